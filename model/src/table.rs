@@ -1,0 +1,105 @@
+//! A captured table: its name, columns and key, as PostgreSQL's catalog tells them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::ColumnType;
+
+/// A schema-qualified table name, exactly as in the catalog (case kept, never folded).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TableName {
+    /// The schema, `public` for most tables.
+    pub schema: String,
+    /// The table's own name.
+    pub name: String,
+}
+
+impl TableName {
+    /// A table of a schema.
+    pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { schema: schema.into(), name: name.into() }
+    }
+
+    /// The name for SQL: both parts quoted.
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quote(&self.schema), quote(&self.name))
+    }
+
+    /// The name of folders, topics and keys of progress: `orders` for `public.orders`, else `schema.table`.
+    pub fn short(&self) -> String {
+        if self.schema == "public" { self.name.clone() } else { self.to_string() }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// Quotes an identifier for SQL. The one place that does it.
+pub fn quote(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name, as in the catalog.
+    pub name: String,
+    /// What it becomes on the way: Arrow, JSON and Parquet follow from it.
+    pub column_type: ColumnType,
+    /// PostgreSQL's name of the type with modifiers (`format_type`), e.g. `numeric(10,2)`.
+    pub postgres_type: String,
+    /// True when the SELECT casts it to text, because no closer type is mapped.
+    pub as_text: bool,
+    /// True when the catalog says NOT NULL.
+    pub not_null: bool,
+    /// True for a generated column.
+    pub generated: bool,
+}
+
+/// A table's columns and key at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TableSchema {
+    /// Which table.
+    pub table: TableName,
+    /// Columns in table order.
+    pub columns: Vec<Column>,
+    /// Indexes into `columns` of the key columns, in the order of the key; empty for a table without a key.
+    pub key: Vec<usize>,
+}
+
+impl TableSchema {
+    /// A 64-bit hash of everything that decoding depends on: equal schemas, equal fingerprints, in every process.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let text = serde_json::to_vec(self).expect("a schema of strings and numbers is JSON");
+        Fingerprint(xxhash_rust::xxh3::xxh3_64(&text))
+    }
+
+    /// The position of a column by its exact name.
+    pub fn position(&self, column: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == column)
+    }
+}
+
+/// The hash of a [`TableSchema`], carried by every record of the topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub u64);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_in_a_name_is_doubled() {
+        assert_eq!(TableName::new("public", "a\"; DROP TABLE x").quoted(), "\"public\".\"a\"\"; DROP TABLE x\"");
+    }
+}
