@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, and the tools to build with.
+#
+# Run it as often as you like: what is there stays, and a run that finds nothing missing takes well under a second.
+# An interrupted run leaves nothing half installed. Packages come from the system's package manager; Kafka and DuckDB
+# go to ${INLET_CACHE:-$HOME/.cache/inlet}, outside the checkout, as kafka-<version>/ and duckdb-<version>/, with
+# kafka/ and duckdb/ pointing to the versions in use.
+set -euo pipefail
+
+kafka_version=4.3.0
+duckdb_version=1.5.6
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${INLET_CACHE:-$HOME/.cache/inlet}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$@"; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# The newest folder with PostgreSQL's server programs, or nothing.
+postgres_bin() {
+  if [ -n "${INLET_TEST_PG_BIN:-}" ]; then
+    [ -x "$INLET_TEST_PG_BIN/initdb" ] && echo "$INLET_TEST_PG_BIN"
+    return 0
+  fi
+  local initdb
+  initdb=$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1)
+  if [ -n "$initdb" ]; then
+    dirname "$initdb"
+  elif has initdb && has postgres && has pg_basebackup; then
+    dirname "$(command -v initdb)"
+  fi
+}
+
+# The major version of the Java on the path, 0 without one.
+java_version() {
+  has java || { echo 0; return; }
+  java -version 2>&1 | sed -nE 's/.*version "(1\.)?([0-9]+).*/\2/p' | grep -m 1 . || echo 0
+}
+
+has_kafka() { [ -e "$cache/kafka-$kafka_version/libs/kafka_2.13-$kafka_version.jar" ]; }
+has_duckdb() { [ -x "$cache/duckdb-$duckdb_version/duckdb" ]; }
+
+# What the system's package manager has to bring, one Debian package name a line.
+missing_packages() {
+  [ -n "$(postgres_bin)" ] || echo postgresql
+  has psql || echo postgresql-client
+  has kcat || echo kcat
+  has setpriv || echo util-linux
+  has cc || echo gcc
+  has c++ || echo g++
+  has make || echo make
+  has perl || echo perl
+  has pkg-config || echo pkg-config
+  [ "$(java_version)" -ge 17 ] || echo java
+  has_kafka || has mvn || echo maven
+  has_duckdb || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+}
+
+# Runs a command as root. The lock is not handed down: a service that a package starts would hold it for ever.
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@" 9>&-; elif [ -t 0 ]; then sudo "$@" 9>&-; else sudo -n "$@" 9>&-; fi
+}
+
+install_packages() {
+  local packages=("$@") index
+  if ! has apt-get; then
+    fail "missing: ${packages[*]} (Debian's package names; \`java\` is any Java runtime >= 17)." \
+      "This system has no apt-get: install them with its own package manager, then run scripts/setup.sh again."
+  fi
+  if [ "$(id -u)" -ne 0 ] && ! has sudo; then
+    fail "missing: ${packages[*]}. Neither root nor sudo here; as root run:" \
+      "apt-get update && apt-get install -y --no-install-recommends ${packages[*]/#java/openjdk-17-jre-headless}"
+  fi
+  say "installing with apt-get: ${packages[*]}"
+  as_root apt-get update -qq || say "apt-get update failed; going on with the package lists at hand"
+  for index in "${!packages[@]}"; do
+    [ "${packages[index]}" = java ] || continue
+    packages[index]=openjdk-17-jre-headless
+    if apt-cache show openjdk-21-jre-headless >/dev/null 2>&1; then packages[index]=openjdk-21-jre-headless; fi
+  done
+  # The package would otherwise start a server of its own on port 5432; the tests start theirs.
+  if ! [ -e /etc/postgresql-common ]; then
+    as_root mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+  fi
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o Dpkg::Options::=--force-confold "${packages[@]}" >&2
+}
+
+# Calls `$2 <folder>` to fill a new folder, and only then gives it its name, `$cache/$1`.
+install_folder() {
+  local target=$cache/$1 fill=$2 new
+  new=$(mktemp -d "$cache/.new-$1-XXXXXX")
+  chmod 755 "$new"
+  "$fill" "$new"
+  rm -rf "$target"
+  mv -T "$new" "$target"
+}
+
+fill_kafka() {
+  say "installing Apache Kafka $kafka_version with Maven into $cache (54 MB)"
+  mvn -q -B -f "$here/kafka/pom.xml" -Dkafka.version="$kafka_version" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DoutputDirectory="$1/libs" -DincludeScope=runtime >&2
+}
+
+fill_duckdb() {
+  say "installing DuckDB $duckdb_version with pip into $cache (60 MB)"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-deps --target "$1/package" "duckdb-cli==$duckdb_version" >&2
+  mv "$1/package/duckdb_cli/duckdb" "$1/duckdb"
+  rm -rf "$1/package"
+  chmod 755 "$1/duckdb"
+  "$1/duckdb" --version >/dev/null
+}
+
+# Lets `$cache/$1` point to `$cache/$1-$2`, in one step.
+point() {
+  [ "$(readlink "$cache/$1" 2>/dev/null || true)" = "$1-$2" ] && return
+  ln -sfn "$1-$2" "$cache/.new-link-$1"
+  mv -fT "$cache/.new-link-$1" "$cache/$1"
+}
+
+[ "$(uname -s)" = Linux ] || fail "the servers for demo and tests are started on Linux only; use Linux, WSL 2 or a container."
+has cargo || fail "no Rust found: install Rust 1.95 or newer with rustup, then run scripts/setup.sh again."
+has flock || install_packages util-linux
+mkdir -p "$cache"
+exec 9>"$cache/.lock"
+flock 9
+rm -rf "$cache"/.new-*
+
+mapfile -t packages < <(missing_packages)
+if [ "${#packages[@]}" -gt 0 ]; then
+  install_packages "${packages[@]}"
+  hash -r
+  mapfile -t packages < <(missing_packages)
+  [ "${#packages[@]}" -eq 0 ] || fail "still missing after the installation: ${packages[*]}"
+fi
+has_kafka || install_folder "kafka-$kafka_version" fill_kafka
+has_duckdb || install_folder "duckdb-$duckdb_version" fill_duckdb
+point kafka "$kafka_version"
+point duckdb "$duckdb_version"
+say "ready: PostgreSQL in $(postgres_bin), Kafka $kafka_version and DuckDB $duckdb_version in $cache"
