@@ -1,0 +1,309 @@
+//! What PostgreSQL's catalog says about a captured table: its columns, key and cursor column, and whether it can be captured at all.
+//!
+//! Promises: names resolve as SQL does, nothing is guessed that the catalog knows, and a table that would hide rows is refused.
+//! Leaves to others: reading rows (`decode`, the poll), and what to do about a cursor without an index.
+//! Source: PostgreSQL manual, "System Catalogs": `pg_class`, `pg_attribute`, `pg_index`, `pg_type`.
+
+use std::sync::Arc;
+
+use inlet_model::table::{TableName, TableSchema, quote};
+use sqlx::postgres::PgRow;
+use sqlx::postgres::types::Oid;
+use sqlx::{FromRow, PgConnection, Row};
+
+pub use self::cursor::{Cursor, CursorKind};
+pub use self::error::{CatalogError, Names};
+
+mod columns;
+mod cursor;
+mod error;
+mod key;
+mod name;
+
+/// The longest identifier that PostgreSQL keeps whole, in bytes (`NAMEDATALEN - 1`).
+const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// What the configuration says about a table in place of the catalog.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The cursor column.
+    pub cursor: Option<String>,
+    /// The key's columns, in order; an empty list is a table without a key.
+    pub key: Option<Vec<String>>,
+}
+
+/// A table that can be captured.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// Its object id.
+    pub oid: u32,
+    /// Its columns and key.
+    pub schema: Arc<TableSchema>,
+    /// The column by which new rows are found; without one only sweeps find rows.
+    pub cursor: Option<Cursor>,
+    /// What tells later that the table is not the same any more. It is read before the columns: an ALTER in between shows as a change.
+    pub structure: Structure,
+    /// True for a partitioned table, read through its parent.
+    pub partitioned: bool,
+}
+
+impl Captured {
+    /// The statement that gives the cursor its index, when it has none.
+    pub fn missing_index(&self) -> Option<String> {
+        let cursor = self.cursor.filter(|cursor| !cursor.indexed)?;
+        Some(index_statement(
+            &self.schema.table,
+            &self.schema.columns[cursor.column].name,
+            self.partitioned,
+        ))
+    }
+}
+
+/// Cheap values of a table that change when it is altered or rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Structure {
+    /// The table's file: another one after TRUNCATE, a rewriting ALTER, VACUUM FULL or CLUSTER. 0 for a partitioned table.
+    pub relfilenode: u32,
+    /// Sum of the xids that wrote the table's row and its columns' rows in the catalog: name, rights, columns and their types.
+    pub definition: i64,
+    /// The same of its indexes: key and cursor may have changed.
+    pub indexes: i64,
+}
+
+/// The statement by which a cycle reads the [`Structure`] of many tables: `$1` is an array of oids; [`StructureRow::split`] takes its
+/// rows. A table that is gone has none.
+// Catalog rows are written anew by every ALTER, with its xid, while VACUUM and ANALYZE write in place: so the sum is the same exactly as
+// long as nothing was altered.
+pub fn structure_sql() -> &'static str {
+    "SELECT c.oid, c.relfilenode,
+            c.xmin::text::bigint + (SELECT coalesce(sum(a.xmin::text::bigint), 0)::bigint
+                                    FROM pg_catalog.pg_attribute a
+                                    WHERE a.attrelid = c.oid AND a.attnum > 0),
+            (SELECT coalesce(sum(i.xmin::text::bigint), 0)::bigint FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid)
+     FROM pg_catalog.pg_class c
+     WHERE c.oid = ANY($1)"
+}
+
+/// A row of [`structure_sql`].
+#[derive(Debug, Clone, Copy)]
+pub struct StructureRow(Oid, Oid, i64, i64);
+
+impl StructureRow {
+    /// The table's oid and its structure.
+    pub fn split(self) -> (u32, Structure) {
+        (
+            self.0.0,
+            Structure {
+                relfilenode: self.1.0,
+                definition: self.2,
+                indexes: self.3,
+            },
+        )
+    }
+}
+
+impl<'r> FromRow<'r, PgRow> for StructureRow {
+    fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+        <(Oid, Oid, i64, i64)>::from_row(row).map(|(oid, relfilenode, definition, indexes)| Self(oid, relfilenode, definition, indexes))
+    }
+}
+
+/// Reads the structure of tables by oid; one that is gone is absent from the answer.
+pub async fn read_structures(conn: &mut PgConnection, oids: &[u32]) -> Result<Vec<(u32, Structure)>, CatalogError> {
+    let oids: Vec<Oid> = oids.iter().copied().map(Oid).collect();
+    let rows: Vec<StructureRow> = sqlx::query_as(structure_sql())
+        .bind(oids)
+        .fetch_all(conn)
+        .await
+        .map_err(CatalogError::read("structure"))?;
+    Ok(rows.into_iter().map(StructureRow::split).collect())
+}
+
+/// Finds a table by the name that the user gave and reads all that capturing it needs.
+pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overrides) -> Result<Captured, CatalogError> {
+    let found = find(conn, asked).await?;
+    found.check()?;
+    let structure = read_structures(conn, &[found.oid.0]).await?;
+    let Some((_, structure)) = structure.into_iter().next() else {
+        return Err(not_found(conn, asked).await?);
+    };
+    let rows = columns::read(conn, found.oid).await?;
+    let table = found.name();
+    columns::refuse_reserved(&table, &rows)?;
+    let indexes = key::read(conn, found.oid, &rows).await?;
+    let columns: Vec<_> = rows.into_iter().map(|row| row.column).collect();
+    let key = key::choose(&table, &columns, &indexes, overrides.key.as_deref())?;
+    let cursor = cursor::choose(&table, &columns, &key::leading_columns(&indexes), overrides.cursor.as_deref())?;
+    let partitioned = found.kind == "p";
+    let schema = Arc::new(TableSchema { table, columns, key });
+    Ok(Captured {
+        oid: found.oid.0,
+        schema,
+        cursor,
+        structure,
+        partitioned,
+    })
+}
+
+/// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a partitioned table concurrently.
+pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> String {
+    let mut name = format!("{}_{column}_idx", table.name);
+    while name.len() > IDENTIFIER_BYTES_MAX {
+        name.pop();
+    }
+    let concurrently = if partitioned { "" } else { " CONCURRENTLY" };
+    format!(
+        "CREATE INDEX{concurrently} {} ON {} ({})",
+        quote(&name),
+        table.quoted(),
+        quote(column)
+    )
+}
+
+/// A relation as the catalog names it, with what decides whether it can be captured.
+#[derive(Debug)]
+struct Relation {
+    oid: Oid,
+    schema: String,
+    name: String,
+    /// `pg_class.relkind`.
+    kind: String,
+    /// `pg_class.relpersistence`.
+    persistence: String,
+    /// The table access method; none for a partitioned table before PostgreSQL 17.
+    storage: Option<String>,
+    role: String,
+    may_use_schema: bool,
+    may_select: bool,
+    row_security: bool,
+}
+
+impl<'r> FromRow<'r, PgRow> for Relation {
+    fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            oid: row.try_get("oid")?,
+            schema: row.try_get("schema")?,
+            name: row.try_get("name")?,
+            kind: row.try_get("kind")?,
+            persistence: row.try_get("persistence")?,
+            storage: row.try_get("storage")?,
+            role: row.try_get("role")?,
+            may_use_schema: row.try_get("may_use_schema")?,
+            may_select: row.try_get("may_select")?,
+            row_security: row.try_get("row_security")?,
+        })
+    }
+}
+
+impl Relation {
+    fn name(&self) -> TableName {
+        TableName::new(&self.schema, &self.name)
+    }
+
+    /// Refuses what cannot be captured without losing rows.
+    fn check(&self) -> Result<(), CatalogError> {
+        let table = self.name();
+        let refused = |what: &str, why: &'static str| {
+            Err(CatalogError::Refused {
+                table: table.clone(),
+                what: what.to_owned(),
+                why,
+            })
+        };
+        const NO_VERSIONS: &str = "its rows have no version (`xmin`): name the table behind it";
+        match self.kind.as_str() {
+            "r" | "p" => {}
+            "v" => return refused("a view", NO_VERSIONS),
+            "m" => return refused("a materialized view", NO_VERSIONS),
+            "f" => {
+                return refused(
+                    "a foreign table",
+                    "its rows have no version (`xmin`): capture it in the database where it lives",
+                );
+            }
+            "i" | "I" => return refused("an index", "name its table"),
+            "S" => return refused("a sequence", "only tables are captured"),
+            _ => return refused("no table", "only tables are captured"),
+        }
+        if self.persistence == "t" {
+            return refused("a temporary table", "other sessions cannot read it");
+        }
+        if let Some(storage) = self.storage.as_deref().filter(|storage| *storage != "heap") {
+            return refused(
+                &format!("a table in the storage `{storage}`"),
+                "only the storage `heap` is known to keep the version (`xmin`) of a row",
+            );
+        }
+        let role = self.role.clone();
+        if !self.may_use_schema {
+            return Err(CatalogError::NoUsage { table, role });
+        }
+        if !self.may_select {
+            return Err(CatalogError::NoSelect { table, role });
+        }
+        if self.row_security {
+            return Err(CatalogError::RowSecurity { table, role });
+        }
+        Ok(())
+    }
+}
+
+const FIND: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
+            c.relpersistence::text AS persistence, m.amname::text AS storage, current_user::text AS role,
+            has_schema_privilege(n.oid, 'USAGE') AS may_use_schema, has_table_privilege(c.oid, 'SELECT') AS may_select,
+            row_security_active(c.oid) AS row_security
+     FROM pg_catalog.pg_class c
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam
+     WHERE c.relname = $2
+       AND CASE WHEN $1::text IS NULL THEN n.nspname = ANY(current_schemas(true)) ELSE n.nspname = $1 END
+     ORDER BY array_position(current_schemas(true), n.nspname)
+     LIMIT 1";
+
+const TABLES: &str = "SELECT n.nspname::text, c.relname::text
+     FROM pg_catalog.pg_class c
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+       AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+     ORDER BY 1, 2
+     LIMIT 10000";
+
+/// Finds a relation as SQL does: first with what is not quoted folded to lower case, then exactly as given.
+async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogError> {
+    for (schema, relation) in name::table_candidates(asked)? {
+        let query = sqlx::query_as(FIND).bind(schema).bind(relation);
+        if let Some(found) = query.fetch_optional(&mut *conn).await.map_err(CatalogError::read("tables"))? {
+            return Ok(found);
+        }
+    }
+    Err(not_found(conn, asked).await?)
+}
+
+/// The error for a table that is not there, with those that have a similar name.
+async fn not_found(conn: &mut PgConnection, asked: &str) -> Result<CatalogError, CatalogError> {
+    let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
+    let names = tables.into_iter().map(|(schema, name)| TableName::new(schema, name).short());
+    Ok(CatalogError::NotFound {
+        asked: asked.to_owned(),
+        similar: name::similar(asked, names),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_statement_quotes_and_fits_an_identifier() {
+        let table = TableName::new("public", "Orders");
+        assert_eq!(
+            index_statement(&table, "at", false),
+            r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#
+        );
+        let statement = index_statement(&TableName::new("public", "ü".repeat(31)), "at", true);
+        assert_eq!(
+            statement,
+            format!("CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")", "ü".repeat(31))
+        );
+    }
+}

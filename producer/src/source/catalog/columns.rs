@@ -1,0 +1,76 @@
+//! A table's columns and their types.
+
+use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, UNFIT, XID};
+use inlet_model::table::{Column, TableName};
+use inlet_model::types::{CatalogType, ColumnType};
+use sqlx::PgConnection;
+use sqlx::postgres::types::Oid;
+
+use super::error::CatalogError;
+
+/// A column with its number in the catalog, by which indexes name it.
+pub(super) struct Numbered {
+    pub(super) number: i16,
+    pub(super) column: Column,
+}
+
+/// A domain is read as the type at its base, with the modifier that the domain gives it. A NOT NULL that was never validated (PostgreSQL
+/// 18) promises nothing.
+const COLUMNS: &str = "SELECT a.attnum, a.attname::text, format_type(a.atttypid, a.atttypmod),
+            a.attnotnull AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_constraint n
+                WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey[1] = a.attnum AND NOT n.convalidated),
+            a.attgenerated <> '', b.name, b.modifier, b.plain
+     FROM pg_catalog.pg_attribute a
+     CROSS JOIN LATERAL (
+         WITH RECURSIVE base (oid, modifier) AS (
+             SELECT a.atttypid, a.atttypmod
+             UNION ALL
+             SELECT t.typbasetype, t.typtypmod FROM base JOIN pg_catalog.pg_type t ON t.oid = base.oid WHERE t.typtype = 'd')
+         SELECT t.typname::text AS name, base.modifier,
+                t.typnamespace = 'pg_catalog'::regnamespace AND t.typsend <> 0 AS plain
+         FROM base JOIN pg_catalog.pg_type t ON t.oid = base.oid
+         WHERE t.typtype <> 'd') b
+     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+     ORDER BY a.attnum";
+
+type Row = (i16, String, String, bool, bool, String, i32, bool);
+
+/// Reads the columns in table order.
+pub(super) async fn read(conn: &mut PgConnection, table: Oid) -> Result<Vec<Numbered>, CatalogError> {
+    let rows: Vec<Row> = sqlx::query_as(COLUMNS)
+        .bind(table)
+        .fetch_all(conn)
+        .await
+        .map_err(CatalogError::read("columns"))?;
+    Ok(rows.into_iter().map(numbered).collect())
+}
+
+/// Refuses columns that would stand twice in a batch or in the lake.
+pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result<(), CatalogError> {
+    const RESERVED: [&str; 6] = [OP, XID, UNFIT, KAFKA_PARTITION, OFFSET, DETECTED_AT];
+    match columns.iter().find(|numbered| RESERVED.contains(&numbered.column.name.as_str())) {
+        Some(numbered) => Err(CatalogError::Reserved {
+            table: table.clone(),
+            column: numbered.column.name.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// `plain` is true for a type of `pg_catalog` that has a binary format.
+fn numbered((number, name, postgres_type, not_null, generated, base, modifier, plain): Row) -> Numbered {
+    let mapped = ColumnType::of(CatalogType { name: &base, modifier }).filter(|_| plain);
+    let column_type = mapped.unwrap_or(ColumnType::Text);
+    Numbered {
+        number,
+        column: Column {
+            name,
+            column_type,
+            postgres_type,
+            as_text: mapped.is_none(),
+            not_null,
+            generated,
+        },
+    }
+}

@@ -1,0 +1,208 @@
+//! Why a table cannot be captured, and how to mend it.
+
+use std::fmt;
+
+use inlet_model::table::{TableName, quote};
+use inlet_service::error::{Explain, Hint, Kind};
+
+/// Names for a message: quoted, with commas; "none" when there are none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names(pub Vec<String>);
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (index, name) in self.0.iter().enumerate() {
+            write!(f, "{}`{name}`", if index == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the catalog cannot be read, or the table not captured.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The name is neither `table` nor `schema.table`.
+    #[error("`{asked}` is not the name of a table")]
+    Name {
+        /// What the configuration says.
+        asked: String,
+    },
+    /// No such table.
+    #[error("table `{asked}` does not exist in this database; tables with a similar name: {similar}")]
+    NotFound {
+        /// What the configuration says.
+        asked: String,
+        /// Tables that may be meant.
+        similar: Names,
+    },
+    /// It exists, but cannot be captured.
+    #[error("`{table}` is {what}: {why}")]
+    Refused {
+        /// The relation.
+        table: TableName,
+        /// What it is.
+        what: String,
+        /// Why that cannot be captured.
+        why: &'static str,
+    },
+    /// No right to the schema.
+    #[error("role `{role}` may not use the schema of table `{table}`")]
+    NoUsage {
+        /// The table.
+        table: TableName,
+        /// Our role.
+        role: String,
+    },
+    /// No right to read.
+    #[error("role `{role}` may not read table `{table}`")]
+    NoSelect {
+        /// The table.
+        table: TableName,
+        /// Our role.
+        role: String,
+    },
+    /// Policies would hide rows without a word.
+    #[error("row security of table `{table}` hides rows from role `{role}`: they would be missing without a sign")]
+    RowSecurity {
+        /// The table.
+        table: TableName,
+        /// Our role.
+        role: String,
+    },
+    /// A column has a name that the lake uses itself.
+    #[error("column `{column}` of table `{table}` has a name that the change columns use")]
+    Reserved {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A configured key names a column that is not there.
+    #[error("table `{table}` has no column `{column}` for its key; columns with a similar name: {similar}")]
+    UnknownKey {
+        /// The table.
+        table: TableName,
+        /// What the configuration says.
+        column: String,
+        /// Columns that may be meant.
+        similar: Names,
+    },
+    /// A configured key names a column twice.
+    #[error("the key of table `{table}` names column `{column}` twice")]
+    RepeatedKey {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// The configured cursor is not there.
+    #[error("table `{table}` has no column `{column}`; its timestamp columns: {candidates}")]
+    UnknownCursor {
+        /// The table.
+        table: TableName,
+        /// What the configuration says.
+        column: String,
+        /// Columns that can be a cursor.
+        candidates: Names,
+    },
+    /// The configured cursor is no timestamp.
+    #[error("column `{column}` of table `{table}` is {postgres_type}, no timestamp or date; its timestamp columns: {candidates}")]
+    CursorType {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Its type.
+        postgres_type: String,
+        /// Columns that can be a cursor.
+        candidates: Names,
+    },
+    /// PostgreSQL did not answer, or not as expected.
+    #[error("reading the catalog ({what}) failed")]
+    Read {
+        /// Which part of it.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+}
+
+impl CatalogError {
+    /// Names the part of the catalog that could not be read.
+    pub(super) fn read(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Read { what, source }
+    }
+}
+
+impl Explain for CatalogError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Read { source, .. } => kind_of(source),
+            _ => Kind::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            Self::Name { .. } => Hint::text("write `table` or `schema.table`, and put a part in double quotes to have it taken exactly"),
+            Self::NotFound { .. } => Hint::text("see the keys `tables` and `postgres.table`, and `postgres.db` for the database"),
+            Self::Refused { .. } => Hint::key("tables"),
+            Self::NoUsage { table, role } => Hint::sql(format!("GRANT USAGE ON SCHEMA {} TO {}", quote(&table.schema), quote(role))),
+            Self::NoSelect { table, role } => Hint::sql(format!("GRANT SELECT ON {} TO {}", table.quoted(), quote(role))),
+            Self::RowSecurity { role, .. } => Hint::sql(format!("ALTER ROLE {} BYPASSRLS", quote(role))),
+            Self::Reserved { table, column } => {
+                let renamed = quote(column.trim_start_matches('_'));
+                Hint::sql(format!(
+                    "ALTER TABLE {} RENAME COLUMN {} TO {renamed}",
+                    table.quoted(),
+                    quote(column)
+                ))
+            }
+            Self::UnknownKey { table, .. } | Self::RepeatedKey { table, .. } => Hint::key(&format!("tables.{}.key", table.short())),
+            Self::UnknownCursor { table, .. } | Self::CursorType { table, .. } => Hint::key(&format!("tables.{}.cursor", table.short())),
+            Self::Read { .. } => return None,
+        })
+    }
+}
+
+/// What an error of a catalog query means: rights and databases are the user's to mend, our own reading of a row is a bug, and all else
+/// (a lost connection, a shutdown, too many clients) may pass. Source: PostgreSQL manual, "PostgreSQL Error Codes".
+fn kind_of(error: &sqlx::Error) -> Kind {
+    match error {
+        sqlx::Error::Database(database) => match database.code().as_deref() {
+            Some(code) if ["28", "3D", "42"].iter().any(|class| code.starts_with(class)) => Kind::Config,
+            _ => Kind::Unavailable,
+        },
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::Decode(_) => Kind::Bug,
+        _ => Kind::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_right_names_the_grant() {
+        let error = CatalogError::NoSelect {
+            table: TableName::new("public", "orders"),
+            role: "student".to_owned(),
+        };
+        assert_eq!(error.kind(), Kind::Config);
+        let hint = error.hint().expect("a hint").to_string();
+        assert_eq!(hint, "run in PostgreSQL: GRANT SELECT ON \"public\".\"orders\" TO \"student\";");
+    }
+
+    #[test]
+    fn a_lost_connection_may_pass() {
+        let error = CatalogError::read("tables")(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+        assert_eq!(error.kind(), Kind::Unavailable);
+    }
+}

@@ -1,0 +1,141 @@
+//! The Arrow builder of one column.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder, FixedSizeBinaryBuilder, Float32Builder,
+    Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::i256;
+use inlet_model::types::ColumnType;
+
+use super::numeric::{self, Scale};
+use super::value::{self, Misfit};
+
+const UUID_BYTES: i32 = 16;
+
+/// A builder by the column's type: matched once a value, never boxed.
+pub(super) enum ColumnBuilder {
+    Bool(BooleanBuilder),
+    Int16(Int16Builder),
+    Int32(Int32Builder),
+    Int64(Int64Builder),
+    Float32(Float32Builder),
+    Float64(Float64Builder),
+    Decimal128(Decimal128Builder, Scale<i128>),
+    Decimal256(Decimal256Builder, Scale<i256>),
+    Text(StringBuilder),
+    Json(StringBuilder),
+    Uuid(FixedSizeBinaryBuilder),
+    Bytes(BinaryBuilder),
+    Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
+    Timestamp(TimestampMicrosecondBuilder),
+    TimestampTz(TimestampMicrosecondBuilder),
+}
+
+impl ColumnBuilder {
+    /// A builder with room for `rows` values; `bytes` is what those without a fixed width take together.
+    pub(super) fn new(column_type: ColumnType, rows: usize, bytes: usize) -> Self {
+        match column_type {
+            ColumnType::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
+            ColumnType::Int16 => Self::Int16(Int16Builder::with_capacity(rows)),
+            ColumnType::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
+            ColumnType::Int64 => Self::Int64(Int64Builder::with_capacity(rows)),
+            ColumnType::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
+            ColumnType::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
+            ColumnType::Decimal { precision, scale } if precision <= 38 => {
+                let builder = Decimal128Builder::with_capacity(rows).with_data_type(column_type.arrow());
+                Self::Decimal128(builder, Scale::new(precision, scale))
+            }
+            ColumnType::Decimal { precision, scale } => {
+                let builder = Decimal256Builder::with_capacity(rows).with_data_type(column_type.arrow());
+                Self::Decimal256(builder, Scale::new(precision, scale))
+            }
+            ColumnType::Text => Self::Text(StringBuilder::with_capacity(rows, bytes)),
+            ColumnType::Json => Self::Json(StringBuilder::with_capacity(rows, bytes)),
+            ColumnType::Uuid => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, UUID_BYTES)),
+            ColumnType::Bytes => Self::Bytes(BinaryBuilder::with_capacity(rows, bytes)),
+            ColumnType::Date => Self::Date(Date32Builder::with_capacity(rows)),
+            ColumnType::Time => Self::Time(Time64MicrosecondBuilder::with_capacity(rows)),
+            ColumnType::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows)),
+            ColumnType::TimestampTz => {
+                Self::TimestampTz(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(column_type.arrow()))
+            }
+        }
+    }
+
+    /// Appends a value in PostgreSQL's binary format; appends nothing when it does not fit.
+    #[inline]
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
+        match self {
+            Self::Bool(builder) => builder.append_value(value::boolean(bytes)?),
+            Self::Int16(builder) => builder.append_value(value::int16(bytes)?),
+            Self::Int32(builder) => builder.append_value(value::int32(bytes)?),
+            Self::Int64(builder) => builder.append_value(value::int64(bytes)?),
+            Self::Float32(builder) => builder.append_value(value::float32(bytes)?),
+            Self::Float64(builder) => builder.append_value(value::float64(bytes)?),
+            Self::Decimal128(builder, scale) => builder.append_value(numeric::decimal128(bytes, *scale)?),
+            Self::Decimal256(builder, scale) => builder.append_value(numeric::decimal256(bytes, *scale)?),
+            Self::Text(builder) => builder.append_value(value::text(bytes)?),
+            Self::Json(builder) => builder.append_value(value::json(bytes)?),
+            Self::Uuid(builder) => builder.append_value(bytes).map_err(|_| Misfit::Malformed)?,
+            Self::Bytes(builder) => builder.append_value(bytes),
+            Self::Date(builder) => builder.append_value(value::date(bytes)?),
+            Self::Time(builder) => builder.append_value(value::time(bytes)?),
+            Self::Timestamp(builder) => builder.append_value(value::timestamp(bytes, false)?),
+            Self::TimestampTz(builder) => builder.append_value(value::timestamp(bytes, true)?),
+        }
+        Ok(())
+    }
+
+    /// Appends a null.
+    #[inline]
+    pub(super) fn append_null(&mut self) {
+        match self {
+            Self::Bool(builder) => builder.append_null(),
+            Self::Int16(builder) => builder.append_null(),
+            Self::Int32(builder) => builder.append_null(),
+            Self::Int64(builder) => builder.append_null(),
+            Self::Float32(builder) => builder.append_null(),
+            Self::Float64(builder) => builder.append_null(),
+            Self::Decimal128(builder, _) => builder.append_null(),
+            Self::Decimal256(builder, _) => builder.append_null(),
+            Self::Text(builder) | Self::Json(builder) => builder.append_null(),
+            Self::Uuid(builder) => builder.append_null(),
+            Self::Bytes(builder) => builder.append_null(),
+            Self::Date(builder) => builder.append_null(),
+            Self::Time(builder) => builder.append_null(),
+            Self::Timestamp(builder) | Self::TimestampTz(builder) => builder.append_null(),
+        }
+    }
+
+    /// The bytes held by a column without a fixed width, else 0.
+    pub(super) fn variable_bytes(&self) -> usize {
+        match self {
+            Self::Text(builder) | Self::Json(builder) => builder.values_slice().len(),
+            Self::Bytes(builder) => builder.values_slice().len(),
+            _ => 0,
+        }
+    }
+
+    /// The column; the builder is spent.
+    pub(super) fn finish(self) -> ArrayRef {
+        match self {
+            Self::Bool(mut builder) => Arc::new(builder.finish()),
+            Self::Int16(mut builder) => Arc::new(builder.finish()),
+            Self::Int32(mut builder) => Arc::new(builder.finish()),
+            Self::Int64(mut builder) => Arc::new(builder.finish()),
+            Self::Float32(mut builder) => Arc::new(builder.finish()),
+            Self::Float64(mut builder) => Arc::new(builder.finish()),
+            Self::Decimal128(mut builder, _) => Arc::new(builder.finish()),
+            Self::Decimal256(mut builder, _) => Arc::new(builder.finish()),
+            Self::Text(mut builder) | Self::Json(mut builder) => Arc::new(builder.finish()),
+            Self::Uuid(mut builder) => Arc::new(builder.finish()),
+            Self::Bytes(mut builder) => Arc::new(builder.finish()),
+            Self::Date(mut builder) => Arc::new(builder.finish()),
+            Self::Time(mut builder) => Arc::new(builder.finish()),
+            Self::Timestamp(mut builder) | Self::TimestampTz(mut builder) => Arc::new(builder.finish()),
+        }
+    }
+}
