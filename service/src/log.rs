@@ -1,1 +1,75 @@
-//! .
+//! What a process says while it works: on stderr, as text or JSON, filtered by `INLET_LOG` (default `info`).
+
+use std::env::VarError;
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::error::{Explain, Hint, Kind};
+
+/// The environment variable with the filter: a level, or `target=level` with commas.
+pub const VARIABLE: &str = "INLET_LOG";
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The variable does not hold a filter.
+    #[error("the environment variable {VARIABLE} does not hold a filter: `{0}`")]
+    Filter(String),
+    /// Logging is set up already.
+    #[error("logging is set up twice")]
+    Twice,
+}
+
+impl Explain for LogError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Filter(_) => Kind::Config,
+            Self::Twice => Kind::Bug,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Filter(_) => Some(Hint::text(
+                "write error, warn, info, debug or trace, or for example info,inlet_producer=debug",
+            )),
+            Self::Twice => None,
+        }
+    }
+}
+
+/// Starts logging for the whole process.
+pub fn start(format: LogFormat) -> Result<(), LogError> {
+    let words = match std::env::var(VARIABLE) {
+        Ok(words) if !words.trim().is_empty() => words,
+        Ok(_) | Err(VarError::NotPresent) => "info".to_owned(),
+        Err(VarError::NotUnicode(words)) => return Err(LogError::Filter(words.to_string_lossy().into_owned())),
+    };
+    let filter = EnvFilter::try_new(&words).map_err(|_| LogError::Filter(words))?;
+    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colors);
+    match format {
+        LogFormat::Text => log.with_target(false).try_init(),
+        LogFormat::Json => log
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init(),
+    }
+    .map_err(|_| LogError::Twice)
+}

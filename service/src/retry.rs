@@ -1,1 +1,105 @@
-//! .
+//! How long to wait before the next attempt.
+//!
+//! Leaves to others: whether to try again ([`crate::error::Kind`] decides), and how often or until when (the pipeline's deadline).
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+/// The first wait, without its random part.
+const DELAY_MIN: Duration = Duration::from_millis(50);
+/// No wait is longer.
+const DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Waits that double from 50 ms up to 5 s, each with a random part, so that several processes do not come back in step.
+///
+/// ```
+/// let mut backoff = inlet_service::retry::Backoff::new();
+/// let wait = backoff.next_delay(); // after a failure
+/// backoff.reset(); // after a success
+/// ```
+#[derive(Debug)]
+pub struct Backoff {
+    builder: ExponentialBuilder,
+    delays: ExponentialBackoff,
+    attempts: u32,
+}
+
+impl Backoff {
+    /// Starts with the shortest wait.
+    pub fn new() -> Self {
+        // The random part is up to as long as the wait itself: half the limit, doubled, is the limit.
+        Self::of(
+            ExponentialBuilder::new()
+                .with_min_delay(DELAY_MIN)
+                .with_max_delay(DELAY_MAX / 2)
+                .without_max_times()
+                .with_jitter(),
+        )
+    }
+
+    /// The same with known chance, for tests.
+    pub fn seeded(seed: u64) -> Self {
+        Self::of(Self::new().builder.with_jitter_seed(seed))
+    }
+
+    fn of(builder: ExponentialBuilder) -> Self {
+        Self {
+            builder,
+            delays: builder.build(),
+            attempts: 0,
+        }
+    }
+
+    /// How long to wait after one more failure.
+    pub fn next_delay(&mut self) -> Duration {
+        self.attempts = self.attempts.saturating_add(1);
+        self.delays
+            .next()
+            .expect("a backoff without a limit of times never ends")
+            .min(DELAY_MAX)
+    }
+
+    /// Failures since the start or the last success.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// After a success the next failure waits the shortest time again.
+    pub fn reset(&mut self) {
+        self.delays = self.builder.build();
+        self.attempts = 0;
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_limit_and_never_beyond() {
+        let mut backoff = Backoff::seeded(7);
+        let delays: Vec<Duration> = (0..100).map(|_| backoff.next_delay()).collect();
+        assert!(delays[0] >= DELAY_MIN && delays[0] <= DELAY_MIN * 2, "{:?}", delays[0]);
+        assert!(delays.iter().all(|delay| *delay <= DELAY_MAX));
+        assert!(delays[20..].iter().all(|delay| *delay >= DELAY_MAX / 2));
+    }
+
+    #[test]
+    fn after_a_success_the_shortest_wait_comes_again() {
+        let mut backoff = Backoff::new();
+        for _ in 0..20 {
+            backoff.next_delay();
+        }
+        assert_eq!(backoff.attempts(), 20);
+        backoff.reset();
+        assert_eq!(backoff.attempts(), 0);
+        assert!(backoff.next_delay() <= DELAY_MIN * 2);
+    }
+}

@@ -1,1 +1,77 @@
-//! .
+//! How a process is asked to leave.
+//!
+//! The first SIGINT or SIGTERM cancels a token: the pipeline stops its intake, commits and ends. The second ends the process at once, which is
+//! safe as well: only a commit makes anything visible.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The exit code after a second signal, as shells show an interrupt.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Listens for signals as long as it lives.
+#[derive(Debug)]
+pub struct Stop {
+    token: CancellationToken,
+    listener: JoinHandle<()>,
+}
+
+impl Stop {
+    /// Starts to listen; must be called inside a tokio runtime. Fails when the system refuses a signal handler.
+    pub fn on_signal() -> io::Result<Self> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let token = CancellationToken::new();
+        let listener = tokio::spawn(listen(interrupt, terminate, token.clone()));
+        Ok(Self { token, listener })
+    }
+
+    /// The token that the first signal cancels.
+    pub fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+async fn listen(mut interrupt: Signal, mut terminate: Signal, token: CancellationToken) {
+    either(&mut interrupt, &mut terminate).await;
+    tracing::info!("stopping: what is open is committed first; a second signal leaves at once");
+    token.cancel();
+    either(&mut interrupt, &mut terminate).await;
+    tracing::warn!("left at once; the next start resumes from the last commit");
+    std::process::exit(EXIT_INTERRUPTED);
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_signal_cancels_the_token() {
+        let stop = Stop::on_signal().unwrap();
+        let token = stop.token();
+        assert!(!token.is_cancelled());
+        let status = std::process::Command::new("kill")
+            .args(["-TERM", &std::process::id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        tokio::time::timeout(Duration::from_secs(10), token.cancelled()).await.unwrap();
+    }
+}

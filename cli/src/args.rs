@@ -1,0 +1,169 @@
+//! The command line: verbs, options and the help that a user reads first.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use inlet_service::log::LogFormat;
+
+/// Exit codes, at the end of the general help.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `verify` found a difference, 75 another instance took over, 78 configuration.
+Data goes to stdout, everything else to stderr. INLET_LOG filters the log: error, warn, info, debug, trace.
+
+Start here:
+  inlet demo
+  inlet run --config configs/quickstart.yml";
+
+/// PostgreSQL tables into a Parquet lake: polled without losing a row, delivered exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "inlet", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// How log lines look.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "INLET_LOG_FORMAT"
+    )]
+    pub log_format: LogFormatName,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Publish every change of the tables to Kafka
+    #[command(after_help = "Example:\n  inlet producer --config configs/orders_stream.yml")]
+    Producer(ConfigFiles),
+    /// Carry the topics into the lake, with their offsets in the same commit
+    #[command(after_help = "Example:\n  inlet consumer --config configs/orders_stream.yml --config configs/orders_rules.yml")]
+    Consumer(ConfigFiles),
+    /// Carry the tables into the lake in one process; without a `kafka:` section no broker is needed
+    #[command(after_help = "Example:\n  inlet run --config configs/quickstart.yml")]
+    Run(ConfigFiles),
+    /// Compare the tables in PostgreSQL with the lake; exit 3 when they differ
+    #[command(after_help = "Example:\n  inlet verify --config configs/orders_stream.yml --json")]
+    Verify(VerifyArguments),
+    /// Ask the lake in SQL; every table is a view of its latest state
+    #[command(after_help = "Example:\n  inlet query --config configs/quickstart.yml 'SELECT count(*) FROM orders'")]
+    Query(QueryArguments),
+    /// Show how far producer and consumer are, and how fresh the lake is
+    #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --json")]
+    Status(StatusArguments),
+    /// Show it all on this machine, in a temporary folder, with every command it runs
+    #[command(after_help = "Example:\n  inlet demo")]
+    Demo(DemoArguments),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigFiles {
+    /// The YAML file; given several times, later files add to and override earlier ones
+    #[arg(short, long = "config", value_name = "FILE", required = true)]
+    pub config: Vec<PathBuf>,
+}
+
+/// Of `inlet verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The tables to compare, as the configuration names them; all when none is given
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `inlet query`.
+#[derive(Debug, Clone, Args)]
+pub struct QueryArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The statement
+    #[arg(value_name = "SQL")]
+    pub sql: String,
+    /// JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `inlet status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `inlet demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArguments {
+    /// Keep the folder, to look at the lake afterwards
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// The words for [`LogFormat`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormatName {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<LogFormatName> for LogFormat {
+    fn from(name: LogFormatName) -> Self {
+        match name {
+            LogFormatName::Text => Self::Text,
+            LogFormatName::Json => Self::Json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn several_files_keep_their_order() {
+        let arguments = Arguments::try_parse_from(["inlet", "consumer", "-c", "a.yml", "--config", "b.yml"]).unwrap();
+        let Verb::Consumer(files) = arguments.verb else {
+            panic!("the verb is consumer")
+        };
+        assert_eq!(files.config, [PathBuf::from("a.yml"), PathBuf::from("b.yml")]);
+    }
+
+    #[test]
+    fn a_verb_without_its_configuration_names_the_option() {
+        let error = Arguments::try_parse_from(["inlet", "run"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--config <FILE>"), "{error}");
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        for verb in Arguments::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("inlet {}", verb.get_name())), "{}", verb.get_name());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `kafka:` the broker, and the names we use there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::problem::{Problem, Problems};
+use super::raw::RawKafka;
+use super::tables::TableConfig;
+use super::value;
+use super::yaml::Text;
+
+/// Properties of librdkafka that the promises rest on; they are ours to set.
+const OURS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "use `kafka.brokers`"),
+    ("metadata.broker.list", "use `kafka.brokers`"),
+    ("group.id", "use `kafka.group`"),
+    ("transactional.id", "it follows from `pipeline`"),
+    ("enable.idempotence", "it is always on"),
+    ("isolation.level", "it is always read_committed"),
+    ("enable.auto.commit", "the lake's log holds the offsets"),
+    ("enable.auto.offset.store", "the lake's log holds the offsets"),
+    ("auto.offset.reset", "the lake's log holds the offsets"),
+];
+
+/// Kafka's limit for the name of a topic.
+const TOPIC_CHARS_MAX: usize = 249;
+
+/// The broker, and what our topics there are like.
+#[derive(Clone)]
+pub struct KafkaConfig {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// `host:port`, several with commas.
+    pub brokers: String,
+    /// The topic, where one was given; then there is one table.
+    pub topic: Option<String>,
+    /// Partitions of a topic that we create.
+    pub partitions: i32,
+    /// Replicas of a topic that we create; -1 is the broker's own default.
+    pub replication_factor: i32,
+    /// The consumer group.
+    pub group: String,
+    /// Further properties of librdkafka (TLS, SASL); values may be secrets.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl KafkaConfig {
+    /// The topic that holds schemas and the poller's progress.
+    pub fn control_topic(&self) -> String {
+        format!("{}_control", self.pipeline)
+    }
+
+    /// The id by which the broker fences older producers of this pipeline.
+    pub fn transactional_id(&self) -> String {
+        format!("inlet-{}", self.pipeline)
+    }
+
+    /// The table's topic: its own, else `kafka.topic`, else `<pipeline>.<table>`. It follows from the configuration alone, so that producer
+    /// and consumer agree without asking the catalog.
+    pub fn topic_for(&self, table: &TableConfig) -> String {
+        let given = table.topic.clone().or_else(|| self.topic.clone());
+        given.unwrap_or_else(|| value::topic_safe(&format!("{}.{}", self.pipeline, table.written())))
+    }
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let properties: BTreeMap<&str, &str> = self.properties.keys().map(|name| (name.as_str(), "***")).collect();
+        f.debug_struct("KafkaConfig")
+            .field("pipeline", &self.pipeline)
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("partitions", &self.partitions)
+            .field("replication_factor", &self.replication_factor)
+            .field("group", &self.group)
+            .field("properties", &properties)
+            .finish()
+    }
+}
+
+pub(super) fn check(raw: &RawKafka, pipeline: &str, tables: &[TableConfig], problems: &mut Problems) -> Option<KafkaConfig> {
+    let missing = || Problem::new("`kafka.brokers` is missing").hint("add the broker's address, for example `brokers: \"localhost:9092\"`");
+    let brokers = problems.take(raw.brokers.as_ref().ok_or_else(missing));
+    let brokers = brokers.and_then(|brokers| broker_list(&brokers.0, problems));
+    let partitions = raw
+        .partitions
+        .as_ref()
+        .map_or(Ok(1), |text| value::count("kafka.partitions", text, 1));
+    let replicas = raw.replication_factor.as_ref().map_or(Ok(-1), |text| match text.value.as_str() {
+        "-1" => Ok(-1),
+        _ => value::count("kafka.replication_factor", text, 1),
+    });
+    let (partitions, replicas) = (problems.take(partitions), problems.take(replicas));
+    let config = KafkaConfig {
+        pipeline: pipeline.to_owned(),
+        brokers: brokers?,
+        topic: raw.topic.as_ref().map(|topic| topic.value.clone()),
+        partitions: partitions?,
+        replication_factor: replicas?,
+        group: raw
+            .group
+            .as_ref()
+            .map_or_else(|| format!("inlet-{pipeline}"), |text| text.value.clone()),
+        properties: properties(raw, problems),
+    };
+    check_topics(&config, raw.topic.as_ref(), tables, problems);
+    Some(config)
+}
+
+fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
+    let mut brokers = Vec::new();
+    let found = problems.len();
+    for text in texts {
+        for broker in text.value.split(',').map(str::trim) {
+            let port = broker
+                .rsplit_once(':')
+                .filter(|(host, _)| !host.is_empty())
+                .and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none() || broker.contains("://") {
+                let problem = Problem::at(&text.place, format!("`kafka.brokers` holds `{broker}`, which is not `host:port`"));
+                problems.add(problem.hint("for example `brokers: \"localhost:9092\"`; several with commas"));
+            }
+            brokers.push(broker);
+        }
+    }
+    (problems.len() == found).then(|| brokers.join(","))
+}
+
+fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::new();
+    for (name, text) in raw.properties.iter().flatten() {
+        if let Some((_, instead)) = OURS.iter().find(|(ours, _)| *ours == name.value) {
+            problems.add(Problem::at(&name.place, format!("`kafka.properties.{}` is not yours to set", name.value)).hint(*instead));
+        }
+        properties.insert(name.value.clone(), text.value.clone());
+    }
+    properties
+}
+
+/// Every table has a topic of its own, with a name that Kafka takes.
+fn check_topics(config: &KafkaConfig, given: Option<&Text>, tables: &[TableConfig], problems: &mut Problems) {
+    let at = |what: String| given.map_or_else(|| Problem::new(what.clone()), |text| Problem::at(&text.place, what.clone()));
+    if given.is_some() && tables.len() > 1 {
+        let names: Vec<String> = tables.iter().map(TableConfig::written).collect();
+        let what = format!(
+            "`kafka.topic` names one topic, and there are {} tables: {}",
+            tables.len(),
+            names.join(", ")
+        );
+        problems.add(at(what).hint("leave it out, or give topics with `tables.<name>.topic`"));
+        return;
+    }
+    let mut taken = BTreeMap::from([(config.control_topic(), "the pipeline's own progress".to_owned())]);
+    for table in tables {
+        let topic = config.topic_for(table);
+        if topic != value::topic_safe(&topic) || topic.is_empty() || topic.len() > TOPIC_CHARS_MAX {
+            let what = format!("`{topic}` is not a name that Kafka takes for a topic");
+            problems.add(at(what).hint(format!("use letters, digits, `.`, `_` and `-`, at most {TOPIC_CHARS_MAX}")));
+        }
+        if let Some(other) = taken.insert(topic.clone(), format!("table `{}`", table.written())) {
+            let what = format!("the topic `{topic}` would hold both table `{}` and {other}", table.written());
+            problems.add(at(what).hint("give each its own with `tables.<name>.topic`"));
+        }
+    }
+}

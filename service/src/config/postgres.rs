@@ -1,0 +1,204 @@
+//! `postgres:` where the database is, and as whom we come.
+//!
+//! An address may be given as `jdbc_url`, as `url`, or as host, port and db, also in several of these ways at once as long as they agree. Where
+//! files differ, the later one wins part by part.
+
+mod address;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::problem::{Place, Problem, Problems};
+use super::raw::RawPostgres;
+use super::value;
+use super::yaml::Text;
+use address::Address;
+
+/// The databases that we read.
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    /// The primary: where changes are found.
+    pub primary: PostgresAddress,
+    /// A hot standby to read rows from, where one was given.
+    pub read: Option<PostgresAddress>,
+}
+
+/// Everything a connection needs.
+#[derive(Debug, Clone)]
+pub struct PostgresAddress {
+    /// The host's name or address, or the folder of a Unix socket when it starts with `/`.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The database.
+    pub db: String,
+    /// The role.
+    pub user: String,
+    /// Its password, if it needs one.
+    pub password: Option<SecretString>,
+    /// Whether the connection is encrypted, and what is verified.
+    pub sslmode: SslMode,
+    /// The file of certificates that are trusted; the usual authorities when absent.
+    pub sslrootcert: Option<PathBuf>,
+}
+
+impl PostgresAddress {
+    /// The password in clear, for the connection alone.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_ref().map(ExposeSecret::expose_secret)
+    }
+}
+
+impl fmt::Display for PostgresAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}:{}/{}", self.user, self.host, self.port, self.db)
+    }
+}
+
+/// PostgreSQL's `sslmode`, with its words (PostgreSQL manual, "SSL Support").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SslMode {
+    /// Never encrypted.
+    Disable,
+    /// Encrypted if the server insists.
+    Allow,
+    /// Encrypted if the server can.
+    #[default]
+    Prefer,
+    /// Always encrypted, nothing verified.
+    Require,
+    /// Encrypted, the certificate's authority verified.
+    VerifyCa,
+    /// Encrypted, authority and host name verified.
+    VerifyFull,
+}
+
+pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<PostgresConfig> {
+    let found = problems.len();
+    let urls = addresses(raw, problems);
+    let port = raw
+        .port
+        .as_ref()
+        .and_then(|text| Some((problems.take(value::count("postgres.port", text, 1))?, text)));
+    let mut part = Part { urls: &urls, problems };
+    let host = part.agree("host", |url| url.host.clone(), text_of(&raw.host));
+    let port = part.agree("port", |url| url.port, port.map(|(port, text)| (port, &text.place)));
+    let db = part.agree("db", |url| url.db.clone(), text_of(&raw.db));
+    let user = part.agree("user", |url| url.user.clone(), text_of(&raw.user));
+    let password = password(raw, &mut part);
+    let sslmode = urls.iter().find_map(|(_, url, _)| url.sslmode).unwrap_or_default();
+    let sslrootcert = urls.iter().find_map(|(_, url, _)| url.sslrootcert.clone());
+    if problems.len() > found {
+        return None;
+    }
+    let mut missing = |key: &str, hint: &str| problems.add(Problem::new(format!("`postgres.{key}` is missing")).hint(hint));
+    if host.is_none() {
+        missing(
+            "host",
+            "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, `port` and `db`",
+        );
+    } else if db.is_none() {
+        missing("db", "name the database, as `db` or at the end of the address");
+    }
+    if user.is_none() {
+        missing("user", "name the role to connect as; it needs SELECT on the tables");
+    }
+    let primary = PostgresAddress {
+        host: host?,
+        port: port.unwrap_or(5432),
+        db: db?,
+        user: user?,
+        password: password.map(SecretString::from),
+        sslmode,
+        sslrootcert,
+    };
+    let read = raw.read_url.as_ref().and_then(|text| read_address(text, &primary, problems));
+    Some(PostgresConfig { primary, read })
+}
+
+/// The addresses given as one text, with their keys and places.
+fn addresses<'a>(raw: &'a RawPostgres, problems: &mut Problems) -> Vec<(&'static str, Address, &'a Place)> {
+    let given = [("postgres.jdbc_url", &raw.jdbc_url), ("postgres.url", &raw.url)];
+    let parsed = given.into_iter().filter_map(|(key, text)| {
+        let text = text.as_ref()?;
+        Some((key, address::parse(key, text, problems)?, &text.place))
+    });
+    parsed.collect()
+}
+
+/// What is not in the standby's address is as at the primary.
+fn read_address(text: &Text, primary: &PostgresAddress, problems: &mut Problems) -> Option<PostgresAddress> {
+    let url = address::parse("postgres.read_url", text, problems)?;
+    Some(PostgresAddress {
+        host: url.host?,
+        port: url.port.unwrap_or(5432),
+        db: url.db.unwrap_or_else(|| primary.db.clone()),
+        user: url.user.unwrap_or_else(|| primary.user.clone()),
+        password: url.password.map(SecretString::from).or_else(|| primary.password.clone()),
+        sslmode: url.sslmode.unwrap_or(primary.sslmode),
+        sslrootcert: url.sslrootcert.or_else(|| primary.sslrootcert.clone()),
+    })
+}
+
+/// The password from its key, its file, or an address.
+fn password(raw: &RawPostgres, part: &mut Part<'_>) -> Option<String> {
+    let from_file = raw
+        .password_file
+        .as_ref()
+        .filter(|file| raw.password.as_ref().is_none_or(|key| key.place.layer <= file.place.layer));
+    let Some(file) = from_file else {
+        return part.agree("password", |url| url.password.clone(), text_of(&raw.password));
+    };
+    if raw.password.as_ref().is_some_and(|key| key.place.layer == file.place.layer) {
+        let problem = Problem::at(&file.place, "`postgres.password` and `postgres.password_file` are both given");
+        part.problems.add(problem.hint("keep one of them"));
+    }
+    match std::fs::read_to_string(&file.value) {
+        Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+        Err(error) => {
+            let problem = Problem::at(
+                &file.place,
+                format!("`postgres.password_file` cannot be read: {}: {error}", file.value),
+            );
+            part.problems
+                .add(problem.hint("give a file that this user may read and that holds the password alone"));
+            None
+        }
+    }
+}
+
+fn text_of(text: &Option<Text>) -> Option<(String, &Place)> {
+    text.as_ref().map(|text| (text.value.clone(), &text.place))
+}
+
+/// Finds the one value of a part of the address among all that give it.
+struct Part<'a> {
+    urls: &'a [(&'static str, Address, &'a Place)],
+    problems: &'a mut Problems,
+}
+
+impl Part<'_> {
+    /// The value of the latest file; in one file all must say the same.
+    fn agree<T: Clone + PartialEq>(
+        &mut self,
+        key: &'static str,
+        of_url: impl Fn(&Address) -> Option<T>,
+        own: Option<(T, &Place)>,
+    ) -> Option<T> {
+        let of_urls = self.urls.iter().filter_map(|(key, url, place)| Some((of_url(url)?, *key, *place)));
+        let given: Vec<(T, String, &Place)> = of_urls
+            .map(|(value, key, place)| (value, key.to_owned(), place))
+            .chain(own.map(|(value, place)| (value, format!("postgres.{key}"), place)))
+            .collect();
+        let last = given.iter().map(|(_, _, place)| place.layer).max()?;
+        let latest: Vec<_> = given.iter().filter(|(_, _, place)| place.layer == last).collect();
+        let (value, first, _) = latest.first()?;
+        if let Some((_, second, place)) = latest.iter().find(|(other, _, _)| other != value) {
+            let problem = Problem::at(place, format!("`{first}` and `{second}` give a different {key}"));
+            self.problems.add(problem.hint("keep one of them, or make them equal"));
+        }
+        Some(value.clone())
+    }
+}

@@ -1,0 +1,127 @@
+//! `jdbc:postgresql://host:port/db?..` and `postgresql://user:password@host:port/db?..` into their parts.
+//!
+//! No message holds the address itself: it may contain a password.
+
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::SslMode;
+use crate::config::problem::{Problem, Problems};
+use crate::config::yaml::Text;
+
+/// The parts an address gives.
+#[derive(Default)]
+pub(super) struct Address {
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub db: Option<String>,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub sslmode: Option<SslMode>,
+    pub sslrootcert: Option<PathBuf>,
+}
+
+/// Parses either form, whatever the key is called.
+pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<Address> {
+    let problem = |what: &str| {
+        let problem = Problem::at(&text.place, format!("`{key}` is not an address of PostgreSQL: {what}"));
+        problem.hint("write `jdbc:postgresql://host:5432/db` or `postgresql://user@host:5432/db`; give the password with `password`")
+    };
+    let bare = text.value.strip_prefix("jdbc:").unwrap_or(&text.value);
+    if !bare.starts_with("postgresql:") && !bare.starts_with("postgres:") {
+        problems.add(problem("it does not start with `jdbc:postgresql://` or `postgresql://`"));
+        return None;
+    }
+    if !bare.contains("://") {
+        problems.add(problem("`//` is missing before the host"));
+        return None;
+    }
+    let authority = bare
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split(['/', '?']).next())
+        .unwrap_or_default();
+    if authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
+        problems.add(problem("it names several hosts").hint("name the primary alone; a hot standby goes to `read_url`"));
+        return None;
+    }
+    let Ok(url) = Url::parse(bare) else {
+        problems.add(problem("its host, port or password has a character that must be percent-encoded"));
+        return None;
+    };
+    let mut address = Address {
+        host: url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .map(|host| decode(host.trim_matches(['[', ']']))),
+        port: url.port(),
+        db: Some(decode(url.path().trim_start_matches('/').trim_end()))
+            .map(|db| db.trim().to_owned())
+            .filter(|db| !db.is_empty()),
+        user: Some(decode(url.username())).filter(|user| !user.is_empty()),
+        password: url.password().map(decode),
+        ..Address::default()
+    };
+    for (name, value) in url.query_pairs() {
+        parameter(&mut address, key, text, (name.trim(), value.trim()), problems);
+    }
+    Some(address)
+}
+
+/// Takes one `name=value` behind the `?`.
+fn parameter(address: &mut Address, key: &str, text: &Text, (name, value): (&str, &str), problems: &mut Problems) {
+    match name {
+        "user" => address.user = Some(value.to_owned()),
+        "password" => address.password = Some(value.to_owned()),
+        "host" => address.host = Some(value.to_owned()),
+        "dbname" => address.db = Some(value.to_owned()),
+        "sslrootcert" => address.sslrootcert = Some(PathBuf::from(value)),
+        // pgJDBC: `ssl=true` alone means verify-full.
+        "ssl" if address.sslmode.is_none() && value != "false" => address.sslmode = Some(SslMode::VerifyFull),
+        "ssl" => {}
+        "sslmode" => match sslmode(value) {
+            Some(mode) => address.sslmode = Some(mode),
+            None => {
+                let problem = Problem::at(&text.place, format!("`{key}` has an unknown sslmode: `{value}`"));
+                problems.add(problem.hint("the modes are disable, allow, prefer, require, verify-ca, verify-full"));
+            }
+        },
+        _ => problems.warn(Problem::at(&text.place, format!("the parameter `{name}` of `{key}` is ignored"))),
+    }
+}
+
+fn sslmode(word: &str) -> Option<SslMode> {
+    Some(match word {
+        "disable" => SslMode::Disable,
+        "allow" => SslMode::Allow,
+        "prefer" => SslMode::Prefer,
+        "require" => SslMode::Require,
+        "verify-ca" => SslMode::VerifyCa,
+        "verify-full" => SslMode::VerifyFull,
+        _ => return None,
+    })
+}
+
+/// Percent-decoding (RFC 3986); a `%` that starts no pair of hex digits stays as it is.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let pair = tail
+            .get(..2)
+            .and_then(|pair| std::str::from_utf8(pair).ok())
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        match pair {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,196 @@
+//! What is wrong with a configuration, where, and how to mend it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Explain, Hint, Kind};
+
+/// Where something stands in a configuration file; lines and columns count from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file as it was named.
+    pub file: Arc<str>,
+    /// The line.
+    pub line: u64,
+    /// The column, in characters.
+    pub column: u64,
+    /// The file's position among those given: a later one overrides.
+    pub(super) layer: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// One of the files given.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    /// Its name as it was given.
+    pub name: Arc<str>,
+    /// Its position among those given.
+    pub layer: usize,
+}
+
+impl Source {
+    pub fn place(&self, line: u64, column: u64) -> Place {
+        Place {
+            file: self.name.clone(),
+            line,
+            column,
+            layer: self.layer,
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    place: Option<Place>,
+    what: String,
+    hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem of no single place.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self {
+            place: None,
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    /// A problem at a place.
+    pub fn at(place: &Place, what: impl Into<String>) -> Self {
+        Self {
+            place: Some(place.clone()),
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    /// The same, with what to do.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{place}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Everything that is wrong with the configuration; never empty.
+#[derive(Debug)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// The problems, in the order of files and lines.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [problem] = self.problems.as_slice() {
+            return problem.fmt(f);
+        }
+        write!(f, "the configuration has {} problems", self.problems.len())?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+            if let Some(hint) = &problem.hint {
+                write!(f, "\n    hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Explain for ConfigError {
+    fn kind(&self) -> Kind {
+        Kind::Config
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self.problems.as_slice() {
+            [problem] => problem.hint.clone().map(Hint::text),
+            _ => None,
+        }
+    }
+}
+
+impl From<Problem> for ConfigError {
+    fn from(problem: Problem) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
+/// Collects problems and warnings while a configuration is read.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Problems {
+    pub fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    pub fn warn(&mut self, warning: Problem) {
+        self.warnings.push(warning);
+    }
+
+    /// The value, or nothing and a problem.
+    pub fn take<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        result.map_err(|problem| self.add(problem)).ok()
+    }
+
+    pub fn len(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Forgets the problems since `found` that stand nowhere: what is missing may stand in a file that could not be read.
+    pub fn forget_missing(&mut self, found: usize) {
+        let later = self.problems.split_off(found);
+        self.problems.extend(later.into_iter().filter(|problem| problem.place.is_some()));
+    }
+
+    pub fn take_warnings(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    pub fn into_error(mut self) -> ConfigError {
+        assert!(!self.problems.is_empty(), "a configuration without problems is not an error");
+        let order = |problem: &Problem| problem.place.as_ref().map(|place| (place.layer, place.line, place.column));
+        self.problems.sort_by_key(order);
+        ConfigError { problems: self.problems }
+    }
+}
+
+/// The candidate that a misspelt word most likely means.
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let scored = candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate));
+    scored
+        .filter(|(score, _)| *score >= 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,119 @@
+//! `tables:` and `postgres.table`: which tables are captured, and what is special about each.
+
+use chrono_tz::Tz;
+
+use super::problem::{Problem, Problems};
+use super::raw::{RawConfig, RawTable};
+use super::value;
+use super::yaml::Text;
+
+/// A captured table as the configuration names it; whether it exists, and how its name is cased, the catalog knows.
+#[derive(Debug, Clone)]
+pub struct TableConfig {
+    /// The schema, where it was given.
+    pub schema: Option<String>,
+    /// The table's name as it was written, without quotes.
+    pub name: String,
+    /// The column by which new rows are found; the catalog's choice when absent.
+    pub cursor: Option<String>,
+    /// The key columns in order; the primary key when empty.
+    pub key: Vec<String>,
+    /// The column whose date chooses the folder; the cursor column when absent.
+    pub date_column: Option<String>,
+    /// The zone in which its days begin.
+    pub timezone: Tz,
+    /// Its topic, where it was given; see [`super::KafkaConfig::topic_for`].
+    pub topic: Option<String>,
+    /// Conditions that a row must meet to enter the lake, as text: `amount >= 0`.
+    pub rules: Vec<String>,
+}
+
+impl TableConfig {
+    /// The name as a user knows it: `orders`, or `sales.orders`.
+    pub fn written(&self) -> String {
+        match &self.schema {
+            Some(schema) => format!("{schema}.{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// Whether both may mean one table: the same after folding, and `public` where no schema is given.
+    fn may_be(&self, schema: Option<&str>, name: &str) -> bool {
+        let fold = |schema: Option<&str>, name: &str| (schema.unwrap_or("public").to_lowercase(), name.to_lowercase());
+        fold(self.schema.as_deref(), &self.name) == fold(schema, name)
+    }
+}
+
+/// All tables of `tables:`, and the one of `postgres.table` unless it is among them.
+pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> Vec<TableConfig> {
+    let mut tables = Vec::new();
+    for (name, settings) in raw.tables.iter().flatten() {
+        let settings = settings.clone().unwrap_or_default();
+        tables.extend(table(name, &settings, timezone, problems));
+    }
+    if let Some(text) = raw.postgres.as_ref().and_then(|postgres| postgres.table.as_ref()) {
+        match split_name(&text.value) {
+            Ok((schema, name)) if tables.iter().any(|table| table.may_be(schema.as_deref(), &name)) => {}
+            _ => tables.extend(table(text, &RawTable::default(), timezone, problems)),
+        }
+    }
+    if tables.is_empty() && problems.len() == 0 {
+        let hint = "name one with `postgres: { table: orders }`, or several with `tables: { orders: {}, customers: {} }`";
+        problems.add(Problem::new("no table is named").hint(hint));
+    }
+    tables
+}
+
+fn table(written: &Text, settings: &RawTable, timezone: Tz, problems: &mut Problems) -> Option<TableConfig> {
+    let name = split_name(&written.value).map_err(|what| {
+        let problem = Problem::at(&written.place, format!("`{}` does not name a table: {what}", written.value));
+        problem.hint("write `orders` or `schema.orders`; a part that holds a dot goes in double quotes: 'sales.\"a.b\"'")
+    });
+    let zone_key = format!("tables.{}.timezone", written.value);
+    let timezone = settings
+        .timezone
+        .as_ref()
+        .map_or(Ok(timezone), |text| value::timezone(&zone_key, text));
+    let (name, timezone) = (problems.take(name), problems.take(timezone));
+    let ((schema, name), timezone) = (name?, timezone?);
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+    Some(TableConfig {
+        schema,
+        name,
+        cursor: text(&settings.cursor),
+        key: settings.key.as_ref().map(|key| key.values()).unwrap_or_default(),
+        date_column: text(&settings.date_column),
+        timezone,
+        topic: text(&settings.topic),
+        rules: settings.rules.as_ref().map(|rules| rules.values()).unwrap_or_default(),
+    })
+}
+
+/// `orders`, `sales.orders`, `"sales"."My.Orders"` into schema and name.
+fn split_name(text: &str) -> Result<(Option<String>, String), &'static str> {
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let part = parts.last_mut().expect("there is always a last part");
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => {
+                rest.next();
+                part.push('"');
+            }
+            '"' => quoted = !quoted,
+            '.' if !quoted => parts.push(String::new()),
+            c => part.push(c),
+        }
+    }
+    if quoted {
+        return Err("a quote is not closed");
+    }
+    if parts.iter().any(String::is_empty) {
+        return Err("a part of it is empty");
+    }
+    match (parts.pop(), parts.pop(), parts.pop()) {
+        (Some(name), schema, None) => Ok((schema, name)),
+        _ => Err("it has more than two parts"),
+    }
+}

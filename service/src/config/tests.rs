@@ -1,0 +1,468 @@
+//! What the configuration promises, as claims; what a user reads when it is wrong, word for word.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Config, ConfigError, SslMode};
+use crate::error::{Explain, Kind, report};
+
+const SMALL: &str = "postgres: { url: 'postgresql://me@localhost/shop', table: orders }\n";
+
+fn variables(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn with(pairs: &[(&str, &str)], text: &str) -> Result<Config, ConfigError> {
+    Config::from_texts(&[("a.yml", text)], &variables(pairs))
+}
+
+/// What stderr shows for a text that must be refused.
+fn refused(text: &str) -> String {
+    refused_with(&[], text)
+}
+
+fn refused_with(pairs: &[(&str, &str)], text: &str) -> String {
+    let error = with(pairs, text).expect_err("this configuration must be refused");
+    assert_eq!(error.kind(), Kind::Config);
+    report(&error)
+}
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name)
+}
+
+#[test]
+fn the_orders_file_runs_unmodified() {
+    let config = Config::load(&[shipped("orders_stream.yml")]).unwrap();
+    let primary = &config.require_postgres().unwrap().primary;
+    assert_eq!(primary.to_string(), "student@postgres:5432/food_delivery_db");
+    assert_eq!(primary.password(), Some("student123"));
+    let kafka = config.require_kafka().unwrap();
+    assert_eq!(kafka.brokers, "kafka:29092");
+    assert_eq!(config.tables.len(), 1);
+    assert_eq!(config.tables[0].name, "ROLL001_orders");
+    assert_eq!(kafka.topic_for(&config.tables[0]), "ROLL001_food_orders_raw");
+    assert_eq!(kafka.control_topic(), "ROLL001_food_orders_raw_control");
+    assert_eq!(kafka.transactional_id(), "inlet-ROLL001_food_orders_raw");
+    assert_eq!(kafka.group, "inlet-ROLL001_food_orders_raw");
+    assert_eq!(
+        config.require_datalake().unwrap().path,
+        Path::new("/opt/spark-apps/datalake/food/ROLL001/output/orders")
+    );
+    assert_eq!(config.streaming.poll_interval, Duration::from_secs(5));
+    assert_eq!(config.streaming.flush_interval, Duration::from_secs(5));
+    assert!(config.streaming.checkpoint_location.is_some() && config.streaming.last_processed_timestamp_location.is_some());
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn rules_come_from_a_second_file() {
+    let config = Config::load(&[shipped("orders_stream.yml"), shipped("orders_rules.yml")]).unwrap();
+    assert_eq!(config.tables.len(), 1);
+    assert_eq!(config.tables[0].rules, ["order_id is not null", "amount >= 0"]);
+}
+
+#[test]
+fn the_quick_start_works_without_any_variable() {
+    let config = with(&[], &std::fs::read_to_string(shipped("quickstart.yml")).unwrap()).unwrap();
+    let primary = &config.require_postgres().unwrap().primary;
+    assert_eq!(primary.to_string(), "postgres@localhost:5432/postgres");
+    assert_eq!(primary.password(), None);
+    assert_eq!(config.tables[0].written(), "orders");
+    assert!(config.kafka.is_none());
+}
+
+#[test]
+fn a_misspelt_key_is_refused_with_the_nearest_one() {
+    let shown = refused(&format!("{SMALL}kafka:\n  brokres: 'a:9092'\n  brokers: 'a:9092'\n"));
+    assert_eq!(
+        shown,
+        "error: a.yml:3:3: unknown key `kafka.brokres`\n  hint: did you mean `brokers`?"
+    );
+}
+
+#[test]
+fn every_problem_is_reported_at_once_in_the_order_of_lines() {
+    let shown = refused(
+        "postgres:\n  url: postgresql://me@h/shop\n  tabel: orders\ntables:\n  orders: {}\nstreaming:\n  flush_interval: 5\n  flush_rows: 0\n\
+         datalake:\n  path: lake\n  format: delta\n  timezone: Europe/Berlim\n",
+    );
+    assert_eq!(
+        shown,
+        "error: the configuration has 5 problems\n\
+         \x20 a.yml:3:3: unknown key `postgres.tabel`\n    hint: did you mean `table`?\n\
+         \x20 a.yml:7:19: `streaming.flush_interval` needs a unit: `5`\n    hint: write `5s` or `5ms`; the units are ms, s, m, h, d\n\
+         \x20 a.yml:8:15: `streaming.flush_rows` must be a whole number from 1 on, not `0`\n\
+         \x20 a.yml:11:11: `datalake.format` is not known: `delta`\n    hint: the formats are: parquet\n\
+         \x20 a.yml:12:13: `datalake.timezone` is not a time zone: `Europe/Berlim`\n    hint: did you mean `Europe/Berlin`?"
+    );
+}
+
+#[test]
+fn a_key_that_is_indented_too_little_is_sent_home() {
+    let shown = refused("postgres:\n  table: orders\njdbc_url: \"jdbc:postgresql://h/d\"\n");
+    assert!(shown.contains("a.yml:3:1: unknown key `jdbc_url`"), "{shown}");
+    assert!(
+        shown.contains("`jdbc_url` belongs under `postgres:`; is it indented too little?"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn wrong_indentation_names_the_line() {
+    let shown = refused("postgres:\n  table: orders\n    user: me\n");
+    assert!(
+        shown.starts_with("error: a.yml:3:") || shown.starts_with("error: a.yml:2:"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    let shown = refused("postgres:\n  table: orders\n  table: items\n");
+    assert_eq!(
+        shown,
+        "error: a.yml:3:3: the key `table` stands here twice\n  hint: keep one of them"
+    );
+}
+
+#[test]
+fn a_section_that_is_not_one_is_refused_without_its_value() {
+    let shown = refused("postgres: hunter2\n");
+    assert!(shown.starts_with("error: a.yml:1:11: expected"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn all_variables_that_are_not_set_are_named_with_their_hints() {
+    let shown = refused("postgres:\n  user: ${WHO:?the role to connect as}\n  password: ${SECRET}\n  table: orders\n");
+    assert!(
+        shown.contains("a.yml:2:9: the environment variable `WHO` is not set\n    hint: the role to connect as"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("a.yml:3:13: the environment variable `SECRET` is not set"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_variable_in_quotes_is_refused() {
+    for quoted in ["\"${WHO}\"", "'${WHO}'", "\"jdbc:${WHO}\""] {
+        let shown = refused_with(&[("WHO", "me")], &format!("{SMALL}pipeline: {quoted}\n"));
+        assert!(shown.contains("a.yml:2:11: `${..}` is not replaced inside quotes"), "{shown}");
+        assert!(shown.contains("remove the quotes"), "{shown}");
+    }
+}
+
+#[test]
+fn a_variable_in_a_block_is_refused() {
+    let shown = refused_with(&[("WHO", "me")], &format!("{SMALL}pipeline: >-\n  ${{WHO}}\n"));
+    assert!(shown.contains("is not replaced inside quotes or a block"), "{shown}");
+}
+
+#[test]
+fn a_password_from_a_variable_arrives_as_it_is() {
+    for secret in [
+        "s3cr\"et: {x}",
+        "#no: [comment",
+        "'",
+        "007",
+        "true",
+        "~",
+        "null",
+        "1e5",
+        "${OTHER}",
+        "$$",
+        "a\nuser: root",
+        "ü😀\\n",
+        "- x",
+    ] {
+        let text = "postgres:\n  url: postgresql://me@h/shop\n  password: ${SECRET}\n  table: orders\n";
+        let config = with(&[("SECRET", secret)], text).unwrap_or_else(|error| panic!("{secret}: {error}"));
+        assert_eq!(config.postgres.unwrap().primary.password(), Some(secret));
+    }
+}
+
+#[test]
+fn a_plain_password_of_digits_keeps_its_zeros() {
+    let config = with(&[], "postgres: { url: 'postgresql://me@h/shop', table: orders, password: 007 }\n").unwrap();
+    assert_eq!(config.postgres.unwrap().primary.password(), Some("007"));
+}
+
+#[test]
+fn debug_never_prints_a_secret() {
+    let text = "postgres: { jdbc_url: 'jdbc:postgresql://h/d', user: me, password: hunter2, table: t }\n\
+                kafka: { brokers: 'a:1', properties: { sasl.password: hunter3 } }\n";
+    let shown = format!("{:?}", with(&[], text).unwrap());
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert!(shown.contains("sasl.password"), "{shown}");
+}
+
+#[test]
+fn no_error_prints_a_secret() {
+    let texts = [
+        "postgres: { pasword: hunter2, table: t, user: u }\n",
+        "postgres: { url: 'postgresql://me:hunter2@h:99999/d', table: t }\n",
+        "postgres: { url: 'mysql://me:hunter2@h/d', table: t }\n",
+        "postgres: { url: 'postgresql://me:hunter2@h,i/d', table: t }\n",
+        "postgres: { url: 'postgresql://me:hunter2@h/d', password: hunter4, table: t }\n",
+        "postgres: { password: [hunter2], table: t }\n",
+        "postgres: { password: { a: hunter2 }, table: t }\n",
+        "postgres:\n  password: \"hunter2\n",
+        "postgres:\n  password: 'hunter2' x\n",
+        "kafka: { brokers: 'a:1', properties: [hunter2] }\n",
+    ];
+    for text in texts {
+        let shown = refused(text);
+        assert!(!shown.contains("hunter"), "{shown}");
+    }
+}
+
+#[test]
+fn an_address_may_be_given_in_three_ways() {
+    let texts = [
+        "postgres: { jdbc_url: 'jdbc:postgresql://db:5433/shop', user: me, table: t }\n",
+        "postgres: { url: 'postgres://me@db:5433/shop', table: t }\n",
+        "postgres: { host: db, port: 5433, db: shop, user: me, table: t }\n",
+        "postgres: { jdbc_url: 'jdbc:postgresql://db:5433/shop?user=me', host: db, port: 5433, db: shop, table: t }\n",
+    ];
+    for text in texts {
+        assert_eq!(
+            with(&[], text).unwrap().postgres.unwrap().primary.to_string(),
+            "me@db:5433/shop",
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn contradictory_addresses_are_refused() {
+    let shown = refused("postgres:\n  jdbc_url: jdbc:postgresql://a/shop\n  host: b\n  user: me\n  table: t\n");
+    assert_eq!(
+        shown,
+        "error: a.yml:3:9: `postgres.jdbc_url` and `postgres.host` give a different host\n  hint: keep one of them, or make them equal"
+    );
+}
+
+#[test]
+fn a_later_file_wins_part_by_part() {
+    let files = [
+        (
+            "a.yml",
+            "postgres: { jdbc_url: 'jdbc:postgresql://a:1/shop', host: a, port: 1, user: me, password: x, table: t }\n",
+        ),
+        (
+            "b.yml",
+            "postgres: { host: localhost, port: 5432 }\nstreaming: { flush_rows: 7 }\ntables: { t: { cursor: at } }\n",
+        ),
+        ("c.yml", "postgres: { url: 'postgresql://c' }\ntables: { t: { key: [id] }, u: }\n"),
+    ];
+    let config = Config::from_texts(&files, &HashMap::new()).unwrap();
+    let primary = &config.require_postgres().unwrap().primary;
+    assert_eq!(primary.to_string(), "me@c:5432/shop");
+    assert_eq!(primary.password(), Some("x"));
+    assert_eq!(config.streaming.flush_rows, 7);
+    let names: Vec<String> = config.tables.iter().map(super::TableConfig::written).collect();
+    assert_eq!(names, ["t", "u"]);
+    assert_eq!(
+        (config.tables[0].cursor.as_deref(), config.tables[0].key.as_slice()),
+        (Some("at"), ["id".to_owned()].as_slice())
+    );
+}
+
+#[test]
+fn an_address_carries_encryption_and_encoded_characters() {
+    let text = "postgres: { url: 'postgresql://a%40b:p%3A%2F@[::1]:5433/my%20db?sslmode=verify-full&sslrootcert=/ca.pem&x=1', table: t }\n";
+    let config = with(&[], text).unwrap();
+    let primary = &config.require_postgres().unwrap().primary;
+    assert_eq!(
+        (primary.user.as_str(), primary.password(), primary.db.as_str()),
+        ("a@b", Some("p:/"), "my db")
+    );
+    assert_eq!(
+        (primary.host.as_str(), primary.port, primary.sslmode),
+        ("::1", 5433, SslMode::VerifyFull)
+    );
+    assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn a_standby_takes_the_rest_from_the_primary() {
+    let text = "postgres: { url: 'postgresql://me@h/shop', password: x, table: t, read_url: 'postgresql://standby:5433' }\n";
+    let postgres = with(&[], text).unwrap().postgres.unwrap();
+    let read = postgres.read.unwrap();
+    assert_eq!((read.to_string().as_str(), read.password()), ("me@standby:5433/shop", Some("x")));
+}
+
+#[test]
+fn blanks_around_values_are_ignored_with_a_warning() {
+    let text = "postgres:\n  jdbc_url: \"jdbc:postgresql://h:1/shop \"\n  user: \" student\"\n  table: t\n";
+    let config = with(&[], text).unwrap();
+    assert_eq!(config.postgres.unwrap().primary.to_string(), "student@h:1/shop");
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "a.yml:2:13: blanks around `postgres.jdbc_url` are ignored",
+            "a.yml:3:9: blanks around `postgres.user` are ignored"
+        ]
+    );
+}
+
+#[test]
+fn intervals_and_sizes_carry_units() {
+    let text = format!(
+        "{SMALL}streaming: {{ poll_interval: 5ms, flush_interval: 2s, sweep_interval: 10m, flush_rows: 1_000, flush_bytes: 64MiB }}\n"
+    );
+    let streaming = with(&[], &text).unwrap().streaming;
+    assert_eq!(
+        (streaming.poll_interval, streaming.flush_interval),
+        (Duration::from_millis(5), Duration::from_secs(2))
+    );
+    assert_eq!(
+        (streaming.sweep_interval, streaming.flush_rows, streaming.flush_bytes),
+        (Duration::from_secs(600), 1_000, 64 << 20)
+    );
+    for wrong in [
+        "flush_interval: 0s",
+        "flush_interval: 1.5s",
+        "flush_interval: -1s",
+        "poll_interval: 999999999999999999999h",
+        "flush_bytes: 64MB",
+        "flush_bytes: 64",
+    ] {
+        refused(&format!("{SMALL}streaming: {{ {wrong} }}\n"));
+    }
+}
+
+#[test]
+fn a_topic_of_its_own_is_for_one_table() {
+    let shown = refused(&format!(
+        "{SMALL}tables: {{ items: {{}} }}\nkafka:\n  brokers: a:9092\n  topic: all\n"
+    ));
+    assert!(
+        shown.contains("a.yml:5:10: `kafka.topic` names one topic, and there are 2 tables: items, orders"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn topics_follow_from_the_pipeline_and_the_table_as_written() {
+    let config = with(
+        &[],
+        &format!("{SMALL}tables: {{ sales.items: {{}}, x: {{ topic: y }} }}\nkafka: {{ brokers: 'a:1, b:2' }}\n"),
+    )
+    .unwrap();
+    let kafka = config.require_kafka().unwrap();
+    let topics: Vec<String> = config.tables.iter().map(|table| kafka.topic_for(table)).collect();
+    assert_eq!(topics, ["shop.sales.items", "y", "shop.orders"]);
+    assert_eq!(
+        (kafka.brokers.as_str(), kafka.partitions, kafka.replication_factor),
+        ("a:1,b:2", 1, -1)
+    );
+}
+
+#[test]
+fn two_tables_never_share_a_topic() {
+    let shown = refused(&format!(
+        "{SMALL}tables: {{ a: {{ topic: x }}, b: {{ topic: x }} }}\nkafka: {{ brokers: 'a:1' }}\n"
+    ));
+    assert!(shown.contains("the topic `x` would hold both table `b` and table `a`"), "{shown}");
+}
+
+#[test]
+fn properties_that_the_promises_rest_on_are_refused() {
+    let shown = refused(&format!(
+        "{SMALL}kafka: {{ brokers: 'a:1', properties: {{ enable.idempotence: false }} }}\n"
+    ));
+    assert!(
+        shown.contains("`kafka.properties.enable.idempotence` is not yours to set"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_broker_without_a_port_is_refused() {
+    let shown = refused(&format!("{SMALL}kafka:\n  brokers: localhost\n"));
+    assert!(
+        shown.contains("a.yml:3:12: `kafka.brokers` holds `localhost`, which is not `host:port`"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn one_table_named_in_both_places_is_one_table() {
+    let config = with(&[], &format!("{SMALL}tables: {{ public.Orders: {{ rules: amount >= 0 }} }}\n")).unwrap();
+    assert_eq!(config.tables.len(), 1);
+    assert_eq!(config.tables[0].rules, ["amount >= 0"]);
+}
+
+#[test]
+fn a_name_in_quotes_may_hold_a_dot() {
+    let config = with(&[], &format!("{SMALL}tables: {{ 'sales.\"a.b\"': {{}} }}\n")).unwrap();
+    assert_eq!(
+        (config.tables[0].schema.as_deref(), config.tables[0].name.as_str()),
+        (Some("sales"), "a.b")
+    );
+    for wrong in ["a.b.c", ".a", "'\"a'"] {
+        refused(&format!("{SMALL}tables: {{ {wrong}: {{}} }}\n"));
+    }
+}
+
+#[test]
+fn no_table_is_refused_and_so_is_an_empty_file() {
+    assert!(refused("postgres: { url: 'postgresql://me@h/d' }\n").contains("no table is named"));
+    assert!(refused("# nothing\n").contains("no table is named"));
+}
+
+#[test]
+fn a_missing_section_is_told_to_the_verb_that_needs_it() {
+    let config = with(&[], SMALL).unwrap();
+    let shown = report(&config.require_kafka().unwrap_err());
+    assert!(shown.contains("no section `kafka`") && shown.contains("inlet run"), "{shown}");
+    assert!(report(&config.require_datalake().unwrap_err()).contains("datalake: { path:"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let shown = report(&Config::load(&[PathBuf::from("no/such.yml")]).unwrap_err());
+    assert!(
+        shown.starts_with("error: cannot read the configuration file no/such.yml: "),
+        "{shown}"
+    );
+    assert!(shown.contains("--config FILE"), "{shown}");
+}
+
+#[test]
+fn a_file_that_expands_without_end_is_refused() {
+    let mut text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (below, name) in ["a", "b", "c", "d", "e", "f"].iter().zip(["b", "c", "d", "e", "f", "g"]) {
+        text.push_str(&format!(
+            "{name}: &{name} [*{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}]\n"
+        ));
+    }
+    refused(&text);
+}
+
+#[test]
+fn the_password_may_come_from_a_file() {
+    let folder = std::env::temp_dir().join(format!("inlet-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("password");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let text = format!(
+        "postgres: {{ url: 'postgresql://me@h/d', table: t, password_file: {} }}\n",
+        file.display()
+    );
+    let config = with(&[], &text);
+    let both = with(&[], &text.replace("table: t", "table: t, password: x"));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(config.unwrap().postgres.unwrap().primary.password(), Some("hunter2"));
+    assert!(both.unwrap_err().to_string().contains("are both given"));
+    assert!(refused(&text).contains("`postgres.password_file` cannot be read"));
+}

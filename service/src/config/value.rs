@@ -1,0 +1,89 @@
+//! Texts into numbers, durations, sizes, zones and names; what is wrong with them in a user's words.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use super::problem::{Problem, nearest};
+use super::yaml::Text;
+
+/// A duration with its unit: `5ms`, `2s`, `10m`, `1h`, `1d`; more than nothing.
+pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
+    let problem = |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
+    let (number, unit) = number_and_unit(&text.value);
+    let milliseconds_each = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "" if !number.is_empty() => {
+            return Err(problem("needs a unit").hint(format!("write `{number}s` or `{number}ms`; the units are ms, s, m, h, d")));
+        }
+        _ => return Err(problem("is not a duration").hint("write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d")),
+    };
+    let milliseconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds_each));
+    match milliseconds {
+        Some(0) => Err(problem("must be more than nothing").hint("the shortest is 1ms")),
+        // A century: beyond it clocks overflow, and nobody waits.
+        Some(milliseconds) if milliseconds <= 100 * 365 * 86_400_000 => Ok(Duration::from_millis(milliseconds)),
+        _ => Err(problem("is not a duration").hint("write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d")),
+    }
+}
+
+/// A size in bytes with its unit: `64MiB`; more than nothing.
+pub(super) fn size(key: &str, text: &Text) -> Result<u64, Problem> {
+    let problem = |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
+    let (number, unit) = number_and_unit(&text.value);
+    let bytes_each: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "" if !number.is_empty() => {
+            return Err(problem("needs a unit").hint(format!("write `{number}MiB`; the units are B, KiB, MiB, GiB")));
+        }
+        _ => return Err(problem("is not a size").hint("write a whole number and a unit: 512KiB, 64MiB, 1GiB")),
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes_each)) {
+        Some(0) => Err(problem("must be more than nothing").hint("write for example 64MiB")),
+        Some(bytes) => Ok(bytes),
+        None => Err(problem("is not a size").hint("write a whole number and a unit: 512KiB, 64MiB, 1GiB")),
+    }
+}
+
+/// A whole number from `least` on; `_` may group its digits.
+pub(super) fn count<N: FromStr + PartialOrd + std::fmt::Display>(key: &str, text: &Text, least: N) -> Result<N, Problem> {
+    match text.value.replace('_', "").parse::<N>() {
+        Ok(count) if count >= least => Ok(count),
+        _ => Err(Problem::at(
+            &text.place,
+            format!("`{key}` must be a whole number from {least} on, not `{}`", text.value),
+        )),
+    }
+}
+
+/// A time zone by its IANA name.
+pub(super) fn timezone(key: &str, text: &Text) -> Result<Tz, Problem> {
+    Tz::from_str(&text.value).map_err(|_| {
+        let problem = Problem::at(&text.place, format!("`{key}` is not a time zone: `{}`", text.value));
+        match nearest(&text.value, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint("write an IANA name, for example Europe/Berlin, or UTC"),
+        }
+    })
+}
+
+/// The name with everything replaced by `_` that Kafka does not allow in the name of a topic.
+pub(super) fn topic_safe(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .collect()
+}
+
+fn number_and_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim_start())
+}
