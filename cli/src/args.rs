@@ -42,7 +42,7 @@ pub enum Verb {
     /// Carry the topics into the lake, with their offsets in the same commit
     #[command(after_help = "Example:\n  inlet consumer --config configs/orders_stream.yml --config configs/orders_rules.yml")]
     Consumer(ConfigFiles),
-    /// Carry the tables into the lake in one process; without a `kafka:` section no broker is needed
+    /// Do both in one process; without a `kafka:` section no broker is needed
     #[command(after_help = "Example:\n  inlet run --config configs/quickstart.yml")]
     Run(ConfigFiles),
     /// Compare the tables in PostgreSQL with the lake; exit 3 when they differ

@@ -4,13 +4,21 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::problem::{Problem, Problems, Source};
 use super::yaml::Text;
 
 /// A part of the configuration that can be laid over the same part of an earlier file.
 pub(super) trait Layer: Sized {
+    /// Reads it as the value of a key; a section under which nothing stands counts as absent.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error>
+    where
+        Self: Deserialize<'de>,
+    {
+        Option::deserialize(deserializer)
+    }
+
     /// Puts `self` over `base`: what is absent here stays as it is there.
     fn over(self, base: Self) -> Self;
 
@@ -54,6 +62,11 @@ impl<L: Layer> Layer for BTreeMap<Text, L> {
 }
 
 impl Layer for Text {
+    // Not through `Option`: a password that is `~` or `null`, put in for a variable, is a text like any other.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+        Self::deserialize(deserializer).map(Some)
+    }
+
     fn over(self, _base: Self) -> Self {
         self
     }
@@ -106,7 +119,7 @@ macro_rules! section {
         #[derive(Clone, Default, Deserialize)]
         #[serde(default)]
         pub(super) struct $name {
-            $(pub $key: Option<$type>),+
+            $(#[serde(deserialize_with = "Layer::read")] pub $key: Option<$type>),+
         }
 
         impl $name {

@@ -161,8 +161,31 @@ fn a_variable_in_quotes_is_refused() {
 
 #[test]
 fn a_variable_in_a_block_is_refused() {
-    let shown = refused_with(&[("WHO", "me")], &format!("{SMALL}pipeline: >-\n  ${{WHO}}\n"));
-    assert!(shown.contains("is not replaced inside quotes or a block"), "{shown}");
+    for mark in ["|", ">-", "| # a name"] {
+        let shown = refused_with(&[("WHO", "me")], &format!("{SMALL}pipeline: {mark}\n  ${{WHO}}\n"));
+        assert!(shown.contains("is not replaced inside quotes or a block"), "{shown}");
+    }
+}
+
+#[test]
+fn a_variable_without_quotes_on_its_own_line_is_replaced() {
+    let config = with(&[("WHO", "me")], &format!("{SMALL}pipeline:\n  ${{WHO}}\n")).unwrap();
+    assert_eq!(config.pipeline, "me");
+}
+
+#[test]
+fn a_literal_variable_is_written_with_two_dollars() {
+    let config = with(&[], "postgres:\n  url: postgresql://me@h/shop\n  password: a$${B}\n  table: t\n").unwrap();
+    assert_eq!(config.postgres.unwrap().primary.password(), Some("a${B}"));
+}
+
+#[test]
+fn a_key_without_a_value_is_refused_and_a_section_without_keys_is_not() {
+    assert_eq!(
+        refused("postgres:\n  table:\n"),
+        "error: a.yml:2:8: a value is missing here\n  hint: give one, or leave the key out"
+    );
+    with(&[], &format!("{SMALL}streaming:\n  # flush_interval: 5s\nkafka:\n")).unwrap();
 }
 
 #[test]

@@ -192,6 +192,7 @@ fn explain(error: &Error, source: &Source) -> Problem {
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             at(format!("expected {}", expected.replace("struct ", "keys and values of ")))
         }
+        Error::NullIntoString { .. } => at("a value is missing here".to_owned()).hint("give one, or leave the key out"),
         Error::Unexpected { expected, .. } => at(format!("expected {expected}")),
         Error::Budget { .. } => at("this is larger or deeper than a configuration may be".to_owned()),
         _ => at(UserMessageFormatter.format_message(error).into_owned())
@@ -335,8 +336,17 @@ impl Keys<'_> {
     /// Without quotes and not a block: the library replaces variables there only.
     fn is_plain(&self, node: &Spanned<Node>) -> bool {
         let start = node.defined.span().byte_offset().and_then(|start| usize::try_from(start).ok());
-        let first = start.and_then(|start| self.text.get(start..)).and_then(|rest| rest.chars().next());
-        !matches!(first, Some('"' | '\'' | '|' | '>'))
+        let Some((before, rest)) = start.and_then(|start| self.text.split_at_checked(start)) else {
+            return false;
+        };
+        // A block's place is its first line of content; the line before ends with its mark, perhaps with a comment behind.
+        let opened_by = before.trim_end().rsplit('\n').next().unwrap_or_default();
+        let mark = opened_by
+            .split(" #")
+            .next()
+            .and_then(|line| line.split_whitespace().last())
+            .unwrap_or_default();
+        !rest.starts_with(['"', '\'']) && !mark.starts_with(['|', '>'])
     }
 }
 
