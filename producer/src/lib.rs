@@ -2,4 +2,8 @@
 //!
 //! The data's way: [`source`] (poll) -> [`sink`] (encode, publish); [`pipeline`] is the only place that waits on more than one thing.
 
+pub mod export;
+pub mod pipeline;
+pub mod settings;
 pub mod sink;
+pub mod source;

@@ -7,6 +7,9 @@ use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::table::TableName;
 use inlet_service::error::{Hint, Kind};
 
+pub mod kafka;
+pub mod memory;
+
 /// A sink of the poll: Kafka, or the lake itself when there is no broker.
 ///
 /// Contract: what was written since the last durable point is invisible until the [`Sink::checkpoint`] that covers it is durable; then rows and

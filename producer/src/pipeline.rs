@@ -1,0 +1,171 @@
+//! The producer's loop: one cycle after the other, and the only place that waits on more than one thing.
+//!
+//! Promises: after any error the sink is asked what it has durably, and the poll goes on from there; a cycle's rows and the progress that covers
+//! them are handed over together. Leaves to others: what a cycle reads ([`crate::source`]), how it becomes durable ([`crate::sink`]).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use inlet_service::error::{Explain, Kind, report};
+use inlet_service::retry::Backoff;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::export::Export;
+use crate::sink::Sink;
+use crate::source::error::PollError;
+use crate::source::poll::{Found, Source, SourceSettings};
+
+/// The least time between two polls while changes come.
+const INTERVAL_MIN: Duration = Duration::from_millis(2);
+/// A poll that found nothing makes the next wait longer by this factor.
+const INTERVAL_GROWTH: f64 = 1.5;
+/// However quiet the server's snapshot is, the activity is read this often: a message that ended may have left rows behind.
+const QUIET_MAX: Duration = Duration::from_secs(1);
+/// Progress without rows is made durable this often, so that a restart does not look back further.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// A server that was never reached since the start is given up after this time.
+const START_DEADLINE: Duration = Duration::from_secs(15);
+/// A cycle that is under way when the process is asked to stop may take this long.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Polls tables into a sink until it is stopped.
+pub struct Pipeline<S> {
+    settings: SourceSettings,
+    poll_interval: Duration,
+    export: Export,
+    sink: S,
+}
+
+/// What drives the pace of the polls.
+struct Pace {
+    interval: Duration,
+    max: Duration,
+    last_cycle: Instant,
+    last_checkpoint: Instant,
+}
+
+impl<S: Sink> Pipeline<S> {
+    /// A pipeline that polls at least every `poll_interval`, and much faster while changes come. `timestamp_location` receives a readable copy
+    /// of the progress.
+    pub fn new(settings: SourceSettings, poll_interval: Duration, timestamp_location: Option<PathBuf>, sink: S) -> Self {
+        Self { settings, poll_interval, export: Export::new(timestamp_location), sink }
+    }
+
+    /// Runs until it is stopped: then the work at hand is finished and made durable.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), PollError> {
+        let mut backoff = Backoff::new();
+        let started = Instant::now();
+        let mut reached = false;
+        loop {
+            let error = tokio::select! {
+                biased;
+                // The session ends by itself when it is stopped: it goes first, so that its last commit is not cut off.
+                ended = self.session(&stop, &mut backoff, &mut reached) => match ended {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+                // Only a server that hangs keeps the session longer; what is not durable is read again at the next start.
+                () = overdue(&stop) => return Ok(()),
+            };
+            if error.kind() != Kind::Unavailable || (!reached && started.elapsed() > START_DEADLINE) {
+                return Err(error);
+            }
+            let delay = backoff.next_delay();
+            if matches!(error, PollError::Altered(_) | PollError::Locked(_)) {
+                info!(reason = %error, "cycle is repeated");
+            } else {
+                warn!(retry_ms = delay.as_millis(), "{}", report(&error));
+            }
+            tokio::select! {
+                biased;
+                // Nothing is under way while we wait.
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+    }
+
+    /// From connecting to the first error, or to the end.
+    async fn session(&mut self, stop: &CancellationToken, backoff: &mut Backoff, reached: &mut bool) -> Result<(), PollError> {
+        let mut source = Source::open(self.settings.clone()).await?;
+        let tables = source.table_names().await?;
+        let progress = self.sink.resume(&tables).await?;
+        source.restore(progress).await?;
+        *reached = true;
+        let mut pace = Pace::new(self.poll_interval);
+        loop {
+            if stop.is_cancelled() {
+                let flushed = self.sink.flush().await?;
+                info!(rows = flushed.rows, "stopped: everything found is durable");
+                return Ok(());
+            }
+            let found = self.step(&mut source, &mut pace).await?;
+            if found > Found::default() {
+                backoff.reset();
+            }
+            let wait = pace.next_wait(found, source.is_loading());
+            tokio::select! {
+                biased;
+                // A due flush before the next poll: freshness is what we promise.
+                () = until(self.sink.due()) => {
+                    self.sink.flush().await?;
+                }
+                // Stopping ends the wait; the loop's head does the rest.
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One poll of the tables that are loaded, one chunk of a table that is not, and the progress that covers both.
+    async fn step(&mut self, source: &mut Source, pace: &mut Pace) -> Result<Found, PollError> {
+        let mut found = Found::default();
+        if pace.last_cycle.elapsed() >= QUIET_MAX || !source.is_quiet().await? {
+            pace.last_cycle = Instant::now();
+            found = source.cycle(&mut self.sink).await?;
+        }
+        let chunk = source.load_chunk(&mut self.sink).await?;
+        let rows = found.rows + chunk.map_or(0, |chunk| chunk.rows);
+        let heartbeat = pace.last_checkpoint.elapsed() >= HEARTBEAT;
+        let progress = source.progress(heartbeat);
+        if !progress.is_empty() {
+            if heartbeat {
+                pace.last_checkpoint = Instant::now();
+            }
+            let checkpoint = self.sink.checkpoint(progress).await?;
+            debug!(rows, durable = checkpoint.rows, "checkpoint");
+            self.export.write(source);
+        }
+        Ok(Found { rows, late: found.late })
+    }
+}
+
+impl Pace {
+    fn new(max: Duration) -> Self {
+        let long_ago = Instant::now();
+        Self { interval: INTERVAL_MIN.min(max), max, last_cycle: long_ago, last_checkpoint: long_ago }
+    }
+
+    fn next_wait(&mut self, found: Found, loading: bool) -> Duration {
+        if loading {
+            return Duration::ZERO;
+        }
+        let min = INTERVAL_MIN.min(self.max);
+        self.interval = if found.rows > 0 { min } else { self.interval.mul_f64(INTERVAL_GROWTH).min(self.max) };
+        self.interval
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(STOP_DEADLINE).await;
+}

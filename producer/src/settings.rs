@@ -1,0 +1,78 @@
+//! From the configuration to what the poll and the topic's sink ask for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use inlet_model::table::TableName;
+use inlet_service::config::{Config, ConfigError, KafkaConfig, PostgresAddress, SslMode, TableConfig};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use crate::sink::kafka::KafkaSinkSettings;
+use crate::source::poll::{SourceSettings, TableSettings};
+
+/// Rows of a chunk of the initial load: a snapshot of well under a second.
+const CHUNK_ROWS: u32 = 250_000;
+/// Time between two scans that allow for skewed clocks and zones.
+const WIDE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What to poll.
+pub fn source(config: &Config) -> Result<SourceSettings, ConfigError> {
+    let postgres = config.require_postgres()?;
+    let table = |table: &TableConfig| TableSettings {
+        name: table.written(),
+        cursor: table.cursor.clone(),
+        key: (!table.key.is_empty()).then(|| table.key.clone()),
+        zone: None,
+    };
+    Ok(SourceSettings {
+        primary: options(&postgres.primary),
+        standby: postgres.read.as_ref().map(options),
+        tables: config.tables.iter().map(table).collect(),
+        sweep_interval: config.streaming.sweep_interval,
+        wide_interval: WIDE_INTERVAL,
+        chunk_rows: CHUNK_ROWS,
+    })
+}
+
+/// Where to publish; `tables` are the names that the catalog gave, in the order of the configuration's tables.
+pub fn kafka_sink(config: &Config, kafka: &KafkaConfig, tables: &[TableName]) -> KafkaSinkSettings {
+    let topics: BTreeMap<TableName, String> =
+        tables.iter().cloned().zip(config.tables.iter().map(|table| kafka.topic_for(table))).collect();
+    KafkaSinkSettings {
+        brokers: kafka.brokers.clone(),
+        properties: kafka.properties.clone(),
+        transactional_id: kafka.transactional_id(),
+        control_topic: kafka.control_topic(),
+        topics,
+        partitions: kafka.partitions,
+        replication_factor: kafka.replication_factor,
+        ..KafkaSinkSettings::default()
+    }
+}
+
+/// A connection's options.
+pub fn options(address: &PostgresAddress) -> PgConnectOptions {
+    let mode = match address.sslmode {
+        SslMode::Disable => PgSslMode::Disable,
+        SslMode::Allow => PgSslMode::Allow,
+        SslMode::Prefer => PgSslMode::Prefer,
+        SslMode::Require => PgSslMode::Require,
+        SslMode::VerifyCa => PgSslMode::VerifyCa,
+        SslMode::VerifyFull => PgSslMode::VerifyFull,
+    };
+    let options = PgConnectOptions::new_without_pgpass()
+        .host(&address.host)
+        .port(address.port)
+        .database(&address.db)
+        .username(&address.user)
+        .ssl_mode(mode)
+        .application_name("inlet");
+    let options = match &address.sslrootcert {
+        Some(file) => options.ssl_root_cert(file),
+        None => options,
+    };
+    match address.password() {
+        Some(password) => options.password(password),
+        None => options,
+    }
+}

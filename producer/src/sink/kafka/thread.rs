@@ -1,0 +1,121 @@
+//! The thread that owns the producer: one command at a time, each with an answer.
+//!
+//! librdkafka's calls block, and a producer must be polled and used from one place. After an error the client is thrown away; the next
+//! command that makes sense is then [`Command::Resume`].
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+
+use inlet_model::change::ChangeBatch;
+use inlet_model::progress::{Progress, ProgressDelta};
+use inlet_model::table::TableName;
+use inlet_service::error::Kind;
+
+use super::publisher::{Publisher, check_owner};
+use super::{KafkaSinkSettings, control, fault};
+use crate::sink::{Checkpoint, SinkError};
+
+/// Between commands the producer's events are taken this often.
+const IDLE_TIME: Duration = Duration::from_secs(1);
+/// How long to look for the name of a new owner.
+const OWNER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Where an answer goes. Nobody waits for it any more when the sink was dropped.
+type Answer<T> = oneshot::Sender<Result<T, SinkError>>;
+
+/// What the sink asks of its thread.
+pub(super) enum Command {
+    /// See [`crate::sink::Sink::resume`].
+    Resume(Vec<TableName>, Answer<BTreeMap<TableName, Progress>>),
+    /// See [`crate::sink::Sink::write`].
+    Write(ChangeBatch, Answer<()>),
+    /// See [`crate::sink::Sink::checkpoint`].
+    Checkpoint(BTreeMap<TableName, ProgressDelta>, Answer<Checkpoint>),
+    /// See [`crate::sink::Sink::rollback`].
+    Rollback(Answer<()>),
+}
+
+/// The thread's state.
+pub(super) struct Owner {
+    settings: KafkaSinkSettings,
+    publisher: Option<Publisher>,
+    /// True once this process has owned the pipeline.
+    owned: bool,
+}
+
+impl Owner {
+    /// Nothing is open, nothing is owned.
+    pub(super) fn new(settings: KafkaSinkSettings) -> Self {
+        Self { settings, publisher: None, owned: false }
+    }
+
+    /// Carries out commands until the sink is gone, and leaves no transaction open.
+    ///
+    /// `runtime` only waits for the next command; what the command does blocks the thread, which is there for that.
+    pub(super) fn run(mut self, runtime: &Runtime, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            match runtime.block_on(async { tokio::time::timeout(IDLE_TIME, commands.recv()).await }) {
+                Ok(Some(command)) => self.carry_out(command),
+                Ok(None) => break,
+                Err(_) => {
+                    if let Some(publisher) = &self.publisher {
+                        publisher.idle();
+                    }
+                }
+            }
+        }
+        self.roll_back();
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        // An answer that nobody takes is no loss: the sink that asked is gone.
+        match command {
+            Command::Resume(tables, answer) => _ = answer.send(self.resume(&tables)),
+            Command::Write(batch, answer) => _ = answer.send(self.with_publisher(|publisher| publisher.write(&batch))),
+            Command::Checkpoint(progress, answer) => _ = answer.send(self.with_publisher(|publisher| publisher.checkpoint(progress))),
+            Command::Rollback(answer) => {
+                self.roll_back();
+                _ = answer.send(Ok(()));
+            }
+        }
+    }
+
+    fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+        self.publisher = None;
+        let taken = Publisher::take_over(&self.settings, tables, &mut self.owned).map_err(|error| self.judge(error))?;
+        let (publisher, progress) = taken;
+        self.publisher = Some(publisher);
+        Ok(progress)
+    }
+
+    fn with_publisher<T>(&mut self, act: impl FnOnce(&mut Publisher) -> Result<T, SinkError>) -> Result<T, SinkError> {
+        let publisher = self.publisher.as_mut().ok_or_else(|| fault::bug("the kafka sink was used before it was resumed"))?;
+        act(publisher).map_err(|error| {
+            self.publisher = None;
+            self.judge(error)
+        })
+    }
+
+    fn roll_back(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            publisher.abort();
+        }
+    }
+
+    /// The broker fences a producer also because its transaction ran into the time-out, or by its own mistake. So what a fence means is
+    /// asked of the control topic, where each owner puts its name: only another name is another owner.
+    fn judge(&self, error: SinkError) -> SinkError {
+        if error.kind != Kind::Fenced || !self.owned {
+            return error;
+        }
+        let contents = control::read(&self.settings, Instant::now() + OWNER_TIME_MAX.min(self.settings.deadline));
+        match contents.and_then(|contents| check_owner(&self.settings, contents.owner)) {
+            Err(fenced) if fenced.kind == Kind::Fenced => fenced,
+            // Still the owner, or nobody can tell now: resuming asks again before it takes anything.
+            Ok(()) | Err(_) => SinkError { kind: Kind::Unavailable, hint: None, ..error },
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A sink in memory that keeps the contract of [`Sink`]: the double for tests of the poll.
+//!
+//! All sinks of one [`MemoryStore`] share what is durable, as those of one broker do, and the last that resumed fences the others.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use inlet_model::change::ChangeBatch;
+use inlet_model::progress::{Progress, ProgressDelta};
+use inlet_model::table::TableName;
+use inlet_service::error::Kind;
+
+use super::{Checkpoint, Sink, SinkError};
+
+/// What is durable, and which calls are to fail.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<Durable>>);
+
+#[derive(Debug, Default)]
+struct Durable {
+    batches: Vec<ChangeBatch>,
+    progress: BTreeMap<TableName, Progress>,
+    owner: u64,
+    calls: u64,
+    faults: BTreeMap<u64, Fault>,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It has no effect.
+    Undone,
+    /// It has its effect, and fails all the same: the answer was lost.
+    Done,
+}
+
+impl MemoryStore {
+    /// A sink that writes here.
+    pub fn sink(&self) -> MemorySink {
+        MemorySink { store: self.clone(), owner: 0, whole: false, open: Vec::new() }
+    }
+
+    /// The batches that are visible, in the order of their writes.
+    pub fn batches(&self) -> Vec<ChangeBatch> {
+        self.durable().batches.clone()
+    }
+
+    /// A table's durable progress, empty when it has none.
+    pub fn progress(&self, table: &TableName) -> Progress {
+        self.durable().progress.get(table).cloned().unwrap_or_default()
+    }
+
+    /// How many calls its sinks have had.
+    pub fn calls(&self) -> u64 {
+        self.durable().calls
+    }
+
+    /// Makes a call fail with [`Kind::Unavailable`]; `nth` counts from here, 0 is the next call of any of its sinks.
+    pub fn fail(&self, nth: u64, fault: Fault) {
+        let mut durable = self.durable();
+        let call = durable.calls + nth;
+        durable.faults.insert(call, fault);
+    }
+
+    fn durable(&self) -> MutexGuard<'_, Durable> {
+        self.0.lock().expect("no thread panics while it holds the lock")
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct MemorySink {
+    store: MemoryStore,
+    owner: u64,
+    whole: bool,
+    open: Vec<ChangeBatch>,
+}
+
+impl MemorySink {
+    /// Counts the call, runs it, and fails it where that was asked.
+    fn call<T>(&mut self, act: impl FnOnce(&mut Self, &mut Durable) -> Result<T, SinkError>) -> Result<T, SinkError> {
+        let store = self.store.clone();
+        let mut durable = store.durable();
+        let number = durable.calls;
+        durable.calls += 1;
+        let fault = durable.faults.remove(&number);
+        let outcome = match fault {
+            Some(Fault::Undone) => Err(unavailable(number)),
+            Some(Fault::Done) => act(self, &mut durable).and_then(|_| Err(unavailable(number))),
+            None => act(self, &mut durable),
+        };
+        if outcome.is_err() {
+            self.whole = false;
+        }
+        outcome
+    }
+
+    fn check(&self, durable: &Durable) -> Result<(), SinkError> {
+        if !self.whole {
+            return Err(error(Kind::Bug, "the sink must be resumed first"));
+        }
+        if durable.owner != self.owner {
+            return Err(error(Kind::Fenced, "another producer with the same pipeline name took over"));
+        }
+        Ok(())
+    }
+}
+
+impl Sink for MemorySink {
+    async fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+        self.call(|sink, durable| {
+            sink.open.clear();
+            if sink.owner != 0 && sink.owner != durable.owner {
+                return Err(error(Kind::Fenced, "another producer with the same pipeline name took over"));
+            }
+            if sink.owner == 0 {
+                durable.owner += 1;
+                sink.owner = durable.owner;
+            }
+            sink.whole = true;
+            let known = |table: &TableName| durable.progress.get(table).map(|progress| (table.clone(), progress.clone()));
+            Ok(tables.iter().filter_map(known).filter(|(_, progress)| !progress.0.is_empty()).collect())
+        })
+    }
+
+    async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError> {
+        self.call(|sink, durable| {
+            sink.check(durable)?;
+            if batch.rows.num_rows() > 0 {
+                sink.open.push(batch);
+            }
+            Ok(())
+        })
+    }
+
+    async fn checkpoint(&mut self, progress: BTreeMap<TableName, ProgressDelta>) -> Result<Checkpoint, SinkError> {
+        self.call(|sink, durable| {
+            sink.check(durable)?;
+            let rows = sink.open.iter().map(|batch| batch.rows.num_rows() as u64).sum();
+            durable.batches.append(&mut sink.open);
+            for (table, delta) in progress {
+                durable.progress.entry(table).or_default().apply(delta);
+            }
+            Ok(Checkpoint { rows })
+        })
+    }
+
+    async fn flush(&mut self) -> Result<Checkpoint, SinkError> {
+        self.call(|sink, durable| sink.check(durable).map(|()| Checkpoint::default()))
+    }
+
+    fn due(&self) -> Option<tokio::time::Instant> {
+        None
+    }
+
+    async fn rollback(&mut self) -> Result<(), SinkError> {
+        self.call(|sink, _| {
+            sink.open.clear();
+            sink.whole = false;
+            Ok(())
+        })
+    }
+}
+
+fn unavailable(call: u64) -> SinkError {
+    error(Kind::Unavailable, &format!("call {call} was told to fail"))
+}
+
+fn error(kind: Kind, act: &str) -> SinkError {
+    SinkError { kind, act: act.to_owned(), hint: None, source: None }
+}

@@ -1,0 +1,20 @@
+//! PostgreSQL -> batches: what is new in the captured tables, each version once, none lost.
+//!
+//! Read in this order: [`poll`] is the cycle; [`activity`] and [`bounds`] decide what it has to read, [`tiers`] how deep, [`coverage`] what of it is new;
+//! [`server`] and [`block`] ask PostgreSQL in the order that makes it lossless; [`scan`] and [`decode`] move the rows; [`load`] is the first read of
+//! a table; [`table`] is what is remembered between cycles; [`catalog`] is what PostgreSQL knows of a table.
+
+pub mod activity;
+pub mod block;
+pub mod bounds;
+pub mod catalog;
+pub mod coverage;
+pub mod cursor;
+pub mod decode;
+pub mod error;
+pub mod load;
+pub mod poll;
+pub mod scan;
+pub mod server;
+pub mod table;
+pub mod tiers;

@@ -1,0 +1,226 @@
+//! Who may still bring rows with old timestamps: the holders, from one reading of the server's activity to the next.
+//!
+//! Pure. A holder is an open transaction, a running message (several transactions in one message share `now()`), or a prepared transaction.
+//! What counts is not who is open but who *ended* between two readings: see [`super::bounds`].
+//! Source: docs/polling.md, "Holders".
+
+use std::collections::BTreeMap;
+
+use inlet_model::xid::Xid;
+use serde::{Deserialize, Serialize};
+
+/// Time of the server's clock: microseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ServerTime(pub i64);
+
+impl ServerTime {
+    /// Before every time.
+    pub const MIN: Self = Self(i64::MIN);
+
+    /// This time minus a span, not below [`Self::MIN`].
+    pub fn minus(self, span: std::time::Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// What identifies a holder from one reading to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderId {
+    /// An open transaction of a session.
+    Transaction {
+        /// The session's process.
+        pid: i32,
+        /// When the session began: a pid alone may be another session's by now.
+        backend_start: ServerTime,
+        /// When the transaction began: what its `now()` says.
+        xact_start: ServerTime,
+    },
+    /// A message that runs: transactions that begin inside it may carry its start as their `now()`.
+    Message {
+        /// The session's process.
+        pid: i32,
+        /// When the session began.
+        backend_start: ServerTime,
+        /// When the message arrived.
+        query_start: ServerTime,
+    },
+    /// A prepared transaction.
+    Prepared {
+        /// Its 64-bit xid.
+        xid: Xid,
+    },
+    /// A transaction of a session whose times are hidden from us: known by its virtual xid only.
+    Hidden {
+        /// The session's process.
+        pid: i32,
+        /// The second half of its virtual transaction id.
+        local_xid: u32,
+    },
+}
+
+/// What a holder may still bring: versions with `cursor >= start` and `xmin >= xid_bound`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The oldest timestamp that its rows may carry.
+    pub start: ServerTime,
+    /// The smallest xid that its rows may carry.
+    pub xid_bound: Xid,
+    /// True when it had no xid and had gone beyond its first message at the last reading: one half of the raise rule.
+    pub xidless: bool,
+}
+
+/// One session of a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// Its process.
+    pub pid: i32,
+    /// What is known of it.
+    pub seen: Seen,
+    /// The low bits of its transaction's xid, once it has one.
+    pub xid: Option<u32>,
+}
+
+/// What a reading shows of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// Its times are visible.
+    Open {
+        /// When the session began.
+        backend_start: ServerTime,
+        /// When its transaction began, if it is in one.
+        xact_start: Option<ServerTime>,
+        /// When its latest message arrived.
+        query_start: Option<ServerTime>,
+        /// True while a message runs.
+        running: bool,
+    },
+    /// Its times are hidden (no right to see them, or `track_activities` is off); the local part of its virtual xid if it is in a transaction.
+    Hidden {
+        /// From `pg_locks`.
+        local_xid: Option<u32>,
+    },
+}
+
+/// One reading of the server's activity: sessions first, then prepared transactions, before the snapshot of the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The server's time at the start of the statement that read the sessions.
+    pub read_at: ServerTime,
+    /// The `xmax` of that statement's snapshot: xids from here on were not completed then.
+    pub xid_end: Xid,
+    /// That snapshot as text.
+    pub snapshot: String,
+    /// The database's sessions but ours.
+    pub sessions: Vec<Session>,
+    /// Prepared transactions, by their xids' low bits.
+    pub prepared: Vec<u32>,
+}
+
+/// The holders as of a reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// See [`Reading::read_at`].
+    pub read_at: ServerTime,
+    /// See [`Reading::xid_end`].
+    pub xid_end: Xid,
+    /// See [`Reading::snapshot`].
+    pub snapshot: String,
+    /// Who may still bring rows.
+    #[serde(with = "as_pairs")]
+    pub holders: BTreeMap<HolderId, Holder>,
+}
+
+/// Xids above a reading's end are widened as if this many had been given out since.
+const XIDS_AHEAD: u64 = 1 << 20;
+
+impl Activity {
+    /// The holders after a reading; `last` is the reading before, of the same lineage.
+    pub fn next(last: Option<&Self>, reading: &Reading) -> Self {
+        let mut holders = BTreeMap::new();
+        let known = |id: &HolderId| last.and_then(|last| last.holders.get(id)).copied();
+        for session in &reading.sessions {
+            match session.seen {
+                Seen::Open { backend_start, xact_start, query_start, running } => {
+                    if let Some(xact_start) = xact_start {
+                        let id = HolderId::Transaction { pid: session.pid, backend_start, xact_start };
+                        // Behind its first message a transaction cannot be another one of the same message with the same `now()`.
+                        let xidless = session.xid.is_none() && query_start.is_some_and(|start| start > xact_start);
+                        holders.insert(id, transaction(known(&id), session.xid, xact_start, xidless, reading));
+                    }
+                    if let Some(query_start) = query_start.filter(|_| running) {
+                        let id = HolderId::Message { pid: session.pid, backend_start, query_start };
+                        let first = Holder { start: query_start, xid_bound: reading.xid_end, xidless: false };
+                        holders.insert(id, known(&id).unwrap_or(first));
+                    }
+                }
+                Seen::Hidden { local_xid: Some(local_xid) } => {
+                    let id = HolderId::Hidden { pid: session.pid, local_xid };
+                    let first = || Holder { start: hidden_start(last, session.pid), xid_bound: first_bound(session.xid, reading), xidless: false };
+                    holders.insert(id, known(&id).unwrap_or_else(first));
+                }
+                Seen::Hidden { local_xid: None } => {}
+            }
+        }
+        for low in &reading.prepared {
+            let xid = widen(*low, reading);
+            let id = HolderId::Prepared { xid };
+            let first = || Holder { start: oldest_start(last), xid_bound: xid, xidless: false };
+            holders.insert(id, known(&id).unwrap_or_else(first));
+        }
+        Self { read_at: reading.read_at, xid_end: reading.xid_end, snapshot: reading.snapshot.clone(), holders }
+    }
+
+    /// The smallest xid that a later scan may ask for on account of these holders.
+    pub fn xid_bound(&self) -> Xid {
+        self.holders.values().map(|holder| holder.xid_bound).fold(self.xid_end, Xid::min)
+    }
+}
+
+/// A transaction's bound is fixed at first sight; it is raised when the transaction is seen twice without an xid behind its first message.
+fn transaction(known: Option<Holder>, xid: Option<u32>, xact_start: ServerTime, xidless: bool, reading: &Reading) -> Holder {
+    match known {
+        Some(holder) if holder.xidless && xidless => Holder { xid_bound: reading.xid_end, ..holder },
+        Some(holder) => Holder { xidless, ..holder },
+        None => Holder { start: xact_start, xid_bound: first_bound(xid, reading), xidless },
+    }
+}
+
+/// At first sight: its own xid, or whatever comes after the reading.
+fn first_bound(xid: Option<u32>, reading: &Reading) -> Xid {
+    xid.map_or(reading.xid_end, |low| widen(low, reading).min(reading.xid_end))
+}
+
+fn widen(low: u32, reading: &Reading) -> Xid {
+    Xid::widen(low, Xid(reading.xid_end.0 + XIDS_AHEAD))
+}
+
+/// A prepared transaction tells when it was prepared, not when it began: it began no earlier than the oldest holder of the last reading.
+fn oldest_start(last: Option<&Activity>) -> ServerTime {
+    last.map_or(ServerTime::MIN, |last| last.holders.values().map(|holder| holder.start).fold(last.read_at, ServerTime::min))
+}
+
+/// A hidden transaction that was not there at the last reading began after it, or follows another one of its session within one message.
+fn hidden_start(last: Option<&Activity>, session: i32) -> ServerTime {
+    let Some(last) = last else { return ServerTime::MIN };
+    let before = last.holders.iter().filter(|(id, _)| matches!(id, HolderId::Hidden { pid, .. } if *pid == session));
+    before.map(|(_, holder)| holder.start).fold(last.read_at, ServerTime::min)
+}
+
+/// JSON has no maps with keys of several fields.
+mod as_pairs {
+    use super::{BTreeMap, Holder, HolderId};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(holders: &BTreeMap<HolderId, Holder>, to: S) -> Result<S::Ok, S::Error> {
+        holders.iter().collect::<Vec<_>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<HolderId, Holder>, D::Error> {
+        Ok(Vec::<(HolderId, Holder)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

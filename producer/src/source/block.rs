@@ -1,0 +1,88 @@
+//! One locked snapshot: the transaction that scans read in.
+//!
+//! Locks first, snapshot second: a snapshot that is older than a lock we waited for would miss what the lock's owner committed. The transaction is
+//! short, read-only and ours alone; nothing is held between cycles. Source: PostgreSQL manual, "Data Consistency Checks at the Application
+//! Level"; docs/polling.md, "Locks before the snapshot".
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row, raw_sql};
+
+use super::catalog::{Captured, read_structures};
+use super::error::PollError;
+use super::scan::Snapshot;
+use super::server;
+
+/// Locks are awaited for two seconds, then the cycle is repeated: while we wait, others queue behind us. The settings make text forms the same
+/// on every server, turn rows that row security would hide into an error, and keep the planner from compiling a statement of microseconds.
+const BEGIN: &str = "\
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL lock_timeout = '2s';
+SET LOCAL row_security = off;
+SET LOCAL jit = off;
+SET LOCAL DateStyle = 'ISO, YMD';
+SET LOCAL IntervalStyle = 'postgres';
+SET LOCAL bytea_output = 'hex';
+LOCK TABLE ";
+
+const SNAPSHOT: &str = "\
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text, statement_timestamp(),
+       CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_insert_lsn()::text END";
+
+/// An open transaction with its snapshot.
+#[derive(Debug)]
+pub struct Block {
+    /// What it sees.
+    pub snapshot: Snapshot,
+    /// Up to where the log must be flushed before its rows may be shown; a standby replays only what is flushed.
+    flush_to: Option<String>,
+}
+
+impl Block {
+    /// Opens the transaction, locks the tables, takes the snapshot, and makes sure that the tables are still what the catalog said.
+    pub async fn begin(connection: &mut PgConnection, tables: &[&Captured]) -> Result<Self, PollError> {
+        let names: Vec<_> = tables.iter().map(|table| table.schema.table.quoted()).collect();
+        let begin = format!("{BEGIN}{} IN ACCESS SHARE MODE", names.join(", "));
+        let first = &tables.first().expect("a block reads a table").schema.table;
+        raw_sql(AssertSqlSafe(begin)).execute(&mut *connection).await.map_err(|error| PollError::rows(first, error))?;
+        let row = sqlx::query(SNAPSHOT).fetch_one(&mut *connection).await.map_err(unread)?;
+        let xid_end = server::xid(&row.try_get::<String, _>(0).map_err(unread)?).map_err(unread)?;
+        let taken_at = server::time(&row, 1).map_err(unread)?.ok_or(sqlx::Error::RowNotFound).map_err(unread)?.0;
+        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+        let structures = read_structures(connection, &oids).await?;
+        for table in tables {
+            if !structures.contains(&(table.oid, table.structure)) {
+                return Err(PollError::Altered(table.schema.table.clone()));
+            }
+        }
+        Ok(Self { snapshot: Snapshot { xid_end, taken_at }, flush_to: row.try_get(2).map_err(unread)? })
+    }
+
+    /// Ends the transaction; the position to flush to is what remains of it.
+    pub async fn end(self, connection: &mut PgConnection) -> Result<Gate, PollError> {
+        raw_sql("COMMIT").execute(connection).await.map_err(unread)?;
+        Ok(Gate { flush_to: self.flush_to })
+    }
+}
+
+/// The flush gate: what a snapshot showed may be published once a crash cannot take it back.
+///
+/// With asynchronous commits a crash makes rows vanish that others have seen, and hands their xids out again.
+#[derive(Debug)]
+#[must_use = "rows may be published only behind the gate"]
+pub struct Gate {
+    flush_to: Option<String>,
+}
+
+impl Gate {
+    /// Waits at most about three times `wal_writer_delay`; with synchronous commits it is open already.
+    pub async fn pass(self, primary: &mut PgConnection) -> Result<(), PollError> {
+        match self.flush_to {
+            Some(position) => server::flushed(primary, &position).await.map_err(unread),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unread(source: sqlx::Error) -> PollError {
+    PollError::Server { act: "snapshot could not be read".to_owned(), source }
+}

@@ -1,0 +1,168 @@
+//! The map F: for each xid, the lowest floor that was scanned for it.
+//!
+//! Pure. A version is new unless its xid is covered at or below its timestamp: after a scan with floor `L` every visible version of a returned
+//! xid with `cursor >= L` has been emitted, and a committed transaction shows no further ones later.
+//! Floors are whole seconds, so that one bitmap holds all xids of a second's scans, and one part of the progress is one bitmap.
+//! Source: docs/polling.md, "The map F".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use inlet_model::progress::{Progress, ProgressDelta};
+use inlet_model::xid::Xid;
+use roaring::RoaringTreemap;
+
+/// A floor in the unit of the table's cursor: microseconds, whole seconds. `i64::MIN` is "no floor".
+pub type Floor = i64;
+
+/// The part of the progress that holds a floor's xids.
+const PART: &str = "covered/";
+
+/// Which versions have been emitted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Coverage {
+    floors: BTreeMap<Floor, RoaringTreemap>,
+    all: RoaringTreemap,
+    /// Floors whose xids differ from the durable ones.
+    changed: BTreeSet<Floor>,
+}
+
+impl Coverage {
+    /// True when the version (xid, timestamp) has been emitted.
+    pub fn covers(&self, xid: Xid, at: i64) -> bool {
+        self.all.contains(xid.0) && self.floors.range(..=at).rev().any(|(_, xids)| xids.contains(xid.0))
+    }
+
+    /// After a scan with this floor that returned these xids.
+    pub fn add(&mut self, floor: Floor, returned: &RoaringTreemap) {
+        let mut lowered = returned.clone();
+        for (_, xids) in self.floors.range(..=floor) {
+            lowered -= xids;
+        }
+        if lowered.is_empty() {
+            return;
+        }
+        let known = &lowered & &self.all;
+        if !known.is_empty() {
+            for (higher, xids) in self.floors.range_mut((std::ops::Bound::Excluded(floor), std::ops::Bound::Unbounded)) {
+                let before = xids.len();
+                *xids -= &known;
+                if xids.len() != before {
+                    self.changed.insert(*higher);
+                }
+            }
+        }
+        self.all |= &lowered;
+        *self.floors.entry(floor).or_default() |= lowered;
+        self.changed.insert(floor);
+    }
+
+    /// Forgets the xids below `keep`: no later scan asks for them.
+    pub fn prune(&mut self, keep: Xid) {
+        if self.all.min().is_none_or(|min| min >= keep.0) {
+            return;
+        }
+        self.all.remove_range(..keep.0);
+        let changed = &mut self.changed;
+        self.floors.retain(|floor, xids| {
+            xids.remove_range(..keep.0);
+            // A floor that only shrank is not written again: forgotten xids do no harm in the durable copy.
+            if xids.is_empty() {
+                changed.insert(*floor);
+            }
+            !xids.is_empty()
+        });
+    }
+
+    /// How many xids are held.
+    pub fn xids(&self) -> u64 {
+        self.all.len()
+    }
+
+    /// What the progress has to learn; the changes count as durable from here on.
+    pub fn take_delta(&mut self) -> ProgressDelta {
+        let floors = &self.floors;
+        let part = |floor| (format!("{PART}{floor}"), floors.get(&floor).filter(|xids| !xids.is_empty()).map(encode));
+        ProgressDelta(std::mem::take(&mut self.changed).into_iter().map(part).collect())
+    }
+
+    /// Reads the coverage back; `None` when the progress is damaged.
+    pub fn from_progress(progress: &Progress) -> Option<Self> {
+        let mut coverage = Self::default();
+        for (part, text) in progress.0.iter().filter(|(part, _)| part.starts_with(PART)) {
+            let xids = decode(text)?;
+            coverage.all |= &xids;
+            coverage.floors.insert(part[PART.len()..].parse().ok()?, xids);
+        }
+        Some(coverage)
+    }
+}
+
+fn encode(xids: &RoaringTreemap) -> String {
+    let mut bytes = Vec::with_capacity(xids.serialized_size());
+    xids.serialize_into(&mut bytes).expect("memory takes every byte");
+    format!("\"{}\"", STANDARD.encode(bytes))
+}
+
+fn decode(text: &str) -> Option<RoaringTreemap> {
+    let bytes = STANDARD.decode(text.strip_prefix('"')?.strip_suffix('"')?).ok()?;
+    RoaringTreemap::deserialize_from(bytes.as_slice()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn xids(of: &[u64]) -> RoaringTreemap {
+        of.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_version_below_the_scanned_floor_is_still_new() {
+        let mut coverage = Coverage::default();
+        coverage.add(100, &xids(&[7]));
+        assert!(coverage.covers(Xid(7), 100));
+        assert!(!coverage.covers(Xid(7), 99));
+        assert!(!coverage.covers(Xid(8), 100));
+    }
+
+    #[test]
+    fn a_deeper_scan_lowers_the_floor_and_a_shallower_one_does_not_raise_it() {
+        let mut coverage = Coverage::default();
+        coverage.add(100, &xids(&[7, 8]));
+        coverage.add(i64::MIN, &xids(&[7]));
+        coverage.add(200, &xids(&[7, 8]));
+        assert!(coverage.covers(Xid(7), i64::MIN));
+        assert!(coverage.covers(Xid(8), 100));
+        assert!(!coverage.covers(Xid(8), 99));
+    }
+
+    #[test]
+    fn pruned_xids_are_forgotten_and_their_empty_floors_leave_the_progress() {
+        let mut coverage = Coverage::default();
+        coverage.add(100, &xids(&[7]));
+        coverage.add(200, &xids(&[8]));
+        coverage.take_delta();
+        coverage.prune(Xid(8));
+        assert!(!coverage.covers(Xid(7), 100));
+        assert_eq!(coverage.take_delta().0, BTreeMap::from([("covered/100".to_owned(), None)]));
+        assert_eq!(coverage.xids(), 1);
+    }
+
+    #[test]
+    fn the_sum_of_all_deltas_reads_back_as_the_coverage() {
+        let mut coverage = Coverage::default();
+        let mut progress = Progress::default();
+        for (floor, of) in [(100, vec![7, 8, 9]), (200, vec![9, 10, 1 << 40]), (i64::MIN, vec![8, 10]), (50, vec![9])] {
+            coverage.add(floor, &xids(&of));
+            progress.apply(coverage.take_delta());
+        }
+        coverage.prune(Xid(8));
+        progress.apply(coverage.take_delta());
+        let mut back = Coverage::from_progress(&progress).expect("a coverage");
+        back.prune(Xid(8));
+        back.take_delta();
+        assert_eq!(back, coverage);
+    }
+}

@@ -1,0 +1,325 @@
+//! The cycle: probe, activity, snapshot, scans, flush gate, and the progress that covers what was found.
+//!
+//! The order of its statements is what makes it lossless: activity first and in a statement of its own, then prepared transactions, then the locks,
+//! then the snapshot. Nothing of a table's state changes before the whole cycle has succeeded, so a cycle that fails is simply repeated.
+//! Source: docs/polling.md, "The order of a cycle".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inlet_model::progress::{Progress, ProgressDelta};
+use inlet_model::table::{TableName, quote};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tracing::{info, warn};
+
+use super::activity::{Activity, Reading, Seen};
+use super::block::Block;
+use super::catalog::{Captured, Overrides, read_table};
+use super::error::PollError;
+use super::load;
+use super::scan::{Condition, Scanned, scan};
+use super::server::{self, Identity};
+use super::table::{Depths, Phase, Plan, Restored, Table};
+use crate::sink::Sink;
+
+/// While times of other sessions are hidden from us, the table is swept at least this often.
+const BLIND_SWEEP: Duration = Duration::from_secs(60);
+/// What a promotion or a restore may have taken back is younger than this.
+const LINEAGE_REWIND: Duration = Duration::from_secs(3600);
+
+/// Where and what to poll.
+#[derive(Debug, Clone)]
+pub struct SourceSettings {
+    /// The primary.
+    pub primary: PgConnectOptions,
+    /// A hot standby to read rows from.
+    pub standby: Option<PgConnectOptions>,
+    /// The tables, as the user names them.
+    pub tables: Vec<TableSettings>,
+    /// Time between two sweeps of a table.
+    pub sweep_interval: Duration,
+    /// Time between two scans of a table that allow for skewed clocks and zones.
+    pub wide_interval: Duration,
+    /// Rows of a chunk of the initial load.
+    pub chunk_rows: u32,
+}
+
+/// One table to poll.
+#[derive(Debug, Clone, Default)]
+pub struct TableSettings {
+    /// Its name: `orders`, `shop.orders`, `"Shop"."Orders"`.
+    pub name: String,
+    /// The cursor column, where it shall not be chosen.
+    pub cursor: Option<String>,
+    /// The key columns, where the primary key shall not be used.
+    pub key: Option<Vec<String>>,
+    /// The zone of a cursor without zone.
+    pub zone: Option<chrono_tz::Tz>,
+}
+
+/// A connected poller.
+pub struct Source {
+    settings: SourceSettings,
+    pub(super) primary: PgConnection,
+    pub(super) standby: Option<PgConnection>,
+    pub(super) identity: Identity,
+    /// The tables, in the order of the settings.
+    pub tables: Vec<Table>,
+    /// The activity's snapshot when nothing was left to do.
+    quiet: Option<String>,
+    blind: bool,
+}
+
+/// What a cycle found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// Changes handed to the sink.
+    pub rows: u64,
+    /// Those among them whose timestamp lay below the floor of the fast scan: backdated, rounded, or from another zone.
+    pub late: u64,
+}
+
+impl Source {
+    /// Connects, finds the tables, and goes on from their progress.
+    pub async fn open(settings: SourceSettings) -> Result<Self, PollError> {
+        let mut primary = connect(&settings.primary).await?;
+        let greeting = server::greet(&mut primary).await.map_err(PollError::server("identity of the server could not be read"))?;
+        if greeting.standby {
+            return Err(PollError::Standby);
+        }
+        let standby = match &settings.standby {
+            Some(options) => Some(connect(options).await?),
+            None => None,
+        };
+        if !greeting.sees_all {
+            warn!(
+                role = %greeting.user,
+                "role may not see other sessions' activity: rows of long transactions may wait for the next sweep; run: GRANT pg_read_all_stats TO {}",
+                quote(&greeting.user)
+            );
+        }
+        Ok(Self { settings, primary, standby, identity: greeting.identity, tables: Vec::new(), quiet: None, blind: false })
+    }
+
+    /// The names of the tables, as the catalog spells them.
+    pub async fn table_names(&mut self) -> Result<Vec<TableName>, PollError> {
+        let mut names = Vec::new();
+        for table in &self.settings.tables {
+            names.push(capture(&mut self.primary, table, None).await?.schema.table.clone());
+        }
+        Ok(names)
+    }
+
+    /// Reads the catalog and goes on from what the sink has durably.
+    pub async fn restore(&mut self, mut progress: BTreeMap<TableName, Progress>) -> Result<(), PollError> {
+        let reading = server::read_activity(&mut self.primary).await.map_err(PollError::server("activity could not be read"))?;
+        let zone = server::writers_zone(&mut self.primary).await.map_err(PollError::server("time zone could not be read"))?;
+        let begin = load::begin(&mut self.primary).await?;
+        let depths = Depths { wide_interval: self.settings.wide_interval, sweep_interval: self.settings.sweep_interval };
+        self.tables.clear();
+        self.quiet = None;
+        for settings in self.settings.tables.clone() {
+            let captured = capture(&mut self.primary, &settings, None).await?;
+            let table = captured.schema.table.clone();
+            let zone = settings.zone.unwrap_or(zone);
+            let restored = progress.remove(&table).map(|progress| Restored::read(&progress)).transpose();
+            let restored = restored.map_err(|source| PollError::Progress { table: table.clone(), source })?.flatten();
+            let table = match restored {
+                Some(restored) => self.resumed(&settings, captured, zone, depths, restored, &reading).await?,
+                None => {
+                    info!(%table, "no progress: the initial load begins");
+                    Table::fresh(captured, zone, depths, begin, reading.read_at)
+                }
+            };
+            explain_cursor(&table.captured);
+            self.tables.push(table);
+        }
+        Ok(())
+    }
+
+    async fn resumed(
+        &mut self,
+        settings: &TableSettings,
+        mut captured: Captured,
+        zone: chrono_tz::Tz,
+        depths: Depths,
+        restored: Restored,
+        reading: &Reading,
+    ) -> Result<Table, PollError> {
+        let table = captured.schema.table.clone();
+        match (&restored.cursor, &settings.cursor) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                return Err(PollError::OtherCursor { table, theirs: theirs.clone(), ours: ours.clone() });
+            }
+            (Some(theirs), None) => captured = capture(&mut self.primary, settings, Some(theirs)).await?,
+            _ => {}
+        }
+        let broken = lineage_broken(&table, restored.identity.as_ref(), &self.identity)?;
+        let mut resumed = Table::restored(captured, zone, depths, restored, reading.read_at);
+        let ahead = resumed.activity.as_ref().is_some_and(|activity| activity.xid_end > reading.xid_end);
+        if broken || ahead {
+            warn!(%table, "xids were taken back (promotion, restore or lost commits): the last hour is read again, and all of it swept");
+            resumed.rewind(LINEAGE_REWIND);
+        }
+        let read_at = resumed.activity.as_ref().map(|activity| activity.read_at.0);
+        info!(%table, phase = resumed.phase.name(), xids = resumed.coverage.xids(), read_at, "progress found: resuming");
+        Ok(resumed)
+    }
+
+    /// One cycle over all tables that are due.
+    pub async fn cycle<S: Sink>(&mut self, sink: &mut S) -> Result<Found, PollError> {
+        let reading = self.read_activity().await?;
+        let mut activities = Activities::default();
+        let plan = |(at, table): (usize, &Table)| Some((at, table.plan(&activities.after(table.activity.as_ref(), &reading))?));
+        let plans: Vec<(usize, Plan)> = self.tables.iter().enumerate().filter_map(plan).collect();
+        if plans.is_empty() {
+            self.quiet = Some(reading.snapshot);
+            return Ok(Found::default());
+        }
+        self.quiet = None;
+        let scans = self.scan_all(&plans, sink).await?;
+        let found = scans.iter().fold(Found::default(), |sum, scan| Found { rows: sum.rows + scan.rows, late: sum.late + scan.late });
+        for ((at, plan), scan) in plans.into_iter().zip(scans) {
+            let table = &mut self.tables[at];
+            if scan.late > 0 {
+                warn!(table = %table.captured.schema.table, rows = scan.late, "rows were older than their transactions: a deeper scan found them");
+            }
+            table.scanned(plan, &scan);
+        }
+        Ok(found)
+    }
+
+    /// True when nothing can have become visible since the last cycle: one statement of 16 us.
+    pub async fn is_quiet(&mut self) -> Result<bool, PollError> {
+        let Some(quiet) = &self.quiet else { return Ok(false) };
+        let snapshot = server::snapshot(&mut self.primary).await.map_err(PollError::server("snapshot could not be read"))?;
+        Ok(snapshot == *quiet)
+    }
+
+    /// True while a table is not loaded yet.
+    pub fn is_loading(&self) -> bool {
+        self.tables.iter().any(|table| matches!(table.phase, Phase::Loading(_)))
+    }
+
+    /// What the sink has to learn with what was written: the progress of the tables that had rows, or of all.
+    pub fn progress(&mut self, all: bool) -> BTreeMap<TableName, ProgressDelta> {
+        let identity = &self.identity;
+        self.tables.iter_mut().filter(|table| all || table.unsaved).map(|table| (table.captured.schema.table.clone(), table.take_delta(identity))).collect()
+    }
+
+    /// Sweeps every table in the next cycle, whatever the interval says.
+    pub fn sweep_now(&mut self) {
+        self.tables.iter_mut().for_each(|table| table.tiers.sweep_now());
+    }
+
+    /// Rows of a chunk of the initial load.
+    pub(super) fn chunk_rows(&self) -> u32 {
+        self.settings.chunk_rows
+    }
+
+    /// Waits until the standby that rows are read from shows all that the primary had committed.
+    pub(super) async fn catch_up(&mut self) -> Result<(), PollError> {
+        let Some(standby) = &mut self.standby else { return Ok(()) };
+        let act = || PollError::server("standby could not be awaited");
+        let position = server::insert_position(&mut self.primary).await.map_err(act())?;
+        server::replayed(standby, &position).await.map_err(act())
+    }
+
+    async fn read_activity(&mut self) -> Result<Reading, PollError> {
+        let reading = server::read_activity(&mut self.primary).await.map_err(PollError::server("activity could not be read"))?;
+        let hidden = reading.sessions.iter().filter(|session| matches!(session.seen, Seen::Hidden { .. })).count();
+        if (hidden > 0) != self.blind {
+            self.blind = hidden > 0;
+            if self.blind {
+                let sweep_seconds = BLIND_SWEEP.as_secs();
+                warn!(sessions = hidden, sweep_seconds, "times of other sessions are hidden: polling by virtual xids, with frequent sweeps");
+            } else {
+                info!("times of all sessions are visible again");
+            }
+        }
+        if self.blind {
+            self.tables.iter_mut().for_each(|table| table.tiers.sweep_at_least(BLIND_SWEEP));
+        }
+        Ok(reading)
+    }
+
+    /// Every plan in one snapshot, so that the tables are consistent with each other.
+    async fn scan_all<S: Sink>(&mut self, plans: &[(usize, Plan)], sink: &mut S) -> Result<Vec<Scanned>, PollError> {
+        self.catch_up().await?;
+        let tables = &self.tables;
+        let connection = self.standby.as_mut().unwrap_or(&mut self.primary);
+        let captured: Vec<&Captured> = plans.iter().map(|(at, _)| &tables[*at].captured).collect();
+        let block = Block::begin(connection, &captured).await?;
+        let mut scans = Vec::with_capacity(plans.len());
+        for (at, plan) in plans {
+            let table = &tables[*at];
+            let condition = Condition::Since { floor: plan.floor, xid: plan.xid };
+            let snapshot = block.snapshot;
+            scans.push(scan(connection, &table.captured, &table.coverage, &condition, snapshot, table.late_below(plan), sink).await?);
+        }
+        let gate = block.end(connection).await?;
+        if scans.iter().any(|scan: &Scanned| scan.rows > 0) {
+            gate.pass(&mut self.primary).await?;
+        }
+        Ok(scans)
+    }
+}
+
+/// The holders after one reading, for tables whose last scans differ: most share them.
+#[derive(Default)]
+struct Activities(Vec<(Option<Arc<Activity>>, Arc<Activity>)>);
+
+impl Activities {
+    fn after(&mut self, last: Option<&Arc<Activity>>, reading: &Reading) -> Arc<Activity> {
+        let same = |known: &Option<Arc<Activity>>| match (known, last) {
+            (Some(known), Some(last)) => Arc::ptr_eq(known, last),
+            (None, None) => true,
+            _ => false,
+        };
+        if let Some((_, next)) = self.0.iter().find(|(known, _)| same(known)) {
+            return Arc::clone(next);
+        }
+        let next = Arc::new(Activity::next(last.map(Arc::as_ref), reading));
+        self.0.push((last.cloned(), Arc::clone(&next)));
+        next
+    }
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
+    let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
+    options.connect().await.map_err(PollError::server(act))
+}
+
+/// The table as the catalog has it; the cursor of its progress stays unless the configuration names another one.
+async fn capture(connection: &mut PgConnection, table: &TableSettings, polled_by: Option<&str>) -> Result<Captured, PollError> {
+    let cursor = table.cursor.as_deref().or(polled_by);
+    let overrides = Overrides { cursor: cursor.map(str::to_owned), key: table.key.clone() };
+    Ok(read_table(connection, &table.name, &overrides).await?)
+}
+
+/// Says once what the cursor of a table means for its polls.
+fn explain_cursor(captured: &Captured) {
+    let table = &captured.schema.table;
+    match &captured.cursor {
+        None => warn!(%table, "table has no timestamp column: every poll reads all of it, at most a twentieth of the time"),
+        Some(cursor) => {
+            let column = &captured.schema.columns[cursor.column].name;
+            if let Some(statement) = captured.missing_index() {
+                warn!(%table, %column, "no index begins with the cursor column: every poll reads the whole table, at most a twentieth of the time; run: {statement}");
+            }
+            info!(%table, %column, kind = ?cursor.kind, nullable = cursor.nullable, "cursor column");
+        }
+    }
+}
+
+/// True when the xids of the progress mean nothing any more; an error when they were another database's.
+fn lineage_broken(table: &TableName, theirs: Option<&Identity>, ours: &Identity) -> Result<bool, PollError> {
+    let Some(theirs) = theirs else { return Ok(false) };
+    if (theirs.system, &theirs.database) != (ours.system, &ours.database) {
+        let name = |identity: &Identity| format!("`{}` of cluster {}", identity.database, identity.system);
+        return Err(PollError::Foreign { table: table.clone(), theirs: name(theirs), ours: name(ours) });
+    }
+    Ok(theirs.timeline != ours.timeline)
+}

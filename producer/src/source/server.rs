@@ -1,0 +1,181 @@
+//! What is asked of the server besides rows: identity, activity, prepared transactions, and how far its log is flushed.
+//!
+//! Every statement here is its own transaction: inside one, `pg_stat_activity` would be cached, and a statement takes its snapshot before it
+//! reads the activity. Source: PostgreSQL manual, "The Cumulative Statistics System"; docs/polling.md, "The order of a cycle".
+
+use std::time::Duration;
+
+use inlet_model::xid::Xid;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Row, ValueRef};
+
+use super::activity::{Reading, Seen, ServerTime, Session};
+
+/// Where xids and log positions mean something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// `pg_control_system().system_identifier`: the cluster.
+    pub system: i64,
+    /// The database's name in it.
+    pub database: String,
+    /// The timeline: it changes when a standby is promoted and when a backup is restored.
+    pub timeline: i64,
+}
+
+/// The sessions of our database but us, and the snapshot's end, in one statement.
+///
+/// Kinds of processes that write no rows of users are left out by name; everything else counts, because extensions name theirs freely.
+const SESSIONS: &str = "\
+SELECT statement_timestamp(), pg_snapshot_xmax(s)::text, s::text, a.pid, a.backend_start, a.xact_start, a.query_start,
+       coalesce(a.state, '?') NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)', 'disabled') AS running,
+       a.backend_xid, a.query = '<insufficient privilege>' OR coalesce(a.state, '') = 'disabled' AS hidden
+FROM pg_current_snapshot() s
+LEFT JOIN pg_stat_get_activity(NULL) a
+  ON a.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+ AND a.pid <> pg_backend_pid()
+ AND coalesce(a.backend_type, '?') NOT IN
+     ('autovacuum launcher', 'autovacuum worker', 'walsender', 'parallel worker', 'checkpointer', 'background writer', 'walwriter', 'startup')";
+
+/// Virtual xids: visible to everybody, also where times are not.
+const VIRTUAL_XIDS: &str = "SELECT pid, virtualtransaction FROM pg_locks WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock'";
+
+const PREPARED: &str = "SELECT transaction FROM pg_prepared_xacts WHERE database = current_database()";
+
+const IDENTITY: &str = "\
+SELECT (SELECT system_identifier FROM pg_control_system()), current_database()::text,
+       CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id::bigint FROM pg_control_checkpoint())
+            ELSE ('x' || lpad(left(pg_walfile_name(pg_current_wal_lsn()), 8), 16, '0'))::bit(64)::bigint END,
+       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_user::text, pg_is_in_recovery()";
+
+/// The zone that writers without a setting of their own most likely use; our own session is always set to UTC.
+const ZONE: &str = "\
+SELECT coalesce((SELECT split_part(s, '=', 2) FROM pg_db_role_setting d, unnest(d.setconfig) s
+                 WHERE s ILIKE 'timezone=%' AND d.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                 ORDER BY d.setrole = 0 DESC, d.setdatabase DESC LIMIT 1),
+                current_setting('log_timezone'))";
+
+/// What the server says of itself and of us.
+#[derive(Debug, Clone)]
+pub struct Greeting {
+    /// Which database this is.
+    pub identity: Identity,
+    /// True when we may see other sessions' times.
+    pub sees_all: bool,
+    /// Our role.
+    pub user: String,
+    /// True for a hot standby.
+    pub standby: bool,
+}
+
+/// Asks who the server is.
+pub async fn greet(connection: &mut PgConnection) -> Result<Greeting, sqlx::Error> {
+    let row = sqlx::query(IDENTITY).fetch_one(connection).await?;
+    let identity = Identity { system: row.try_get(0)?, database: row.try_get(1)?, timeline: row.try_get(2)? };
+    Ok(Greeting { identity, sees_all: row.try_get(3)?, user: row.try_get(4)?, standby: row.try_get(5)? })
+}
+
+/// The zone that wall clocks without zone are most likely written in.
+pub async fn writers_zone(connection: &mut PgConnection) -> Result<chrono_tz::Tz, sqlx::Error> {
+    let name: String = sqlx::query(ZONE).fetch_one(connection).await?.try_get(0)?;
+    Ok(name.trim().parse().unwrap_or(chrono_tz::Tz::UTC))
+}
+
+/// The text of a snapshot: the same text, and no transaction with an xid has ended in between. 16 us.
+pub async fn snapshot(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query("SELECT pg_current_snapshot()::text").fetch_one(connection).await?.try_get(0)
+}
+
+/// Reads sessions, then prepared transactions: a hand-over from the one to the other is then never missed.
+pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sqlx::Error> {
+    let rows = sqlx::query(SESSIONS).fetch_all(&mut *connection).await?;
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let read_at = time(first, 0)?.ok_or(sqlx::Error::RowNotFound)?;
+    let xid_end = xid(&first.try_get::<String, _>(1)?)?;
+    let snapshot = first.try_get(2)?;
+    let mut sessions = rows.iter().map(session).filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+    if sessions.iter().any(|session| matches!(session.seen, Seen::Hidden { .. })) {
+        let virtual_xids = sqlx::query(VIRTUAL_XIDS).fetch_all(&mut *connection).await?;
+        name_hidden(&mut sessions, &virtual_xids)?;
+    }
+    let prepared = sqlx::query(PREPARED).fetch_all(connection).await?;
+    let prepared = prepared.iter().filter_map(|row| low_xid(row, 0).transpose()).collect::<Result<_, _>>()?;
+    Ok(Reading { read_at, xid_end, snapshot, sessions, prepared })
+}
+
+/// The left join gives one row without a session when there is none.
+fn session(row: &PgRow) -> Result<Option<Session>, sqlx::Error> {
+    let Some(pid) = row.try_get::<Option<i32>, _>(3)? else { return Ok(None) };
+    let backend_start = time(row, 4)?;
+    let hidden = row.try_get::<Option<bool>, _>(9)?.unwrap_or(true);
+    let seen = match backend_start {
+        Some(backend_start) if !hidden => {
+            Seen::Open { backend_start, xact_start: time(row, 5)?, query_start: time(row, 6)?, running: row.try_get(7)? }
+        }
+        _ => Seen::Hidden { local_xid: None },
+    };
+    Ok(Some(Session { pid, seen, xid: low_xid(row, 8)? }))
+}
+
+fn name_hidden(sessions: &mut [Session], virtual_xids: &[PgRow]) -> Result<(), sqlx::Error> {
+    for row in virtual_xids {
+        let pid: Option<i32> = row.try_get(0)?;
+        let local = row.try_get::<Option<String>, _>(1)?.and_then(|text| text.rsplit('/').next()?.parse().ok());
+        for session in sessions.iter_mut().filter(|session| Some(session.pid) == pid) {
+            if let Seen::Hidden { local_xid } = &mut session.seen {
+                *local_xid = local;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the log must be flushed to before rows of a snapshot may be shown.
+pub async fn insert_position(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    sqlx::query("SELECT pg_current_wal_insert_lsn()::text").fetch_one(connection).await?.try_get(0)
+}
+
+/// Waits until the log is flushed to a position: a crash cannot take back what was committed before it.
+pub async fn flushed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
+    reached(connection, "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn", position).await
+}
+
+/// Waits until a standby has replayed the log to a position of its primary.
+pub async fn replayed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
+    reached(connection, "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position).await
+}
+
+async fn reached(connection: &mut PgConnection, sql: &'static str, position: &str) -> Result<(), sqlx::Error> {
+    while !sqlx::query(sql).bind(position).fetch_one(&mut *connection).await?.try_get::<bool, _>(0)? {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// A 64-bit xid from its text.
+pub fn xid(text: &str) -> Result<Xid, sqlx::Error> {
+    text.parse().map(Xid).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+/// A `timestamptz` from its binary form, exact. Source: PostgreSQL, `timestamptz_send`: microseconds since 2000-01-01 UTC.
+pub fn time(row: &PgRow, column: usize) -> Result<Option<ServerTime>, sqlx::Error> {
+    const SINCE_1970: i64 = 946_684_800_000_000;
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?.try_into();
+    let bytes: [u8; 8] = bytes.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Some(ServerTime(i64::from_be_bytes(bytes).saturating_add(SINCE_1970))))
+}
+
+/// An `xid` from its binary form.
+pub fn low_xid(row: &PgRow, column: usize) -> Result<Option<u32>, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?.try_into();
+    let bytes: [u8; 4] = bytes.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Some(u32::from_be_bytes(bytes)))
+}

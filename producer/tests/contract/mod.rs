@@ -1,0 +1,209 @@
+//! What every sink of the poll keeps to; the double and the real ones run the same list.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt8Array, UInt64Array};
+use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
+use inlet_model::progress::{Progress, ProgressDelta};
+use inlet_model::table::{Column, TableName, TableSchema};
+use inlet_model::types::ColumnType;
+use inlet_producer::sink::{Checkpoint, Sink};
+use inlet_service::error::Kind;
+
+/// A pipeline with one table, `public.orders (id bigint primary key, note text)`.
+pub trait Pipeline {
+    /// What is tested.
+    type Sink: Sink;
+    /// A new sink of this pipeline, as another process would make it.
+    fn sink(&self) -> Self::Sink;
+    /// The visible rows, sorted: id and note, no note for a delete.
+    async fn visible(&self) -> Vec<(i64, Option<String>)>;
+}
+
+/// Runs every claim as a test of its own, each with its own pipeline: `contract!(pipeline().await)`.
+#[macro_export]
+macro_rules! contract {
+    ($pipeline:expr; $($claim:ident),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $claim() {
+            $crate::contract::$claim(&$pipeline).await;
+        })+
+    };
+    ($pipeline:expr) => {
+        $crate::contract!($pipeline;
+            rows_and_progress_appear_together,
+            a_rollback_leaves_nothing,
+            what_was_not_covered_is_gone_for_the_next_owner,
+            a_second_sink_fences_the_first,
+            progress_changes_part_by_part,
+            a_checkpoint_without_rows_keeps_its_progress,
+            an_empty_checkpoint_does_nothing,
+            a_sink_must_be_resumed_before_it_is_used,
+            a_delete_has_its_key,
+        );
+    };
+}
+
+pub fn orders() -> TableName {
+    TableName::new("public", "orders")
+}
+
+pub fn schema() -> Arc<TableSchema> {
+    let column = |name: &str, column_type, postgres_type: &str, not_null| Column {
+        name: name.to_owned(),
+        column_type,
+        postgres_type: postgres_type.to_owned(),
+        as_text: false,
+        not_null,
+        generated: false,
+    };
+    let columns = vec![column("id", ColumnType::Int64, "bigint", true), column("note", ColumnType::Text, "text", false)];
+    Arc::new(TableSchema { table: orders(), columns, key: vec![0] })
+}
+
+/// Upserts of rows with these ids and one note.
+pub fn upserts(ids: impl IntoIterator<Item = i64>, note: &str) -> ChangeBatch {
+    batch(ids, Some(note))
+}
+
+/// A delete of each id.
+pub fn deletes(ids: impl IntoIterator<Item = i64>) -> ChangeBatch {
+    batch(ids, None)
+}
+
+fn batch(ids: impl IntoIterator<Item = i64>, note: Option<&str>) -> ChangeBatch {
+    let ids: Int64Array = ids.into_iter().collect();
+    let rows = arrow::array::Array::len(&ids);
+    let op = if note.is_some() { UPSERT } else { DELETE };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(ids),
+        Arc::new(StringArray::from(vec![note; rows])),
+        Arc::new(UInt8Array::from(vec![op; rows])),
+        Arc::new(UInt64Array::from(vec![700; rows])),
+        Arc::new(StringArray::from(vec![None::<&str>; rows])),
+    ];
+    let schema = schema();
+    let rows = RecordBatch::try_new(polled_schema(&schema), columns).unwrap();
+    ChangeBatch { schema, rows, detected_at: 1_795_226_400_000_000 }
+}
+
+/// A delta of the only table.
+pub fn delta(parts: &[(&str, Option<&str>)]) -> BTreeMap<TableName, ProgressDelta> {
+    let parts = parts.iter().map(|(part, value)| ((*part).to_owned(), value.map(str::to_owned)));
+    BTreeMap::from([(orders(), ProgressDelta(parts.collect()))])
+}
+
+/// The part `poll` alone.
+pub fn poll(value: &str) -> BTreeMap<TableName, ProgressDelta> {
+    delta(&[("poll", Some(value))])
+}
+
+/// The answer of a resume that finds these parts.
+pub fn progress(parts: &[(&str, &str)]) -> BTreeMap<TableName, Progress> {
+    let parts = parts.iter().map(|(part, value)| ((*part).to_owned(), (*value).to_owned()));
+    BTreeMap::from([(orders(), Progress(parts.collect()))])
+}
+
+pub fn rows(ids: impl IntoIterator<Item = i64>, note: &str) -> Vec<(i64, Option<String>)> {
+    ids.into_iter().map(|id| (id, Some(note.to_owned()))).collect()
+}
+
+async fn resumed<P: Pipeline>(pipeline: &P) -> P::Sink {
+    let mut sink = pipeline.sink();
+    sink.resume(&[orders()]).await.unwrap();
+    sink
+}
+
+pub async fn rows_and_progress_appear_together(pipeline: &impl Pipeline) {
+    let mut sink = pipeline.sink();
+    assert_eq!(sink.resume(&[orders()]).await.unwrap(), BTreeMap::new(), "nothing is known of a new pipeline");
+    sink.write(upserts(0..5, "a")).await.unwrap();
+    sink.write(upserts(5..10, "a")).await.unwrap();
+    assert_eq!(pipeline.visible().await, []);
+    assert_eq!(sink.checkpoint(poll("1")).await.unwrap(), Checkpoint { rows: 10 });
+    assert_eq!(pipeline.visible().await, rows(0..10, "a"));
+    assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+}
+
+pub async fn a_rollback_leaves_nothing(pipeline: &impl Pipeline) {
+    let mut sink = resumed(pipeline).await;
+    sink.write(upserts(0..3, "kept")).await.unwrap();
+    sink.checkpoint(poll("1")).await.unwrap();
+    sink.write(upserts(3..6, "lost")).await.unwrap();
+    sink.rollback().await.unwrap();
+    assert_eq!(sink.resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    sink.write(upserts(6..9, "kept")).await.unwrap();
+    assert_eq!(sink.checkpoint(poll("2")).await.unwrap(), Checkpoint { rows: 3 });
+    assert_eq!(pipeline.visible().await, rows((0..3).chain(6..9), "kept"));
+}
+
+pub async fn what_was_not_covered_is_gone_for_the_next_owner(pipeline: &impl Pipeline) {
+    let mut sink = resumed(pipeline).await;
+    sink.write(upserts(0..3, "kept")).await.unwrap();
+    sink.checkpoint(poll("1")).await.unwrap();
+    sink.write(upserts(3..6, "lost")).await.unwrap();
+    let mut next = pipeline.sink();
+    assert_eq!(next.resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    next.write(upserts(3..6, "kept")).await.unwrap();
+    next.checkpoint(poll("2")).await.unwrap();
+    assert_eq!(pipeline.visible().await, rows(0..6, "kept"));
+}
+
+pub async fn a_second_sink_fences_the_first(pipeline: &impl Pipeline) {
+    let mut first = resumed(pipeline).await;
+    first.write(upserts(0..3, "first")).await.unwrap();
+    let mut second = resumed(pipeline).await;
+    let fenced = first.checkpoint(poll("1")).await.unwrap_err();
+    assert_eq!(fenced.kind, Kind::Fenced, "{fenced:?}");
+    assert!(fenced.act.contains("another producer with the same pipeline name"), "{}", fenced.act);
+    let fenced = first.resume(&[orders()]).await.unwrap_err();
+    assert_eq!(fenced.kind, Kind::Fenced, "who was fenced does not take the pipeline back: {fenced:?}");
+    second.write(upserts(0..3, "second")).await.unwrap();
+    second.checkpoint(poll("2")).await.unwrap();
+    assert_eq!(pipeline.visible().await, rows(0..3, "second"));
+}
+
+pub async fn progress_changes_part_by_part(pipeline: &impl Pipeline) {
+    let mut sink = resumed(pipeline).await;
+    sink.checkpoint(delta(&[("poll", Some("1")), ("covered/7", Some("[1]")), ("load", Some("{}"))])).await.unwrap();
+    sink.checkpoint(delta(&[("covered/7", None), ("covered/9", Some("[2]"))])).await.unwrap();
+    sink.checkpoint(poll("2")).await.unwrap();
+    let expected = progress(&[("covered/9", "[2]"), ("load", "{}"), ("poll", "2")]);
+    assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), expected);
+}
+
+pub async fn a_checkpoint_without_rows_keeps_its_progress(pipeline: &impl Pipeline) {
+    let mut sink = resumed(pipeline).await;
+    sink.write(upserts([], "nothing")).await.unwrap();
+    assert_eq!(sink.checkpoint(poll("1")).await.unwrap(), Checkpoint { rows: 0 });
+    assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    assert_eq!(pipeline.visible().await, []);
+}
+
+pub async fn an_empty_checkpoint_does_nothing(pipeline: &impl Pipeline) {
+    let mut sink = resumed(pipeline).await;
+    assert_eq!(sink.checkpoint(BTreeMap::new()).await.unwrap(), Checkpoint { rows: 0 });
+    assert_eq!(sink.checkpoint(delta(&[])).await.unwrap(), Checkpoint { rows: 0 });
+    assert_eq!(sink.flush().await.unwrap(), Checkpoint { rows: 0 });
+    assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), BTreeMap::new());
+}
+
+pub async fn a_sink_must_be_resumed_before_it_is_used(pipeline: &impl Pipeline) {
+    let mut sink = pipeline.sink();
+    assert_eq!(sink.write(upserts(0..1, "a")).await.unwrap_err().kind, Kind::Bug);
+    let mut sink = resumed(pipeline).await;
+    sink.rollback().await.unwrap();
+    assert_eq!(sink.checkpoint(poll("1")).await.unwrap_err().kind, Kind::Bug);
+    assert_eq!(sink.resume(&[orders()]).await.unwrap(), BTreeMap::new());
+    sink.checkpoint(poll("1")).await.unwrap();
+}
+
+pub async fn a_delete_has_its_key(pipeline: &impl Pipeline) {
+    let mut sink = resumed(pipeline).await;
+    sink.write(upserts([1, 2], "a")).await.unwrap();
+    sink.write(deletes([2])).await.unwrap();
+    assert_eq!(sink.checkpoint(poll("1")).await.unwrap(), Checkpoint { rows: 3 });
+    let expected = [(1, Some("a".to_owned())), (2, None), (2, Some("a".to_owned()))];
+    assert_eq!(pipeline.visible().await, expected);
+}
