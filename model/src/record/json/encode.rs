@@ -1,0 +1,233 @@
+//! A polled batch into the keys and values of its records.
+//!
+//! Promises: what is written is exact; an unfit value is written as PostgreSQL's text, never as null.
+//! Budget: 660 ns a row of 8 columns: one copy, one branch on the type a value, no allocation a row.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    Time64MicrosecondType, TimestampMicrosecondType, UInt8Type, i256,
+};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::rows::Rows;
+use super::text::{write_hex, write_string, write_uuid};
+use super::{calendar, decimal};
+use crate::change::{ChangeBatch, DELETE, UNFIT};
+use crate::types::ColumnType;
+
+/// Writes the values of a polled batch over `values`; a delete's is null.
+pub fn encode_values(batch: &ChangeBatch, values: &mut Rows) {
+    let unfit = Unfits::of(batch);
+    let sources: Vec<_> = (0..batch.schema.columns.len()).map(|index| Source::new(batch, index)).collect();
+    values.clear();
+    for (row, op) in ops(batch).iter().enumerate() {
+        if *op != DELETE {
+            write_object(&mut values.bytes, &sources, row, unfit.of_row(row).as_ref());
+        }
+        values.end();
+    }
+}
+
+/// Writes the keys of a polled batch over `keys`. `values` are the same batch's: without a key, the value's hash is the key.
+pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
+    assert_eq!(values.len(), batch.rows.num_rows(), "the values are those of the batch");
+    keys.clear();
+    if batch.schema.key.is_empty() {
+        for row in 0..values.len() {
+            let value = values.get(row).expect("a table without a key has no deletes");
+            keys.bytes.extend_from_slice(b"{\"_row\":\"");
+            let hash = xxhash_rust::xxh3::xxh3_64(value);
+            hash.to_be_bytes().iter().for_each(|byte| write_hex(&mut keys.bytes, *byte));
+            keys.bytes.extend_from_slice(b"\"}");
+            keys.end();
+        }
+        return;
+    }
+    let unfit = Unfits::of(batch);
+    let sources: Vec<_> = batch.schema.key.iter().map(|index| Source::new(batch, *index)).collect();
+    for row in 0..values.len() {
+        write_object(&mut keys.bytes, &sources, row, unfit.of_row(row).as_ref());
+        keys.end();
+    }
+}
+
+fn ops(batch: &ChangeBatch) -> &[u8] {
+    batch.rows.column(batch.schema.columns.len()).as_primitive::<UInt8Type>().values()
+}
+
+/// The batch's unfit values; `None` when it has none, which is nearly always.
+struct Unfits<'a>(Option<(&'a StringArray, &'a ChangeBatch)>);
+
+/// Column -> PostgreSQL's text.
+type UnfitTexts = BTreeMap<String, String>;
+
+impl<'a> Unfits<'a> {
+    fn of(batch: &'a ChangeBatch) -> Self {
+        let index = batch.schema.columns.len() + 2;
+        assert_eq!(batch.rows.schema_ref().field(index).name(), UNFIT, "a polled batch tells its unfit values");
+        let texts = batch.rows.column(index).as_string::<i32>();
+        Self((texts.null_count() < texts.len()).then_some((texts, batch)))
+    }
+
+    fn of_row(&self, row: usize) -> Option<UnfitTexts> {
+        let (texts, batch) = self.0.filter(|(texts, _)| texts.is_valid(row))?;
+        let unfit: UnfitTexts = serde_json::from_str(texts.value(row)).expect("unfit values are an object of texts");
+        let known = unfit.keys().all(|column| batch.schema.position(column).is_some());
+        assert!(known, "an unfit value is that of a column");
+        Some(unfit)
+    }
+}
+
+fn write_object(out: &mut Vec<u8>, sources: &[Source<'_>], row: usize, unfit: Option<&UnfitTexts>) {
+    out.push(b'{');
+    for (nth, source) in sources.iter().enumerate() {
+        // The label starts with the comma, which the first column does without.
+        out.extend_from_slice(if nth == 0 { &source.label[1..] } else { &source.label });
+        match unfit.and_then(|texts| texts.get(source.name)) {
+            Some(text) => write_unfit(out, source.column_type, text),
+            None if source.nulls.is_some_and(|nulls| nulls.is_null(row)) => out.extend_from_slice(b"null"),
+            None => source.cells.write(out, row),
+        }
+    }
+    out.push(b'}');
+}
+
+/// Marks the text where the column's reader would take any string for a value.
+fn write_unfit(out: &mut Vec<u8>, column_type: ColumnType, text: &str) {
+    if matches!(column_type, ColumnType::Text | ColumnType::Json | ColumnType::Bytes) {
+        out.extend_from_slice(b"{\"unfit\":");
+        write_string(out, text);
+        out.push(b'}');
+    } else {
+        write_string(out, text);
+    }
+}
+
+/// One column of the batch, ready to be written.
+struct Source<'a> {
+    name: &'a str,
+    column_type: ColumnType,
+    /// `,"name":`.
+    label: Vec<u8>,
+    cells: Cells<'a>,
+    nulls: Option<&'a NullBuffer>,
+}
+
+/// A column's values, whatever nulls say.
+enum Cells<'a> {
+    Bool(&'a BooleanArray),
+    Int16(&'a [i16]),
+    Int32(&'a [i32]),
+    Int64(&'a [i64]),
+    Float32(&'a [f32]),
+    Float64(&'a [f64]),
+    Decimal128(&'a [i128], usize),
+    Decimal256(&'a [i256], usize),
+    Text(&'a StringArray),
+    Uuid(&'a FixedSizeBinaryArray),
+    Bytes(&'a BinaryArray),
+    Date(&'a [i32]),
+    Time(&'a [i64]),
+    Timestamp(&'a [i64]),
+    TimestampTz(&'a [i64]),
+}
+
+impl<'a> Source<'a> {
+    fn new(batch: &'a ChangeBatch, index: usize) -> Self {
+        let column = &batch.schema.columns[index];
+        let array = batch.rows.column(index).as_ref();
+        let mut label = vec![b','];
+        write_string(&mut label, &column.name);
+        label.push(b':');
+        let cells = Cells::new(array, column.column_type);
+        Self { name: &column.name, column_type: column.column_type, label, cells, nulls: array.nulls().filter(|n| n.null_count() > 0) }
+    }
+}
+
+impl<'a> Cells<'a> {
+    fn new(array: &'a dyn Array, column_type: ColumnType) -> Self {
+        match column_type {
+            ColumnType::Bool => Self::Bool(array.as_boolean()),
+            ColumnType::Int16 => Self::Int16(values::<Int16Type>(array)),
+            ColumnType::Int32 => Self::Int32(values::<Int32Type>(array)),
+            ColumnType::Int64 => Self::Int64(values::<Int64Type>(array)),
+            ColumnType::Float32 => Self::Float32(values::<Float32Type>(array)),
+            ColumnType::Float64 => Self::Float64(values::<Float64Type>(array)),
+            ColumnType::Decimal { precision, scale } => {
+                let scale = usize::try_from(scale).expect("a scale is not negative");
+                if precision <= 38 {
+                    Self::Decimal128(values::<Decimal128Type>(array), scale)
+                } else {
+                    Self::Decimal256(values::<Decimal256Type>(array), scale)
+                }
+            }
+            ColumnType::Text | ColumnType::Json => Self::Text(array.as_string()),
+            ColumnType::Uuid => Self::Uuid(array.as_fixed_size_binary()),
+            ColumnType::Bytes => Self::Bytes(array.as_binary()),
+            ColumnType::Date => Self::Date(values::<Date32Type>(array)),
+            ColumnType::Time => Self::Time(values::<Time64MicrosecondType>(array)),
+            ColumnType::Timestamp => Self::Timestamp(values::<TimestampMicrosecondType>(array)),
+            ColumnType::TimestampTz => Self::TimestampTz(values::<TimestampMicrosecondType>(array)),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, row: usize) {
+        match self {
+            Self::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
+            Self::Int16(values) => write_integer(out, values[row]),
+            Self::Int32(values) => write_integer(out, values[row]),
+            Self::Int64(values) => write_integer(out, values[row]),
+            Self::Float32(values) => write_float(out, values[row]),
+            Self::Float64(values) => write_float(out, values[row]),
+            Self::Decimal128(values, scale) => quoted(out, |out| decimal::write_i128(out, values[row], *scale)),
+            Self::Decimal256(values, scale) => quoted(out, |out| decimal::write_i256(out, values[row], *scale)),
+            Self::Text(array) => write_string(out, array.value(row)),
+            Self::Uuid(array) => write_uuid(out, array.value(row)),
+            Self::Bytes(array) => quoted(out, |out| write_base64(out, array.value(row))),
+            Self::Date(values) => quoted(out, |out| calendar::write_date(out, i64::from(values[row]))),
+            Self::Time(values) => quoted(out, |out| calendar::write_time(out, values[row])),
+            Self::Timestamp(values) => quoted(out, |out| calendar::write_timestamp(out, values[row])),
+            Self::TimestampTz(values) => quoted(out, |out| {
+                calendar::write_timestamp(out, values[row]);
+                out.push(b'Z');
+            }),
+        }
+    }
+}
+
+fn values<T: ArrowPrimitiveType>(array: &dyn Array) -> &[T::Native] {
+    let array: &PrimitiveArray<T> = array.as_primitive();
+    array.values()
+}
+
+fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'"');
+    write(out);
+    out.push(b'"');
+}
+
+fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn write_float<T: zmij::Float + Copy + Into<f64>>(out: &mut Vec<u8>, value: T) {
+    let wide: f64 = value.into();
+    if wide.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else if wide.is_nan() {
+        out.extend_from_slice(b"\"NaN\"");
+    } else {
+        out.extend_from_slice(if wide > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
+    }
+}
+
+fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    BASE64_STANDARD.encode_slice(bytes, &mut out[start..]).expect("four characters for three bytes");
+}

@@ -1,0 +1,42 @@
+//! Encoded keys or values of a batch in one buffer.
+
+/// Keys or values, one an encoded row, back to back in one buffer that is used again for the next batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rows {
+    pub(super) bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Rows {
+    /// The bytes of a row; `None` is Kafka's null value, which says that the key was deleted. No JSON is empty, so empty bytes mean null.
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.bytes[start..self.ends[row]]).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Rows held.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Ends the row that was written to `bytes`.
+    pub(super) fn end(&mut self) {
+        self.ends.push(self.bytes.len());
+    }
+}
