@@ -28,7 +28,7 @@ pub struct Header {
 }
 
 /// Why bytes are no header.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum HeaderError {
     /// Another length.
     #[error("header has {0} bytes instead of {HEADER_BYTES}")]

@@ -1,0 +1,29 @@
+//! A readable copy of a table's offsets, for people. The truth is the lake's log: nobody reads the copy back.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use inlet_model::offsets::Offsets;
+use inlet_model::table::TableName;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Copy<'a> {
+    table: &'a TableName,
+    topic: &'a str,
+    /// Kafka_partition -> next offset to read.
+    offsets: &'a Offsets,
+    /// The entry of the lake's log that says so.
+    seq: u64,
+}
+
+/// Writes `<folder>/<table>.json`, whole or not at all. Blocking.
+pub(super) fn write(folder: &Path, table: &TableName, topic: &str, offsets: &Offsets, seq: u64) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let text = serde_json::to_vec_pretty(&Copy { table, topic, offsets, seq })?;
+    let name = table.short().replace('/', "%2F");
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, folder.join(format!("{name}.json")))
+}

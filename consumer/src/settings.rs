@@ -1,0 +1,89 @@
+//! What the consumer has to know: plain values, checked where the configuration is read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use inlet_model::table::TableName;
+
+/// One consumer: a member of a group that carries topics into the lake.
+#[derive(Debug, Clone)]
+pub struct ConsumerSettings {
+    /// Addresses of the brokers, `host:port` with commas between.
+    pub brokers: String,
+    /// The consumer group; its members share the kafka_partitions.
+    pub group: String,
+    /// Properties of librdkafka, for security and tuning.
+    pub properties: BTreeMap<String, String>,
+    /// The pipeline's control topic, where the schemas are.
+    pub control_topic: String,
+    /// The tables.
+    pub tables: Vec<TableSettings>,
+    /// A batch is committed when its first row is this old ..
+    pub flush_interval: Duration,
+    /// .. or when it has this many rows, rejected ones included ..
+    pub flush_rows: u64,
+    /// .. or when its data files have about this many bytes.
+    pub flush_bytes: u64,
+    /// The folder that receives a readable copy of the offsets after each commit.
+    pub checkpoint_location: Option<PathBuf>,
+}
+
+/// One table of the consumer.
+#[derive(Debug, Clone)]
+pub struct TableSettings {
+    /// The schema as the configuration names it; `None` is `public`.
+    pub schema: Option<String>,
+    /// The table as the configuration names it; resolved as SQL does (folded, then exact), against the schemas of the control topic.
+    pub name: String,
+    /// Its topic.
+    pub topic: String,
+    /// Its folder in the lake.
+    pub path: PathBuf,
+    /// What a row has to fulfil, see [`crate::validate`].
+    pub rules: Vec<String>,
+    /// The column whose date chooses the date_partition; without one it is the date on which the row was found.
+    pub date_column: Option<String>,
+    /// The zone in which instants become dates.
+    pub timezone: Tz,
+}
+
+impl TableSettings {
+    /// Which of the tables is meant: the one with the folded name, else the one with exactly this name.
+    pub fn resolve<'a>(&self, tables: impl Iterator<Item = &'a TableName> + Clone) -> Option<&'a TableName> {
+        let schema = self.schema.as_deref().unwrap_or("public");
+        let named = |schema: String, name: String| tables.clone().find(|table| table.schema == schema && table.name == name);
+        named(schema.to_lowercase(), self.name.to_lowercase()).or_else(|| named(schema.to_owned(), self.name.clone()))
+    }
+
+    /// The name as a user knows it: `orders`, or `sales.orders`.
+    pub fn written(&self) -> String {
+        self.schema.as_ref().map_or_else(|| self.name.clone(), |schema| format!("{schema}.{}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_resolve_as_sql_does() {
+        let tables = [TableName::new("public", "Orders"), TableName::new("public", "orders"), TableName::new("sales", "Items")];
+        let resolve = |schema: Option<&str>, name: &str| {
+            let settings = TableSettings {
+                schema: schema.map(str::to_owned),
+                name: name.to_owned(),
+                topic: String::new(),
+                path: PathBuf::new(),
+                rules: Vec::new(),
+                date_column: None,
+                timezone: Tz::UTC,
+            };
+            settings.resolve(tables.iter()).map(ToString::to_string)
+        };
+        assert_eq!(resolve(None, "Orders").as_deref(), Some("public.orders"));
+        assert_eq!(resolve(Some("sales"), "Items").as_deref(), Some("sales.Items"));
+        assert_eq!(resolve(None, "items"), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! Messages of one topic, copied back to back into one buffer.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use inlet_model::offsets::{KafkaPartition, Offset};
+use inlet_model::record::header::{HEADER, Header, HeaderError};
+use rdkafka::message::{Headers, Message as _};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A slab is full with this many bytes; one larger message still goes in.
+pub(super) const SLAB_BYTES: usize = 1 << 20;
+/// What a message costs beside its bytes.
+const MESSAGE_BYTES: usize = size_of::<Entry>();
+
+/// What a message says beside its key and value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Headed {
+    /// Our header.
+    Ours(Header),
+    /// None of our name.
+    Missing,
+    /// Bytes of our name that this version does not know.
+    Unknown(HeaderError),
+}
+
+/// Messages of one topic in the order in which they were read; each kafka_partition's offsets rise.
+#[derive(Debug)]
+pub struct Slab {
+    topic: Arc<str>,
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A message of a slab.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Where it was.
+    pub partition: KafkaPartition,
+    /// Where it was.
+    pub offset: Offset,
+    /// Its key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// Its value; `None` is Kafka's null, a delete.
+    pub value: Option<&'a [u8]>,
+    /// Its header.
+    pub headed: Headed,
+}
+
+#[derive(Debug)]
+struct Entry {
+    partition: KafkaPartition,
+    offset: Offset,
+    key: Option<Range<u32>>,
+    value: Option<Range<u32>>,
+    headed: Headed,
+}
+
+impl Slab {
+    /// An empty slab of a topic, with room for as many bytes as are expected.
+    pub fn new(topic: Arc<str>, expected_bytes: usize) -> Self {
+        Self { topic, bytes: Vec::with_capacity(expected_bytes), entries: Vec::new(), permit: None }
+    }
+
+    /// The topic of all messages.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Messages held.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True without messages.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Memory that the messages take.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len() + self.entries.len() * MESSAGE_BYTES
+    }
+
+    /// The messages.
+    pub fn iter(&self) -> impl Iterator<Item = Message<'_>> {
+        (0..self.entries.len()).map(|at| self.message(at))
+    }
+
+    /// One message.
+    pub fn message(&self, at: usize) -> Message<'_> {
+        let entry = &self.entries[at];
+        let part = |range: &Option<Range<u32>>| range.as_ref().map(|range| &self.bytes[range.start as usize..range.end as usize]);
+        Message { partition: entry.partition, offset: entry.offset, key: part(&entry.key), value: part(&entry.value), headed: entry.headed }
+    }
+
+    /// Adds a message.
+    pub fn push(&mut self, message: Message<'_>) {
+        let key = message.key.map(|key| self.copy(key));
+        let value = message.value.map(|value| self.copy(value));
+        self.entries.push(Entry { partition: message.partition, offset: message.offset, key, value, headed: message.headed });
+    }
+
+    /// The memory budget's share that this slab holds as long as it lives.
+    pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.permit = Some(permit);
+    }
+
+    /// True when the next message belongs into another slab.
+    pub(super) fn is_full(&self) -> bool {
+        self.size_bytes() >= SLAB_BYTES
+    }
+
+    fn copy(&mut self, part: &[u8]) -> Range<u32> {
+        let position = |at: usize| u32::try_from(at).expect("a slab and its last message are far below 4 GiB");
+        let start = position(self.bytes.len());
+        self.bytes.extend_from_slice(part);
+        start..position(self.bytes.len())
+    }
+}
+
+/// A message as librdkafka lends it.
+pub(super) fn borrowed<'a>(message: &'a rdkafka::message::BorrowedMessage<'_>) -> Message<'a> {
+    Message {
+        partition: KafkaPartition(message.partition()),
+        offset: Offset(message.offset()),
+        key: message.key(),
+        value: message.payload(),
+        headed: headed(message),
+    }
+}
+
+fn headed(message: &rdkafka::message::BorrowedMessage<'_>) -> Headed {
+    let Some(headers) = message.headers() else { return Headed::Missing };
+    let Some(ours) = headers.iter().find(|header| header.key == HEADER) else { return Headed::Missing };
+    match Header::decode(ours.value.unwrap_or_default()) {
+        Ok(header) => Headed::Ours(header),
+        Err(error) => Headed::Unknown(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_out_as_they_went_in_and_null_is_not_empty() {
+        let mut slab = Slab::new("orders".into(), 0);
+        let message =
+            |offset, key, value| Message { partition: KafkaPartition(2), offset: Offset(offset), key, value, headed: Headed::Missing };
+        slab.push(message(5, Some(&b"k"[..]), Some(&b"value"[..])));
+        slab.push(message(7, None, Some(&b""[..])));
+        slab.push(message(8, Some(&b"gone"[..]), None));
+        let read: Vec<_> = slab.iter().map(|message| (message.offset.0, message.key, message.value)).collect();
+        assert_eq!(read, [(5, Some(&b"k"[..]), Some(&b"value"[..])), (7, None, Some(&b""[..])), (8, Some(&b"gone"[..]), None)]);
+        assert_eq!(slab.size_bytes(), 10 + 3 * MESSAGE_BYTES);
+    }
+}
