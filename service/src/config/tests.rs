@@ -77,6 +77,19 @@ fn the_quick_start_works_without_any_variable() {
 }
 
 #[test]
+fn the_reference_shows_every_key_and_the_defaults() {
+    use super::raw::{RawConfig, RawDatalake, RawKafka, RawPostgres, RawStreaming, RawTable};
+    let text = std::fs::read_to_string(shipped("reference.yml")).unwrap();
+    let shown: Vec<&str> = text.lines().filter_map(|line| line.trim_start_matches([' ', '#']).split_once(':')).map(|(key, _)| key).collect();
+    let sections = [RawConfig::KEYS, RawPostgres::KEYS, RawKafka::KEYS, RawDatalake::KEYS, RawStreaming::KEYS, RawTable::KEYS];
+    for key in sections.concat() {
+        assert!(shown.contains(&key), "configs/reference.yml does not show `{key}`");
+    }
+    let config = with(&[], &text).unwrap();
+    assert_eq!(format!("{:?}", config.streaming), format!("{:?}", super::StreamingConfig::default()));
+}
+
+#[test]
 fn a_misspelt_key_is_refused_with_the_nearest_one() {
     let shown = refused(&format!("{SMALL}kafka:\n  brokres: 'a:9092'\n  brokers: 'a:9092'\n"));
     assert_eq!(
