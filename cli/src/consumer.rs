@@ -1,11 +1,41 @@
 //! `inlet consumer`: carries the topics into the lake.
 
-use inlet_service::config::Config;
+use std::process::ExitCode;
+
+use inlet_consumer::pipeline::Pipeline;
+use inlet_consumer::settings::{ConsumerSettings, TableSettings};
+use inlet_service::config::{Config, ConfigError, TableConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::{NotBuilt, Outcome};
+use crate::failure::Outcome;
+use crate::tables;
 
 /// Carries the topics into the lake until stopped.
-pub async fn run(_config: Config, _stop: CancellationToken) -> Outcome {
-    Err(NotBuilt("consumer").into())
+pub async fn run(config: Config, stop: CancellationToken) -> Outcome {
+    Pipeline::new(settings(&config)?)?.run(stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(config: &Config) -> Result<ConsumerSettings, ConfigError> {
+    let (kafka, datalake) = (config.require_kafka()?, config.require_datalake()?);
+    let table = |table: &TableConfig| TableSettings {
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        topic: kafka.topic_for(table),
+        path: tables::folder(config, datalake, table),
+        rules: table.rules.clone(),
+        date_column: table.date_column.clone(),
+        timezone: table.timezone,
+    };
+    Ok(ConsumerSettings {
+        brokers: kafka.brokers.clone(),
+        group: kafka.group.clone(),
+        properties: kafka.properties.clone(),
+        control_topic: kafka.control_topic(),
+        tables: config.tables.iter().map(table).collect(),
+        flush_interval: config.streaming.flush_interval,
+        flush_rows: config.streaming.flush_rows,
+        flush_bytes: config.streaming.flush_bytes,
+        checkpoint_location: config.streaming.checkpoint_location.clone(),
+    })
 }

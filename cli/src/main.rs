@@ -11,6 +11,7 @@ mod producer;
 mod query;
 mod run;
 mod status;
+mod tables;
 mod verify;
 
 use std::process::ExitCode;

@@ -1,11 +1,24 @@
 //! `inlet producer`: publishes every change of the tables to Kafka.
 
+use std::process::ExitCode;
+
+use inlet_producer::pipeline::Pipeline;
+use inlet_producer::settings;
+use inlet_producer::sink::kafka::KafkaSink;
 use inlet_service::config::Config;
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::{NotBuilt, Outcome};
+use crate::failure::Outcome;
+use crate::tables;
 
 /// Publishes every change of the tables to Kafka until stopped.
-pub async fn run(_config: Config, _stop: CancellationToken) -> Outcome {
-    Err(NotBuilt("producer").into())
+pub async fn run(config: Config, stop: CancellationToken) -> Outcome {
+    let kafka = config.require_kafka()?;
+    let source = settings::source(&config)?;
+    let Some(names) = tables::names(&source, &stop).await? else { return Ok(ExitCode::SUCCESS) };
+    let sink = KafkaSink::new(settings::kafka_sink(&config, kafka, &names))?;
+    let streaming = &config.streaming;
+    let location = streaming.last_processed_timestamp_location.clone();
+    Pipeline::new(source, streaming.poll_interval, location, sink).run(stop).await?;
+    Ok(ExitCode::SUCCESS)
 }

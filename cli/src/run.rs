@@ -1,11 +1,56 @@
 //! `inlet run`: carries the tables into the lake in one process.
+//!
+//! Without a `kafka:` section the poll writes into the lake itself; with one, both services run here, as two tasks.
 
-use inlet_service::config::Config;
+mod judge;
+mod lake_sink;
+
+use std::process::ExitCode;
+
+use inlet_consumer::lake::LakeOptions;
+use inlet_consumer::validate::Rules;
+use inlet_model::table::TableName;
+use inlet_producer::pipeline::Pipeline;
+use inlet_producer::settings;
+use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::{NotBuilt, Outcome};
+use self::lake_sink::{LakeSink, LakeSinkTable, Limits};
+use crate::failure::{Failure, Outcome};
+use crate::{consumer, producer, tables};
 
 /// Carries the tables into the lake in one process until stopped.
-pub async fn run(_config: Config, _stop: CancellationToken) -> Outcome {
-    Err(NotBuilt("run").into())
+pub async fn run(config: Config, stop: CancellationToken) -> Outcome {
+    if config.kafka.is_some() { both(config, stop).await } else { direct(config, stop).await }
+}
+
+/// The services do not know of each other; when one ends, the other is stopped.
+async fn both(config: Config, stop: CancellationToken) -> Outcome {
+    let ends = |outcome: Outcome| {
+        stop.cancel();
+        outcome
+    };
+    let producer = async { ends(producer::run(config.clone(), stop.clone()).await) };
+    let consumer = async { ends(consumer::run(config.clone(), stop.clone()).await) };
+    let (producer, consumer) = tokio::join!(producer, consumer);
+    producer.and(consumer)
+}
+
+async fn direct(config: Config, stop: CancellationToken) -> Outcome {
+    let datalake = config.require_datalake()?;
+    let source = settings::source(&config)?;
+    let rules = config.tables.iter().map(|table| Rules::parse(&table.rules)).collect::<Result<Vec<_>, _>>()?;
+    let Some(names) = tables::names(&source, &stop).await? else { return Ok(ExitCode::SUCCESS) };
+    let sinks = names.iter().zip(&config.tables).zip(rules).map(|((name, table), rules)| sink_table(&config, datalake, name, table, rules));
+    let streaming = &config.streaming;
+    let limits = Limits { age: streaming.flush_interval, rows: streaming.flush_rows, bytes: streaming.flush_bytes };
+    let sink = LakeSink::new(sinks.collect(), limits);
+    let location = streaming.last_processed_timestamp_location.clone();
+    Pipeline::new(source, streaming.poll_interval, location, sink).run(stop).await.map_err(Failure::from)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sink_table(config: &Config, datalake: &DatalakeConfig, name: &TableName, table: &TableConfig, rules: Rules) -> LakeSinkTable {
+    let options = LakeOptions { table: name.clone(), timezone: table.timezone, date_column: table.date_column.clone() };
+    LakeSinkTable { name: name.clone(), path: tables::folder(config, datalake, table), options, rules }
 }

@@ -78,6 +78,14 @@ impl TableSchema {
         Fingerprint(xxhash_rust::xxh3::xxh3_64(&text))
     }
 
+    /// The column whose date a row belongs to, where the configuration names none: `created_at` and its like, else the first timestamp or date.
+    pub fn event_time(&self) -> Option<usize> {
+        const NAMES: [&str; 6] = ["created_at", "inserted_at", "created", "event_time", "ts", "timestamp"];
+        let is_time = |column: &Column| matches!(column.column_type, ColumnType::Timestamp | ColumnType::TimestampTz | ColumnType::Date);
+        let named = |name: &&str| self.columns.iter().position(|column| is_time(column) && column.name.eq_ignore_ascii_case(name));
+        NAMES.iter().find_map(|name| named(&name)).or_else(|| self.columns.iter().position(is_time))
+    }
+
     /// The position of a column by its exact name.
     pub fn position(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == column)
@@ -97,6 +105,24 @@ impl fmt::Display for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_dated_by_their_creation_not_by_their_last_change() {
+        let column = |name: &str, column_type| Column {
+            name: name.to_owned(),
+            column_type,
+            postgres_type: String::new(),
+            as_text: false,
+            not_null: false,
+            generated: false,
+        };
+        let table = |columns| TableSchema { table: TableName::new("public", "orders"), columns, key: vec![] };
+        let time = ColumnType::TimestampTz;
+        let both = table(vec![column("id", ColumnType::Int64), column("updated_at", time), column("created_at", time)]);
+        assert_eq!(both.event_time(), Some(2));
+        assert_eq!(table(vec![column("id", ColumnType::Int64), column("seen", ColumnType::Date)]).event_time(), Some(1));
+        assert_eq!(table(vec![column("created_at", ColumnType::Text)]).event_time(), None);
+    }
 
     #[test]
     fn a_quote_in_a_name_is_doubled() {

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use inlet_model::table::TableName;
 use inlet_service::error::{Explain, Kind, report};
 use inlet_service::retry::Backoff;
 use tokio::time::Instant;
@@ -44,6 +45,30 @@ struct Pace {
     max: Duration,
     last_cycle: Instant,
     last_checkpoint: Instant,
+}
+
+/// The names of the tables as the catalog spells them; waits for a server that is not there yet, as [`Pipeline::run`] does. `None` when stopped.
+pub async fn table_names(settings: &SourceSettings, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
+    let mut backoff = Backoff::new();
+    let started = Instant::now();
+    loop {
+        let names = async { Source::open(settings.clone()).await?.table_names().await };
+        let error = tokio::select! {
+            biased;
+            // Nothing is under way yet.
+            () = stop.cancelled() => return Ok(None),
+            names = names => match names {
+                Ok(names) => return Ok(Some(names)),
+                Err(error) => error,
+            },
+        };
+        if error.kind() != Kind::Unavailable || started.elapsed() > START_DEADLINE {
+            return Err(error);
+        }
+        let delay = backoff.next_delay();
+        warn!(retry_ms = delay.as_millis(), "{}", report(&error));
+        tokio::time::sleep(delay).await;
+    }
 }
 
 impl<S: Sink> Pipeline<S> {

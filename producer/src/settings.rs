@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use inlet_model::table::TableName;
 use inlet_service::config::{Config, ConfigError, KafkaConfig, PostgresAddress, SslMode, TableConfig};
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::sink::kafka::KafkaSinkSettings;
@@ -66,7 +67,9 @@ pub fn options(address: &PostgresAddress) -> PgConnectOptions {
         .database(&address.db)
         .username(&address.user)
         .ssl_mode(mode)
-        .application_name("inlet");
+        .application_name("inlet")
+        // Scans of a whole table are slow by right.
+        .disable_statement_logging();
     let options = match &address.sslrootcert {
         Some(file) => options.ssl_root_cert(file),
         None => options,

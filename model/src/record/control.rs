@@ -1,9 +1,12 @@
 //! Records of the control topic (compacted, one kafka_partition): schemas by fingerprint, and the poller's progress.
 //!
 //! Key `schema/<fingerprint>`: the value is a [`TableSchema`] as JSON. Key `progress/<schema>.<table>/<part>`: the value is the part's JSON text, null
-//! when it was removed.
+//! when it was removed. Key [`OWNER`]: which process publishes; of no interest to readers.
 
 use crate::table::{Fingerprint, TableName};
+
+/// The key of the record that names the process which publishes; [`ControlKey`] does not know it.
+pub const OWNER: &str = "owner";
 
 /// What a control record's key names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt8Array, UInt64Array};
 use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
@@ -10,6 +11,8 @@ use inlet_model::table::{Column, TableName, TableSchema};
 use inlet_model::types::ColumnType;
 use inlet_producer::sink::{Checkpoint, Sink};
 use inlet_service::error::Kind;
+
+const VISIBLE_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A pipeline with one table, `public.orders (id bigint primary key, note text)`.
 pub trait Pipeline {
@@ -109,6 +112,17 @@ pub fn rows(ids: impl IntoIterator<Item = i64>, note: &str) -> Vec<(i64, Option<
     ids.into_iter().map(|id| (id, Some(note.to_owned()))).collect()
 }
 
+/// What was committed is visible soon: Kafka says that it is committed a moment before readers see it.
+pub async fn assert_visible(pipeline: &impl Pipeline, expected: impl Into<Vec<(i64, Option<String>)>>) {
+    let expected = expected.into();
+    let mut seen = Vec::new();
+    let end = Instant::now() + VISIBLE_TIME_MAX;
+    while seen != expected && Instant::now() < end {
+        seen = pipeline.visible().await;
+    }
+    assert_eq!(seen, expected);
+}
+
 async fn resumed<P: Pipeline>(pipeline: &P) -> P::Sink {
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
@@ -122,7 +136,7 @@ pub async fn rows_and_progress_appear_together(pipeline: &impl Pipeline) {
     sink.write(upserts(5..10, "a")).await.unwrap();
     assert_eq!(pipeline.visible().await, []);
     assert_eq!(sink.checkpoint(poll("1")).await.unwrap(), Checkpoint { rows: 10 });
-    assert_eq!(pipeline.visible().await, rows(0..10, "a"));
+    assert_visible(pipeline, rows(0..10, "a")).await;
     assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
 }
 
@@ -135,7 +149,7 @@ pub async fn a_rollback_leaves_nothing(pipeline: &impl Pipeline) {
     assert_eq!(sink.resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
     sink.write(upserts(6..9, "kept")).await.unwrap();
     assert_eq!(sink.checkpoint(poll("2")).await.unwrap(), Checkpoint { rows: 3 });
-    assert_eq!(pipeline.visible().await, rows((0..3).chain(6..9), "kept"));
+    assert_visible(pipeline, rows((0..3).chain(6..9), "kept")).await;
 }
 
 pub async fn what_was_not_covered_is_gone_for_the_next_owner(pipeline: &impl Pipeline) {
@@ -147,7 +161,7 @@ pub async fn what_was_not_covered_is_gone_for_the_next_owner(pipeline: &impl Pip
     assert_eq!(next.resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
     next.write(upserts(3..6, "kept")).await.unwrap();
     next.checkpoint(poll("2")).await.unwrap();
-    assert_eq!(pipeline.visible().await, rows(0..6, "kept"));
+    assert_visible(pipeline, rows(0..6, "kept")).await;
 }
 
 pub async fn a_second_sink_fences_the_first(pipeline: &impl Pipeline) {
@@ -161,7 +175,7 @@ pub async fn a_second_sink_fences_the_first(pipeline: &impl Pipeline) {
     assert_eq!(fenced.kind, Kind::Fenced, "who was fenced does not take the pipeline back: {fenced:?}");
     second.write(upserts(0..3, "second")).await.unwrap();
     second.checkpoint(poll("2")).await.unwrap();
-    assert_eq!(pipeline.visible().await, rows(0..3, "second"));
+    assert_visible(pipeline, rows(0..3, "second")).await;
 }
 
 pub async fn progress_changes_part_by_part(pipeline: &impl Pipeline) {
@@ -205,5 +219,5 @@ pub async fn a_delete_has_its_key(pipeline: &impl Pipeline) {
     sink.write(deletes([2])).await.unwrap();
     assert_eq!(sink.checkpoint(poll("1")).await.unwrap(), Checkpoint { rows: 3 });
     let expected = [(1, Some("a".to_owned())), (2, None), (2, Some("a".to_owned()))];
-    assert_eq!(pipeline.visible().await, expected);
+    assert_visible(pipeline, expected).await;
 }

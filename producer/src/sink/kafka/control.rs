@@ -45,7 +45,8 @@ pub(super) fn records(table: &TableName, delta: ProgressDelta) -> impl Iterator<
 
 /// Reads the control topic from its beginning to the end that it has now.
 ///
-/// Committed records only: whoever calls this behind `init_transactions` has all of its own earlier transactions decided.
+/// Committed records only. Behind `init_transactions` this is all that earlier owners have committed; at any other time the newest of it
+/// may be missing, because the broker marks a transaction as committed a moment after it said so.
 pub(super) fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Contents, SinkError> {
     let topic = settings.control_topic.as_str();
     let failed = |error| fault::failed(format!("control topic `{topic}` was not read"), error);

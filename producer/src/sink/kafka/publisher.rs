@@ -75,13 +75,14 @@ impl Publisher {
             check_owner(settings, control::read(settings, deadline)?.owner)?;
         }
         transactions.init(deadline)?;
+        // Read before anything is written: only `init_transactions` waits until the broker has marked every earlier transaction as ended,
+        // a commit returns before that, and what has no mark yet is not shown.
+        let contents = control::read(settings, deadline)?;
         transactions.begin()?;
         transactions.send(control_record(&settings.control_topic, OWNER).payload(settings.instance.as_bytes()))?;
         transactions.commit()?;
         *owned = true;
 
-        let contents = control::read(settings, deadline)?;
-        check_owner(settings, contents.owner)?;
         let mut progress = contents.progress;
         let mut opened = BTreeMap::new();
         for (table, name) in topics {

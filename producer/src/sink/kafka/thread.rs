@@ -20,8 +20,9 @@ use crate::sink::{Checkpoint, SinkError};
 
 /// Between commands the producer's events are taken this often.
 const IDLE_TIME: Duration = Duration::from_secs(1);
-/// How long to look for the name of a new owner.
-const OWNER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long, and how often, to look for the name of a new owner.
+const OWNER_TIME_MAX: Duration = Duration::from_secs(3);
+const OWNER_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where an answer goes. Nobody waits for it any more when the sink was dropped.
 type Answer<T> = oneshot::Sender<Result<T, SinkError>>;
@@ -111,11 +112,17 @@ impl Owner {
         if error.kind != Kind::Fenced || !self.owned {
             return error;
         }
-        let contents = control::read(&self.settings, Instant::now() + OWNER_TIME_MAX.min(self.settings.deadline));
-        match contents.and_then(|contents| check_owner(&self.settings, contents.owner)) {
-            Err(fenced) if fenced.kind == Kind::Fenced => fenced,
-            // Still the owner, or nobody can tell now: resuming asks again before it takes anything.
-            Ok(()) | Err(_) => SinkError { kind: Kind::Unavailable, hint: None, ..error },
+        // Another owner fences first and puts its name there a moment later.
+        let end = Instant::now() + OWNER_TIME_MAX.min(self.settings.deadline);
+        while Instant::now() < end {
+            let contents = control::read(&self.settings, end);
+            match contents.and_then(|contents| check_owner(&self.settings, contents.owner)) {
+                Err(fenced) if fenced.kind == Kind::Fenced => return fenced,
+                Ok(()) | Err(_) => std::thread::sleep(OWNER_LOOK_INTERVAL),
+            }
         }
+        // Still the owner, or nobody can tell: resuming asks again before it takes anything.
+        let act = "the broker ended the producer's session, and no other producer took over".to_owned();
+        SinkError { kind: Kind::Unavailable, act, hint: None, source: Some(Box::new(error)) }
     }
 }

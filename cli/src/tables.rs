@@ -1,0 +1,25 @@
+//! The tables of a configuration as the catalog and the lake know them.
+
+use std::path::PathBuf;
+
+use inlet_model::table::TableName;
+use inlet_producer::pipeline;
+use inlet_producer::source::error::PollError;
+use inlet_producer::source::poll::SourceSettings;
+use inlet_service::config::{Config, DatalakeConfig, TableConfig};
+use tokio_util::sync::CancellationToken;
+
+/// The names as the catalog spells them, in the order of the settings; `None` when stopped before PostgreSQL answered.
+pub async fn names(source: &SourceSettings, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
+    pipeline::table_names(source, stop).await
+}
+
+/// A table's folder, as the configuration alone tells it: the lake's path itself when the pipeline has one table, else a folder in it with the name as
+/// it is written there, without `public.`.
+pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -> PathBuf {
+    if config.tables.len() == 1 {
+        return datalake.path.clone();
+    }
+    let written = table.written();
+    datalake.path.join(written.strip_prefix("public.").unwrap_or(&written).replace('/', "_"))
+}

@@ -1,0 +1,107 @@
+//! Tables that are altered, rewritten or emptied under the poll.
+
+use super::script::{BEYOND_THE_GAP, GATED, Session, TABLE, polled};
+
+#[tokio::test]
+async fn a_rewrite_that_the_cycle_waits_for_hides_no_row() {
+    let (database, mut poller) = polled(TABLE).await;
+    let [mut w1, mut w2, mut judge] = Session::some(&database).await;
+    w1.run("INSERT INTO t SELECT generate_series(1, 20)").await;
+    assert_eq!(poller.cycle().await.len(), 20);
+    // Row 21 is not published yet when the rewrite gives it another xid.
+    w2.run("BEGIN; INSERT INTO t VALUES (21)").await;
+    assert_eq!(poller.cycle().await, []);
+    w2.run(BEYOND_THE_GAP).await;
+    w2.run("COMMIT").await;
+    w1.run("BEGIN; ALTER TABLE t ALTER COLUMN ver TYPE integer USING ver + 100").await;
+    let writer = async {
+        judge.until_blocked().await;
+        w1.run("COMMIT").await;
+    };
+    let (found, ()) = tokio::join!(poller.settle(), writer);
+    assert!(found.contains(&21), "{found:?}");
+    poller.source.sweep_now();
+    poller.settle().await;
+    let rewritten = poller.published().iter().filter(|emitted| emitted.ver == 100);
+    let mut keys: Vec<i64> = rewritten.map(|emitted| emitted.id).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, (1..=21).collect::<Vec<_>>(), "each rewritten row comes once");
+    assert_eq!(poller.sweep().await, []);
+}
+
+#[tokio::test]
+async fn rows_that_replace_a_truncated_table_come_once() {
+    let (database, mut poller) = polled(TABLE).await;
+    let [mut w1, mut judge] = Session::some(&database).await;
+    w1.run("INSERT INTO t SELECT generate_series(1, 20)").await;
+    assert_eq!(poller.cycle().await.len(), 20);
+    w1.run("BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(11, 60)").await;
+    let writer = async {
+        judge.until_blocked().await;
+        w1.run("COMMIT").await;
+    };
+    let (found, ()) = tokio::join!(poller.settle(), writer);
+    assert_eq!(found, (11..=60).collect::<Vec<_>>());
+    assert_eq!(poller.sweep().await, []);
+}
+
+#[tokio::test]
+async fn rows_that_are_copied_frozen_come_once() {
+    let (database, mut poller) = polled(GATED).await;
+    let [mut w1, mut w2, mut judge] = Session::some(&database).await;
+    w1.run("CREATE TABLE there (id bigint, ver integer, updated_at timestamptz, gate gate)").await;
+    w1.run("INSERT INTO t (id, gate) VALUES (1, ROW(7))").await;
+    w1.run("BEGIN; SELECT pg_advisory_xact_lock(7)").await;
+    let writers = async {
+        judge.until_blocked().await;
+        // The cycle has its snapshot; TRUNCATE waits for the end of its transaction.
+        let copy = async {
+            w2.run("BEGIN; TRUNCATE t").await;
+            let mut copy = w2.0.copy_in_raw("COPY t (id) FROM STDIN WITH (FREEZE)").await.unwrap();
+            copy.send(b"2\n3\n".as_slice()).await.unwrap();
+            copy.finish().await.unwrap();
+            w2.run("COMMIT").await;
+        };
+        let release = async {
+            judge.until("2 = (SELECT count(*) FROM pg_locks WHERE NOT granted)").await;
+            w1.run("COMMIT").await;
+        };
+        tokio::join!(copy, release);
+    };
+    let (found, ()) = tokio::join!(poller.cycle(), writers);
+    assert_eq!(found, [1]);
+    assert_eq!(poller.settle().await, [2, 3]);
+    assert_eq!(poller.sweep().await, []);
+}
+
+#[tokio::test]
+async fn a_new_column_is_in_the_next_batch_and_old_rows_are_not_repeated() {
+    let (database, mut poller) = polled(TABLE).await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1)").await;
+    assert_eq!(poller.cycle().await, [1]);
+    w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'").await;
+    w.run("INSERT INTO t VALUES (2)").await;
+    assert_eq!(poller.settle().await, [2]);
+    assert!(poller.store.batches().last().unwrap().schema.position("note").is_some());
+    assert_eq!(poller.sweep().await, []);
+}
+
+#[tokio::test]
+async fn rows_of_a_new_partition_and_rows_that_move_between_partitions_come_once() {
+    let sql = "\
+        CREATE TABLE t (id bigint, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now(), PRIMARY KEY (id)) PARTITION BY RANGE (id);
+        CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (100);
+        CREATE INDEX ON t (updated_at)";
+    let (database, mut poller) = polled(sql).await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1)").await;
+    assert_eq!(poller.cycle().await, [1]);
+    w.run("CREATE TABLE high PARTITION OF t FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES (101)").await;
+    assert_eq!(poller.settle().await, [101]);
+    w.run("UPDATE t SET id = 102, updated_at = now() WHERE id = 1").await;
+    assert_eq!(poller.settle().await, [102]);
+    w.run("ALTER TABLE t DETACH PARTITION low; INSERT INTO t VALUES (103)").await;
+    assert_eq!(poller.settle().await, [103]);
+    assert_eq!(poller.sweep().await, []);
+}

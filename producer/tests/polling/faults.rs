@@ -1,0 +1,142 @@
+//! Cycles that are cut off in the middle, and servers that crash.
+
+use std::process::Command;
+
+use inlet_harness::{Postgres, shared_database};
+use inlet_producer::sink::memory::Fault;
+use inlet_service::error::{Explain, Kind};
+
+use super::script::{GATED, Poller, Session, TABLE, polled, polled_on, settings};
+
+#[tokio::test]
+async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_all() {
+    let database = shared_database().await;
+    // The rows of `first` are with the sink already when the scan of `t` is cut off.
+    database.sql(&format!("{}; {GATED}", TABLE.replace("TABLE t", "TABLE first").replace("ON t", "ON first"))).await.unwrap();
+    let mut poller = Poller::tailing(settings(database.url(), &["first", "t"])).await;
+    let [mut w, mut judge] = Session::some(&database).await;
+    w.run("SELECT pg_advisory_lock(7)").await;
+    let cuts = ["statement_timeout", "lock_timeout", "pg_cancel_backend", "pg_terminate_backend"];
+    for (id, cut) in (1..).step_by(2).zip(cuts) {
+        w.run(&format!("INSERT INTO first VALUES ({id}); INSERT INTO t (id, gate) VALUES ({}, ROW(7))", id + 1)).await;
+        if cut == "statement_timeout" {
+            poller.connect_as(|options| options.options([("statement_timeout", "300ms")])).await;
+        }
+        let cutter = async {
+            if cut.starts_with("pg_") {
+                judge.until_blocked().await;
+                judge.run(&format!("SELECT {cut}(pid) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")).await;
+            }
+        };
+        let (outcome, ()) = tokio::join!(poller.attempt(), cutter);
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{cut}: {error:?}");
+        assert_eq!(poller.news(), [], "{cut}");
+        if cut == "statement_timeout" {
+            poller.connect_as(|options| options.options([("statement_timeout", "0")])).await;
+        }
+        w.run("SELECT pg_advisory_unlock(7)").await;
+        poller.restart().await;
+        assert_eq!(poller.cycle().await, [id, id + 1], "{cut}");
+        w.run("SELECT pg_advisory_lock(7)").await;
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_too_long_fails_the_cycle_and_no_row() {
+    let (database, mut poller) = polled(TABLE).await;
+    let [mut w1, mut w2] = Session::some(&database).await;
+    w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
+    assert_eq!(poller.cycle().await, []);
+    w1.run("COMMIT").await;
+    w2.run("BEGIN; LOCK TABLE t; INSERT INTO t VALUES (2)").await;
+    let error = poller.attempt().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+    w2.run("COMMIT").await;
+    poller.restart().await;
+    assert_eq!(poller.cycle().await, [1, 2]);
+    assert_eq!(poller.sweep().await, []);
+}
+
+#[tokio::test]
+async fn a_sink_whose_answer_is_lost_gets_each_row_once() {
+    let (database, mut poller) = polled(TABLE).await;
+    let mut w = Session::of(&database).await;
+    let mut published = Vec::new();
+    for (id, (call, fault)) in (1..).zip([(0, Fault::Undone), (0, Fault::Done), (1, Fault::Undone), (1, Fault::Done)]) {
+        w.run(&format!("INSERT INTO t VALUES ({id})")).await;
+        poller.store.fail(call, fault);
+        assert!(poller.attempt().await.is_err());
+        published.extend(poller.news());
+        poller.restart().await;
+        published.extend(poller.cycle().await);
+        assert_eq!(published, (1..=id).collect::<Vec<_>>(), "call {call}, {fault:?}");
+    }
+    assert_eq!(poller.sweep().await, []);
+}
+
+/// Stops the process that flushes what asynchronous commits have left in memory.
+async fn stop_the_flushes(session: &mut Session) {
+    let writer: i32 = session.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").await;
+    assert!(Command::new("kill").args(["-STOP", &writer.to_string()]).status().unwrap().success());
+}
+
+async fn asynchronous() -> Postgres {
+    Postgres::start_with(&[("synchronous_commit", "off"), ("autovacuum", "off"), ("bgwriter_lru_maxpages", "0")]).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_row_that_a_crash_takes_back_is_not_published_and_the_next_owner_of_its_xid_is() {
+    const XID: &str = "SELECT max(xmin::text::bigint) FROM t WHERE id >= 2";
+    let mut server = asynchronous().await;
+    let (database, mut poller) = polled_on(&server, TABLE).await;
+    let [mut w, mut judge] = Session::some(&database).await;
+    w.run("INSERT INTO t VALUES (1)").await;
+    assert_eq!(poller.cycle().await, [1]);
+    stop_the_flushes(&mut judge).await;
+    w.run("INSERT INTO t VALUES (2)").await;
+    let lost: i64 = w.value(XID).await;
+    let crash = async {
+        judge.until("EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_current_wal_flush_lsn()%' AND pid <> pg_backend_pid())").await;
+        server.kill_9().unwrap();
+    };
+    let (outcome, ()) = tokio::join!(poller.attempt(), crash);
+    assert_eq!(outcome.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(poller.news(), [], "what is not flushed is not published");
+    server.restart().await.unwrap();
+    let mut w = Session::of(&database).await;
+    assert_eq!(w.value::<i64>("SELECT count(*) FROM t").await, 1, "the crash has taken row 2 back");
+    w.run("INSERT INTO t VALUES (3)").await;
+    assert_eq!(w.value::<i64>(XID).await, lost, "the xid is given out again");
+    poller.restart().await;
+    assert_eq!(poller.cycle().await, [3]);
+    assert_eq!(poller.sweep().await, []);
+}
+
+#[tokio::test]
+async fn what_was_published_is_still_there_after_a_crash() {
+    let mut server = asynchronous().await;
+    let (database, mut poller) = polled_on(&server, TABLE).await;
+    for round in 0..2 {
+        let mut w = Session::of(&database).await;
+        for id in round * 100..round * 100 + 20 {
+            w.run(&format!("INSERT INTO t VALUES ({id})")).await;
+            if id % 3 == 0 {
+                poller.cycle().await;
+            }
+        }
+        server.kill_9().unwrap();
+        assert!(poller.attempt().await.is_err());
+        server.restart().await.unwrap();
+        let mut judge = Session::of(&database).await;
+        for emitted in poller.published().to_vec() {
+            let there = format!("SELECT count(*) FROM t WHERE id = {} AND xmin = '{}'", emitted.id, emitted.xid);
+            assert_eq!(judge.value::<i64>(&there).await, 1, "{emitted:?} is a phantom");
+        }
+        poller.restart().await;
+        poller.cycle().await;
+    }
+    let mut judge = Session::of(&database).await;
+    assert_eq!(poller.published().len() as i64, judge.value::<i64>("SELECT count(*) FROM t").await);
+    assert_eq!(poller.sweep().await, []);
+}

@@ -1,0 +1,275 @@
+//! Sessions that write, and a poller over a sink in memory that takes one step at a time.
+
+use std::time::Duration;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, Int64Type, UInt64Type};
+use inlet_harness::{Database, Postgres, eventually, shared_database};
+use inlet_model::change::XID;
+use inlet_producer::sink::Sink;
+use inlet_producer::sink::memory::{MemorySink, MemoryStore};
+use inlet_producer::source::error::PollError;
+use inlet_producer::source::poll::{Found, Source, SourceSettings, TableSettings};
+use inlet_producer::source::table::Phase;
+use inlet_service::error::{Explain, Kind, report};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+/// How long a script waits for what has to come.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+/// An interval that no script lives to see.
+pub const NEVER: Duration = Duration::from_secs(1_000_000);
+/// Moves the server's clock out of the span that every scan reads anyway (`PUBLICATION_GAP`, and the rest of a whole second).
+pub const BEYOND_THE_GAP: &str = "SELECT pg_sleep(2.1)";
+
+/// The table of most scripts. Every table here begins with a key `id` and a version `ver`.
+pub const TABLE: &str = "\
+CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now());
+CREATE INDEX ON t (updated_at)";
+
+/// A table whose rows stop the scan that reads them, for as long as somebody holds the advisory lock that the row names.
+pub const GATED: &str = "\
+CREATE TYPE gate AS (lock bigint);
+CREATE FUNCTION pass(gate) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(($1).lock);
+    RETURN 'passed';
+END $$;
+CREATE CAST (gate AS text) WITH FUNCTION pass(gate);
+CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now(), gate gate);
+CREATE INDEX ON t (updated_at)";
+
+/// A connection that writes.
+pub struct Session(pub PgConnection);
+
+impl Session {
+    /// A session of a database.
+    pub async fn of(database: &Database) -> Self {
+        Self(database.connect().await.unwrap())
+    }
+
+    /// `N` sessions of a database.
+    pub async fn some<const N: usize>(database: &Database) -> [Self; N] {
+        let mut sessions = Vec::with_capacity(N);
+        for _ in 0..N {
+            sessions.push(Self::of(database).await);
+        }
+        sessions.try_into().ok().unwrap()
+    }
+
+    /// Sends one message and waits for its end.
+    pub async fn run(&mut self, sql: &str) {
+        self.attempt(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Sends one message, which may fail.
+    pub async fn attempt(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.0).await.map(drop)
+    }
+
+    /// Sends one message whose end is awaited elsewhere.
+    pub fn send(mut self, sql: &'static str) -> tokio::task::JoinHandle<Self> {
+        tokio::spawn(async move {
+            self.run(sql).await;
+            self
+        })
+    }
+
+    /// The only value of a query.
+    pub async fn value<T>(&mut self, sql: &str) -> T
+    where
+        T: Send + Unpin + sqlx::Type<sqlx::Postgres> + for<'r> sqlx::Decode<'r, sqlx::Postgres>,
+    {
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut self.0).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Waits until a condition in SQL is true.
+    pub async fn until(&mut self, condition: &str) {
+        eventually(DEADLINE, condition, async || self.value::<bool>(&format!("SELECT coalesce({condition}, false)")).await).await;
+    }
+
+    /// Waits until some session of the database waits for a lock.
+    pub async fn until_blocked(&mut self) {
+        self.until("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").await;
+    }
+
+    /// Ends the session in order.
+    pub async fn end(self) {
+        self.0.close().await.unwrap();
+    }
+}
+
+/// One version that was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Emitted {
+    /// Its key.
+    pub id: i64,
+    /// The version, as the table counts it.
+    pub ver: i32,
+    /// The xid that wrote it.
+    pub xid: u64,
+}
+
+/// What a poll of these tables needs, with nothing that happens by the clock.
+pub fn settings(url: &str, tables: &[&str]) -> SourceSettings {
+    let table = |name: &&str| TableSettings { name: (*name).to_owned(), ..TableSettings::default() };
+    SourceSettings {
+        primary: url.parse().unwrap(),
+        standby: None,
+        tables: tables.iter().map(table).collect(),
+        sweep_interval: NEVER,
+        wide_interval: NEVER,
+        chunk_rows: 100,
+    }
+}
+
+/// A source, its sink, and what the sink has published.
+pub struct Poller {
+    settings: SourceSettings,
+    /// What is durable.
+    pub store: MemoryStore,
+    sink: MemorySink,
+    /// The source of the present connection.
+    pub source: Source,
+    published: Vec<Emitted>,
+    batches: usize,
+    /// Rows that were older than their transactions.
+    pub late: u64,
+}
+
+/// A new database with [`TABLE`] or another, and a poller that has loaded its table `t`.
+pub async fn polled(sql: &str) -> (Database, Poller) {
+    let database = shared_database().await;
+    database.sql(sql).await.unwrap();
+    let poller = Poller::tailing(settings(database.url(), &["t"])).await;
+    (database, poller)
+}
+
+/// The same on a server of one's own.
+pub async fn polled_on(server: &Postgres, sql: &str) -> (Database, Poller) {
+    let database = server.database().await.unwrap();
+    database.sql(sql).await.unwrap();
+    let poller = Poller::tailing(settings(database.url(), &["t"])).await;
+    (database, poller)
+}
+
+impl Poller {
+    /// A poller that begins with the load.
+    pub async fn new(settings: SourceSettings) -> Self {
+        let store = MemoryStore::default();
+        let mut sink = store.sink();
+        let source = resume(&settings, &mut sink).await.unwrap_or_else(|error| panic!("{}", report(&error)));
+        Self { settings, store, sink, source, published: Vec::new(), batches: 0, late: 0 }
+    }
+
+    /// A poller that has loaded its tables.
+    pub async fn tailing(settings: SourceSettings) -> Self {
+        let mut poller = Self::new(settings).await;
+        while !poller.is_tailing() {
+            poller.cycle().await;
+        }
+        poller
+    }
+
+    /// True when every table is loaded and joined.
+    pub fn is_tailing(&self) -> bool {
+        self.source.tables.iter().all(|table| table.phase == Phase::Tailing)
+    }
+
+    /// A cycle as the pipeline runs it, a chunk of the load included; brings the keys that it published, sorted.
+    pub async fn cycle(&mut self) -> Vec<i64> {
+        self.attempt().await.unwrap_or_else(|error| panic!("{}", report(&error)))
+    }
+
+    /// A cycle that may fail; then only [`Poller::restart`] may follow.
+    pub async fn attempt(&mut self) -> Result<Vec<i64>, PollError> {
+        let found: Found = self.source.cycle(&mut self.sink).await?;
+        self.source.load_chunk(&mut self.sink).await?;
+        let progress = self.source.progress(false);
+        if !progress.is_empty() {
+            self.sink.checkpoint(progress).await?;
+        }
+        self.late += found.late;
+        Ok(self.news())
+    }
+
+    /// Cycles until one succeeds, as the pipeline does; errors that need a human fail the script.
+    pub async fn settle(&mut self) -> Vec<i64> {
+        eventually(DEADLINE, "a cycle that succeeds", async || {
+            let outcome = self.attempt().await;
+            if let Err(error) = &outcome {
+                assert_eq!(error.kind(), Kind::Unavailable, "{}", report(error));
+                self.restart().await;
+            }
+            outcome.ok()
+        })
+        .await
+    }
+
+    /// Cycles until exactly these keys have been published.
+    pub async fn until(&mut self, keys: &[i64]) {
+        let mut found = Vec::new();
+        eventually(DEADLINE, &format!("keys {keys:?}"), async || {
+            found.extend(self.cycle().await);
+            found.sort_unstable();
+            assert!(found.len() <= keys.len(), "{found:?} instead of {keys:?}");
+            found == keys
+        })
+        .await;
+    }
+
+    /// A cycle that sweeps.
+    pub async fn sweep(&mut self) -> Vec<i64> {
+        self.source.sweep_now();
+        self.cycle().await
+    }
+
+    /// What another process with the same settings would do: everything but the durable progress is forgotten.
+    pub async fn restart(&mut self) {
+        self.try_restart().await.unwrap_or_else(|error| panic!("{}", report(&error)));
+    }
+
+    /// The same, where it may be refused.
+    pub async fn try_restart(&mut self) -> Result<(), PollError> {
+        let mut sink = self.store.sink();
+        self.source = resume(&self.settings, &mut sink).await?;
+        self.sink = sink;
+        Ok(())
+    }
+
+    /// The process that runs our statements.
+    pub async fn connect_as(&mut self, change: impl FnOnce(PgConnectOptions) -> PgConnectOptions) {
+        self.settings.primary = change(self.settings.primary.clone());
+        self.restart().await;
+    }
+
+    /// Everything that was published, in order.
+    pub fn published(&mut self) -> &[Emitted] {
+        self.news();
+        &self.published
+    }
+
+    /// The keys that were published since the last call, sorted.
+    pub fn news(&mut self) -> Vec<i64> {
+        let old = self.published.len();
+        let batches = self.store.batches();
+        for batch in &batches[self.batches..] {
+            let rows = &batch.rows;
+            let (ids, vers) = (rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int32Type>());
+            let xids = rows.column_by_name(XID).unwrap().as_primitive::<UInt64Type>();
+            let emitted = |row| Emitted { id: ids.value(row), ver: vers.value(row), xid: xids.value(row) };
+            self.published.extend((0..rows.num_rows()).map(emitted));
+        }
+        self.batches = batches.len();
+        let mut keys: Vec<i64> = self.published[old..].iter().map(|emitted| emitted.id).collect();
+        keys.sort_unstable();
+        keys
+    }
+}
+
+async fn resume(settings: &SourceSettings, sink: &mut MemorySink) -> Result<Source, PollError> {
+    let mut source = Source::open(settings.clone()).await?;
+    let tables = source.table_names().await?;
+    source.restore(sink.resume(&tables).await?).await?;
+    Ok(source)
+}
