@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::activity::{Activity, Reading, Seen};
 use super::block::Block;
 use super::catalog::{Captured, Overrides, read_table};
+use super::decode::SESSION_SQL;
 use super::error::PollError;
 use super::load;
 use super::scan::{Condition, Scanned, scan};
@@ -289,13 +290,16 @@ impl Activities {
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
     let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
-    options.connect().await.map_err(PollError::server(act))
+    let mut connection = options.connect().await.map_err(PollError::server(act.clone()))?;
+    sqlx::raw_sql(SESSION_SQL).execute(&mut connection).await.map_err(PollError::server(act))?;
+    Ok(connection)
 }
 
 /// The table as the catalog has it; the cursor of its progress stays unless the configuration names another one.
 async fn capture(connection: &mut PgConnection, table: &TableSettings, polled_by: Option<&str>) -> Result<Captured, PollError> {
-    let cursor = table.cursor.as_deref().or(polled_by);
-    let overrides = Overrides { cursor: cursor.map(str::to_owned), key: table.key.clone() };
+    // The progress spells the column as the catalog does; unquoted it would be folded.
+    let cursor = table.cursor.clone().or_else(|| polled_by.map(quote));
+    let overrides = Overrides { cursor, key: table.key.clone() };
     Ok(read_table(connection, &table.name, &overrides).await?)
 }
 

@@ -1,0 +1,9 @@
+//! The services as processes, on real servers: what a user does, and what the machine does to a user.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod acceptance;
+mod foreign;
+mod kills;
+mod load;
+mod orders;
