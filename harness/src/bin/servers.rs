@@ -1,0 +1,12 @@
+//! Starts a PostgreSQL and a Kafka for trying things out, prints where they are, and takes them along on Ctrl-C.
+
+use anyhow::Result;
+use inlet_harness::{shared_database, shared_kafka};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    println!("postgres {}", shared_database().await.url());
+    println!("kafka {}", shared_kafka().await.bootstrap());
+    // A Ctrl-C, a closed terminal or a kill end this process, and with it the servers.
+    std::future::pending().await
+}

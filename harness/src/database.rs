@@ -1,0 +1,66 @@
+//! A database of a running PostgreSQL, by its URL.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::process::Command;
+
+use crate::{csv, process, programs};
+
+/// One database; it stays usable, and goes, with its server.
+#[derive(Debug)]
+pub struct Database {
+    pub(crate) url: String,
+    pub(crate) name: String,
+    pub(crate) log: PathBuf,
+}
+
+impl Database {
+    /// `postgres://user:password@127.0.0.1:port/name`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The database's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A new connection.
+    pub async fn connect(&self) -> Result<PgConnection> {
+        PgConnection::connect(&self.url).await.with_context(|| format!("connecting to database `{}`", self.name))
+    }
+
+    /// Runs statements on a connection of their own, as one transaction unless they say otherwise.
+    pub async fn sql(&self, sql: &str) -> Result<()> {
+        let mut connection = self.connect().await?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.with_context(|| format!("running {sql}"))?;
+        Ok(connection.close().await?)
+    }
+
+    /// The rows of a query as `psql` prints them: values as PostgreSQL's text in UTC, null as `NULL`.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        let output = Command::new(programs::postgres_bin()?.join("psql"))
+            .args(["-X", "-q", "--csv", "-t", "-P", "null=NULL", "-v", "ON_ERROR_STOP=1", "-d", &self.url, "-c", sql])
+            .env("PGTZ", "UTC")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("starting psql")?;
+        ensure!(output.status.success(), "psql: {}\n{sql}", String::from_utf8_lossy(&output.stderr));
+        Ok(csv::rows(&String::from_utf8(output.stdout)?))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // A shared server never goes out of scope: the test that fails shows its log here.
+        if thread::panicking() {
+            process::keep_log("postgres", &self.log);
+        }
+    }
+}

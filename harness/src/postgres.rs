@@ -1,0 +1,239 @@
+//! A PostgreSQL server of one's own.
+//!
+//! Runs with `fsync=on`, so that what a crash test proves holds; never as root. Settings are given on the command line and
+//! therefore survive restarts, and go over to a standby.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use sqlx::{Connection, PgConnection};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::process::{Launch, Process, User};
+use crate::{Database, Folder, Port, programs};
+
+/// The superuser of every server.
+pub const USER: &str = "inlet_test";
+/// Its password (SCRAM).
+pub const PASSWORD: &str = "inlet_test";
+
+const DEADLINE: Duration = Duration::from_secs(90);
+const STEP: Duration = Duration::from_millis(25);
+/// The system's bound for the path of a socket, with room for the socket's name.
+const SOCKET_FOLDER_BYTES_MAX: usize = 85;
+
+/// A server on a free port of 127.0.0.1; stopped and removed when dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Option<Process>,
+    port: Port,
+    bin: PathBuf,
+    user: Option<User>,
+    settings: Vec<(String, String)>,
+    databases: AtomicU64,
+    folder: Folder,
+}
+
+impl Postgres {
+    /// Starts a new server.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a new server with settings, as `("wal_level", "logical")`.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut server = Self::prepare(settings)?;
+        let password = server.folder.join("password");
+        fs::write(&password, PASSWORD)?;
+        let initdb = server.launch("initdb").env("TZ", "UTC").args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C"]);
+        initdb.args(["--no-sync", "--pwfile=password", "-D", "data"]).finish(DEADLINE).await?;
+        server.serve().await?;
+        Ok(server)
+    }
+
+    /// Starts a hot standby that follows this server.
+    pub async fn standby(&self) -> Result<Self> {
+        let mut standby = Self::prepare(self.settings.clone())?;
+        let copy = standby.launch("pg_basebackup").args(["-D", "data", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d"]);
+        copy.args([self.url("postgres")]).finish(DEADLINE).await?;
+        standby.serve().await?;
+        Ok(standby)
+    }
+
+    /// The URL of a database of this server, for its superuser.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port())
+    }
+
+    /// The port on 127.0.0.1; it stays the same over restarts.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// The folder of the server's unix socket.
+    pub fn socket_folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A new connection to a database.
+    pub async fn connect(&self, database: &str) -> Result<PgConnection> {
+        self.named(database).connect().await
+    }
+
+    /// Runs statements in the database `postgres`.
+    pub async fn sql(&self, sql: &str) -> Result<()> {
+        self.named("postgres").sql(sql).await
+    }
+
+    /// Makes a database and brings it; `name` is taken exactly.
+    pub async fn create_database(&self, name: &str) -> Result<Database> {
+        self.sql(&format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""))).await?;
+        Ok(self.named(name))
+    }
+
+    /// Makes a database with a name of its own.
+    pub async fn database(&self) -> Result<Database> {
+        self.create_database(&format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed))).await
+    }
+
+    /// An existing database, or one of the standby that its primary has.
+    pub fn named(&self, database: &str) -> Database {
+        Database { url: self.url(database), name: database.to_owned(), log: self.folder.join("log") }
+    }
+
+    /// What the server has logged until now.
+    pub fn log(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.folder.join("log"))?).into_owned())
+    }
+
+    /// Kills every process of the server at once, and waits until they are gone.
+    pub fn kill_9(&mut self) -> Result<()> {
+        self.process.as_mut().map_or(Ok(()), Process::kill_9)
+    }
+
+    /// Stops the server; open connections are ended ("fast shutdown").
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.signal(Signal::INT)?;
+            process.exit(DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the server again with its data, on the same port; stops it first when it runs.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        self.serve().await
+    }
+
+    /// Lets a standby stand still: it goes on receiving, and shows nothing new.
+    pub async fn pause_replay(&self) -> Result<()> {
+        self.sql("SELECT pg_wal_replay_pause()").await?;
+        self.until("pg_get_wal_replay_pause_state() = 'paused'").await
+    }
+
+    /// Lets a standby go on after [`Postgres::pause_replay`].
+    pub async fn resume_replay(&self) -> Result<()> {
+        self.sql("SELECT pg_wal_replay_resume()").await
+    }
+
+    /// Waits until a standby shows everything that its primary has written until now.
+    pub async fn catch_up_with(&self, primary: &Self) -> Result<()> {
+        let mut connection = primary.connect("postgres").await?;
+        let written: String = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        self.until(&format!("pg_last_wal_replay_lsn() >= '{written}'")).await
+    }
+
+    /// Makes a standby the new primary; the old one is not asked.
+    pub async fn promote(&self) -> Result<()> {
+        self.sql("SELECT pg_promote()").await?;
+        self.until("NOT pg_is_in_recovery()").await
+    }
+
+    fn prepare(settings: Vec<(String, String)>) -> Result<Self> {
+        let folder = Folder::new("postgres")?;
+        let user = User::unprivileged()?;
+        if let Some(user) = user {
+            user.own(&folder)?;
+        }
+        let bin = programs::postgres_bin()?;
+        Ok(Self { process: None, port: Port::claim()?, bin, user, settings, databases: AtomicU64::new(1), folder })
+    }
+
+    fn launch(&self, program: &'static str) -> Launch {
+        let mut launch = Launch::new(program, self.bin.join(program), &self.folder).user(self.user);
+        // All of PostgreSQL's programs free their shared memory when asked to end, and cannot when killed.
+        launch.farewell = Signal::TERM;
+        launch
+    }
+
+    /// Starts the server over its data and waits until it answers.
+    async fn serve(&mut self) -> Result<()> {
+        let sockets =
+            if self.folder.as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX { self.folder.display().to_string() } else { String::new() };
+        let mut launch = self.launch("postgres").args(["-D", "data", "-c", "listen_addresses=127.0.0.1"]);
+        launch =
+            launch.args(["-c".to_owned(), format!("port={}", self.port()), "-c".to_owned(), format!("unix_socket_directories={sockets}")]);
+        // With shared memory in files of the data folder, a killed server leaves nothing in /dev/shm.
+        for setting in ["fsync=on", "max_connections=100", "max_prepared_transactions=20", "dynamic_shared_memory_type=mmap"] {
+            launch = launch.args(["-c", setting]);
+        }
+        for (name, value) in &self.settings {
+            launch = launch.args(["-c".to_owned(), format!("{name}={value}")]);
+        }
+        // "Immediate shutdown".
+        launch.farewell = Signal::QUIT;
+        self.process = Some(launch.start()?);
+        self.answers().await
+    }
+
+    async fn answers(&mut self) -> Result<()> {
+        let url = self.url("postgres");
+        let end = Instant::now() + DEADLINE;
+        loop {
+            self.process.as_mut().context("the server was not started")?.ensure_alive()?;
+            let why = match timeout(DEADLINE, PgConnection::connect(&url)).await {
+                Ok(Ok(connection)) => return Ok(connection.close().await?),
+                Ok(Err(error)) => error.to_string(),
+                Err(elapsed) => elapsed.to_string(),
+            };
+            ensure!(Instant::now() < end, "PostgreSQL does not answer after {DEADLINE:?}: {why}\n{}", self.log()?);
+            sleep(STEP).await;
+        }
+    }
+
+    /// Waits until a condition in SQL is true.
+    async fn until(&self, condition: &str) -> Result<()> {
+        let mut connection = self.connect("postgres").await?;
+        let end = Instant::now() + DEADLINE;
+        let sql = format!("SELECT coalesce({condition}, false)");
+        while !sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql.as_str())).fetch_one(&mut connection).await? {
+            ensure!(Instant::now() < end, "not within {DEADLINE:?}: {condition}");
+            sleep(STEP).await;
+        }
+        Ok(connection.close().await?)
+    }
+
+    /// Frees the small segment of shared memory that a killed server leaves behind; its id stands in `postmaster.pid`.
+    fn free_shared_memory(&self) {
+        let Ok(left) = fs::read_to_string(self.folder.join("data/postmaster.pid")) else { return };
+        if let Some(id) = left.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
+            // In a drop there is nobody to tell.
+            let _ = Command::new("ipcrm").args(["-m", id]).output();
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.process = None;
+        self.free_shared_memory();
+    }
+}

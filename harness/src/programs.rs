@@ -1,0 +1,56 @@
+//! Where the programs are that `scripts/setup.sh` installs.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The folder with PostgreSQL's server programs: `INLET_TEST_PG_BIN`, else the newest version of the system.
+pub(crate) fn postgres_bin() -> Result<PathBuf> {
+    if let Some(given) = env::var_os("INLET_TEST_PG_BIN") {
+        let given = PathBuf::from(given);
+        return if given.join("initdb").exists() { Ok(given) } else { bail!("INLET_TEST_PG_BIN={} has no `initdb`", given.display()) };
+    }
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = installed
+        .filter(|entry| entry.path().join("bin/initdb").exists())
+        .max_by_key(|entry| entry.file_name().to_string_lossy().parse::<u32>().unwrap_or(0));
+    match newest {
+        Some(version) => Ok(version.path().join("bin")),
+        None => on_path("initdb").and_then(|found| Some(found.parent()?.to_owned())).context(missing("PostgreSQL's server (`initdb`)")),
+    }
+}
+
+/// Kafka's jars, as a class path.
+pub(crate) fn kafka_classes() -> Result<String> {
+    Ok(format!("{}/*", cached("kafka/libs")?.display()))
+}
+
+/// DuckDB's command line.
+pub(crate) fn duckdb() -> Result<PathBuf> {
+    cached("duckdb/duckdb")
+}
+
+/// A program of the system, as `kcat` or `java`.
+pub(crate) fn system(name: &str) -> Result<PathBuf> {
+    on_path(name).with_context(|| missing(&format!("`{name}`")))
+}
+
+fn cached(name: &str) -> Result<PathBuf> {
+    let cache = match (env::var_os("INLET_CACHE"), env::var_os("HOME")) {
+        (Some(cache), _) => PathBuf::from(cache),
+        (None, Some(home)) => Path::new(&home).join(".cache/inlet"),
+        (None, None) => bail!("neither INLET_CACHE nor HOME is set"),
+    };
+    let path = cache.join(name);
+    if path.exists() { Ok(path) } else { bail!(missing(&format!("{}", path.display()))) }
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn missing(what: &str) -> String {
+    format!("{what} is missing on this machine: run scripts/setup.sh")
+}
