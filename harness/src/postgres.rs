@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process::{Launch, Process, User};
+use crate::process::{Farewell, Launch, Process, User};
 use crate::{Database, Folder, Port, programs};
 
 /// The superuser of every server.
@@ -170,7 +170,7 @@ impl Postgres {
     fn launch(&self, program: &'static str) -> Launch {
         let mut launch = Launch::new(program, self.bin.join(program), &self.folder).user(self.user);
         // All of PostgreSQL's programs free their shared memory when asked to end, and cannot when killed.
-        launch.farewell = Signal::TERM;
+        launch.farewell = Farewell::Terminate;
         launch
     }
 
@@ -188,8 +188,7 @@ impl Postgres {
         for (name, value) in &self.settings {
             launch = launch.args(["-c".to_owned(), format!("{name}={value}")]);
         }
-        // "Immediate shutdown".
-        launch.farewell = Signal::QUIT;
+        launch.farewell = Farewell::Quit;
         self.process = Some(launch.start()?);
         self.answers().await
     }

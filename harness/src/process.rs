@@ -57,6 +57,35 @@ impl User {
     }
 }
 
+/// How a child is told to end when we drop it, or die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// At once.
+    Kill,
+    /// With SIGTERM: for programs that tidy up after it.
+    Terminate,
+    /// With SIGQUIT: PostgreSQL's "immediate shutdown".
+    Quit,
+}
+
+impl Farewell {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "KILL",
+            Self::Terminate => "TERM",
+            Self::Quit => "QUIT",
+        }
+    }
+
+    fn signal(self) -> Signal {
+        match self {
+            Self::Kill => Signal::KILL,
+            Self::Terminate => Signal::TERM,
+            Self::Quit => Signal::QUIT,
+        }
+    }
+}
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
@@ -68,8 +97,8 @@ pub(crate) struct Launch {
     /// The working directory.
     pub(crate) folder: PathBuf,
     pub(crate) user: Option<User>,
-    /// How it is told to end when we drop it or die: `KILL`, or gentler, where that leaves less behind.
-    pub(crate) farewell: Signal,
+    /// Gentler than [`Farewell::Kill`] where that leaves less behind.
+    pub(crate) farewell: Farewell,
     /// Where standard output goes; with standard error when absent.
     pub(crate) stdout: Option<PathBuf>,
     /// Where standard error goes, appended.
@@ -87,7 +116,7 @@ impl Launch {
             env: Vec::new(),
             folder: folder.to_owned(),
             user: None,
-            farewell: Signal::KILL,
+            farewell: Farewell::Kill,
             stdout: None,
             stderr,
         }
@@ -115,7 +144,7 @@ impl Launch {
         let stderr = append(&self.stderr)?;
         let stdout = self.stdout.as_deref().map_or_else(|| Ok(stderr.try_clone()?), append)?;
         let mut command = Command::new(programs::system("setpriv")?);
-        command.args(["--pdeathsig".to_owned(), self.farewell.as_raw().to_string()]);
+        command.args(["--pdeathsig", self.farewell.name()]);
         if let Some(User { uid, gid }) = self.user {
             command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
         }
@@ -139,7 +168,7 @@ impl Launch {
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
-    farewell: Signal,
+    farewell: Farewell,
     log: PathBuf,
 }
 
@@ -204,10 +233,10 @@ impl Process {
 
     /// Tells it and its group to end, gently where it was started so, and waits a while.
     fn part(&mut self) -> Result<()> {
-        if self.farewell != Signal::KILL && self.ended()?.is_none() {
+        if self.farewell != Farewell::Kill && self.ended()?.is_none() {
             let pid = Pid::from_child(&self.child);
             let gone = pidfd_open(pid, PidfdFlags::empty())?;
-            kill_process_group(pid, self.farewell)?;
+            kill_process_group(pid, self.farewell.signal())?;
             is_gone(&gone, PART_SECONDS_MAX)?;
         }
         Ok(())
