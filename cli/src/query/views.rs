@@ -1,0 +1,173 @@
+//! The views of a table, as DuckDB's SQL.
+//!
+//! Pure but for one look at which files there are: DuckDB refuses a pattern that matches none, so a table without files becomes an empty view.
+
+use std::io;
+use std::path::PathBuf;
+
+use inlet_model::change::{DELETE, DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID};
+use inlet_model::table::{TableSchema, quote};
+use inlet_model::types::ColumnType;
+
+use crate::status::folder;
+
+/// The columns of a line in quarantine, and their types.
+const QUARANTINE: [(&str, &str); 8] = [
+    ("reason", "VARCHAR"),
+    ("topic", "VARCHAR"),
+    ("kafka_partition", "INTEGER"),
+    ("offset", "BIGINT"),
+    ("key", "VARCHAR"),
+    ("value", "VARCHAR"),
+    ("key_base64", "VARCHAR"),
+    ("value_base64", "VARCHAR"),
+];
+
+/// One table of the lake.
+#[derive(Debug)]
+pub struct View {
+    schema: Option<String>,
+    name: String,
+    folder: PathBuf,
+    columns: Option<TableSchema>,
+    has_data: bool,
+    has_quarantine: bool,
+}
+
+impl View {
+    /// A table by its name in the configuration; `columns` are those that the lake's log tells.
+    pub fn new(schema: Option<&str>, name: &str, folder: PathBuf, columns: Option<TableSchema>) -> io::Result<Self> {
+        // DuckDB has a schema of its own for what PostgreSQL calls public.
+        let schema = schema.filter(|schema| *schema != "public").map(str::to_owned);
+        let has_data = !folder::data_files(&folder)?.is_empty();
+        let has_quarantine = !folder::quarantine_files(&folder)?.is_empty();
+        Ok(Self { schema, name: name.to_owned(), folder, columns, has_data, has_quarantine })
+    }
+
+    fn create(&self, suffix: &str, select: &str) -> String {
+        let name = quote(&format!("{}{suffix}", self.name));
+        match &self.schema {
+            None => format!("CREATE OR REPLACE VIEW {name} AS {select};\n"),
+            Some(schema) => format!("CREATE SCHEMA IF NOT EXISTS {0};\nCREATE OR REPLACE VIEW {0}.{name} AS {select};\n", quote(schema)),
+        }
+    }
+
+    fn history(&self) -> String {
+        if self.has_data {
+            return format!("SELECT * FROM read_parquet({}, hive_partitioning=true, union_by_name=true)", self.pattern("**/*.parquet"));
+        }
+        let Some(schema) = &self.columns else { return "SELECT 0::BIGINT AS _offset WHERE false".to_owned() };
+        let table = schema.columns.iter().map(|column| (column.name.as_str(), duckdb_type(column.column_type)));
+        let ours = [(OP, "VARCHAR"), (XID, "BIGINT"), (KAFKA_PARTITION, "INTEGER"), (OFFSET, "BIGINT"), (DETECTED_AT, "TIMESTAMPTZ")];
+        empty(table.chain(ours.map(|(name, sql_type)| (name, sql_type.to_owned()))))
+    }
+
+    fn latest(&self) -> String {
+        let key = self.columns.as_ref().filter(|schema| self.has_data && !schema.key.is_empty());
+        let Some(schema) = key else { return self.history() };
+        let columns: Vec<_> = schema.key.iter().map(|at| quote(&schema.columns[*at].name)).collect();
+        format!(
+            "SELECT * FROM ({} QUALIFY row_number() OVER (PARTITION BY {} ORDER BY {OFFSET} DESC) = 1) WHERE {OP} <> '{}'",
+            self.history(),
+            columns.join(", "),
+            char::from(DELETE)
+        )
+    }
+
+    fn quarantine(&self) -> String {
+        if !self.has_quarantine {
+            return empty(QUARANTINE.iter().map(|(name, sql_type)| (*name, (*sql_type).to_owned())));
+        }
+        let columns: Vec<_> = QUARANTINE.iter().map(|(name, sql_type)| format!("{}: '{sql_type}'", quote(name))).collect();
+        let pattern = self.pattern("_quarantine/*.jsonl");
+        format!("SELECT * FROM read_json({pattern}, format='newline_delimited', columns={{{}}})", columns.join(", "))
+    }
+
+    fn pattern(&self, below: &str) -> String {
+        format!("'{}'", self.folder.join(below).display().to_string().replace('\'', "''"))
+    }
+}
+
+/// The statements that make the views of all tables; a table goes before another one's history that has its name.
+pub fn statements(views: &[View]) -> String {
+    let beside = views.iter().map(|view| view.create("_history", &view.history()) + &view.create("_quarantine", &view.quarantine()));
+    let latest = views.iter().map(|view| view.create("", &view.latest()));
+    beside.chain(latest).collect()
+}
+
+fn empty<'a>(columns: impl Iterator<Item = (&'a str, String)>) -> String {
+    let nulls: Vec<_> = columns.map(|(name, sql_type)| format!("NULL::{sql_type} AS {}", quote(name))).collect();
+    format!("SELECT {} WHERE false", nulls.join(", "))
+}
+
+/// What DuckDB reads from the Parquet type of a column.
+fn duckdb_type(column_type: ColumnType) -> String {
+    let name = match column_type {
+        ColumnType::Bool => "BOOLEAN",
+        ColumnType::Int16 => "SMALLINT",
+        ColumnType::Int32 => "INTEGER",
+        ColumnType::Int64 => "BIGINT",
+        ColumnType::Float32 => "FLOAT",
+        ColumnType::Decimal { precision, scale } if precision <= 38 => return format!("DECIMAL({precision}, {scale})"),
+        ColumnType::Float64 | ColumnType::Decimal { .. } => "DOUBLE",
+        ColumnType::Text => "VARCHAR",
+        ColumnType::Json => "JSON",
+        ColumnType::Uuid => "UUID",
+        ColumnType::Bytes => "BLOB",
+        ColumnType::Date => "DATE",
+        ColumnType::Time => "TIME",
+        ColumnType::Timestamp => "TIMESTAMP",
+        ColumnType::TimestampTz => "TIMESTAMPTZ",
+    };
+    name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use inlet_model::table::{Column, TableName};
+
+    use super::*;
+
+    fn view(has_data: bool, key: Vec<usize>) -> View {
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            column_type: ColumnType::Int64,
+            postgres_type: "bigint".to_owned(),
+            as_text: false,
+            not_null: true,
+            generated: false,
+        };
+        let columns = TableSchema { table: TableName::new("public", "orders"), columns: vec![column("Order\"s"), column("b")], key };
+        View {
+            schema: None,
+            name: "orders".to_owned(),
+            folder: "it's/lake".into(),
+            columns: Some(columns),
+            has_data,
+            has_quarantine: false,
+        }
+    }
+
+    #[test]
+    fn the_latest_state_is_one_row_a_key_with_every_name_quoted() {
+        let sql = view(true, vec![0]).latest();
+        assert!(sql.contains("PARTITION BY \"Order\"\"s\" ORDER BY _offset DESC"), "{sql}");
+        assert!(sql.contains("read_parquet('it''s/lake/**/*.parquet'"), "{sql}");
+        assert!(sql.ends_with("WHERE _op <> 'd'"), "{sql}");
+    }
+
+    #[test]
+    fn without_a_key_every_row_is_its_own() {
+        let view = view(true, vec![]);
+        assert_eq!(view.latest(), view.history());
+    }
+
+    #[test]
+    fn an_empty_table_has_its_columns() {
+        assert!(
+            view(false, vec![0])
+                .latest()
+                .starts_with("SELECT NULL::BIGINT AS \"Order\"\"s\", NULL::BIGINT AS \"b\", NULL::VARCHAR AS \"_op\"")
+        );
+    }
+}

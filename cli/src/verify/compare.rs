@@ -1,0 +1,265 @@
+//! What the hashes say: which rows the lake has, has otherwise, has not, or has twice.
+//!
+//! Pure. Both sides are sorted by key. The latest version of a key is the one with the greatest offset. A version that the snapshot cannot have
+//! seen is newer than it: then the snapshot's own version must stand below it, unless the poller found the newer one first.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::hash::Hash;
+
+/// Examples that are kept of each finding.
+const EXAMPLES_MAX: usize = 10;
+
+/// A row of the snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Which.
+    pub key: Hash,
+    /// What it says.
+    pub values: Hash,
+    /// The low half of the xid that wrote it.
+    pub xmin: u32,
+}
+
+/// A row of a data file.
+#[derive(Debug, Clone, Copy)]
+pub struct Version {
+    /// Which row it is of.
+    pub key: Hash,
+    /// What it says.
+    pub values: Hash,
+    /// The xid that wrote it.
+    pub xid: u64,
+    /// Where it stands.
+    pub offset: i64,
+    /// True when it says that the row was deleted.
+    pub deleted: bool,
+}
+
+/// What quarantine holds of a key.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quarantined {
+    /// How many versions.
+    pub versions: u64,
+    /// Where the last of them stood.
+    pub offset: i64,
+}
+
+/// Which transactions a snapshot sees. Source: PostgreSQL manual, "Transaction ID and Snapshot Information Functions".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    xmin: u64,
+    xmax: u64,
+    running: Vec<u64>,
+}
+
+/// How a transaction lies to a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It had ended.
+    Yes,
+    /// It ended later.
+    No,
+    /// It may be part of one that was running: a snapshot does not name subtransactions.
+    Perhaps,
+}
+
+impl Sight {
+    /// Reads the text of a snapshot, `xmin:xmax:running,..`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (xmin, xmax) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let running = parts.next()?.split(',').filter(|xid| !xid.is_empty()).map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Self { xmin, xmax, running })
+    }
+
+    fn seen(&self, xid: u64) -> Seen {
+        if xid < self.xmin {
+            Seen::Yes
+        } else if xid >= self.xmax || self.running.contains(&xid) {
+            Seen::No
+        } else if self.running.is_empty() {
+            Seen::Yes
+        } else {
+            Seen::Perhaps
+        }
+    }
+}
+
+/// How often something was found, and where first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Finding {
+    /// How many rows.
+    pub rows: u64,
+    /// The keys of the first ones, with the xid where it tells something.
+    pub first: Vec<(Hash, u64)>,
+}
+
+impl Finding {
+    fn add(&mut self, rows: u64, key: Hash, xid: u64) {
+        self.rows += rows;
+        if rows > 0 && self.first.len() < EXAMPLES_MAX {
+            self.first.push((key, xid));
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.rows += other.rows;
+        let room = EXAMPLES_MAX - self.first.len();
+        self.first.extend(other.first.into_iter().take(room));
+    }
+}
+
+/// What comparing found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Rows of the snapshot.
+    pub rows: u64,
+    /// Those that lie in quarantine.
+    pub quarantined: u64,
+    /// Those that were changed after the snapshot, and whose version of it the poller never saw.
+    pub changed_since: u64,
+    /// Those that the lake has not.
+    pub missing: Finding,
+    /// Those that the lake has otherwise.
+    pub different: Finding,
+    /// Rows that only the lake has.
+    pub only_in_lake: Finding,
+    /// Versions that the lake has once more than it should.
+    pub doubled: Finding,
+}
+
+impl Findings {
+    /// Adds what was found among other keys.
+    pub fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.quarantined += other.quarantined;
+        self.changed_since += other.changed_since;
+        self.missing.join(other.missing);
+        self.different.join(other.different);
+        self.only_in_lake.join(other.only_in_lake);
+        self.doubled.join(other.doubled);
+    }
+
+    /// Whether more of the lake may make it equal.
+    pub fn may_be_late(&self) -> bool {
+        self.missing.rows + self.different.rows > 0
+    }
+
+    /// Whether both sides say the same.
+    pub fn is_equal(&self) -> bool {
+        [&self.missing, &self.different, &self.only_in_lake, &self.doubled].iter().all(|finding| finding.rows == 0)
+    }
+}
+
+/// What has become of a row of the snapshot.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Equal,
+    Quarantined,
+    ChangedSince,
+    Missing,
+    Different,
+}
+
+/// Compares rows and versions; both are sorted by key, versions by offset within it. Without a key (`keyed` is false) equal rows are counted.
+pub fn compare(keyed: bool, rows: &[Row], versions: &[Version], quarantined: &HashMap<Hash, Quarantined>, sight: &Sight) -> Findings {
+    let mut findings = Findings { rows: rows.len() as u64, ..Findings::default() };
+    for (rows_at, versions_at) in groups(rows, versions) {
+        let (rows, versions) = (&rows[rows_at], &versions[versions_at]);
+        let key = rows.first().map(|row| row.key).or_else(|| versions.first().map(|version| version.key)).expect("a group holds something");
+        let quarantined = quarantined.get(&key).copied();
+        if keyed {
+            compare_key(&mut findings, key, rows, versions, quarantined, sight);
+        } else {
+            compare_counts(&mut findings, key, rows, versions, quarantined, sight);
+        }
+    }
+    findings
+}
+
+/// The rows and the versions of one key after the other.
+fn groups(rows: &[Row], versions: &[Version]) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let (mut row, mut version) = (0, 0);
+    std::iter::from_fn(move || {
+        let key = match (rows.get(row), versions.get(version)) {
+            (Some(row), Some(version)) => row.key.min(version.key),
+            (Some(row), None) => row.key,
+            (None, Some(version)) => version.key,
+            (None, None) => return None,
+        };
+        let starts = (row, version);
+        row += rows[row..].iter().take_while(|row| row.key == key).count();
+        version += versions[version..].iter().take_while(|version| version.key == key).count();
+        Some((starts.0..row, starts.1..version))
+    })
+}
+
+fn compare_key(findings: &mut Findings, key: Hash, rows: &[Row], versions: &[Version], quarantined: Option<Quarantined>, sight: &Sight) {
+    for row in rows {
+        match fate(row, versions, quarantined, sight) {
+            Fate::Equal => {}
+            Fate::Quarantined => findings.quarantined += 1,
+            Fate::ChangedSince => findings.changed_since += 1,
+            Fate::Missing => findings.missing.add(1, key, 0),
+            Fate::Different => findings.different.add(1, key, 0),
+        }
+    }
+    if let (true, Some(latest)) = (rows.is_empty(), versions.last())
+        && !latest.deleted
+        && sight.seen(latest.xid) == Seen::Yes
+    {
+        findings.only_in_lake.add(1, key, latest.xid);
+    }
+    let Some((_, earlier)) = versions.split_last() else { return };
+    if !earlier.is_empty() {
+        let mut xids: Vec<u64> = versions.iter().filter(|version| !version.deleted).map(|version| version.xid).collect();
+        xids.sort_unstable();
+        xids.windows(2).filter(|pair| pair[0] == pair[1]).for_each(|pair| findings.doubled.add(1, key, pair[0]));
+    }
+}
+
+fn fate(row: &Row, versions: &[Version], quarantined: Option<Quarantined>, sight: &Sight) -> Fate {
+    let Some(latest) = versions.last() else {
+        return if quarantined.is_some() { Fate::Quarantined } else { Fate::Missing };
+    };
+    if !latest.deleted && latest.values == row.values {
+        return Fate::Equal;
+    }
+    if quarantined.is_some_and(|quarantined| quarantined.offset > latest.offset) {
+        return Fate::Quarantined;
+    }
+    let seen = sight.seen(latest.xid);
+    if seen != Seen::Yes {
+        let own = versions.iter().rfind(|version| !version.deleted && low(version.xid) == row.xmin);
+        match own {
+            Some(own) if own.values == row.values => return Fate::Equal,
+            None if seen == Seen::No => return Fate::ChangedSince,
+            _ => {}
+        }
+    }
+    if latest.deleted { Fate::Missing } else { Fate::Different }
+}
+
+/// Rows without a key: as many of each as the snapshot has, wherever they stand.
+fn compare_counts(findings: &mut Findings, key: Hash, rows: &[Row], versions: &[Version], quarantined: Option<Quarantined>, sight: &Sight) {
+    let expected = rows.len() as u64;
+    let says = |version: &&Version| rows.first().is_none_or(|row| row.values == version.values);
+    let present = versions.iter().filter(says).count() as u64;
+    let seen = versions.iter().filter(says).filter(|version| sight.seen(version.xid) == Seen::Yes).count() as u64;
+    let lacking = expected.saturating_sub(present);
+    let accounted = lacking.min(quarantined.map_or(0, |quarantined| quarantined.versions));
+    findings.quarantined += accounted;
+    findings.missing.add(lacking - accounted, key, 0);
+    findings.different.add(versions.len() as u64 - present, key, 0);
+    findings.only_in_lake.add(seen.saturating_sub(expected), key, 0);
+}
+
+/// The half of an xid that a row's `xmin` holds.
+fn low(xid: u64) -> u32 {
+    inlet_model::xid::Xid(xid).low()
+}
+
+#[cfg(test)]
+mod tests;

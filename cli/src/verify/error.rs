@@ -1,0 +1,68 @@
+//! Why a table could not be compared.
+
+use std::path::PathBuf;
+
+use inlet_consumer::lake::LakeError;
+use inlet_producer::source::error::PollError;
+use inlet_service::error::{Explain, Hint, Kind};
+use parquet::errors::ParquetError;
+
+/// Why a table could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// PostgreSQL could not be read.
+    #[error(transparent)]
+    Source(#[from] PollError),
+    /// The lake's log could not be read.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// A folder or file of the lake could not be read.
+    #[error("`{}` of the lake could not be read", path.display())]
+    Disk {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A data file is not Parquet, or damaged.
+    #[error("data file `{}` is damaged", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ParquetError,
+    },
+    /// The command line names a table that the configuration does not.
+    #[error("table `{asked}` is not in the configuration; it has {known}")]
+    UnknownTable {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
+    /// Asked to stop before the end.
+    #[error("stopped before every table was compared")]
+    Stopped,
+}
+
+impl Explain for VerifyError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Source(error) => error.kind(),
+            Self::Lake(error) => error.kind(),
+            Self::Disk { .. } | Self::Stopped => Kind::Unavailable,
+            Self::File { .. } => Kind::Data,
+            Self::UnknownTable { .. } => Kind::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Lake(error) => error.hint(),
+            Self::Disk { .. } => Some(Hint::text("check `datalake.path`, and that this user may read it")),
+            Self::UnknownTable { .. } => Some(Hint::text("name the table as `tables:` does, or none for all of them")),
+            Self::File { .. } | Self::Stopped => None,
+        }
+    }
+}

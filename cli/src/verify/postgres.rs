@@ -1,0 +1,87 @@
+//! A table in PostgreSQL, in one snapshot that every reading of it shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use futures::TryStreamExt;
+use inlet_model::change::UPSERT;
+use inlet_model::table::TableSchema;
+use inlet_model::xid::Xid;
+use inlet_producer::source::block::Block;
+use inlet_producer::source::catalog::{Captured, Overrides, read_table};
+use inlet_producer::source::decode::{RowDecoder, select_list, xmin};
+use inlet_producer::source::error::PollError;
+use inlet_producer::source::poll::TableSettings;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row, raw_sql};
+use tokio::time::Instant;
+
+use super::compare::Sight;
+
+const BATCH_ROWS_MAX: usize = 8192;
+const BATCH_BYTES_MAX: usize = 8 << 20;
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// The snapshot is held while the lake catches up; nobody is kept from writing.
+const PATIENT: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+
+/// An open transaction on one table.
+pub struct Snapshot<'a> {
+    /// The table as it is in the snapshot.
+    pub schema: Arc<TableSchema>,
+    /// Which transactions it sees.
+    pub sight: Sight,
+    connection: &'a mut PgConnection,
+    xid_end: Xid,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Finds the table and opens a snapshot of it. A table that is being altered or locked is awaited until the deadline.
+    pub async fn open(connection: &'a mut PgConnection, settings: &TableSettings, deadline: Instant) -> Result<Self, PollError> {
+        let overrides = Overrides { cursor: settings.cursor.clone(), key: settings.key.clone() };
+        loop {
+            let captured = read_table(connection, &settings.name, &overrides).await?;
+            match begin(connection, &captured).await {
+                Ok((sight, xid_end)) => return Ok(Self { schema: captured.schema, sight, connection, xid_end }),
+                Err(PollError::Altered(_) | PollError::Locked(_)) if Instant::now() < deadline => {
+                    raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(PollError::server("transaction could not be ended"))?;
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Hands over every row of the snapshot, in batches as the poller reads them.
+    pub async fn read(&mut self, mut take: impl FnMut(&RecordBatch)) -> Result<(), PollError> {
+        let table = &self.schema.table;
+        let sql = format!("SELECT {} FROM {}", select_list(&self.schema), table.quoted());
+        let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX);
+        let mut finish = |decoder: &mut RowDecoder| {
+            let batch = decoder.finish(0);
+            tokio::task::block_in_place(|| take(&batch.rows));
+        };
+        let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut *self.connection);
+        while let Some(row) = rows.try_next().await.map_err(|error| PollError::rows(table, error))? {
+            let xid = Xid::widen(xmin(&row), self.xid_end);
+            decoder.append(&row, xid, UPSERT).map_err(|error| PollError::decode(table, error))?;
+            if decoder.rows() >= BATCH_ROWS_MAX || decoder.bytes() >= BATCH_BYTES_MAX {
+                finish(&mut decoder);
+            }
+        }
+        if decoder.rows() > 0 {
+            finish(&mut decoder);
+        }
+        Ok(())
+    }
+}
+
+async fn begin(connection: &mut PgConnection, captured: &Captured) -> Result<(Sight, Xid), PollError> {
+    let block = Block::begin(connection, &[captured]).await?;
+    raw_sql(PATIENT).execute(&mut *connection).await.map_err(PollError::server("timeouts could not be set"))?;
+    let unread = |source| PollError::Server { act: "snapshot could not be read".to_owned(), source };
+    let row = sqlx::query("SELECT pg_current_snapshot()::text").fetch_one(connection).await.map_err(unread)?;
+    let text: String = row.try_get(0).map_err(unread)?;
+    let sight = Sight::parse(&text).ok_or_else(|| unread(sqlx::Error::Protocol(format!("a snapshot reads `{text}`"))))?;
+    Ok((sight, block.snapshot.xid_end))
+}

@@ -1,0 +1,239 @@
+//! `verify`, `query` and `status` over a lake that `run` filled from a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use inlet_harness::{Database, Finished, Folder, Inlet, duckdb, eventually, shared_database, shared_kafka};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_inlet");
+const DEADLINE: Duration = Duration::from_secs(60);
+const ORDERS: &str =
+    "CREATE TABLE orders (order_id bigint PRIMARY KEY, city text, amount numeric(10,2), paid boolean, weight double precision,
+    tags jsonb, ref uuid, raw bytea, due date, at time, updated_at timestamptz NOT NULL DEFAULT now());
+    CREATE INDEX ON orders (updated_at)";
+const ROWS: &str = "INSERT INTO orders
+    SELECT n, CASE WHEN n % 7 > 0 THEN 'Tromsø ' || n END, n / 100.0, n % 2 = 0, CASE n % 5 WHEN 0 THEN 'NaN' ELSE sqrt(n) END, jsonb_build_object('n', n),
+           md5(n::text)::uuid, decode(md5(n::text), 'hex'), DATE '2026-01-01' + (n % 30)::int, TIME '00:00' + n * INTERVAL '1 s', now() - n * INTERVAL '1 min'
+    FROM generate_series(1, 5000) n";
+
+/// A database, a lake, and the configuration of both.
+struct Scene {
+    database: Database,
+    folder: Folder,
+}
+
+impl Scene {
+    /// A pipeline over one table.
+    async fn new(create: &str, table: &str) -> Self {
+        let (database, folder) = (shared_database().await, Folder::new("verify").unwrap());
+        database.sql(create).await.unwrap();
+        let lake = folder.join("lake");
+        let config = format!(
+            "postgres:\n  url: \"{}\"\ntables:\n  {table}\ndatalake:\n  path: {}\nstreaming:\n  flush_interval: 100ms\n",
+            database.url(),
+            lake.display()
+        );
+        fs::write(folder.join("inlet.yml"), config).unwrap();
+        Self { database, folder }
+    }
+
+    fn arguments<'a>(&'a self, config: &'a str, verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&[verb, "--config", config], more].concat()
+    }
+
+    async fn run(&self, verb: &str, more: &[&str]) -> Finished {
+        let config = self.folder.join("inlet.yml").display().to_string();
+        Inlet::run(BINARY, &self.arguments(&config, verb, more), &[]).await.unwrap()
+    }
+
+    fn start(&self) -> Inlet {
+        let config = self.folder.join("inlet.yml").display().to_string();
+        Inlet::start(BINARY, &self.arguments(&config, "run", &[]), &[]).unwrap()
+    }
+
+    /// Runs the pipeline until the lake holds so many rows, then stops it.
+    async fn fill(&self, rows: u64) {
+        let mut inlet = self.start();
+        self.holds(rows).await;
+        inlet.terminate().unwrap();
+        assert!(inlet.wait_exit(DEADLINE).await.unwrap().success(), "{}", inlet.stderr().unwrap());
+    }
+
+    async fn holds(&self, rows: u64) {
+        let glob = self.folder.join("lake/**/*.parquet").display().to_string();
+        eventually(DEADLINE, "the lake holds the rows", async || Ok(duckdb::count_glob(&glob).await? == rows)).await;
+    }
+
+    fn data_file(&self) -> PathBuf {
+        let mut folders: Vec<_> = fs::read_dir(self.folder.join("lake")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        folders.sort();
+        let dated = folders.iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("date=")).unwrap();
+        fs::read_dir(dated).unwrap().next().unwrap().unwrap().path()
+    }
+}
+
+fn said(finished: &Finished, code: i32, parts: &[&str]) {
+    assert_eq!(finished.code, code, "{finished:?}");
+    for part in parts {
+        assert!(finished.stdout.contains(part), "`{part}` is not in {finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    assert_eq!(scene.run("verify", &[]).await.stdout, "public.orders: equal, 5000 rows\n");
+    said(&scene.run("verify", &["--json"]).await, 0, &["\"equal\":true", "\"rows\":5000"]);
+    said(
+        &scene.run("query", &["--json", "SELECT count(*) AS n, max(order_id) AS last FROM orders"]).await,
+        0,
+        &["[{\"n\":5000,\"last\":5000}]"],
+    );
+    said(&scene.run("query", &["--json", "SELECT count(*) AS n FROM orders_quarantine -- none"]).await, 0, &["[{\"n\":0}]"]);
+    let wrong = scene.run("query", &["SELECT * FROM nothing"]).await;
+    said(&wrong, 1, &[]);
+    assert!(wrong.stderr.contains("nothing"), "{wrong:?}");
+    let status = scene.run("status", &[]).await;
+    said(&status, 0, &["TABLE", "public.orders  ", ", committed ", "  5000  "]);
+    said(&scene.run("status", &["--json"]).await, 0, &["\"rows\":5000", "\"offsets\":{\"0\":5000}"]);
+}
+
+#[tokio::test]
+async fn updates_are_versions_of_one_row() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    scene.database.sql("UPDATE orders SET city = 'Oslo', updated_at = now() WHERE order_id <= 10").await.unwrap();
+    scene.fill(5010).await;
+    said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5000 rows\n"]);
+    let sql = "SELECT (SELECT count(*) FROM orders) AS latest, (SELECT count(*) FROM orders_history) AS versions, (SELECT count(*) FROM orders WHERE city = 'Oslo') AS oslo";
+    said(&scene.run("query", &["--json", sql]).await, 0, &["[{\"latest\":5000,\"versions\":5010,\"oslo\":10}]"]);
+    said(&scene.run("status", &["--json"]).await, 0, &["\"rows\":5010", "\"phase\":\"tailing\""]);
+}
+
+#[tokio::test]
+async fn a_row_that_changed_behind_a_stopped_pipeline_is_named_with_its_column() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    scene.database.sql("UPDATE orders SET amount = 7.25 WHERE order_id = 42; INSERT INTO orders VALUES (6000)").await.unwrap();
+    let expected = [
+        "public.orders: different, 5001 rows, 1 missing in the lake, 1 with other values\n",
+        "missing in the lake: {\"order_id\":6000}\n",
+        "other values: {\"order_id\":42}: amount is `7.25` in PostgreSQL, `0.42` in the lake\n",
+    ];
+    said(&scene.run("verify", &[]).await, 3, &expected);
+}
+
+#[tokio::test]
+async fn a_data_file_that_stands_twice_is_found() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let file = scene.data_file();
+    fs::copy(&file, file.with_file_name("copy.parquet")).unwrap();
+    said(
+        &scene.run("verify", &[]).await,
+        3,
+        &["public.orders: different, 5000 rows, ", " doubled in the lake\n", "doubled in the lake: {\"order_id\":"],
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_was_deleted_in_postgresql_is_said_to_be_only_in_the_lake() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    scene.database.sql("DELETE FROM orders WHERE order_id = 42").await.unwrap();
+    said(&scene.run("verify", &[]).await, 3, &["4999 rows, 1 only in the lake", "only in the lake: {\"order_id\":42}\n"]);
+}
+
+#[tokio::test]
+async fn rejected_rows_are_accounted_for() {
+    let table = "orders:\n    rules: [\"amount >= 1\"]";
+    let scene =
+        Scene::new(&format!("{ORDERS}; {ROWS}; INSERT INTO orders (order_id, amount, due) VALUES (6000, 3, 'infinity')"), table).await;
+    scene.fill(4901).await;
+    said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5001 rows, 100 in quarantine\n"]);
+    said(&scene.run("query", &["--json", "SELECT count(*) AS n FROM orders_quarantine"]).await, 0, &["[{\"n\":100}]"]);
+}
+
+#[tokio::test]
+async fn rows_without_a_key_are_counted() {
+    let scene = Scene::new("CREATE TABLE events (what text, at timestamptz NOT NULL DEFAULT now())", "events: {}").await;
+    scene.database.sql("INSERT INTO events SELECT 'same' FROM generate_series(1, 50); INSERT INTO events SELECT 'n' || n FROM generate_series(1, 50) n").await.unwrap();
+    scene.fill(100).await;
+    said(&scene.run("verify", &[]).await, 0, &["public.events: equal, 100 rows\n"]);
+    let file = scene.data_file();
+    fs::copy(&file, file.with_file_name("copy.parquet")).unwrap();
+    said(&scene.run("verify", &[]).await, 3, &["100 rows, 100 only in the lake"]);
+}
+
+#[tokio::test]
+async fn a_table_that_is_written_to_is_compared_as_of_one_moment() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    let inlet = scene.start();
+    scene.holds(5000).await;
+    let write = async {
+        for n in 0..200 {
+            let sql = format!(
+                "UPDATE orders SET city = 'round {n}', updated_at = now() WHERE order_id % 50 = {n} % 50; INSERT INTO orders (order_id) VALUES ({})",
+                10_000 + n
+            );
+            scene.database.sql(&sql).await.unwrap();
+        }
+    };
+    let ((), during) = tokio::join!(write, scene.run("verify", &[]));
+    said(&during, 0, &["public.orders: equal, "]);
+    said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5200 rows\n"]);
+    drop(inlet);
+}
+
+#[tokio::test]
+async fn status_tells_how_far_the_lake_is_behind_the_topic() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    let broker = |brokers: &str| {
+        let kafka = format!("kafka:\n  brokers: \"{brokers}\"\n  topic: behind\n  partitions: 3\n");
+        let config = fs::read_to_string(scene.folder.join("inlet.yml")).unwrap();
+        let config = config.split("kafka:").next().unwrap().to_owned() + &kafka;
+        fs::write(scene.folder.join("inlet.yml"), config).unwrap();
+    };
+    broker(&shared_kafka().await.bootstrap());
+    scene.fill(5000).await;
+    said(&scene.run("status", &[]).await, 0, &["public.orders  up to date, committed "]);
+    said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5000 rows\n"]);
+    scene.database.sql("INSERT INTO orders (order_id) SELECT n FROM generate_series(6001, 6010) n").await.unwrap();
+    let config = scene.folder.join("inlet.yml").display().to_string();
+    let producer = Inlet::start(BINARY, &scene.arguments(&config, "producer", &[]), &[]).unwrap();
+    eventually(DEADLINE, "ten rows are behind", async || {
+        let status = scene.run("status", &["--json"]).await;
+        let lag = status.stdout.split("\"lag_rows\":").nth(1)?.split(',').next()?.parse::<u64>().ok()?;
+        (lag >= 10).then_some(())
+    })
+    .await;
+    drop(producer);
+    broker("127.0.0.1:1");
+    said(&scene.run("status", &[]).await, 0, &["public.orders  Kafka cannot be read: ", "  5000  "]);
+}
+
+#[tokio::test]
+async fn without_duckdb_the_line_to_type_is_shown() {
+    let scene = Scene::new(ORDERS, "orders: {}").await;
+    let config = scene.folder.join("inlet.yml").display().to_string();
+    let empty = scene.folder.display().to_string();
+    let arguments = scene.arguments(&config, "query", &["SELECT count(*) FROM orders"]);
+    let finished = Inlet::run(BINARY, &arguments, &[("PATH", &empty), ("INLET_CACHE", &empty)]).await.unwrap();
+    said(&finished, 1, &[]);
+    for part in ["duckdb -c \"CREATE OR REPLACE VIEW \\\"orders_history\\\"", "SELECT count(*) FROM orders\n;\"", "pip install duckdb-cli"]
+    {
+        assert!(finished.stderr.contains(part), "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_table_is_a_question_of_configuration() {
+    let scene = Scene::new(ORDERS, "orders: {}").await;
+    let finished = scene.run("verify", &["customers"]).await;
+    said(&finished, 78, &[]);
+    assert!(finished.stderr.contains("table `customers` is not in the configuration; it has orders"), "{finished:?}");
+}
