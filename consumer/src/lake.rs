@@ -43,7 +43,7 @@ use self::claim::Claim;
 use self::entry::{DataFile, Entry};
 pub use self::error::LakeError;
 pub use self::head::{Head, PartitionHead};
-use self::log::{AppendError, Log};
+use self::log::Log;
 pub use self::quarantine::Rejected;
 use self::stage::joined;
 pub use self::stage::{OpenBatch, Staged};
@@ -57,7 +57,7 @@ pub struct LakeOptions {
     pub table: TableName,
     /// The zone in which a `timestamptz` has its date.
     pub timezone: Tz,
-    /// The column that tells a row's date_partition; without one it is the date on which the row was found.
+    /// The column that tells a row's date_partition; `None`: the table's event time, or else the date on which the row was found.
     pub date_column: Option<String>,
 }
 
@@ -165,7 +165,7 @@ impl LakeTable {
                 entry.acquired = partitions.iter().map(|partition| (*partition, head.partition(*partition).epoch + 1)).collect();
                 Ok(entry)
             };
-            let entry = log.append(&shared.claim, make).map_err(|failed| failed.error)?;
+            let entry = log.append(&shared.claim, make)?;
             // What the former owner committed last becomes visible before its place is read on from.
             recover::settle(log, |_| true)?;
             shared.owned().extend(entry.acquired.clone());
@@ -229,10 +229,11 @@ fn commit(shared: &Shared, log: &mut Log, staged: Staged, progress: Option<Progr
     if nothing {
         return Ok(committed(&Entry { seq: log.head.seq, ..Entry::new(&shared.options.table, shared.claim.writer(), &staged.commit_id) }));
     }
+    log.check_trusted()?;
     let entry = match log.append(&shared.claim, |head| entry_of(shared, head, &staged, progress.as_ref())) {
         Ok(entry) => entry,
-        Err(AppendError { error, doubtful }) => {
-            if doubtful {
+        Err(error) => {
+            if log.doubtful {
                 staged.keep_files();
             }
             return Err(error);
@@ -273,7 +274,9 @@ fn entry_of(shared: &Shared, head: &Head, staged: &Staged, progress: Option<&Pro
     let epoch = |partition: KafkaPartition| staged.covered.get(&partition).map_or(0, |covered| covered.epoch);
     let date_key = encoded.date_key.as_deref().unwrap_or_default();
     let data = |file: &StagedFile| {
-        let path = |(partition, first): (KafkaPartition, Offset)| names::data_file(date_key, file.date.as_deref(), partition, first, epoch(partition));
+        let path = |(partition, first): (KafkaPartition, Offset)| {
+            names::data_file(date_key, file.date.as_deref(), partition, first, epoch(partition))
+        };
         data_file(file, path)
     };
     entry.files = encoded.files.iter().map(data).collect();

@@ -58,14 +58,15 @@ impl Columns {
     /// A positioned batch as the file holds it. Costs nothing a row but the offsets of `_op`.
     pub fn in_file(&self, rows: &RecordBatch) -> Result<RecordBatch, LakeError> {
         let wrong = |reason: String| LakeError::batch(&self.table.table, reason);
-        let types = |schema: &Schema| schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>();
+        let types =
+            |schema: &Schema| schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>();
         if types(&rows.schema()) != types(&self.positioned) {
             return Err(wrong(format!("its columns are {:?}", types(&rows.schema()))));
         }
         let columns = self.positioned.fields().iter().zip(rows.columns()).map(|(field, column)| match field.name().as_str() {
             OP => op_as_text(column),
             XID => Arc::new(Int64Array::new(ScalarBuffer::from(column.as_primitive::<UInt64Type>().values().inner().clone()), None)),
-            _ => column.clone(),
+            _ => wide_as_text(column),
         });
         RecordBatch::try_new(self.arrow.clone(), columns.collect()).map_err(|error| wrong(error.to_string()))
     }
@@ -77,10 +78,18 @@ fn op_as_text(column: &ArrayRef) -> ArrayRef {
     Arc::new(StringArray::new(OffsetBuffer::from_repeated_length(1, letters.len()), letters, None))
 }
 
+/// Readers know 38 digits: DuckDB reads a wider decimal as a double. Its text is exact.
+fn wide_as_text(column: &ArrayRef) -> ArrayRef {
+    if !matches!(column.data_type(), DataType::Decimal256(..)) {
+        return column.clone();
+    }
+    arrow::compute::cast(column, &DataType::Utf8).expect("every decimal has a text")
+}
+
 fn in_file(field: &Field) -> Field {
-    match field.name().as_str() {
-        OP => field.clone().with_data_type(DataType::Utf8),
-        XID => field.clone().with_data_type(DataType::Int64),
+    match (field.name().as_str(), field.data_type()) {
+        (OP, _) | (_, DataType::Decimal256(..)) => field.clone().with_data_type(DataType::Utf8),
+        (XID, _) => field.clone().with_data_type(DataType::Int64),
         _ => field.clone(),
     }
 }

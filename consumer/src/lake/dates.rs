@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn what_has_no_date_or_none_that_four_digits_name_stands_together() {
-        let dates: ArrayRef = Arc::new(Date32Array::from(vec![None, Some(2_932_897), Some(2_932_896), Some(-719_163), Some(-719_162), Some(0)]));
+        let dates: ArrayRef =
+            Arc::new(Date32Array::from(vec![None, Some(2_932_897), Some(2_932_896), Some(-719_163), Some(-719_162), Some(0)]));
         let names: Vec<_> = Calendar::new(Tz::UTC).days(&dates).unwrap().into_iter().map(name).collect();
         let named = |text: &str| Some(text.to_owned());
         assert_eq!(names, [None, None, named("9999-12-31"), None, named("0001-01-01"), named("1970-01-01")]);

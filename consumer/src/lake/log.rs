@@ -28,8 +28,8 @@ pub(super) struct Log {
     /// Entries behind the checkpoint whose files are not known to be published.
     pub unsettled: Vec<Unsettled>,
     checkpoint: u64,
-    /// Set when the disk left a commit in doubt: the log is not trusted until it was opened anew.
-    doubtful: bool,
+    /// Set when the disk left in doubt whether an entry is there: the log is not trusted until it was opened anew, and the entry's files stay.
+    pub doubtful: bool,
 }
 
 /// The files of an entry, until they are known to be published.
@@ -87,29 +87,29 @@ impl Log {
 
     /// Commits the entry that `make` builds for the head. When another writer took the number first, its entry is read and `make` is asked again: it
     /// refuses what no longer follows. Returns the committed entry.
-    pub fn append(&mut self, claim: &Claim, make: impl Fn(&Head) -> Result<Entry, LakeError>) -> Result<Entry, AppendError> {
+    pub fn append(&mut self, claim: &Claim, make: impl Fn(&Head) -> Result<Entry, LakeError>) -> Result<Entry, LakeError> {
         self.check_trusted()?;
         for _ in 0..OVERTAKEN_MAX {
             let entry = Entry { seq: self.head.seq + 1, ..make(&self.head)? };
             self.head.follows(&entry).map_err(|reason| LakeError::batch(&self.head.table, reason))?;
             let bytes = serde_json::to_vec(&entry).expect("an entry of strings and numbers is JSON");
             match self.store.put_if_absent(&Entry::name(entry.seq), &claim.staging_name("entry"), &bytes)? {
-                Put::Created => return Ok(self.applied(entry)?),
+                Put::Created => return self.applied(entry),
                 // The answer to an earlier try may have been lost: then the entry is our own.
                 Put::Exists => match self.find(entry.seq)? {
-                    Found::Entry(found) if found.commit_id == entry.commit_id => return Ok(self.applied(*found)?),
+                    Found::Entry(found) if found.commit_id == entry.commit_id => return self.applied(*found),
                     Found::Entry(found) => self.apply(*found)?,
                     Found::Nothing => {}
-                    Found::Unreadable(reason) => return Err(LakeError::Corrupt { entry: Entry::name(entry.seq), reason }.into()),
+                    Found::Unreadable(reason) => return Err(LakeError::Corrupt { entry: Entry::name(entry.seq), reason }),
                 },
                 Put::Doubtful(error) => {
                     self.doubtful = true;
-                    return Err(AppendError { error, doubtful: true });
+                    return Err(error);
                 }
             }
         }
         let source = std::io::Error::from(std::io::ErrorKind::WouldBlock);
-        Err(LakeError::Io { act: "commit behind the entries of other writers", path: self.store.root().to_owned(), source }.into())
+        Err(LakeError::Io { act: "commit behind the entries of other writers", path: self.store.root().to_owned(), source })
     }
 
     /// True when enough entries stand behind the checkpoint for a new one.
@@ -152,7 +152,8 @@ impl Log {
         Ok(())
     }
 
-    fn check_trusted(&self) -> Result<(), LakeError> {
+    /// Fails when the log has to be opened anew first.
+    pub fn check_trusted(&self) -> Result<(), LakeError> {
         if self.doubtful { Err(LakeError::Doubtful { table: self.head.table.clone() }) } else { Ok(()) }
     }
 
@@ -161,20 +162,6 @@ impl Log {
             return Ok(());
         }
         Err(LakeError::OtherTable { path: self.store.root().to_owned(), found: found.clone(), expected: expected.clone() })
-    }
-}
-
-/// Why an entry was not committed, and whether that is certain.
-#[derive(Debug)]
-pub(super) struct AppendError {
-    pub error: LakeError,
-    /// The entry may be there after all: its files have to stay.
-    pub doubtful: bool,
-}
-
-impl From<LakeError> for AppendError {
-    fn from(error: LakeError) -> Self {
-        Self { error, doubtful: false }
     }
 }
 

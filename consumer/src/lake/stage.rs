@@ -195,7 +195,8 @@ impl Staged {
             return Err(format!("its quarantine holds {in_quarantine} rows instead of {}", self.rejected));
         }
         for (partition, positions) in &self.encoded.positions {
-            let covered = self.covered.get(partition).ok_or(format!("it has rows of kafka_partition {} and does not cover it", partition.0))?;
+            let covered =
+                self.covered.get(partition).ok_or(format!("it has rows of kafka_partition {} and does not cover it", partition.0))?;
             let offsets = covered.next.0 - covered.from.0;
             if positions.first < covered.from || positions.last >= covered.next || i128::from(positions.rows) > i128::from(offsets) {
                 return Err(format!("its rows of kafka_partition {} are not those of the offsets that it covers", partition.0));

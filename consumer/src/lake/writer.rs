@@ -212,7 +212,9 @@ impl Encoder {
         let Some(gathered) = self.gathered.remove(&day) else { return Ok(()) };
         let rows = match gathered.batches.as_slice() {
             [one] => one.clone(),
-            many => concat_batches(&many[0].schema(), many).map_err(|error| LakeError::batch(&self.shared.options.table, error.to_string()))?,
+            many => {
+                concat_batches(&many[0].schema(), many).map_err(|error| LakeError::batch(&self.shared.options.table, error.to_string()))?
+            }
         };
         self.open(day, &rows)?;
         self.writes += 1;
@@ -236,7 +238,8 @@ impl Encoder {
         let path = self.shared.store.path(&staged);
         let file = File::create_new(&path).map_err(|source| LakeError::io("creation", &path, source))?;
         let litter = Litter::new(path);
-        let writer = ArrowWriter::try_new(file, columns.arrow.clone(), Some(columns.properties.clone())).map_err(|source| encode_error(&staged, source))?;
+        let writer = ArrowWriter::try_new(file, columns.arrow.clone(), Some(columns.properties.clone()))
+            .map_err(|source| encode_error(&staged, source))?;
         let (partition, first, ..) = runs(rows).next().expect("rows are written, never none");
         self.open.insert(day, DateFile { writer, staged, litter, first: (partition, first), rows: 0, written: 0 });
         Ok(())

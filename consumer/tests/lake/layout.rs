@@ -38,7 +38,9 @@ async fn many_dates_in_one_batch_keep_every_row_in_its_place() {
         for partition in [P0, P1] {
             let offsets = part * 10_000..(part + 1) * 10_000;
             // Runs of one date, and dates that alternate from row to row.
-            open.append(orders_at(partition, offsets.clone(), |offset| Some(NOV_20 + (offset % 40 + offset / 9000) * 24 * HOUR))).await.unwrap();
+            open.append(orders_at(partition, offsets.clone(), |offset| Some(NOV_20 + (offset % 40 + offset / 9000) * 24 * HOUR)))
+                .await
+                .unwrap();
             open.cover(partition, range(offsets.clone()), offsets.end as u64).unwrap();
         }
     }
@@ -56,23 +58,28 @@ async fn many_dates_in_one_batch_keep_every_row_in_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_date_column_the_date_is_when_the_row_was_found() {
+async fn a_table_without_event_time_has_the_date_on_which_the_row_was_found() {
     let folder = tempfile::tempdir().unwrap();
     let mut without = options(Tz::America__New_York);
     without.date_column = None;
     let lake = LakeTable::open(folder.path(), without).await.unwrap();
     lake.acquire([P0]).await.unwrap();
+    let schema = table(vec![column("id", ColumnType::Int64, "bigint")]);
     let mut open = lake.writer();
-    open.append(orders_at(P0, 0..1, |_| None)).await.unwrap();
+    open.append(batch(&schema, vec![Arc::new(Int64Array::from(vec![1]))], P0, &[0])).await.unwrap();
     open.cover(P0, range(0..1), 1).unwrap();
     lake.commit(open.stage().await.unwrap(), None).await.unwrap();
-    assert_eq!(select(folder.path(), "date").await, texts([["2026-11-19"]]));
+    assert_eq!(select(folder.path(), "id, date").await, texts([["1", "2026-11-19"]]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_with_a_column_called_date_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
-    let schema = table(vec![column("id", ColumnType::Int64, "bigint"), column("Date", ColumnType::Text, "text"), column("day", ColumnType::Date, "date")]);
+    let schema = table(vec![
+        column("id", ColumnType::Int64, "bigint"),
+        column("Date", ColumnType::Text, "text"),
+        column("day", ColumnType::Date, "date"),
+    ]);
     let mut by_day = options(Tz::UTC);
     by_day.date_column = Some("day".into());
     let lake = LakeTable::open(folder.path(), by_day).await.unwrap();

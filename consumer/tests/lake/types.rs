@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, Float32Array, Float64Array,
+    Int16Array, Int32Array, Int64Array, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
+use arrow::datatypes::i256;
 use chrono_tz::Tz;
 use inlet_consumer::lake::LakeTable;
 use inlet_harness::duckdb;
@@ -28,6 +29,8 @@ fn decimals(value: i128, precision: u8, scale: i8) -> ArrayRef {
 /// Type, PostgreSQL's name, a value and a null, DuckDB's type, DuckDB's text.
 fn cases() -> Vec<(ColumnType, &'static str, ArrayRef, &'static str, &'static str)> {
     use ColumnType as C;
+    let digits = i256::from_string("-1234567890123456789012345678901234567890123456789007").unwrap();
+    let wide = Decimal256Array::from(vec![Some(digits), None]).with_precision_and_scale(76, 2).unwrap();
     let uuids = FixedSizeBinaryArray::try_from_sparse_iter_with_size([Some(UUID), None].into_iter(), 16).unwrap();
     vec![
         (C::Int64, "bigint", Arc::new(Int64Array::from(vec![Some(i64::MIN), None])), "BIGINT", "-9223372036854775808"),
@@ -37,15 +40,22 @@ fn cases() -> Vec<(ColumnType, &'static str, ArrayRef, &'static str, &'static st
         (C::Float32, "real", Arc::new(Float32Array::from(vec![Some(f32::NAN), None])), "FLOAT", "nan"),
         (C::Float64, "double precision", Arc::new(Float64Array::from(vec![Some(f64::NEG_INFINITY), None])), "DOUBLE", "-inf"),
         (decimal(9, 2), "numeric(9,2)", decimals(-22_000, 9, 2), "DECIMAL(9,2)", "-220.00"),
-        (decimal(18, 18), "numeric(18,18)", decimals(1, 18, 18), "DECIMAL(18,18)", "0.000000000000000001"),
+        (decimal(18, 18), "numeric(18,18)", decimals(1, 18, 18), "DECIMAL(18,18)", ".000000000000000001"),
         (decimal(38, 0), "numeric(38,0)", decimals(10_i128.pow(38) - 1, 38, 0), "DECIMAL(38,0)", "99999999999999999999999999999999999999"),
+        (decimal(76, 2), "numeric(76,2)", Arc::new(wide), "VARCHAR", "-12345678901234567890123456789012345678901234567890.07"),
         (C::Text, "text", Arc::new(StringArray::from(vec![Some("naïve 🐟 \"q\"\nline"), None])), "VARCHAR", "naïve 🐟 \"q\"\nline"),
         (C::Json, "jsonb", Arc::new(StringArray::from(vec![Some("{\"a\": [1, null]}"), None])), "JSON", "{\"a\": [1, null]}"),
         (C::Uuid, "uuid", Arc::new(uuids), "UUID", "550e8400-e29b-41d4-a716-446655440000"),
         (C::Bytes, "bytea", Arc::new(BinaryArray::from(vec![Some(&[0x00, 0xff, b'a'][..]), None])), "BLOB", "\\x00\\xFFa"),
         (C::Date, "date", Arc::new(Date32Array::from(vec![Some(20_777), None])), "DATE", "2026-11-20"),
         (C::Time, "time", Arc::new(Time64MicrosecondArray::from(vec![Some(45_296_000_001), None])), "TIME", "12:34:56.000001"),
-        (C::Timestamp, "timestamp", Arc::new(TimestampMicrosecondArray::from(vec![Some(AT), None])), "TIMESTAMP", "2026-11-20 12:34:56.000001"),
+        (
+            C::Timestamp,
+            "timestamp",
+            Arc::new(TimestampMicrosecondArray::from(vec![Some(AT), None])),
+            "TIMESTAMP",
+            "2026-11-20 12:34:56.000001",
+        ),
         (
             C::TimestampTz,
             "timestamptz",
@@ -70,7 +80,8 @@ async fn every_type_round_trips() {
     open.cover(P0, range(0..2), 2).unwrap();
     lake.commit(open.stage().await.unwrap(), None).await.unwrap();
 
-    let described = format!("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('{}/**/*.parquet'))", folder.path().display());
+    let described =
+        format!("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('{}/**/*.parquet'))", folder.path().display());
     let types = duckdb::query(&described).await.unwrap();
     for (number, case) in cases.iter().enumerate() {
         assert_eq!(types[number], [format!("c{number:02}"), case.3.to_owned()], "{}", case.1);
