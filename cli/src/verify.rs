@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use inlet_model::xid::Xid;
 use inlet_producer::settings;
+use inlet_producer::source::error::PollError;
 use inlet_producer::source::poll::TableSettings;
 use inlet_service::config::{Config, TableConfig};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -36,7 +37,7 @@ use self::lake::Lake;
 use self::postgres::Snapshot;
 use self::report::Report;
 use crate::args::VerifyArguments;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::tables;
 
 /// Exit code of a difference.
@@ -67,7 +68,7 @@ struct Task {
     folder: PathBuf,
 }
 
-async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Report>, crate::failure::Failure> {
+async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Report>, Failure> {
     let datalake = config.require_datalake()?;
     let source = settings::source(config)?;
     check_names(&arguments.tables, &config.tables)?;
@@ -104,7 +105,7 @@ fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyErr
 
 async fn verify_table(options: &PgConnectOptions, task: &Task) -> Result<Report, VerifyError> {
     let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
-    let mut connection: PgConnection = options.connect().await.map_err(inlet_producer::source::error::PollError::server(act))?;
+    let mut connection: PgConnection = options.connect().await.map_err(PollError::server(act))?;
     let deadline = Instant::now() + TIMEOUT;
     let mut snapshot = Snapshot::open(&mut connection, &task.settings, deadline).await?;
     let table = snapshot.schema.table.clone();

@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 pub enum VerifyError {
     /// PostgreSQL could not be read.
     #[error(transparent)]
-    Source(#[from] PollError),
+    Source(Box<PollError>),
     /// The lake's log could not be read.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -43,6 +43,12 @@ pub enum VerifyError {
     /// Asked to stop before the end.
     #[error("stopped before every table was compared")]
     Stopped,
+}
+
+impl From<PollError> for VerifyError {
+    fn from(error: PollError) -> Self {
+        Self::Source(Box::new(error))
+    }
 }
 
 impl Explain for VerifyError {
