@@ -109,8 +109,9 @@ fn duckdb_type(column_type: ColumnType) -> String {
         ColumnType::Int64 => "BIGINT",
         ColumnType::Float32 => "FLOAT",
         ColumnType::Decimal { precision, scale } if precision <= 38 => return format!("DECIMAL({precision}, {scale})"),
-        ColumnType::Float64 | ColumnType::Decimal { .. } => "DOUBLE",
-        ColumnType::Text => "VARCHAR",
+        ColumnType::Float64 => "DOUBLE",
+        // The lake holds wider decimals as their text.
+        ColumnType::Text | ColumnType::Decimal { .. } => "VARCHAR",
         ColumnType::Json => "JSON",
         ColumnType::Uuid => "UUID",
         ColumnType::Bytes => "BLOB",
