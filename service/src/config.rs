@@ -68,9 +68,8 @@ impl Config {
             }
         }
         // What is not UTF-8 counts as not set: no value of ours can hold it.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let config = build(&sources, &environment, problems)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -85,10 +84,7 @@ impl Config {
 
     /// Reads named texts instead of files, and variables instead of the process's environment.
     pub fn from_texts(sources: &[(&str, &str)], environment: &HashMap<String, String>) -> Result<Self, ConfigError> {
-        let sources: Vec<_> = sources
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-            .collect();
+        let sources: Vec<_> = sources.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         build(&sources, environment, Problems::default())
     }
 
@@ -106,24 +102,18 @@ impl Config {
 
     /// The section `datalake`, or an error that says how to write it.
     pub fn require_datalake(&self) -> Result<&DatalakeConfig, ConfigError> {
-        self.datalake
-            .as_ref()
-            .ok_or_else(|| missing_section("datalake", "add `datalake: { path: \"./datalake\" }`"))
+        self.datalake.as_ref().ok_or_else(|| missing_section("datalake", "add `datalake: { path: \"./datalake\" }`"))
     }
 }
 
 fn missing_section(section: &str, hint: &str) -> ConfigError {
-    Problem::new(format!("the configuration has no section `{section}`"))
-        .hint(hint)
-        .into()
+    Problem::new(format!("the configuration has no section `{section}`")).hint(hint).into()
 }
 
 fn read(path: &PathBuf) -> Result<String, Problem> {
     let problem = |what: String| Problem::new(format!("cannot read the configuration file {}: {what}", path.display()));
     let hint = "give an existing YAML file with `--config FILE`";
-    let bytes_len = std::fs::metadata(path)
-        .map_err(|error| problem(error.to_string()).hint(hint))?
-        .len();
+    let bytes_len = std::fs::metadata(path).map_err(|error| problem(error.to_string()).hint(hint))?.len();
     if bytes_len > FILE_BYTES_MAX {
         return Err(problem(format!("it is larger than {FILE_BYTES_MAX} bytes")).hint(hint));
     }
@@ -136,10 +126,7 @@ fn build(sources: &[(String, String)], environment: &HashMap<String, String>, mu
     let mut raw = RawConfig::default();
     let mut broken = problems.len() > 0;
     for (layer, (name, text)) in sources.iter().enumerate() {
-        let source = Source {
-            name: Arc::from(name.as_str()),
-            layer,
-        };
+        let source = Source { name: Arc::from(name.as_str()), layer };
         match yaml::read(&source, text, environment, &mut problems) {
             Some(layer) => raw = layer.over(raw),
             None => broken = true,
@@ -163,19 +150,8 @@ fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
     let timezone = datalake.as_ref().map_or(chrono_tz::UTC, |lake| lake.timezone);
     let tables = tables::check(raw, timezone, problems);
     let pipeline = pipeline_name(raw, postgres.as_ref(), problems);
-    let kafka = raw
-        .kafka
-        .as_ref()
-        .and_then(|section| kafka::check(section, &pipeline, &tables, problems));
-    Some(Config {
-        pipeline,
-        postgres,
-        kafka,
-        datalake,
-        streaming: streaming?,
-        tables,
-        warnings: problems.take_warnings(),
-    })
+    let kafka = raw.kafka.as_ref().and_then(|section| kafka::check(section, &pipeline, &tables, problems));
+    Some(Config { pipeline, postgres, kafka, datalake, streaming: streaming?, tables, warnings: problems.take_warnings() })
 }
 
 /// The name given, else the topic, else the database; Kafka's rules for names hold for it, because it becomes part of a topic's name.
@@ -187,11 +163,7 @@ fn pipeline_name(raw: &RawConfig, postgres: Option<&PostgresConfig>, problems: &
         }
         return value::topic_safe(&text.value);
     }
-    let topic = raw
-        .kafka
-        .as_ref()
-        .and_then(|kafka| kafka.topic.as_ref())
-        .map(|topic| topic.value.as_str());
+    let topic = raw.kafka.as_ref().and_then(|kafka| kafka.topic.as_ref()).map(|topic| topic.value.as_str());
     let db = postgres.map(|postgres| postgres.primary.db.as_str());
     value::topic_safe(topic.or(db).unwrap_or("inlet"))
 }

@@ -41,9 +41,7 @@ impl Explain for LogError {
 
     fn hint(&self) -> Option<Hint> {
         match self {
-            Self::Filter(_) => Some(Hint::text(
-                "write error, warn, info, debug or trace, or for example info,inlet_producer=debug",
-            )),
+            Self::Filter(_) => Some(Hint::text("write error, warn, info, debug or trace, or for example info,inlet_producer=debug")),
             Self::Twice => None,
         }
     }
@@ -58,18 +56,10 @@ pub fn start(format: LogFormat) -> Result<(), LogError> {
     };
     let filter = EnvFilter::try_new(&words).map_err(|_| LogError::Filter(words))?;
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colors);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
     match format {
         LogFormat::Text => log.with_target(false).try_init(),
-        LogFormat::Json => log
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .try_init(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     }
     .map_err(|_| LogError::Twice)
 }

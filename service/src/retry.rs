@@ -29,13 +29,7 @@ impl Backoff {
     /// Starts with the shortest wait.
     pub fn new() -> Self {
         // The random part is up to as long as the wait itself: half the limit, doubled, is the limit.
-        Self::of(
-            ExponentialBuilder::new()
-                .with_min_delay(DELAY_MIN)
-                .with_max_delay(DELAY_MAX / 2)
-                .without_max_times()
-                .with_jitter(),
-        )
+        Self::of(ExponentialBuilder::new().with_min_delay(DELAY_MIN).with_max_delay(DELAY_MAX / 2).without_max_times().with_jitter())
     }
 
     /// The same with known chance, for tests.
@@ -44,20 +38,13 @@ impl Backoff {
     }
 
     fn of(builder: ExponentialBuilder) -> Self {
-        Self {
-            builder,
-            delays: builder.build(),
-            attempts: 0,
-        }
+        Self { builder, delays: builder.build(), attempts: 0 }
     }
 
     /// How long to wait after one more failure.
     pub fn next_delay(&mut self) -> Duration {
         self.attempts = self.attempts.saturating_add(1);
-        self.delays
-            .next()
-            .expect("a backoff without a limit of times never ends")
-            .min(DELAY_MAX)
+        self.delays.next().expect("a backoff without a limit of times never ends").min(DELAY_MAX)
     }
 
     /// Failures since the start or the last success.

@@ -67,10 +67,7 @@ mod tests {
         let stop = Stop::on_signal().unwrap();
         let token = stop.token();
         assert!(!token.is_cancelled());
-        let status = std::process::Command::new("kill")
-            .args(["-TERM", &std::process::id().to_string()])
-            .status()
-            .unwrap();
+        let status = std::process::Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status().unwrap();
         assert!(status.success());
         tokio::time::timeout(Duration::from_secs(10), token.cancelled()).await.unwrap();
     }

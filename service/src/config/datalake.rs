@@ -34,10 +34,7 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
         .ok_or_else(|| Problem::new("`datalake.path` is missing").hint("add the lake's folder, for example `path: ./datalake`"));
     let path = path.and_then(|text| {
         if text.value.contains("://") {
-            let problem = Problem::at(
-                &text.place,
-                format!("`datalake.path` must be a folder, not an address: `{}`", text.value),
-            );
+            let problem = Problem::at(&text.place, format!("`datalake.path` must be a folder, not an address: `{}`", text.value));
             return Err(problem.hint("give the path of a local or mounted folder"));
         }
         Ok(PathBuf::from(&text.value))
@@ -48,14 +45,7 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
         }
         _ => Ok(Format::Parquet),
     };
-    let timezone = raw
-        .timezone
-        .as_ref()
-        .map_or(Ok(Tz::UTC), |text| value::timezone("datalake.timezone", text));
+    let timezone = raw.timezone.as_ref().map_or(Ok(Tz::UTC), |text| value::timezone("datalake.timezone", text));
     let (path, format, timezone) = (problems.take(path), problems.take(format), problems.take(timezone));
-    Some(DatalakeConfig {
-        path: path?,
-        format: format?,
-        timezone: timezone?,
-    })
+    Some(DatalakeConfig { path: path?, format: format?, timezone: timezone? })
 }

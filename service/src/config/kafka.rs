@@ -82,10 +82,7 @@ pub(super) fn check(raw: &RawKafka, pipeline: &str, tables: &[TableConfig], prob
     let missing = || Problem::new("`kafka.brokers` is missing").hint("add the broker's address, for example `brokers: \"localhost:9092\"`");
     let brokers = problems.take(raw.brokers.as_ref().ok_or_else(missing));
     let brokers = brokers.and_then(|brokers| broker_list(&brokers.0, problems));
-    let partitions = raw
-        .partitions
-        .as_ref()
-        .map_or(Ok(1), |text| value::count("kafka.partitions", text, 1));
+    let partitions = raw.partitions.as_ref().map_or(Ok(1), |text| value::count("kafka.partitions", text, 1));
     let replicas = raw.replication_factor.as_ref().map_or(Ok(-1), |text| match text.value.as_str() {
         "-1" => Ok(-1),
         _ => value::count("kafka.replication_factor", text, 1),
@@ -97,10 +94,7 @@ pub(super) fn check(raw: &RawKafka, pipeline: &str, tables: &[TableConfig], prob
         topic: raw.topic.as_ref().map(|topic| topic.value.clone()),
         partitions: partitions?,
         replication_factor: replicas?,
-        group: raw
-            .group
-            .as_ref()
-            .map_or_else(|| format!("inlet-{pipeline}"), |text| text.value.clone()),
+        group: raw.group.as_ref().map_or_else(|| format!("inlet-{pipeline}"), |text| text.value.clone()),
         properties: properties(raw, problems),
     };
     check_topics(&config, raw.topic.as_ref(), tables, problems);
@@ -112,10 +106,7 @@ fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
     let found = problems.len();
     for text in texts {
         for broker in text.value.split(',').map(str::trim) {
-            let port = broker
-                .rsplit_once(':')
-                .filter(|(host, _)| !host.is_empty())
-                .and_then(|(_, port)| port.parse::<u16>().ok());
+            let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
             if port.is_none() || broker.contains("://") {
                 let problem = Problem::at(&text.place, format!("`kafka.brokers` holds `{broker}`, which is not `host:port`"));
                 problems.add(problem.hint("for example `brokers: \"localhost:9092\"`; several with commas"));
@@ -142,11 +133,7 @@ fn check_topics(config: &KafkaConfig, given: Option<&Text>, tables: &[TableConfi
     let at = |what: String| given.map_or_else(|| Problem::new(what.clone()), |text| Problem::at(&text.place, what.clone()));
     if given.is_some() && tables.len() > 1 {
         let names: Vec<String> = tables.iter().map(TableConfig::written).collect();
-        let what = format!(
-            "`kafka.topic` names one topic, and there are {} tables: {}",
-            tables.len(),
-            names.join(", ")
-        );
+        let what = format!("`kafka.topic` names one topic, and there are {} tables: {}", tables.len(), names.join(", "));
         problems.add(at(what).hint("leave it out, or give topics with `tables.<name>.topic`"));
         return;
     }

@@ -4,6 +4,8 @@
 //! files differ, the later one wins part by part.
 
 mod address;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -78,10 +80,7 @@ pub enum SslMode {
 pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<PostgresConfig> {
     let found = problems.len();
     let urls = addresses(raw, problems);
-    let port = raw
-        .port
-        .as_ref()
-        .and_then(|text| Some((problems.take(value::count("postgres.port", text, 1))?, text)));
+    let port = raw.port.as_ref().and_then(|text| Some((problems.take(value::port("postgres.port", text))?, text)));
     let mut part = Part { urls: &urls, problems };
     let host = part.agree("host", |url| url.host.clone(), text_of(&raw.host));
     let port = part.agree("port", |url| url.port, port.map(|(port, text)| (port, &text.place)));
@@ -95,10 +94,7 @@ pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<Postgr
     }
     let mut missing = |key: &str, hint: &str| problems.add(Problem::new(format!("`postgres.{key}` is missing")).hint(hint));
     if host.is_none() {
-        missing(
-            "host",
-            "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, `port` and `db`",
-        );
+        missing("host", "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, `port` and `db`");
     } else if db.is_none() {
         missing("db", "name the database, as `db` or at the end of the address");
     }
@@ -144,10 +140,7 @@ fn read_address(text: &Text, primary: &PostgresAddress, problems: &mut Problems)
 
 /// The password from its key, its file, or an address.
 fn password(raw: &RawPostgres, part: &mut Part<'_>) -> Option<String> {
-    let from_file = raw
-        .password_file
-        .as_ref()
-        .filter(|file| raw.password.as_ref().is_none_or(|key| key.place.layer <= file.place.layer));
+    let from_file = raw.password_file.as_ref().filter(|file| raw.password.as_ref().is_none_or(|key| key.place.layer <= file.place.layer));
     let Some(file) = from_file else {
         return part.agree("password", |url| url.password.clone(), text_of(&raw.password));
     };
@@ -158,12 +151,8 @@ fn password(raw: &RawPostgres, part: &mut Part<'_>) -> Option<String> {
     match std::fs::read_to_string(&file.value) {
         Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(error) => {
-            let problem = Problem::at(
-                &file.place,
-                format!("`postgres.password_file` cannot be read: {}: {error}", file.value),
-            );
-            part.problems
-                .add(problem.hint("give a file that this user may read and that holds the password alone"));
+            let problem = Problem::at(&file.place, format!("`postgres.password_file` cannot be read: {}: {error}", file.value));
+            part.problems.add(problem.hint("give a file that this user may read and that holds the password alone"));
             None
         }
     }

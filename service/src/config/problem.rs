@@ -35,12 +35,7 @@ pub(super) struct Source {
 
 impl Source {
     pub fn place(&self, line: u64, column: u64) -> Place {
-        Place {
-            file: self.name.clone(),
-            line,
-            column,
-            layer: self.layer,
-        }
+        Place { file: self.name.clone(), line, column, layer: self.layer }
     }
 }
 
@@ -55,29 +50,18 @@ pub struct Problem {
 impl Problem {
     /// A problem of no single place.
     pub fn new(what: impl Into<String>) -> Self {
-        Self {
-            place: None,
-            what: what.into(),
-            hint: None,
-        }
+        Self { place: None, what: what.into(), hint: None }
     }
 
     /// A problem at a place.
     pub fn at(place: &Place, what: impl Into<String>) -> Self {
-        Self {
-            place: Some(place.clone()),
-            what: what.into(),
-            hint: None,
-        }
+        Self { place: Some(place.clone()), what: what.into(), hint: None }
     }
 
     /// The same, with what to do.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 }
 
@@ -177,7 +161,8 @@ impl Problems {
 
     pub fn into_error(mut self) -> ConfigError {
         assert!(!self.problems.is_empty(), "a configuration without problems is not an error");
-        let order = |problem: &Problem| problem.place.as_ref().map(|place| (place.layer, place.line, place.column));
+        // What stands nowhere comes last: it often follows from a misspelt key above.
+        let order = |problem: &Problem| problem.place.as_ref().map_or((usize::MAX, 0, 0), |place| (place.layer, place.line, place.column));
         self.problems.sort_by_key(order);
         ConfigError { problems: self.problems }
     }
@@ -186,11 +171,6 @@ impl Problems {
 /// The candidate that a misspelt word most likely means.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let scored = candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate));
-    scored
-        .filter(|(score, _)| *score >= 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+    let scored = candidates.into_iter().map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate));
+    scored.filter(|(score, _)| *score >= 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
 }

@@ -77,10 +77,7 @@ impl Layer for Text {
         if trimmed.len() < self.value.len() && !trimmed.is_empty() {
             // A blank may belong to a password, and to nothing else.
             if path.ends_with("password") {
-                problems.warn(Problem::at(
-                    &self.place,
-                    format!("`{path}` starts or ends with a blank, which is taken as a part of it"),
-                ));
+                problems.warn(Problem::at(&self.place, format!("`{path}` starts or ends with a blank, which is taken as a part of it")));
             } else {
                 problems.warn(Problem::at(&self.place, format!("blanks around `{path}` are ignored")));
                 self.value = trimmed.to_owned();

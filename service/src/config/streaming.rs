@@ -47,9 +47,7 @@ pub(super) fn check(raw: Option<&RawStreaming>, problems: &mut Problems) -> Opti
         return Some(default);
     };
     let mut duration = |key: &str, text: &Option<Text>, default| {
-        let checked = text
-            .as_ref()
-            .map_or(Ok(default), |text| value::duration(&format!("streaming.{key}"), text));
+        let checked = text.as_ref().map_or(Ok(default), |text| value::duration(&format!("streaming.{key}"), text));
         problems.take(checked)
     };
     let batch = raw.batch_interval.as_ref().map(in_seconds);
@@ -58,14 +56,8 @@ pub(super) fn check(raw: Option<&RawStreaming>, problems: &mut Problems) -> Opti
     let poll_interval = duration("poll_interval", &raw.poll_interval, both.unwrap_or(default.poll_interval));
     let flush_interval = duration("flush_interval", &raw.flush_interval, both.unwrap_or(default.flush_interval));
     let sweep_interval = duration("sweep_interval", &raw.sweep_interval, default.sweep_interval);
-    let flush_rows = raw
-        .flush_rows
-        .as_ref()
-        .map_or(Ok(default.flush_rows), |text| value::count("streaming.flush_rows", text, 1));
-    let flush_bytes = raw
-        .flush_bytes
-        .as_ref()
-        .map_or(Ok(default.flush_bytes), |text| value::size("streaming.flush_bytes", text));
+    let flush_rows = raw.flush_rows.as_ref().map_or(Ok(default.flush_rows), |text| value::count("streaming.flush_rows", text, 1));
+    let flush_bytes = raw.flush_bytes.as_ref().map_or(Ok(default.flush_bytes), |text| value::size("streaming.flush_bytes", text));
     let (flush_rows, flush_bytes) = (problems.take(flush_rows), problems.take(flush_bytes));
     let path = |text: &Option<Text>| text.as_ref().map(|text| PathBuf::from(&text.value));
     Some(StreamingConfig {
@@ -82,8 +74,5 @@ pub(super) fn check(raw: Option<&RawStreaming>, problems: &mut Problems) -> Opti
 /// `batch_interval` alone takes a bare number: its unit was always the second.
 fn in_seconds(text: &Text) -> Text {
     let bare = text.value.chars().all(|c| c.is_ascii_digit());
-    Text {
-        value: if bare { format!("{}s", text.value) } else { text.value.clone() },
-        place: text.place.clone(),
-    }
+    Text { value: if bare { format!("{}s", text.value) } else { text.value.clone() }, place: text.place.clone() }
 }

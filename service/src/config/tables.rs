@@ -70,10 +70,7 @@ fn table(written: &Text, settings: &RawTable, timezone: Tz, problems: &mut Probl
         problem.hint("write `orders` or `schema.orders`; a part that holds a dot goes in double quotes: 'sales.\"a.b\"'")
     });
     let zone_key = format!("tables.{}.timezone", written.value);
-    let timezone = settings
-        .timezone
-        .as_ref()
-        .map_or(Ok(timezone), |text| value::timezone(&zone_key, text));
+    let timezone = settings.timezone.as_ref().map_or(Ok(timezone), |text| value::timezone(&zone_key, text));
     let (name, timezone) = (problems.take(name), problems.take(timezone));
     let ((schema, name), timezone) = (name?, timezone?);
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());

@@ -57,11 +57,14 @@ pub(super) fn size(key: &str, text: &Text) -> Result<u64, Problem> {
 pub(super) fn count<N: FromStr + PartialOrd + std::fmt::Display>(key: &str, text: &Text, least: N) -> Result<N, Problem> {
     match text.value.replace('_', "").parse::<N>() {
         Ok(count) if count >= least => Ok(count),
-        _ => Err(Problem::at(
-            &text.place,
-            format!("`{key}` must be a whole number from {least} on, not `{}`", text.value),
-        )),
+        _ => Err(Problem::at(&text.place, format!("`{key}` must be a whole number from {least} on, not `{}`", text.value))),
     }
+}
+
+/// A TCP port.
+pub(super) fn port(key: &str, text: &Text) -> Result<u16, Problem> {
+    let port = text.value.parse::<u16>().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| Problem::at(&text.place, format!("`{key}` must be a port from 1 to 65535, not `{}`", text.value)))
 }
 
 /// A time zone by its IANA name.
@@ -77,9 +80,7 @@ pub(super) fn timezone(key: &str, text: &Text) -> Result<Tz, Problem> {
 
 /// The name with everything replaced by `_` that Kafka does not allow in the name of a topic.
 pub(super) fn topic_safe(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
-        .collect()
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
 }
 
 fn number_and_unit(text: &str) -> (&str, &str) {

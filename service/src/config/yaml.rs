@@ -25,10 +25,7 @@ pub(super) struct Text {
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<String>::deserialize(deserializer)?;
-        Ok(Self {
-            value: spanned.value,
-            place: unsettled(&spanned.referenced),
-        })
+        Ok(Self { value: spanned.value, place: unsettled(&spanned.referenced) })
     }
 }
 
@@ -63,11 +60,7 @@ impl<'de> Deserialize<'de> for Texts {
             }
 
             fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-                Ok(vec![Spanned::new(
-                    value.to_owned(),
-                    serde_yaml::Location::UNKNOWN,
-                    serde_yaml::Location::UNKNOWN,
-                )])
+                Ok(vec![Spanned::new(value.to_owned(), serde_yaml::Location::UNKNOWN, serde_yaml::Location::UNKNOWN)])
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -89,10 +82,7 @@ impl<'de> Deserialize<'de> for Texts {
         let here = spanned.referenced;
         let texts = spanned.value.0.into_iter().map(|text| {
             let at = if text.referenced.line() == 0 { &here } else { &text.referenced };
-            Text {
-                value: text.value,
-                place: unsettled(at),
-            }
+            Text { value: text.value, place: unsettled(at) }
         });
         Ok(Self(texts.collect()))
     }
@@ -100,16 +90,13 @@ impl<'de> Deserialize<'de> for Texts {
 
 /// The text's layer, or nothing when it cannot be parsed; problems say why, and which keys are unknown.
 pub(super) fn read(source: &Source, text: &str, environment: &HashMap<String, String>, problems: &mut Problems) -> Option<RawConfig> {
-    if text
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-    {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Some(RawConfig::default());
     }
     match serde_yaml::from_str_with_options::<Node>(text, options(None)) {
         Ok(node) => Keys { source, text, problems }.check(&node),
         Err(error) => {
-            problems.add(explain(&error, source));
+            problems.add(explain(&error, source, text));
             return None;
         }
     }
@@ -125,7 +112,7 @@ fn fill(text: &str, environment: &HashMap<String, String>, source: &Source, prob
             Ok(raw) => return complete.then_some(raw),
             Err(error) => error,
         };
-        problems.add(explain(&error, source));
+        problems.add(explain(&error, source, text));
         complete = false;
         let (Error::UnresolvedProperty { name, .. }
         | Error::PropertyRequiredButUnset { name, .. }
@@ -134,10 +121,7 @@ fn fill(text: &str, environment: &HashMap<String, String>, source: &Source, prob
             return None;
         };
         // Each turn defines one variable more than the last, so the loop ends.
-        if environment
-            .insert(name.clone(), "0".to_owned())
-            .is_some_and(|value| !value.is_empty())
-        {
+        if environment.insert(name.clone(), "0".to_owned()).is_some_and(|value| !value.is_empty()) {
             return None;
         }
     }
@@ -164,17 +148,11 @@ fn place(location: &serde_yaml::Location, source: &Source) -> Place {
 
 /// A place whose file [`Layer::settle`] will know.
 fn unsettled(location: &serde_yaml::Location) -> Place {
-    place(
-        location,
-        &Source {
-            name: Arc::from(""),
-            layer: 0,
-        },
-    )
+    place(location, &Source { name: Arc::from(""), layer: 0 })
 }
 
 /// The library's error in the user's words, without any value.
-fn explain(error: &Error, source: &Source) -> Problem {
+fn explain(error: &Error, source: &Source, text: &str) -> Problem {
     let error = error.without_snippet();
     let at = |what: String| match error.location() {
         Some(location) => Problem::at(&place(&location, source), what),
@@ -189,14 +167,31 @@ fn explain(error: &Error, source: &Source) -> Problem {
         Error::InvalidPropertyName { .. } => at("this `${..}` does not name an environment variable".to_owned())
             .hint("write `${NAME}`, `${NAME:-default}` or `${NAME:?hint}`; a literal `${` is written `$${`"),
         Error::DuplicateMappingKey { key: Some(key), .. } => at(format!("the key `{key}` stands here twice")).hint("keep one of them"),
+        // What was found is not shown: it may be a secret.
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
-            at(format!("expected {}", expected.replace("struct ", "keys and values of ")))
+            at(format!("expected {}", plainly(expected)))
         }
         Error::NullIntoString { .. } => at("a value is missing here".to_owned()).hint("give one, or leave the key out"),
-        Error::Unexpected { expected, .. } => at(format!("expected {expected}")),
+        Error::Unexpected { expected, .. } => at(format!("expected {}", plainly(expected))),
         Error::Budget { .. } => at("this is larger or deeper than a configuration may be".to_owned()),
-        _ => at(UserMessageFormatter.format_message(error).into_owned())
-            .hint("check the indentation and the quotes of this line and the one above"),
+        _ => {
+            let line = error.location().and_then(|location| text.lines().nth(usize::try_from(location.line()).ok()?.checked_sub(1)?));
+            let braces = line.is_some_and(|line| line.contains("${") && line.replace("${", "").contains('{'));
+            at(UserMessageFormatter.format_message(error).into_owned()).hint(match braces {
+                true => "a variable cannot stand inside `{ .. }`: write the keys on lines of their own",
+                false => "check the indentation and the quotes of this line and the one above",
+            })
+        }
+    }
+}
+
+/// The library's and serde's words for what should stand somewhere, in a user's words.
+fn plainly(expected: &str) -> &str {
+    match expected {
+        "mapping start" | "a map" => "lines of `key: value`",
+        "string scalar" | "scalar" | "a string" => "one value",
+        structure if structure.starts_with("struct ") => "lines of `key: value`",
+        other => other,
     }
 }
 
@@ -234,9 +229,7 @@ impl<'de> Deserialize<'de> for Node {
             }
 
             fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-                Ok(Node::Text {
-                    has_variable: value.contains("${"),
-                })
+                Ok(Node::Text { has_variable: value.contains("${") })
             }
 
             fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
@@ -322,12 +315,8 @@ impl Keys<'_> {
         };
         for child in children {
             if matches!(child.value, Node::Text { has_variable: true }) && !self.is_plain(child) {
-                let problem = Problem::at(
-                    &place(&child.referenced, self.source),
-                    "`${..}` is not replaced inside quotes or a block",
-                );
-                self.problems
-                    .add(problem.hint("remove the quotes; a literal `${` is written `$${`, without quotes"));
+                let problem = Problem::at(&place(&child.referenced, self.source), "`${..}` is not replaced inside quotes or a block");
+                self.problems.add(problem.hint("remove the quotes; a literal `${` is written `$${`, without quotes"));
             }
             self.variables(&child.value);
         }
@@ -341,11 +330,7 @@ impl Keys<'_> {
         };
         // A block's place is its first line of content; the line before ends with its mark, perhaps with a comment behind.
         let opened_by = before.trim_end().rsplit('\n').next().unwrap_or_default();
-        let mark = opened_by
-            .split(" #")
-            .next()
-            .and_then(|line| line.split_whitespace().last())
-            .unwrap_or_default();
+        let mark = opened_by.split(" #").next().and_then(|line| line.split_whitespace().last()).unwrap_or_default();
         !rest.starts_with(['"', '\'']) && !mark.starts_with(['|', '>'])
     }
 }
@@ -367,10 +352,7 @@ fn home(key: &str) -> Option<&'static str> {
         ("streaming", RawStreaming::KEYS),
         ("tables.<name>", RawTable::KEYS),
     ];
-    let mut homes = sections
-        .into_iter()
-        .filter(|(_, keys)| keys.contains(&key))
-        .map(|(section, _)| section);
+    let mut homes = sections.into_iter().filter(|(_, keys)| keys.contains(&key)).map(|(section, _)| section);
     match (homes.next(), homes.next()) {
         (Some(section), None) => Some(section),
         _ => None,

@@ -37,11 +37,7 @@ pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<A
         problems.add(problem("`//` is missing before the host"));
         return None;
     }
-    let authority = bare
-        .split("://")
-        .nth(1)
-        .and_then(|rest| rest.split(['/', '?']).next())
-        .unwrap_or_default();
+    let authority = bare.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
     if authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
         problems.add(problem("it names several hosts").hint("name the primary alone; a hot standby goes to `read_url`"));
         return None;
@@ -51,14 +47,9 @@ pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<A
         return None;
     };
     let mut address = Address {
-        host: url
-            .host_str()
-            .filter(|host| !host.is_empty())
-            .map(|host| decode(host.trim_matches(['[', ']']))),
+        host: url.host_str().filter(|host| !host.is_empty()).map(|host| decode(host.trim_matches(['[', ']']))),
         port: url.port(),
-        db: Some(decode(url.path().trim_start_matches('/').trim_end()))
-            .map(|db| db.trim().to_owned())
-            .filter(|db| !db.is_empty()),
+        db: Some(decode(url.path().trim_start_matches('/').trim_end())).map(|db| db.trim().to_owned()).filter(|db| !db.is_empty()),
         user: Some(decode(url.username())).filter(|user| !user.is_empty()),
         password: url.password().map(decode),
         ..Address::default()
@@ -108,10 +99,7 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let pair = tail
-            .get(..2)
-            .and_then(|pair| std::str::from_utf8(pair).ok())
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let pair = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok()).and_then(|pair| u8::from_str_radix(pair, 16).ok());
         match pair {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);
