@@ -1,7 +1,7 @@
 //! A slab of messages -> batches of changes with their position, and the messages that are none, with the reason.
 //!
-//! Promises: every message becomes one row or one rejected row, whole and in its order. A message is rejected, never guessed at: without our header,
-//! of an unknown schema or another table, with a value that does not read back exactly.
+//! Promises: every message becomes one row or one rejected row, whole and in its order. A message is rejected, never guessed at: without our
+//! header, of an unknown schema or another table, with a value that does not read back exactly.
 //! Leaves to others: which messages come twice (`sequence`), which schemas exist (`source::schemas`), rules (`validate`).
 //! Budget: that of the format (`inlet_model::record::json`) and 30 ns; no allocation a row.
 

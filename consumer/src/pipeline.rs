@@ -4,8 +4,8 @@
 //! source -> sequence -> decode -> validate -> batch -> lake
 //! ```
 //!
-//! Promises: a row is in the lake once, whatever ends when. Reading begins where the lake's log ends, and only there; whatever fails, what is open is
-//! thrown away and read again. A table commits one batch while it fills the next.
+//! Promises: a row is in the lake once, whatever ends when. Reading begins where the lake's log ends, and only there; whatever fails, what is
+//! open is thrown away and read again. A table commits one batch while it fills the next.
 //! Leaves to others: what each step does (its own module), retries inside the client (librdkafka), the meaning of errors (their kind).
 //!
 //! Recovery has one way: leave the group, drop what is open, open the lake, join again. It serves an unavailable broker or disk, a

@@ -1,7 +1,7 @@
 //! The proof that nothing is missing and nothing comes twice.
 //!
-//! The producer numbers the records of each kafka_partition without a gap. A number that was seen is a double and is left out; a number too high is a
-//! hole: a record is lost between the producer and us, and going on would hide it.
+//! The producer numbers the records of each kafka_partition without a gap. A number that was seen is a double and is left out; a number too
+//! high is a hole: a record is lost between the producer and us, and going on would hide it.
 
 use std::collections::BTreeMap;
 

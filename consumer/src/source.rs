@@ -1,13 +1,14 @@
 //! Topics -> slabs of messages, as a member of a consumer group, on one thread of its own.
 //!
-//! Promises: messages and rebalances come through one channel, in the order in which they happened. Reading begins where the lake's log says and
-//! nowhere else; what does not exist any more, cannot be read, or fails its checksum is an error, never a jump. Only committed transactions are seen.
-//! Memory is bounded in bytes: a slab's share is taken before its first message is read. Closing has a deadline.
+//! Promises: messages and rebalances come through one channel, in the order in which they happened. Reading begins where the lake's log says
+//! and nowhere else; what does not exist any more, cannot be read, or fails its checksum is an error, never a jump. Only committed
+//! transactions are seen. Memory is bounded in bytes: a slab's share is taken before its first message is read. Closing has a deadline.
 //! Leaves to others: what a message means (`decode`), where the log ends (`pipeline`).
 //! Budget: one copy of key and value, no allocation a message; librdkafka alone brings 1.9 M messages a second.
 
 mod client;
 mod error;
+mod member;
 mod schemas;
 mod slab;
 mod start;

@@ -4,8 +4,8 @@
 //! `created_at between '2020-01-01' and '2030-01-01'`, `email ~ '^[^@]+@[^@]+$'`. [`Rules`] are bound to a table's schema, where every
 //! literal becomes exactly one value of its column's type, and then judge whole batches, column by column.
 //!
-//! Promises: like SQL's `CHECK`, a rule is broken only where it is false: null passes everything but `is not null`. Deletes have no values and
-//! are never judged. Every row of a batch is accepted or rejected. Text compares byte by byte (collation `C`); NaN equals NaN and is greater
+//! Promises: like SQL's `CHECK`, a rule is broken only where it is false: null passes everything but `is not null`. Deletes have no values
+//! and are never judged. Every row of a batch is accepted or rejected. Text compares byte by byte (collation `C`); NaN equals NaN and is greater
 //! than every number, as in PostgreSQL.
 //! Leaves to others: where rejected rows go.
 

@@ -99,7 +99,8 @@ impl Table {
             work.positions.begin(*partition, position(&self.settings.topic, *partition, &head, offset));
             begun.insert(*partition, offset);
         }
-        tracing::info!(table = %ready.name, topic = self.settings.topic, seq = ready.lake.head().seq, offsets = show(&begun), "reading from the lake's log");
+        let (table, topic, seq) = (&ready.name, &self.settings.topic, ready.lake.head().seq);
+        tracing::info!(%table, topic, seq, offsets = show(&begun), "reading from where the lake's log ends");
         Ok(Some(begun))
     }
 

@@ -14,6 +14,7 @@ use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::SourceError;
+use super::member::Member;
 use crate::settings::ConsumerSettings;
 
 /// What exactly-once delivery depends on.
@@ -34,8 +35,8 @@ const RESERVED: [&str; 11] = [
 /// Our values where librdkafka's do not suit, under every name that librdkafka knows for them; `kafka.properties` goes before.
 ///
 /// What waits in librdkafka is bounded to 16 MiB, and a fetch that had to pause for it goes on at once. A topic that appears is found
-/// within a second, and so is a broker that comes back.
-const CONSUMER: [(&[&str], &str); 14] = [
+/// within a second, and so is a broker that comes back. A member that died is noticed after six seconds, the least that brokers allow by default.
+const CONSUMER: [(&[&str], &str); 16] = [
     (&["check.crcs"], "true"),
     (&["queued.min.messages"], "100000"),
     (&["queued.max.messages.kbytes"], "16384"),
@@ -45,6 +46,8 @@ const CONSUMER: [(&[&str], &str); 14] = [
     (&["message.max.bytes"], "8388608"),
     (&["receive.message.max.bytes"], "67108864"),
     (&["fetch.wait.max.ms"], "100"),
+    (&["session.timeout.ms"], "6000"),
+    (&["heartbeat.interval.ms"], "1000"),
     (&["topic.metadata.refresh.interval.ms"], "1000"),
     (&["socket.timeout.ms"], "10000"),
     (&["socket.connection.setup.timeout.ms"], "5000"),
@@ -61,8 +64,11 @@ pub(super) fn check_properties(settings: &ConsumerSettings) -> Result<(), Source
 }
 
 /// The member of the group. Rebalances are eager: every one revokes all, which is simple, and cheap because the log says where to go on.
-pub(super) fn member(settings: &ConsumerSettings) -> ClientConfig {
+pub(super) fn member(settings: &ConsumerSettings, member: Option<&Member>) -> ClientConfig {
     let mut config = reader(settings, "read_committed");
+    if let Some(member) = member.filter(|_| !settings.properties.contains_key("group.instance.id")) {
+        config.set("group.instance.id", member.instance(&settings.group));
+    }
     config.set("group.id", &settings.group).set("partition.assignment.strategy", "range").set("enable.partition.eof", "false");
     config
 }

@@ -68,9 +68,9 @@ impl Schemas {
 
     /// Reads on to the end. Blocking. Without a control topic there is nothing to read.
     ///
-    /// A record that we could read was committed together with its schema, so the schema lies below the end that the control topic has now. But
-    /// transactions end in one kafka_partition after the other: what is committed up to that end is waited for. So a fingerprint that is
-    /// unknown behind this is in no schema at all.
+    /// A record that we could read was committed together with its schema, so the schema lies below the end that the control topic has now.
+    /// But transactions end in one kafka_partition after the other: what is committed up to that end is waited for. So a fingerprint that
+    /// is unknown behind this is in no schema at all.
     pub fn refresh(&mut self) -> Result<(), SourceError> {
         let deadline = Instant::now() + DEADLINE;
         let topic = self.settings.control_topic.clone();

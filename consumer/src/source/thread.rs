@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::client::{self, Rebalance, Watch};
 use super::error::{Verdict, judge};
+use super::member::Member;
 use super::slab::{SLAB_BYTES, Slab, borrowed};
 use super::{Command, Event, Marks, Partitions, SHARE_BYTES_MIN, SourceError};
 use crate::settings::ConsumerSettings;
@@ -25,6 +26,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_millis(10);
 /// How long room is waited for before reading is paused, so that the group does not take us for dead.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
+/// What leaving the group takes in librdkafka's threads, with room to spare. It is only courtesy: the session ends by itself.
+const LEAVE_TIME: Duration = Duration::from_millis(100);
 /// How long one request for a kafka_partition's offsets may take.
 const MARKS_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -32,6 +35,7 @@ const MARKS_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) struct Reader {
     /// `None` once the group was left.
     consumer: Option<BaseConsumer<Watch>>,
+    _member: Option<Member>,
     topics: Vec<String>,
     events: mpsc::Sender<Event>,
     commands: commands::Receiver<Command>,
@@ -69,13 +73,15 @@ impl Reader {
         budget: Arc<Semaphore>,
         runtime: Handle,
     ) -> Result<Self, SourceError> {
-        let created = client::member(settings).create_with_context(Watch::default());
+        let member = settings.tables.first().and_then(|table| Member::take(&table.path));
+        let created = client::member(settings, member.as_ref()).create_with_context(Watch::default());
         let consumer: BaseConsumer<Watch> = created.map_err(|source| SourceError::Settings { source })?;
         let topics: Vec<String> = settings.tables.iter().map(|table| table.topic.clone()).collect();
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&names).map_err(|source| SourceError::Settings { source })?;
         Ok(Self {
             consumer: Some(consumer),
+            _member: member,
             topics,
             events,
             commands,
@@ -107,8 +113,12 @@ impl Reader {
     pub fn leave(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.context().close();
-            // The group hears of it in any case, at the latest when the session ends.
-            let _ = consumer.unassign();
+            // A member with a lasting name that only closes keeps its kafka_partitions until its session ends: it has to leave before.
+            consumer.unsubscribe();
+            let since = Instant::now();
+            while since.elapsed() < LEAVE_TIME {
+                consumer.poll(Duration::from_millis(10));
+            }
             drop(consumer);
         }
     }

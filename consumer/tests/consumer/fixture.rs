@@ -1,0 +1,147 @@
+//! A topic, consumers of it, and the lake that DuckDB reads.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use inlet_consumer::pipeline::{ConsumerError, Pipeline};
+use inlet_consumer::settings::{ConsumerSettings, TableSettings};
+use inlet_harness::{Folder, Kafka, duckdb, eventually, shared_kafka};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::publisher::Publisher;
+
+/// How long anything may take on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// One pipeline with the table `orders`.
+pub struct Fixture {
+    pub kafka: &'static Kafka,
+    pub topic: String,
+    pub control: String,
+    pub settings: ConsumerSettings,
+    folder: Folder,
+}
+
+/// A consumer that runs.
+pub struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), ConsumerError>>,
+}
+
+impl Fixture {
+    /// Topics that exist, with `partitions`.
+    pub async fn new(name: &str, partitions: i32) -> Result<Self> {
+        let fixture = Self::without_topics(name).await?;
+        fixture.create_topics(partitions).await?;
+        Ok(fixture)
+    }
+
+    /// Names only.
+    pub async fn without_topics(name: &str) -> Result<Self> {
+        let kafka = shared_kafka().await;
+        let folder = Folder::new(name)?;
+        let (topic, control) = (format!("{name}-orders"), format!("{name}_control"));
+        let table = TableSettings {
+            schema: None,
+            name: "Orders".into(),
+            topic: topic.clone(),
+            path: folder.join("lake"),
+            rules: Vec::new(),
+            date_column: Some("created_at".into()),
+            timezone: chrono_tz::Tz::UTC,
+        };
+        let settings = ConsumerSettings {
+            brokers: kafka.bootstrap(),
+            group: format!("{name}-group"),
+            properties: [].into(),
+            control_topic: control.clone(),
+            tables: vec![table],
+            flush_interval: Duration::from_millis(200),
+            flush_rows: 100_000,
+            flush_bytes: 64 << 20,
+            checkpoint_location: Some(folder.join("checkpoints")),
+        };
+        Ok(Self { kafka, topic, control, settings, folder })
+    }
+
+    pub async fn create_topics(&self, partitions: i32) -> Result<()> {
+        self.kafka.create_topic(&self.control, 1, &[("cleanup.policy", "compact")]).await?;
+        self.kafka.create_topic(&self.topic, partitions, &[]).await
+    }
+
+    pub fn publisher(&self) -> Result<Publisher> {
+        Publisher::new(self.kafka, &self.topic, &self.control)
+    }
+
+    pub fn start(&self) -> Running {
+        let (stop, settings) = (CancellationToken::new(), self.settings.clone());
+        let pipeline = Pipeline::new(settings).expect("the settings are right");
+        let task = tokio::spawn(pipeline.run(stop.clone()));
+        Running { stop, task }
+    }
+
+    pub fn checkpoint(&self) -> PathBuf {
+        self.folder.join("checkpoints").join("orders.json")
+    }
+
+    /// The lake as any reader finds it.
+    pub fn rows(&self) -> String {
+        format!("read_parquet('{}/**/*.parquet', hive_partitioning = true)", self.folder.join("lake").display())
+    }
+
+    /// The quarantine, a line a row.
+    pub fn quarantine(&self) -> String {
+        let columns = "{reason: 'VARCHAR', \"offset\": 'BIGINT', key: 'VARCHAR', value: 'VARCHAR', value_base64: 'VARCHAR'}";
+        format!(
+            "read_json('{}/_quarantine/*.jsonl', format = 'newline_delimited', columns = {columns})",
+            self.folder.join("lake").display()
+        )
+    }
+
+    pub async fn query(&self, select: &str, from: &str, rest: &str) -> Result<Vec<Vec<String>>> {
+        duckdb::query(&format!("SELECT {select} FROM {from} {rest}")).await
+    }
+
+    /// Rows, different rows, and the sum of all keys.
+    pub async fn counts(&self) -> Result<(i64, i64, i64)> {
+        let rows = self.query("count(*), count(DISTINCT order_id), sum(order_id)", &self.rows(), "").await?;
+        let [row] = rows.as_slice() else { anyhow::bail!("{rows:?}") };
+        let number = |at: usize| row[at].parse::<i64>().with_context(|| format!("{row:?}"));
+        Ok((number(0)?, number(1)?, number(2)?))
+    }
+
+    /// Waits until the lake holds the rows `0..ids`, each once; fails when there is ever one too many.
+    pub async fn holds(&self, ids: i64) {
+        let expected = (ids, ids, ids * (ids - 1) / 2);
+        eventually(DEADLINE, &format!("{ids} rows in the lake"), async || {
+            let counts = self.counts().await?;
+            assert!(counts.0 <= ids && counts.0 == counts.1, "rows, different rows, sum: {counts:?}, expected {expected:?}");
+            anyhow::ensure!(counts == expected, "{counts:?}");
+            Ok(true)
+        })
+        .await;
+    }
+}
+
+impl Running {
+    /// Asks it to leave and waits.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(DEADLINE, self.task).await.expect("a stopped consumer ends");
+        ended.expect("no panic").expect("no error");
+    }
+
+    /// Ends it without a word.
+    pub async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.expect_err("killed").is_cancelled());
+    }
+
+    /// The error that it ends with by itself.
+    pub async fn failure(self) -> ConsumerError {
+        let ended = tokio::time::timeout(DEADLINE, self.task).await.expect("the consumer stops");
+        ended.expect("no panic").expect_err("an error")
+    }
+}
