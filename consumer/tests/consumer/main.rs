@@ -18,6 +18,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use fixture::{DEADLINE, Fixture};
 use publisher::{key, value};
 
+/// No test waits for the end of such a session.
+const LONG_SESSION_MS: &str = "300000";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_arrive_once_with_every_value_and_aborted_transactions_never() -> Result<()> {
     let fixture = Fixture::new("once", 4).await?;
@@ -192,6 +195,43 @@ async fn topic_and_schema_may_come_later_than_the_consumer() -> Result<()> {
     fixture.holds(100).await;
     consumer.stop().await;
     assert_eq!(fixture.query("value", &fixture.quarantine(), "").await?, [["early garbage"]]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_leaves_is_followed_before_its_session_ends() -> Result<()> {
+    let mut fixture = Fixture::new("leaves", 2).await?;
+    fixture.settings.properties.insert("session.timeout.ms".to_owned(), LONG_SESSION_MS.to_owned());
+    let mut publisher = fixture.publisher()?;
+    let (goes, stays) = (fixture.start(), fixture.start());
+    publisher.publish(0..100, 2)?;
+    fixture.holds(100).await;
+    goes.stop().await;
+    publisher.publish(100..200, 2)?;
+    fixture.holds(200).await;
+    stays.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_place_of_a_member_that_died_is_taken_before_its_session_ends() -> Result<()> {
+    let mut fixture = Fixture::new("died", 2).await?;
+    fixture.settings.properties.insert("session.timeout.ms".to_owned(), LONG_SESSION_MS.to_owned());
+    let group = &fixture.settings.group;
+    let mut config = fixture.kafka.client();
+    config.set("group.id", group).set("group.instance.id", format!("{group}-0")).set("session.timeout.ms", LONG_SESSION_MS);
+    // It holds all kafka_partitions, and never reads, leaves or comes again.
+    let died: BaseConsumer = config.set("partition.assignment.strategy", "range").create()?;
+    died.subscribe(&[&fixture.topic])?;
+    eventually(DEADLINE, "a member with kafka_partitions", async || {
+        tokio::task::block_in_place(|| died.poll(Duration::from_millis(10)));
+        died.assignment().is_ok_and(|assignment| assignment.count() == 2)
+    })
+    .await;
+    fixture.publisher()?.publish(0..100, 2)?;
+    let consumer = fixture.start();
+    fixture.holds(100).await;
+    consumer.stop().await;
     Ok(())
 }
 
