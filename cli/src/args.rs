@@ -55,7 +55,7 @@ pub enum Verb {
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --json")]
     Status(StatusArguments),
     /// Show it all on this machine, in a temporary folder, with every command it runs
-    #[command(after_help = "Example:\n  inlet demo")]
+    #[command(after_help = "Example:\n  inlet demo --mode direct")]
     Demo(DemoArguments),
 }
 
@@ -109,9 +109,21 @@ pub struct StatusArguments {
 /// Of `inlet demo`.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArguments {
+    /// Which way the rows go
+    #[arg(long, value_enum, value_name = "MODE", default_value = "kafka")]
+    pub mode: DemoMode,
     /// Keep the folder, to look at the lake afterwards
     #[arg(long)]
     pub keep: bool,
+}
+
+/// The ways from PostgreSQL to the lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoMode {
+    /// PostgreSQL, Kafka, lake; producer and consumer are two processes
+    Kafka,
+    /// PostgreSQL, lake; one process, no broker
+    Direct,
 }
 
 /// The words for [`LogFormat`].

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use inlet_service::error::{Explain, Hint, Kind, report};
+use inlet_service::error::{Explain, Kind, report};
 
 /// What a verb hands back: its exit code, or why it failed.
 pub type Outcome = Result<ExitCode, Failure>;
@@ -38,20 +38,5 @@ pub struct SystemError {
 impl Explain for SystemError {
     fn kind(&self) -> Kind {
         Kind::Unavailable
-    }
-}
-
-/// The verb is known and has no body.
-#[derive(Debug, thiserror::Error)]
-#[error("`inlet {0}` is not built into this binary")]
-pub struct NotBuilt(pub &'static str);
-
-impl Explain for NotBuilt {
-    fn kind(&self) -> Kind {
-        Kind::Bug
-    }
-
-    fn hint(&self) -> Option<Hint> {
-        Some(Hint::text("take a newer version"))
     }
 }
