@@ -18,7 +18,7 @@ use std::{env, io, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tokio::time::{Instant, sleep};
 
 use crate::programs;
@@ -217,8 +217,7 @@ impl Process {
         }
         // A stopped process starts no more children, and sees none of them die.
         self.signal(Signal::STOP)?;
-        let descendants: Vec<OwnedFd> =
-            descendants(self.pid()).into_iter().filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect();
+        let descendants = descendants(self.pid());
         self.child.kill()?;
         for descendant in &descendants {
             // One that is gone already is what we want.
@@ -231,13 +230,18 @@ impl Process {
         Ok(())
     }
 
-    /// Tells it and its group to end, gently where it was started so, and waits a while.
+    /// Tells it to end, gently where it was started so, and gives it and its children a while to tidy up.
     fn part(&mut self) -> Result<()> {
-        if self.farewell != Farewell::Kill && self.ended()?.is_none() {
-            let pid = Pid::from_child(&self.child);
-            let gone = pidfd_open(pid, PidfdFlags::empty())?;
-            kill_process_group(pid, self.farewell.signal())?;
-            is_gone(&gone, PART_SECONDS_MAX)?;
+        if self.farewell == Farewell::Kill || self.ended()?.is_some() {
+            return Ok(());
+        }
+        let mut leaving = descendants(self.pid());
+        leaving.push(pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?);
+        self.signal(self.farewell.signal())?;
+        for process in &leaving {
+            if !is_gone(process, PART_SECONDS_MAX)? {
+                break;
+            }
         }
         Ok(())
     }
@@ -299,7 +303,7 @@ fn spawn(command: Command) -> Result<Child> {
 }
 
 /// Everything that a process has started, and what that has started.
-fn descendants(root: u32) -> Vec<Pid> {
+fn descendants(root: u32) -> Vec<OwnedFd> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -313,7 +317,8 @@ fn descendants(root: u32) -> Vec<Pid> {
     while let Some(parent) = open.pop() {
         for child in children.remove(&parent).unwrap_or_default() {
             open.push(child);
-            found.extend(i32::try_from(child).ok().and_then(Pid::from_raw));
+            let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
+            found.extend(pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()));
         }
     }
     found
