@@ -154,7 +154,7 @@ impl<S: Sink> Pipeline<S> {
         let chunk = source.load_chunk(&mut self.sink).await?;
         let rows = found.rows + chunk.map_or(0, |chunk| chunk.rows);
         let heartbeat = pace.last_checkpoint.elapsed() >= HEARTBEAT;
-        let progress = source.progress(heartbeat);
+        let progress = source.progress(heartbeat).await?;
         if !progress.is_empty() {
             if heartbeat {
                 pace.last_checkpoint = Instant::now();

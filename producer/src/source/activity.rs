@@ -60,6 +60,16 @@ pub enum HolderId {
     },
 }
 
+impl HolderId {
+    /// The process of its session; a prepared transaction has none.
+    fn session(&self) -> Option<i32> {
+        match self {
+            Self::Transaction { pid, .. } | Self::Message { pid, .. } | Self::Hidden { pid, .. } => Some(*pid),
+            Self::Prepared { .. } => None,
+        }
+    }
+}
+
 /// What a holder may still bring: versions with `cursor >= start` and `xmin >= xid_bound`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -201,10 +211,11 @@ fn oldest_start(last: Option<&Activity>) -> ServerTime {
     last.map_or(ServerTime::MIN, |last| last.holders.values().map(|holder| holder.start).fold(last.read_at, ServerTime::min))
 }
 
-/// A hidden transaction that was not there at the last reading began after it, or follows another one of its session within one message.
+/// A hidden transaction that was not there at the last reading began after it, or follows another one of its session within one message, or its
+/// session has ceased to show its times.
 fn hidden_start(last: Option<&Activity>, session: i32) -> ServerTime {
     let Some(last) = last else { return ServerTime::MIN };
-    let before = last.holders.iter().filter(|(id, _)| matches!(id, HolderId::Hidden { pid, .. } if *pid == session));
+    let before = last.holders.iter().filter(|(id, _)| id.session() == Some(session));
     before.map(|(_, holder)| holder.start).fold(last.read_at, ServerTime::min)
 }
 

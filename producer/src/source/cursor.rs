@@ -17,7 +17,12 @@ const DAY: i64 = 86_400 * SECOND;
 
 impl CursorKind {
     /// The greatest floor in the cursor's unit that is not above this server time, whatever the zone's offset was since.
+    ///
+    /// Before every time there is no floor: such a scan returns rows without a stamp as well, and has to cover them.
     pub fn floor(self, at: ServerTime, now: ServerTime, zone: Tz) -> Floor {
+        if at == ServerTime::MIN {
+            return Floor::MIN;
+        }
         let local = || at.0.saturating_add(offset(zone, at).min(offset(zone, now)));
         match self {
             Self::Timestamptz => round_down(at.0, SECOND),
@@ -94,6 +99,13 @@ mod tests {
     #[test]
     fn a_date_is_the_day_in_the_zone() {
         assert_eq!(text(CursorKind::Date, "2026-11-20T20:00:00Z", "2026-11-20T20:00:01Z", Tz::Asia__Kolkata), "2026-11-21");
+    }
+
+    #[test]
+    fn before_every_time_there_is_no_floor_in_any_zone() {
+        for zone in [Tz::Asia__Tokyo, Tz::America__New_York] {
+            assert_eq!(CursorKind::Timestamp.floor(ServerTime::MIN, utc("2026-11-20T10:00:00Z"), zone), Floor::MIN);
+        }
     }
 
     #[test]

@@ -52,8 +52,7 @@ impl Source {
         };
         let condition = Condition::Chunk { after: load.after, until: until.clone(), before: load.begin };
         let scanned = scan(connection, &captured, &Coverage::default(), &condition, block.snapshot, Floor::MIN, sink).await?;
-        let gate = block.end(connection).await?;
-        gate.pass(&mut self.primary).await?;
+        self.gate = Some(block.end(connection).await?);
         self.tables[at].unsaved = true;
         self.tables[at].phase = match until {
             Some(until) => Phase::Loading(Load { begin: load.begin, after: Some(until), finished: false }),

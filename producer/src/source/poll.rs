@@ -15,7 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tracing::{info, warn};
 
 use super::activity::{Activity, Reading, Seen};
-use super::block::Block;
+use super::block::{Block, Gate};
 use super::catalog::{Captured, Overrides, read_table};
 use super::decode::SESSION_SQL;
 use super::error::PollError;
@@ -70,6 +70,8 @@ pub struct Source {
     pub tables: Vec<Table>,
     /// The activity's snapshot when nothing was left to do.
     quiet: Option<String>,
+    /// What must be flushed before anything of the last snapshot becomes durable.
+    pub(super) gate: Option<Gate>,
     blind: bool,
 }
 
@@ -101,7 +103,7 @@ impl Source {
                 quote(&greeting.user)
             );
         }
-        Ok(Self { settings, primary, standby, identity: greeting.identity, tables: Vec::new(), quiet: None, blind: false })
+        Ok(Self { settings, primary, standby, identity: greeting.identity, tables: Vec::new(), quiet: None, gate: None, blind: false })
     }
 
     /// The names of the tables, as the catalog spells them.
@@ -205,9 +207,18 @@ impl Source {
     }
 
     /// What the sink has to learn with what was written: the progress of the tables that had rows, or of all.
-    pub fn progress(&mut self, all: bool) -> BTreeMap<TableName, ProgressDelta> {
+    ///
+    /// Both are behind the flush gate then. Without rows the progress needs it too: its xids would be handed out again after a crash.
+    pub async fn progress(&mut self, all: bool) -> Result<BTreeMap<TableName, ProgressDelta>, PollError> {
+        if !all && !self.tables.iter().any(|table| table.unsaved) {
+            return Ok(BTreeMap::new());
+        }
+        if let Some(gate) = self.gate.take() {
+            gate.pass(&mut self.primary).await?;
+        }
         let identity = &self.identity;
-        self.tables.iter_mut().filter(|table| all || table.unsaved).map(|table| (table.captured.schema.table.clone(), table.take_delta(identity))).collect()
+        let told = self.tables.iter_mut().filter(|table| all || table.unsaved);
+        Ok(told.map(|table| (table.captured.schema.table.clone(), table.take_delta(identity))).collect())
     }
 
     /// Sweeps every table in the next cycle, whatever the interval says.
@@ -260,10 +271,7 @@ impl Source {
             let snapshot = block.snapshot;
             scans.push(scan(connection, &table.captured, &table.coverage, &condition, snapshot, table.late_below(plan), sink).await?);
         }
-        let gate = block.end(connection).await?;
-        if scans.iter().any(|scan: &Scanned| scan.rows > 0) {
-            gate.pass(&mut self.primary).await?;
-        }
+        self.gate = Some(block.end(connection).await?);
         Ok(scans)
     }
 }

@@ -25,11 +25,14 @@ pub struct Identity {
 
 /// The sessions of our database but us, and the snapshot's end, in one statement.
 ///
+/// An idle transaction without a start is one whose session did not report its activity when it began.
 /// Kinds of processes that write no rows of users are left out by name; everything else counts, because extensions name theirs freely.
 const SESSIONS: &str = "\
 SELECT statement_timestamp(), pg_snapshot_xmax(s)::text, s::text, a.pid, a.backend_start, a.xact_start, a.query_start,
        coalesce(a.state, '?') NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)', 'disabled') AS running,
-       a.backend_xid, a.query = '<insufficient privilege>' OR coalesce(a.state, '') = 'disabled' AS hidden
+       a.backend_xid,
+       a.query = '<insufficient privilege>' OR coalesce(a.state, '') = 'disabled'
+           OR a.xact_start IS NULL AND a.state LIKE 'idle in transaction%' AS hidden
 FROM pg_current_snapshot() s
 LEFT JOIN pg_stat_get_activity(NULL) a
   ON a.datid = (SELECT oid FROM pg_database WHERE datname = current_database())

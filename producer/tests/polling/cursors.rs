@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use inlet_harness::{Database, shared_database};
 
-use super::script::{NEVER, Poller, Session, TABLE, polled, settings};
+use super::script::{NEVER, NONE, Poller, Session, TABLE, polled, settings};
 
 /// A cursor that holds what the writer's wall clock shows.
 const WALL_CLOCK: &str = "\
@@ -26,7 +26,7 @@ async fn a_backdated_row_waits_for_the_sweep_and_is_counted_as_late() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 hour')").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     assert_eq!((poller.sweep().await, poller.late), (vec![1], 1));
     assert_eq!((poller.sweep().await, poller.late), (vec![], 1));
 }
@@ -46,7 +46,7 @@ async fn a_clock_that_is_minutes_slow_is_allowed_for_by_the_wide_scan() {
     poller.until(&[1]).await;
     assert_eq!(poller.late, 1);
     assert_eq!((poller.sweep().await, poller.late), (vec![2], 2));
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn the_backdated_row_of_a_transaction_is_not_hidden_by_its_other_rows() {
     assert_eq!(poller.cycle().await, [1]);
     poller.restart().await;
     assert_eq!(poller.sweep().await, [2, 3]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn an_update_that_does_not_touch_the_cursor_is_found_by_the_sweep() {
     w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 minute')").await;
     assert_eq!(poller.sweep().await, [1]);
     w.run("UPDATE t SET ver = 1").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     assert_eq!(poller.sweep().await, [1]);
     assert_eq!(poller.published().last().unwrap().ver, 1);
 }
@@ -76,14 +76,15 @@ async fn an_update_that_does_not_touch_the_cursor_is_found_by_the_sweep() {
 async fn odd_stamps_come_once_and_hide_no_later_row() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
-    w.run("INSERT INTO t VALUES (1, 0, NULL), (2, 0, 'infinity'), (3, 0, '2099-01-01'), (4, 0, '-infinity'), (5, 0, '0044-03-15 BC')").await;
+    w.run("INSERT INTO t VALUES (1, 0, NULL), (2, 0, 'infinity'), (3, 0, '2099-01-01'), (4, 0, '-infinity'), (5, 0, '0044-03-15 BC')")
+        .await;
     assert_eq!(poller.cycle().await, [2, 3]);
     w.run("INSERT INTO t VALUES (6)").await;
     assert_eq!(poller.cycle().await, [6]);
     assert_eq!(poller.sweep().await, [1, 4, 5]);
     w.run("INSERT INTO t VALUES (7)").await;
     assert_eq!(poller.cycle().await, [7]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -97,7 +98,7 @@ async fn stamps_that_are_rounded_to_the_second_come_at_once() {
         w.run(&format!("SELECT pg_sleep(0.1); INSERT INTO t VALUES ({id})")).await;
         assert_eq!(poller.cycle().await, [id]);
     }
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
     assert_eq!(poller.late, 0);
 }
 
@@ -114,9 +115,9 @@ async fn a_day_as_cursor_finds_the_rows_of_today() {
         assert_eq!(poller.cycle().await, [id]);
     }
     w.run("INSERT INTO t VALUES (4, 0, now() - interval '3 days')").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     assert_eq!(poller.sweep().await, [4]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -143,7 +144,7 @@ async fn wall_clocks_of_any_zone_come_once_through_the_wide_scan() {
     // A clock that has just been set back by an hour.
     w.run("SET timezone = 'UTC'; INSERT INTO t VALUES (6, 0, now() - interval '1 hour')").await;
     poller.until(&[6]).await;
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -155,9 +156,9 @@ async fn wall_clocks_of_the_configured_zone_and_of_zones_ahead_come_at_once() {
         assert_eq!(poller.cycle().await, [id]);
     }
     w.run("SET timezone = 'America/Los_Angeles'; INSERT INTO t VALUES (4)").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     assert_eq!(poller.sweep().await, [4]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -171,8 +172,8 @@ async fn a_scan_without_floor_covers_rows_without_stamp_in_every_zone() {
     settings.tables[0].zone = Some(Tz::Asia__Tokyo);
     let mut poller = Poller::tailing(settings).await;
     w.run("INSERT INTO t VALUES (2, 0, NULL), (3, 0, '-infinity')").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     w.run(&format!("COMMIT PREPARED '{}'", database.name())).await;
     assert_eq!(poller.cycle().await, [1, 2, 3]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }

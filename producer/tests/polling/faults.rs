@@ -6,7 +6,7 @@ use inlet_harness::{Postgres, shared_database};
 use inlet_producer::sink::memory::Fault;
 use inlet_service::error::{Explain, Kind};
 
-use super::script::{GATED, Poller, Session, TABLE, polled, polled_on, settings};
+use super::script::{GATED, NONE, Poller, Session, TABLE, polled, polled_on, settings};
 
 #[tokio::test]
 async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_all() {
@@ -31,7 +31,7 @@ async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_al
         let (outcome, ()) = tokio::join!(poller.attempt(), cutter);
         let error = outcome.unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable, "{cut}: {error:?}");
-        assert_eq!(poller.news(), [], "{cut}");
+        assert_eq!(poller.news(), NONE, "{cut}");
         if cut == "statement_timeout" {
             poller.connect_as(|options| options.options([("statement_timeout", "0")])).await;
         }
@@ -47,7 +47,7 @@ async fn a_lock_that_is_held_too_long_fails_the_cycle_and_no_row() {
     let (database, mut poller) = polled(TABLE).await;
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     w1.run("COMMIT").await;
     w2.run("BEGIN; LOCK TABLE t; INSERT INTO t VALUES (2)").await;
     let error = poller.attempt().await.unwrap_err();
@@ -55,7 +55,7 @@ async fn a_lock_that_is_held_too_long_fails_the_cycle_and_no_row() {
     w2.run("COMMIT").await;
     poller.restart().await;
     assert_eq!(poller.cycle().await, [1, 2]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_sink_whose_answer_is_lost_gets_each_row_once() {
         published.extend(poller.cycle().await);
         assert_eq!(published, (1..=id).collect::<Vec<_>>(), "call {call}, {fault:?}");
     }
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 /// Stops the process that flushes what asynchronous commits have left in memory.
@@ -97,12 +97,16 @@ async fn a_row_that_a_crash_takes_back_is_not_published_and_the_next_owner_of_it
     w.run("INSERT INTO t VALUES (2)").await;
     let lost: i64 = w.value(XID).await;
     let crash = async {
-        judge.until("EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_current_wal_flush_lsn()%' AND pid <> pg_backend_pid())").await;
+        judge
+            .until(
+                "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_current_wal_flush_lsn()%' AND pid <> pg_backend_pid())",
+            )
+            .await;
         server.kill_9().unwrap();
     };
     let (outcome, ()) = tokio::join!(poller.attempt(), crash);
     assert_eq!(outcome.unwrap_err().kind(), Kind::Unavailable);
-    assert_eq!(poller.news(), [], "what is not flushed is not published");
+    assert_eq!(poller.news(), NONE, "what is not flushed is not published");
     server.restart().await.unwrap();
     let mut w = Session::of(&database).await;
     assert_eq!(w.value::<i64>("SELECT count(*) FROM t").await, 1, "the crash has taken row 2 back");
@@ -110,7 +114,42 @@ async fn a_row_that_a_crash_takes_back_is_not_published_and_the_next_owner_of_it
     assert_eq!(w.value::<i64>(XID).await, lost, "the xid is given out again");
     poller.restart().await;
     assert_eq!(poller.cycle().await, [3]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
+}
+
+#[tokio::test]
+async fn progress_without_rows_is_behind_the_flush_gate_too() {
+    let mut server = asynchronous().await;
+    let (database, mut poller) = polled_on(&server, TABLE).await;
+    let [mut w, mut judge] = Session::some(&database).await;
+    w.run("CREATE TABLE other (id bigint)").await;
+    w.run("INSERT INTO t VALUES (1)").await;
+    assert_eq!(poller.cycle().await, [1]);
+    poller.heartbeat().await;
+    stop_the_flushes(&mut judge).await;
+    for id in 1..=3 {
+        w.run(&format!("INSERT INTO other VALUES ({id})")).await;
+    }
+    let crash = async {
+        let gate = "SELECT pg_current_wal_flush_lsn()%";
+        judge.until(&format!("EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '{gate}' AND pid <> pg_backend_pid())")).await;
+    };
+    // Either the progress waits for the flush, or it does not say anything yet of the xids that a crash gives back.
+    let beat = async {
+        poller.sweep().await;
+        poller.heartbeat().await;
+    };
+    tokio::select! { () = beat => {} () = crash => {} }
+    server.kill_9().unwrap();
+    server.restart().await.unwrap();
+    let mut w = Session::of(&database).await;
+    assert_eq!(w.value::<i64>("SELECT count(*) FROM other").await, 0, "the crash has taken them back");
+    for id in 2..=5 {
+        w.run(&format!("INSERT INTO t VALUES ({id})")).await;
+    }
+    poller.restart().await;
+    assert_eq!(poller.cycle().await, [2, 3, 4, 5]);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -138,5 +177,5 @@ async fn what_was_published_is_still_there_after_a_crash() {
     }
     let mut judge = Session::of(&database).await;
     assert_eq!(poller.published().len() as i64, judge.value::<i64>("SELECT count(*) FROM t").await);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }

@@ -1,6 +1,6 @@
 //! Rows that become visible long after their timestamp was taken.
 
-use super::script::{BEYOND_THE_GAP, GATED, Poller, Session, TABLE, polled, settings};
+use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, Session, TABLE, polled, settings};
 use inlet_harness::shared_database;
 
 #[tokio::test]
@@ -13,7 +13,7 @@ async fn a_row_that_commits_late_follows_the_row_that_overtook_it() {
     assert_eq!(poller.cycle().await, [2]);
     w1.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [1]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn a_transaction_that_had_only_read_so_far_may_still_write() {
     w1.run("INSERT INTO t VALUES (1)").await;
     w1.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [1]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn rows_of_a_released_savepoint_come_with_their_transaction() {
     assert_eq!(poller.cycle().await, [2]);
     w1.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [1, 11]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn rows_of_a_savepoint_that_was_rolled_back_never_come() {
     assert_eq!(poller.cycle().await, [2]);
     w1.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [1]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_prepared_transaction_is_awaited_beyond_its_session_and_ours() {
     poller.restart().await;
     w2.run(&format!("COMMIT PREPARED '{}'", database.name())).await;
     assert_eq!(poller.cycle().await, [1]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -94,10 +94,10 @@ async fn a_prepared_transaction_that_is_rolled_back_leaves_nothing() {
     let mut w1 = Session::of(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     w1.run(&format!("PREPARE TRANSACTION '{}'", database.name())).await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     w1.run(&format!("ROLLBACK PREPARED '{}'", database.name())).await;
-    assert_eq!(poller.cycle().await, []);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.cycle().await, NONE);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn transactions_that_share_the_time_of_their_message_both_come_once() {
         found.extend(poller.cycle().await);
     }
     assert_eq!(found, [1, 2, 3]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_procedure_with_inner_commits_shows_each_of_its_rows_at_most_one_cycle
     call.await.unwrap();
     found.extend(poller.cycle().await);
     assert_eq!(found, (1..=30).collect::<Vec<_>>());
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_commit_between_the_reading_and_the_snapshot_is_found_once() {
     let mut poller = Poller::tailing(settings(database.url(), &["t", "latch"])).await;
     let [mut w1, mut w2, mut judge] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     // The activity is read; then the cycle waits for its locks.
     w2.run("INSERT INTO t VALUES (2)").await;
     w2.run("BEGIN; LOCK TABLE latch").await;
@@ -167,7 +167,7 @@ async fn a_commit_between_the_reading_and_the_snapshot_is_found_once() {
     found.extend(poller.cycle().await);
     found.sort_unstable();
     assert_eq!(found, [1, 2, 3]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_commit_between_the_snapshot_and_the_end_of_the_scan_is_found_by_the_n
     let (found, ()) = tokio::join!(poller.cycle(), writers);
     assert_eq!(found, [2]);
     assert_eq!(poller.cycle().await, [1, 3]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn the_floor_goes_back_to_the_start_of_whatever_ended() {
     w2.run("BEGIN; SELECT 1").await;
     w3.run("BEGIN; SAVEPOINT s; INSERT INTO t VALUES (3); RELEASE s").await;
     w4.run("BEGIN; INSERT INTO t VALUES (4)").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     w4.run(&format!("PREPARE TRANSACTION '{gid}'")).await;
     let message = w5.send("BEGIN; INSERT INTO t VALUES (5); COMMIT; SELECT pg_sleep(2.1); BEGIN; INSERT INTO t VALUES (6); COMMIT");
     reader.until("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')").await;
@@ -208,7 +208,9 @@ async fn the_floor_goes_back_to_the_start_of_whatever_ended() {
     w5.run("INSERT INTO t VALUES (50)").await;
     assert_eq!(poller.cycle().await, [6, 50]);
     poller.restart().await;
-    for (message, session, keys) in [("COMMIT", &mut w1, vec![1]), ("INSERT INTO t VALUES (2); COMMIT", &mut w2, vec![2]), ("COMMIT", &mut w3, vec![3])] {
+    for (message, session, keys) in
+        [("COMMIT", &mut w1, vec![1]), ("INSERT INTO t VALUES (2); COMMIT", &mut w2, vec![2]), ("COMMIT", &mut w3, vec![3])]
+    {
         session.run(message).await;
         assert_eq!(poller.cycle().await, keys);
     }
@@ -216,6 +218,6 @@ async fn the_floor_goes_back_to_the_start_of_whatever_ended() {
     w4.run(&format!("COMMIT PREPARED '{gid}'")).await;
     assert_eq!(poller.cycle().await, [4]);
     reader.run("COMMIT").await;
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
     assert_eq!(poller.late, 0);
 }

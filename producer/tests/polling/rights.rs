@@ -1,7 +1,8 @@
 //! Roles that may not see everything: a way around that loses nothing, or an error; never silence.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, Once};
+use std::thread::{self, ThreadId};
 
 use inlet_harness::{Database, shared_database};
 use inlet_producer::source::catalog::CatalogError;
@@ -12,27 +13,36 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use super::script::{BEYOND_THE_GAP, Poller, Session, TABLE, polled, settings};
+use super::script::{BEYOND_THE_GAP, NONE, Poller, Session, TABLE, polled, settings};
 
-/// The messages of all warnings of this thread.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
+/// The warnings of all tests, by the thread on which each runs.
+static WARNINGS: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
 
-impl Warnings {
-    fn contain(&self, text: &str) -> bool {
-        self.0.lock().unwrap().iter().any(|warning| warning.contains(text))
-    }
+/// Collects warnings from here on. A subscriber of one thread alone would miss those that another thread was the first to pass by.
+fn listen() {
+    static LISTENER: Once = Once::new();
+    LISTENER.call_once(|| tracing::subscriber::set_global_default(Listener).unwrap());
 }
 
-impl Visit for Warnings {
+/// True when this thread was warned so.
+fn warned(text: &str) -> bool {
+    let me = thread::current().id();
+    WARNINGS.lock().unwrap().iter().any(|(of, warning)| *of == me && warning.contains(text))
+}
+
+struct Listener;
+
+struct Message;
+
+impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            self.0.lock().unwrap().push(format!("{value:?}"));
+            WARNINGS.lock().unwrap().push((thread::current().id(), format!("{value:?}")));
         }
     }
 }
 
-impl Subscriber for Warnings {
+impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= Level::WARN
     }
@@ -46,7 +56,7 @@ impl Subscriber for Warnings {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
+        event.record(&mut Message);
     }
 
     fn enter(&self, _: &Id) {}
@@ -65,18 +75,17 @@ async fn as_reader(database: &Database) -> SourceSettings {
 
 #[tokio::test]
 async fn without_the_right_to_see_times_late_commits_are_found_by_virtual_xids() {
-    let warnings = Warnings::default();
-    let _guard = tracing::subscriber::set_default(warnings.clone());
+    listen();
     let database = shared_database().await;
     database.sql(TABLE).await.unwrap();
     let mut poller = Poller::tailing(as_reader(&database).await).await;
-    assert!(warnings.contain(&format!("run: GRANT pg_read_all_stats TO \"{}\"", database.name())));
+    assert!(warned(&format!("run: GRANT pg_read_all_stats TO \"{}\"", database.name())));
     let [mut w1, mut w2, mut w3] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     w2.run("BEGIN; SELECT 1").await;
     w3.run("INSERT INTO t VALUES (3)").await;
     assert_eq!(poller.cycle().await, [3]);
-    assert!(warnings.contain("polling by virtual xids"));
+    assert!(warned("polling by virtual xids"));
     poller.restart().await;
     w3.run(BEYOND_THE_GAP).await;
     w1.run("COMMIT").await;
@@ -89,15 +98,14 @@ async fn without_the_right_to_see_times_late_commits_are_found_by_virtual_xids()
 
 #[tokio::test]
 async fn a_session_that_does_not_report_its_activity_is_followed_by_its_virtual_xid() {
-    let warnings = Warnings::default();
-    let _guard = tracing::subscriber::set_default(warnings.clone());
+    listen();
     let (database, mut poller) = polled(TABLE).await;
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("SET track_activities = off").await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     w2.run("INSERT INTO t VALUES (2)").await;
     assert_eq!(poller.cycle().await, [2]);
-    assert!(warnings.contain("polling by virtual xids"));
+    assert!(warned("polling by virtual xids"));
     w2.run(BEYOND_THE_GAP).await;
     w1.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [1]);
@@ -110,7 +118,7 @@ async fn a_session_that_ceases_to_report_in_the_middle_of_a_transaction_is_not_f
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     w2.run("SET track_activities = off; BEGIN; INSERT INTO t VALUES (2)").await;
-    assert_eq!(poller.cycle().await, []);
+    assert_eq!(poller.cycle().await, NONE);
     w1.run(BEYOND_THE_GAP).await;
     w1.run("SET track_activities = off").await;
     w2.run("SET track_activities = on").await;

@@ -22,6 +22,9 @@ pub const NEVER: Duration = Duration::from_secs(1_000_000);
 /// Moves the server's clock out of the span that every scan reads anyway (`PUBLICATION_GAP`, and the rest of a whole second).
 pub const BEYOND_THE_GAP: &str = "SELECT pg_sleep(2.1)";
 
+/// No keys.
+pub const NONE: [i64; 0] = [];
+
 /// The table of most scripts. Every table here begins with a key `id` and a version `ver`.
 pub const TABLE: &str = "\
 CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now());
@@ -129,8 +132,8 @@ pub struct Poller {
     /// What is durable.
     pub store: MemoryStore,
     sink: MemorySink,
-    /// The source of the present connection.
-    pub source: Source,
+    /// The source of the present connection; none after an error, as its connection may be in the middle of a transaction.
+    source: Option<Source>,
     published: Vec<Emitted>,
     batches: usize,
     /// Rows that were older than their transactions.
@@ -159,7 +162,7 @@ impl Poller {
         let store = MemoryStore::default();
         let mut sink = store.sink();
         let source = resume(&settings, &mut sink).await.unwrap_or_else(|error| panic!("{}", report(&error)));
-        Self { settings, store, sink, source, published: Vec::new(), batches: 0, late: 0 }
+        Self { settings, store, sink, source: Some(source), published: Vec::new(), batches: 0, late: 0 }
     }
 
     /// A poller that has loaded its tables.
@@ -173,7 +176,7 @@ impl Poller {
 
     /// True when every table is loaded and joined.
     pub fn is_tailing(&self) -> bool {
-        self.source.tables.iter().all(|table| table.phase == Phase::Tailing)
+        self.source.as_ref().unwrap().tables.iter().all(|table| table.phase == Phase::Tailing)
     }
 
     /// A cycle as the pipeline runs it, a chunk of the load included; brings the keys that it published, sorted.
@@ -183,14 +186,22 @@ impl Poller {
 
     /// A cycle that may fail; then only [`Poller::restart`] may follow.
     pub async fn attempt(&mut self) -> Result<Vec<i64>, PollError> {
-        let found: Found = self.source.cycle(&mut self.sink).await?;
-        self.source.load_chunk(&mut self.sink).await?;
-        let progress = self.source.progress(false);
+        let mut source = self.source.take().expect("a poller is restarted after an error");
+        let found: Found = source.cycle(&mut self.sink).await?;
+        source.load_chunk(&mut self.sink).await?;
+        let progress = source.progress(false).await?;
         if !progress.is_empty() {
             self.sink.checkpoint(progress).await?;
         }
+        self.source = Some(source);
         self.late += found.late;
         Ok(self.news())
+    }
+
+    /// Makes the progress durable that covers no rows, as the pipeline does from time to time.
+    pub async fn heartbeat(&mut self) {
+        let progress = self.source.as_mut().unwrap().progress(true).await.unwrap();
+        self.sink.checkpoint(progress).await.unwrap();
     }
 
     /// Cycles until one succeeds, as the pipeline does; errors that need a human fail the script.
@@ -199,7 +210,7 @@ impl Poller {
             let outcome = self.attempt().await;
             if let Err(error) = &outcome {
                 assert_eq!(error.kind(), Kind::Unavailable, "{}", report(error));
-                self.restart().await;
+                self.revive().await;
             }
             outcome.ok()
         })
@@ -220,8 +231,13 @@ impl Poller {
 
     /// A cycle that sweeps.
     pub async fn sweep(&mut self) -> Vec<i64> {
-        self.source.sweep_now();
+        self.sweep_next();
         self.cycle().await
+    }
+
+    /// Lets the next cycle sweep.
+    pub fn sweep_next(&mut self) {
+        self.source.as_mut().unwrap().sweep_now();
     }
 
     /// What another process with the same settings would do: everything but the durable progress is forgotten.
@@ -232,12 +248,25 @@ impl Poller {
     /// The same, where it may be refused.
     pub async fn try_restart(&mut self) -> Result<(), PollError> {
         let mut sink = self.store.sink();
-        self.source = resume(&self.settings, &mut sink).await?;
+        self.source = None;
+        self.source = Some(resume(&self.settings, &mut sink).await?);
         self.sink = sink;
         Ok(())
     }
 
-    /// The process that runs our statements.
+    /// The same as often as it takes.
+    pub async fn revive(&mut self) {
+        eventually(DEADLINE, "a restart that succeeds", async || {
+            let outcome = self.try_restart().await;
+            if let Err(error) = &outcome {
+                assert_eq!(error.kind(), Kind::Unavailable, "{}", report(error));
+            }
+            outcome.is_ok()
+        })
+        .await;
+    }
+
+    /// Restarts with other options of the connection.
     pub async fn connect_as(&mut self, change: impl FnOnce(PgConnectOptions) -> PgConnectOptions) {
         self.settings.primary = change(self.settings.primary.clone());
         self.restart().await;

@@ -2,7 +2,7 @@
 
 use inlet_harness::{Database, Postgres};
 
-use super::script::{BEYOND_THE_GAP, Poller, Session, TABLE, settings};
+use super::script::{BEYOND_THE_GAP, NONE, Poller, Session, TABLE, settings};
 
 struct Pair {
     primary: Postgres,
@@ -45,7 +45,7 @@ async fn on_a_standby_the_middle_of_three_transactions_is_found_when_it_commits(
     w3.run("SAVEPOINT s; INSERT INTO t VALUES (31); RELEASE s").await;
     w3.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [3, 31]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
@@ -58,7 +58,11 @@ async fn a_standby_that_stands_still_publishes_nothing_and_then_all_once() {
     let store = poller.store.clone();
     let before = store.batches().len();
     let replay = async {
-        judge.until("EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_current_wal_insert_lsn()%' AND pid <> pg_backend_pid())").await;
+        judge
+            .until(
+                "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_current_wal_insert_lsn()%' AND pid <> pg_backend_pid())",
+            )
+            .await;
         w1.run("INSERT INTO t VALUES (3)").await;
         assert_eq!(store.batches().len(), before);
         pair.standby.resume_replay().await.unwrap();
@@ -67,5 +71,5 @@ async fn a_standby_that_stands_still_publishes_nothing_and_then_all_once() {
     found.extend(poller.cycle().await);
     found.sort_unstable();
     assert_eq!(found, [1, 2, 3]);
-    assert_eq!(poller.sweep().await, []);
+    assert_eq!(poller.sweep().await, NONE);
 }

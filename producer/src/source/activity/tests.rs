@@ -80,6 +80,14 @@ fn a_hidden_transaction_inherits_the_start_of_its_sessions_last_one() {
 }
 
 #[test]
+fn a_transaction_that_ceases_to_show_its_times_keeps_its_start() {
+    let first = Activity::next(None, &reading(100, 50, vec![open(Some(70), 70, false, Some(45))]));
+    let hidden = vec![Session { pid: 1, seen: Seen::Hidden { local_xid: Some(8) }, xid: Some(45) }];
+    let second = Activity::next(Some(&first), &reading(200, 60, hidden));
+    assert_eq!(only(&second), Holder { start: ServerTime(70), xid_bound: Xid(45), xidless: false });
+}
+
+#[test]
 fn holders_of_before_the_wrap_are_widened_into_their_epoch() {
     let activity = Activity::next(None, &reading(100, (1 << 32) + 10, vec![open(Some(90), 90, false, Some(u32::MAX))]));
     assert_eq!(only(&activity).xid_bound, Xid(u64::from(u32::MAX)));

@@ -1,0 +1,197 @@
+//! Random interleavings: whatever the writers do, and whenever the poller dies, every row comes, in its final version, each version once.
+//!
+//! One thread interleaves writers and poller step by step, so a seed is the same run again but for the clock. `INLET_POLL_SEED=7` runs that seed
+//! alone. Some runs are shown to [`naive`](super::naive) pollers: a run in which they lost nothing would prove nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use inlet_harness::{Database, Postgres};
+use inlet_producer::sink::memory::Fault;
+use inlet_service::error::{Explain, Kind, report};
+use tokio::time::Instant;
+
+use super::naive::Naive;
+use super::script::{Emitted, NEVER, Poller, Session, settings};
+use super::writer::{Dice, TABLE, Writer};
+
+/// Seeds of a run, in lanes that run beside each other: most of their time is spent in waiting for the clock to move.
+const SEEDS: u64 = 64;
+const LANES: u64 = 16;
+const WRITERS: u64 = 4;
+const STEPS: u64 = 220;
+/// Every so many seeds are shown to naive pollers.
+const NAIVE_EVERY: u64 = 4;
+const STRESS: Duration = Duration::from_secs(10);
+
+/// Rows that a naive poller has lost, by its name.
+type Losses = BTreeMap<&'static str, usize>;
+
+async fn server() -> Postgres {
+    let settings = [("max_connections", "200"), ("max_prepared_transactions", "200"), ("wal_writer_delay", "10ms")];
+    Postgres::start_with(&settings).await.unwrap()
+}
+
+/// A poller with the intervals that a seed says.
+async fn poller(database: &Database, dice: &mut Dice) -> Poller {
+    let mut settings = settings(database.url(), &["t"]);
+    settings.wide_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(300)]);
+    settings.sweep_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(900)]);
+    settings.chunk_rows = 3;
+    Poller::new(settings).await
+}
+
+/// A cycle, or a death and what follows; the sink fails as the dice say.
+async fn poll(poller: &mut Poller, dice: &mut Dice) {
+    match dice.below(100) {
+        0..6 => poller.revive().await,
+        6..12 => poller.store.fail(dice.below(4), dice.one(&[Fault::Undone, Fault::Done])),
+        12..16 => poller.sweep_next(),
+        _ => {}
+    }
+    if let Err(error) = poller.attempt().await {
+        assert_eq!(error.kind(), Kind::Unavailable, "{}", report(&error));
+        poller.revive().await;
+    }
+}
+
+/// One seed: steps in the order of its dice; brings what naive pollers lost.
+async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
+    let mut dice = Dice(seed);
+    database.sql(TABLE).await.unwrap();
+    database.sql(&format!("INSERT INTO t (updated_at) SELECT now() FROM generate_series(1, {})", dice.below(12))).await.unwrap();
+    let mut writers = Vec::new();
+    for number in 0..WRITERS {
+        writers.push(Writer::new(database, format!("{lane}-{number}"), dice.below(u64::MAX)).await);
+    }
+    // The load begins among open and prepared transactions.
+    for _ in 0..dice.below(20) {
+        writers[dice.below(WRITERS) as usize].step().await;
+    }
+    let mut naive = if seed % NAIVE_EVERY == 0 { Naive::all() } else { Vec::new() };
+    let mut other = Session::of(database).await;
+    let mut poller = poller(database, &mut dice).await;
+    for _ in 0..STEPS {
+        match dice.below(100) {
+            0..60 => writers[dice.below(WRITERS) as usize].step().await,
+            60..92 => {
+                poll(&mut poller, &mut dice).await;
+                for naive in &mut naive {
+                    naive.poll(&mut other).await;
+                }
+            }
+            92..98 => other.run(&format!("SELECT pg_sleep({})", dice.one(&["0.1", "0.3", "0.9"]))).await,
+            98 => other.run("VACUUM (FREEZE) t").await,
+            _ => other.run("ANALYZE t").await,
+        }
+    }
+    for writer in writers {
+        writer.finish().await;
+    }
+    for naive in &mut naive {
+        naive.poll(&mut other).await;
+    }
+    judge(database, &mut poller, seed).await;
+    let honest = versions(database, "honest").await;
+    naive.iter().map(|naive| (naive.name, honest.difference(&naive.found).count())).collect()
+}
+
+/// When all writers are done: honest rows are there after a cycle, all rows after a sweep; no version came twice, and none after a later one.
+async fn judge(database: &Database, poller: &mut Poller, seed: u64) {
+    // Faults that still wait for their call are used up first.
+    let calls = poller.store.calls() + 4;
+    while poller.store.calls() < calls {
+        poller.settle().await;
+        poller.revive().await;
+    }
+    while !poller.is_tailing() {
+        poller.settle().await;
+    }
+    poller.settle().await;
+    let lost = missing(poller, &versions(database, "honest").await);
+    assert!(lost.is_empty(), "seed {seed}: a cycle has not found {lost:?}");
+    poller.restart().await;
+    poller.sweep().await;
+    let table = versions(database, "true").await;
+    let lost = missing(poller, &table);
+    assert!(lost.is_empty(), "seed {seed}: a sweep has not found {lost:?}");
+    let mut last: BTreeMap<i64, Emitted> = BTreeMap::new();
+    for emitted in poller.published() {
+        if let Some(before) = last.insert(emitted.id, *emitted) {
+            assert!(before.ver < emitted.ver, "seed {seed}: {emitted:?} came after {before:?}");
+        }
+    }
+    let phantoms: Vec<_> = last.values().filter(|emitted| !table.contains(&(emitted.id, emitted.ver))).collect();
+    assert!(phantoms.is_empty(), "seed {seed}: {phantoms:?} came and are not in the table");
+}
+
+fn missing(poller: &mut Poller, versions: &BTreeSet<(i64, i32)>) -> Vec<(i64, i32)> {
+    let published: BTreeSet<(i64, i32)> = poller.published().iter().map(|emitted| (emitted.id, emitted.ver)).collect();
+    versions.difference(&published).copied().collect()
+}
+
+async fn versions(database: &Database, which: &str) -> BTreeSet<(i64, i32)> {
+    let rows = database.rows(&format!("SELECT id, ver FROM t WHERE {which}")).await.unwrap();
+    rows.iter().map(|row| (row[0].parse().unwrap(), row[1].parse().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn no_interleaving_loses_or_doubles_a_row_and_naive_polls_lose_some() {
+    let only: Option<u64> = std::env::var("INLET_POLL_SEED").ok().map(|seed| seed.parse().unwrap());
+    let server = server().await;
+    let lane = async |lane: u64| {
+        let database = server.database().await.unwrap();
+        let mut losses = Losses::new();
+        for seed in (lane..SEEDS).step_by(LANES as usize).filter(|seed| only.is_none_or(|only| only == *seed)) {
+            for (name, lost) in run(&database, lane, seed).await {
+                *losses.entry(name).or_default() += lost;
+            }
+        }
+        losses
+    };
+    let mut losses = Losses::new();
+    for (name, lost) in join_all((0..LANES).map(lane)).await.into_iter().flatten() {
+        *losses.entry(name).or_default() += lost;
+    }
+    println!("honest rows that naive polls have lost: {losses:?}");
+    if only.is_none() {
+        assert!(losses.values().all(|lost| *lost > 0), "{losses:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_no_row_is_lost_or_doubled() {
+    let server = server().await;
+    let database = server.database().await.unwrap();
+    database.sql(TABLE).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for number in 0..8 {
+        let mut writer = Writer::new(&database, format!("load-{number}"), number).await;
+        let stop = Arc::clone(&stop);
+        writers.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                writer.step().await;
+                writer.answered().await;
+            }
+            writer.finish().await;
+        }));
+    }
+    let mut dice = Dice(8);
+    let mut poller = poller(&database, &mut dice).await;
+    let end = Instant::now() + STRESS;
+    let mut polls = 0;
+    while Instant::now() < end {
+        poll(&mut poller, &mut dice).await;
+        polls += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    println!("{polls} polls, {} versions", poller.published().len());
+    judge(&database, &mut poller, 8).await;
+}
