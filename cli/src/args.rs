@@ -22,14 +22,7 @@ pub struct Arguments {
     #[command(subcommand)]
     pub verb: Verb,
     /// How log lines look.
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text",
-        env = "INLET_LOG_FORMAT"
-    )]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text", env = "INLET_LOG_FORMAT")]
     pub log_format: LogFormatName,
 }
 
@@ -158,9 +151,7 @@ mod tests {
     #[test]
     fn several_files_keep_their_order() {
         let arguments = Arguments::try_parse_from(["inlet", "consumer", "-c", "a.yml", "--config", "b.yml"]).unwrap();
-        let Verb::Consumer(files) = arguments.verb else {
-            panic!("the verb is consumer")
-        };
+        let Verb::Consumer(files) = arguments.verb else { panic!("the verb is consumer") };
         assert_eq!(files.config, [PathBuf::from("a.yml"), PathBuf::from("b.yml")]);
     }
 

@@ -27,20 +27,14 @@ use failure::{Failure, Outcome, SystemError};
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = log::start(arguments.log_format.into()).map_err(Failure::from).and_then(|()| {
-        let runtime = tokio::runtime::Runtime::new().map_err(|source| SystemError {
-            act: "start the threads",
-            source,
-        })?;
+        let runtime = tokio::runtime::Runtime::new().map_err(|source| SystemError { act: "start the threads", source })?;
         runtime.block_on(dispatch(arguments.verb))
     });
     outcome.unwrap_or_else(|failure| failure.show())
 }
 
 async fn dispatch(verb: Verb) -> Outcome {
-    let stop = Stop::on_signal().map_err(|source| SystemError {
-        act: "listen for signals",
-        source,
-    })?;
+    let stop = Stop::on_signal().map_err(|source| SystemError { act: "listen for signals", source })?;
     let token = stop.token();
     match verb {
         Verb::Producer(files) => producer::run(load(&files)?, token).await,

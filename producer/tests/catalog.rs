@@ -10,12 +10,7 @@ async fn captured(database: &Database, asked: &str) -> Result<Captured, CatalogE
 }
 
 async fn found(database: &Database, asked: &str) -> String {
-    captured(database, asked)
-        .await
-        .expect("the table can be captured")
-        .schema
-        .table
-        .to_string()
+    captured(database, asked).await.expect("the table can be captured").schema.table.to_string()
 }
 
 async fn refused(database: &Database, asked: &str) -> String {
@@ -29,10 +24,7 @@ async fn a_name_means_what_it_means_in_sql() {
     let database = shared_database().await;
     let sql = r#"CREATE SCHEMA "Mixed"; CREATE SCHEMA shop; CREATE TABLE "Mixed"."Case" (id int); CREATE TABLE ROLL001_orders (id int);
         CREATE TABLE "Both" (id int); CREATE TABLE both (id int); CREATE TABLE shop.items (id int); CREATE TABLE "Only" (id int)"#;
-    database
-        .sql(&sql.replace(" both ", " \"both\" "))
-        .await
-        .expect("the tables are made");
+    database.sql(&sql.replace(" both ", " \"both\" ")).await.expect("the tables are made");
     for (asked, expected) in [
         ("ROLL001_orders", "public.roll001_orders"),
         ("public.Roll001_Orders", "public.roll001_orders"),
@@ -47,10 +39,7 @@ async fn a_name_means_what_it_means_in_sql() {
     }
     // Not in the search path, so it takes its schema; and it is offered.
     let error = refused(&database, "items").await;
-    assert!(
-        error.contains("table `items` does not exist in this database; tables with a similar name: `shop.items`"),
-        "{error}"
-    );
+    assert!(error.contains("table `items` does not exist in this database; tables with a similar name: `shop.items`"), "{error}");
     let error = refused(&database, "roll001_order").await;
     assert!(error.contains("`roll001_orders`"), "{error}");
 }
@@ -63,40 +52,23 @@ async fn what_would_hide_rows_is_refused_with_the_way_out() {
         CREATE SCHEMA closed; CREATE TABLE closed.t (id int); DROP ROLE IF EXISTS catalog_reader; CREATE ROLE catalog_reader; GRANT SELECT ON guarded, closed.t TO catalog_reader";
     database.sql(sql).await.expect("the tables are made");
     for (asked, expected) in [
-        (
-            "v",
-            "`public.v` is a view: its rows have no version (`xmin`): name the table behind it",
-        ),
+        ("v", "`public.v` is a view: its rows have no version (`xmin`): name the table behind it"),
         ("m", "is a materialized view"),
         ("s", "is a sequence"),
-        (
-            "reserved",
-            "run in PostgreSQL: ALTER TABLE \"public\".\"reserved\" RENAME COLUMN \"_op\" TO \"op\";",
-        ),
+        ("reserved", "run in PostgreSQL: ALTER TABLE \"public\".\"reserved\" RENAME COLUMN \"_op\" TO \"op\";"),
         ("a.b.c", "`a.b.c` is not the name of a table"),
     ] {
         let error = refused(&database, asked).await;
         assert!(error.contains(expected), "{error}");
     }
     let mut connection = database.connect().await.expect("a connection");
-    sqlx::raw_sql("SET ROLE catalog_reader")
-        .execute(&mut connection)
-        .await
-        .expect("the role is there");
+    sqlx::raw_sql("SET ROLE catalog_reader").execute(&mut connection).await.expect("the role is there");
     for (asked, expected) in [
         ("t", "run in PostgreSQL: GRANT SELECT ON \"public\".\"t\" TO \"catalog_reader\";"),
-        (
-            "closed.t",
-            "run in PostgreSQL: GRANT USAGE ON SCHEMA \"closed\" TO \"catalog_reader\";",
-        ),
-        (
-            "guarded",
-            "row security of table `public.guarded` hides rows from role `catalog_reader`",
-        ),
+        ("closed.t", "run in PostgreSQL: GRANT USAGE ON SCHEMA \"closed\" TO \"catalog_reader\";"),
+        ("guarded", "row security of table `public.guarded` hides rows from role `catalog_reader`"),
     ] {
-        let error = read_table(&mut connection, asked, &Overrides::default())
-            .await
-            .expect_err("the table cannot be captured");
+        let error = read_table(&mut connection, asked, &Overrides::default()).await.expect_err("the table cannot be captured");
         assert!(report(&error).contains(expected), "{}", report(&error));
     }
 }
@@ -112,22 +84,12 @@ async fn key_and_cursor_come_from_the_indexes() {
         CREATE TABLE p (id int, created_at timestamptz) PARTITION BY RANGE (created_at); CREATE INDEX ON p (created_at);
         CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
     database.sql(sql).await.expect("the tables are made");
-    let names = |table: &Captured| {
-        table
-            .schema
-            .key
-            .iter()
-            .map(|at| table.schema.columns[*at].name.clone())
-            .collect::<Vec<_>>()
-    };
+    let names = |table: &Captured| table.schema.key.iter().map(|at| table.schema.columns[*at].name.clone()).collect::<Vec<_>>();
 
     let a = captured(&database, "a").await.expect("a table");
     assert_eq!(names(&a), ["a", "b"]);
     let cursor = a.cursor.expect("a cursor");
-    assert_eq!(
-        (cursor.column, cursor.kind, cursor.indexed, cursor.nullable),
-        (3, CursorKind::Timestamptz, false, false)
-    );
+    assert_eq!((cursor.column, cursor.kind, cursor.indexed, cursor.nullable), (3, CursorKind::Timestamptz, false, false));
     assert_eq!(
         a.missing_index().expect("a statement"),
         "CREATE INDEX CONCURRENTLY \"a_updated_at_idx\" ON \"public\".\"a\" (\"updated_at\")"
@@ -136,10 +98,7 @@ async fn key_and_cursor_come_from_the_indexes() {
     let b = captured(&database, "b").await.expect("a table");
     assert!(b.schema.key.is_empty(), "partial, over an expression, or nullable");
     let cursor = b.cursor.expect("a cursor");
-    assert_eq!(
-        (cursor.column, cursor.kind, cursor.indexed, cursor.nullable),
-        (2, CursorKind::Timestamp, true, true)
-    );
+    assert_eq!((cursor.column, cursor.kind, cursor.indexed, cursor.nullable), (2, CursorKind::Timestamp, true, true));
     assert_eq!(b.missing_index(), None);
 
     let c = captured(&database, "c").await.expect("a table");
@@ -160,10 +119,7 @@ async fn the_statement_for_a_missing_index_makes_the_cursor_indexed() {
         .expect("tables");
     for table in ["Odd Name", "p"] {
         let before = captured(&database, table).await.expect("a table");
-        database
-            .sql(&before.missing_index().expect("a statement"))
-            .await
-            .expect("the index is made");
+        database.sql(&before.missing_index().expect("a statement")).await.expect("the index is made");
         let after = captured(&database, table).await.expect("a table");
         assert!(after.cursor.expect("a cursor").indexed);
         assert_ne!(before.structure.indexes, after.structure.indexes);
@@ -173,25 +129,15 @@ async fn the_statement_for_a_missing_index_makes_the_cursor_indexed() {
 #[tokio::test]
 async fn structure_changes_with_every_alter_and_with_nothing_else() {
     let database = shared_database().await;
-    database
-        .sql("CREATE TABLE t (id int PRIMARY KEY, a varchar(5), b int); CREATE TABLE other (id int)")
-        .await
-        .expect("tables");
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, a varchar(5), b int); CREATE TABLE other (id int)").await.expect("tables");
     let oid = captured(&database, "t").await.expect("a table").oid;
     let mut connection = database.connect().await.expect("a connection");
     let mut before = read_structures(&mut connection, &[oid]).await.expect("a structure");
     let same = |before: Structure, after: Structure| {
-        (
-            before.relfilenode == after.relfilenode,
-            before.definition == after.definition,
-            before.indexes == after.indexes,
-        )
+        (before.relfilenode == after.relfilenode, before.definition == after.definition, before.indexes == after.indexes)
     };
     for (sql, expected) in [
-        (
-            "INSERT INTO t VALUES (1, 'a', 1); UPDATE t SET b = 2; DELETE FROM t",
-            (true, true, true),
-        ),
+        ("INSERT INTO t VALUES (1, 'a', 1); UPDATE t SET b = 2; DELETE FROM t", (true, true, true)),
         ("ANALYZE t", (true, true, true)),
         ("VACUUM (FREEZE) t", (true, true, true)),
         ("ALTER TABLE other ADD COLUMN x int", (true, true, true)),

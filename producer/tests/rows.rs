@@ -27,12 +27,7 @@ struct Case {
 }
 
 const fn case(sql_type: &'static str, shown: &'static str, unfit: &'static str, values: &'static [&'static str]) -> Case {
-    Case {
-        sql_type,
-        shown,
-        unfit,
-        values,
-    }
+    Case { sql_type, shown, unfit, values }
 }
 
 const TEXT: &str = "encode(textsend($::text), 'hex')";
@@ -59,92 +54,34 @@ const MAPPED: &[Case] = &[
     case("smallint", "$::text", FITS, &["-32768", "0", "32767"]),
     case("integer", "$::text", FITS, &["-2147483648", "-1", "2147483647"]),
     case("bigint", "$::text", FITS, &["-9223372036854775808", "9223372036854775807"]),
-    case(
-        "real",
-        "encode(float4send($), 'hex')",
-        FITS,
-        &["1.1", "-0", "3.4028235e38", "1e-45", "NaN", "Infinity", "-Infinity"],
-    ),
-    case(
-        "double precision",
-        "encode(float8send($), 'hex')",
-        FITS,
-        &["0.1", "-0", "1.7976931348623157e308", "5e-324", "NaN", "-Infinity"],
-    ),
-    case(
-        "numeric(10,2)",
-        "$::text",
-        "$ = 'NaN'",
-        &["220.00", "-0.01", "99999999.99", "-99999999.99", "0", "100000", "1.5", "NaN"],
-    ),
+    case("real", "encode(float4send($), 'hex')", FITS, &["1.1", "-0", "3.4028235e38", "1e-45", "NaN", "Infinity", "-Infinity"]),
+    case("double precision", "encode(float8send($), 'hex')", FITS, &["0.1", "-0", "1.7976931348623157e308", "5e-324", "NaN", "-Infinity"]),
+    case("numeric(10,2)", "$::text", "$ = 'NaN'", &["220.00", "-0.01", "99999999.99", "-99999999.99", "0", "100000", "1.5", "NaN"]),
     case("numeric(5)", "$::text", "$ = 'NaN'", &["99999", "-1", "10000", "NaN"]),
     case("numeric(12,10)", "$::text", FITS, &["0.0000000001", "-99.9999999999", "10.00001"]),
-    case(
-        "numeric(38,1)",
-        "$::text",
-        FITS,
-        &[
-            "9999999999999999999999999999999999999.9",
-            "-0.1",
-            "1000000000000000000000000000000000000",
-        ],
-    ),
-    case(
-        "numeric(38,38)",
-        "$::text",
-        FITS,
-        &[
-            "0.99999999999999999999999999999999999999",
-            "-0.00000000000000000000000000000000000001",
-        ],
-    ),
-    case(
-        "numeric(39,0)",
-        "$::text",
-        "$ = 'NaN'",
-        &["999999999999999999999999999999999999999", "-1", "NaN"],
-    ),
+    case("numeric(38,1)", "$::text", FITS, &["9999999999999999999999999999999999999.9", "-0.1", "1000000000000000000000000000000000000"]),
+    case("numeric(38,38)", "$::text", FITS, &["0.99999999999999999999999999999999999999", "-0.00000000000000000000000000000000000001"]),
+    case("numeric(39,0)", "$::text", "$ = 'NaN'", &["999999999999999999999999999999999999999", "-1", "NaN"]),
     case(
         "numeric(76,3)",
         "$::text",
         FITS,
-        &[
-            "9999999999999999999999999999999999999999999999999999999999999999999999999.999",
-            "-0.001",
-            "20000",
-        ],
+        &["9999999999999999999999999999999999999999999999999999999999999999999999999.999", "-0.001", "20000"],
     ),
     case("text", TEXT, FITS, &["", "plain", "é 😀 \u{1}", "a\"b\\c\n"]),
     case("varchar(3)", TEXT, FITS, &["", "abc"]),
     case("char(5)", "encode(bpcharsend($), 'hex')", FITS, &["ab", "abcde", ""]),
     case("json", TEXT, FITS, &[" {\"b\": 1,  \"a\":1e400}", "null"]),
     case("jsonb", TEXT, FITS, &[" {\"b\": 1,  \"a\":1e400}", "[]", "\"\u{e9}\""]),
-    case(
-        "uuid",
-        "replace($::text, '-', '')",
-        FITS,
-        &["00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
-    ),
+    case("uuid", "replace($::text, '-', '')", FITS, &["00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
     case("bytea", "encode($, 'hex')", FITS, &["", "\\x00ff01"]),
     case(
         "date",
         "($ - date '1970-01-01')::text",
         "NOT isfinite($)",
-        &[
-            "2026-11-20",
-            "1969-12-31",
-            "4714-11-24 BC",
-            "5874897-12-31",
-            "infinity",
-            "-infinity",
-        ],
+        &["2026-11-20", "1969-12-31", "4714-11-24 BC", "5874897-12-31", "infinity", "-infinity"],
     ),
-    case(
-        "time",
-        MICROS,
-        "$ = '24:00'",
-        &["00:00", "12:34:56.000001", "23:59:59.999999", "24:00"],
-    ),
+    case("time", MICROS, "$ = '24:00'", &["00:00", "12:34:56.000001", "23:59:59.999999", "24:00"]),
     case("timestamp", MICROS, BEHIND, MOMENTS),
     case("timestamptz", MICROS, BEHIND, MOMENTS),
     case("timestamptz(0)", MICROS, BEHIND, &["2026-11-20 12:34:56.7+02"]),
@@ -183,10 +120,7 @@ const TYPES: &str = "CREATE TYPE mood AS ENUM ('happy', 'so so');
 async fn read(connection: &mut PgConnection, captured: &Captured) -> Vec<PgRow> {
     let table = captured.schema.table.quoted();
     let sql = format!("SELECT {} FROM {table} ORDER BY 2", select_list(&captured.schema));
-    sqlx::query(AssertSqlSafe(sql))
-        .fetch_all(connection)
-        .await
-        .expect("the rows are read")
+    sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await.expect("the rows are read")
 }
 
 fn decode(captured: &Captured, rows: &[PgRow]) -> RecordBatch {
@@ -230,20 +164,14 @@ fn shown(column: &dyn Array, column_type: ColumnType, row: usize) -> String {
 
 /// A table with one column a case; row `n` holds the n-th value of each, or null, and the last row nulls alone.
 async fn create(database: &Database, cases: &[Case]) {
-    let columns: Vec<String> = cases
-        .iter()
-        .enumerate()
-        .map(|(at, case)| format!("c{at} {}", case.sql_type))
-        .collect();
+    let columns: Vec<String> = cases.iter().enumerate().map(|(at, case)| format!("c{at} {}", case.sql_type)).collect();
     let mut sql = format!("{TYPES} CREATE TABLE every (id serial PRIMARY KEY, {});", columns.join(", "));
     let rows = cases.iter().map(|case| case.values.len()).max().unwrap_or(0);
     for row in 0..=rows {
         let values: Vec<String> = cases
             .iter()
             .map(|case| {
-                case.values.get(row).map_or("NULL".to_owned(), |value| {
-                    format!("'{}'::{}", value.replace('\'', "''"), case.sql_type)
-                })
+                case.values.get(row).map_or("NULL".to_owned(), |value| format!("'{}'::{}", value.replace('\'', "''"), case.sql_type))
             })
             .collect();
         write!(sql, "INSERT INTO every VALUES (DEFAULT, {});", values.join(", ")).expect("a string takes all");
@@ -256,29 +184,20 @@ async fn compare(cases: &[Case], as_text: bool) {
     let database = shared_database().await;
     create(&database, cases).await;
     let mut connection = database.connect().await.expect("a connection");
-    let captured = read_table(&mut connection, "every", &Overrides::default())
-        .await
-        .expect("the table can be captured");
+    let captured = read_table(&mut connection, "every", &Overrides::default()).await.expect("the table can be captured");
     let rows = read(&mut connection, &captured).await;
     let batch = decode(&captured, &rows);
     let unfit = batch.column_by_name(UNFIT).expect("a column").as_string::<i32>();
     for (at, case) in cases.iter().enumerate() {
         let (column, name) = (&captured.schema.columns[at + 1], format!("c{at}"));
         assert_eq!(column.as_text, as_text, "{}", case.sql_type);
-        let sql = format!(
-            "SELECT CASE WHEN {} THEN 'unfit ' || $::text ELSE {} END, $ IS NULL FROM every ORDER BY id",
-            case.unfit, case.shown
-        );
-        let expected = database
-            .rows(&sql.replace('$', &quote(&name)))
-            .await
-            .expect("PostgreSQL shows its values");
+        let sql =
+            format!("SELECT CASE WHEN {} THEN 'unfit ' || $::text ELSE {} END, $ IS NULL FROM every ORDER BY id", case.unfit, case.shown);
+        let expected = database.rows(&sql.replace('$', &quote(&name))).await.expect("PostgreSQL shows its values");
         assert_eq!(expected.len(), batch.num_rows());
         for (row, expected) in expected.into_iter().enumerate() {
             let array = batch.column(at + 1);
-            let in_unfit = unfit
-                .is_valid(row)
-                .then(|| serde_json::from_str::<serde_json::Value>(unfit.value(row)).expect("JSON"));
+            let in_unfit = unfit.is_valid(row).then(|| serde_json::from_str::<serde_json::Value>(unfit.value(row)).expect("JSON"));
             let got = match in_unfit.as_ref().and_then(|object| object.get(&name)) {
                 Some(text) => {
                     assert!(array.is_null(row), "an unfit value is null");
@@ -311,22 +230,14 @@ async fn a_row_carries_its_xmin_and_its_cursor() {
     let mut connection = database.connect().await.expect("a connection");
     let told = database
         .rows("SELECT xmin, (extract(epoch FROM updated_at) * 1000000)::bigint, extract(epoch FROM day)::bigint FROM t WHERE id = 1");
-    let told: Vec<i64> = told.await.expect("a row")[0]
-        .iter()
-        .map(|number| number.parse().expect("a number"))
-        .collect();
+    let told: Vec<i64> = told.await.expect("a row")[0].iter().map(|number| number.parse().expect("a number")).collect();
     for (cursor, expected) in [
         ("updated_at", [Some(told[1]), None, Some(i64::MAX)]),
         ("seen", [Some(told[1]), None, Some(i64::MIN)]),
         ("day", [Some(told[2] * 1_000_000), None, Some(i64::MIN)]),
     ] {
-        let overrides = Overrides {
-            cursor: Some(cursor.to_owned()),
-            key: None,
-        };
-        let captured = read_table(&mut connection, "t", &overrides)
-            .await
-            .expect("the table can be captured");
+        let overrides = Overrides { cursor: Some(cursor.to_owned()), key: None };
+        let captured = read_table(&mut connection, "t", &overrides).await.expect("the table can be captured");
         let rows = read(&mut connection, &captured).await;
         let cursor = captured.cursor.expect("a cursor");
         assert_eq!(rows.iter().map(|row| cursor_value(row, &cursor)).collect::<Vec<_>>(), expected);
@@ -337,23 +248,15 @@ async fn a_row_carries_its_xmin_and_its_cursor() {
 #[tokio::test]
 async fn bytes_that_are_no_utf8_are_unfit_and_nothing_else_is_lost() {
     let server = shared_postgres().await;
-    server
-        .sql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
-        .await
-        .expect("a database");
+    server.sql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0").await.expect("a database");
     let database = server.named("ascii");
     database
         .sql(r"CREATE TABLE t (id integer PRIMARY KEY, note text); INSERT INTO t VALUES (1, E'caf\xe9'), (2, 'cafe')")
         .await
         .expect("a table");
     let mut connection = database.connect().await.expect("a connection");
-    sqlx::raw_sql(SESSION_SQL)
-        .execute(&mut connection)
-        .await
-        .expect("the session is set");
-    let captured = read_table(&mut connection, "t", &Overrides::default())
-        .await
-        .expect("the table can be captured");
+    sqlx::raw_sql(SESSION_SQL).execute(&mut connection).await.expect("the session is set");
+    let captured = read_table(&mut connection, "t", &Overrides::default()).await.expect("the table can be captured");
     let batch = decode(&captured, &read(&mut connection, &captured).await);
     let unfit = batch.column_by_name(UNFIT).expect("a column").as_string::<i32>();
     assert_eq!(unfit.value(0), r#"{"note":"\\x636166e9"}"#);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use inlet_harness::{Database, Inlet, Kafka, Postgres, duckdb};
 use tokio::time::{Instant, sleep};
 
@@ -86,7 +86,8 @@ pub async fn tell(screen: &mut Screen, servers: &Servers, folder: &Path) -> Resu
     let scenario = Scenario::write(folder, servers.postgres.port(), brokers.as_deref())?;
     let topic = servers.kafka.as_ref().map(|kafka| Topic::new(kafka, scenario::TOPIC)).transpose()?;
     let hops = Hops::new(database.connect().await?, topic, scenario.lake());
-    let binary = std::env::current_exe().context("finding this binary")?;
+    // By its process, not by its path: a build that replaces the file meanwhile changes nothing.
+    let binary = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
     let mut story = Story { screen, binary, scenario, services: Vec::new(), hops, database };
     story.start_services().await?;
     let fresh = story.insert_five().await?;

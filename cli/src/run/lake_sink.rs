@@ -19,7 +19,7 @@ use inlet_service::error::{Explain, Hint, Kind};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::judge::{Judged, Judge};
+use super::judge::{Judge, Judged};
 
 /// All changes of a table without a broker are in this one.
 const PARTITION: KafkaPartition = KafkaPartition(0);
@@ -90,7 +90,8 @@ impl Sink for LakeSink {
         self.rollback().await?;
         let mut progress = BTreeMap::new();
         for table in self.tables.iter().filter(|table| tables.contains(&table.name)) {
-            let opened = Table::open(table).await.map_err(|error| failed(format!("lake of table `{}` was not opened", table.name), error))?;
+            let opened =
+                Table::open(table).await.map_err(|error| failed(format!("lake of table `{}` was not opened", table.name), error))?;
             let head = opened.lake.head();
             if head.progress.0.is_empty() && head.rows + head.quarantined > 0 {
                 return Err(foreign(&table.name, &table.path));
@@ -110,7 +111,8 @@ impl Sink for LakeSink {
         let act = || format!("rows of table `{name}` were not taken");
         let rows = batch.rows.num_rows() as i64;
         let judged = table.judge.judge(batch, PARTITION, table.next);
-        let Judged { accepted, rejected } = judged.map_err(|error| SinkError { kind: error.kind(), act: act(), hint: error.hint(), source: Some(Box::new(error)) })?;
+        let Judged { accepted, rejected } =
+            judged.map_err(|error| SinkError { kind: error.kind(), act: act(), hint: error.hint(), source: Some(Box::new(error)) })?;
         table.next = Offset(table.next.0 + rows);
         let open = table.batch.get_or_insert_with(|| table.lake.writer());
         if accepted.rows.num_rows() > 0 {
@@ -188,7 +190,10 @@ fn failed(act: String, error: LakeError) -> SinkError {
 fn foreign(table: &TableName, path: &Path) -> SinkError {
     SinkError {
         kind: Kind::Config,
-        act: format!("the lake of table `{table}` at {} was written by a consumer: its rows have no poller's progress to go on from", path.display()),
+        act: format!(
+            "the lake of table `{table}` at {} was written by a consumer: its rows have no poller's progress to go on from",
+            path.display()
+        ),
         hint: Some(Hint::text("give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that the lake was written with")),
         source: None,
     }

@@ -44,7 +44,10 @@ async fn latest_equals(orders: &Orders, kafka: &inlet_harness::Kafka) -> Result<
     for record in kafka.read(orders.database.name()).await? {
         let value: Value = serde_json::from_str(&record.value_text())?;
         let id = value["order_id"].as_i64().context("a number")?;
-        topic.insert(id, (value["amount"].as_str().unwrap_or("NULL").to_owned(), value["order_status"].as_str().unwrap_or("NULL").to_owned()));
+        topic.insert(
+            id,
+            (value["amount"].as_str().unwrap_or("NULL").to_owned(), value["order_status"].as_str().unwrap_or("NULL").to_owned()),
+        );
     }
     let rows = orders.database.rows("SELECT order_id, amount, order_status FROM ROLL001_orders").await?;
     let table: BTreeMap<i64, _> = rows.into_iter().map(|row| (row[0].parse().unwrap_or(-1), (row[1].clone(), row[2].clone()))).collect();

@@ -94,7 +94,7 @@ async fn judge(orders: &Orders, load: Load, reader: Reader, seed: u64) -> Result
     let reads = reader.stop().await?;
     let rows = orders.lake_rows().await?;
     println!("seed {seed}: {transactions} transactions, {rows} versions in the lake, {reads} reads of the glob in between");
-    ensure!(reads > 10 && rows > 100, "too little happened: {reads} reads, {rows} rows");
+    ensure!(reads >= 3 && rows > 100, "too little happened: {reads} reads, {rows} rows");
     Ok(())
 }
 
@@ -121,7 +121,8 @@ async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
         }
         Ok(())
     };
-    let _services = rounds(&orders, &["producer", "consumer"], &mut random, crash).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    let _services =
+        rounds(&orders, &["producer", "consumer"], &mut random, crash).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
     judge(&orders, load, reader, seed).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
 }
 

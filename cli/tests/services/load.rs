@@ -73,7 +73,11 @@ fn transaction(random: &mut StdRng) -> String {
         3 => format!("SET synchronous_commit = off; {} SET synchronous_commit = on;", insert("Momo", amount)),
         4 => update,
         5 => format!("BEGIN; {} SELECT pg_sleep(0.{pause:03}); COMMIT;", insert("Late", amount)),
-        6 => format!("BEGIN; SELECT now(), pg_sleep(0.{pause:03}); {} SAVEPOINT s; {} RELEASE s; COMMIT;", insert("Outer", amount), insert("Inner", amount)),
+        6 => format!(
+            "BEGIN; SELECT now(), pg_sleep(0.{pause:03}); {} SAVEPOINT s; {} RELEASE s; COMMIT;",
+            insert("Outer", amount),
+            insert("Inner", amount)
+        ),
         7 => format!("BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; {update} COMMIT;", insert("Kept", amount), insert("Undone", amount)),
         8 => format!("BEGIN; {} ROLLBACK;", insert("Aborted", amount)),
         _ => format!(

@@ -6,4 +6,5 @@ mod acceptance;
 mod foreign;
 mod kills;
 mod load;
+mod mistakes;
 mod orders;

@@ -45,7 +45,11 @@ impl Orders {
             .replace("/opt/spark-apps/datalake", &folder.display().to_string());
         let text = match kafka {
             Some(kafka) => text.replace("kafka:29092", &kafka.bootstrap()).replace("ROLL001_food_orders_raw", database.name()),
-            None => text.split("kafka:").next().unwrap_or_default().to_owned() + "datalake:" + text.split("datalake:").nth(1).unwrap_or_default(),
+            None => {
+                text.split("kafka:").next().unwrap_or_default().to_owned()
+                    + "datalake:"
+                    + text.split("datalake:").nth(1).unwrap_or_default()
+            }
         };
         let mut configs = vec![folder.join("orders_stream.yml")];
         fs::write(&configs[0], text)?;

@@ -57,10 +57,9 @@ mod tests {
 
     #[test]
     fn keys_read_back_whatever_the_table_is_called() {
-        for key in [
-            ControlKey::Schema(Fingerprint(0xabc)),
-            ControlKey::Progress(TableName::new("a.b/%2E", "c.d/e"), "covered/12".to_owned()),
-        ] {
+        for key in
+            [ControlKey::Schema(Fingerprint(0xabc)), ControlKey::Progress(TableName::new("a.b/%2E", "c.d/e"), "covered/12".to_owned())]
+        {
             assert_eq!(ControlKey::decode(&key.encode()), Some(key));
         }
         assert_eq!(ControlKey::decode("something else"), None);

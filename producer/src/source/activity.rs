@@ -167,7 +167,8 @@ impl Activity {
                 }
                 Seen::Hidden { local_xid: Some(local_xid) } => {
                     let id = HolderId::Hidden { pid: session.pid, local_xid };
-                    let first = || Holder { start: hidden_start(last, session.pid), xid_bound: first_bound(session.xid, reading), xidless: false };
+                    let first =
+                        || Holder { start: hidden_start(last, session.pid), xid_bound: first_bound(session.xid, reading), xidless: false };
                     holders.insert(id, known(&id).unwrap_or_else(first));
                 }
                 Seen::Hidden { local_xid: None } => {}

@@ -51,11 +51,7 @@ impl Captured {
     /// The statement that gives the cursor its index, when it has none.
     pub fn missing_index(&self) -> Option<String> {
         let cursor = self.cursor.filter(|cursor| !cursor.indexed)?;
-        Some(index_statement(
-            &self.schema.table,
-            &self.schema.columns[cursor.column].name,
-            self.partitioned,
-        ))
+        Some(index_statement(&self.schema.table, &self.schema.columns[cursor.column].name, self.partitioned))
     }
 }
 
@@ -91,14 +87,7 @@ pub struct StructureRow(Oid, Oid, i64, i64);
 impl StructureRow {
     /// The table's oid and its structure.
     pub fn split(self) -> (u32, Structure) {
-        (
-            self.0.0,
-            Structure {
-                relfilenode: self.1.0,
-                definition: self.2,
-                indexes: self.3,
-            },
-        )
+        (self.0.0, Structure { relfilenode: self.1.0, definition: self.2, indexes: self.3 })
     }
 }
 
@@ -111,11 +100,8 @@ impl<'r> FromRow<'r, PgRow> for StructureRow {
 /// Reads the structure of tables by oid; one that is gone is absent from the answer.
 pub async fn read_structures(conn: &mut PgConnection, oids: &[u32]) -> Result<Vec<(u32, Structure)>, CatalogError> {
     let oids: Vec<Oid> = oids.iter().copied().map(Oid).collect();
-    let rows: Vec<StructureRow> = sqlx::query_as(structure_sql())
-        .bind(oids)
-        .fetch_all(conn)
-        .await
-        .map_err(CatalogError::read("structure"))?;
+    let rows: Vec<StructureRow> =
+        sqlx::query_as(structure_sql()).bind(oids).fetch_all(conn).await.map_err(CatalogError::read("structure"))?;
     Ok(rows.into_iter().map(StructureRow::split).collect())
 }
 
@@ -136,13 +122,7 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
     let cursor = cursor::choose(&table, &columns, &key::leading_columns(&indexes), overrides.cursor.as_deref())?;
     let partitioned = found.kind == "p";
     let schema = Arc::new(TableSchema { table, columns, key });
-    Ok(Captured {
-        oid: found.oid.0,
-        schema,
-        cursor,
-        structure,
-        partitioned,
-    })
+    Ok(Captured { oid: found.oid.0, schema, cursor, structure, partitioned })
 }
 
 /// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a partitioned table concurrently.
@@ -152,12 +132,7 @@ pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> St
         name.pop();
     }
     let concurrently = if partitioned { "" } else { " CONCURRENTLY" };
-    format!(
-        "CREATE INDEX{concurrently} {} ON {} ({})",
-        quote(&name),
-        table.quoted(),
-        quote(column)
-    )
+    format!("CREATE INDEX{concurrently} {} ON {} ({})", quote(&name), table.quoted(), quote(column))
 }
 
 /// A relation as the catalog names it, with what decides whether it can be captured.
@@ -203,23 +178,14 @@ impl Relation {
     /// Refuses what cannot be captured without losing rows.
     fn check(&self) -> Result<(), CatalogError> {
         let table = self.name();
-        let refused = |what: &str, why: &'static str| {
-            Err(CatalogError::Refused {
-                table: table.clone(),
-                what: what.to_owned(),
-                why,
-            })
-        };
+        let refused = |what: &str, why: &'static str| Err(CatalogError::Refused { table: table.clone(), what: what.to_owned(), why });
         const NO_VERSIONS: &str = "its rows have no version (`xmin`): name the table behind it";
         match self.kind.as_str() {
             "r" | "p" => {}
             "v" => return refused("a view", NO_VERSIONS),
             "m" => return refused("a materialized view", NO_VERSIONS),
             "f" => {
-                return refused(
-                    "a foreign table",
-                    "its rows have no version (`xmin`): capture it in the database where it lives",
-                );
+                return refused("a foreign table", "its rows have no version (`xmin`): capture it in the database where it lives");
             }
             "i" | "I" => return refused("an index", "name its table"),
             "S" => return refused("a sequence", "only tables are captured"),
@@ -283,10 +249,7 @@ async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogE
 async fn not_found(conn: &mut PgConnection, asked: &str) -> Result<CatalogError, CatalogError> {
     let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
     let names = tables.into_iter().map(|(schema, name)| TableName::new(schema, name).short());
-    Ok(CatalogError::NotFound {
-        asked: asked.to_owned(),
-        similar: name::similar(asked, names),
-    })
+    Ok(CatalogError::NotFound { asked: asked.to_owned(), similar: name::similar(asked, names) })
 }
 
 #[cfg(test)]
@@ -296,14 +259,8 @@ mod tests {
     #[test]
     fn the_index_statement_quotes_and_fits_an_identifier() {
         let table = TableName::new("public", "Orders");
-        assert_eq!(
-            index_statement(&table, "at", false),
-            r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#
-        );
+        assert_eq!(index_statement(&table, "at", false), r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#);
         let statement = index_statement(&TableName::new("public", "ü".repeat(31)), "at", true);
-        assert_eq!(
-            statement,
-            format!("CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")", "ü".repeat(31))
-        );
+        assert_eq!(statement, format!("CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")", "ü".repeat(31)));
     }
 }

@@ -41,7 +41,8 @@ impl CursorKind {
 
     /// A floor as text that PostgreSQL casts to the column's type; `None` below the years that it knows.
     pub fn text(self, floor: Floor) -> Option<String> {
-        let time = DateTime::from_timestamp_micros(floor).filter(|time| *time >= DateTime::UNIX_EPOCH - chrono::TimeDelta::days(365_000))?;
+        let time =
+            DateTime::from_timestamp_micros(floor).filter(|time| *time >= DateTime::UNIX_EPOCH - chrono::TimeDelta::days(365_000))?;
         Some(match self {
             Self::Timestamptz => time.format("%Y-%m-%d %H:%M:%S+00").to_string(),
             Self::Timestamp => time.format("%Y-%m-%d %H:%M:%S").to_string(),

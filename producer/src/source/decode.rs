@@ -83,11 +83,7 @@ pub struct RowDecoder {
 impl RowDecoder {
     /// A decoder with room for `capacity` rows; it grows, and later batches get the room that the one before took.
     pub fn new(schema: Arc<TableSchema>, capacity: usize) -> Self {
-        let columns = schema
-            .columns
-            .iter()
-            .map(|column| ColumnBuilder::new(column.column_type, capacity, 0))
-            .collect();
+        let columns = schema.columns.iter().map(|column| ColumnBuilder::new(column.column_type, capacity, 0)).collect();
         Self {
             arrow: polled_schema(&schema),
             schema,
@@ -104,11 +100,7 @@ impl RowDecoder {
     pub fn append(&mut self, row: &PgRow, xid: Xid, op: u8) -> Result<(), DecodeError> {
         if row.len() != FIRST_COLUMN + self.columns.len() {
             let (table, expected) = (self.schema.table.clone(), FIRST_COLUMN + self.columns.len());
-            return Err(DecodeError::Columns {
-                table,
-                expected,
-                got: row.len(),
-            });
+            return Err(DecodeError::Columns { table, expected, got: row.len() });
         }
         self.append_values(|column| raw(row, FIRST_COLUMN + column), xid, op)
     }
@@ -136,16 +128,8 @@ impl RowDecoder {
         arrays.push(Arc::new(self.xid.finish()));
         arrays.push(unfit_column(rows, &std::mem::take(&mut self.unfit)));
         let batch = RecordBatch::try_new(Arc::clone(&self.arrow), arrays).expect("the builders are made from this schema");
-        assert!(
-            batch.num_rows() == rows,
-            "a batch of {} rows from {rows} appended",
-            batch.num_rows()
-        );
-        ChangeBatch {
-            schema: Arc::clone(&self.schema),
-            rows: batch,
-            detected_at,
-        }
+        assert!(batch.num_rows() == rows, "a batch of {} rows from {rows} appended", batch.num_rows());
+        ChangeBatch { schema: Arc::clone(&self.schema), rows: batch, detected_at }
     }
 
     /// The hot loop: `value` gives the bytes of a column, `None` for NULL.
@@ -186,11 +170,7 @@ impl RowDecoder {
 #[inline]
 fn raw(row: &PgRow, index: usize) -> Option<&[u8]> {
     let value = row.try_get_raw(index).expect("a row has the columns of its select list");
-    if value.is_null() {
-        None
-    } else {
-        Some(value.as_bytes().expect("the value is not null"))
-    }
+    if value.is_null() { None } else { Some(value.as_bytes().expect("the value is not null")) }
 }
 
 /// Adds a member to an open JSON object.
@@ -250,12 +230,7 @@ impl DecodeError {
     #[cold]
     fn malformed(schema: &TableSchema, index: usize, bytes: usize) -> Self {
         let column = &schema.columns[index];
-        Self::Malformed {
-            table: schema.table.clone(),
-            column: column.name.clone(),
-            postgres_type: column.postgres_type.clone(),
-            bytes,
-        }
+        Self::Malformed { table: schema.table.clone(), column: column.name.clone(), postgres_type: column.postgres_type.clone(), bytes }
     }
 }
 

@@ -48,7 +48,9 @@ impl Source {
             }
             let unread = |error| PollError::rows(&captured.schema.table, error);
             let row = query.fetch_optional(&mut *connection).await.map_err(unread)?;
-            row.map(|row| (0..captured.schema.key.len()).map(|at| row.try_get(at)).collect::<Result<Vec<String>, _>>()).transpose().map_err(unread)?
+            row.map(|row| (0..captured.schema.key.len()).map(|at| row.try_get(at)).collect::<Result<Vec<String>, _>>())
+                .transpose()
+                .map_err(unread)?
         };
         let condition = Condition::Chunk { after: load.after, until: until.clone(), before: load.begin };
         let scanned = scan(connection, &captured, &Coverage::default(), &condition, block.snapshot, Floor::MIN, sink).await?;

@@ -246,7 +246,10 @@ impl Source {
             self.blind = hidden > 0;
             if self.blind {
                 let sweep_seconds = BLIND_SWEEP.as_secs();
-                warn!(sessions = hidden, sweep_seconds, "times of other sessions are hidden: polling by virtual xids, with frequent sweeps");
+                warn!(
+                    sessions = hidden,
+                    sweep_seconds, "times of other sessions are hidden: polling by virtual xids, with frequent sweeps"
+                );
             } else {
                 info!("times of all sessions are visible again");
             }

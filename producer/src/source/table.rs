@@ -179,9 +179,7 @@ impl Table {
         let mut tiers = self.tiers.clone();
         match (&self.phase, &self.activity) {
             (Phase::Loading(_), _) => None,
-            (Phase::Joining { begin }, _) => {
-                Some(Plan { floor: None, xid: *begin, tier: None, activity: Arc::clone(activity), tiers })
-            }
+            (Phase::Joining { begin }, _) => Some(Plan { floor: None, xid: *begin, tier: None, activity: Arc::clone(activity), tiers }),
             (Phase::Tailing, last) => {
                 if let Some(last) = last.as_deref().filter(|last| moved(last, activity)) {
                     tiers.owe(scan_bounds(last, activity));

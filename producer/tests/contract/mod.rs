@@ -12,7 +12,7 @@ use inlet_model::types::ColumnType;
 use inlet_producer::sink::{Checkpoint, Sink};
 use inlet_service::error::Kind;
 
-const VISIBLE_TIME_MAX: Duration = Duration::from_secs(20);
+const VISIBLE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A pipeline with one table, `public.orders (id bigint primary key, note text)`.
 pub trait Pipeline {

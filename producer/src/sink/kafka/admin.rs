@@ -16,7 +16,7 @@ use super::{KafkaSinkSettings, fault};
 use crate::sink::SinkError;
 
 /// A broker that runs answers sooner; one that does not is asked again by the caller.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// A connection inside a network takes less.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Between two looks at something that the broker is about to do.
@@ -90,7 +90,9 @@ fn take_events(producer: &BaseProducer<Watch>) {
 fn check_advertised(asked: &str, advertised: &[(String, i32)]) -> Result<(), SinkError> {
     let asked_names: Vec<_> = asked.split(',').map(|broker| broker.trim().rsplit("://").next().unwrap_or_default()).collect();
     let as_asked = |(host, port): &(String, i32)| {
-        asked_names.iter().any(|name| *name == format!("{host}:{port}") || *name == format!("[{host}]:{port}") || (*port == 9092 && name == host))
+        asked_names
+            .iter()
+            .any(|name| *name == format!("{host}:{port}") || *name == format!("[{host}]:{port}") || (*port == 9092 && name == host))
     };
     if advertised.iter().any(as_asked) || advertised.iter().any(|(host, port)| answers(host, *port)) {
         return Ok(());
@@ -160,7 +162,8 @@ impl Admin {
     fn new(settings: &KafkaSinkSettings) -> Result<Self, SinkError> {
         let mut config = client::connection(settings);
         config.set("allow.auto.create.topics", "false");
-        let client = config.create_with_context(Watch::default()).map_err(|error| fault::failed("kafka's admin client was not created", error))?;
+        let client =
+            config.create_with_context(Watch::default()).map_err(|error| fault::failed("kafka's admin client was not created", error))?;
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| SinkError {
             kind: Kind::Unavailable,
             act: "a runtime for kafka's admin client was not created".to_owned(),

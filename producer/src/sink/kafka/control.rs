@@ -51,8 +51,7 @@ pub(super) fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Co
     let topic = settings.control_topic.as_str();
     let failed = |error| fault::failed(format!("control topic `{topic}` was not read"), error);
     let consumer: BaseConsumer<Watch> = client::reader(settings).create_with_context(Watch::default()).map_err(failed)?;
-    let time_left = deadline.saturating_duration_since(Instant::now()).max(POLL_TIME);
-    let (low, end) = consumer.fetch_watermarks(topic, PARTITION, time_left).map_err(failed)?;
+    let (low, end) = ends(&consumer, topic, deadline).map_err(failed)?;
     let mut contents = Contents::default();
     if low >= end {
         return Ok(contents);
@@ -75,7 +74,19 @@ pub(super) fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Co
     }
 }
 
-/// Errors that librdkafka mends by itself, or that concern the group which is never joined.
+/// The offsets between which the topic's committed records lie.
+fn ends(consumer: &BaseConsumer<Watch>, topic: &str, deadline: Instant) -> Result<(i64, i64), KafkaError> {
+    loop {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        match consumer.fetch_watermarks(topic, PARTITION, time_left.max(POLL_TIME)) {
+            // A topic that was just made has a leader that does not know it yet.
+            Err(error) if passes(&error) && Instant::now() < deadline => std::thread::sleep(POLL_TIME),
+            answer => return answer,
+        }
+    }
+}
+
+/// Errors that pass by themselves, or that concern the group which is never joined.
 fn passes(error: &KafkaError) -> bool {
     let passing = [
         Code::BrokerTransportFailure,
@@ -89,7 +100,7 @@ fn passes(error: &KafkaError) -> bool {
         Code::LeaderNotAvailable,
         Code::NotLeaderForPartition,
     ];
-    matches!(error, KafkaError::MessageConsumption(code) if passing.contains(code))
+    matches!(error, KafkaError::MessageConsumption(code) | KafkaError::MetadataFetch(code) if passing.contains(code))
 }
 
 impl Contents {
@@ -105,7 +116,11 @@ impl Contents {
                 self.progress.entry(table).or_default().apply(delta);
             }
             Some(ControlKey::Schema(fingerprint)) => {
-                if value.is_some() { self.schemas.insert(fingerprint) } else { self.schemas.remove(&fingerprint) };
+                if value.is_some() {
+                    self.schemas.insert(fingerprint)
+                } else {
+                    self.schemas.remove(&fingerprint)
+                };
             }
             None => {}
         }
@@ -150,7 +165,8 @@ mod tests {
     #[test]
     fn the_last_record_of_a_key_counts_and_a_null_removes_it() {
         let mut contents = Contents::default();
-        let delta = |poll: &str| ProgressDelta(BTreeMap::from([("poll".to_owned(), Some(poll.to_owned())), ("covered/3".to_owned(), None)]));
+        let delta =
+            |poll: &str| ProgressDelta(BTreeMap::from([("poll".to_owned(), Some(poll.to_owned())), ("covered/3".to_owned(), None)]));
         contents.take(Some(b"progress/public.orders/covered/3"), Some(b"1"));
         contents.take(Some(b"schema/00000000000000ab"), Some(b"{}"));
         contents.take(Some(b"owner"), Some(b"first"));

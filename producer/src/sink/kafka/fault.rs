@@ -33,12 +33,9 @@ pub(super) fn failed(act: impl Into<String>, error: KafkaError) -> SinkError {
             format!("property `{key}` is unknown, or its value is not valid for it"),
             format!("see `{key}` under the key `kafka.properties` of the configuration"),
         ),
-        KafkaError::ClientCreation(_) | KafkaError::AdminOpCreation(_) => SinkError {
-            kind: Kind::Config,
-            act: act.into(),
-            hint: Some(Hint::key("kafka.properties")),
-            source: Some(Box::new(error)),
-        },
+        KafkaError::ClientCreation(_) | KafkaError::AdminOpCreation(_) => {
+            SinkError { kind: Kind::Config, act: act.into(), hint: Some(Hint::key("kafka.properties")), source: Some(Box::new(error)) }
+        }
         KafkaError::AdminOp(code) => of_code(act, *code, error.clone()),
         _ => match error.rdkafka_error_code() {
             Some(code) => of_code(act, code, error),
@@ -68,7 +65,9 @@ fn hint(code: Code) -> Option<Hint> {
         Code::TopicAuthorizationFailed => {
             "grant DESCRIBE, READ and WRITE on the topics and on the control topic, and CREATE where they do not exist yet"
         }
-        Code::ClusterAuthorizationFailed => "grant CREATE on the topics (or create them), and IDEMPOTENT_WRITE on a cluster before Kafka 2.8",
+        Code::ClusterAuthorizationFailed => {
+            "grant CREATE on the topics (or create them), and IDEMPOTENT_WRITE on a cluster before Kafka 2.8"
+        }
         Code::TransactionalIdAuthorizationFailed => "grant DESCRIBE and WRITE on the transactional id `inlet-<pipeline>`",
         Code::GroupAuthorizationFailed => "grant READ on the group of the control topic's reader",
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::SSL => {
@@ -76,7 +75,9 @@ fn hint(code: Code) -> Option<Hint> {
         }
         Code::InvalidTopic => "a topic's name has up to 249 letters, digits, dots, underscores and hyphens: see the key `kafka.topic`",
         Code::InvalidPartitions => "see the key `kafka.partitions` of the configuration",
-        Code::InvalidReplicationFactor => "there are fewer brokers than copies: see the key `kafka.replication_factor` of the configuration",
+        Code::InvalidReplicationFactor => {
+            "there are fewer brokers than copies: see the key `kafka.replication_factor` of the configuration"
+        }
         Code::InvalidTransactionTimeout => {
             "the broker's `transaction.max.timeout.ms` is lower: set `transaction.timeout.ms` under `kafka.properties`"
         }

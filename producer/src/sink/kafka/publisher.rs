@@ -92,7 +92,8 @@ impl Publisher {
         }
         progress.retain(|table, progress| opened.contains_key(table) && !progress.0.is_empty());
         let control_topic = settings.control_topic.clone();
-        let publisher = Self { transactions, control_topic, topics: opened, schemas: contents.schemas, rows: 0, encoded: Encoded::default() };
+        let publisher =
+            Self { transactions, control_topic, topics: opened, schemas: contents.schemas, rows: 0, encoded: Encoded::default() };
         Ok((publisher, progress))
     }
 

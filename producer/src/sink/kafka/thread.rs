@@ -20,8 +20,9 @@ use crate::sink::{Checkpoint, SinkError};
 
 /// Between commands the producer's events are taken this often.
 const IDLE_TIME: Duration = Duration::from_secs(1);
-/// How long, and how often, to look for the name of a new owner.
-const OWNER_TIME_MAX: Duration = Duration::from_secs(3);
+/// How long, and how often, to look for the name of a new owner; and when it would be there, if there were one.
+const OWNER_TIME_MAX: Duration = Duration::from_secs(10);
+const OWNER_NAMED_WITHIN: Duration = Duration::from_secs(2);
 const OWNER_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where an answer goes. Nobody waits for it any more when the sink was dropped.
@@ -113,11 +114,13 @@ impl Owner {
             return error;
         }
         // Another owner fences first and puts its name there a moment later.
-        let end = Instant::now() + OWNER_TIME_MAX.min(self.settings.deadline);
+        let begun = Instant::now();
+        let end = begun + OWNER_TIME_MAX.min(self.settings.deadline);
         while Instant::now() < end {
             let contents = control::read(&self.settings, end);
             match contents.and_then(|contents| check_owner(&self.settings, contents.owner)) {
                 Err(fenced) if fenced.kind == Kind::Fenced => return fenced,
+                Ok(()) if begun.elapsed() > OWNER_NAMED_WITHIN => break,
                 Ok(()) | Err(_) => std::thread::sleep(OWNER_LOOK_INTERVAL),
             }
         }

@@ -105,7 +105,9 @@ impl Transactions {
         assert!(self.open, "a commit ends a transaction");
         self.await_delivery(self.deadline)?;
         self.check()?;
-        self.producer.commit_transaction(self.deadline).map_err(|error| self.explain("the transaction was not committed for sure", error))?;
+        self.producer
+            .commit_transaction(self.deadline)
+            .map_err(|error| self.explain("the transaction was not committed for sure", error))?;
         self.open = false;
         Ok(())
     }

@@ -7,7 +7,11 @@ fn reading(read_at: i64, xid_end: u64, sessions: Vec<Session>) -> Reading {
 
 fn open(xact_start: Option<i64>, query_start: i64, running: bool, xid: Option<u32>) -> Session {
     let xact_start = xact_start.map(ServerTime);
-    Session { pid: 1, seen: Seen::Open { backend_start: ServerTime(0), xact_start, query_start: Some(ServerTime(query_start)), running }, xid }
+    Session {
+        pid: 1,
+        seen: Seen::Open { backend_start: ServerTime(0), xact_start, query_start: Some(ServerTime(query_start)), running },
+        xid,
+    }
 }
 
 fn only(activity: &Activity) -> Holder {

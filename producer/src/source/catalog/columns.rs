@@ -38,11 +38,7 @@ type Row = (i16, String, String, bool, bool, String, i32, bool);
 
 /// Reads the columns in table order.
 pub(super) async fn read(conn: &mut PgConnection, table: Oid) -> Result<Vec<Numbered>, CatalogError> {
-    let rows: Vec<Row> = sqlx::query_as(COLUMNS)
-        .bind(table)
-        .fetch_all(conn)
-        .await
-        .map_err(CatalogError::read("columns"))?;
+    let rows: Vec<Row> = sqlx::query_as(COLUMNS).bind(table).fetch_all(conn).await.map_err(CatalogError::read("columns"))?;
     Ok(rows.into_iter().map(numbered).collect())
 }
 
@@ -50,10 +46,7 @@ pub(super) async fn read(conn: &mut PgConnection, table: Oid) -> Result<Vec<Numb
 pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result<(), CatalogError> {
     const RESERVED: [&str; 6] = [OP, XID, UNFIT, KAFKA_PARTITION, OFFSET, DETECTED_AT];
     match columns.iter().find(|numbered| RESERVED.contains(&numbered.column.name.as_str())) {
-        Some(numbered) => Err(CatalogError::Reserved {
-            table: table.clone(),
-            column: numbered.column.name.clone(),
-        }),
+        Some(numbered) => Err(CatalogError::Reserved { table: table.clone(), column: numbered.column.name.clone() }),
         None => Ok(()),
     }
 }
@@ -62,15 +55,5 @@ pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result
 fn numbered((number, name, postgres_type, not_null, generated, base, modifier, plain): Row) -> Numbered {
     let mapped = ColumnType::of(CatalogType { name: &base, modifier }).filter(|_| plain);
     let column_type = mapped.unwrap_or(ColumnType::Text);
-    Numbered {
-        number,
-        column: Column {
-            name,
-            column_type,
-            postgres_type,
-            as_text: mapped.is_none(),
-            not_null,
-            generated,
-        },
-    }
+    Numbered { number, column: Column { name, column_type, postgres_type, as_text: mapped.is_none(), not_null, generated } }
 }

@@ -7,15 +7,7 @@ use super::error::{CatalogError, Names};
 use super::name;
 
 /// Names that say "this row changed", then names that say "this row was made"; compared without case and underscores.
-const PREFERRED: [&str; 7] = [
-    "updatedat",
-    "modifiedat",
-    "lastmodified",
-    "updated",
-    "createdat",
-    "insertedat",
-    "created",
-];
+const PREFERRED: [&str; 7] = ["updatedat", "modifiedat", "lastmodified", "updated", "createdat", "insertedat", "created"];
 
 /// A column by which new rows are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +54,7 @@ pub(super) fn choose(
 ) -> Result<Option<Cursor>, CatalogError> {
     let cursor = |column: usize| {
         let kind = CursorKind::of(columns[column].column_type)?;
-        Some(Cursor {
-            column,
-            kind,
-            indexed: indexed.contains(&column),
-            nullable: !columns[column].not_null,
-        })
+        Some(Cursor { column, kind, indexed: indexed.contains(&column), nullable: !columns[column].not_null })
     };
     let candidates: Vec<Cursor> = (0..columns.len()).filter_map(cursor).collect();
     let Some(asked) = asked else {
@@ -75,34 +62,20 @@ pub(super) fn choose(
     };
     let names = || Names(candidates.iter().map(|cursor| columns[cursor.column].name.clone()).collect());
     let Some(position) = name::column_position(asked, columns.iter().map(|column| column.name.as_str())) else {
-        return Err(CatalogError::UnknownCursor {
-            table: table.clone(),
-            column: asked.to_owned(),
-            candidates: names(),
-        });
+        return Err(CatalogError::UnknownCursor { table: table.clone(), column: asked.to_owned(), candidates: names() });
     };
     let wrong_type = || {
         let column = &columns[position];
         let (column, postgres_type) = (column.name.clone(), column.postgres_type.clone());
-        CatalogError::CursorType {
-            table: table.clone(),
-            column,
-            postgres_type,
-            candidates: names(),
-        }
+        CatalogError::CursorType { table: table.clone(), column, postgres_type, candidates: names() }
     };
     cursor(position).map(Some).ok_or_else(wrong_type)
 }
 
 fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
     let plain = |cursor: &Cursor| columns[cursor.column].name.to_lowercase().replace('_', "");
-    let preferred = PREFERRED
-        .iter()
-        .find_map(|name| candidates.iter().find(|cursor| plain(cursor) == *name));
-    let indexed = candidates
-        .iter()
-        .filter(|cursor| cursor.indexed)
-        .min_by_key(|cursor| cursor.kind as u8);
+    let preferred = PREFERRED.iter().find_map(|name| candidates.iter().find(|cursor| plain(cursor) == *name));
+    let indexed = candidates.iter().filter(|cursor| cursor.indexed).min_by_key(|cursor| cursor.kind as u8);
     preferred.or(indexed).copied()
 }
 
@@ -129,23 +102,15 @@ mod tests {
 
     #[test]
     fn a_column_of_changes_goes_before_one_of_creation() {
-        let given = [
-            ("created_at", ColumnType::TimestampTz),
-            ("UpdatedAt", ColumnType::Timestamp),
-            ("seen", ColumnType::TimestampTz),
-        ];
+        let given = [("created_at", ColumnType::TimestampTz), ("UpdatedAt", ColumnType::Timestamp), ("seen", ColumnType::TimestampTz)];
         assert_eq!(chosen(&given, &[0, 2], None).expect("a cursor"), Some(1));
         assert_eq!(chosen(&given[..1], &[], None).expect("a cursor"), Some(0));
     }
 
     #[test]
     fn a_name_that_tells_nothing_needs_an_index() {
-        let given = [
-            ("day", ColumnType::Date),
-            ("placed", ColumnType::Timestamp),
-            ("at", ColumnType::TimestampTz),
-            ("id", ColumnType::Int64),
-        ];
+        let given =
+            [("day", ColumnType::Date), ("placed", ColumnType::Timestamp), ("at", ColumnType::TimestampTz), ("id", ColumnType::Int64)];
         assert_eq!(chosen(&given, &[0, 1, 2, 3], None).expect("a cursor"), Some(2));
         assert_eq!(chosen(&given, &[0, 1], None).expect("a cursor"), Some(1));
         assert_eq!(chosen(&given, &[3], None).expect("no cursor"), None);
@@ -158,17 +123,10 @@ mod tests {
 
     #[test]
     fn a_configured_cursor_is_checked_and_the_candidates_are_named() {
-        let given = [
-            ("id", ColumnType::Int64),
-            ("at", ColumnType::TimestampTz),
-            ("day", ColumnType::Date),
-        ];
+        let given = [("id", ColumnType::Int64), ("at", ColumnType::TimestampTz), ("day", ColumnType::Date)];
         assert_eq!(chosen(&given, &[], Some("DAY")).expect("a cursor"), Some(2));
         let unknown = chosen(&given, &[], Some("updated_at")).expect_err("unknown").to_string();
-        assert_eq!(
-            unknown,
-            "table `public.t` has no column `updated_at`; its timestamp columns: `at`, `day`"
-        );
+        assert_eq!(unknown, "table `public.t` has no column `updated_at`; its timestamp columns: `at`, `day`");
         assert!(matches!(chosen(&given, &[], Some("id")), Err(CatalogError::CursorType { .. })));
     }
 }

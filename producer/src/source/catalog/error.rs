@@ -156,11 +156,7 @@ impl Explain for CatalogError {
             Self::RowSecurity { role, .. } => Hint::sql(format!("ALTER ROLE {} BYPASSRLS", quote(role))),
             Self::Reserved { table, column } => {
                 let renamed = quote(column.trim_start_matches('_'));
-                Hint::sql(format!(
-                    "ALTER TABLE {} RENAME COLUMN {} TO {renamed}",
-                    table.quoted(),
-                    quote(column)
-                ))
+                Hint::sql(format!("ALTER TABLE {} RENAME COLUMN {} TO {renamed}", table.quoted(), quote(column)))
             }
             Self::UnknownKey { table, .. } | Self::RepeatedKey { table, .. } => Hint::key(&format!("tables.{}.key", table.short())),
             Self::UnknownCursor { table, .. } | Self::CursorType { table, .. } => Hint::key(&format!("tables.{}.cursor", table.short())),
@@ -191,10 +187,7 @@ mod tests {
 
     #[test]
     fn a_missing_right_names_the_grant() {
-        let error = CatalogError::NoSelect {
-            table: TableName::new("public", "orders"),
-            role: "student".to_owned(),
-        };
+        let error = CatalogError::NoSelect { table: TableName::new("public", "orders"), role: "student".to_owned() };
         assert_eq!(error.kind(), Kind::Config);
         let hint = error.hint().expect("a hint").to_string();
         assert_eq!(hint, "run in PostgreSQL: GRANT SELECT ON \"public\".\"orders\" TO \"student\";");

@@ -31,33 +31,20 @@ const INDEXES: &str =
 /// Reads the indexes that are valid and not partial, by name.
 pub(super) async fn read(conn: &mut PgConnection, table: Oid, columns: &[Numbered]) -> Result<Vec<Index>, CatalogError> {
     type Row = (String, i16, bool, bool, bool);
-    let rows: Vec<Row> = sqlx::query_as(INDEXES)
-        .bind(table)
-        .fetch_all(conn)
-        .await
-        .map_err(CatalogError::read("indexes"))?;
+    let rows: Vec<Row> = sqlx::query_as(INDEXES).bind(table).fetch_all(conn).await.map_err(CatalogError::read("indexes"))?;
     let position = |number: &str| columns.iter().position(|column| number.parse() == Ok(column.number));
     Ok(rows
         .into_iter()
         .map(|(numbers, length, primary, unique, finds_ranges)| {
             let length = usize::try_from(length).unwrap_or(0);
-            Index {
-                columns: numbers.split(' ').take(length).map(position).collect(),
-                primary,
-                unique,
-                finds_ranges,
-            }
+            Index { columns: numbers.split(' ').take(length).map(position).collect(), primary, unique, finds_ranges }
         })
         .collect())
 }
 
 /// The columns by which an index finds a range of rows.
 pub(super) fn leading_columns(indexes: &[Index]) -> Vec<usize> {
-    indexes
-        .iter()
-        .filter(|index| index.finds_ranges)
-        .filter_map(|index| *index.columns.first()?)
-        .collect()
+    indexes.iter().filter(|index| index.finds_ranges).filter_map(|index| *index.columns.first()?).collect()
 }
 
 /// The key: what the configuration says; else the primary key; else the shortest unique index whose columns are never null; else none.
@@ -88,17 +75,10 @@ fn configured(table: &TableName, columns: &[Column], asked: &[String]) -> Result
     for column in asked {
         let position = name::column_position(column, names.clone()).ok_or_else(|| {
             let similar = name::similar(column, names.clone().map(str::to_owned));
-            CatalogError::UnknownKey {
-                table: table.clone(),
-                column: column.clone(),
-                similar,
-            }
+            CatalogError::UnknownKey { table: table.clone(), column: column.clone(), similar }
         })?;
         if key.contains(&position) {
-            return Err(CatalogError::RepeatedKey {
-                table: table.clone(),
-                column: column.clone(),
-            });
+            return Err(CatalogError::RepeatedKey { table: table.clone(), column: column.clone() });
         }
         key.push(position);
     }
@@ -125,11 +105,7 @@ mod tests {
     }
 
     fn unique(columns: &[Option<usize>]) -> Index {
-        Index {
-            columns: columns.to_vec(),
-            unique: true,
-            ..Index::default()
-        }
+        Index { columns: columns.to_vec(), unique: true, ..Index::default() }
     }
 
     fn chosen(indexes: &[Index]) -> Vec<usize> {
@@ -138,30 +114,15 @@ mod tests {
 
     #[test]
     fn the_primary_key_keeps_the_order_of_its_index() {
-        let primary = Index {
-            primary: true,
-            ..unique(&[Some(2), Some(0)])
-        };
+        let primary = Index { primary: true, ..unique(&[Some(2), Some(0)]) };
         assert_eq!(chosen(&[unique(&[Some(1)]), primary]), [2, 0]);
     }
 
     #[test]
     fn without_a_primary_key_the_shortest_unique_index_that_is_never_null_is_the_key() {
         let (pair, nullable, expression) = (unique(&[Some(0), Some(1)]), unique(&[Some(3)]), unique(&[None]));
-        let plain = Index {
-            columns: vec![Some(0)],
-            ..Index::default()
-        };
-        assert_eq!(
-            chosen(&[
-                pair.clone(),
-                nullable.clone(),
-                expression.clone(),
-                unique(&[Some(2)]),
-                unique(&[Some(1)])
-            ]),
-            [2]
-        );
+        let plain = Index { columns: vec![Some(0)], ..Index::default() };
+        assert_eq!(chosen(&[pair.clone(), nullable.clone(), expression.clone(), unique(&[Some(2)]), unique(&[Some(1)])]), [2]);
         assert_eq!(chosen(&[pair, nullable, expression]), [0, 1]);
         assert_eq!(chosen(&[plain]), [0_usize; 0]);
     }
@@ -176,34 +137,16 @@ mod tests {
         assert_eq!(configured(&["Code", "id"]).expect("a key"), [1, 0]);
         assert_eq!(configured(&[]).expect("no key"), [0_usize; 0]);
         let unknown = configured(&["cod"]).expect_err("unknown").to_string();
-        assert_eq!(
-            unknown,
-            "table `public.t` has no column `cod` for its key; columns with a similar name: `code`"
-        );
+        assert_eq!(unknown, "table `public.t` has no column `cod` for its key; columns with a similar name: `code`");
         assert!(matches!(configured(&["id", "ID"]), Err(CatalogError::RepeatedKey { .. })));
     }
 
     #[test]
     fn an_index_finds_ranges_by_its_first_column_alone() {
-        let brin = Index {
-            columns: vec![Some(3)],
-            finds_ranges: true,
-            ..Index::default()
-        };
-        let btree = Index {
-            columns: vec![Some(1), Some(2)],
-            finds_ranges: true,
-            ..Index::default()
-        };
-        let expression = Index {
-            columns: vec![None, Some(2)],
-            finds_ranges: true,
-            ..Index::default()
-        };
-        let hash = Index {
-            columns: vec![Some(0)],
-            ..Index::default()
-        };
+        let brin = Index { columns: vec![Some(3)], finds_ranges: true, ..Index::default() };
+        let btree = Index { columns: vec![Some(1), Some(2)], finds_ranges: true, ..Index::default() };
+        let expression = Index { columns: vec![None, Some(2)], finds_ranges: true, ..Index::default() };
+        let hash = Index { columns: vec![Some(0)], ..Index::default() };
         assert_eq!(leading_columns(&[brin, btree, expression, hash]), [3, 1]);
     }
 }

@@ -22,9 +22,7 @@ impl Part {
 
 /// The (schema, table) pairs that `asked` may mean, the likelier first; without a schema the search path decides.
 pub(super) fn table_candidates(asked: &str) -> Result<Vec<(Option<String>, String)>, CatalogError> {
-    let mut parts = parse(asked)
-        .filter(|parts| parts.len() <= 2)
-        .ok_or_else(|| CatalogError::Name { asked: asked.to_owned() })?;
+    let mut parts = parse(asked).filter(|parts| parts.len() <= 2).ok_or_else(|| CatalogError::Name { asked: asked.to_owned() })?;
     let table = parts.pop().ok_or_else(|| CatalogError::Name { asked: asked.to_owned() })?;
     let schema = parts.pop();
     let folded = (schema.as_ref().map(Part::folded), table.folded());
@@ -35,10 +33,7 @@ pub(super) fn table_candidates(asked: &str) -> Result<Vec<(Option<String>, Strin
 /// The position of the column that `asked` means among `names`.
 pub(super) fn column_position<'a>(asked: &str, names: impl Iterator<Item = &'a str> + Clone) -> Option<usize> {
     // A name that is no identifier (it holds a dot, say) can still be a column's exact name.
-    let folded = parse(asked)
-        .filter(|parts| parts.len() == 1)
-        .and_then(|mut parts| parts.pop())
-        .map(|part| (part.folded(), part.text));
+    let folded = parse(asked).filter(|parts| parts.len() == 1).and_then(|mut parts| parts.pop()).map(|part| (part.folded(), part.text));
     let position = |wanted: &str| names.clone().position(|name| name == wanted);
     let (folded, exact) = folded.unwrap_or_else(|| (asked.to_owned(), asked.to_owned()));
     position(&folded).or_else(|| position(&exact))
@@ -63,13 +58,7 @@ fn parse(asked: &str) -> Option<Vec<Part>> {
             Some(inside) => quoted(inside)?,
             None => {
                 let (text, after) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
-                (
-                    Part {
-                        text: text.to_owned(),
-                        quoted: false,
-                    },
-                    after,
-                )
+                (Part { text: text.to_owned(), quoted: false }, after)
             }
         };
         if part.text.is_empty() || (!part.quoted && part.text.contains('"')) {
@@ -115,24 +104,15 @@ mod tests {
 
     #[test]
     fn an_unquoted_name_is_folded_first_and_exact_second() {
-        assert_eq!(
-            candidates("ROLL001_orders"),
-            [pair(None, "roll001_orders"), pair(None, "ROLL001_orders")]
-        );
-        assert_eq!(
-            candidates("Shop.Orders"),
-            [pair(Some("shop"), "orders"), pair(Some("Shop"), "Orders")]
-        );
+        assert_eq!(candidates("ROLL001_orders"), [pair(None, "roll001_orders"), pair(None, "ROLL001_orders")]);
+        assert_eq!(candidates("Shop.Orders"), [pair(Some("shop"), "orders"), pair(Some("Shop"), "Orders")]);
         assert_eq!(candidates("orders"), [pair(None, "orders")]);
     }
 
     #[test]
     fn a_quoted_part_is_exact() {
         assert_eq!(candidates(r#""Mixed"."Case""#), [pair(Some("Mixed"), "Case")]);
-        assert_eq!(
-            candidates(r#"Shop."a.b""c""#),
-            [pair(Some("shop"), "a.b\"c"), pair(Some("Shop"), "a.b\"c")]
-        );
+        assert_eq!(candidates(r#"Shop."a.b""c""#), [pair(Some("shop"), "a.b\"c"), pair(Some("Shop"), "a.b\"c")]);
     }
 
     #[test]

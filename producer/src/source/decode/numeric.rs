@@ -27,13 +27,8 @@ pub(super) struct Scale<M> {
 impl<M: Magnitude> Scale<M> {
     /// Of `numeric(precision, scale)`.
     pub(super) fn new(precision: u8, scale: i8) -> Self {
-        let limit = (0..precision)
-            .try_fold(M::ONE, |limit, _| limit.push(10, 0))
-            .expect("the precision is within the width");
-        Self {
-            scale: i32::from(scale),
-            limit,
-        }
+        let limit = (0..precision).try_fold(M::ONE, |limit, _| limit.push(10, 0)).expect("the precision is within the width");
+        Self { scale: i32::from(scale), limit }
     }
 }
 
@@ -90,12 +85,7 @@ impl<'a> Number<'a> {
             _ => return Err(Misfit::Malformed),
         };
         let end = groups.iter().rposition(|group| *group != [0, 0]).map_or(0, |last| last + 1);
-        Ok(Self {
-            negative,
-            weight: i32::from(weight.cast_signed()),
-            shown: usize::from(shown),
-            groups: &groups[..end],
-        })
+        Ok(Self { negative, weight: i32::from(weight.cast_signed()), shown: usize::from(shown), groups: &groups[..end] })
     }
 
     /// The number without its sign times 10^scale; `None` when it has more digits behind the point, or when `M` is too small for it.
@@ -136,21 +126,11 @@ impl<'a> Number<'a> {
             let at = usize::try_from(self.weight - power).ok();
             at.and_then(|at| self.groups.get(at)).map_or(0, |group| u16::from_be_bytes(*group))
         };
-        let whole = (0..=self.weight.max(0))
-            .rev()
-            .map(|power| format!("{:04}", group(power)))
-            .collect::<String>();
+        let whole = (0..=self.weight.max(0)).rev().map(|power| format!("{:04}", group(power))).collect::<String>();
         let digits = whole.trim_start_matches('0');
-        let mut text = format!(
-            "{}{}",
-            if self.negative { "-" } else { "" },
-            if digits.is_empty() { "0" } else { digits }
-        );
+        let mut text = format!("{}{}", if self.negative { "-" } else { "" }, if digits.is_empty() { "0" } else { digits });
         if self.shown > 0 {
-            let fraction = (1..)
-                .map(|place| format!("{:04}", group(-place)))
-                .take(self.shown.div_ceil(4))
-                .collect::<String>();
+            let fraction = (1..).map(|place| format!("{:04}", group(-place))).take(self.shown.div_ceil(4)).collect::<String>();
             text.push('.');
             text.push_str(&fraction[..self.shown]);
         }
@@ -190,8 +170,7 @@ impl Magnitude for i256 {
     const ZERO: Self = Self::ZERO;
     const ONE: Self = Self::ONE;
     fn push(self, factor: u16, digits: u16) -> Option<Self> {
-        self.checked_mul(Self::from_i128(factor.into()))?
-            .checked_add(Self::from_i128(digits.into()))
+        self.checked_mul(Self::from_i128(factor.into()))?.checked_add(Self::from_i128(digits.into()))
     }
 }
 
@@ -249,10 +228,7 @@ mod tests {
         thirty_eight[3] = 0;
         assert_eq!(decimal(&thirty_eight, 38, 0), Ok(10_i128.pow(38) - 1));
         thirty_eight[4] = 100;
-        assert_eq!(
-            decimal128(&bytes(&thirty_eight), Scale::new(38, 0)),
-            Err(unfit(&format!("100{}", "9".repeat(36))))
-        );
+        assert_eq!(decimal128(&bytes(&thirty_eight), Scale::new(38, 0)), Err(unfit(&format!("100{}", "9".repeat(36)))));
     }
 
     #[test]

@@ -7,14 +7,7 @@ use inlet_model::types::ColumnType;
 use super::*;
 
 fn column(name: &str, column_type: ColumnType, as_text: bool) -> Column {
-    Column {
-        name: name.to_owned(),
-        column_type,
-        postgres_type: "some".to_owned(),
-        as_text,
-        not_null: false,
-        generated: false,
-    }
+    Column { name: name.to_owned(), column_type, postgres_type: "some".to_owned(), as_text, not_null: false, generated: false }
 }
 
 fn schema() -> Arc<TableSchema> {
@@ -24,11 +17,7 @@ fn schema() -> Arc<TableSchema> {
         column("day", ColumnType::Date, false),
         column("no\"te", ColumnType::Text, true),
     ];
-    Arc::new(TableSchema {
-        table: TableName::new("public", "t"),
-        columns,
-        key: vec![0],
-    })
+    Arc::new(TableSchema { table: TableName::new("public", "t"), columns, key: vec![0] })
 }
 
 fn append(decoder: &mut RowDecoder, values: [Option<&[u8]>; 4], xid: u64, op: u8) -> Result<(), DecodeError> {
@@ -46,13 +35,7 @@ fn the_select_list_quotes_names_and_casts_what_has_no_mapping() {
 #[test]
 fn values_and_nulls_land_in_their_columns() {
     let mut decoder = RowDecoder::new(schema(), 8);
-    append(
-        &mut decoder,
-        [Some(&[0, 0, 0, 7]), Some(AMOUNT), Some(&[0, 0, 0, 0]), Some("é".as_bytes())],
-        1 << 40,
-        UPSERT,
-    )
-    .expect("a row");
+    append(&mut decoder, [Some(&[0, 0, 0, 7]), Some(AMOUNT), Some(&[0, 0, 0, 0]), Some("é".as_bytes())], 1 << 40, UPSERT).expect("a row");
     append(&mut decoder, [None; 4], 5, DELETE).expect("a row");
     assert_eq!(decoder.rows(), 2);
     assert!(decoder.bytes() > 4 + AMOUNT.len() + 4 + 2, "{}", decoder.bytes());
@@ -60,9 +43,7 @@ fn values_and_nulls_land_in_their_columns() {
     assert_eq!(batch.detected_at, 9);
     let of = |name: &str| batch.rows.column_by_name(name).expect("a column");
     assert_eq!(of("id").as_primitive(), &Int32Array::from(vec![Some(7), None]));
-    let amounts = Decimal128Array::from(vec![Some(22_050), None])
-        .with_precision_and_scale(10, 2)
-        .expect("a decimal");
+    let amounts = Decimal128Array::from(vec![Some(22_050), None]).with_precision_and_scale(10, 2).expect("a decimal");
     assert_eq!(of("amount").as_primitive(), &amounts);
     assert_eq!(of("day").as_primitive(), &Date32Array::from(vec![Some(10_957), None]));
     assert_eq!(of("no\"te").as_string(), &StringArray::from(vec![Some("é"), None]));
@@ -76,13 +57,7 @@ fn an_unfit_value_is_null_and_stands_in_unfit_with_its_text() {
     let mut decoder = RowDecoder::new(schema(), 0);
     let id: &[u8] = &[0, 0, 0, 1];
     append(&mut decoder, [Some(id), Some(AMOUNT), None, None], 1, UPSERT).expect("a row");
-    append(
-        &mut decoder,
-        [Some(id), Some(NAN), Some(&[0x7f, 0xff, 0xff, 0xff]), Some(b"a\xff")],
-        2,
-        UPSERT,
-    )
-    .expect("a row");
+    append(&mut decoder, [Some(id), Some(NAN), Some(&[0x7f, 0xff, 0xff, 0xff]), Some(b"a\xff")], 2, UPSERT).expect("a row");
     append(&mut decoder, [Some(id), Some(AMOUNT), None, None], 3, UPSERT).expect("a row");
     let batch = decoder.finish(0).rows;
     let unfit = batch.column_by_name(UNFIT).expect("a column").as_string::<i32>();
@@ -109,9 +84,6 @@ fn a_finished_decoder_starts_empty() {
 fn a_malformed_value_names_its_column() {
     let mut decoder = RowDecoder::new(schema(), 1);
     let error = append(&mut decoder, [Some(&[1, 2]), None, None, None], 1, UPSERT).expect_err("two bytes are no integer");
-    assert_eq!(
-        error.to_string(),
-        "a value of column `id` of table `public.t` has 2 bytes that are not PostgreSQL's format of some"
-    );
+    assert_eq!(error.to_string(), "a value of column `id` of table `public.t` has 2 bytes that are not PostgreSQL's format of some");
     assert_eq!(error.kind(), Kind::Bug);
 }

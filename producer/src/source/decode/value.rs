@@ -109,11 +109,7 @@ pub(super) fn time(bytes: &[u8]) -> Result<i64, Misfit> {
 #[inline]
 pub(super) fn timestamp(bytes: &[u8], zoned: bool) -> Result<i64, Misfit> {
     let micros = int64(bytes)?;
-    if micros < TIMESTAMP_END && micros != i64::MIN {
-        Ok(micros + EPOCH_MICROS)
-    } else {
-        Err(unfit_timestamp(micros, zoned))
-    }
+    if micros < TIMESTAMP_END && micros != i64::MIN { Ok(micros + EPOCH_MICROS) } else { Err(unfit_timestamp(micros, zoned)) }
 }
 
 /// A cursor's timestamp in microseconds since 1970-01-01; what lies beyond 64 bits, and infinity, is the number at that end.
@@ -147,12 +143,7 @@ fn timestamp_text(micros: i64, zoned: bool) -> String {
     let (year, month, day) = civil(micros.div_euclid(DAY_MICROS) + i64::from(EPOCH_DAYS));
     let of_day = micros.rem_euclid(DAY_MICROS);
     let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
-    let mut text = format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
-        seconds / 3_600,
-        seconds / 60 % 60,
-        seconds % 60
-    );
+    let mut text = format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
     if fraction != 0 {
         text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
     }
@@ -213,10 +204,7 @@ mod tests {
     fn the_number_that_readers_take_for_infinity_is_unfit() {
         let before = TIMESTAMP_END - 1;
         assert_eq!(timestamp(&before.to_be_bytes(), false), Ok(i64::MAX - 1));
-        assert_eq!(
-            timestamp(&TIMESTAMP_END.to_be_bytes(), false),
-            Err(Misfit::unfit("294247-01-10 04:00:54.775807"))
-        );
+        assert_eq!(timestamp(&TIMESTAMP_END.to_be_bytes(), false), Err(Misfit::unfit("294247-01-10 04:00:54.775807")));
     }
 
     #[test]
