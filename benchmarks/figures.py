@@ -23,7 +23,7 @@ CREATE TABLE orders (order_id serial PRIMARY KEY, customer_name varchar(255), re
   amount numeric(10,2), order_status varchar(50), created_at timestamptz DEFAULT now(), updated_at timestamptz DEFAULT clock_timestamp());
 CREATE INDEX ON orders (updated_at);
 INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status)
-SELECT 'Customer ' || i % 9000, 'Restaurant ' || i % 300, 'Item number ' || i % 5000, (i * 7919 % 1000000) / 100.0, 'PLACED'
+SELECT 'Customer ' || i %% 9000, 'Restaurant ' || i %% 300, 'Item number ' || i %% 5000, (i::bigint * 7919 %% 1000000) / 100.0, 'PLACED'
 FROM generate_series(1, %d) i;
 VACUUM ANALYZE orders;
 """
@@ -31,7 +31,7 @@ VACUUM ANALYZE orders;
 
 def sql(url, text):
     """Runs statements with psql, each its own transaction."""
-    subprocess.run(["psql", "-X", "-q", "-d", url], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
 
 
 def usage(pid):
@@ -143,7 +143,10 @@ def main():
         peak, cpu = stop(process)
         line("PostgreSQL -> lake, from start to the last commit", seconds, f"{peak:.0f} MB", f"{cpu:.1f} s")
 
-        tool = ["java", "-cp", f"{CACHE}/kafka-4.3.0/libs/*", "org.apache.kafka.tools.ProducerPerformance", "--topic", "peer", "--num-records", str(ROWS)]
+        java = ["java", "-cp", f"{CACHE}/kafka-4.3.0/libs/*"]
+        create = ["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", kafka, "--create", "--topic", "peer"]
+        subprocess.run(java + create, check=True, capture_output=True)
+        tool = java + ["org.apache.kafka.tools.ProducerPerformance", "--topic", "peer", "--num-records", str(ROWS)]
         tool += ["--record-size", "210", "--throughput", "-1", "--producer-props", f"bootstrap.servers={kafka}", "acks=all", "compression.type=lz4"]
         output = subprocess.run(tool, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1]
         rate = float(output.split("records sent, ")[1].split()[0])

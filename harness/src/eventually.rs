@@ -37,7 +37,7 @@ impl<M: Met> Met for anyhow::Result<M> {
 
 /// Asks `condition` every 25 ms until it is met, and brings its value; panics after `deadline` and names `what` was awaited.
 ///
-/// ```ignore
+/// ```text
 /// eventually(Duration::from_secs(10), "the lake holds 3 rows", async || {
 ///     Ok(duckdb::count_glob(&glob).await? == 3)
 /// }).await;
