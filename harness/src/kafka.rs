@@ -51,6 +51,9 @@ pub struct Record {
     pub value: Option<Vec<u8>>,
 }
 
+/// A record to put into a topic: kafka_partition, key and value.
+pub type NewRecord<'a> = (i32, Option<&'a [u8]>, Option<&'a [u8]>);
+
 impl Record {
     /// The key as text; empty for none.
     pub fn key_text(&self) -> String {
@@ -124,8 +127,8 @@ impl Kafka {
         Ok(())
     }
 
-    /// Puts records into a topic as a foreign producer would, without a transaction: `(kafka_partition, key, value)`.
-    pub async fn produce(&self, topic: &str, records: &[(i32, Option<&[u8]>, Option<&[u8]>)]) -> Result<()> {
+    /// Puts records into a topic as a foreign producer would, without a transaction.
+    pub async fn produce(&self, topic: &str, records: &[NewRecord<'_>]) -> Result<()> {
         let producer: BaseProducer = self.client().create()?;
         for (partition, key, value) in records {
             let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(*partition);
@@ -286,9 +289,8 @@ mod tests {
     fn records_are_cut_by_their_lengths() {
         let records = parse(b"0 7 1000 2 3\nk\nv\nv1 0 1001 -1 0\n1 1 1002 1 -1\nx").unwrap();
         let shown: Vec<_> = records.iter().map(|r| (r.kafka_partition, r.offset, r.key.as_deref(), r.value.as_deref())).collect();
-        let expected: [(i32, i64, Option<&[u8]>, Option<&[u8]>); 3] =
-            [(0, 7, Some(b"k\n"), Some(b"v\nv")), (1, 0, None, Some(b"")), (1, 1, Some(b"x"), None)];
-        assert_eq!(shown, expected);
+        let first = (0, 7, Some(&b"k\n"[..]), Some(&b"v\nv"[..]));
+        assert_eq!(shown, [first, (1, 0, None, Some(b"")), (1, 1, Some(b"x"), None)]);
     }
 
     #[test]
