@@ -1,14 +1,17 @@
 """First figures on this machine: what a row costs on each way, beside the peer's own tool in the same run.
 
-Everything runs on the same cores: PostgreSQL, Kafka, Inlet. Rows are the orders table, 8 columns. Prints a Markdown table.
+Everything runs on the same cores: PostgreSQL, Kafka, Inlet. Rows are the orders table, 8 columns. Prints two Markdown tables.
 """
 
+import datetime
 import glob
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROWS = int(sys.argv[1])
@@ -22,25 +25,19 @@ TABLE = """
 CREATE TABLE orders (order_id serial PRIMARY KEY, customer_name varchar(255), restaurant_name varchar(255), item varchar(255),
   amount numeric(10,2), order_status varchar(50), created_at timestamptz DEFAULT now(), updated_at timestamptz DEFAULT clock_timestamp());
 CREATE INDEX ON orders (updated_at);
+CREATE TABLE late_topic (LIKE orders INCLUDING ALL);
+CREATE TABLE late_direct (LIKE orders INCLUDING ALL);
 INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status)
 SELECT 'Customer ' || i %% 9000, 'Restaurant ' || i %% 300, 'Item number ' || i %% 5000, (i::bigint * 7919 %% 1000000) / 100.0, 'PLACED'
 FROM generate_series(1, %d) i;
 VACUUM ANALYZE orders;
 """
+INSERT = "INSERT INTO %s (customer_name, restaurant_name, item, amount, order_status) VALUES ('Asha', 'Blue Door', 'Dosa', 120.5, 'PLACED');"
 
 
 def sql(url, text):
     """Runs statements with psql, each its own transaction."""
     subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
-
-
-def usage(pid):
-    """Peak RSS in MB and CPU seconds of a process."""
-    with open(f"/proc/{pid}/status") as status:
-        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return peak / 1024, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def committed(lake):
@@ -67,109 +64,175 @@ def high_watermark(kafka, topic):
     return int(query.stdout.rsplit("offset", 1)[1].split()[0]) if "offset" in query.stdout else 0
 
 
-def config(folder, name, url, kafka):
-    """A configuration without broker, or with one."""
-    path = f"{folder}/{name}.yml"
-    section = f"kafka:\n  brokers: {kafka}\n  topic: {name}\n" if kafka else ""
-    with open(path, "w") as out:
-        out.write(f"pipeline: {name}\npostgres:\n  url: {url}\n  table: orders\n{section}datalake:\n  path: {folder}/{name}\nstreaming:\n  flush_interval: 500ms\n")
-    return path
+class Service:
+    """A process of ours, and what it has used until it is stopped: peak RSS in MB, CPU seconds."""
+
+    def __init__(self, verb, config):
+        self.log = f"{config}.{verb}.log"
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen([TARGET + "inlet", verb, "--config", config], stderr=log)
+
+    def stop(self):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            self.peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        self.cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        self.process.terminate()
+        if self.process.wait(20):
+            with open(self.log) as log:
+                sys.exit(f"{self.process.args} failed:\n{log.read()}")
 
 
-def start(verb, path):
-    return subprocess.Popen([TARGET + "inlet", verb, "--config", path], stderr=open(path + f".{verb}.log", "w"))
+class Bench:
+    """The servers, and a folder for what is written."""
+
+    def __init__(self, folder, url, kafka):
+        self.folder, self.url, self.kafka = folder, url, kafka
+        self.java = ["java", "-cp", f"{CACHE}/kafka/libs/*"]
+        self.duckdb = f"{CACHE}/duckdb/duckdb"
+
+    def config(self, name, table, topic=None):
+        """A configuration without broker, or with one; the lake is the folder of that name."""
+        section = f"kafka:\n  brokers: {self.kafka}\n  topic: {topic}\n" if topic else ""
+        path = f"{self.folder}/{name}.yml"
+        with open(path, "w") as out:
+            out.write(
+                f"pipeline: {topic or name}\npostgres:\n  url: {self.url}\n  table: {table}\n{section}"
+                f"datalake:\n  path: {self.folder}/{name}\nstreaming:\n  flush_interval: 500ms\n"
+            )
+        return path
+
+    def timed(self, what, verbs, config, done):
+        """A table's line: services from their start until everything has arrived."""
+        begin = time.monotonic()
+        services = [Service(verb, config) for verb in verbs]
+        until(done, what)
+        seconds = time.monotonic() - begin
+        for service in services:
+            service.stop()
+        peak = " + ".join(f"{service.peak:.0f}" for service in services)
+        cpu = " + ".join(f"{service.cpu:.1f}" for service in services)
+        return f"| {what} | {ROWS / seconds / 1000:,.0f} k | {peak} MB | {cpu} s |"
+
+    def copy(self):
+        begin = time.monotonic()
+        command = ["psql", "-X", "-q", "-d", self.url, "-c", "COPY orders TO STDOUT (FORMAT BINARY)"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return f"| peer: one `psql -c 'COPY .. BINARY'` to nothing | {ROWS / (time.monotonic() - begin) / 1000:,.0f} k | | |"
+
+    def producer_perf(self):
+        create = ["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.kafka, "--create", "--topic", "peer"]
+        subprocess.run(self.java + create, check=True, capture_output=True)
+        tool = ["org.apache.kafka.tools.ProducerPerformance", "--topic", "peer", "--num-records", str(ROWS), "--record-size", "210"]
+        tool += ["--throughput", "-1", "--producer-props", f"bootstrap.servers={self.kafka}", "acks=all", "compression.type=lz4"]
+        output = subprocess.run(self.java + tool, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1]
+        rate = float(output.split("records sent, ")[1].split()[0])
+        return f"| peer: Kafka's producer-perf tool, 210 bytes, lz4, its own count | {rate / 1000:,.0f} k | | |"
+
+    def throughput(self):
+        lake = lambda name: lambda: committed(f"{self.folder}/{name}") >= ROWS
+        topic = lambda: high_watermark(self.kafka, "topic") >= ROWS
+        yield self.copy()
+        yield self.timed("PostgreSQL -> lake", ["run"], self.config("direct", "orders"), lake("direct"))
+        yield self.producer_perf()
+        yield self.timed("PostgreSQL -> Kafka, json", ["producer"], self.config("topic", "orders", "topic"), topic)
+        yield self.timed("Kafka -> lake, json", ["consumer"], self.config("topic", "orders", "topic"), lake("topic"))
+        both = self.config("both", "orders", "both")
+        yield self.timed("PostgreSQL -> Kafka -> lake, both services at once", ["producer", "consumer"], both, lake("both"))
+
+    def load(self, table):
+        """Single-row transactions at a steady rate; answers the rate that was reached."""
+        script = f"{self.folder}/insert.sql"
+        with open(script, "w") as out:
+            out.write(INSERT % table)
+        clients = 4
+        bench = ["pgbench", "-n", "-c", str(clients), "-R", str(LATENCY_RATE), "-t", str(LATENCY_ROWS // clients), "-f", script, self.url]
+        output = subprocess.run(bench, check=True, capture_output=True, text=True).stdout
+        return float(re.search(r"tps = ([\d.]+)", output)[1])
+
+    def seconds_to_lake(self, name):
+        """For each row: from its INSERT to its file's name in the lake, both by this machine's clock."""
+        query = f"SELECT filename, epoch_us(updated_at) FROM read_parquet('{self.folder}/{name}/**/*.parquet', filename = true)"
+        rows = subprocess.run([self.duckdb, "-csv", "-noheader", "-c", query], capture_output=True, text=True, check=True).stdout.splitlines()
+        values, named = [], {}
+        for file, inserted in (row.rsplit(",", 1) for row in rows):
+            if file not in named:
+                named[file] = os.stat(file).st_ctime
+            values.append(named[file] - int(inserted) / 1e6)
+        return values[1:]
+
+    def latency(self, name, verbs, topic):
+        """Lines of the second table: a warm start, then the load."""
+        config = self.config(name, name, topic)
+        services = [Service(verb, config) for verb in verbs]
+        sql(self.url, INSERT % name)
+        until(lambda: committed(f"{self.folder}/{name}") >= 1, f"the first row of {name}")
+        reader = Reader(self.kafka, topic) if topic else None
+        rate = self.load(name)
+        until(lambda: committed(f"{self.folder}/{name}") > LATENCY_ROWS, f"all rows of {name}")
+        for service in services:
+            service.stop()
+        used = " + ".join(f"{service.peak:.0f}" for service in services)
+        cpu = " + ".join(f"{service.cpu:.1f}" for service in services)
+        way = "PostgreSQL -> Kafka -> lake" if topic else "PostgreSQL -> lake"
+        if reader:
+            yield latency_line("PostgreSQL -> Kafka, read_committed by kcat", rate, reader.stop()[1:], "", "")
+        yield latency_line(way, rate, self.seconds_to_lake(name), f"{used} MB", f"{cpu} s")
 
 
-def stop(process):
-    peak, cpu = usage(process.pid)
-    process.terminate()
-    process.wait(20)
-    return peak, cpu
+class Reader:
+    """kcat as a foreign reader of committed records, and the moment at which each came out of it."""
+
+    def __init__(self, kafka, topic):
+        command = ["kcat", "-b", kafka, "-C", "-t", topic, "-o", "beginning", "-u", "-q", "-X", "isolation.level=read_committed"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.values = []
+        self.thread = threading.Thread(target=self.read)
+        self.thread.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            now = time.time()
+            inserted = datetime.datetime.fromisoformat(json.loads(line)["updated_at"])
+            self.values.append(now - inserted.timestamp())
+
+    def stop(self):
+        until(lambda: len(self.values) > LATENCY_ROWS, "all records in the topic")
+        self.process.terminate()
+        self.thread.join()
+        return self.values
 
 
-def timed(act):
-    begin = time.monotonic()
-    act()
-    return time.monotonic() - begin
+def latency_line(way, rate, values, peak, cpu):
+    values = sorted(values)
+    assert len(values) == LATENCY_ROWS, f"{way}: {len(values)} rows"
+    p50, p99 = (values[int(len(values) * share)] * 1000 for share in (0.5, 0.99))
+    return f"| {way} | {rate:,.0f} | {p50:.0f} ms | {p99:.0f} ms | {peak} | {cpu} |"
 
 
-def percentile(values, share):
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def latency_to_lake(url, folder, path):
-    """Commit -> committed in the lake, at a steady rate of single-row transactions: both ends by the server's clock."""
-    process = start("run", path)
-    until(lambda: committed(f"{folder}/latency") >= ROWS, "the load before the latency run")
-    script = f"{folder}/insert.sql"
-    with open(script, "w") as out:
-        out.write("INSERT INTO orders (customer_name, amount) VALUES ('late', 1);")
-    bench = ["pgbench", "-n", "-c", "2", "-R", str(LATENCY_RATE), "-t", str(LATENCY_ROWS // 2), "-f", script, url]
-    subprocess.run(bench, check=True, capture_output=True)
-    until(lambda: committed(f"{folder}/latency") >= ROWS + LATENCY_ROWS, "the rows of the latency run")
-    peak, _ = stop(process)
-    duckdb = glob.glob(f"{CACHE}/duckdb-*/duckdb")[0]
-    commits = []
-    for entry in glob.glob(f"{folder}/latency/_log/0*.json"):
-        with open(entry) as text:
-            log = json.load(text)
-            commits += [(file["path"], log["committed_at"]) for file in log["files"]]
-    values = []
-    for file, at in commits:
-        query = f"SELECT epoch('{at}'::timestamptz) - epoch(updated_at) FROM read_parquet('{folder}/latency/{file}') WHERE customer_name = 'late'"
-        rows = subprocess.run([duckdb, "-csv", "-noheader", "-c", query], capture_output=True, text=True, check=True).stdout.split()
-        values += [float(row) for row in rows]
-    return values, peak
+def machine():
+    with open("/proc/cpuinfo") as info:
+        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown processor")
+    return f"{os.cpu_count()} cores ({model})"
 
 
 def main():
     folder = tempfile.mkdtemp(prefix="inlet-bench-")
     servers = subprocess.Popen([TARGET + "servers"], stdout=subprocess.PIPE, text=True)
-    url, kafka = (servers.stdout.readline().split()[1] for _ in range(2))
     try:
+        url, kafka = (servers.stdout.readline().split()[1] for _ in range(2))
+        bench = Bench(folder, url, kafka)
         sql(url, TABLE % ROWS)
-        lines = []
-
-        def line(what, seconds, peak="", cpu=""):
-            lines.append(f"| {what} | {ROWS / seconds / 1000:,.0f} k | {peak} | {cpu} |")
-
-        copy = ["psql", "-X", "-q", "-d", url, "-c", "COPY orders TO STDOUT (FORMAT BINARY)"]
-        line("peer: one `psql COPY .. BINARY` to nothing", timed(lambda: subprocess.run(copy, check=True, stdout=subprocess.DEVNULL)))
-
-        path = config(folder, "direct", url, None)
-        begin, process = time.monotonic(), start("run", path)
-        until(lambda: committed(f"{folder}/direct") >= ROWS, "PostgreSQL -> lake")
-        seconds = time.monotonic() - begin
-        peak, cpu = stop(process)
-        line("PostgreSQL -> lake, from start to the last commit", seconds, f"{peak:.0f} MB", f"{cpu:.1f} s")
-
-        java = ["java", "-cp", f"{CACHE}/kafka-4.3.0/libs/*"]
-        create = ["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", kafka, "--create", "--topic", "peer"]
-        subprocess.run(java + create, check=True, capture_output=True)
-        tool = java + ["org.apache.kafka.tools.ProducerPerformance", "--topic", "peer", "--num-records", str(ROWS)]
-        tool += ["--record-size", "210", "--throughput", "-1", "--producer-props", f"bootstrap.servers={kafka}", "acks=all", "compression.type=lz4"]
-        output = subprocess.run(tool, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1]
-        rate = float(output.split("records sent, ")[1].split()[0])
-        lines.append(f"| peer: Kafka's producer-perf tool, 210 bytes, lz4 | {rate / 1000:,.0f} k | | |")
-
-        path = config(folder, "topic", url, kafka)
-        begin, process = time.monotonic(), start("producer", path)
-        until(lambda: high_watermark(kafka, "topic") >= ROWS, "PostgreSQL -> Kafka")
-        seconds = time.monotonic() - begin
-        peak, cpu = stop(process)
-        line("PostgreSQL -> Kafka (json), from start to the last record", seconds, f"{peak:.0f} MB", f"{cpu:.1f} s")
-
-        begin, process = time.monotonic(), start("consumer", path)
-        until(lambda: committed(f"{folder}/topic") >= ROWS, "Kafka -> lake")
-        seconds = time.monotonic() - begin
-        peak, cpu = stop(process)
-        line("Kafka -> lake (json), from start to the last commit", seconds, f"{peak:.0f} MB", f"{cpu:.1f} s")
-
-        values, peak = latency_to_lake(url, folder, config(folder, "latency", url, None))
-        print(f"{ROWS:,} rows, {os.cpu_count()} cores, everything on this machine\n\n| way | rows/s | peak RSS | CPU |\n|---|---|---|---|")
-        print("\n".join(lines))
-        p50, p99 = (percentile(values, share) * 1000 for share in (0.5, 0.99))
-        print(f"\nCommit -> lake without broker, {LATENCY_RATE} single-row transactions/s, `flush_interval: 500ms`: p50 {p50:.0f} ms, p99 {p99:.0f} ms, RSS {peak:.0f} MB")
+        print(f"{ROWS:,} rows, {machine()}, PostgreSQL, Kafka and Inlet together on them.\n")
+        print("| way | rows/s | peak RSS | CPU |\n|---|---:|---:|---:|")
+        for line in bench.throughput():
+            print(line, flush=True)
+        print(f"\nA row a transaction at {LATENCY_RATE} rows/s, `flush_interval: 500ms`, from INSERT to readable:\n")
+        print("| way | rows/s | p50 | p99 | peak RSS | CPU |\n|---|---:|---:|---:|---:|---:|")
+        for name, verbs, topic in (("late_topic", ["producer", "consumer"], "late"), ("late_direct", ["run"], None)):
+            for line in bench.latency(name, verbs, topic):
+                print(line, flush=True)
     finally:
         servers.terminate()
         servers.wait(20)

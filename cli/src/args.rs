@@ -69,6 +69,9 @@ pub struct VerifyArguments {
     /// The tables to compare, as the configuration names them; all when none is given
     #[arg(value_name = "TABLE")]
     pub tables: Vec<String>,
+    /// How long the lake may take to catch up with the snapshot
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub timeout: u64,
     /// One JSON object instead of a table
     #[arg(long)]
     pub json: bool,
@@ -86,6 +89,16 @@ pub struct QueryArguments {
     /// JSON instead of a table
     #[arg(long)]
     pub json: bool,
+    /// CSV instead of a table
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+impl QueryArguments {
+    /// DuckDB's own option for the asked format.
+    pub fn format(&self) -> Option<&'static str> {
+        if self.json { Some("-json") } else { self.csv.then_some("-csv") }
+    }
 }
 
 /// Of `inlet status`.

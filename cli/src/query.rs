@@ -29,6 +29,7 @@ const STDIN: &str = "-";
 /// Asks the lake in SQL.
 pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationToken) -> Outcome {
     let datalake = config.require_datalake()?;
+    let format = arguments.format();
     let statement = if arguments.sql == STDIN { from_stdin()? } else { arguments.sql };
     let mut views = Vec::new();
     for table in &config.tables {
@@ -38,8 +39,8 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
         views.push(view.map_err(|source| SystemError { act: "list the lake's files", source })?);
     }
     let script = format!("{}{statement}\n;\n", views::statements(&views));
-    let Some(child) = start(arguments.json)? else {
-        return Err(QueryError::NoDuckDb { line: line_to_type(&script, arguments.json) }.into());
+    let Some(child) = start(format)? else {
+        return Err(QueryError::NoDuckDb { line: line_to_type(&script, format) }.into());
     };
     // DuckDB ends with us when we are asked to stop.
     match stop.run_until_cancelled(answer(child, script)).await {
@@ -72,10 +73,10 @@ impl Explain for QueryError {
 }
 
 /// Starts DuckDB from PATH, else from the cache; `None` where it is in neither.
-fn start(json: bool) -> Result<Option<Child>, QueryError> {
+fn start(format: Option<&str>) -> Result<Option<Child>, QueryError> {
     for program in [Some(PathBuf::from("duckdb")), cached()].into_iter().flatten() {
         let mut command = Command::new(program);
-        command.args(["-no-init", "-batch", "-bail"]).args(json.then_some("-json"));
+        command.args(["-no-init", "-batch", "-bail"]).args(format);
         match command.stdin(Stdio::piped()).kill_on_drop(true).spawn() {
             Ok(child) => return Ok(Some(child)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -107,7 +108,7 @@ fn from_stdin() -> Result<String, SystemError> {
 }
 
 /// The same for a shell, in double quotes.
-fn line_to_type(script: &str, json: bool) -> String {
+fn line_to_type(script: &str, format: Option<&str>) -> String {
     let mut quoted = String::with_capacity(script.len());
     for character in script.trim_end().chars() {
         if matches!(character, '"' | '\\' | '$' | '`') {
@@ -115,7 +116,8 @@ fn line_to_type(script: &str, json: bool) -> String {
         }
         quoted.push(character);
     }
-    format!("duckdb {}-c \"{quoted}\"", if json { "-json " } else { "" })
+    let options = format.map(|format| format!("{format} ")).unwrap_or_default();
+    format!("duckdb {options}-c \"{quoted}\"")
 }
 
 #[cfg(test)]
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_line_to_type_means_the_same_in_a_shell() {
-        assert_eq!(line_to_type("SELECT \"a\", '$b'\n;\n", false), "duckdb -c \"SELECT \\\"a\\\", '\\$b'\n;\"");
-        assert!(line_to_type("SELECT 1", true).starts_with("duckdb -json -c "));
+        assert_eq!(line_to_type("SELECT \"a\", '$b'\n;\n", None), "duckdb -c \"SELECT \\\"a\\\", '\\$b'\n;\"");
+        assert!(line_to_type("SELECT 1", Some("-json")).starts_with("duckdb -json -c "));
     }
 }

@@ -42,8 +42,6 @@ use crate::tables;
 
 /// Exit code of a difference.
 const DIFFERENT: u8 = 3;
-/// How long the lake may take to catch up with the snapshot.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks for new files of the lake.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Rows, and versions, that are held at once: above, the keys are compared range by range. About 800 MB.
@@ -78,7 +76,7 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
             continue;
         }
         let task = Task { settings, folder: tables::folder(config, datalake, table) };
-        let report = verify_table(&source.primary, &task).await?;
+        let report = verify_table(&source.primary, &task, Duration::from_secs(arguments.timeout)).await?;
         if !arguments.json {
             print!("{report}");
         }
@@ -103,10 +101,10 @@ fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyErr
     }
 }
 
-async fn verify_table(options: &PgConnectOptions, task: &Task) -> Result<Report, VerifyError> {
+async fn verify_table(options: &PgConnectOptions, task: &Task, timeout: Duration) -> Result<Report, VerifyError> {
     let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
     let mut connection: PgConnection = options.connect().await.map_err(PollError::server(act))?;
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + timeout;
     let mut snapshot = Snapshot::open(&mut connection, &task.settings, deadline).await?;
     let table = snapshot.schema.table.clone();
     let mut lake = Lake::open(&task.folder, &snapshot.schema).await?;

@@ -26,6 +26,12 @@ const STEP: Duration = Duration::from_millis(50);
 /// How `kcat` prints a record: the numbers end with a line, key and value follow by their lengths.
 const FORMAT: &str = "%p %o %T %K %S\\n%k%s";
 
+/// Settings of a broker that has rules of access; without any, everyone may do everything.
+pub const AUTHORIZED: &[(&str, &str)] = &[
+    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    ("allow.everyone.if.no.acl.found", "true"),
+];
+
 /// A broker on a free port of 127.0.0.1; killed and removed when dropped.
 #[derive(Debug)]
 pub struct Kafka {
@@ -123,6 +129,18 @@ impl Kafka {
         let options = AdminOptions::new().operation_timeout(Some(DEADLINE));
         for result in admin.delete_topics(&[topic], &options).await? {
             result.map_err(|(topic, code)| anyhow!("deleting topic `{topic}`: {code}"))?;
+        }
+        Ok(())
+    }
+
+    /// From now on no client may create a topic. Of a broker that was started with [`AUTHORIZED`].
+    pub async fn deny_topic_creation(&self) -> Result<()> {
+        let bootstrap = self.bootstrap();
+        // The first denial would also deny everything that nothing allows, the second rule among it.
+        for (rule, operation) in [("--allow-principal", "All"), ("--deny-principal", "Create")] {
+            let rule = ["--add", rule, "User:ANONYMOUS", "--operation", operation, "--cluster", "--topic", "*"];
+            let tool = self.java()?.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &bootstrap]).args(rule);
+            tool.finish(DEADLINE).await?;
         }
         Ok(())
     }

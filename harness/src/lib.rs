@@ -30,7 +30,7 @@ pub use database::Database;
 pub use eventually::{Met, eventually};
 pub use folder::Folder;
 pub use inlet::{Finished, Inlet};
-pub use kafka::{Kafka, NewRecord, Record};
+pub use kafka::{AUTHORIZED, Kafka, NewRecord, Record};
 pub use port::Port;
 pub use postgres::{PASSWORD, Postgres, USER};
 pub use shared::{shared_database, shared_kafka, shared_postgres};

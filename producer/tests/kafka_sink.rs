@@ -377,7 +377,7 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
         .await;
     let mut committed = 0;
     // The kill falls at another moment of the checkpoint each time.
-    for delay_ms in [0, 2, 5, 10, 20, 40] {
+    for delay_ms in [0, 5, 20, 80, 320] {
         sink.write(upserts(committed..committed + ROWS, "a")).await.unwrap();
         let part = (committed + ROWS).to_string();
         let kill = async {

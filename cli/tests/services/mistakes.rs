@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::Result;
-use inlet_harness::{Database, Finished, Folder, Inlet, PASSWORD, Port, USER, eventually, shared_database, shared_kafka, shared_postgres};
+use inlet_harness::{AUTHORIZED, Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually, shared_database, shared_kafka, shared_postgres};
 
 use crate::orders::{INLET, PATIENCE};
 
@@ -117,6 +117,16 @@ async fn a_broker_that_is_down_is_named() {
     let port = Port::claim().unwrap();
     let kafka = format!("kafka:\n  brokers: 127.0.0.1:{}\n  topic: {}\n", port.number(), case.database.name());
     says(&case.run("producer", &case.right(), &kafka).await, 1, &[&format!("127.0.0.1:{}", port.number())]);
+}
+
+#[tokio::test]
+async fn a_topic_that_may_not_be_created_is_told_the_grant() {
+    let case = Case::new().await;
+    let kafka = Kafka::start_with("512m", AUTHORIZED).await.unwrap();
+    kafka.deny_topic_creation().await.unwrap();
+    let section = format!("kafka:\n  brokers: {}\n  topic: forbidden\n", kafka.bootstrap());
+    let finished = case.run("producer", &case.right(), &section).await;
+    says(&finished, 78, &["topic `forbidden` was not created", "CREATE"]);
 }
 
 #[tokio::test]

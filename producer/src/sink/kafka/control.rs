@@ -31,7 +31,18 @@ pub(super) struct Contents {
     /// Schemas that consumers can find.
     pub(super) schemas: HashSet<Fingerprint>,
     /// The process that took the pipeline last.
-    pub(super) owner: Option<String>,
+    pub(super) owner: Option<Claim>,
+}
+
+/// The record of an owner.
+///
+/// A reader may miss the newest claim for a moment; counting them tells an older one, which means nothing, from a newer.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Claim {
+    /// One more than that of the owner before.
+    pub(super) generation: u64,
+    /// The process's name.
+    pub(super) instance: String,
 }
 
 /// Key and value of a control record; no value removes the key.
@@ -108,7 +119,7 @@ impl Contents {
         let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) else { return };
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
         if key == OWNER {
-            self.owner = text.map(str::to_owned);
+            self.owner = text.and_then(|text| serde_json::from_str(text).ok());
         }
         match ControlKey::decode(key) {
             Some(ControlKey::Progress(table, part)) => {
@@ -169,19 +180,19 @@ mod tests {
             |poll: &str| ProgressDelta(BTreeMap::from([("poll".to_owned(), Some(poll.to_owned())), ("covered/3".to_owned(), None)]));
         contents.take(Some(b"progress/public.orders/covered/3"), Some(b"1"));
         contents.take(Some(b"schema/00000000000000ab"), Some(b"{}"));
-        contents.take(Some(b"owner"), Some(b"first"));
+        contents.take(Some(b"owner"), Some(br#"{"generation":1,"instance":"first"}"#));
         contents.take(Some(b"of someone else"), Some(b"x"));
         for poll in ["1", "2"] {
             for (key, value) in records(&table(), delta(poll)) {
                 contents.take(Some(key.as_bytes()), value.as_deref());
             }
         }
-        contents.take(Some(b"owner"), Some(b"second"));
+        contents.take(Some(b"owner"), Some(br#"{"generation":2,"instance":"second"}"#));
         let progress = Progress(BTreeMap::from([("poll".to_owned(), "2".to_owned())]));
         let expected = Contents {
             progress: BTreeMap::from([(table(), progress)]),
             schemas: HashSet::from([Fingerprint(0xab)]),
-            owner: Some("second".to_owned()),
+            owner: Some(Claim { generation: 2, instance: "second".to_owned() }),
         };
         assert_eq!(contents, expected);
     }

@@ -22,7 +22,7 @@ use inlet_model::xid::Xid;
 
 use inlet_service::error::{Hint, Kind};
 
-use super::control::{self, SEQUENCES};
+use super::control::{self, Claim, SEQUENCES};
 use super::transaction::Transactions;
 use super::{KafkaSinkSettings, admin, fault};
 use crate::sink::{Checkpoint, SinkError};
@@ -60,28 +60,30 @@ struct Topic {
 impl Publisher {
     /// Fences the owner before, and reads back what is durable.
     ///
-    /// `owned` tells whether this process has owned the pipeline already, and is set once it has: who was fenced by another process stays so.
+    /// `held` is this process's own claim to the pipeline, if it has had one before: who was fenced by another process stays so.
     pub(super) fn take_over(
         settings: &KafkaSinkSettings,
         tables: &[TableName],
-        owned: &mut bool,
+        held: &mut Option<Claim>,
     ) -> Result<(Self, BTreeMap<TableName, Progress>), SinkError> {
         let deadline = Instant::now() + settings.deadline;
         let topics = topics(settings, tables)?;
         let mut transactions = Transactions::new(settings)?;
         let names: Vec<_> = topics.values().map(String::as_str).collect();
         let partitions = admin::prepare(settings, transactions.producer(), &names, deadline)?;
-        if *owned {
-            check_owner(settings, control::read(settings, deadline)?.owner)?;
+        if let Some(held) = held {
+            check_owner(settings, held, control::read(settings, deadline)?.owner)?;
         }
         transactions.init(deadline)?;
         // Read before anything is written: only `init_transactions` waits until the broker has marked every earlier transaction as ended,
         // a commit returns before that, and what has no mark yet is not shown.
         let contents = control::read(settings, deadline)?;
+        let generation = contents.owner.map_or(0, |owner| owner.generation) + 1;
+        let claim = held.insert(Claim { generation, instance: settings.instance.clone() });
+        let claim = serde_json::to_vec(claim).expect("a number and a string are JSON");
         transactions.begin()?;
-        transactions.send(control_record(&settings.control_topic, OWNER).payload(settings.instance.as_bytes()))?;
+        transactions.send(control_record(&settings.control_topic, OWNER).payload(&claim))?;
         transactions.commit()?;
-        *owned = true;
 
         let mut progress = contents.progress;
         let mut opened = BTreeMap::new();
@@ -171,20 +173,16 @@ impl Publisher {
     }
 }
 
-/// Whether the pipeline is still this process's own; fenced when it is not.
-pub(super) fn check_owner(settings: &KafkaSinkSettings, owner: Option<String>) -> Result<(), SinkError> {
-    match owner {
-        Some(owner) if owner == settings.instance => Ok(()),
-        owner => Err(SinkError {
+/// Whether the pipeline may still be this process's own; fenced when the control topic names another process that came later.
+pub(super) fn check_owner(settings: &KafkaSinkSettings, held: &Claim, found: Option<Claim>) -> Result<(), SinkError> {
+    match found {
+        Some(other) if other.instance != held.instance && other.generation >= held.generation => Err(SinkError {
             kind: Kind::Fenced,
-            act: format!(
-                "another producer with the same pipeline name (`{}`) took over: {}",
-                settings.transactional_id,
-                owner.as_deref().unwrap_or("unknown")
-            ),
+            act: format!("another producer with the same pipeline name (`{}`) took over: {}", settings.transactional_id, other.instance),
             hint: Some(Hint::text("run one producer a pipeline, or give each its own `pipeline.name`")),
             source: None,
         }),
+        _ => Ok(()),
     }
 }
 
@@ -228,4 +226,20 @@ fn send_rows(
 
 fn column<'a>(batch: &'a ChangeBatch, name: &str) -> Result<&'a dyn Array, SinkError> {
     batch.rows.column_by_name(name).map(AsRef::as_ref).ok_or_else(|| fault::bug(format!("a polled batch has no column `{name}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_process_that_came_later_is_another_owner() {
+        let claim = |generation, instance: &str| Claim { generation, instance: instance.to_owned() };
+        let fenced = |found| check_owner(&KafkaSinkSettings::default(), &claim(3, "a"), found).is_err();
+        assert!(fenced(Some(claim(4, "b"))), "who came later took over");
+        assert!(fenced(Some(claim(3, "b"))), "who has our number had it before a claim of ours that failed");
+        assert!(!fenced(Some(claim(2, "b"))), "our own claim is not shown yet");
+        assert!(!fenced(Some(claim(4, "a"))), "a claim in doubt was ours");
+        assert!(!fenced(None));
+    }
 }

@@ -14,6 +14,7 @@ use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::table::TableName;
 use inlet_service::error::Kind;
 
+use super::control::Claim;
 use super::publisher::{Publisher, check_owner};
 use super::{KafkaSinkSettings, control, fault};
 use crate::sink::{Checkpoint, SinkError};
@@ -44,14 +45,14 @@ pub(super) enum Command {
 pub(super) struct Owner {
     settings: KafkaSinkSettings,
     publisher: Option<Publisher>,
-    /// True once this process has owned the pipeline.
-    owned: bool,
+    /// The last claim of this process to the pipeline.
+    held: Option<Claim>,
 }
 
 impl Owner {
     /// Nothing is open, nothing is owned.
     pub(super) fn new(settings: KafkaSinkSettings) -> Self {
-        Self { settings, publisher: None, owned: false }
+        Self { settings, publisher: None, held: None }
     }
 
     /// Carries out commands until the sink is gone, and leaves no transaction open.
@@ -87,7 +88,7 @@ impl Owner {
 
     fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError> {
         self.publisher = None;
-        let taken = Publisher::take_over(&self.settings, tables, &mut self.owned).map_err(|error| self.judge(error))?;
+        let taken = Publisher::take_over(&self.settings, tables, &mut self.held).map_err(|error| self.judge(error))?;
         let (publisher, progress) = taken;
         self.publisher = Some(publisher);
         Ok(progress)
@@ -110,15 +111,13 @@ impl Owner {
     /// The broker fences a producer also because its transaction ran into the time-out, or by its own mistake. So what a fence means is
     /// asked of the control topic, where each owner puts its name: only another name is another owner.
     fn judge(&self, error: SinkError) -> SinkError {
-        if error.kind != Kind::Fenced || !self.owned {
-            return error;
-        }
+        let (Kind::Fenced, Some(held)) = (error.kind, &self.held) else { return error };
         // Another owner fences first and puts its name there a moment later.
         let begun = Instant::now();
         let end = begun + OWNER_TIME_MAX.min(self.settings.deadline);
         while Instant::now() < end {
             let contents = control::read(&self.settings, end);
-            match contents.and_then(|contents| check_owner(&self.settings, contents.owner)) {
+            match contents.and_then(|contents| check_owner(&self.settings, held, contents.owner)) {
                 Err(fenced) if fenced.kind == Kind::Fenced => return fenced,
                 Ok(()) if begun.elapsed() > OWNER_NAMED_WITHIN => break,
                 Ok(()) | Err(_) => std::thread::sleep(OWNER_LOOK_INTERVAL),
