@@ -27,10 +27,8 @@ const STEP: Duration = Duration::from_millis(50);
 const FORMAT: &str = "%p %o %T %K %S\\n%k%s";
 
 /// Settings of a broker that has rules of access; without any, everyone may do everything.
-pub const AUTHORIZED: &[(&str, &str)] = &[
-    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
-    ("allow.everyone.if.no.acl.found", "true"),
-];
+pub const AUTHORIZED: &[(&str, &str)] =
+    &[("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"), ("allow.everyone.if.no.acl.found", "true")];
 
 /// A broker on a free port of 127.0.0.1; killed and removed when dropped.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! However a process ends, its servers and folders end with it.
 
+#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;

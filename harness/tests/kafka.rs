@@ -1,5 +1,7 @@
 //! A Kafka that takes messages, dies and comes back.
 
+#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+
 use std::time::Duration;
 
 use anyhow::Result;

@@ -1,5 +1,7 @@
 //! A PostgreSQL that is killed, restarted and followed.
 
+#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;

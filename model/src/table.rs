@@ -83,7 +83,7 @@ impl TableSchema {
         const NAMES: [&str; 6] = ["created_at", "inserted_at", "created", "event_time", "ts", "timestamp"];
         let is_time = |column: &Column| matches!(column.column_type, ColumnType::Timestamp | ColumnType::TimestampTz | ColumnType::Date);
         let named = |name: &&str| self.columns.iter().position(|column| is_time(column) && column.name.eq_ignore_ascii_case(name));
-        NAMES.iter().find_map(|name| named(&name)).or_else(|| self.columns.iter().position(is_time))
+        NAMES.iter().find_map(named).or_else(|| self.columns.iter().position(is_time))
     }
 
     /// The position of a column by its exact name.

@@ -1,5 +1,7 @@
 //! What a real PostgreSQL's catalog says about tables, as capturing them needs it.
 
+#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+
 use inlet_harness::{Database, shared_database};
 use inlet_producer::source::catalog::{Captured, CatalogError, CursorKind, Overrides, Structure, read_structures, read_table};
 use inlet_service::error::{Explain, Kind, report};

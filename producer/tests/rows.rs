@@ -1,5 +1,7 @@
 //! Rows of a real PostgreSQL, decoded, against what PostgreSQL itself says of every value.
 
+#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 

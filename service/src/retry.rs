@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt.
+//! How long to wait before the next attempt, or the next look.
 //!
 //! Leaves to others: whether to try again ([`crate::error::Kind`] decides), and how often or until when (the pipeline's deadline).
 
@@ -10,6 +10,14 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 const DELAY_MIN: Duration = Duration::from_millis(50);
 /// No wait is longer.
 const DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Blocks this thread between two looks at something that tells nobody when it happens, as librdkafka's queues.
+///
+/// Of threads of their own, and of loops with a deadline. A task of the runtime awaits the event.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
 
 /// Waits that double from 50 ms up to 5 s, each with a random part, so that several processes do not come back in step.
 ///

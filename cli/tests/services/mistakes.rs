@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::Result;
-use inlet_harness::{AUTHORIZED, Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually, shared_database, shared_kafka, shared_postgres};
+use inlet_harness::{
+    AUTHORIZED, Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually, shared_database, shared_kafka, shared_postgres,
+};
 
 use crate::orders::{INLET, PATIENCE};
 

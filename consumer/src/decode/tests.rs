@@ -45,7 +45,7 @@ fn offsets(batch: &DecodedBatch) -> Vec<i64> {
 fn upserts_and_deletes_become_rows_with_their_position() {
     let schema = schema("orders", &["id", "total"]);
     let decoded = decode(
-        &[schema.clone()],
+        std::slice::from_ref(&schema),
         &[(ours(&schema, UPSERT), Some(r#"{"id":1}"#), Some(r#"{"id":1,"total":5}"#)), (ours(&schema, DELETE), Some(r#"{"id":1}"#), None)],
     );
     let [batch] = decoded.batches.as_slice() else { panic!("{decoded:?}") };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use inlet_model::record::control::ControlKey;
 use inlet_model::table::{Fingerprint, TableName, TableSchema};
+use inlet_service::retry::pause;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
@@ -93,7 +94,7 @@ impl Schemas {
             if Instant::now() >= deadline {
                 return Err(SourceError::Late { act: format!("waiting for an open transaction in control topic `{topic}`") });
             }
-            std::thread::sleep(LOOK_AGAIN);
+            pause(LOOK_AGAIN);
         };
         // A topic that was created again begins anew.
         let next = if self.next > end { low } else { self.next.max(low) };

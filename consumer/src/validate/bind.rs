@@ -271,12 +271,12 @@ fn wall_clock(text: &str) -> Option<NaiveDateTime> {
 }
 
 fn micros(time: NaiveDateTime) -> Option<i64> {
-    let exact = time.nanosecond() % 1_000 == 0;
+    let exact = time.nanosecond().is_multiple_of(1_000);
     exact.then(|| time.and_utc().timestamp_micros())
 }
 
 fn time(text: &str) -> Option<i64> {
     let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f").or_else(|_| NaiveTime::parse_from_str(text, "%H:%M")).ok()?;
-    let exact = time.nanosecond() % 1_000 == 0;
+    let exact = time.nanosecond().is_multiple_of(1_000);
     exact.then(|| i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000))
 }

@@ -1,5 +1,7 @@
 //! The consumer against a real Kafka, judged by DuckDB.
 
+#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+
 mod fixture;
 mod publisher;
 

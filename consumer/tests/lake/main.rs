@@ -1,5 +1,7 @@
 //! The lake's promises, judged by DuckDB.
 
+#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+
 mod commits;
 mod crashes;
 mod fixture;

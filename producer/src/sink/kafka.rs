@@ -8,7 +8,8 @@
 //! After any error the client is thrown away, because it cannot tell whether its transaction was committed: [`Sink::resume`] ends or
 //! fences what is left of it and reads the truth from the control topic.
 //!
-//! Read in this order: `thread` (who does it), [`publisher`] (what is published), `transaction`, `control`, `admin`, `client`, `fault`.
+//! Read in this order: `thread` (who does it), [`publisher`] (what is published), `transaction`, `hanging`, `control`, `admin`, `client`,
+//! `fault`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,6 +28,7 @@ mod admin;
 mod client;
 mod control;
 mod fault;
+mod hanging;
 mod publisher;
 mod thread;
 mod transaction;

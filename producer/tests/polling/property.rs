@@ -71,7 +71,7 @@ async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
     for _ in 0..dice.below(20) {
         writers[dice.below(WRITERS) as usize].step().await;
     }
-    let mut naive = if seed % NAIVE_EVERY == 0 { Naive::all() } else { Vec::new() };
+    let mut naive = if seed.is_multiple_of(NAIVE_EVERY) { Naive::all() } else { Vec::new() };
     let mut other = Session::of(database).await;
     let mut poller = poller(database, &mut dice).await;
     for _ in 0..STEPS {

@@ -10,6 +10,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer};
 
 use inlet_service::error::{Hint, Kind};
+use inlet_service::retry::pause;
 
 use super::client::{self, MESSAGE_BYTES_MAX, Watch};
 use super::{KafkaSinkSettings, fault};
@@ -135,7 +136,7 @@ fn await_topic(producer: &BaseProducer<Watch>, topic: &str, deadline: Instant) -
         if Instant::now() >= deadline {
             return Err(fault::late(format!("topic `{topic}` has no leader"), producer.context()));
         }
-        std::thread::sleep(LOOK_INTERVAL);
+        pause(LOOK_INTERVAL);
     }
 }
 

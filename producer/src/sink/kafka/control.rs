@@ -11,6 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::record::control::{ControlKey, OWNER};
 use inlet_model::table::{Fingerprint, TableName};
+use inlet_service::retry::pause;
 
 use super::client::{self, Watch};
 use super::{KafkaSinkSettings, fault};
@@ -62,7 +63,7 @@ pub(super) fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Co
     let topic = settings.control_topic.as_str();
     let failed = |error| fault::failed(format!("control topic `{topic}` was not read"), error);
     let consumer: BaseConsumer<Watch> = client::reader(settings).create_with_context(Watch::default()).map_err(failed)?;
-    let (low, end) = ends(&consumer, topic, deadline).map_err(failed)?;
+    let (low, end) = ends(&consumer, topic, PARTITION, deadline).map_err(failed)?;
     let mut contents = Contents::default();
     if low >= end {
         return Ok(contents);
@@ -85,20 +86,20 @@ pub(super) fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Co
     }
 }
 
-/// The offsets between which the topic's committed records lie.
-fn ends(consumer: &BaseConsumer<Watch>, topic: &str, deadline: Instant) -> Result<(i64, i64), KafkaError> {
+/// The offsets between which the records lie that this reader may see.
+pub(super) fn ends(consumer: &BaseConsumer<Watch>, topic: &str, partition: i32, deadline: Instant) -> Result<(i64, i64), KafkaError> {
     loop {
         let time_left = deadline.saturating_duration_since(Instant::now());
-        match consumer.fetch_watermarks(topic, PARTITION, time_left.max(POLL_TIME)) {
+        match consumer.fetch_watermarks(topic, partition, time_left.max(POLL_TIME)) {
             // A topic that was just made has a leader that does not know it yet.
-            Err(error) if passes(&error) && Instant::now() < deadline => std::thread::sleep(POLL_TIME),
+            Err(error) if passes(&error) && Instant::now() < deadline => pause(POLL_TIME),
             answer => return answer,
         }
     }
 }
 
 /// Errors that pass by themselves, or that concern the group which is never joined.
-fn passes(error: &KafkaError) -> bool {
+pub(super) fn passes(error: &KafkaError) -> bool {
     let passing = [
         Code::BrokerTransportFailure,
         Code::AllBrokersDown,

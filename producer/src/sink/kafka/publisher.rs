@@ -24,7 +24,7 @@ use inlet_service::error::{Hint, Kind};
 
 use super::control::{self, Claim, SEQUENCES};
 use super::transaction::Transactions;
-use super::{KafkaSinkSettings, admin, fault};
+use super::{KafkaSinkSettings, admin, fault, hanging};
 use crate::sink::{Checkpoint, SinkError};
 
 /// Rows that are encoded at a time: enough to pay for the call, few enough that their text stays in the processor's cache.
@@ -77,7 +77,10 @@ impl Publisher {
         transactions.init(deadline)?;
         // Read before anything is written: only `init_transactions` waits until the broker has marked every earlier transaction as ended,
         // a commit returns before that, and what has no mark yet is not shown.
-        let contents = control::read(settings, deadline)?;
+        let mut contents = control::read(settings, deadline)?;
+        if hanging::settle(settings, &mut transactions, &topics, &partitions, &contents.progress, deadline)? {
+            contents = control::read(settings, deadline)?;
+        }
         let generation = contents.owner.map_or(0, |owner| owner.generation) + 1;
         let claim = held.insert(Claim { generation, instance: settings.instance.clone() });
         let claim = serde_json::to_vec(claim).expect("a number and a string are JSON");

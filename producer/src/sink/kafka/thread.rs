@@ -13,6 +13,7 @@ use inlet_model::change::ChangeBatch;
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::table::TableName;
 use inlet_service::error::Kind;
+use inlet_service::retry::pause;
 
 use super::control::Claim;
 use super::publisher::{Publisher, check_owner};
@@ -120,7 +121,7 @@ impl Owner {
             match contents.and_then(|contents| check_owner(&self.settings, held, contents.owner)) {
                 Err(fenced) if fenced.kind == Kind::Fenced => return fenced,
                 Ok(()) if begun.elapsed() > OWNER_NAMED_WITHIN => break,
-                Ok(()) | Err(_) => std::thread::sleep(OWNER_LOOK_INTERVAL),
+                Ok(()) | Err(_) => pause(OWNER_LOOK_INTERVAL),
             }
         }
         // Still the owner, or nobody can tell: resuming asks again before it takes anything.

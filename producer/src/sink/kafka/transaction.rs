@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use inlet_service::retry::pause;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::ToBytes;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
@@ -50,7 +51,7 @@ impl Transactions {
                 Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
                     tracing::debug!(%error, "the transactional id is asked for again");
                     self.take_events();
-                    std::thread::sleep(LOOK_LONG);
+                    pause(LOOK_LONG);
                 }
                 Err(error) => {
                     self.take_events();
@@ -84,7 +85,7 @@ impl Transactions {
             if full_since.get_or_insert_with(Instant::now).elapsed() > self.deadline {
                 return Err(fault::late("kafka took no records for too long", self.producer.context()));
             }
-            std::thread::sleep(LOOK_LONG);
+            pause(LOOK_LONG);
         }
     }
 
@@ -126,6 +127,15 @@ impl Transactions {
         self.open = false;
     }
 
+    /// Aborts the open transaction when all its records have arrived; the next one may begin.
+    pub(super) fn abort_delivered(&mut self) -> Result<(), SinkError> {
+        self.await_delivery(self.deadline)?;
+        self.check()?;
+        self.producer.abort_transaction(self.deadline).map_err(|error| self.explain("the transaction was not aborted", error))?;
+        self.open = false;
+        Ok(())
+    }
+
     fn await_delivery(&self, time_max: Duration) -> Result<(), SinkError> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
@@ -137,7 +147,7 @@ impl Transactions {
             if waited > time_max {
                 return Err(fault::late("kafka did not acknowledge the records in time", self.producer.context()));
             }
-            std::thread::sleep(if waited < SHORT_LOOKS_FOR { LOOK_SHORT } else { LOOK_LONG });
+            pause(if waited < SHORT_LOOKS_FOR { LOOK_SHORT } else { LOOK_LONG });
         }
         Ok(())
     }
