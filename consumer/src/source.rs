@@ -89,6 +89,8 @@ impl Source {
         let run = move || {
             let result = reader.run();
             reader.leave();
+            // Its place in the group is free before anyone hears of the end: who joins again would take another, and leave this one to its time-out.
+            drop(reader);
             // Who does not listen any more has given up waiting.
             let _ = ending.send(result);
         };
