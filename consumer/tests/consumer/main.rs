@@ -197,6 +197,9 @@ async fn topic_and_schema_may_come_later_than_the_consumer() -> Result<()> {
     fixture.holds(100).await;
     consumer.stop().await;
     assert_eq!(fixture.query("value", &fixture.quarantine(), "").await?, [["early garbage"]]);
+    // It joined twice, in the same place: another one would be waited for when it is gone.
+    let places = std::fs::read_dir(fixture.settings.tables[0].path.join("_members"))?.count();
+    assert_eq!(places, 1);
     Ok(())
 }
 
