@@ -1,16 +1,26 @@
 #!/usr/bin/env bash
-# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, and the tools to build with.
+# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, a checker of YAML files, and the tools to build with.
 #
 # Run it as often as you like: what is there stays, and a run that finds nothing missing takes well under a second.
 # An interrupted run leaves nothing half installed. Packages come from the system's package manager; Kafka and DuckDB
-# go to ${INLET_CACHE:-$HOME/.cache/inlet}, outside the checkout, as kafka-<version>/ and duckdb-<version>/, with
+# go to ${INLET_CACHE:-$HOME/.cache/inlet}, outside the checkout, as kafka-<version>/, duckdb-<version>/ and so on, with
 # kafka/ and duckdb/ pointing to the versions in use.
+#
+# `scripts/setup.sh --all-postgres` also brings a server of every supported major version, from Maven, and prints `<major> <its bin folder>` a line.
 set -euo pipefail
 
 kafka_version=4.3.0
 duckdb_version=1.5.6
+checker_version=0.39.0
+# The newest that Maven has of each; the servers of the embedded-postgres project, without psql and pg_basebackup.
+postgres_versions="13.22.0 14.19.0 15.14.0 16.10.0 17.6.0 18.1.0"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${INLET_CACHE:-$HOME/.cache/inlet}
+# PostgreSQL refuses to run as root, and nobody else can read root's folder.
+if [ "$(id -u)" -eq 0 ]; then postgres_cache=/var/cache/inlet; else postgres_cache=$cache; fi
+
+all_postgres=
+[ "${1:-}" != --all-postgres ] || all_postgres=yes
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
@@ -26,7 +36,7 @@ postgres_bin() {
   initdb=$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1)
   if [ -n "$initdb" ]; then
     dirname "$initdb"
-  elif has initdb && has postgres && has pg_basebackup; then
+  elif has initdb && has postgres; then
     dirname "$(command -v initdb)"
   fi
 }
@@ -40,6 +50,8 @@ java_version() {
 has_kafka() { [ -e "$cache/kafka-$kafka_version/libs/kafka_2.13-$kafka_version.jar" ]; }
 has_duckdb() { [ -x "$cache/duckdb-$duckdb_version/duckdb" ]; }
 
+has_checker() { [ -e "$cache/check-jsonschema-$checker_version/check_jsonschema/__main__.py" ]; }
+
 # What the system's package manager has to bring, one Debian package name a line.
 missing_packages() {
   [ -n "$(postgres_bin)" ] || echo postgresql
@@ -52,8 +64,9 @@ missing_packages() {
   has perl || echo perl
   has pkg-config || echo pkg-config
   [ "$(java_version)" -ge 17 ] || echo java
-  has_kafka || has mvn || echo maven
-  has_duckdb || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+  { has_kafka && [ -z "$all_postgres" ]; } || has mvn || echo maven
+  [ -z "$all_postgres" ] || has xz || echo xz-utils
+  { has_duckdb && has_checker; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 
 # Runs a command as root. The lock is not handed down: a service that a package starts would hold it for ever.
@@ -113,6 +126,35 @@ fill_duckdb() {
   "$1/duckdb" --version >/dev/null
 }
 
+fill_checker() {
+  say "installing check-jsonschema $checker_version with pip into $cache (15 MB)"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --target "$1" "check-jsonschema==$checker_version" >&2
+}
+
+# Unpacks PostgreSQL $postgres_version into `$1`: a jar that holds a packed tar file.
+fill_postgres() {
+  local machine=amd64 jars
+  [ "$(uname -m)" != aarch64 ] || machine=arm64v8
+  say "installing PostgreSQL $postgres_version with Maven into $postgres_cache (70 MB)"
+  jars=$(mktemp -d)
+  mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory="$jars" \
+    -Dartifact="io.zonky.test.postgres:embedded-postgres-binaries-linux-$machine:$postgres_version" >&2
+  python3 -m zipfile -e "$jars"/*.jar "$jars"
+  tar -xJf "$jars"/*.txz -C "$1"
+  rm -rf "$jars"
+  "$1/bin/postgres" --version >/dev/null
+}
+
+# Brings a server of every version, and says where each is.
+all_postgres() {
+  cache=$postgres_cache
+  mkdir -p "$cache"
+  for postgres_version in $postgres_versions; do
+    [ -x "$cache/postgresql-$postgres_version/bin/initdb" ] || install_folder "postgresql-$postgres_version" fill_postgres
+    echo "${postgres_version%%.*} $cache/postgresql-$postgres_version/bin"
+  done
+}
+
 # Lets `$cache/$1` point to `$cache/$1-$2`, in one step.
 point() {
   [ "$(readlink "$cache/$1" 2>/dev/null || true)" = "$1-$2" ] && return
@@ -137,6 +179,9 @@ if [ "${#packages[@]}" -gt 0 ]; then
 fi
 has_kafka || install_folder "kafka-$kafka_version" fill_kafka
 has_duckdb || install_folder "duckdb-$duckdb_version" fill_duckdb
+has_checker || install_folder "check-jsonschema-$checker_version" fill_checker
 point kafka "$kafka_version"
 point duckdb "$duckdb_version"
+point check-jsonschema "$checker_version"
 say "ready: PostgreSQL in $(postgres_bin), Kafka $kafka_version and DuckDB $duckdb_version in $cache"
+[ -z "$all_postgres" ] || all_postgres

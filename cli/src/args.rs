@@ -1,5 +1,6 @@
 //! The command line: verbs, options and the help that a user reads first.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -31,13 +32,13 @@ pub struct Arguments {
 pub enum Verb {
     /// Publish every change of the tables to Kafka
     #[command(after_help = "Example:\n  inlet producer --config configs/orders_stream.yml")]
-    Producer(ConfigFiles),
+    Producer(ServiceArguments),
     /// Carry the topics into the lake, with their offsets in the same commit
     #[command(after_help = "Example:\n  inlet consumer --config configs/orders_stream.yml --config configs/orders_rules.yml")]
-    Consumer(ConfigFiles),
+    Consumer(ServiceArguments),
     /// Do both in one process; without a `kafka:` section no broker is needed
     #[command(after_help = "Example:\n  inlet run --config configs/quickstart.yml")]
-    Run(ConfigFiles),
+    Run(ServiceArguments),
     /// Compare the tables in PostgreSQL with the lake; exit 3 when they differ
     #[command(after_help = "Example:\n  inlet verify --config configs/orders_stream.yml --json")]
     Verify(VerifyArguments),
@@ -58,6 +59,17 @@ pub struct ConfigFiles {
     /// The YAML file; given several times, later files add to and override earlier ones
     #[arg(short, long = "config", value_name = "FILE", required = true)]
     pub config: Vec<PathBuf>,
+}
+
+/// Of `inlet producer`, `inlet consumer` and `inlet run`.
+#[derive(Debug, Clone, Args)]
+pub struct ServiceArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// Serve /livez, /readyz and /metrics there, as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS", env = "INLET_HTTP")]
+    pub http: Option<SocketAddr>,
 }
 
 /// Of `inlet verify`.
@@ -164,8 +176,8 @@ mod tests {
     #[test]
     fn several_files_keep_their_order() {
         let arguments = Arguments::try_parse_from(["inlet", "consumer", "-c", "a.yml", "--config", "b.yml"]).unwrap();
-        let Verb::Consumer(files) = arguments.verb else { panic!("the verb is consumer") };
-        assert_eq!(files.config, [PathBuf::from("a.yml"), PathBuf::from("b.yml")]);
+        let Verb::Consumer(arguments) = arguments.verb else { panic!("the verb is consumer") };
+        assert_eq!(arguments.files.config, [PathBuf::from("a.yml"), PathBuf::from("b.yml")]);
     }
 
     #[test]

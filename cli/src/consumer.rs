@@ -1,18 +1,28 @@
 //! `inlet consumer`: carries the topics into the lake.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use inlet_consumer::pipeline::Pipeline;
 use inlet_consumer::settings::{ConsumerSettings, TableSettings};
 use inlet_service::config::{Config, ConfigError, TableConfig};
+use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Outcome;
+use crate::producer::observe;
 use crate::tables;
 
 /// Carries the topics into the lake until stopped.
-pub async fn run(config: Config, stop: CancellationToken) -> Outcome {
-    Pipeline::new(settings(&config)?)?.run(stop).await?;
+pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
+    let readiness = Readiness::default();
+    let _observer = observe(http, vec![readiness.clone()]).await?;
+    carry(config, readiness, stop).await
+}
+
+/// The service itself, beside whatever else runs in the process.
+pub async fn carry(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
+    Pipeline::new(settings(&config)?)?.observed(readiness).run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 

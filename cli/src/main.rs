@@ -37,9 +37,9 @@ async fn dispatch(verb: Verb) -> Outcome {
     let stop = Stop::on_signal().map_err(|source| SystemError { act: "listen for signals", source })?;
     let token = stop.token();
     match verb {
-        Verb::Producer(files) => producer::run(load(&files)?, token).await,
-        Verb::Consumer(files) => consumer::run(load(&files)?, token).await,
-        Verb::Run(files) => run::run(load(&files)?, token).await,
+        Verb::Producer(arguments) => producer::run(load(&arguments.files)?, arguments.http, token).await,
+        Verb::Consumer(arguments) => consumer::run(load(&arguments.files)?, arguments.http, token).await,
+        Verb::Run(arguments) => run::run(load(&arguments.files)?, arguments.http, token).await,
         Verb::Verify(arguments) => {
             let config = load(&arguments.files)?;
             verify::run(arguments, config, token).await

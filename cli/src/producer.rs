@@ -1,24 +1,41 @@
 //! `inlet producer`: publishes every change of the tables to Kafka.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use inlet_producer::pipeline::Pipeline;
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::KafkaSink;
 use inlet_service::config::Config;
+use inlet_service::observe::{Observer, Readiness};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::tables;
 
 /// Publishes every change of the tables to Kafka until stopped.
-pub async fn run(config: Config, stop: CancellationToken) -> Outcome {
+pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
+    let readiness = Readiness::default();
+    let _observer = observe(http, vec![readiness.clone()]).await?;
+    publish(config, readiness, stop).await
+}
+
+/// The service itself, beside whatever else runs in the process.
+pub async fn publish(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
     let kafka = config.require_kafka()?;
     let source = settings::source(&config)?;
     let Some(names) = tables::names(&source, &stop).await? else { return Ok(ExitCode::SUCCESS) };
     let sink = KafkaSink::new(settings::kafka_sink(&config, kafka, &names))?;
     let streaming = &config.streaming;
     let location = streaming.last_processed_timestamp_location.clone();
-    Pipeline::new(source, streaming.poll_interval, location, sink).run(stop).await?;
+    Pipeline::new(source, streaming.poll_interval, location, sink).observed(readiness).run(stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves what a service shows, where it was asked for.
+pub async fn observe(http: Option<SocketAddr>, parts: Vec<Readiness>) -> Result<Option<Observer>, Failure> {
+    match http {
+        Some(address) => Ok(Some(Observer::start(address, parts).await?)),
+        None => Ok(None),
+    }
 }

@@ -5,6 +5,7 @@
 mod judge;
 mod lake_sink;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use inlet_consumer::lake::LakeOptions;
@@ -13,30 +14,39 @@ use inlet_model::table::TableName;
 use inlet_producer::pipeline::Pipeline;
 use inlet_producer::settings;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
+use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
 use self::lake_sink::{LakeSink, LakeSinkTable, Limits};
 use crate::failure::{Failure, Outcome};
+use crate::producer::observe;
 use crate::{consumer, producer, tables};
 
 /// Carries the tables into the lake in one process until stopped.
-pub async fn run(config: Config, stop: CancellationToken) -> Outcome {
-    if config.kafka.is_some() { both(config, stop).await } else { direct(config, stop).await }
+pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
+    let [first, second] = [Readiness::default(), Readiness::default()];
+    if config.kafka.is_some() {
+        let _observer = observe(http, vec![first.clone(), second.clone()]).await?;
+        both(config, [first, second], stop).await
+    } else {
+        let _observer = observe(http, vec![first.clone()]).await?;
+        direct(config, first, stop).await
+    }
 }
 
 /// The services do not know of each other; when one ends, the other is stopped.
-async fn both(config: Config, stop: CancellationToken) -> Outcome {
+async fn both(config: Config, [first, second]: [Readiness; 2], stop: CancellationToken) -> Outcome {
     let ends = |outcome: Outcome| {
         stop.cancel();
         outcome
     };
-    let producer = async { ends(producer::run(config.clone(), stop.clone()).await) };
-    let consumer = async { ends(consumer::run(config.clone(), stop.clone()).await) };
+    let producer = async { ends(producer::publish(config.clone(), first, stop.clone()).await) };
+    let consumer = async { ends(consumer::carry(config.clone(), second, stop.clone()).await) };
     let (producer, consumer) = tokio::join!(producer, consumer);
     producer.and(consumer)
 }
 
-async fn direct(config: Config, stop: CancellationToken) -> Outcome {
+async fn direct(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
     let datalake = config.require_datalake()?;
     let source = settings::source(&config)?;
     let rules = config.tables.iter().map(|table| Rules::parse(&table.rules)).collect::<Result<Vec<_>, _>>()?;
@@ -46,7 +56,7 @@ async fn direct(config: Config, stop: CancellationToken) -> Outcome {
     let limits = Limits { age: streaming.flush_interval, rows: streaming.flush_rows, bytes: streaming.flush_bytes };
     let sink = LakeSink::new(sinks.collect(), limits);
     let location = streaming.last_processed_timestamp_location.clone();
-    Pipeline::new(source, streaming.poll_interval, location, sink).run(stop).await.map_err(Failure::from)?;
+    Pipeline::new(source, streaming.poll_interval, location, sink).observed(readiness).run(stop).await.map_err(Failure::from)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod decode;
 pub mod error;
 pub mod lake;
+pub mod metrics;
 pub mod pipeline;
 pub mod sequence;
 pub mod settings;

@@ -21,12 +21,14 @@ use std::time::{Duration, Instant};
 
 use inlet_model::offsets::Offset;
 use inlet_service::error::{Explain, Kind};
+use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::error::ConsumerError;
+use crate::metrics;
 use crate::settings::ConsumerSettings;
 use crate::source::{Event, Marks, Partitions, Schemas, Slab, Source};
 use crate::validate::Rules;
@@ -47,6 +49,7 @@ pub struct Pipeline {
     settings: Arc<ConsumerSettings>,
     rules: Vec<Rules>,
     schemas: Schemas,
+    readiness: Readiness,
 }
 
 /// Why a session ended without an error.
@@ -63,6 +66,7 @@ struct Session<'a> {
     commits: JoinSet<Commit>,
     look_again: Option<Instant>,
     committed: bool,
+    readiness: Readiness,
 }
 
 impl Pipeline {
@@ -70,16 +74,23 @@ impl Pipeline {
     pub fn new(settings: ConsumerSettings) -> Result<Self, ConsumerError> {
         let rules = settings.tables.iter().map(|table| Rules::parse(&table.rules)).collect::<Result<_, _>>()?;
         let settings = Arc::new(settings);
-        Ok(Self { schemas: Schemas::new(settings.clone()), settings, rules })
+        Ok(Self { schemas: Schemas::new(settings.clone()), settings, rules, readiness: Readiness::default() })
+    }
+
+    /// Ready while it is a member of the group, with kafka_partitions or without.
+    pub fn observed(self, readiness: Readiness) -> Self {
+        Self { readiness, ..self }
     }
 
     /// Runs until it is stopped, or until something cannot be mended by beginning anew.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ConsumerError> {
+        metrics::describe();
         let mut backoff = Backoff::new();
         let mut overtaken = 0;
         loop {
             let mut session = self.join()?;
             let ended = session.run(&stop).await;
+            session.readiness.set(false);
             if session.committed {
                 backoff.reset();
                 overtaken = 0;
@@ -95,6 +106,7 @@ impl Pipeline {
                 Err(error) if error.kind() == Kind::Unavailable => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                     tracing::warn!(%error, cause, attempt = backoff.attempts() + 1, "beginning anew from the lake's log");
+                    metrics::failed();
                 }
                 Err(error) => return Err(error),
             }
@@ -108,7 +120,8 @@ impl Pipeline {
         let source = Source::join(&self.settings)?;
         let table = |(settings, rules): (&_, &Rules)| Table::new(&self.settings, settings, rules.clone());
         let tables = self.settings.tables.iter().zip(&self.rules).map(|both| (both.0.topic.clone(), table(both))).collect();
-        Ok(Session { schemas: &mut self.schemas, source, tables, commits: JoinSet::new(), look_again: None, committed: false })
+        let readiness = self.readiness.clone();
+        Ok(Session { schemas: &mut self.schemas, source, tables, commits: JoinSet::new(), look_again: None, committed: false, readiness })
     }
 }
 
@@ -167,6 +180,7 @@ impl Session<'_> {
         }
         // The source may have failed in the meantime: its next event says why.
         let _ = reply.send(begun);
+        self.readiness.set(true);
         Ok(())
     }
 

@@ -24,6 +24,7 @@ mod port;
 mod postgres;
 mod process;
 mod programs;
+mod schema;
 mod shared;
 
 pub use database::Database;
@@ -33,4 +34,5 @@ pub use inlet::{Finished, Inlet};
 pub use kafka::{AUTHORIZED, Kafka, NewRecord, Record};
 pub use port::Port;
 pub use postgres::{PASSWORD, Postgres, USER};
+pub use schema::check_file;
 pub use shared::{shared_database, shared_kafka, shared_postgres};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::process::{Farewell, Launch, Process, User};
@@ -60,10 +60,39 @@ impl Postgres {
     /// Starts a hot standby that follows this server.
     pub async fn standby(&self) -> Result<Self> {
         let mut standby = Self::prepare(self.settings.clone())?;
-        let copy = standby.launch("pg_basebackup").args(["-D", "data", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-d"]);
-        copy.args([self.url("postgres")]).finish(DEADLINE).await?;
+        let mut session = self.connect("postgres").await?;
+        // The backup's two calls belong to one session; PostgreSQL 15 gave them other names.
+        let (start, stop) = match self.version().await? {
+            15.. => ("pg_backup_start('standby', true)", "pg_backup_stop(false)"),
+            _ => ("pg_start_backup('standby', true, false)", "pg_stop_backup(false, false)"),
+        };
+        raw_sql(AssertSqlSafe(format!("SELECT {start}"))).execute(&mut session).await.context("starting a backup")?;
+        let copy = Launch::new("cp", programs::system("cp")?, &standby.folder).user(self.user);
+        copy.args(["-a", "--"]).args([self.folder.join("data"), standby.folder.join("data")]).finish(DEADLINE).await?;
+        let label: String = sqlx::query_scalar(AssertSqlSafe(format!("SELECT labelfile FROM {stop}"))).fetch_one(&mut session).await?;
+        session.close().await?;
+        let data = standby.folder.join("data");
+        fs::remove_file(data.join("postmaster.pid"))?;
+        for (name, text) in [
+            ("backup_label", label),
+            ("standby.signal", String::new()),
+            ("postgresql.auto.conf", format!("primary_conninfo = '{}'\n", self.url("postgres"))),
+        ] {
+            fs::write(data.join(name), text)?;
+            if let Some(user) = self.user {
+                user.own(&data.join(name))?;
+            }
+        }
         standby.serve().await?;
         Ok(standby)
+    }
+
+    /// The major version.
+    pub async fn version(&self) -> Result<u32> {
+        let mut session = self.connect("postgres").await?;
+        let number: String = sqlx::query_scalar("SHOW server_version_num").fetch_one(&mut session).await?;
+        session.close().await?;
+        Ok(number.parse::<u32>()? / 10_000)
     }
 
     /// The URL of a database of this server, for its superuser.
@@ -135,7 +164,9 @@ impl Postgres {
     /// Lets a standby stand still: it goes on receiving, and shows nothing new.
     pub async fn pause_replay(&self) -> Result<()> {
         self.sql("SELECT pg_wal_replay_pause()").await?;
-        self.until("pg_get_wal_replay_pause_state() = 'paused'").await
+        // Before PostgreSQL 14 nobody can see more than that it was asked for.
+        let paused = if self.version().await? < 14 { "pg_is_wal_replay_paused()" } else { "pg_get_wal_replay_pause_state() = 'paused'" };
+        self.until(paused).await
     }
 
     /// Lets a standby go on after [`Postgres::pause_replay`].
@@ -213,7 +244,7 @@ impl Postgres {
         let mut connection = self.connect("postgres").await?;
         let end = Instant::now() + DEADLINE;
         let sql = format!("SELECT coalesce({condition}, false)");
-        while !sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql.as_str())).fetch_one(&mut connection).await? {
+        while !sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql.as_str())).fetch_one(&mut connection).await? {
             ensure!(Instant::now() < end, "not within {DEADLINE:?}: {condition}");
             sleep(STEP).await;
         }

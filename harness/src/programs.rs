@@ -32,6 +32,11 @@ pub(crate) fn duckdb() -> Result<PathBuf> {
     cached("duckdb/duckdb")
 }
 
+/// The folder of Python packages that hold the checker of YAML and JSON files.
+pub(crate) fn checker() -> Result<PathBuf> {
+    cached("check-jsonschema")
+}
+
 /// A program of the system, as `kcat` or `java`.
 pub(crate) fn system(name: &str) -> Result<PathBuf> {
     on_path(name).with_context(|| missing(&format!("`{name}`")))

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use inlet_model::table::TableName;
 use inlet_service::error::{Explain, Kind, report};
+use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::export::Export;
+use crate::metrics;
 use crate::sink::Sink;
 use crate::source::error::PollError;
 use crate::source::poll::{Found, Source, SourceSettings};
@@ -37,6 +39,7 @@ pub struct Pipeline<S> {
     poll_interval: Duration,
     export: Export,
     sink: S,
+    readiness: Readiness,
 }
 
 /// What drives the pace of the polls.
@@ -75,11 +78,17 @@ impl<S: Sink> Pipeline<S> {
     /// A pipeline that polls at least every `poll_interval`, and much faster while changes come. `timestamp_location` receives a readable copy
     /// of the progress.
     pub fn new(settings: SourceSettings, poll_interval: Duration, timestamp_location: Option<PathBuf>, sink: S) -> Self {
-        Self { settings, poll_interval, export: Export::new(timestamp_location), sink }
+        Self { settings, poll_interval, export: Export::new(timestamp_location), sink, readiness: Readiness::default() }
+    }
+
+    /// Ready while it polls: PostgreSQL and the sink have been reached, and no error keeps it from the next cycle.
+    pub fn observed(self, readiness: Readiness) -> Self {
+        Self { readiness, ..self }
     }
 
     /// Runs until it is stopped: then the work at hand is finished and made durable.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), PollError> {
+        metrics::describe();
         let mut backoff = Backoff::new();
         let started = Instant::now();
         let mut reached = false;
@@ -94,9 +103,11 @@ impl<S: Sink> Pipeline<S> {
                 // Only a server that hangs keeps the session longer; what is not durable is read again at the next start.
                 () = overdue(&stop) => return Ok(()),
             };
+            self.readiness.set(false);
             if error.kind() != Kind::Unavailable || (!reached && started.elapsed() > START_DEADLINE) {
                 return Err(error);
             }
+            metrics::failed();
             let delay = backoff.next_delay();
             if matches!(error, PollError::Altered(_) | PollError::Locked(_)) {
                 info!(reason = %error, "cycle is repeated");
@@ -119,10 +130,12 @@ impl<S: Sink> Pipeline<S> {
         let progress = self.sink.resume(&tables).await?;
         source.restore(progress).await?;
         *reached = true;
+        self.readiness.set(true);
         let mut pace = Pace::new(self.poll_interval);
         loop {
             if stop.is_cancelled() {
                 let flushed = self.sink.flush().await?;
+                metrics::checkpointed(flushed.rows);
                 info!(rows = flushed.rows, "stopped: everything found is durable");
                 return Ok(());
             }
@@ -135,7 +148,7 @@ impl<S: Sink> Pipeline<S> {
                 biased;
                 // A due flush before the next poll: freshness is what we promise.
                 () = until(self.sink.due()) => {
-                    self.sink.flush().await?;
+                    metrics::checkpointed(self.sink.flush().await?.rows);
                 }
                 // Stopping ends the wait; the loop's head does the rest.
                 () = stop.cancelled() => {}
@@ -150,6 +163,7 @@ impl<S: Sink> Pipeline<S> {
         if pace.last_cycle.elapsed() >= QUIET_MAX || !source.is_quiet().await? {
             pace.last_cycle = Instant::now();
             found = source.cycle(&mut self.sink).await?;
+            metrics::polled(found.late);
         }
         let chunk = source.load_chunk(&mut self.sink).await?;
         let rows = found.rows + chunk.map_or(0, |chunk| chunk.rows);
@@ -160,6 +174,7 @@ impl<S: Sink> Pipeline<S> {
                 pace.last_checkpoint = Instant::now();
             }
             let checkpoint = self.sink.checkpoint(progress).await?;
+            metrics::checkpointed(checkpoint.rows);
             debug!(rows, durable = checkpoint.rows, "checkpoint");
             self.export.write(source);
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use inlet_consumer::lake::{LakeError, LakeOptions, LakeTable, OpenBatch};
+use inlet_consumer::metrics;
 use inlet_consumer::validate::Rules;
 use inlet_model::change::ChangeBatch;
 use inlet_model::offsets::{KafkaPartition, Offset, OffsetRange};
@@ -69,6 +70,8 @@ struct Table {
     batch: Option<OpenBatch>,
     progress: ProgressDelta,
     committed_at: Instant,
+    /// When the newest change that waits for its commit was found: microseconds since 1970-01-01 UTC.
+    newest: Option<i64>,
 }
 
 impl LakeSink {
@@ -110,6 +113,7 @@ impl Sink for LakeSink {
         self.since.get_or_insert_with(Instant::now);
         let act = || format!("rows of table `{name}` were not taken");
         let rows = batch.rows.num_rows() as i64;
+        table.newest = table.newest.max(Some(batch.detected_at));
         let judged = table.judge.judge(batch, PARTITION, table.next);
         let Judged { accepted, rejected } =
             judged.map_err(|error| SinkError { kind: error.kind(), act: act(), hint: error.hint(), source: Some(Box::new(error)) })?;
@@ -161,7 +165,16 @@ impl Table {
         let heads = lake.acquire([PARTITION]).await?;
         let durable = heads[&PARTITION].next.unwrap_or(Offset::ZERO);
         let judge = Judge::new(table.rules.clone());
-        Ok(Self { lake, judge, durable, next: durable, batch: None, progress: ProgressDelta::default(), committed_at: Instant::now() })
+        Ok(Self {
+            lake,
+            judge,
+            durable,
+            next: durable,
+            batch: None,
+            progress: ProgressDelta::default(),
+            committed_at: Instant::now(),
+            newest: None,
+        })
     }
 
     /// Commits what is open; returns the rows that became visible.
@@ -176,8 +189,10 @@ impl Table {
         self.durable = self.next;
         self.committed_at = Instant::now();
         let table = &self.lake.head().table;
+        let freshness_ms = self.newest.take().map(|newest| (chrono::Utc::now().timestamp_micros() - newest).max(0) / 1_000);
+        metrics::committed(&table.to_string(), &committed, freshness_ms.map(|ms| ms as f64 / 1_000.0));
         if committed.rows + committed.quarantined > 0 {
-            info!(%table, seq = committed.seq, rows = committed.rows, quarantined = committed.quarantined, files = committed.files, "batch committed");
+            info!(%table, seq = committed.seq, rows = committed.rows, quarantined = committed.quarantined, files = committed.files, freshness_ms, "batch committed");
         }
         Ok(committed.rows)
     }

@@ -7,4 +7,5 @@ mod foreign;
 mod kills;
 mod load;
 mod mistakes;
+mod observe;
 mod orders;

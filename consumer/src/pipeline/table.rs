@@ -14,6 +14,7 @@ use super::work::{Taken, Work};
 use crate::batch::{Limits, Size};
 use crate::error::ConsumerError;
 use crate::lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, PartitionHead};
+use crate::metrics;
 use crate::sequence::Position;
 use crate::settings::{ConsumerSettings, TableSettings};
 use crate::source::{Marks, Schemas, Slab, SourceError, start};
@@ -171,9 +172,12 @@ impl Table {
     /// Notes a commit; returns the offsets that it covers.
     pub fn committed(&mut self, topic: &str, durable: Durable) -> Offsets {
         self.is_committing = false;
-        let Durable { committed: Committed { seq, rows, quarantined, files, offsets, .. }, newest, doubles } = durable;
+        let Durable { committed, newest, doubles } = durable;
         let table = self.ready.as_ref().map(|ready| ready.name.to_string()).unwrap_or_default();
         let freshness_ms = newest.map(|newest| (chrono::Utc::now().timestamp_micros() - newest).max(0) / 1_000);
+        metrics::committed(&table, &committed, freshness_ms.map(|ms| ms as f64 / 1_000.0));
+        metrics::doubles(&table, doubles);
+        let Committed { seq, rows, quarantined, files, offsets, .. } = committed;
         tracing::info!(table, topic, seq, rows, quarantined, doubles, files, freshness_ms, "batch committed");
         offsets
     }

@@ -1,0 +1,37 @@
+//! The numbers that a running producer shows. They move once a checkpoint is durable, not before.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+const ROWS: &str = "inlet_producer_rows_total";
+const LATE_ROWS: &str = "inlet_producer_late_rows_total";
+const CHECKPOINTS: &str = "inlet_producer_checkpoints_total";
+const FAILURES: &str = "inlet_producer_failures_total";
+const LAST_CYCLE: &str = "inlet_producer_last_cycle_timestamp_seconds";
+
+/// Says what the numbers mean.
+pub(crate) fn describe() {
+    describe_counter!(ROWS, "row versions that are durable in the sink");
+    describe_counter!(LATE_ROWS, "row versions that only a sweep found");
+    describe_counter!(CHECKPOINTS, "checkpoints of rows or progress that are durable in the sink");
+    describe_counter!(FAILURES, "sessions that ended with an error and were begun anew");
+    describe_gauge!(LAST_CYCLE, "when PostgreSQL was last asked, successfully, whether anything is new");
+}
+
+/// A checkpoint is durable.
+pub(crate) fn checkpointed(rows: u64) {
+    counter!(ROWS).increment(rows);
+    counter!(CHECKPOINTS).increment(1);
+}
+
+/// A poll has ended.
+pub(crate) fn polled(late_rows: u64) {
+    counter!(LATE_ROWS).increment(late_rows);
+    gauge!(LAST_CYCLE).set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+}
+
+/// A session has failed and is tried again.
+pub(crate) fn failed() {
+    counter!(FAILURES).increment(1);
+}

@@ -1,0 +1,132 @@
+//! What a running service shows: `/livez`, `/readyz` and `/metrics` over HTTP, where it is asked for.
+//!
+//! Promises: a number moves only when what it counts is durable; asking changes nothing; a server that cannot be opened is an error at the start.
+//! Leaves to others: which numbers there are (`metrics.rs` of each service).
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::error::{Explain, Hint, Kind};
+
+/// Prometheus' text format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Between two clean-ups of what the recorder keeps for rates.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Whether a service is at work: it has reached its servers, and nothing keeps it from going on.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says how it is.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+
+    /// How it is.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why the HTTP server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The address is taken or not ours.
+    #[error("the HTTP server cannot listen on {address}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A process has one recorder.
+    #[error("the metrics of this process are recorded already")]
+    Recorder,
+}
+
+impl Explain for ObserveError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Listen { .. } => Kind::Config,
+            Self::Recorder => Kind::Bug,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Listen { .. } => Some(Hint::text("give `--http` a free address of this machine")),
+            Self::Recorder => None,
+        }
+    }
+}
+
+/// The HTTP server; ends when it is dropped.
+#[derive(Debug)]
+pub struct Observer {
+    task: JoinHandle<()>,
+    address: SocketAddr,
+}
+
+impl Observer {
+    /// Records the process's metrics from here on, and serves them. It is ready while all of `parts` are.
+    pub async fn start(address: SocketAddr, parts: Vec<Readiness>) -> Result<Self, ObserveError> {
+        let failed = |source| ObserveError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let metrics = PrometheusBuilder::new().install_recorder().map_err(|_| ObserveError::Recorder)?;
+        tracing::info!(%address, "serving /livez, /readyz and /metrics");
+        let server = async move {
+            let upkeep = metrics.clone();
+            let served = axum::serve(listener, routes(metrics, parts)).into_future();
+            tokio::select! {
+                ended = served => tracing::warn!(reason = ?ended.err(), "the HTTP server ended"),
+                () = keep_up(upkeep) => {}
+            }
+        };
+        Ok(Self { task: tokio::spawn(server), address })
+    }
+
+    /// Where it listens; the port is a number even where 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn routes(metrics: PrometheusHandle, parts: Vec<Readiness>) -> Router {
+    let ready = move || async move {
+        match parts.iter().all(Readiness::get) {
+            true => (StatusCode::OK, "ready\n"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        }
+    };
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(move || async move { ([(header::CONTENT_TYPE, TEXT_FORMAT)], metrics.render()) }))
+}
+
+async fn keep_up(metrics: PrometheusHandle) {
+    let mut clock = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        clock.tick().await;
+        metrics.run_upkeep();
+    }
+}
