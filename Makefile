@@ -1,7 +1,8 @@
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test versions check bench clean
 setup: ; @scripts/setup.sh
 demo: setup ; @cargo run --release -q -p inlet -- demo $(if $(MODE),--mode $(MODE))
 test: setup ; cargo test --release --workspace --no-fail-fast
+versions: setup ; @scripts/test-versions.sh 13 14 16 17 18
 check: ; cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- -D warnings
 bench: setup ; @benchmarks/run $(ARGS)
 clean: ; cargo clean

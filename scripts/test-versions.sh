@@ -8,7 +8,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 newest=18
 core=(--test polling --test rows --test catalog --test verify --test services)
 # Of the services the acceptance procedure; kills and mistakes are not the server's matter.
-core_filter=(--skip kills:: --skip mistakes:: --skip foreign::)
+core_filter=(--skip kills:: --skip mistakes:: --skip foreign:: --skip observe::)
+# These servers come without pg_resetwal, which sets the xids for the test of their wrap; that runs with the system's PostgreSQL.
+missing_tools=(--skip wrap::)
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -18,7 +20,7 @@ while read -r major bin; do
   if [ $# -gt 0 ] && [[ " $* " != *" $major "* ]]; then continue; fi
   if [ "$major" = "$newest" ]; then what=(); filter=(); else what=("${core[@]}"); filter=("${core_filter[@]}"); fi
   echo "PostgreSQL $major: $("$bin/postgres" --version)"
-  INLET_TEST_PG_BIN=$bin cargo test --release --workspace --no-fail-fast "${what[@]}" -- "${filter[@]}" >"$log" 2>&1 || status=1
+  INLET_TEST_PG_BIN=$bin cargo test --release --workspace --no-fail-fast "${what[@]}" -- "${missing_tools[@]}" "${filter[@]}" >"$log" 2>&1 || status=1
   grep -E '^(test result|test .* FAILED)' "$log" || true
   counts=$(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' "$log" |
     awk '{ passed += $1; failed += $2 } END { printf "%d passed, %d failed", passed, failed }')

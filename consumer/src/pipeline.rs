@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inlet_model::offsets::Offset;
-use inlet_service::error::{Explain, Kind};
+use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;
 use tokio::sync::oneshot;
@@ -104,8 +104,8 @@ impl Pipeline {
                     tracing::info!(reason = %error, "another consumer has taken over, joining again");
                 }
                 Err(error) if error.kind() == Kind::Unavailable => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    tracing::warn!(%error, cause, attempt = backoff.attempts() + 1, "beginning anew from the lake's log");
+                    let hint = error.hint().map(tracing::field::display);
+                    tracing::warn!(reason = chain(&error), hint, attempt = backoff.attempts() + 1, "beginning anew from the lake's log");
                     metrics::failed();
                 }
                 Err(error) => return Err(error),

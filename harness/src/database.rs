@@ -43,7 +43,7 @@ impl Database {
 
     /// The rows of a query as `psql` prints them: values as PostgreSQL's text in UTC, null as `NULL`.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
-        let output = Command::new(programs::postgres_bin()?.join("psql"))
+        let output = Command::new(programs::psql()?)
             .args(["-X", "-q", "--csv", "-t", "-P", "null=NULL", "-v", "ON_ERROR_STOP=1", "-d", &self.url, "-c", sql])
             .env("PGTZ", "UTC")
             .stdin(Stdio::null())

@@ -22,6 +22,12 @@ pub(crate) fn postgres_bin() -> Result<PathBuf> {
     }
 }
 
+/// `psql`: the server's own, else the system's, which speaks with every version.
+pub(crate) fn psql() -> Result<PathBuf> {
+    let own = postgres_bin()?.join("psql");
+    if own.exists() { Ok(own) } else { system("psql") }
+}
+
 /// Kafka's jars, as a class path.
 pub(crate) fn kafka_classes() -> Result<String> {
     Ok(format!("{}/*", cached("kafka/libs")?.display()))

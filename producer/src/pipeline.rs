@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use inlet_model::table::TableName;
-use inlet_service::error::{Explain, Kind, report};
+use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;
 use tokio::time::Instant;
@@ -69,7 +69,12 @@ pub async fn table_names(settings: &SourceSettings, stop: &CancellationToken) ->
             return Err(error);
         }
         let delay = backoff.next_delay();
-        warn!(retry_ms = delay.as_millis(), "{}", report(&error));
+        warn!(
+            retry_ms = delay.as_millis(),
+            reason = chain(&error),
+            hint = error.hint().map(tracing::field::display),
+            "PostgreSQL was not reached, trying again"
+        );
         tokio::time::sleep(delay).await;
     }
 }
@@ -112,7 +117,12 @@ impl<S: Sink> Pipeline<S> {
             if matches!(error, PollError::Altered(_) | PollError::Locked(_)) {
                 info!(reason = %error, "cycle is repeated");
             } else {
-                warn!(retry_ms = delay.as_millis(), "{}", report(&error));
+                warn!(
+                    retry_ms = delay.as_millis(),
+                    reason = chain(&error),
+                    hint = error.hint().map(tracing::field::display),
+                    "polling failed, going on from the last durable progress"
+                );
             }
             tokio::select! {
                 biased;

@@ -33,7 +33,8 @@ const fn case(sql_type: &'static str, shown: &'static str, unfit: &'static str, 
 }
 
 const TEXT: &str = "encode(textsend($::text), 'hex')";
-const MICROS: &str = "(extract(epoch FROM $) * 1000000)::numeric(30, 0)::text";
+/// Before PostgreSQL 14 an epoch with its microseconds is a float: whole seconds and the rest are exact.
+const MICROS: &str = "(extract(epoch FROM date_trunc('second', $))::numeric * 1000000 + extract(microseconds FROM $)::numeric % 1000000)::numeric(30, 0)::text";
 const BEHIND: &str = "NOT isfinite($) OR $ > '294247-01-10 04:00:54.775806'";
 const FITS: &str = "false";
 const MOMENTS: &[&str] = &[

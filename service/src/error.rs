@@ -68,6 +68,17 @@ pub trait Explain: Error {
     }
 }
 
+/// The error in one line of a log: what, and why.
+pub fn chain(error: &dyn Explain) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
 /// The error as a user reads it on stderr: what, why (the chain of causes), and what to do.
 pub fn report(error: &dyn Explain) -> String {
     let mut text = format!("error: {error}");
