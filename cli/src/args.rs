@@ -51,6 +51,12 @@ pub enum Verb {
     /// Show it all on this machine, in a temporary folder, with every command it runs
     #[command(after_help = "Example:\n  inlet demo --mode direct")]
     Demo(DemoArguments),
+    /// Print the completions of a shell
+    #[command(after_help = "Example:\n  inlet completions bash > /etc/bash_completion.d/inlet")]
+    Completions(CompletionsArguments),
+    /// Print the manual page
+    #[command(after_help = "Example:\n  inlet man > /usr/local/share/man/man1/inlet.1")]
+    Man,
 }
 
 /// Where the configuration is.
@@ -133,6 +139,14 @@ pub struct DemoArguments {
     /// Keep the folder, to look at the lake afterwards
     #[arg(long)]
     pub keep: bool,
+}
+
+/// Of `inlet completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArguments {
+    /// Which shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 /// The ways from PostgreSQL to the lake.

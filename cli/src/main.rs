@@ -7,6 +7,7 @@ mod args;
 mod consumer;
 mod demo;
 mod failure;
+mod manual;
 mod producer;
 mod query;
 mod run;
@@ -53,6 +54,8 @@ async fn dispatch(verb: Verb) -> Outcome {
             status::run(arguments, config, token).await
         }
         Verb::Demo(arguments) => demo::run(arguments, token).await,
+        Verb::Completions(arguments) => manual::completions(arguments.shell),
+        Verb::Man => manual::page(),
     }
 }
 
