@@ -20,7 +20,9 @@ use self::column::ColumnBuilder;
 use self::value::Misfit;
 use crate::source::catalog::{Cursor, CursorKind};
 
+mod array_text;
 mod column;
+mod list;
 mod numeric;
 mod value;
 
