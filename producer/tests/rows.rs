@@ -295,7 +295,7 @@ async fn a_row_carries_its_xmin_and_its_cursor() {
         ("seen", [Some(told[1]), None, Some(i64::MIN)]),
         ("day", [Some(told[2] * 1_000_000), None, Some(i64::MIN)]),
     ] {
-        let overrides = Overrides { cursor: Some(cursor.to_owned()), key: None };
+        let overrides = Overrides { cursor: Some(cursor.to_owned()), ..Overrides::default() };
         let captured = read_table(&mut connection, "t", &overrides).await.expect("the table can be captured");
         let rows = read(&mut connection, &captured).await;
         let cursor = captured.cursor.expect("a cursor");

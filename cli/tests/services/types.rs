@@ -288,3 +288,53 @@ async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+/// One row that every type of the lake holds, and one that none does.
+const IMPOSSIBLE: &str = "CREATE TABLE every (id serial PRIMARY KEY, amount numeric(10,2), due date, happened timestamp, seen timestamptz, hour time,
+        numbers integer[], moments timestamptz[], note text, created_at timestamptz NOT NULL DEFAULT now());
+    CREATE INDEX ON every (created_at);
+    INSERT INTO every (amount, due, happened, seen, hour, numbers, moments, note) VALUES
+        (1.50, '2026-11-20', '2026-11-20 12:34:56', '2026-11-20 12:34:56.000001+00', '12:34', '{1,NULL}', '{\"2026-11-20 12:34:56+00\"}', 'possible'),
+        ('NaN', 'infinity', '-infinity', '294276-12-31 23:59:59.999999+00', '24:00', '[0:1]={1,2}', '{infinity,NULL}', 'impossible');";
+const IMPOSSIBLE_COLUMNS: [&str; 7] = ["amount", "due", "happened", "seen", "hour", "numbers", "moments"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_impossible_values_goes_to_quarantine_unless_told_otherwise() {
+    let scene = Scene::new(IMPOSSIBLE).await.unwrap();
+    for way in ["direct", "kafka"] {
+        scene.fill(way, "", 1, 1).await.unwrap();
+        assert_eq!(scene.in_lake(way, "note, numbers").await.unwrap(), [["possible", "[1, NULL]"]]);
+        let quarantine = format!("SELECT value FROM read_json('{}/_quarantine/*.jsonl')", scene.folder.join(way).display());
+        let value = duckdb::query(&quarantine).await.unwrap()[0].concat();
+        for text in [r#""numbers":"[0:1]={1,2}""#, r#""moments":"{infinity,NULL}""#, r#""amount":"NaN""#, r#""hour":"24:00:00""#] {
+            assert!(value.contains(text), "{text} is not in {value}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn impossible_values_are_null_and_counted_where_that_is_asked_for() {
+    let scene = Scene::new(IMPOSSIBLE).await.unwrap();
+    for way in ["direct", "kafka"] {
+        let log = scene.fill(way, "impossible_values: null", 2, 0).await.unwrap();
+        assert!(log.contains("values=7"), "{log}");
+        for column in IMPOSSIBLE_COLUMNS {
+            let read = scene.in_lake(way, &format!("note, {column} IS NULL")).await.unwrap();
+            assert_eq!(read, [["possible", "false"], ["impossible", "true"]], "{column} by {way}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_can_be_impossible_are_text_where_that_is_asked_for() {
+    let scene = Scene::new(IMPOSSIBLE).await.unwrap();
+    for way in ["direct", "kafka"] {
+        scene.fill(way, "impossible_values: text", 2, 0).await.unwrap();
+        for column in IMPOSSIBLE_COLUMNS {
+            let expected = scene.database.rows(&format!("SELECT {column}::text, 'VARCHAR' FROM every ORDER BY id")).await.unwrap();
+            assert_eq!(scene.in_lake(way, &format!("{column}, typeof({column})")).await.unwrap(), expected, "{column} by {way}");
+        }
+        let kept = scene.in_lake(way, "typeof(created_at), typeof(id)").await.unwrap();
+        assert_eq!(kept[0], ["TIMESTAMP WITH TIME ZONE", "INTEGER"]);
+    }
+}

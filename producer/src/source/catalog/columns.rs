@@ -62,6 +62,15 @@ pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result
     }
 }
 
+/// Reads as their text what has values that no Arrow value can hold; those `kept` stay, because times are compared by them.
+pub(super) fn carry_as_text(columns: &mut [Column], kept: &[Option<usize>]) {
+    for (at, column) in columns.iter_mut().enumerate() {
+        if column.column_type.has_impossible_values() && !kept.contains(&Some(at)) {
+            (column.column_type, column.as_text) = (ColumnType::Text, true);
+        }
+    }
+}
+
 /// `plain` is true for a type of `pg_catalog` that has a binary format.
 fn numbered((number, name, postgres_type, not_null, generated, base, modifier, plain, array): Row) -> Numbered {
     let mapped = ColumnType::of(CatalogType { name: &base, modifier, array }).filter(|_| plain);
