@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Option<String>>::deserialize(deserializer)?;
         let place = unsettled(&spanned.referenced);
-        let written = spanned.referenced.span().len() > 0;
+        let written = !spanned.referenced.span().is_empty();
         let value = spanned.value.or_else(|| written.then(|| "null".to_owned()));
         Ok(Self(value.map(|value| Text { value, place })))
     }
