@@ -1,6 +1,9 @@
 //! The one table of type mappings: PostgreSQL -> Arrow -> JSON -> Parquet.
 //!
-//! A type that has no row here is read as its text (cast in the SELECT), so no table is refused and no column dropped.
+//! A type that has no row here is read as its text (cast in the SELECT), so no table is refused and no column dropped. docs/types.md is
+//! rendered from this table by `model/tests/types_page.rs`.
+
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
@@ -19,6 +22,8 @@ pub enum ColumnType {
     Int32,
     /// `bigint`.
     Int64,
+    /// `oid`: 32 bits without sign, carried in 64 with one, because not every reader of Parquet knows numbers without.
+    Oid,
     /// `real`.
     Float32,
     /// `double precision`.
@@ -46,25 +51,105 @@ pub enum ColumnType {
     Timestamp,
     /// `timestamptz`: microseconds since 1970-01-01 UTC.
     TimestampTz,
+    /// An array of one dimension, counted from 1, of a type that is not read as its text; any value and any element may be null.
+    List(Element),
+}
+
+/// What may stand in a list: a [`ColumnType`] that is no list itself and has a type of its own in every reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is the column type of its name")]
+pub enum Element {
+    Bool,
+    Int16,
+    Int32,
+    Int64,
+    Oid,
+    Float32,
+    Float64,
+    Decimal { precision: u8, scale: i8 },
+    Text,
+    Json,
+    Uuid,
+    Bytes,
+    Date,
+    Time,
+    Timestamp,
+    TimestampTz,
+}
+
+impl Element {
+    /// The element as a column of its own.
+    pub fn column_type(self) -> ColumnType {
+        match self {
+            Self::Bool => ColumnType::Bool,
+            Self::Int16 => ColumnType::Int16,
+            Self::Int32 => ColumnType::Int32,
+            Self::Int64 => ColumnType::Int64,
+            Self::Oid => ColumnType::Oid,
+            Self::Float32 => ColumnType::Float32,
+            Self::Float64 => ColumnType::Float64,
+            Self::Decimal { precision, scale } => ColumnType::Decimal { precision, scale },
+            Self::Text => ColumnType::Text,
+            Self::Json => ColumnType::Json,
+            Self::Uuid => ColumnType::Uuid,
+            Self::Bytes => ColumnType::Bytes,
+            Self::Date => ColumnType::Date,
+            Self::Time => ColumnType::Time,
+            Self::Timestamp => ColumnType::Timestamp,
+            Self::TimestampTz => ColumnType::TimestampTz,
+        }
+    }
+
+    /// The element of this type; a decimal that readers know as text only, and a list, are none.
+    pub fn of(column_type: ColumnType) -> Option<Self> {
+        Some(match column_type {
+            ColumnType::Bool => Self::Bool,
+            ColumnType::Int16 => Self::Int16,
+            ColumnType::Int32 => Self::Int32,
+            ColumnType::Int64 => Self::Int64,
+            ColumnType::Oid => Self::Oid,
+            ColumnType::Float32 => Self::Float32,
+            ColumnType::Float64 => Self::Float64,
+            ColumnType::Decimal { precision: precision @ ..=38, scale } => Self::Decimal { precision, scale },
+            ColumnType::Decimal { .. } | ColumnType::List(_) => return None,
+            ColumnType::Text => Self::Text,
+            ColumnType::Json => Self::Json,
+            ColumnType::Uuid => Self::Uuid,
+            ColumnType::Bytes => Self::Bytes,
+            ColumnType::Date => Self::Date,
+            ColumnType::Time => Self::Time,
+            ColumnType::Timestamp => Self::Timestamp,
+            ColumnType::TimestampTz => Self::TimestampTz,
+        })
+    }
 }
 
 /// A type of the catalog, as far as the mapping asks.
 #[derive(Debug, Clone, Copy)]
 pub struct CatalogType<'a> {
-    /// `pg_type.typname` of the base type (domains resolved), in schema `pg_catalog`; anything else is read as text.
+    /// `pg_type.typname` of the base type (domains resolved), in schema `pg_catalog`; of an array, its element's. Anything else is read as text.
     pub name: &'a str,
-    /// `pg_attribute.atttypmod`, -1 for none.
+    /// `pg_attribute.atttypmod`, -1 for none; an array's is that of its elements.
     pub modifier: i32,
+    /// True for an array of the type.
+    pub array: bool,
 }
 
 impl ColumnType {
     /// The mapping; `None` means: read it as its text.
     pub fn of(catalog: CatalogType<'_>) -> Option<Self> {
+        let column_type = Self::of_one(catalog)?;
+        if catalog.array { Element::of(column_type).map(Self::List) } else { Some(column_type) }
+    }
+
+    fn of_one(catalog: CatalogType<'_>) -> Option<Self> {
         Some(match catalog.name {
             "bool" => Self::Bool,
             "int2" => Self::Int16,
             "int4" => Self::Int32,
             "int8" => Self::Int64,
+            "oid" => Self::Oid,
             "float4" => Self::Float32,
             "float8" => Self::Float64,
             "numeric" => return Self::decimal(catalog.modifier),
@@ -97,7 +182,7 @@ impl ColumnType {
             Self::Bool => DataType::Boolean,
             Self::Int16 => DataType::Int16,
             Self::Int32 => DataType::Int32,
-            Self::Int64 => DataType::Int64,
+            Self::Int64 | Self::Oid => DataType::Int64,
             Self::Float32 => DataType::Float32,
             Self::Float64 => DataType::Float64,
             Self::Decimal { precision, scale } if precision <= 38 => DataType::Decimal128(precision, scale),
@@ -109,14 +194,47 @@ impl ColumnType {
             Self::Time => DataType::Time64(TimeUnit::Microsecond),
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Self::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            Self::List(element) => DataType::List(Arc::new(named_field(Field::LIST_FIELD_DEFAULT_NAME, element.column_type()))),
         }
+    }
+
+    /// What DuckDB shows of the lake's column. Decimals of more than 38 digits are text in the lake: DuckDB would read doubles.
+    pub fn duckdb(self) -> String {
+        let name = match self {
+            Self::Bool => "BOOLEAN",
+            Self::Int16 => "SMALLINT",
+            Self::Int32 => "INTEGER",
+            Self::Int64 | Self::Oid => "BIGINT",
+            Self::Float32 => "FLOAT",
+            Self::Float64 => "DOUBLE",
+            Self::Decimal { precision, scale } if precision <= 38 => return format!("DECIMAL({precision}, {scale})"),
+            Self::Text | Self::Decimal { .. } => "VARCHAR",
+            Self::Json => "JSON",
+            Self::Uuid => "UUID",
+            Self::Bytes => "BLOB",
+            Self::Date => "DATE",
+            Self::Time => "TIME",
+            Self::Timestamp => "TIMESTAMP",
+            Self::TimestampTz => "TIMESTAMPTZ",
+            Self::List(element) => return format!("{}[]", element.column_type().duckdb()),
+        };
+        name.to_owned()
+    }
+
+    /// Whether PostgreSQL's type has values that the Arrow type has not; text that is not UTF-8 (of a `SQL_ASCII` database) left aside.
+    pub fn has_impossible_values(self) -> bool {
+        matches!(self, Self::Decimal { .. } | Self::Date | Self::Time | Self::Timestamp | Self::TimestampTz | Self::List(_))
     }
 }
 
 /// A column's Arrow field; nullable whatever the catalog says, because a later schema may allow it.
 pub fn field(column: &Column) -> Field {
-    let field = Field::new(&column.name, column.column_type.arrow(), true);
-    match column.column_type {
+    named_field(&column.name, column.column_type)
+}
+
+fn named_field(name: &str, column_type: ColumnType) -> Field {
+    let field = Field::new(name, column_type.arrow(), true);
+    match column_type {
         ColumnType::Uuid => field.with_extension_type(arrow_schema::extension::Uuid),
         ColumnType::Json => field.with_extension_type(arrow_schema::extension::Json::default()),
         _ => field,
@@ -124,11 +242,12 @@ pub fn field(column: &Column) -> Field {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     fn numeric(modifier: i32) -> Option<ColumnType> {
-        ColumnType::of(CatalogType { name: "numeric", modifier })
+        ColumnType::of(CatalogType { name: "numeric", modifier, array: false })
     }
 
     #[test]
@@ -142,5 +261,25 @@ mod tests {
         assert_eq!(numeric(((5 << 16) | (-2 & 0x7ff)) + 4), None);
         assert_eq!(numeric(((77 << 16) | 2) + 4), None);
         assert_eq!(numeric(((2 << 16) | 5) + 4), None);
+    }
+
+    #[test]
+    fn an_array_is_a_list_of_what_its_element_is() {
+        let array = |name, modifier| ColumnType::of(CatalogType { name, modifier, array: true });
+        assert_eq!(array("int4", -1), Some(ColumnType::List(Element::Int32)));
+        assert_eq!(array("numeric", ((10 << 16) | 2) + 4), Some(ColumnType::List(Element::Decimal { precision: 10, scale: 2 })));
+        assert_eq!(array("numeric", ((39 << 16) | 2) + 4), None, "a list of decimals that readers do not know");
+        assert_eq!(array("numeric", -1), None);
+        assert_eq!(array("inet", -1), None);
+    }
+
+    #[test]
+    fn every_element_is_a_column_type_and_back() {
+        for name in
+            ["bool", "int2", "int4", "int8", "oid", "float4", "float8", "text", "jsonb", "uuid", "bytea", "date", "time", "timestamp"]
+        {
+            let column_type = ColumnType::of(CatalogType { name, modifier: -1, array: false }).unwrap();
+            assert_eq!(Element::of(column_type).unwrap().column_type(), column_type);
+        }
     }
 }

@@ -24,6 +24,8 @@ pub fn source(config: &Config) -> Result<SourceSettings, ConfigError> {
         cursor: table.cursor.clone(),
         key: (!table.key.is_empty()).then(|| table.key.clone()),
         zone: None,
+        impossible_values: table.impossible_values,
+        date_column: table.date_column.clone(),
     };
     Ok(SourceSettings {
         primary: options(&postgres.primary),

@@ -29,7 +29,7 @@ pub use kafka::KafkaConfig;
 pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
 pub use problem::{ConfigError, Place, Problem};
 pub use streaming::StreamingConfig;
-pub use tables::TableConfig;
+pub use tables::{ImpossibleValues, TableConfig};
 
 use problem::{Problems, Source};
 use raw::{Layer, RawConfig};

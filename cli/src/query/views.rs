@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use inlet_model::change::{DELETE, DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID};
 use inlet_model::table::{TableSchema, quote};
-use inlet_model::types::ColumnType;
 
 use crate::status::folder;
 
@@ -57,7 +56,7 @@ impl View {
             return format!("SELECT * FROM read_parquet({}, hive_partitioning=true, union_by_name=true)", self.pattern("**/*.parquet"));
         }
         let Some(schema) = &self.columns else { return "SELECT 0::BIGINT AS _offset WHERE false".to_owned() };
-        let table = schema.columns.iter().map(|column| (column.name.as_str(), duckdb_type(column.column_type)));
+        let table = schema.columns.iter().map(|column| (column.name.as_str(), column.column_type.duckdb()));
         let ours = [(OP, "VARCHAR"), (XID, "BIGINT"), (KAFKA_PARTITION, "INTEGER"), (OFFSET, "BIGINT"), (DETECTED_AT, "TIMESTAMPTZ")];
         empty(table.chain(ours.map(|(name, sql_type)| (name, sql_type.to_owned()))))
     }
@@ -100,32 +99,10 @@ fn empty<'a>(columns: impl Iterator<Item = (&'a str, String)>) -> String {
     format!("SELECT {} WHERE false", nulls.join(", "))
 }
 
-/// What DuckDB reads from the Parquet type of a column.
-fn duckdb_type(column_type: ColumnType) -> String {
-    let name = match column_type {
-        ColumnType::Bool => "BOOLEAN",
-        ColumnType::Int16 => "SMALLINT",
-        ColumnType::Int32 => "INTEGER",
-        ColumnType::Int64 => "BIGINT",
-        ColumnType::Float32 => "FLOAT",
-        ColumnType::Decimal { precision, scale } if precision <= 38 => return format!("DECIMAL({precision}, {scale})"),
-        ColumnType::Float64 => "DOUBLE",
-        // The lake holds wider decimals as their text.
-        ColumnType::Text | ColumnType::Decimal { .. } => "VARCHAR",
-        ColumnType::Json => "JSON",
-        ColumnType::Uuid => "UUID",
-        ColumnType::Bytes => "BLOB",
-        ColumnType::Date => "DATE",
-        ColumnType::Time => "TIME",
-        ColumnType::Timestamp => "TIMESTAMP",
-        ColumnType::TimestampTz => "TIMESTAMPTZ",
-    };
-    name.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use inlet_model::table::{Column, TableName};
+    use inlet_model::types::ColumnType;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use inlet_model::change::UPSERT;
 use inlet_model::table::TableSchema;
 use inlet_model::xid::Xid;
 use inlet_producer::source::block::Block;
-use inlet_producer::source::catalog::{Captured, Overrides, read_table};
+use inlet_producer::source::catalog::{Captured, read_table};
 use inlet_producer::source::decode::{RowDecoder, select_list, xmin};
 use inlet_producer::source::error::PollError;
 use inlet_producer::source::poll::TableSettings;
@@ -33,16 +33,20 @@ pub struct Snapshot<'a> {
     pub sight: Sight,
     connection: &'a mut PgConnection,
     xid_end: Xid,
+    impossible_as_null: bool,
 }
 
 impl<'a> Snapshot<'a> {
     /// Finds the table and opens a snapshot of it. A table that is being altered or locked is awaited until the deadline.
     pub async fn open(connection: &'a mut PgConnection, settings: &TableSettings, deadline: Instant) -> Result<Self, PollError> {
-        let overrides = Overrides { cursor: settings.cursor.clone(), key: settings.key.clone() };
+        let overrides = settings.overrides();
         loop {
             let captured = read_table(connection, &settings.name, &overrides).await?;
             match begin(connection, &captured).await {
-                Ok((sight, xid_end)) => return Ok(Self { schema: captured.schema, sight, connection, xid_end }),
+                Ok((sight, xid_end)) => {
+                    let impossible_as_null = captured.impossible_as_null;
+                    return Ok(Self { schema: captured.schema, sight, connection, xid_end, impossible_as_null });
+                }
                 Err(PollError::Altered(_) | PollError::Locked(_)) if Instant::now() < deadline => {
                     raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(PollError::server("transaction could not be ended"))?;
                     tokio::time::sleep(ASK_AGAIN).await;
@@ -56,7 +60,7 @@ impl<'a> Snapshot<'a> {
     pub async fn read(&mut self, mut take: impl FnMut(&RecordBatch)) -> Result<(), PollError> {
         let table = &self.schema.table;
         let sql = format!("SELECT {} FROM {}", select_list(&self.schema), table.quoted());
-        let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX);
+        let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX).impossible_as_null(self.impossible_as_null);
         let mut finish = |decoder: &mut RowDecoder| {
             let batch = decoder.finish(0);
             tokio::task::block_in_place(|| take(&batch.rows));

@@ -9,3 +9,4 @@ mod load;
 mod mistakes;
 mod observe;
 mod orders;
+mod types;

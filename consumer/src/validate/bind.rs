@@ -224,7 +224,8 @@ fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
             let bytes = uuid::Uuid::parse_str(text).ok()?.into_bytes();
             Arc::new(FixedSizeBinaryArray::try_from_iter(std::iter::once(bytes)).ok()?)
         }
-        ColumnType::Bytes => return None,
+        ColumnType::Oid => Arc::new(Int64Array::from(vec![i64::from(text.parse::<u32>().ok()?)])),
+        ColumnType::Bytes | ColumnType::List(_) => return None,
         ColumnType::Date => {
             let days = text.parse::<NaiveDate>().ok()?.signed_duration_since(NaiveDate::default()).num_days();
             Arc::new(Date32Array::from(vec![i32::try_from(days).ok()?]))

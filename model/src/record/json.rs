@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | any NULL | null | `null` |
 //! | boolean | boolean | `true` |
-//! | smallint, integer, bigint | number | `-42` |
+//! | smallint, integer, bigint, oid | number | `-42` |
 //! | real, double precision | number, the shortest that reads back the same; else a string | `0.1`, `"NaN"`, `"Infinity"`, `"-Infinity"` |
 //! | numeric(p,s) | string, exact, `s` decimals | `"220.00"` |
 //! | text, varchar, char, any other type as its text | string | `"a \"b\""` |
@@ -19,11 +19,12 @@
 //! | time | string, 6 decimals; `24:00:00.000000` exists | `"12:34:56.000001"` |
 //! | timestamp | string, 6 decimals | `"2026-11-20T12:34:56.000001"` |
 //! | timestamptz | string, 6 decimals, UTC | `"2026-11-20T12:34:56.000001Z"` |
+//! | array of one dimension of these types | array, nulls explicit | `[1,null,3]` |
 //!
 //! Years outside 0..=9999 carry a sign and at least four digits (ISO 8601, expanded), counted astronomically: `-0043-03-15` is 44 BC.
 //! In strings only `"`, `\` and what lies below U+0020 is escaped.
 //!
-//! A value that Arrow cannot hold ([`crate::change::UNFIT`]: infinity in a date, NaN in a numeric) is a string with PostgreSQL's text of it, which
+//! A value that Arrow cannot hold ([`crate::change::UNFIT`]: infinity in a date, NaN in a numeric, an array of two dimensions) is a string with PostgreSQL's text of it, which
 //! no reader of that column takes for a value. Where any string would be taken for one (text, json, bytea), it is `{"unfit":"<text>"}`.
 //!
 //! Promises: what [`encode_values`] writes, [`Decoder`] reads back to the same arrays, or, unfit, refuses; nothing is rounded, cut or guessed.

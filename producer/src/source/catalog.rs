@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use inlet_model::table::{TableName, TableSchema, quote};
+use inlet_service::config::ImpossibleValues;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
 use sqlx::{FromRow, PgConnection, Row};
@@ -30,6 +31,10 @@ pub struct Overrides {
     pub cursor: Option<String>,
     /// The key's columns, in order; an empty list is a table without a key.
     pub key: Option<Vec<String>>,
+    /// What becomes of values that the lake's type cannot hold.
+    pub impossible_values: ImpossibleValues,
+    /// The column that dates a row, where it is not the schema's own choice.
+    pub date_column: Option<String>,
 }
 
 /// A table that can be captured.
@@ -45,6 +50,8 @@ pub struct Captured {
     pub structure: Structure,
     /// True for a partitioned table, read through its parent.
     pub partitioned: bool,
+    /// True when a value that the lake's type cannot hold is read as null, outside the key.
+    pub impossible_as_null: bool,
 }
 
 impl Captured {
@@ -121,8 +128,13 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
     let key = key::choose(&table, &columns, &indexes, overrides.key.as_deref())?;
     let cursor = cursor::choose(&table, &columns, &key::leading_columns(&indexes), overrides.cursor.as_deref())?;
     let partitioned = found.kind == "p";
-    let schema = Arc::new(TableSchema { table, columns, key });
-    Ok(Captured { oid: found.oid.0, schema, cursor, structure, partitioned })
+    let mut schema = TableSchema { table, columns, key };
+    if overrides.impossible_values == ImpossibleValues::Text {
+        let dated_by = overrides.date_column.as_ref().and_then(|name| schema.position(name)).or_else(|| schema.event_time());
+        columns::carry_as_text(&mut schema.columns, &[cursor.map(|cursor| cursor.column), dated_by]);
+    }
+    let impossible_as_null = overrides.impossible_values == ImpossibleValues::Null;
+    Ok(Captured { oid: found.oid.0, schema: Arc::new(schema), cursor, structure, partitioned, impossible_as_null })
 }
 
 /// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a partitioned table concurrently.

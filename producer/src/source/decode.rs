@@ -1,6 +1,7 @@
 //! PostgreSQL's binary rows into Arrow columns.
 //!
-//! Promises: a value is exact, or it is null and stands in `_unfit` with PostgreSQL's text; never rounded, never wrapped.
+//! Promises: a value is exact, or it is null and stands in `_unfit` with PostgreSQL's text, or, where that is asked for, is counted; never rounded,
+//! never wrapped.
 //! Leaves to others: which columns are read and how (`catalog`), which rows are new and their 64-bit xid (the poll).
 //! Budget: 250 ns a row of 8 columns; one copy of each value, from the connection's buffer into the column; no allocation a row.
 //! Formats: PostgreSQL manual, "Frontend/Backend Protocol", and each type's send function.
@@ -20,7 +21,9 @@ use self::column::ColumnBuilder;
 use self::value::Misfit;
 use crate::source::catalog::{Cursor, CursorKind};
 
+mod array_text;
 mod column;
+mod list;
 mod numeric;
 mod value;
 
@@ -76,6 +79,9 @@ pub struct RowDecoder {
     xid: UInt64Builder,
     /// Row number and JSON of the few rows with a value that fits no column.
     unfit: Vec<(usize, String)>,
+    impossible_as_null: bool,
+    /// Values read as null because no Arrow value can hold them.
+    nulled: u64,
     rows: usize,
     bytes: usize,
 }
@@ -91,9 +97,23 @@ impl RowDecoder {
             op: UInt8Builder::with_capacity(capacity),
             xid: UInt64Builder::with_capacity(capacity),
             unfit: Vec::new(),
+            impossible_as_null: false,
+            nulled: 0,
             rows: 0,
             bytes: 0,
         }
+    }
+
+    /// Whether a value that no Arrow value can hold is read as null, and counted, instead of standing in `_unfit`. A key's value always stands there:
+    /// two keys must not become one.
+    #[must_use]
+    pub fn impossible_as_null(self, impossible_as_null: bool) -> Self {
+        Self { impossible_as_null, ..self }
+    }
+
+    /// Values that were read as null because no Arrow value can hold them, since this was asked last.
+    pub fn take_nulled(&mut self) -> u64 {
+        std::mem::take(&mut self.nulled)
     }
 
     /// Appends a row that was read with [`select_list`]. After an error the decoder holds half a row: it must be thrown away.
@@ -148,7 +168,11 @@ impl RowDecoder {
                 Ok(()) => {}
                 Err(Misfit::Unfit(text)) => {
                     builder.append_null();
-                    push_unfit(&mut unfit, &self.schema.columns[index].name, &text);
+                    if self.impossible_as_null && !self.schema.key.contains(&index) {
+                        self.nulled += 1;
+                    } else {
+                        push_unfit(&mut unfit, &self.schema.columns[index].name, &text);
+                    }
                 }
                 Err(Misfit::Malformed) => return Err(DecodeError::malformed(&self.schema, index, value.len())),
             }

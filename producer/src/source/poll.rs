@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::table::{TableName, quote};
+use inlet_service::config::ImpossibleValues;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tracing::{info, warn};
@@ -58,6 +59,22 @@ pub struct TableSettings {
     pub key: Option<Vec<String>>,
     /// The zone of a cursor without zone.
     pub zone: Option<chrono_tz::Tz>,
+    /// What becomes of values that the lake's type cannot hold.
+    pub impossible_values: ImpossibleValues,
+    /// The column that dates a row, where it shall not be chosen.
+    pub date_column: Option<String>,
+}
+
+impl TableSettings {
+    /// What they say in place of the catalog.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            cursor: self.cursor.clone(),
+            key: self.key.clone(),
+            impossible_values: self.impossible_values,
+            date_column: self.date_column.clone(),
+        }
+    }
 }
 
 /// A connected poller.
@@ -310,7 +327,7 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> 
 async fn capture(connection: &mut PgConnection, table: &TableSettings, polled_by: Option<&str>) -> Result<Captured, PollError> {
     // The progress spells the column as the catalog does; unquoted it would be folded.
     let cursor = table.cursor.clone().or_else(|| polled_by.map(quote));
-    let overrides = Overrides { cursor, key: table.key.clone() };
+    let overrides = Overrides { cursor, ..table.overrides() };
     Ok(read_table(connection, &table.name, &overrides).await?)
 }
 

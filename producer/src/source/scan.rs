@@ -6,12 +6,13 @@
 use std::time::Instant;
 
 use futures::TryStreamExt;
-use inlet_model::change::UPSERT;
+use inlet_model::change::{ChangeBatch, UPSERT};
 use inlet_model::table::quote;
 use inlet_model::xid::Xid;
 use roaring::RoaringTreemap;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
+use tracing::warn;
 
 use super::catalog::Captured;
 use super::coverage::{Coverage, Floor};
@@ -86,7 +87,7 @@ pub async fn scan<S: Sink>(
         query = query.bind(value);
     }
     let table = &captured.schema.table;
-    let mut decoder = RowDecoder::new(captured.schema.clone(), 1024);
+    let mut decoder = RowDecoder::new(captured.schema.clone(), 1024).impossible_as_null(captured.impossible_as_null);
     let mut scanned = Scanned::default();
     let mut last = None;
     let mut rows = query.fetch(connection);
@@ -104,14 +105,24 @@ pub async fn scan<S: Sink>(
         scanned.rows += 1;
         scanned.late += u64::from(at < late_below);
         if decoder.rows() >= BATCH_ROWS_MAX || decoder.bytes() >= BATCH_BYTES_MAX {
-            sink.write(decoder.finish(snapshot.taken_at)).await?;
+            sink.write(finish(&mut decoder, snapshot)).await?;
         }
     }
     if decoder.rows() > 0 {
-        sink.write(decoder.finish(snapshot.taken_at)).await?;
+        sink.write(finish(&mut decoder, snapshot)).await?;
     }
     scanned.took = started.elapsed();
     Ok(scanned)
+}
+
+/// The rows so far as a batch; says how many of their values it holds as null because there is no other place for them.
+fn finish(decoder: &mut RowDecoder, snapshot: Snapshot) -> ChangeBatch {
+    let batch = decoder.finish(snapshot.taken_at);
+    let values = decoder.take_nulled();
+    if values > 0 {
+        warn!(table = %batch.schema.table, values, rows = batch.rows.num_rows(), "values that the lake's types cannot hold are written as null");
+    }
+    batch
 }
 
 /// The statement and its values, all bound as text and cast in the server once a statement.

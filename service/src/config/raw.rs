@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 
 use super::problem::{Problem, Problems, Source};
-use super::yaml::Text;
+use super::yaml::{Text, Word};
 
 /// A part of the configuration that can be laid over the same part of an earlier file.
 pub(super) trait Layer: Sized {
@@ -84,6 +84,20 @@ impl Layer for Text {
             }
         }
         (!self.value.is_empty()).then_some(self)
+    }
+}
+
+impl Layer for Word {
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+        Self::deserialize(deserializer).map(|word| Some(word).filter(|word| word.0.is_some()))
+    }
+
+    fn over(self, base: Self) -> Self {
+        Self(self.0.or(base.0))
+    }
+
+    fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
+        Some(Self(self.0?.settle(source, path, problems)))
     }
 }
 
@@ -209,5 +223,6 @@ section! {
         timezone: Text,
         topic: Text,
         rules: Texts,
+        impossible_values: Word,
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono_tz::Tz;
 
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, nearest};
 use super::raw::{RawConfig, RawTable};
 use super::value;
 use super::yaml::Text;
@@ -26,6 +26,36 @@ pub struct TableConfig {
     pub topic: Option<String>,
     /// Conditions that a row must meet to enter the lake, as text: `amount >= 0`.
     pub rules: Vec<String>,
+    /// What becomes of values that the lake's type cannot hold.
+    pub impossible_values: ImpossibleValues,
+}
+
+/// What becomes of a value that the lake's type cannot hold: `infinity` in a date or timestamp, `NaN` in a `numeric(p,s)`, an array of two
+/// dimensions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImpossibleValues {
+    /// Its row goes to quarantine, whole.
+    #[default]
+    Quarantine,
+    /// Null is written in its place, and counted.
+    Null,
+    /// Every column that can have one is text, with all its values.
+    Text,
+}
+
+impl ImpossibleValues {
+    const ALL: [(&str, Self); 3] = [("quarantine", Self::Quarantine), ("null", Self::Null), ("text", Self::Text)];
+
+    fn read(key: &str, text: &Text) -> Result<Self, Problem> {
+        let found = Self::ALL.iter().find(|(name, _)| text.value.eq_ignore_ascii_case(name));
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let problem = Problem::at(&text.place, format!("`{key}` is not known: `{}`", text.value));
+            match nearest(&text.value, Self::ALL.iter().map(|(name, _)| *name)) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint("write quarantine, null or text"),
+            }
+        })
+    }
 }
 
 impl TableConfig {
@@ -71,8 +101,14 @@ fn table(written: &Text, settings: &RawTable, timezone: Tz, problems: &mut Probl
     });
     let zone_key = format!("tables.{}.timezone", written.value);
     let timezone = settings.timezone.as_ref().map_or(Ok(timezone), |text| value::timezone(&zone_key, text));
-    let (name, timezone) = (problems.take(name), problems.take(timezone));
-    let ((schema, name), timezone) = (name?, timezone?);
+    let impossible_key = format!("tables.{}.impossible_values", written.value);
+    let impossible = settings
+        .impossible_values
+        .as_ref()
+        .and_then(|word| word.0.as_ref())
+        .map_or(Ok(ImpossibleValues::default()), |text| ImpossibleValues::read(&impossible_key, text));
+    let (name, timezone, impossible) = (problems.take(name), problems.take(timezone), problems.take(impossible));
+    let ((schema, name), timezone, impossible_values) = (name?, timezone?, impossible?);
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
     Some(TableConfig {
         schema,
@@ -83,6 +119,7 @@ fn table(written: &Text, settings: &RawTable, timezone: Tz, problems: &mut Probl
         timezone,
         topic: text(&settings.topic),
         rules: settings.rules.as_ref().map(|rules| rules.values()).unwrap_or_default(),
+        impossible_values,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, ImpossibleValues};
 use crate::error::{Explain, Kind, report};
 
 const SMALL: &str = "postgres: { url: 'postgresql://me@localhost/shop', table: orders }\n";
@@ -104,6 +104,24 @@ fn every_problem_is_reported_at_once_in_the_order_of_lines() {
          \x20 a.yml:8:15: `streaming.flush_rows` must be a whole number from 1 on, not `0`\n\
          \x20 a.yml:11:11: `datalake.format` is not known: `delta`\n    hint: the formats are: parquet\n\
          \x20 a.yml:12:13: `datalake.timezone` is not a time zone: `Europe/Berlim`\n    hint: did you mean `Europe/Berlin`?"
+    );
+}
+
+#[test]
+fn what_becomes_of_impossible_values_is_said_by_table() {
+    let meaning = |text: &str| {
+        let config = with(&[], &format!("{SMALL}tables:\n  orders: {text}\n")).unwrap();
+        config.tables[0].impossible_values
+    };
+    assert_eq!(meaning("{}"), ImpossibleValues::Quarantine);
+    assert_eq!(meaning("{impossible_values: quarantine}"), ImpossibleValues::Quarantine);
+    assert_eq!(meaning("{impossible_values: 'null'}"), ImpossibleValues::Null);
+    assert_eq!(meaning("{impossible_values: null}"), ImpossibleValues::Null, "as everybody writes it");
+    assert_eq!(meaning("{impossible_values: text}"), ImpossibleValues::Text);
+    assert_eq!(meaning("{impossible_values: }"), ImpossibleValues::Quarantine, "what is not written decides nothing");
+    assert_eq!(
+        refused(&format!("{SMALL}tables:\n  orders:\n    impossible_values: txt\n")),
+        "error: a.yml:4:24: `tables.orders.impossible_values` is not known: `txt`\n  hint: did you mean `text`?"
     );
 }
 

@@ -29,6 +29,20 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
+/// A value that may be the word `null`, which YAML keeps for itself; nothing where nothing is written.
+#[derive(Clone)]
+pub(super) struct Word(pub Option<Text>);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Option<String>>::deserialize(deserializer)?;
+        let place = unsettled(&spanned.referenced);
+        let written = !spanned.referenced.span().is_empty();
+        let value = spanned.value.or_else(|| written.then(|| "null".to_owned()));
+        Ok(Self(value.map(|value| Text { value, place })))
+    }
+}
+
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value

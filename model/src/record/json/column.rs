@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array, Decimal256Array, FixedSizeBinaryArray,
-    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, NullBufferBuilder, StringArray, Time64MicrosecondArray,
+    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, ListArray, NullBufferBuilder, StringArray, Time64MicrosecondArray,
     TimestampMicrosecondArray,
 };
-use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::i256;
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, i256};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::error::Why;
+use super::error::{ValueKind, Why};
 use super::token::Token;
 use super::{calendar, decimal, text};
 use crate::types::ColumnType;
@@ -25,6 +25,8 @@ pub(super) enum Refusal {
     Kind,
     /// The kind is right.
     Value(Why),
+    /// An array begins, and the column holds lists: its elements go to [`ColumnBuilder::elements`].
+    Elements,
 }
 
 impl From<Why> for Refusal {
@@ -56,6 +58,35 @@ enum Values {
     Time(Vec<i64>),
     Timestamp(Vec<i64>),
     TimestampTz(Vec<i64>),
+    List(Box<Lists>),
+}
+
+/// Lists back to back; `offsets` has one entry more than there are lists.
+#[derive(Debug)]
+struct Lists {
+    /// The lists' Arrow type.
+    arrow: DataType,
+    offsets: Vec<i32>,
+    elements: ColumnBuilder,
+}
+
+impl Lists {
+    /// Ends the list whose elements were appended.
+    fn end(&mut self) -> Result<(), Why> {
+        self.offsets.push(i32::try_from(self.elements.len()).map_err(|_| Why::Full)?);
+        Ok(())
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate(rows + 1);
+        let end = self.offsets.last().copied().unwrap_or_default();
+        self.elements.truncate(usize::try_from(end).expect("an offset is not negative"));
+    }
+
+    fn finish(self, nulls: Option<NullBuffer>) -> ListArray {
+        let DataType::List(field) = self.arrow else { unreachable!("lists have a list's type") };
+        ListArray::new(field, OffsetBuffer::new(ScalarBuffer::from(self.offsets)), self.elements.finish(), nulls)
+    }
 }
 
 /// A decimal type, in the widths that Arrow asks for and those that we count in.
@@ -102,7 +133,7 @@ impl ColumnBuilder {
             ColumnType::Bool => Values::Bool(BooleanBufferBuilder::new(capacity)),
             ColumnType::Int16 => Values::Int16(Vec::with_capacity(capacity)),
             ColumnType::Int32 => Values::Int32(Vec::with_capacity(capacity)),
-            ColumnType::Int64 => Values::Int64(Vec::with_capacity(capacity)),
+            ColumnType::Int64 | ColumnType::Oid => Values::Int64(Vec::with_capacity(capacity)),
             ColumnType::Float32 => Values::Float32(Vec::with_capacity(capacity)),
             ColumnType::Float64 => Values::Float64(Vec::with_capacity(capacity)),
             ColumnType::Decimal { precision, scale } => {
@@ -121,6 +152,10 @@ impl ColumnBuilder {
             ColumnType::Time => Values::Time(Vec::with_capacity(capacity)),
             ColumnType::Timestamp => Values::Timestamp(Vec::with_capacity(capacity)),
             ColumnType::TimestampTz => Values::TimestampTz(Vec::with_capacity(capacity)),
+            ColumnType::List(element) => {
+                let elements = Self::new(element.column_type(), capacity);
+                Values::List(Box::new(Lists { arrow: column_type.arrow(), offsets: vec![0], elements }))
+            }
         };
         Self { values, nulls: NullBufferBuilder::new(capacity) }
     }
@@ -163,8 +198,23 @@ impl ColumnBuilder {
             (Values::Time(values), Token::Text(text)) => values.push(calendar::parse_time(text)?),
             (Values::Timestamp(values), Token::Text(text)) => values.push(calendar::parse_timestamp(text)?),
             (Values::TimestampTz(values), Token::Text(text)) => values.push(calendar::parse_timestamptz(text)?),
+            (Values::List(_), Token::Nested(ValueKind::Array)) => return Err(Refusal::Elements),
             _ => return Err(Refusal::Kind),
         }
+        self.nulls.append_non_null();
+        Ok(())
+    }
+
+    /// The elements of the list that is under construction.
+    pub(super) fn elements(&mut self) -> &mut Self {
+        let Values::List(lists) = &mut self.values else { unreachable!("asked of a column of lists alone") };
+        &mut lists.elements
+    }
+
+    /// Ends a list: what was appended to its elements since the last one is its.
+    pub(super) fn end_list(&mut self) -> Result<(), Refusal> {
+        let Values::List(lists) = &mut self.values else { unreachable!("asked of a column of lists alone") };
+        lists.end()?;
         self.nulls.append_non_null();
         Ok(())
     }
@@ -181,6 +231,7 @@ impl ColumnBuilder {
             Values::Decimal256(values, _) => values.push(i256::ZERO),
             Values::Text(strings) | Values::Bytes(strings) => strings.end().expect("a null has no bytes"),
             Values::Uuid(values) => values.extend_from_slice(&[0; 16]),
+            Values::List(lists) => lists.end().expect("a null has no elements"),
         }
         self.nulls.append_null();
     }
@@ -198,6 +249,7 @@ impl ColumnBuilder {
             Values::Decimal256(values, _) => values.truncate(rows),
             Values::Text(strings) | Values::Bytes(strings) => strings.truncate(rows),
             Values::Uuid(values) => values.truncate(rows * 16),
+            Values::List(lists) => lists.truncate(rows),
         }
         self.nulls.truncate(rows);
     }
@@ -232,6 +284,7 @@ impl ColumnBuilder {
             Values::Time(values) => Arc::new(Time64MicrosecondArray::new(values.into(), nulls)),
             Values::Timestamp(values) => Arc::new(TimestampMicrosecondArray::new(values.into(), nulls)),
             Values::TimestampTz(values) => Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC")),
+            Values::List(lists) => Arc::new(lists.finish(nulls)),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 
 use super::column::{ColumnBuilder, Refusal};
-use super::error::{RowError, shown};
+use super::error::{RowError, ValueKind, shown};
 use super::text::write_string;
 use super::token::{Cursor, Token};
 use crate::table::{Column, TableSchema};
@@ -156,7 +156,11 @@ fn read(
                 return Err(RowError::Twice { column: column.name.clone() });
             }
             let token = cursor.token(scratch)?;
-            builder.push(token).map_err(|refusal| explain(refusal, column, token, &cursor))?;
+            match builder.push(token) {
+                Ok(()) => {}
+                Err(Refusal::Elements) => read_elements(&mut cursor, column, builder, scratch)?,
+                Err(refusal) => return Err(explain(refusal, column, token, &cursor)),
+            }
             count += 1;
             if cursor.ends(b'}')? {
                 break;
@@ -173,6 +177,24 @@ fn read(
     Ok(())
 }
 
+/// Appends a list; the cursor stands before it.
+fn read_elements(cursor: &mut Cursor<'_>, column: &Column, lists: &mut ColumnBuilder, scratch: &mut Vec<u8>) -> Result<(), RowError> {
+    cursor.expect(b'[', "an array is expected")?;
+    if cursor.next() == Some(b']') {
+        cursor.take(b"]");
+    } else {
+        let elements = lists.elements();
+        loop {
+            let token = cursor.token(scratch)?;
+            elements.push(token).map_err(|refusal| explain(refusal, column, token, cursor))?;
+            if cursor.ends(b']')? {
+                break;
+            }
+        }
+    }
+    lists.end_list().map_err(|refusal| explain(refusal, column, Token::Nested(ValueKind::Array), cursor))
+}
+
 #[cold]
 fn explain(refusal: Refusal, column: &Column, token: Token<'_>, cursor: &Cursor<'_>) -> RowError {
     let (name, expected, kind) = (column.name.clone(), column.postgres_type.clone(), token.kind());
@@ -180,6 +202,7 @@ fn explain(refusal: Refusal, column: &Column, token: Token<'_>, cursor: &Cursor<
         (Refusal::Value(why), Token::Text(text) | Token::Number(text)) => {
             RowError::Value { column: name, value: shown(text), kind, why, expected }
         }
+        (Refusal::Value(why), Token::Nested(_)) => RowError::Value { column: name, value: String::new(), kind, why, expected },
         (_, Token::Nested(_)) if cursor.rest().starts_with(b"{\"unfit\":") => RowError::Unfit { column: name, value: shown(cursor.rest()) },
         _ => RowError::Kind { column: name, kind, expected },
     }

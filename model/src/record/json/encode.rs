@@ -135,6 +135,14 @@ enum Cells<'a> {
     Time(&'a [i64]),
     Timestamp(&'a [i64]),
     TimestampTz(&'a [i64]),
+    List(Box<Elements<'a>>),
+}
+
+/// The elements of a column of lists, back to back.
+struct Elements<'a> {
+    offsets: &'a [i32],
+    cells: Cells<'a>,
+    nulls: Option<&'a NullBuffer>,
 }
 
 impl<'a> Source<'a> {
@@ -155,7 +163,7 @@ impl<'a> Cells<'a> {
             ColumnType::Bool => Self::Bool(array.as_boolean()),
             ColumnType::Int16 => Self::Int16(values::<Int16Type>(array)),
             ColumnType::Int32 => Self::Int32(values::<Int32Type>(array)),
-            ColumnType::Int64 => Self::Int64(values::<Int64Type>(array)),
+            ColumnType::Int64 | ColumnType::Oid => Self::Int64(values::<Int64Type>(array)),
             ColumnType::Float32 => Self::Float32(values::<Float32Type>(array)),
             ColumnType::Float64 => Self::Float64(values::<Float64Type>(array)),
             ColumnType::Decimal { precision, scale } => {
@@ -173,6 +181,11 @@ impl<'a> Cells<'a> {
             ColumnType::Time => Self::Time(values::<Time64MicrosecondType>(array)),
             ColumnType::Timestamp => Self::Timestamp(values::<TimestampMicrosecondType>(array)),
             ColumnType::TimestampTz => Self::TimestampTz(values::<TimestampMicrosecondType>(array)),
+            ColumnType::List(element) => {
+                let lists = array.as_list::<i32>();
+                let cells = Self::new(lists.values().as_ref(), element.column_type());
+                Self::List(Box::new(Elements { offsets: lists.value_offsets(), cells, nulls: lists.values().nulls() }))
+            }
         }
     }
 
@@ -196,7 +209,26 @@ impl<'a> Cells<'a> {
                 calendar::write_timestamp(out, values[row]);
                 out.push(b'Z');
             }),
+            Self::List(elements) => elements.write(out, row),
         }
+    }
+}
+
+impl Elements<'_> {
+    fn write(&self, out: &mut Vec<u8>, row: usize) {
+        let [start, end] = [self.offsets[row], self.offsets[row + 1]].map(|at| usize::try_from(at).expect("an offset is not negative"));
+        out.push(b'[');
+        for at in start..end {
+            if at > start {
+                out.push(b',');
+            }
+            if self.nulls.is_some_and(|nulls| nulls.is_null(at)) {
+                out.extend_from_slice(b"null");
+            } else {
+                self.cells.write(out, at);
+            }
+        }
+        out.push(b']');
     }
 }
 

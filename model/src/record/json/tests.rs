@@ -20,7 +20,7 @@ use super::{Decoder, RowError, Rows, ValueKind, Why, encode_keys, encode_values}
 use crate::change::{ChangeBatch, DELETE, UPSERT};
 use crate::record::json::error::shown;
 use crate::table::TableSchema;
-use crate::types::ColumnType;
+use crate::types::{ColumnType, Element};
 
 fn encoded(batch: &ChangeBatch) -> (Rows, Rows) {
     let (mut keys, mut values) = (Rows::default(), Rows::default());
@@ -160,7 +160,7 @@ fn in_other_words(column_type: ColumnType, array: &ArrayRef, row: usize, seen: &
         ColumnType::Bool => array.as_boolean().value(row).to_string(),
         ColumnType::Int16 => array.as_primitive::<Int16Type>().value(row).to_string(),
         ColumnType::Int32 => array.as_primitive::<Int32Type>().value(row).to_string(),
-        ColumnType::Int64 => array.as_primitive::<Int64Type>().value(row).to_string(),
+        ColumnType::Int64 | ColumnType::Oid => array.as_primitive::<Int64Type>().value(row).to_string(),
         ColumnType::Float32 => {
             let read: f32 = seen.parse().unwrap_or(f32::NAN);
             float(array.as_primitive::<Float32Type>().value(row).into(), read.into())
@@ -185,6 +185,19 @@ fn in_other_words(column_type: ColumnType, array: &ArrayRef, row: usize, seen: &
             let moment = DateTime::from_timestamp_micros(array.as_primitive::<TimestampMicrosecondType>().value(row))?;
             let zone = if column_type == ColumnType::TimestampTz { "Z" } else { "" };
             format!("{}{}{zone}", moment.date_naive(), moment.format("T%H:%M:%S%.6f"))
+        }
+        ColumnType::List(element) => {
+            let elements = array.as_list::<i32>().value(row);
+            let seen: Vec<Box<RawValue>> = serde_json::from_str(seen).unwrap();
+            assert_eq!(seen.len(), elements.len());
+            for (at, seen) in seen.iter().enumerate() {
+                if elements.is_null(at) {
+                    assert_eq!(seen.get(), "null");
+                } else if let Some(expected) = in_other_words(element.column_type(), &elements, at, seen.get()) {
+                    assert_eq!(unquoted(seen.get()), expected);
+                }
+            }
+            return None;
         }
     })
 }
@@ -327,6 +340,11 @@ fn what_would_have_to_be_rounded_or_guessed_is_refused() {
         (ColumnType::Decimal { precision: 50, scale: 3 }, "numeric(50,3)", r#""NaN""#),
         (ColumnType::Text, "text", "7"),
         (ColumnType::Json, "jsonb", r#"{"a":1}"#),
+        (ColumnType::List(Element::Int32), "integer[]", r#""[0:1]={1,2}""#),
+        (ColumnType::List(Element::Int32), "integer[]", "[1,[2]]"),
+        (ColumnType::List(Element::Int32), "integer[]", "[1,2147483648]"),
+        (ColumnType::List(Element::Text), "text[]", r#"["a",7]"#),
+        (ColumnType::List(Element::Text), "text[]", r#"{"a":1}"#),
     ] {
         let error = refusal(&table_of(column_type, name), &format!(r#"{{"id":1,"x":{value}}}"#));
         assert!(matches!(error, RowError::Value { .. } | RowError::Kind { .. }), "{error}");
@@ -340,6 +358,23 @@ fn what_would_have_to_be_rounded_or_guessed_is_refused() {
         expected: "smallint".into(),
     };
     assert_eq!(error, expected);
+}
+
+#[test]
+fn a_list_is_taken_whole_or_not_at_all() {
+    let mut decoder = Decoder::new(table_of(ColumnType::List(Element::Text), "text[]"), 1);
+    for refused in [r#"{"id":1,"x":["a","b",3]}"#, r#"{"id":1,"x":["a""#, r#"{"id":1,"x":["a",]}"#, r#"{"id":1,"x":["a"],"y":1}"#] {
+        decoder.decode_value(refused.as_bytes()).expect_err(refused);
+    }
+    for taken in [r#"{"id":1,"x":[]}"#, r#"{"id":2,"x":null}"#, r#"{"id":3,"x": [ "a\n" , null,"" ] }"#] {
+        decoder.decode_value(taken.as_bytes()).expect(taken);
+    }
+    let columns = decoder.finish();
+    let lists = columns[1].as_list::<i32>();
+    assert_eq!(lists.value_offsets(), [0, 0, 0, 3]);
+    assert!(lists.is_valid(0) && lists.is_null(1));
+    let elements = lists.value(2);
+    assert_eq!(elements.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a\n"), None, Some("")]);
 }
 
 #[test]

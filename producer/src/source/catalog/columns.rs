@@ -14,27 +14,38 @@ pub(super) struct Numbered {
     pub(super) column: Column,
 }
 
-/// A domain is read as the type at its base, with the modifier that the domain gives it. A NOT NULL that was never validated (PostgreSQL
-/// 18) promises nothing.
+/// A domain is read as the type at its base, with the modifier that the domain gives it, and an array by the type of its elements, a domain's base
+/// again. `typarray` tells arrays from the other types that have elements (`name`, `point`, `int2vector`). A NOT NULL that was never validated
+/// (PostgreSQL 18) promises nothing.
 const COLUMNS: &str = "SELECT a.attnum, a.attname::text, format_type(a.atttypid, a.atttypmod),
             a.attnotnull AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_constraint n
                 WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey[1] = a.attnum AND NOT n.convalidated),
-            a.attgenerated <> '', b.name, b.modifier, b.plain
+            a.attgenerated <> '', b.name, b.modifier, b.plain, b.is_array
      FROM pg_catalog.pg_attribute a
      CROSS JOIN LATERAL (
-         WITH RECURSIVE base (oid, modifier) AS (
-             SELECT a.atttypid, a.atttypmod
+         WITH RECURSIVE base (oid, modifier, is_array) AS (
+             SELECT a.atttypid, a.atttypmod, false
              UNION ALL
-             SELECT t.typbasetype, t.typtypmod FROM base JOIN pg_catalog.pg_type t ON t.oid = base.oid WHERE t.typtype = 'd')
-         SELECT t.typname::text AS name, base.modifier,
+             SELECT CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END,
+                    CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE base.modifier END,
+                    base.is_array OR t.typtype <> 'd'
+             FROM base
+             JOIN pg_catalog.pg_type t ON t.oid = base.oid
+             LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
+             WHERE t.typtype = 'd' OR e.oid IS NOT NULL AND NOT base.is_array)
+         SELECT t.typname::text AS name, base.modifier, base.is_array,
                 t.typnamespace = 'pg_catalog'::regnamespace AND t.typsend <> 0 AS plain
-         FROM base JOIN pg_catalog.pg_type t ON t.oid = base.oid
-         WHERE t.typtype <> 'd') b
+         FROM base
+         JOIN pg_catalog.pg_type t ON t.oid = base.oid
+         LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
+         WHERE t.typtype <> 'd' AND (e.oid IS NULL OR base.is_array)
+         ORDER BY base.is_array DESC
+         LIMIT 1) b
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attnum";
 
-type Row = (i16, String, String, bool, bool, String, i32, bool);
+type Row = (i16, String, String, bool, bool, String, i32, bool, bool);
 
 /// Reads the columns in table order.
 pub(super) async fn read(conn: &mut PgConnection, table: Oid) -> Result<Vec<Numbered>, CatalogError> {
@@ -51,9 +62,18 @@ pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result
     }
 }
 
+/// Reads as their text what has values that no Arrow value can hold; those `kept` stay, because times are compared by them.
+pub(super) fn carry_as_text(columns: &mut [Column], kept: &[Option<usize>]) {
+    for (at, column) in columns.iter_mut().enumerate() {
+        if column.column_type.has_impossible_values() && !kept.contains(&Some(at)) {
+            (column.column_type, column.as_text) = (ColumnType::Text, true);
+        }
+    }
+}
+
 /// `plain` is true for a type of `pg_catalog` that has a binary format.
-fn numbered((number, name, postgres_type, not_null, generated, base, modifier, plain): Row) -> Numbered {
-    let mapped = ColumnType::of(CatalogType { name: &base, modifier }).filter(|_| plain);
+fn numbered((number, name, postgres_type, not_null, generated, base, modifier, plain, array): Row) -> Numbered {
+    let mapped = ColumnType::of(CatalogType { name: &base, modifier, array }).filter(|_| plain);
     let column_type = mapped.unwrap_or(ColumnType::Text);
     Numbered { number, column: Column { name, column_type, postgres_type, as_text: mapped.is_none(), not_null, generated } }
 }

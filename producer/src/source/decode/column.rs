@@ -9,6 +9,7 @@ use arrow::array::{
 use arrow::datatypes::i256;
 use inlet_model::types::ColumnType;
 
+use super::list::ListBuilder;
 use super::numeric::{self, Scale};
 use super::value::{self, Misfit};
 
@@ -20,6 +21,7 @@ pub(super) enum ColumnBuilder {
     Int16(Int16Builder),
     Int32(Int32Builder),
     Int64(Int64Builder),
+    Oid(Int64Builder),
     Float32(Float32Builder),
     Float64(Float64Builder),
     Decimal128(Decimal128Builder, Scale<i128>),
@@ -32,6 +34,7 @@ pub(super) enum ColumnBuilder {
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
     TimestampTz(TimestampMicrosecondBuilder),
+    List(Box<ListBuilder>),
 }
 
 impl ColumnBuilder {
@@ -42,6 +45,7 @@ impl ColumnBuilder {
             ColumnType::Int16 => Self::Int16(Int16Builder::with_capacity(rows)),
             ColumnType::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
             ColumnType::Int64 => Self::Int64(Int64Builder::with_capacity(rows)),
+            ColumnType::Oid => Self::Oid(Int64Builder::with_capacity(rows)),
             ColumnType::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
             ColumnType::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
             ColumnType::Decimal { precision, scale } if precision <= 38 => {
@@ -62,6 +66,7 @@ impl ColumnBuilder {
             ColumnType::TimestampTz => {
                 Self::TimestampTz(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(column_type.arrow()))
             }
+            ColumnType::List(element) => Self::List(Box::new(ListBuilder::new(element, rows, bytes))),
         }
     }
 
@@ -73,6 +78,7 @@ impl ColumnBuilder {
             Self::Int16(builder) => builder.append_value(value::int16(bytes)?),
             Self::Int32(builder) => builder.append_value(value::int32(bytes)?),
             Self::Int64(builder) => builder.append_value(value::int64(bytes)?),
+            Self::Oid(builder) => builder.append_value(value::oid(bytes)?),
             Self::Float32(builder) => builder.append_value(value::float32(bytes)?),
             Self::Float64(builder) => builder.append_value(value::float64(bytes)?),
             Self::Decimal128(builder, scale) => builder.append_value(numeric::decimal128(bytes, *scale)?),
@@ -85,6 +91,7 @@ impl ColumnBuilder {
             Self::Time(builder) => builder.append_value(value::time(bytes)?),
             Self::Timestamp(builder) => builder.append_value(value::timestamp(bytes, false)?),
             Self::TimestampTz(builder) => builder.append_value(value::timestamp(bytes, true)?),
+            Self::List(builder) => builder.append(bytes)?,
         }
         Ok(())
     }
@@ -96,7 +103,7 @@ impl ColumnBuilder {
             Self::Bool(builder) => builder.append_null(),
             Self::Int16(builder) => builder.append_null(),
             Self::Int32(builder) => builder.append_null(),
-            Self::Int64(builder) => builder.append_null(),
+            Self::Int64(builder) | Self::Oid(builder) => builder.append_null(),
             Self::Float32(builder) => builder.append_null(),
             Self::Float64(builder) => builder.append_null(),
             Self::Decimal128(builder, _) => builder.append_null(),
@@ -107,6 +114,7 @@ impl ColumnBuilder {
             Self::Date(builder) => builder.append_null(),
             Self::Time(builder) => builder.append_null(),
             Self::Timestamp(builder) | Self::TimestampTz(builder) => builder.append_null(),
+            Self::List(builder) => builder.append_null(),
         }
     }
 
@@ -115,6 +123,7 @@ impl ColumnBuilder {
         match self {
             Self::Text(builder) | Self::Json(builder) => builder.values_slice().len(),
             Self::Bytes(builder) => builder.values_slice().len(),
+            Self::List(builder) => builder.variable_bytes(),
             _ => 0,
         }
     }
@@ -125,7 +134,7 @@ impl ColumnBuilder {
             Self::Bool(mut builder) => Arc::new(builder.finish()),
             Self::Int16(mut builder) => Arc::new(builder.finish()),
             Self::Int32(mut builder) => Arc::new(builder.finish()),
-            Self::Int64(mut builder) => Arc::new(builder.finish()),
+            Self::Int64(mut builder) | Self::Oid(mut builder) => Arc::new(builder.finish()),
             Self::Float32(mut builder) => Arc::new(builder.finish()),
             Self::Float64(mut builder) => Arc::new(builder.finish()),
             Self::Decimal128(mut builder, _) => Arc::new(builder.finish()),
@@ -136,6 +145,7 @@ impl ColumnBuilder {
             Self::Date(mut builder) => Arc::new(builder.finish()),
             Self::Time(mut builder) => Arc::new(builder.finish()),
             Self::Timestamp(mut builder) | Self::TimestampTz(mut builder) => Arc::new(builder.finish()),
+            Self::List(builder) => builder.finish(),
         }
     }
 }

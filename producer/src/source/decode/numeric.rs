@@ -56,6 +56,12 @@ pub(super) fn decimal256(bytes: &[u8], column: Scale<i256>) -> Result<i256, Misf
     }
 }
 
+/// PostgreSQL's text of the value; that of what is no number is a misfit's.
+#[cold]
+pub(super) fn text(bytes: &[u8]) -> Result<String, Misfit> {
+    Number::parse(bytes).map(|number| number.text())
+}
+
 /// A finite number as it stands in the bytes.
 struct Number<'a> {
     negative: bool,

@@ -2,7 +2,7 @@ use arrow::array::{AsArray, Date32Array, Decimal128Array, Int32Array, StringArra
 use arrow::datatypes::UInt64Type;
 use inlet_model::change::{DELETE, OP, UNFIT, UPSERT, XID};
 use inlet_model::table::Column;
-use inlet_model::types::ColumnType;
+use inlet_model::types::{ColumnType, Element};
 
 use super::*;
 
@@ -65,6 +65,39 @@ fn an_unfit_value_is_null_and_stands_in_unfit_with_its_text() {
     assert_eq!(unfit, &StringArray::from(vec![None, Some(json), None]));
     assert!(batch.column(1).is_null(1) && batch.column(2).is_null(1) && batch.column(3).is_null(1));
     assert!(batch.column(1).is_valid(2), "the next row is not touched");
+}
+
+#[test]
+fn an_unfit_value_is_null_and_counted_where_that_is_asked_for_but_a_key_never_is() {
+    let keyed_by = |key| Arc::new(TableSchema { key: vec![key], ..(*schema()).clone() });
+    let values: [Option<&[u8]>; 4] = [None, Some(NAN), Some(&[0x7f, 0xff, 0xff, 0xff]), None];
+    for (key, nulled, unfit) in [(0, 2, None), (2, 1, Some(r#"{"day":"infinity"}"#))] {
+        let mut decoder = RowDecoder::new(keyed_by(key), 1).impossible_as_null(true);
+        append(&mut decoder, values, 1, UPSERT).expect("a row");
+        assert_eq!((decoder.take_nulled(), decoder.take_nulled()), (nulled, 0));
+        let batch = decoder.finish(0).rows;
+        assert!(batch.column(1).is_null(0) && batch.column(2).is_null(0));
+        assert_eq!(batch.column_by_name(UNFIT).expect("a column").as_string(), &StringArray::from(vec![unfit]));
+    }
+}
+
+#[test]
+fn an_array_that_does_not_fit_leaves_the_lists_around_it_whole() {
+    let lists = column("n", ColumnType::List(Element::Decimal { precision: 10, scale: 2 }), false);
+    let schema = Arc::new(TableSchema { table: TableName::new("public", "t"), columns: vec![lists], key: vec![] });
+    let array = |elements: &[&[u8]]| {
+        let header = [1, 0, 1700, elements.len() as i32, 1].map(i32::to_be_bytes).concat();
+        elements.iter().fold(header, |bytes, element| [&bytes[..], &(element.len() as i32).to_be_bytes(), element].concat())
+    };
+    let mut decoder = RowDecoder::new(schema, 1);
+    for row in [array(&[AMOUNT]), array(&[AMOUNT, NAN, AMOUNT]), array(&[AMOUNT, AMOUNT])] {
+        decoder.append_values(|_| Some(&row), Xid(1), UPSERT).expect("a row");
+    }
+    let batch = decoder.finish(0).rows;
+    let lists = batch.column(0).as_list::<i32>();
+    let lengths: Vec<_> = lists.iter().map(|list| list.map(|list| list.len())).collect();
+    assert_eq!(lengths, [Some(1), None, Some(2)]);
+    assert_eq!(batch.column_by_name(UNFIT).expect("a column").as_string::<i32>().value(1), r#"{"n":"{220.50,NaN,220.50}"}"#);
 }
 
 #[test]

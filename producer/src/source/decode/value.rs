@@ -57,6 +57,12 @@ pub(super) fn int64(bytes: &[u8]) -> Result<i64, Misfit> {
     fixed(bytes).map(i64::from_be_bytes)
 }
 
+/// `oid`, without a sign.
+#[inline]
+pub(super) fn oid(bytes: &[u8]) -> Result<i64, Misfit> {
+    fixed(bytes).map(|bytes| i64::from(u32::from_be_bytes(bytes)))
+}
+
 /// `real`.
 #[inline]
 pub(super) fn float32(bytes: &[u8]) -> Result<f32, Misfit> {
@@ -134,23 +140,46 @@ fn unfit_timestamp(micros: i64, zoned: bool) -> Misfit {
     match micros {
         i64::MAX => Misfit::unfit("infinity"),
         i64::MIN => Misfit::unfit("-infinity"),
-        _ => Misfit::Unfit(timestamp_text(micros, zoned)),
+        // It leaves 64 bits when counted from 1970, so its days are shifted, not its microseconds.
+        _ => Misfit::Unfit(moment_text(micros.div_euclid(DAY_MICROS) + i64::from(EPOCH_DAYS), micros.rem_euclid(DAY_MICROS), zoned)),
     }
 }
 
-/// PostgreSQL's text (`DateStyle` ISO, `TimeZone` UTC) of a timestamp behind the year 0.
-fn timestamp_text(micros: i64, zoned: bool) -> String {
-    let (year, month, day) = civil(micros.div_euclid(DAY_MICROS) + i64::from(EPOCH_DAYS));
-    let of_day = micros.rem_euclid(DAY_MICROS);
-    let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
-    let mut text = format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+/// PostgreSQL's text (`DateStyle` ISO, `TimeZone` UTC) of microseconds since 1970-01-01.
+#[cold]
+pub(super) fn timestamp_text(micros: i64, zoned: bool) -> String {
+    moment_text(micros.div_euclid(DAY_MICROS), micros.rem_euclid(DAY_MICROS), zoned)
+}
+
+/// PostgreSQL's text of a day since 1970-01-01.
+#[cold]
+pub(super) fn date_text(days: i64) -> String {
+    let (year, month, day) = civil(days);
+    let (shown, era) = era(year);
+    format!("{shown:04}-{month:02}-{day:02}{era}")
+}
+
+/// PostgreSQL's text of microseconds since midnight.
+#[cold]
+pub(super) fn time_text(micros: i64) -> String {
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let mut text = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
     if fraction != 0 {
         text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
     }
-    if zoned {
-        text.push_str("+00");
-    }
     text
+}
+
+fn moment_text(days: i64, of_day: i64, zoned: bool) -> String {
+    let (year, month, day) = civil(days);
+    let (shown, era) = era(year);
+    let zone = if zoned { "+00" } else { "" };
+    format!("{shown:04}-{month:02}-{day:02} {}{zone}{era}", time_text(of_day))
+}
+
+/// The year as people count it: there is none called 0.
+fn era(year: i64) -> (i64, &'static str) {
+    if year > 0 { (year, "") } else { (1 - year, " BC") }
 }
 
 /// Year, month and day of a day since 1970-01-01. Source: Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
@@ -166,8 +195,9 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// `bytea` as PostgreSQL shows it.
 #[cold]
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold("\\x".to_owned(), |mut text, byte| {
         text.push_str(&format!("{byte:02x}"));
         text

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array,
+    Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array,
     UInt64Array,
 };
-use arrow::datatypes::i256;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, i256};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any};
@@ -16,7 +17,7 @@ use proptest::sample::select;
 
 use crate::change::{ChangeBatch, polled_schema};
 use crate::table::{Column, TableName, TableSchema};
-use crate::types::ColumnType;
+use crate::types::{ColumnType, Element};
 
 /// A table of columns (name, type, PostgreSQL's name of the type).
 pub fn schema(columns: &[(&str, ColumnType, &str)], key: &[usize]) -> Arc<TableSchema> {
@@ -68,6 +69,13 @@ pub fn every_type() -> impl Strategy<Value = (Arc<TableSchema>, Vec<ArrayRef>)> 
         ColumnType::Time,
         ColumnType::Timestamp,
         ColumnType::TimestampTz,
+        ColumnType::Oid,
+        ColumnType::List(Element::Int32),
+        ColumnType::List(Element::Float64),
+        ColumnType::List(Element::Decimal { precision: 38, scale: 2 }),
+        ColumnType::List(Element::Text),
+        ColumnType::List(Element::Uuid),
+        ColumnType::List(Element::TimestampTz),
     ];
     let names: Vec<String> = types.iter().enumerate().map(|(at, column_type)| format!("{at} {column_type:?}")).collect();
     let columns: Vec<_> = names.iter().zip(types).map(|(name, column_type)| (name.as_str(), column_type, name.as_str())).collect();
@@ -81,6 +89,7 @@ fn column(column_type: ColumnType, rows: usize) -> BoxedStrategy<ArrayRef> {
         ColumnType::Bool => array(any::<bool>(), rows, |values| Arc::new(BooleanArray::from(values))),
         ColumnType::Int16 => array(any::<i16>(), rows, |values| Arc::new(Int16Array::from(values))),
         ColumnType::Int32 => array(edges([i32::MIN, 0, i32::MAX], any::<i32>()), rows, |values| Arc::new(Int32Array::from(values))),
+        ColumnType::Oid => array(any::<u32>().prop_map(i64::from), rows, |values| Arc::new(Int64Array::from(values))),
         ColumnType::Int64 => array(edges([i64::MIN, 0, i64::MAX], any::<i64>()), rows, |values| Arc::new(Int64Array::from(values))),
         ColumnType::Float32 => array(float32(), rows, |values| Arc::new(Float32Array::from(values))),
         ColumnType::Float64 => array(float64(), rows, |values| Arc::new(Float64Array::from(values))),
@@ -105,7 +114,25 @@ fn column(column_type: ColumnType, rows: usize) -> BoxedStrategy<ArrayRef> {
         }
         ColumnType::Timestamp => array(micros(), rows, |values| Arc::new(TimestampMicrosecondArray::from(values))),
         ColumnType::TimestampTz => array(micros(), rows, |values| Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))),
+        ColumnType::List(element) => lists(element, rows),
     }
+}
+
+/// Lists of up to three elements; a null holds none.
+fn lists(element: Element, rows: usize) -> BoxedStrategy<ArrayRef> {
+    let DataType::List(field) = ColumnType::List(element).arrow() else { unreachable!("a list's type") };
+    vec(weighted(0.85, 0..4_usize), rows)
+        .prop_flat_map(move |lengths| {
+            let count = lengths.iter().flatten().sum();
+            (Just(lengths), column(element.column_type(), count))
+        })
+        .prop_map(move |(lengths, elements)| {
+            let offsets = OffsetBuffer::from_lengths(lengths.iter().map(|length| length.unwrap_or(0)));
+            let nulls: NullBuffer = lengths.iter().map(Option::is_some).collect();
+            let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
+            Arc::new(ListArray::new(field.clone(), offsets, elements, nulls)) as ArrayRef
+        })
+        .boxed()
 }
 
 fn array<S: Strategy + 'static>(

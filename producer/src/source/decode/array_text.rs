@@ -1,0 +1,153 @@
+//! The text of an array that no list can hold: PostgreSQL's own form (`[0:1]={1,2}`, `{{1,NULL},{3,4}}`), which it reads back as the same value.
+//!
+//! Cold: asked of unfit arrays alone. Source: PostgreSQL manual, "Arrays", section "Array Input and Output Syntax".
+
+use std::fmt::Write;
+
+use inlet_model::types::{ColumnType, Element};
+
+use super::list::{ArrayReader, Dimension};
+use super::numeric;
+use super::value::{self, Misfit};
+
+/// The text of an array in PostgreSQL's binary format.
+#[cold]
+pub(super) fn array_text(bytes: &[u8], element: Element) -> Result<String, Misfit> {
+    let mut reader = ArrayReader::new(bytes)?;
+    let dimensions = reader.dimensions;
+    let mut elements = Vec::new();
+    while let Some(value) = reader.element()? {
+        elements.push(match value {
+            None => "NULL".to_owned(),
+            Some(value) => quoted(&text(element.column_type(), value)?),
+        });
+    }
+    let mut out = String::new();
+    if dimensions.iter().any(|dimension| dimension.first != 1) {
+        for Dimension { length, first } in dimensions.iter() {
+            let last = i64::from(*first) + i64::try_from(*length).map_err(|_| Misfit::Malformed)? - 1;
+            write!(out, "[{first}:{last}]").expect("a string takes all");
+        }
+        out.push('=');
+    }
+    nested(&mut out, &dimensions, &mut elements.into_iter());
+    Ok(out)
+}
+
+fn nested(out: &mut String, dimensions: &[Dimension], elements: &mut impl Iterator<Item = String>) {
+    let Some((outer, inner)) = dimensions.split_first() else { return };
+    out.push('{');
+    for at in 0..outer.length {
+        if at > 0 {
+            out.push(',');
+        }
+        if inner.is_empty() {
+            out.push_str(&elements.next().unwrap_or_default());
+        } else {
+            nested(out, inner, elements);
+        }
+    }
+    out.push('}');
+}
+
+/// An element, in quotes where it needs them.
+fn quoted(text: &str) -> String {
+    let special = |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || c.is_ascii_whitespace() || c == '\x0b';
+    if !text.is_empty() && !text.eq_ignore_ascii_case("null") && !text.contains(special) {
+        return text.to_owned();
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A value in PostgreSQL's binary format as its text.
+fn text(column_type: ColumnType, bytes: &[u8]) -> Result<String, Misfit> {
+    let shown = match column_type {
+        ColumnType::Bool => Ok(if value::boolean(bytes)? { "t" } else { "f" }.to_owned()),
+        ColumnType::Int16 => value::int16(bytes).map(|number| number.to_string()),
+        ColumnType::Int32 => value::int32(bytes).map(|number| number.to_string()),
+        ColumnType::Int64 => value::int64(bytes).map(|number| number.to_string()),
+        ColumnType::Oid => value::oid(bytes).map(|number| number.to_string()),
+        ColumnType::Float32 => value::float32(bytes).map(|number| float(number.into(), &number)),
+        ColumnType::Float64 => value::float64(bytes).map(|number| float(number, &number)),
+        ColumnType::Decimal { .. } => numeric::text(bytes),
+        ColumnType::Text => value::text(bytes).map(str::to_owned),
+        ColumnType::Json => value::json(bytes).map(str::to_owned),
+        ColumnType::Uuid => uuid(bytes),
+        ColumnType::Bytes => Ok(value::hex(bytes)),
+        ColumnType::Date => value::date(bytes).map(|days| value::date_text(days.into())),
+        ColumnType::Time => value::time(bytes).map(value::time_text),
+        ColumnType::Timestamp => value::timestamp(bytes, false).map(|micros| value::timestamp_text(micros, false)),
+        ColumnType::TimestampTz => value::timestamp(bytes, true).map(|micros| value::timestamp_text(micros, true)),
+        ColumnType::List(_) => Err(Misfit::Malformed),
+    };
+    match shown {
+        Err(Misfit::Unfit(text)) => Ok(text),
+        shown => shown,
+    }
+}
+
+/// The shortest text that reads back the same.
+fn float(wide: f64, number: &impl serde::Serialize) -> String {
+    if wide.is_nan() {
+        return "NaN".to_owned();
+    }
+    if wide.is_infinite() {
+        return if wide > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
+    let text = serde_json::to_string(number).expect("a finite number is JSON");
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
+fn uuid(bytes: &[u8]) -> Result<String, Misfit> {
+    let [a, b, c, d, e, f, g, h, i @ ..] = value::fixed::<16>(bytes)?;
+    let end = value::hex(&i[2..]);
+    Ok(format!("{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{f:02x}-{g:02x}{h:02x}-{:02x}{:02x}-{}", i[0], i[1], &end[2..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An array of dimensions (length, first index) and elements.
+    fn array(dimensions: &[(i32, i32)], elements: &[Option<&[u8]>]) -> Vec<u8> {
+        let mut bytes = [dimensions.len() as i32, 1, 25].map(i32::to_be_bytes).concat();
+        for (length, first) in dimensions {
+            bytes.extend([*length, *first].map(i32::to_be_bytes).concat());
+        }
+        for element in elements {
+            bytes.extend(element.map_or(-1, |value| value.len() as i32).to_be_bytes());
+            bytes.extend(element.unwrap_or_default());
+        }
+        bytes
+    }
+
+    #[test]
+    fn dimensions_bounds_nulls_and_quotes_are_as_postgresql_writes_them() {
+        let texts = array(&[(2, 1), (2, 1)], &[Some(b"a"), None, Some(b""), Some(b"b \"\\")]);
+        assert_eq!(array_text(&texts, Element::Text), Ok(r#"{{a,NULL},{"","b \"\\"}}"#.to_owned()));
+        let numbers = [1_i32.to_be_bytes(), (-2_i32).to_be_bytes()];
+        let bounded = array(&[(2, 0)], &[Some(&numbers[0]), Some(&numbers[1])]);
+        assert_eq!(array_text(&bounded, Element::Int32), Ok("[0:1]={1,-2}".to_owned()));
+    }
+
+    #[test]
+    fn values_of_other_types_are_as_postgresql_writes_them() {
+        let one = |element, value: &[u8]| array_text(&array(&[(1, 1)], &[Some(value)]), element).expect("a text");
+        assert_eq!(one(Element::TimestampTz, &i64::MAX.to_be_bytes()), "{infinity}");
+        assert_eq!(one(Element::TimestampTz, &0_i64.to_be_bytes()), "{\"2000-01-01 00:00:00+00\"}");
+        assert_eq!(one(Element::Date, &(-2_451_545_i32).to_be_bytes()), "{\"4714-11-24 BC\"}");
+        assert_eq!(one(Element::Time, &1_500_000_i64.to_be_bytes()), "{00:00:01.5}");
+        assert_eq!(one(Element::Bool, &[1]), "{t}");
+        assert_eq!(one(Element::Float64, &f64::NAN.to_be_bytes()), "{NaN}");
+        assert_eq!(one(Element::Bytes, &[0, 255]), "{\"\\\\x00ff\"}");
+        assert_eq!(one(Element::Uuid, &[0xab; 16]), "{abababab-abab-abab-abab-abababababab}");
+    }
+
+    #[test]
+    fn an_array_that_ends_early_or_late_is_malformed() {
+        let whole = array(&[(1, 1)], &[Some(b"a")]);
+        assert_eq!(array_text(&whole[..whole.len() - 1], Element::Text), Err(Misfit::Malformed));
+        assert_eq!(array_text(&[&whole[..], b"x"].concat(), Element::Text), Err(Misfit::Malformed));
+        assert_eq!(array_text(&array(&[(1, 1); 7], &[Some(b"a")]), Element::Text), Err(Misfit::Malformed));
+    }
+}
