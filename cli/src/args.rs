@@ -59,6 +59,19 @@ pub enum Verb {
     Man,
 }
 
+impl Verb {
+    /// Where the configuration is, of the verbs that need one.
+    pub fn files(&self) -> Option<&ConfigFiles> {
+        match self {
+            Self::Producer(arguments) | Self::Consumer(arguments) | Self::Run(arguments) => Some(&arguments.files),
+            Self::Verify(arguments) => Some(&arguments.files),
+            Self::Query(arguments) => Some(&arguments.files),
+            Self::Status(arguments) => Some(&arguments.files),
+            Self::Demo(_) | Self::Completions(_) | Self::Man => None,
+        }
+    }
+}
+
 /// Where the configuration is.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigFiles {

@@ -21,8 +21,9 @@ use clap::Parser;
 use inlet_service::config::Config;
 use inlet_service::log;
 use inlet_service::stop::Stop;
+use tokio_util::sync::CancellationToken;
 
-use args::{Arguments, ConfigFiles, Verb};
+use args::{Arguments, Verb};
 use failure::{Failure, Outcome, SystemError};
 
 fn main() -> ExitCode {
@@ -38,27 +39,24 @@ async fn dispatch(verb: Verb) -> Outcome {
     let stop = Stop::on_signal().map_err(|source| SystemError { act: "listen for signals", source })?;
     let token = stop.token();
     match verb {
-        Verb::Producer(arguments) => producer::run(load(&arguments.files)?, arguments.http, token).await,
-        Verb::Consumer(arguments) => consumer::run(load(&arguments.files)?, arguments.http, token).await,
-        Verb::Run(arguments) => run::run(load(&arguments.files)?, arguments.http, token).await,
-        Verb::Verify(arguments) => {
-            let config = load(&arguments.files)?;
-            verify::run(arguments, config, token).await
-        }
-        Verb::Query(arguments) => {
-            let config = load(&arguments.files)?;
-            query::run(arguments, config, token).await
-        }
-        Verb::Status(arguments) => {
-            let config = load(&arguments.files)?;
-            status::run(arguments, config, token).await
-        }
         Verb::Demo(arguments) => demo::run(arguments, token).await,
         Verb::Completions(arguments) => manual::completions(arguments.shell),
         Verb::Man => manual::page(),
+        verb => of_pipeline(verb, token).await,
     }
 }
 
-fn load(files: &ConfigFiles) -> Result<Config, Failure> {
-    Ok(Config::load(&files.config)?)
+/// The verbs that need a configuration. A pattern among its tables is replaced by what the catalog has.
+async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
+    let files = verb.files().expect("the others were taken before");
+    let Some(config) = tables::resolve(Config::load(&files.config)?, &token).await? else { return Ok(ExitCode::SUCCESS) };
+    match verb {
+        Verb::Producer(arguments) => producer::run(config, arguments.http, token).await,
+        Verb::Consumer(arguments) => consumer::run(config, arguments.http, token).await,
+        Verb::Run(arguments) => run::run(config, arguments.http, token).await,
+        Verb::Verify(arguments) => verify::run(arguments, config, token).await,
+        Verb::Query(arguments) => query::run(arguments, config, token).await,
+        Verb::Status(arguments) => status::run(arguments, config, token).await,
+        Verb::Demo(_) | Verb::Completions(_) | Verb::Man => unreachable!("they have no configuration"),
+    }
 }

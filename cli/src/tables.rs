@@ -3,21 +3,35 @@
 use std::path::PathBuf;
 
 use inlet_model::table::TableName;
-use inlet_producer::pipeline;
 use inlet_producer::source::error::PollError;
 use inlet_producer::source::poll::SourceSettings;
+use inlet_producer::{pipeline, settings};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
 
 /// The names as the catalog spells them, in the order of the settings; `None` when stopped before PostgreSQL answered.
 pub async fn names(source: &SourceSettings, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
     pipeline::table_names(source, stop).await
 }
 
+/// The configuration with its patterns replaced by the tables that the catalog has; `None` when stopped before PostgreSQL answered.
+pub async fn resolve(config: Config, stop: &CancellationToken) -> Result<Option<Config>, Failure> {
+    if !config.has_patterns() {
+        return Ok(Some(config));
+    }
+    let primary = settings::options(&config.require_postgres()?.primary);
+    let Some(catalog) = pipeline::list_tables(&primary, stop).await? else { return Ok(None) };
+    let config = config.resolved(&catalog)?;
+    tracing::info!(tables = config.tables.len(), "tables found; those that are made later are taken at the next start");
+    Ok(Some(config))
+}
+
 /// A table's folder, as the configuration alone tells it: the lake's path itself when the pipeline has one table, else a folder in it with the name as
 /// it is written there, without `public.`.
 pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -> PathBuf {
-    if config.tables.len() == 1 {
+    if !config.has_folders {
         return datalake.path.clone();
     }
     let written = table.written();

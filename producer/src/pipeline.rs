@@ -10,6 +10,8 @@ use inlet_model::table::TableName;
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -17,6 +19,7 @@ use tracing::{debug, info, warn};
 use crate::export::Export;
 use crate::metrics;
 use crate::sink::Sink;
+use crate::source::catalog;
 use crate::source::error::PollError;
 use crate::source::poll::{Found, Source, SourceSettings};
 
@@ -52,16 +55,30 @@ struct Pace {
 
 /// The names of the tables as the catalog spells them; waits for a server that is not there yet, as [`Pipeline::run`] does. `None` when stopped.
 pub async fn table_names(settings: &SourceSettings, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
+    at_start(stop, async || Source::open(settings.clone()).await?.table_names().await).await
+}
+
+/// Every table of the database, as (schema, name); waits as [`table_names`] does.
+pub async fn list_tables(primary: &PgConnectOptions, stop: &CancellationToken) -> Result<Option<Vec<(String, String)>>, PollError> {
+    let act = || format!("the tables of {}:{} were not listed", primary.get_host(), primary.get_port());
+    let list = async || {
+        let mut connection = primary.connect().await?;
+        catalog::list_tables(&mut connection).await
+    };
+    at_start(stop, async || list().await.map_err(PollError::server(act()))).await
+}
+
+/// Asks PostgreSQL for something that nothing can begin without, until it answers.
+async fn at_start<T>(stop: &CancellationToken, mut ask: impl AsyncFnMut() -> Result<T, PollError>) -> Result<Option<T>, PollError> {
     let mut backoff = Backoff::new();
     let started = Instant::now();
     loop {
-        let names = async { Source::open(settings.clone()).await?.table_names().await };
         let error = tokio::select! {
             biased;
             // Nothing is under way yet.
             () = stop.cancelled() => return Ok(None),
-            names = names => match names {
-                Ok(names) => return Ok(Some(names)),
+            answer = ask() => match answer {
+                Ok(answer) => return Ok(Some(answer)),
                 Err(error) => error,
             },
         };

@@ -20,7 +20,7 @@ const WIDE_INTERVAL: Duration = Duration::from_secs(10);
 pub fn source(config: &Config) -> Result<SourceSettings, ConfigError> {
     let postgres = config.require_postgres()?;
     let table = |table: &TableConfig| TableSettings {
-        name: table.written(),
+        name: table.identifier(),
         cursor: table.cursor.clone(),
         key: (!table.key.is_empty()).then(|| table.key.clone()),
         zone: None,

@@ -9,6 +9,7 @@
 
 mod datalake;
 mod kafka;
+mod pattern;
 mod postgres;
 mod problem;
 mod raw;
@@ -52,6 +53,8 @@ pub struct Config {
     pub streaming: StreamingConfig,
     /// The captured tables, at least one, sorted by the name they were given.
     pub tables: Vec<TableConfig>,
+    /// True when each table has a folder of its own in the lake, also where there is one table only.
+    pub has_folders: bool,
     /// What is accepted but should be looked at.
     pub warnings: Vec<Problem>,
 }
@@ -151,7 +154,16 @@ fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
     let tables = tables::check(raw, timezone, problems);
     let pipeline = pipeline_name(raw, postgres.as_ref(), problems);
     let kafka = raw.kafka.as_ref().and_then(|section| kafka::check(section, &pipeline, &tables, problems));
-    Some(Config { pipeline, postgres, kafka, datalake, streaming: streaming?, tables, warnings: problems.take_warnings() })
+    Some(Config {
+        pipeline,
+        postgres,
+        kafka,
+        datalake,
+        streaming: streaming?,
+        has_folders: tables.len() > 1,
+        tables,
+        warnings: problems.take_warnings(),
+    })
 }
 
 /// The name given, else the topic, else the database; Kafka's rules for names hold for it, because it becomes part of a topic's name.

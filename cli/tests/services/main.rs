@@ -9,4 +9,5 @@ mod load;
 mod mistakes;
 mod observe;
 mod orders;
+mod patterns;
 mod types;

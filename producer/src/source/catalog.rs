@@ -112,6 +112,21 @@ pub async fn read_structures(conn: &mut PgConnection, oids: &[u32]) -> Result<Ve
     Ok(rows.into_iter().map(StructureRow::split).collect())
 }
 
+/// Every table of the database that can be captured, as (schema, name): tables and partitioned tables, not their partitions, and nobody's temporary ones.
+pub async fn list_tables(conn: &mut PgConnection) -> Result<Vec<(String, String)>, sqlx::Error> {
+    const SQL: &str = r"
+        SELECT nspname::text, relname::text
+        FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE relkind IN ('r', 'p')
+          AND NOT relispartition
+          AND relpersistence <> 't'
+          AND nspname <> 'information_schema'
+          AND nspname NOT LIKE 'pg\_%'
+        ORDER BY 1, 2";
+    sqlx::query_as(SQL).fetch_all(conn).await
+}
+
 /// Finds a table by the name that the user gave and reads all that capturing it needs.
 pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overrides) -> Result<Captured, CatalogError> {
     let found = find(conn, asked).await?;

@@ -59,7 +59,9 @@ impl KafkaConfig {
     /// and consumer agree without asking the catalog.
     pub fn topic_for(&self, table: &TableConfig) -> String {
         let given = table.topic.clone().or_else(|| self.topic.clone());
-        given.unwrap_or_else(|| value::topic_safe(&format!("{}.{}", self.pipeline, table.written())))
+        let written = table.written();
+        let name = written.strip_prefix("public.").unwrap_or(&written);
+        given.unwrap_or_else(|| value::topic_safe(&format!("{}.{name}", self.pipeline)))
     }
 }
 
@@ -129,16 +131,16 @@ fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, Strin
 }
 
 /// Every table has a topic of its own, with a name that Kafka takes.
-fn check_topics(config: &KafkaConfig, given: Option<&Text>, tables: &[TableConfig], problems: &mut Problems) {
+pub(super) fn check_topics(config: &KafkaConfig, given: Option<&Text>, tables: &[TableConfig], problems: &mut Problems) {
     let at = |what: String| given.map_or_else(|| Problem::new(what.clone()), |text| Problem::at(&text.place, what.clone()));
-    if given.is_some() && tables.len() > 1 {
+    if given.is_some() && (tables.len() > 1 || tables.iter().any(TableConfig::is_pattern)) {
         let names: Vec<String> = tables.iter().map(TableConfig::written).collect();
         let what = format!("`kafka.topic` names one topic, and there are {} tables: {}", tables.len(), names.join(", "));
         problems.add(at(what).hint("leave it out, or give topics with `tables.<name>.topic`"));
         return;
     }
     let mut taken = BTreeMap::from([(config.control_topic(), "the pipeline's own progress".to_owned())]);
-    for table in tables {
+    for table in tables.iter().filter(|table| !table.is_pattern()) {
         let topic = config.topic_for(table);
         if topic != value::topic_safe(&topic) || topic.is_empty() || topic.len() > TOPIC_CHARS_MAX {
             let what = format!("`{topic}` is not a name that Kafka takes for a topic");

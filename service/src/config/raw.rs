@@ -224,5 +224,6 @@ section! {
         topic: Text,
         rules: Texts,
         impossible_values: Word,
+        skip: Text,
     }
 }

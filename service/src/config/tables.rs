@@ -18,7 +18,7 @@ pub struct TableConfig {
     pub cursor: Option<String>,
     /// The key columns in order; the primary key when empty.
     pub key: Vec<String>,
-    /// The column whose date chooses the folder; the cursor column when absent.
+    /// The column whose date chooses the folder; when absent `created_at` and its like, else the first timestamp or date.
     pub date_column: Option<String>,
     /// The zone in which its days begin.
     pub timezone: Tz,
@@ -28,6 +28,10 @@ pub struct TableConfig {
     pub rules: Vec<String>,
     /// What becomes of values that the lake's type cannot hold.
     pub impossible_values: ImpossibleValues,
+    /// True for what a pattern must not take.
+    pub skip: bool,
+    /// True when schema and name are the catalog's own, and not a user's spelling.
+    pub is_exact: bool,
 }
 
 /// What becomes of a value that the lake's type cannot hold: `infinity` in a date or timestamp, `NaN` in a `numeric(p,s)`, an array of two
@@ -67,8 +71,17 @@ impl TableConfig {
         }
     }
 
+    /// The name as an identifier of SQL, which the catalog resolves.
+    pub fn identifier(&self) -> String {
+        let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
+        match &self.schema {
+            Some(schema) if self.is_exact => format!("{}.{}", quoted(schema), quoted(&self.name)),
+            _ => self.written(),
+        }
+    }
+
     /// Whether both may mean one table: the same after folding, and `public` where no schema is given.
-    fn may_be(&self, schema: Option<&str>, name: &str) -> bool {
+    pub(super) fn may_be(&self, schema: Option<&str>, name: &str) -> bool {
         let fold = |schema: Option<&str>, name: &str| (schema.unwrap_or("public").to_lowercase(), name.to_lowercase());
         fold(self.schema.as_deref(), &self.name) == fold(schema, name)
     }
@@ -91,6 +104,10 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
         let hint = "name one with `postgres: { table: orders }`, or several with `tables: { orders: {}, customers: {} }`";
         problems.add(Problem::new("no table is named").hint(hint));
     }
+    // Beside a pattern it tells what not to take; alone it would only be in the way.
+    if !tables.iter().any(TableConfig::is_pattern) {
+        tables.retain(|table| !table.skip);
+    }
     tables
 }
 
@@ -107,8 +124,10 @@ fn table(written: &Text, settings: &RawTable, timezone: Tz, problems: &mut Probl
         .as_ref()
         .and_then(|word| word.0.as_ref())
         .map_or(Ok(ImpossibleValues::default()), |text| ImpossibleValues::read(&impossible_key, text));
-    let (name, timezone, impossible) = (problems.take(name), problems.take(timezone), problems.take(impossible));
-    let ((schema, name), timezone, impossible_values) = (name?, timezone?, impossible?);
+    let skip_key = format!("tables.{}.skip", written.value);
+    let skip = settings.skip.as_ref().map_or(Ok(false), |text| value::boolean(&skip_key, text));
+    let (name, timezone, impossible, skip) = (problems.take(name), problems.take(timezone), problems.take(impossible), problems.take(skip));
+    let ((schema, name), timezone, impossible_values, skip) = (name?, timezone?, impossible?, skip?);
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
     Some(TableConfig {
         schema,
@@ -120,6 +139,8 @@ fn table(written: &Text, settings: &RawTable, timezone: Tz, problems: &mut Probl
         topic: text(&settings.topic),
         rules: settings.rules.as_ref().map(|rules| rules.values()).unwrap_or_default(),
         impossible_values,
+        skip,
+        is_exact: false,
     })
 }
 

@@ -61,6 +61,15 @@ pub(super) fn count<N: FromStr + PartialOrd + std::fmt::Display>(key: &str, text
     }
 }
 
+/// `true` or `false`, or YAML's older words for them.
+pub(super) fn boolean(key: &str, text: &Text) -> Result<bool, Problem> {
+    match text.value.as_str() {
+        "true" | "yes" | "on" => Ok(true),
+        "false" | "no" | "off" => Ok(false),
+        other => Err(Problem::at(&text.place, format!("`{key}` is neither true nor false: `{other}`"))),
+    }
+}
+
 /// A TCP port.
 pub(super) fn port(key: &str, text: &Text) -> Result<u16, Problem> {
     let port = text.value.parse::<u16>().ok().filter(|port| *port > 0);
