@@ -28,7 +28,7 @@ pub enum ColumnType {
     Float32,
     /// `double precision`.
     Float64,
-    /// `numeric(p,s)` with `0 <= s <= p <= 76`: 128 bits up to 38 digits, 256 above.
+    /// `numeric(p,s)` of at most 76 digits: 128 bits up to 38 digits, 256 above.
     Decimal {
         /// Digits in all.
         precision: u8,
@@ -166,14 +166,18 @@ impl ColumnType {
     }
 
     /// `numeric`'s modifier is `((precision << 16) | (scale & 0x7ff)) + 4`. Source: PostgreSQL, `numeric.c`, `make_numeric_typmod`.
+    ///
+    /// A negative scale (`numeric(5,-2)`: hundreds) makes longer whole numbers, one above the precision (`numeric(3,5)`: zeros behind the point)
+    /// longer fractions.
     fn decimal(modifier: i32) -> Option<Self> {
         let packed = modifier.checked_sub(4).filter(|packed| *packed >= 0)?;
         let precision = (packed >> 16) & 0xffff;
         let scale = ((packed & 0x7ff) ^ 1024) - 1024;
-        if !(0..=precision).contains(&scale) || precision > 76 {
+        let digits = if scale < 0 { precision - scale } else { precision.max(scale) };
+        if digits > 76 {
             return None;
         }
-        Some(Self::Decimal { precision: u8::try_from(precision).ok()?, scale: i8::try_from(scale).ok()? })
+        Some(Self::Decimal { precision: u8::try_from(digits).ok()?, scale: i8::try_from(scale.max(0)).ok()? })
     }
 
     /// The Arrow type.
@@ -256,11 +260,17 @@ mod tests {
     }
 
     #[test]
-    fn numeric_without_precision_with_negative_scale_or_too_many_digits_is_text() {
+    fn numeric_without_precision_or_with_too_many_digits_is_text() {
         assert_eq!(numeric(-1), None);
-        assert_eq!(numeric(((5 << 16) | (-2 & 0x7ff)) + 4), None);
         assert_eq!(numeric(((77 << 16) | 2) + 4), None);
-        assert_eq!(numeric(((2 << 16) | 5) + 4), None);
+        assert_eq!(numeric(((2 << 16) | 77) + 4), None);
+        assert_eq!(numeric(((70 << 16) | (-7 & 0x7ff)) + 4), None);
+    }
+
+    #[test]
+    fn a_scale_outside_the_precision_makes_longer_decimals() {
+        assert_eq!(numeric(((5 << 16) | (-2 & 0x7ff)) + 4), Some(ColumnType::Decimal { precision: 7, scale: 0 }));
+        assert_eq!(numeric(((3 << 16) | 5) + 4), Some(ColumnType::Decimal { precision: 5, scale: 5 }));
     }
 
     #[test]

@@ -88,24 +88,27 @@ const ROWS: &[Row] = &[
     row("oid", "oid", "4294967295", "", "0 to 4294967295"),
     row("real", "float4", "1.1", "", "`NaN`, `Infinity` and `-0` are values; strings in JSON where it has no number"),
     row("double precision", "float8", "\"NaN\"", "", "as real"),
-    Row { modifier: decimal(10, 2), ..row("numeric(p,s), p <= 38", "numeric", "\"220.00\"", "`NaN`", "shown: numeric(10,2)") },
+    Row {
+        modifier: decimal(10, 2),
+        ..row(
+            "numeric(p,s) of at most 38 digits",
+            "numeric",
+            "\"220.00\"",
+            "`NaN`",
+            "shown: numeric(10,2); numeric(5,-2) has 7 digits, numeric(3,5) has 5",
+        )
+    },
     Row {
         modifier: decimal(50, 2),
         ..row(
-            "numeric(p,s), 38 < p <= 76",
+            "numeric(p,s) of 39 to 76 digits",
             "numeric",
             "\"220.00\"",
             "`NaN`",
             "shown: numeric(50,2); text in the lake, exact: readers know 38 digits",
         )
     },
-    row(
-        "numeric; numeric(p,s) with p > 76, s < 0 or s > p",
-        "numeric",
-        "\"1234567890123456789012345678901234567890.5\"",
-        "",
-        "text, see below",
-    ),
+    row("numeric; numeric(p,s) of more than 76 digits", "numeric", "\"1234567890123456789012345678901234567890.5\"", "", "text, see below"),
     row("text, varchar(n)", "text", "\"a \\\"b\\\"\"", "", ""),
     row("char(n)", "bpchar", "\"ab   \"", "", "padded, as PostgreSQL shows it"),
     row("json", "json", "\" {\\\"a\\\": 1}\"", "", "the text unchanged, spaces too"),
@@ -142,7 +145,7 @@ const ROWS: &[Row] = &[
             "likewise an array of any type above that is not text",
         )
     },
-    Row { array: true, ..row("numeric[], numeric(p,s)[] with p > 38", "numeric", "\"{1.20,NULL,NaN}\"", "", "text") },
+    Row { array: true, ..row("numeric[], numeric(p,s)[] of more than 38 digits", "numeric", "\"{1.20,NULL,NaN}\"", "", "text") },
     Row { array: true, ..row("array of a type that is text", "inet", "\"{10.0.0.1,NULL}\"", "", "text, of any dimensions") },
     row("interval", "interval", "\"1 year 2 mons -3 days 04:05:06.000007\"", "", "text"),
     row("timetz", "timetz", "\"12:00:00+02\"", "", "text"),

@@ -15,6 +15,8 @@ enum Shown {
     Plain,
     /// With the spaces of a `char(n)`, which PostgreSQL shows and takes away in a cast.
     Padded,
+    /// DuckDB shows no zero before the point where there can be nothing else.
+    Fraction,
     /// DuckDB marks years before Christ in another place.
     Calendar,
     /// DuckDB has its own names for what is no finite number, and its own zero below zero.
@@ -37,6 +39,7 @@ impl Shown {
     fn in_duckdb(self) -> &'static str {
         match self {
             Self::Plain | Self::Padded => "$::VARCHAR",
+            Self::Fraction => r"regexp_replace($::VARCHAR, '^(-?)\.', '\10.')",
             Self::Calendar => r"regexp_replace($::VARCHAR, '^(\S+) \(BC\)(.*)', '\1\2 BC')",
             Self::Float => "replace(replace(replace($::VARCHAR, 'nan', 'NaN'), 'inf', 'Infinity'), '-0.0', '-0')",
             Self::Bytes => r"'\x' || lower(hex($))",
@@ -172,8 +175,18 @@ const AS_TEXT: &[Case] = &[
     text("int2vector", &["1 2"]),
 ];
 
+/// Scales below 0 and above the precision.
+const SCALES: &str = "SELECT FROM pg_settings WHERE name = 'server_version_num' AND setting::integer >= 150000";
+
 /// What a server may lack: what must be there, what has to be done, and the case.
 const PERHAPS: &[(&str, &str, Case)] = &[
+    (SCALES, "SELECT 1", case("numeric(5,-2)", "DECIMAL(7,0)", Shown::Plain, &["9999900", "-100", "1234567"])),
+    (SCALES, "SELECT 1", case("numeric(3,5)", "DECIMAL(5,5)", Shown::Fraction, &["0.00999", "-0.00001"])),
+    (
+        SCALES,
+        "SELECT 1",
+        case("numeric(30,60)", "VARCHAR", Shown::Plain, &["-0.000000000000000000000000000000999999999999999999999999999999"]),
+    ),
     ("SELECT FROM pg_type WHERE typname = 'int4multirange'", "SELECT 1", text("int4multirange", &["{[1,3),[5,7)}", "{}"])),
     ("SELECT FROM pg_type WHERE typname = 'xid8'", "SELECT 1", text("xid8", &["18446744073709551615"])),
     ("SELECT FROM pg_available_extensions WHERE name = 'hstore'", "CREATE EXTENSION hstore", text("hstore", &["a=>1, \"b c\"=>NULL"])),

@@ -189,6 +189,7 @@ impl<'a> Cells<'a> {
         }
     }
 
+    #[inline]
     fn write(&self, out: &mut Vec<u8>, row: usize) {
         match self {
             Self::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
@@ -215,6 +216,8 @@ impl<'a> Cells<'a> {
 }
 
 impl Elements<'_> {
+    // Not inlined: the way of every other type stays as short as it is without lists.
+    #[inline(never)]
     fn write(&self, out: &mut Vec<u8>, row: usize) {
         let [start, end] = [self.offsets[row], self.offsets[row + 1]].map(|at| usize::try_from(at).expect("an offset is not negative"));
         out.push(b'[');

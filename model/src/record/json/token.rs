@@ -89,6 +89,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a value; a string with escapes is written out to `scratch`.
+    #[inline(always)]
     pub(super) fn token<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<Token<'s>, RowError>
     where
         'a: 's,

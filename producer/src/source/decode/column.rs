@@ -71,7 +71,8 @@ impl ColumnBuilder {
     }
 
     /// Appends a value in PostgreSQL's binary format; appends nothing when it does not fit.
-    #[inline]
+    // Called of rows and of lists, and inlined in both: a row's loop is as tight as with one caller.
+    #[inline(always)]
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
         match self {
             Self::Bool(builder) => builder.append_value(value::boolean(bytes)?),

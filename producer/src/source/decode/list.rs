@@ -39,6 +39,7 @@ impl ListBuilder {
     }
 
     /// Appends an array in PostgreSQL's binary format. What does not fit leaves elements behind that the next null covers.
+    #[inline(never)]
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
         let mut reader = ArrayReader::new(bytes)?;
         if reader.dimensions.len() > 1 || reader.dimensions.iter().any(|dimension| dimension.first != 1) {
