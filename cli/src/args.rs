@@ -47,6 +47,9 @@ pub enum Verb {
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --json")]
     Status(StatusArguments),
+    /// Look at every hop of the data's way and say what is missing, with the statement that mends it
+    #[command(after_help = "Example:\n  inlet check --config configs/orders_stream.yml")]
+    Check(CheckArguments),
     /// Show it all on this machine, in a temporary folder, with every command it runs
     #[command(after_help = "Example:\n  inlet demo --mode direct")]
     Demo(DemoArguments),
@@ -107,6 +110,20 @@ pub struct StatusArguments {
     /// Where the configuration is.
     #[command(flatten)]
     pub files: ConfigFiles,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `inlet check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// How long a transaction may be open before it is named
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub open_max: u32,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,

@@ -4,6 +4,7 @@
 //! Leaves to others: what a verb does (one file each).
 
 mod args;
+mod check;
 mod consumer;
 mod demo;
 mod failure;
@@ -51,6 +52,10 @@ async fn dispatch(verb: Verb) -> Outcome {
         Verb::Status(arguments) => {
             let config = load(&arguments.files)?;
             status::run(arguments, config, token).await
+        }
+        Verb::Check(arguments) => {
+            let config = load(&arguments.files)?;
+            check::run(arguments, config, token).await
         }
         Verb::Demo(arguments) => demo::run(arguments, token).await,
     }

@@ -299,7 +299,8 @@ impl Activities {
     }
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
+/// A connection as the poll uses it.
+pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
     let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
     let mut connection = options.connect().await.map_err(PollError::server(act.clone()))?;
     sqlx::raw_sql(SESSION_SQL).execute(&mut connection).await.map_err(PollError::server(act))?;
@@ -330,7 +331,7 @@ fn explain_cursor(captured: &Captured) {
 }
 
 /// True when the xids of the progress mean nothing any more; an error when they were another database's.
-fn lineage_broken(table: &TableName, theirs: Option<&Identity>, ours: &Identity) -> Result<bool, PollError> {
+pub fn lineage_broken(table: &TableName, theirs: Option<&Identity>, ours: &Identity) -> Result<bool, PollError> {
     let Some(theirs) = theirs else { return Ok(false) };
     if (theirs.system, &theirs.database) != (ours.system, &ours.database) {
         let name = |identity: &Identity| format!("`{}` of cluster {}", identity.database, identity.system);
