@@ -7,13 +7,11 @@ use std::time::Duration;
 use inlet_service::config::KafkaConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::finding::{Finding, Hop};
 use super::kafka::{ANSWER_TIME_MAX, failed};
-use crate::status::lag;
 
 /// A connection inside a network takes less.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
@@ -45,8 +43,6 @@ impl ClientContext for Words {
     }
 }
 
-impl ConsumerContext for Words {}
-
 impl ProducerContext for Words {
     type DeliveryOpaque = ();
     fn delivery(&self, _: &rdkafka::message::DeliveryResult<'_>, (): ()) {}
@@ -54,20 +50,22 @@ impl ProducerContext for Words {
 
 /// True when the broker can be asked further.
 pub fn check(kafka: &KafkaConfig, findings: &mut Vec<Finding>) -> bool {
-    let consumer: BaseConsumer<Words> = match lag::connection(kafka).create_with_context(Words::default()) {
-        Ok(consumer) => consumer,
+    let producer: BaseProducer<Words> = match connection(kafka).create_with_context(Words::default()) {
+        Ok(producer) => producer,
         Err(error) => {
             findings.push(unknown(&kafka.brokers, &error));
             return false;
         }
     };
     // The control topic alone: a cluster may have thousands of others.
-    let metadata = match consumer.fetch_metadata(Some(&kafka.control_topic()), ANSWER_TIME_MAX) {
+    let metadata = match producer.client().fetch_metadata(Some(&kafka.control_topic()), ANSWER_TIME_MAX) {
         Ok(metadata) => metadata,
         Err(error) => {
-            // The words come as an event of its own.
-            consumer.poll(Duration::ZERO);
-            findings.push(silent(kafka, &error, consumer.context().last()));
+            // The words come as events of their own, which only a poll delivers, one at a time.
+            for _ in 0..producer.in_flight_count() {
+                producer.poll(Duration::ZERO);
+            }
+            findings.push(silent(kafka, &error, producer.context().last()));
             return false;
         }
     };
@@ -79,6 +77,16 @@ pub fn check(kafka: &KafkaConfig, findings: &mut Vec<Finding>) -> bool {
     reached
 }
 
+/// How every client of the checks reaches the broker.
+pub fn connection(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in &kafka.properties {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", &kafka.brokers).set("allow.auto.create.topics", "false").set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
 /// The value of a property may be a secret: only its name is shown.
 fn unknown(brokers: &str, error: &KafkaError) -> Finding {
     let KafkaError::ClientConfig(_, _, key, _) = error else { return failed(brokers, error) };
@@ -88,6 +96,8 @@ fn unknown(brokers: &str, error: &KafkaError) -> Finding {
 
 fn silent(kafka: &KafkaConfig, error: &KafkaError, words: Option<(Code, String)>) -> Finding {
     let (code, reason) = words.map_or_else(|| (None, error.to_string()), |(code, reason)| (Some(code), reason));
+    // How long it took, and how often it was the same, tells nothing.
+    let reason = reason.split(" (after ").next().unwrap_or(&reason);
     let finding = Finding::error(Hop::Kafka, &kafka.brokers, format!("does not answer: {reason}"));
     let secured = kafka.properties.contains_key("security.protocol");
     match code {
@@ -127,11 +137,8 @@ fn answers(host: &str, port: i32) -> bool {
 /// Takes a transactional id of our own, below the pipeline's so that its rights cover it, and sends nothing.
 fn transactions(kafka: &KafkaConfig) -> Finding {
     let id = format!("{}-check-{}", kafka.transactional_id(), std::process::id());
-    let mut config = ClientConfig::new();
-    for (name, value) in &kafka.properties {
-        config.set(name, value);
-    }
-    config.set("bootstrap.servers", &kafka.brokers).set("transactional.id", &id).set("allow.auto.create.topics", "false");
+    let mut config = connection(kafka);
+    config.set("transactional.id", &id);
     let producer: BaseProducer<Words> = match config.create_with_context(Words::default()) {
         Ok(producer) => producer,
         Err(error) => return unknown(&kafka.brokers, &error),

@@ -38,6 +38,10 @@ LIMIT 1";
 const MAINTAINED: &str = "\
 SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 19 = 19)";
 
+/// What keeps the planner from indexes.
+const OFF: &str =
+    "SELECT name FROM pg_settings WHERE name IN ('enable_indexscan', 'enable_bitmapscan') AND setting = 'off' ORDER BY name DESC";
+
 struct Column<'a> {
     table: &'a TableName,
     /// In SQL.
@@ -111,23 +115,26 @@ async fn plan(
     for value in values {
         query = query.bind(value);
     }
-    let lines = query.fetch_all(connection).await?;
+    let lines = query.fetch_all(&mut *connection).await?;
     let nodes: Vec<&str> =
         lines.iter().map(|line| line.trim().trim_start_matches("->").trim()).filter(|line| line.contains("Scan")).collect();
     let node = nodes.first().copied().unwrap_or("no scan");
     let sequential = nodes.iter().any(|node| node.contains("Seq Scan"));
     if !sequential || captured.partitioned || facts.bytes <= SMALL_BYTES {
-        return Ok(Finding::ok(Hop::Table, &column.object, format!("cursor column with an index; the poll's plan: {node}")));
+        let small = if sequential { ", the cheapest way through a small table" } else { "" };
+        return Ok(Finding::ok(Hop::Table, &column.object, format!("cursor column with an index; the poll's plan: {node}{small}")));
     }
     let finding = Finding::warning(
         Hop::Table,
         &column.object,
         format!("the cursor column has an index, and the poll's plan does not use it: {node}"),
     );
-    let analyze = format!("ANALYZE {};", column.table.quoted());
-    Ok(finding
-        .means("every poll reads the whole table")
-        .mend(format!("{analyze} and look at enable_indexscan, enable_bitmapscan and random_page_cost")))
+    let finding = finding.means("every poll reads the whole table");
+    let off: Vec<String> = sqlx::query_scalar(OFF).fetch_all(&mut *connection).await?;
+    if off.is_empty() {
+        return Ok(finding.mend(format!("ANALYZE {}; and if that does not help, a lower random_page_cost", column.table.quoted())));
+    }
+    Ok(finding.mend(off.iter().map(|name| format!("ALTER ROLE CURRENT_USER SET {name} = on;")).collect::<Vec<_>>().join(" ")))
 }
 
 /// Coarse stamps and wall clocks cost reading, never rows.

@@ -107,11 +107,20 @@ impl Finding {
         let mut evidence = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            evidence.push_str(&format!(": {cause}"));
-            source = cause.source();
+            // PostgreSQL's own words, without the line of its source code.
+            let words = match cause.downcast_ref::<sqlx::Error>() {
+                Some(sqlx::Error::Database(refused)) => refused.message().to_owned(),
+                _ => cause.to_string(),
+            };
+            // Some errors tell their cause themselves.
+            if !evidence.contains(&words) {
+                evidence.push_str(&format!(": {words}"));
+            }
+            source = if matches!(cause.downcast_ref(), Some(sqlx::Error::Database(_))) { None } else { cause.source() };
         }
         let hint = error.hint().map(|hint| hint.to_string());
-        Self { mend: hint, ..Self::error(hop, object, evidence) }
+        let mend = hint.map(|hint| hint.strip_prefix("run in PostgreSQL: ").map(str::to_owned).unwrap_or(hint));
+        Self { mend, ..Self::error(hop, object, evidence) }
     }
 
     fn new(severity: Severity, hop: Hop, object: String, evidence: String) -> Self {

@@ -34,6 +34,10 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
     let Some(existing) = absolute.ancestors().find(|path| path.exists()) else {
         return vec![Finding::error(Hop::Lake, object, "no folder above it exists").mend("see the key `datalake.path`")];
     };
+    if !existing.is_dir() {
+        let finding = Finding::error(Hop::Lake, object, format!("`{}` is no folder", existing.display()));
+        return vec![finding.mend("see the key `datalake.path`")];
+    }
     let mut findings = Vec::new();
     match LakeTable::probe(existing).await {
         Ok(()) if existing == absolute => findings.push(Finding::ok(Hop::Lake, &object, "writable, with hard links and renames")),

@@ -15,13 +15,16 @@ use crate::status::table::bytes;
 
 /// Updates and deletes are counted since the statistics were last reset.
 const FACTS: &str = "\
-SELECT c.reltuples::float8, pg_table_size(c.oid), c.relpersistence = 'u', coalesce(s.n_tup_upd, 0), coalesce(s.n_tup_del, 0),
-       (SELECT a.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-        WHERE l.relation = c.oid AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND l.mode = 'AccessExclusiveLock' AND l.granted
-        LIMIT 1)
+SELECT c.reltuples::float8, pg_table_size(c.oid), c.relpersistence = 'u', coalesce(s.n_tup_upd, 0), coalesce(s.n_tup_del, 0)
 FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
 WHERE c.oid = $1";
+
+/// Who keeps everybody else from the table; asking for its size would wait as well.
+const LOCKED: &str = "\
+SELECT pid FROM pg_locks
+WHERE relation = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND mode = 'AccessExclusiveLock' AND granted AND pid IS NOT NULL
+LIMIT 1";
 
 /// A valid index over all rows that keeps the key's columns, or some of them, unique.
 const UNIQUE: &str = "\
@@ -42,7 +45,6 @@ pub struct Facts {
     /// Updates that were counted.
     pub updates: i64,
     deletes: i64,
-    locked_by: Option<i32>,
 }
 
 /// Looks at every table, in the order of the configuration; `None` for one that cannot be captured.
@@ -92,20 +94,20 @@ async fn one(
     findings: &mut Vec<Finding>,
 ) -> Result<(), sqlx::Error> {
     let object = captured.schema.table.short();
-    let row: (f64, i64, bool, i64, i64, Option<i32>) = sqlx::query_as(FACTS).bind(Oid(captured.oid)).fetch_one(&mut *connection).await?;
-    let facts = Facts { rows: row.0, bytes: row.1, unlogged: row.2, updates: row.3, deletes: row.4, locked_by: row.5 };
+    let oid = Oid(captured.oid);
+    if let Some(pid) = sqlx::query_scalar::<_, i32>(LOCKED).bind(oid).fetch_optional(&mut *connection).await? {
+        let finding = Finding::warning(Hop::Table, object, format!("session {pid} holds an ACCESS EXCLUSIVE lock on it"));
+        let means = "every poll waits two seconds for it and is then repeated; the table was not looked at further";
+        findings.push(finding.means(means).mend(format!("SELECT pg_terminate_backend({pid});")));
+        return Ok(());
+    }
+    let (rows, bytes, unlogged, updates, deletes) = sqlx::query_as(FACTS).bind(oid).fetch_one(&mut *connection).await?;
+    let facts = Facts { rows, bytes, unlogged, updates, deletes };
     findings.push(size(&object, captured, &facts));
     findings.push(key(&object, table, captured, connection).await?);
     findings.extend(kinds(&object, captured, &facts));
     findings.extend(rules(table, captured));
     findings.extend(date_column(table, captured));
-    if let Some(pid) = facts.locked_by {
-        let finding = Finding::warning(Hop::Table, object, format!("session {pid} holds an ACCESS EXCLUSIVE lock on it"));
-        findings.push(
-            finding.means("every poll waits two seconds for it and is then repeated").mend(format!("SELECT pg_terminate_backend({pid});")),
-        );
-        return Ok(());
-    }
     cursor::check(config, captured, &facts, connection, findings).await
 }
 

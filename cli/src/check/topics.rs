@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use inlet_service::config::KafkaConfig;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{IsError, KafkaResult, RDKafkaErrorCode as Code};
 
+use super::broker::connection;
 use super::finding::{Finding, Hop};
 use super::kafka::{ANSWER_TIME_MAX, failed};
 
@@ -133,12 +133,7 @@ struct Admin {
 
 impl Admin {
     fn new(kafka: &KafkaConfig) -> KafkaResult<Self> {
-        let mut config = ClientConfig::new();
-        for (name, value) in &kafka.properties {
-            config.set(name, value);
-        }
-        let client = config.set("bootstrap.servers", &kafka.brokers).create()?;
-        Ok(Self { client, runtime: tokio::runtime::Handle::current() })
+        Ok(Self { client: connection(kafka).create()?, runtime: tokio::runtime::Handle::current() })
     }
 
     fn options() -> AdminOptions {

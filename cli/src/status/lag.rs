@@ -66,11 +66,6 @@ fn drop_markers(consumer: &BaseConsumer, topic: &str, behind: &mut BTreeMap<i32,
 
 /// A reader that joins no group.
 pub fn reader(kafka: &KafkaConfig) -> KafkaResult<BaseConsumer> {
-    connection(kafka).create()
-}
-
-/// How a reader that joins no group reaches the broker.
-pub fn connection(kafka: &KafkaConfig) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (name, value) in &kafka.properties {
         config.set(name, value);
@@ -83,6 +78,6 @@ pub fn connection(kafka: &KafkaConfig) -> ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("allow.auto.create.topics", "false")
-        .set("auto.offset.reset", "earliest");
-    config
+        .set("auto.offset.reset", "earliest")
+        .create()
 }
