@@ -8,8 +8,7 @@ use inlet_consumer::source::{Marks, SourceError};
 use inlet_model::offsets::KafkaPartition;
 use inlet_model::progress::Progress;
 use inlet_producer::source::catalog::Captured;
-use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::lineage_broken;
+use inlet_producer::source::poll::{check_cursor, lineage_broken};
 use inlet_producer::source::table::{Phase, Restored};
 use inlet_service::config::{Config, TableConfig};
 
@@ -78,14 +77,11 @@ fn of_poller(
             Ok(false) => {}
         }
     }
-    if let (Some(theirs), Some(ours)) = (&restored.cursor, &table.cursor)
-        && theirs != ours
+    if let (Some(theirs), Some(_), Some(captured)) = (&restored.cursor, &table.cursor, captured)
+        && let Err(error) = check_cursor(captured, theirs)
     {
-        let name =
-            captured.map_or_else(|| inlet_model::table::TableName::new("public", &table.name), |captured| captured.schema.table.clone());
-        let finding =
-            Finding::of(Hop::Progress, &object, &PollError::OtherCursor { table: name, theirs: theirs.clone(), ours: ours.clone() });
-        return finding.mend(format!("tables.{object}.cursor: {theirs}, or begin anew under another `pipeline` name"));
+        let mend = format!("tables.{object}.cursor: {theirs}, or begin anew under another `pipeline` name");
+        return Finding::of(Hop::Progress, &object, &error).mend(mend);
     }
     let place = if config.kafka.is_some() { "in the control topic" } else { "in the lake's log" };
     match restored.phase {

@@ -75,3 +75,12 @@ async fn another_database_over_the_same_broker() {
     let found = case.check().await.complaints();
     assert!(found.iter().any(|text| text.contains("belongs to another database")), "{found:?}");
 }
+
+#[tokio::test]
+async fn a_cursor_in_capitals_is_the_same_cursor() {
+    let mut case = Case::new().await;
+    case.add("tables:\n  orders:\n    cursor: Created_At\n");
+    case.load().await;
+    assert_eq!(case.check().await.complaints(), [""; 0]);
+    case.service("run", "the poll goes on", async |inlet| Ok(inlet.stderr()?.contains("resuming"))).await;
+}

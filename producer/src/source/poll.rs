@@ -153,9 +153,7 @@ impl Source {
     ) -> Result<Table, PollError> {
         let table = captured.schema.table.clone();
         match (&restored.cursor, &settings.cursor) {
-            (Some(theirs), Some(ours)) if theirs != ours => {
-                return Err(PollError::OtherCursor { table, theirs: theirs.clone(), ours: ours.clone() });
-            }
+            (Some(theirs), Some(_)) => check_cursor(&captured, theirs)?,
             (Some(theirs), None) => captured = capture(&mut self.primary, settings, Some(theirs)).await?,
             _ => {}
         }
@@ -328,6 +326,15 @@ fn explain_cursor(captured: &Captured) {
             info!(%table, %column, kind = ?cursor.kind, nullable = cursor.nullable, "cursor column");
         }
     }
+}
+
+/// Refuses a configured cursor that is not the progress's; both as the catalog spells them, because `cursor: Created_At` means `created_at`.
+pub fn check_cursor(captured: &Captured, theirs: &str) -> Result<(), PollError> {
+    let ours = captured.cursor.map(|cursor| captured.schema.columns[cursor.column].name.as_str()).unwrap_or_default();
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(PollError::OtherCursor { table: captured.schema.table.clone(), theirs: theirs.to_owned(), ours: ours.to_owned() })
 }
 
 /// True when the xids of the progress mean nothing any more; an error when they were another database's.
