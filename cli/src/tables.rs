@@ -20,6 +20,11 @@ pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -
     if config.tables.len() == 1 {
         return datalake.path.clone();
     }
+    datalake.path.join(own_folder(table))
+}
+
+/// The name of a table's folder in a lake of several.
+pub fn own_folder(table: &TableConfig) -> String {
     let written = table.written();
-    datalake.path.join(written.strip_prefix("public.").unwrap_or(&written).replace('/', "_"))
+    written.strip_prefix("public.").unwrap_or(&written).replace('/', "_")
 }

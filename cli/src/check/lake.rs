@@ -71,10 +71,15 @@ fn judge_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
 
 /// A pipeline of one table has its log in the lake's folder itself, one of several has a folder each: with a second table the first one moves.
 async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
-    let table = folder::head(&datalake.path).await.ok().flatten()?.table;
-    if config.tables.len() == 1 {
-        return None;
+    if let [only] = config.tables.as_slice() {
+        let own = datalake.path.join(tables::own_folder(only));
+        let head = folder::head(&own).await.ok().flatten()?;
+        let evidence = format!("`{}` holds table `{}`, and the configuration has one table", own.display(), head.table);
+        let finding = Finding::error(Hop::Lake, datalake.path.display().to_string(), evidence);
+        let means = "a single table lands in the lake's folder itself: it would be loaded again, and read twice";
+        return Some(finding.means(means).mend(format!("datalake.path: {}", own.display())));
     }
+    let table = folder::head(&datalake.path).await.ok().flatten()?.table;
     let object = datalake.path.display().to_string();
     let finding = Finding::error(
         Hop::Lake,

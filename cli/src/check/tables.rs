@@ -49,7 +49,11 @@ pub struct Facts {
 
 /// Looks at every table, in the order of the configuration; `None` for one that cannot be captured.
 pub async fn check(config: &Config, server: Option<&mut Server>, findings: &mut Vec<Finding>) -> Vec<Option<Captured>> {
-    let Some(server) = server else { return config.tables.iter().map(|_| None).collect() };
+    let Some(server) = server else {
+        let unseen = |table: &TableConfig| Finding::info(Hop::Table, table.written(), "not looked at: PostgreSQL did not answer");
+        findings.extend(config.tables.iter().filter(|_| config.postgres.is_some()).map(unseen));
+        return config.tables.iter().map(|_| None).collect();
+    };
     let mut captured = Vec::new();
     for table in &config.tables {
         let found = read_table(&mut server.connection, &table.written(), &overrides(table)).await;

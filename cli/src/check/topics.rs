@@ -81,7 +81,10 @@ fn alter(topic: &str, setting: &str) -> String {
 /// Progress in a topic that forgets old records would be lost without a word.
 fn of_control(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding> {
     let object = format!("topic {topic}");
-    let policy = settings.get("cleanup.policy").map_or("unknown", String::as_str);
+    let Some(policy) = settings.get("cleanup.policy") else {
+        let finding = Finding::warning(Hop::Kafka, object, "its settings are not shown; its cleanup.policy must be compact");
+        return vec![finding.mend(format!("kafka-acls.sh --add --operation DescribeConfigs --topic {topic}"))];
+    };
     let mut findings = Vec::new();
     if partitions != 1 {
         let finding = Finding::error(Hop::Kafka, &object, format!("the control topic has {partitions} partitions, it must have one"));

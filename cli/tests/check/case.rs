@@ -61,6 +61,12 @@ impl Case {
         self
     }
 
+    /// The same without some words.
+    pub fn forget(&mut self, words: &str) {
+        assert!(self.rest.contains(words), "{}", self.rest);
+        self.rest = self.rest.replace(words, "");
+    }
+
     /// The same as another role, which may log in and nothing else.
     pub async fn as_role(&mut self) -> String {
         let role = format!("reader_{}", self.database.name());

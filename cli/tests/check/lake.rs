@@ -39,6 +39,19 @@ async fn a_second_table_for_a_lake_of_one() {
 }
 
 #[tokio::test]
+async fn one_table_of_a_lake_of_two() {
+    let mut case = Case::new().await;
+    case.database
+        .sql("CREATE TABLE items (id int PRIMARY KEY, created_at timestamptz NOT NULL); CREATE INDEX ON items (created_at)")
+        .await
+        .unwrap();
+    case.add("tables:\n  orders: {}\n  items: {}\n");
+    case.load().await;
+    case.forget("  items: {}\n");
+    case.check().await.names("one table left of a pipeline of two", "error", LAKE, "datalake.path: /data/lake/orders");
+}
+
+#[tokio::test]
 async fn another_writer() {
     let case = Case::new().await;
     let mut inlet = Inlet::start(INLET, &["run", "--config", &case.config()], &[]).unwrap();
