@@ -47,6 +47,9 @@ pub enum Verb {
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --json")]
     Status(StatusArguments),
+    /// Write a configuration for the tables of a database, with what the catalog tells of them
+    #[command(after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output inlet.yml")]
+    Init(InitArguments),
     /// Look at every hop of the data's way and say what is missing, with the statement that mends it
     #[command(after_help = "Example:\n  inlet check --config configs/orders_stream.yml")]
     Check(CheckArguments),
@@ -113,6 +116,20 @@ pub struct StatusArguments {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// Of `inlet init`.
+#[derive(Debug, Clone, Args)]
+pub struct InitArguments {
+    /// Where the database is; asked for when it is not given
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub url: Option<String>,
+    /// The file to write; it must not exist yet
+    #[arg(short, long, value_name = "FILE", default_value = "inlet.yml")]
+    pub output: PathBuf,
+    /// The tables to capture; all that can be captured when none is given
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
 }
 
 /// Of `inlet check`.

@@ -8,6 +8,7 @@ mod check;
 mod consumer;
 mod demo;
 mod failure;
+mod init;
 mod producer;
 mod query;
 mod run;
@@ -53,6 +54,7 @@ async fn dispatch(verb: Verb) -> Outcome {
             let config = load(&arguments.files)?;
             status::run(arguments, config, token).await
         }
+        Verb::Init(arguments) => init::run(arguments, token).await,
         Verb::Check(arguments) => {
             let config = load(&arguments.files)?;
             check::run(arguments, config, token).await

@@ -8,6 +8,7 @@
 mod case;
 mod cursor;
 mod healthy;
+mod init;
 mod kafka;
 mod lake;
 mod postgres;

@@ -245,10 +245,15 @@ async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogE
     Err(not_found(conn, asked).await?)
 }
 
+/// The tables of users that are no partitions, by name; ten thousand at most.
+pub async fn list_tables(conn: &mut PgConnection) -> Result<Vec<TableName>, CatalogError> {
+    let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
+    Ok(tables.into_iter().map(|(schema, name)| TableName::new(schema, name)).collect())
+}
+
 /// The error for a table that is not there, with those that have a similar name.
 async fn not_found(conn: &mut PgConnection, asked: &str) -> Result<CatalogError, CatalogError> {
-    let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
-    let names = tables.into_iter().map(|(schema, name)| TableName::new(schema, name).short());
+    let names = list_tables(conn).await?.into_iter().map(|table| table.short());
     Ok(CatalogError::NotFound { asked: asked.to_owned(), similar: name::similar(asked, names) })
 }
 
