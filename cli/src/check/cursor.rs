@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use inlet_model::table::{TableName, quote};
-use inlet_producer::source::catalog::{Captured, Cursor, CursorKind};
+use inlet_model::types::ColumnType;
+use inlet_producer::source::catalog::{Captured, Cursor, CursorKind, index_statement};
 use inlet_producer::source::scan::{Condition, statement};
 use inlet_producer::source::server;
 use inlet_service::config::Config;
@@ -13,6 +14,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::finding::{Finding, Hop};
 use super::tables::Facts;
+use crate::status::table::span;
 
 /// A table below this size is read whole in a moment, and the planner knows it.
 const SMALL_BYTES: i64 = 8 << 20;
@@ -38,9 +40,12 @@ LIMIT 1";
 const MAINTAINED: &str = "\
 SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 19 = 19)";
 
-/// What keeps the planner from indexes.
-const OFF: &str =
-    "SELECT name FROM pg_settings WHERE name IN ('enable_indexscan', 'enable_bitmapscan') AND setting = 'off' ORDER BY name DESC";
+/// Statements against what keeps the planner from indexes.
+const ON: &str = "\
+SELECT format('ALTER ROLE %I SET %s = on;', current_user, name)
+FROM pg_settings
+WHERE name IN ('enable_indexscan', 'enable_bitmapscan') AND setting = 'off'
+ORDER BY name DESC";
 
 struct Column<'a> {
     table: &'a TableName,
@@ -63,10 +68,7 @@ pub async fn check(
 ) -> Result<(), sqlx::Error> {
     let table = &captured.schema.table;
     let Some(cursor) = captured.cursor else {
-        let finding = Finding::warning(Hop::Table, table.short(), "no timestamp column to find new rows by");
-        let means = "every poll reads the whole table, at most a twentieth of the time";
-        let mend = format!("ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();", table.quoted());
-        findings.push(finding.means(means).mend(mend));
+        findings.push(no_cursor(captured));
         return Ok(());
     };
     let column = &captured.schema.columns[cursor.column];
@@ -84,6 +86,22 @@ pub async fn check(
     findings.extend(future(&column, zone, connection).await?);
     findings.extend(still(&column, facts, sweep, connection).await?);
     Ok(())
+}
+
+/// Without a cursor: there is no time in the table, or none that the poll would choose by itself.
+fn no_cursor(captured: &Captured) -> Finding {
+    let table = &captured.schema.table;
+    let means = "every poll reads the whole table, at most a twentieth of the time";
+    let is_time = |column_type| matches!(column_type, ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz);
+    let Some(column) = captured.schema.columns.iter().find(|column| is_time(column.column_type)) else {
+        let finding = Finding::warning(Hop::Table, table.short(), "no timestamp column to find new rows by");
+        let mend = format!("ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();", table.quoted());
+        return finding.means(means).mend(mend);
+    };
+    let evidence = format!("no cursor column: `{}` has neither an index nor a name that tells", column.name);
+    let index = index_statement(table, &column.name, captured.partitioned);
+    let mend = format!("{index}; and tables.{}.cursor: {}", table.short(), column.name);
+    Finding::warning(Hop::Table, table.short(), evidence).means(means).mend(mend)
 }
 
 async fn no_index(column: &Column<'_>, index: &str, connection: &mut PgConnection) -> Result<Finding, sqlx::Error> {
@@ -130,11 +148,11 @@ async fn plan(
         format!("the cursor column has an index, and the poll's plan does not use it: {node}"),
     );
     let finding = finding.means("every poll reads the whole table");
-    let off: Vec<String> = sqlx::query_scalar(OFF).fetch_all(&mut *connection).await?;
-    if off.is_empty() {
+    let on: Vec<String> = sqlx::query_scalar(ON).fetch_all(&mut *connection).await?;
+    if on.is_empty() {
         return Ok(finding.mend(format!("ANALYZE {}; and if that does not help, a lower random_page_cost", column.table.quoted())));
     }
-    Ok(finding.mend(off.iter().map(|name| format!("ALTER ROLE CURRENT_USER SET {name} = on;")).collect::<Vec<_>>().join(" ")))
+    Ok(finding.mend(on.join(" ")))
 }
 
 /// Coarse stamps and wall clocks cost reading, never rows.
@@ -179,7 +197,7 @@ async fn nulls(column: &Column<'_>, sweep: Duration, connection: &mut PgConnecti
         return Ok(Some(finding.means("a row without a stamp is found by the sweep alone").mend(default)));
     }
     let finding = Finding::warning(Hop::Table, object, format!("{} without a stamp", counted(nulls)));
-    let means = format!("they are found by the sweep alone, every {sweep:?}");
+    let means = format!("they are found by the sweep alone, every {}", span(sweep.as_secs_f64()));
     Ok(Some(finding.means(means).mend(format!("UPDATE {table} SET {quoted} = now() WHERE {quoted} IS NULL; {default}"))))
 }
 
@@ -214,7 +232,7 @@ async fn still(column: &Column<'_>, facts: &Facts, sweep: Duration, connection: 
     let plain = column.name.to_lowercase().replace('_', "");
     let of_changes = OF_CHANGES.contains(&plain.as_str());
     let maintained: bool = sqlx::query_scalar(MAINTAINED).bind(column.oid).fetch_one(connection).await?;
-    let means = format!("an update that leaves it as it is may be found by the sweep alone, every {sweep:?}");
+    let means = format!("an update that leaves it as it is may be found by the sweep alone, every {}", span(sweep.as_secs_f64()));
     if of_changes && !maintained {
         let finding = Finding::warning(
             Hop::Table,

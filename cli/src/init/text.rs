@@ -46,7 +46,9 @@ fn section(found: &Found) -> String {
     };
     let mut text = format!("  {name}:");
     let Some(chosen) = cursor(captured) else {
-        return format!("{text} {{}}   # key: {}; no timestamp column: every poll reads the whole table\n", key(captured));
+        let times = times(captured).into_iter().map(|time| format!("  #   cursor: {}   # once it has an index\n", column_text(&time)));
+        let times: String = times.collect();
+        return format!("{text} {{}}   # key: {}; {}\n{times}", key(captured), remark(captured));
     };
     text.push_str(&format!("   # key: {}\n    cursor: {}", key(captured), column_text(&chosen)));
     if let Some(index) = captured.missing_index() {
@@ -75,7 +77,8 @@ fn times(captured: &Captured) -> Vec<String> {
 
 fn remark(captured: &Captured) -> String {
     match (captured.schema.key.is_empty(), &captured.cursor, captured.missing_index()) {
-        (_, None, _) => "no timestamp column: every poll reads the whole table".to_owned(),
+        (_, None, _) if times(captured).is_empty() => "no timestamp column: every poll reads the whole table".to_owned(),
+        (_, None, _) => "no index on a timestamp column: every poll reads the whole table".to_owned(),
         (_, _, Some(_)) => "no index on the cursor: every poll reads the whole table".to_owned(),
         (true, ..) => "no key: an update is one more row".to_owned(),
         _ => String::new(),

@@ -17,6 +17,13 @@ async fn no_column_to_find_new_rows_by() {
 }
 
 #[tokio::test]
+async fn a_time_that_nothing_tells_to_be_the_cursor() {
+    let case = planted("ALTER TABLE orders RENAME COLUMN created_at TO at; DROP INDEX orders_created_at_idx").await;
+    let checked = case.check().await;
+    checked.names("a timestamp column `at` without an index", "warning", "orders", "CREATE INDEX CONCURRENTLY \"orders_at_idx\"");
+}
+
+#[tokio::test]
 async fn a_typo_in_the_cursor() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    cursor: updated_at\n");
@@ -72,7 +79,7 @@ async fn an_index_that_the_planner_does_not_use() {
         "`enable_indexscan` and `enable_bitmapscan` off",
         "warning",
         CURSOR,
-        "ALTER ROLE CURRENT_USER SET enable_indexscan = on;",
+        "ALTER ROLE inlet_test SET enable_indexscan = on;",
     );
 }
 
