@@ -48,6 +48,12 @@ pub enum Verb {
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --json")]
     Status(StatusArguments),
+    /// Write a configuration for the tables of a database, with what the catalog tells of them
+    #[command(after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output inlet.yml")]
+    Init(InitArguments),
+    /// Look at every hop of the data's way and say what is missing, with the statement that mends it
+    #[command(after_help = "Example:\n  inlet check --config configs/orders_stream.yml")]
+    Check(CheckArguments),
     /// Show it all on this machine, in a temporary folder, with every command it runs
     #[command(after_help = "Example:\n  inlet demo --mode direct")]
     Demo(DemoArguments),
@@ -67,7 +73,8 @@ impl Verb {
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
             Self::Status(arguments) => Some(&arguments.files),
-            Self::Demo(_) | Self::Completions(_) | Self::Man => None,
+            Self::Check(arguments) => Some(&arguments.files),
+            Self::Demo(_) | Self::Init(_) | Self::Completions(_) | Self::Man => None,
         }
     }
 }
@@ -138,6 +145,34 @@ pub struct StatusArguments {
     /// Where the configuration is.
     #[command(flatten)]
     pub files: ConfigFiles,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `inlet init`.
+#[derive(Debug, Clone, Args)]
+pub struct InitArguments {
+    /// Where the database is; asked for when it is not given
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub url: Option<String>,
+    /// The file to write; it must not exist yet
+    #[arg(short, long, value_name = "FILE", default_value = "inlet.yml")]
+    pub output: PathBuf,
+    /// The tables to capture; all that can be captured when none is given
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+}
+
+/// Of `inlet check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// How long a transaction may be open before it is named
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub open_max: u32,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,

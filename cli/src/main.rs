@@ -4,9 +4,11 @@
 //! Leaves to others: what a verb does (one file each).
 
 mod args;
+mod check;
 mod consumer;
 mod demo;
 mod failure;
+mod init;
 mod manual;
 mod producer;
 mod query;
@@ -39,6 +41,7 @@ async fn dispatch(verb: Verb) -> Outcome {
     let stop = Stop::on_signal().map_err(|source| SystemError { act: "listen for signals", source })?;
     let token = stop.token();
     match verb {
+        Verb::Init(arguments) => init::run(arguments, token).await,
         Verb::Demo(arguments) => demo::run(arguments, token).await,
         Verb::Completions(arguments) => manual::completions(arguments.shell),
         Verb::Man => manual::page(),
@@ -57,6 +60,7 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Verify(arguments) => verify::run(arguments, config, token).await,
         Verb::Query(arguments) => query::run(arguments, config, token).await,
         Verb::Status(arguments) => status::run(arguments, config, token).await,
-        Verb::Demo(_) | Verb::Completions(_) | Verb::Man => unreachable!("they have no configuration"),
+        Verb::Check(arguments) => check::run(arguments, config, token).await,
+        Verb::Demo(_) | Verb::Init(_) | Verb::Completions(_) | Verb::Man => unreachable!("they have no configuration"),
     }
 }

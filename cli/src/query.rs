@@ -86,6 +86,16 @@ fn start(format: Option<&str>) -> Result<Option<Child>, QueryError> {
     Ok(None)
 }
 
+/// Where DuckDB is and what it says of its version; `None` where it cannot be started.
+pub async fn installed() -> Option<(PathBuf, String)> {
+    for program in [Some(PathBuf::from("duckdb")), cached()].into_iter().flatten() {
+        if let Ok(output) = Command::new(&program).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output().await {
+            return Some((program, String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+        }
+    }
+    None
+}
+
 fn cached() -> Option<PathBuf> {
     let cache = std::env::var_os("INLET_CACHE").map(PathBuf::from);
     Some(cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/inlet")))?.join(CACHED))

@@ -4,8 +4,8 @@
 //! Leaves to others: whether the rows are right (`verify`).
 
 pub mod folder;
-mod lag;
-mod table;
+pub mod lag;
+pub mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

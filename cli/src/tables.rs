@@ -23,6 +23,7 @@ pub async fn resolve(config: Config, stop: &CancellationToken) -> Result<Option<
     }
     let primary = settings::options(&config.require_postgres()?.primary);
     let Some(catalog) = pipeline::list_tables(&primary, stop).await? else { return Ok(None) };
+    let catalog: Vec<_> = catalog.into_iter().map(|table| (table.schema, table.name)).collect();
     let config = config.resolved(&catalog)?;
     tracing::info!(tables = config.tables.len(), "tables found; those that are made later are taken at the next start");
     Ok(Some(config))
@@ -34,6 +35,11 @@ pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -
     if !config.has_folders {
         return datalake.path.clone();
     }
+    datalake.path.join(own_folder(table))
+}
+
+/// The name of a table's folder in a lake of several.
+pub fn own_folder(table: &TableConfig) -> String {
     let written = table.written();
-    datalake.path.join(written.strip_prefix("public.").unwrap_or(&written).replace('/', "_"))
+    written.strip_prefix("public.").unwrap_or(&written).replace('/', "_")
 }

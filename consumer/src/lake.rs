@@ -40,6 +40,7 @@ use inlet_model::progress::ProgressDelta;
 use inlet_model::table::TableName;
 
 use self::claim::Claim;
+pub use self::claim::{Writer, writers};
 use self::entry::{DataFile, Entry};
 pub use self::error::LakeError;
 pub use self::head::{Head, PartitionHead};
@@ -115,6 +116,12 @@ impl LakeTable {
     pub async fn peek(path: &Path, table: &TableName) -> Result<Head, LakeError> {
         let (path, table) = (path.to_owned(), table.clone());
         blocking(move || Ok(Log::read(Arc::new(Store::existing(&path)), &table)?.0.head)).await
+    }
+
+    /// Tries in a folder that exists what a commit needs of its file system, with a file that is removed again.
+    pub async fn probe(path: &Path) -> Result<(), LakeError> {
+        let path = path.to_owned();
+        blocking(move || Store::existing(&path).probe()).await
     }
 
     /// Where the lake stands, as far as this writer has read.

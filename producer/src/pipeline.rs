@@ -58,14 +58,14 @@ pub async fn table_names(settings: &SourceSettings, stop: &CancellationToken) ->
     at_start(stop, async || Source::open(settings.clone()).await?.table_names().await).await
 }
 
-/// Every table of the database, as (schema, name); waits as [`table_names`] does.
-pub async fn list_tables(primary: &PgConnectOptions, stop: &CancellationToken) -> Result<Option<Vec<(String, String)>>, PollError> {
-    let act = || format!("the tables of {}:{} were not listed", primary.get_host(), primary.get_port());
+/// The tables of users; waits as [`table_names`] does.
+pub async fn list_tables(primary: &PgConnectOptions, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
+    let act = || format!("connection to PostgreSQL at {}:{} failed", primary.get_host(), primary.get_port());
     let list = async || {
-        let mut connection = primary.connect().await?;
-        catalog::list_tables(&mut connection).await
+        let mut connection = primary.connect().await.map_err(PollError::server(act()))?;
+        Ok(catalog::list_tables(&mut connection).await?)
     };
-    at_start(stop, async || list().await.map_err(PollError::server(act()))).await
+    at_start(stop, list).await
 }
 
 /// Asks PostgreSQL for something that nothing can begin without, until it answers.

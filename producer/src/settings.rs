@@ -19,14 +19,6 @@ const WIDE_INTERVAL: Duration = Duration::from_secs(10);
 /// What to poll.
 pub fn source(config: &Config) -> Result<SourceSettings, ConfigError> {
     let postgres = config.require_postgres()?;
-    let table = |table: &TableConfig| TableSettings {
-        name: table.identifier(),
-        cursor: table.cursor.clone(),
-        key: (!table.key.is_empty()).then(|| table.key.clone()),
-        zone: None,
-        impossible_values: table.impossible_values,
-        date_column: table.date_column.clone(),
-    };
     Ok(SourceSettings {
         primary: options(&postgres.primary),
         standby: postgres.read.as_ref().map(options),
@@ -35,6 +27,18 @@ pub fn source(config: &Config) -> Result<SourceSettings, ConfigError> {
         wide_interval: WIDE_INTERVAL,
         chunk_rows: CHUNK_ROWS,
     })
+}
+
+/// How to poll one table.
+pub fn table(table: &TableConfig) -> TableSettings {
+    TableSettings {
+        name: table.identifier(),
+        cursor: table.cursor.clone(),
+        key: (!table.key.is_empty()).then(|| table.key.clone()),
+        zone: None,
+        impossible_values: table.impossible_values,
+        date_column: table.date_column.clone(),
+    }
 }
 
 /// Where to publish; `tables` are the names that the catalog gave, in the order of the configuration's tables.

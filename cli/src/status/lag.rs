@@ -64,7 +64,8 @@ fn drop_markers(consumer: &BaseConsumer, topic: &str, behind: &mut BTreeMap<i32,
     Ok(())
 }
 
-fn reader(kafka: &KafkaConfig) -> KafkaResult<BaseConsumer> {
+/// A reader that joins no group.
+pub fn reader(kafka: &KafkaConfig) -> KafkaResult<BaseConsumer> {
     let mut config = ClientConfig::new();
     for (name, value) in &kafka.properties {
         config.set(name, value);

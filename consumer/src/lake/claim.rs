@@ -3,8 +3,10 @@
 //! A writer holds an operating system lock on `_staging/<writer>.lock` for as long as it lives, and every staging file starts with its name. So what
 //! a dead writer left is known for certain, without clocks: the kernel releases the lock when the process is gone, however it went.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -102,6 +104,32 @@ impl Dead {
     }
 }
 
+/// A writer that a folder knows: one that lives, or one that ended and left files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// Its name: process id, start, and chance.
+    pub name: String,
+    /// True while its process runs.
+    pub alive: bool,
+    /// Staging files of it.
+    pub files: usize,
+}
+
+/// Who has staging files or a lock in a table's folder; nothing is changed.
+pub fn writers(folder: &Path) -> Result<Vec<Writer>, LakeError> {
+    let store = Store::existing(folder);
+    let names = store.list(STAGING)?;
+    let living = |writer: &str| {
+        let lock = File::options().write(true).open(store.path(&lock_name(writer)));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    };
+    let mut found = BTreeMap::<&str, usize>::new();
+    for name in &names {
+        *found.entry(writer_of(name).unwrap_or(name)).or_default() += usize::from(!name.ends_with(LOCK));
+    }
+    Ok(found.into_iter().map(|(name, files)| Writer { name: name.to_owned(), alive: living(name), files }).collect())
+}
+
 fn lock_name(writer: &str) -> String {
     format!("{STAGING}/{writer}{LOCK}")
 }
@@ -123,7 +151,11 @@ mod tests {
         for name in [&kept, &left] {
             std::fs::write(store.path(name), b"x").unwrap();
         }
+        let seen = |claim: &Claim, alive| Writer { name: claim.writer().to_owned(), alive, files: 1 };
+        let mut expected = vec![seen(&alive, true), seen(&dead, false)];
+        expected.sort_by(|a, b| a.name.cmp(&b.name));
         drop(dead);
+        assert_eq!(writers(folder.path()).unwrap(), expected);
         Dead::find(&store, "us").unwrap().bury(&store).unwrap();
         assert_eq!(store.size(&kept).unwrap(), Some(1));
         assert_eq!(store.size(&left).unwrap(), None);

@@ -105,6 +105,21 @@ impl Store {
         sync_folder(path.parent().expect("a file stands in the table's folder"))
     }
 
+    /// Does once what a commit does, with a file of no meaning: put-if-absent and rename; nothing stays.
+    pub fn probe(&self) -> Result<(), LakeError> {
+        let [first, second] = ["first", "second"].map(|name| format!(".inlet-check-{}-{name}", std::process::id()));
+        let litter = [&first, &second].map(|name| Litter::new(self.path(name)));
+        let temporary = format!("{first}-temporary");
+        match self.put_if_absent(&first, &temporary, b"inlet check")? {
+            Put::Doubtful(error) => return Err(error),
+            Put::Created | Put::Exists => {}
+        }
+        self.rename(&first, &second)?;
+        self.sync("")?;
+        drop(litter);
+        Ok(())
+    }
+
     /// Moves a file; false when there is none under the old name. Durable after [`Store::sync`] of the new folder.
     pub fn rename(&self, from: &str, to: &str) -> Result<bool, LakeError> {
         match fs::rename(self.path(from), self.path(to)) {

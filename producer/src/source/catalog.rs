@@ -112,21 +112,6 @@ pub async fn read_structures(conn: &mut PgConnection, oids: &[u32]) -> Result<Ve
     Ok(rows.into_iter().map(StructureRow::split).collect())
 }
 
-/// Every table of the database that can be captured, as (schema, name): tables and partitioned tables, not their partitions, and nobody's temporary ones.
-pub async fn list_tables(conn: &mut PgConnection) -> Result<Vec<(String, String)>, sqlx::Error> {
-    const SQL: &str = r"
-        SELECT nspname::text, relname::text
-        FROM pg_class
-        JOIN pg_namespace ON pg_namespace.oid = relnamespace
-        WHERE relkind IN ('r', 'p')
-          AND NOT relispartition
-          AND relpersistence <> 't'
-          AND nspname <> 'information_schema'
-          AND nspname NOT LIKE 'pg\_%'
-        ORDER BY 1, 2";
-    sqlx::query_as(SQL).fetch_all(conn).await
-}
-
 /// Finds a table by the name that the user gave and reads all that capturing it needs.
 pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overrides) -> Result<Captured, CatalogError> {
     let found = find(conn, asked).await?;
@@ -256,7 +241,7 @@ const FIND: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS 
 const TABLES: &str = "SELECT n.nspname::text, c.relname::text
      FROM pg_catalog.pg_class c
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
        AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
      ORDER BY 1, 2
      LIMIT 10000";
@@ -272,10 +257,15 @@ async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogE
     Err(not_found(conn, asked).await?)
 }
 
+/// The tables of users that are no partitions, by name; ten thousand at most.
+pub async fn list_tables(conn: &mut PgConnection) -> Result<Vec<TableName>, CatalogError> {
+    let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
+    Ok(tables.into_iter().map(|(schema, name)| TableName::new(schema, name)).collect())
+}
+
 /// The error for a table that is not there, with those that have a similar name.
 async fn not_found(conn: &mut PgConnection, asked: &str) -> Result<CatalogError, CatalogError> {
-    let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
-    let names = tables.into_iter().map(|(schema, name)| TableName::new(schema, name).short());
+    let names = list_tables(conn).await?.into_iter().map(|table| table.short());
     Ok(CatalogError::NotFound { asked: asked.to_owned(), similar: name::similar(asked, names) })
 }
 

@@ -170,9 +170,7 @@ impl Source {
     ) -> Result<Table, PollError> {
         let table = captured.schema.table.clone();
         match (&restored.cursor, &settings.cursor) {
-            (Some(theirs), Some(ours)) if theirs != ours => {
-                return Err(PollError::OtherCursor { table, theirs: theirs.clone(), ours: ours.clone() });
-            }
+            (Some(theirs), Some(_)) => check_cursor(&captured, theirs)?,
             (Some(theirs), None) => captured = capture(&mut self.primary, settings, Some(theirs)).await?,
             _ => {}
         }
@@ -316,7 +314,8 @@ impl Activities {
     }
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
+/// A connection as the poll uses it.
+pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
     let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
     let mut connection = options.connect().await.map_err(PollError::server(act.clone()))?;
     sqlx::raw_sql(SESSION_SQL).execute(&mut connection).await.map_err(PollError::server(act))?;
@@ -346,8 +345,17 @@ fn explain_cursor(captured: &Captured) {
     }
 }
 
+/// Refuses a configured cursor that is not the progress's; both as the catalog spells them, because `cursor: Created_At` means `created_at`.
+pub fn check_cursor(captured: &Captured, theirs: &str) -> Result<(), PollError> {
+    let ours = captured.cursor.map(|cursor| captured.schema.columns[cursor.column].name.as_str()).unwrap_or_default();
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(PollError::OtherCursor { table: captured.schema.table.clone(), theirs: theirs.to_owned(), ours: ours.to_owned() })
+}
+
 /// True when the xids of the progress mean nothing any more; an error when they were another database's.
-fn lineage_broken(table: &TableName, theirs: Option<&Identity>, ours: &Identity) -> Result<bool, PollError> {
+pub fn lineage_broken(table: &TableName, theirs: Option<&Identity>, ours: &Identity) -> Result<bool, PollError> {
     let Some(theirs) = theirs else { return Ok(false) };
     if (theirs.system, &theirs.database) != (ours.system, &ours.database) {
         let name = |identity: &Identity| format!("`{}` of cluster {}", identity.database, identity.system);

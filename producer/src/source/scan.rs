@@ -126,7 +126,7 @@ fn finish(decoder: &mut RowDecoder, snapshot: Snapshot) -> ChangeBatch {
 }
 
 /// The statement and its values, all bound as text and cast in the server once a statement.
-fn statement(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
+pub fn statement(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
     let mut clauses = Vec::new();
     let mut values = Vec::new();
     let mut bind = |value: String, sql_type: &str| {

@@ -105,7 +105,8 @@ pub struct Restored {
     pub identity: Option<Identity>,
     /// The cursor column it was polled by.
     pub cursor: Option<String>,
-    phase: Phase,
+    /// How far the table is.
+    pub phase: Phase,
     activity: Option<Activity>,
     owed: Vec<ScanBounds>,
     coverage: Coverage,

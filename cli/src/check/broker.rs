@@ -1,0 +1,162 @@
+//! The broker: whether it answers, at an address that is reached from here, and takes transactions.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use inlet_service::config::KafkaConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+
+use super::finding::{Finding, Hop};
+use super::kafka::{ANSWER_TIME_MAX, failed};
+
+/// A connection inside a network takes less.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// The first transaction of a broker makes its own topic first.
+const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Keeps librdkafka's own words for its last error: a call's result often says only that time ran out.
+#[derive(Debug, Default)]
+struct Words(Mutex<Option<(Code, String)>>);
+
+impl Words {
+    fn last(&self) -> Option<(Code, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Words {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all brokers are down only follows from the error before, which says why.
+        if code != Code::AllBrokersDown || last.is_none() {
+            *last = Some((code, reason.to_owned()));
+        }
+    }
+}
+
+impl ProducerContext for Words {
+    type DeliveryOpaque = ();
+    fn delivery(&self, _: &rdkafka::message::DeliveryResult<'_>, (): ()) {}
+}
+
+/// True when the broker can be asked further.
+pub fn check(kafka: &KafkaConfig, findings: &mut Vec<Finding>) -> bool {
+    let producer: BaseProducer<Words> = match connection(kafka).create_with_context(Words::default()) {
+        Ok(producer) => producer,
+        Err(error) => {
+            findings.push(unknown(&kafka.brokers, &error));
+            return false;
+        }
+    };
+    // The control topic alone: a cluster may have thousands of others.
+    let metadata = match producer.client().fetch_metadata(Some(&kafka.control_topic()), ANSWER_TIME_MAX) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            // The words come as events of their own, which only a poll delivers, one at a time.
+            for _ in 0..producer.in_flight_count() {
+                producer.poll(Duration::ZERO);
+            }
+            findings.push(silent(kafka, &error, producer.context().last()));
+            return false;
+        }
+    };
+    let advertised: Vec<_> = metadata.brokers().iter().map(|broker| (broker.host().to_owned(), broker.port())).collect();
+    let reached = reachable(&kafka.brokers, &advertised, findings);
+    if reached {
+        findings.push(transactions(kafka));
+    }
+    reached
+}
+
+/// How every client of the checks reaches the broker.
+pub fn connection(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in &kafka.properties {
+        config.set(name, value);
+    }
+    config.set("bootstrap.servers", &kafka.brokers).set("allow.auto.create.topics", "false").set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+/// The value of a property may be a secret: only its name is shown.
+fn unknown(brokers: &str, error: &KafkaError) -> Finding {
+    let KafkaError::ClientConfig(_, _, key, _) = error else { return failed(brokers, error) };
+    let finding = Finding::error(Hop::Kafka, format!("kafka.properties.{key}"), "not a property of librdkafka, or not a value of it");
+    finding.mend(format!("mend or remove `{key}` under `kafka.properties`"))
+}
+
+fn silent(kafka: &KafkaConfig, error: &KafkaError, words: Option<(Code, String)>) -> Finding {
+    let (code, reason) = words.map_or_else(|| (None, error.to_string()), |(code, reason)| (Some(code), reason));
+    // How long it took, and how often it was the same, tells nothing.
+    let reason = reason.split(" (after ").next().unwrap_or(&reason);
+    let finding = Finding::error(Hop::Kafka, &kafka.brokers, format!("does not answer: {reason}"));
+    let secured = kafka.properties.contains_key("security.protocol");
+    match code {
+        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::SSL) => {
+            finding.mend("see `security.protocol`, `sasl.*` and `ssl.*` under `kafka.properties`")
+        }
+        _ if secured => finding.mend("start the broker, or see `kafka.brokers`, and `security.protocol` under `kafka.properties`"),
+        _ => finding
+            .mend("start the broker, or see `kafka.brokers`; a broker with TLS or SASL needs `security.protocol` under `kafka.properties`"),
+    }
+}
+
+/// A broker hands out the addresses at which it wants to be reached.
+fn reachable(brokers: &str, advertised: &[(String, i32)], findings: &mut Vec<Finding>) -> bool {
+    let (reached, missed): (Vec<_>, Vec<_>) = advertised.iter().partition(|(host, port)| answers(host, *port));
+    let names = |of: &[&(String, i32)]| of.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(", ");
+    let mend = "set `advertised.listeners` of the broker to an address that this machine reaches";
+    if reached.is_empty() {
+        let evidence = format!("answers, but advertises itself as {}, which is not reached from here", names(&missed));
+        findings.push(Finding::error(Hop::Kafka, brokers, evidence).means("every call behind the first goes to that address").mend(mend));
+        return false;
+    }
+    if !missed.is_empty() {
+        let finding = Finding::warning(Hop::Kafka, brokers, format!("brokers that are not reached from here: {}", names(&missed)));
+        findings.push(finding.means("partitions that they lead cannot be written or read").mend(mend));
+    }
+    findings.push(Finding::ok(Hop::Kafka, brokers, format!("answers; advertised and reached: {}", names(&reached))));
+    true
+}
+
+fn answers(host: &str, port: i32) -> bool {
+    let Ok(port) = u16::try_from(port) else { return false };
+    let Ok(mut addresses) = (host, port).to_socket_addrs() else { return false };
+    addresses.any(|address| TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).is_ok())
+}
+
+/// Takes a transactional id of our own, below the pipeline's so that its rights cover it, and sends nothing.
+fn transactions(kafka: &KafkaConfig) -> Finding {
+    let id = format!("{}-check-{}", kafka.transactional_id(), std::process::id());
+    let mut config = connection(kafka);
+    config.set("transactional.id", &id);
+    let producer: BaseProducer<Words> = match config.create_with_context(Words::default()) {
+        Ok(producer) => producer,
+        Err(error) => return unknown(&kafka.brokers, &error),
+    };
+    let object = format!("transactional id {}", kafka.transactional_id());
+    let Err(error) = producer.init_transactions(TRANSACTION_TIME_MAX) else {
+        return Finding::ok(Hop::Kafka, object, format!("transactions work, tried as {id}"));
+    };
+    let finding = Finding::error(Hop::Kafka, object, format!("no transaction as {id}: {error}"));
+    match error.rdkafka_error_code() {
+        Some(Code::TransactionalIdAuthorizationFailed) => finding.mend(format!(
+            "kafka-acls.sh --add --operation Describe --operation Write --transactional-id {} --resource-pattern-type prefixed",
+            kafka.transactional_id()
+        )),
+        Some(Code::UnsupportedVersion | Code::UnsupportedFeature) => finding.mend("transactions need Kafka 0.11 or later"),
+        Some(Code::InvalidTransactionTimeout) => {
+            finding.mend("the broker's `transaction.max.timeout.ms` is lower: set `transaction.timeout.ms` under `kafka.properties`")
+        }
+        _ => finding.mend("look at the broker's log: its topic `__transaction_state` needs enough brokers for its replicas"),
+    }
+}

@@ -1,0 +1,128 @@
+//! The broker's hop: the broker itself, the topics, the group, and what the control topic has stored.
+//!
+//! librdkafka's calls block: all of it runs on a thread made for blocking.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use inlet_consumer::source::Marks;
+use inlet_model::offsets::{KafkaPartition, Offset};
+use inlet_model::progress::{Progress, ProgressDelta};
+use inlet_model::record::control::ControlKey;
+use inlet_model::table::TableName;
+use inlet_service::config::{Config, KafkaConfig};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
+
+use super::finding::{Finding, Hop};
+use super::{broker, topics};
+use crate::status::lag;
+
+/// A broker that runs answers sooner.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+const POLL_TIME: Duration = Duration::from_millis(100);
+
+/// What Kafka has of this pipeline.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// The poller's progress of every table.
+    pub progress: BTreeMap<TableName, Progress>,
+    /// The offsets that every topic of the configuration has, in its order; empty for one that does not exist.
+    pub marks: Vec<BTreeMap<KafkaPartition, Marks>>,
+}
+
+/// Looks at the broker and its topics; `None` where there is none to ask.
+pub async fn check(config: &Config, findings: &mut Vec<Finding>) -> Option<Stored> {
+    let kafka = config.kafka.clone()?;
+    let topics: Vec<String> = config.tables.iter().map(|table| kafka.topic_for(table)).collect();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut findings = Vec::new();
+        let stored = look(&kafka, &topics, &mut findings);
+        (findings, stored)
+    });
+    let (found, stored) = asked.await.expect("the checks of Kafka do not panic");
+    findings.extend(found);
+    stored
+}
+
+fn look(kafka: &KafkaConfig, topics: &[String], findings: &mut Vec<Finding>) -> Option<Stored> {
+    if !broker::check(kafka, findings) {
+        return None;
+    }
+    let consumer = lag::reader(kafka).map_err(|error| findings.push(failed(&kafka.brokers, &error))).ok()?;
+    let control = kafka.control_topic();
+    let there = topics::check(kafka, topics, &consumer, findings);
+    group(kafka, &consumer, findings);
+    let progress = if there.contains_key(&control) { progress(&consumer, &control) } else { Ok(BTreeMap::new()) };
+    let progress = progress.map_err(|error| findings.push(failed(&control, &error))).ok()?;
+    let of_topic = |topic: &String| marks(&consumer, topic, there.get(topic).copied().unwrap_or_default());
+    let marks = topics.iter().map(of_topic).collect::<KafkaResult<_>>();
+    let marks = marks.map_err(|error| findings.push(failed(&kafka.brokers, &error))).ok()?;
+    Some(Stored { progress, marks })
+}
+
+/// A call that failed.
+pub fn failed(object: &str, error: &KafkaError) -> Finding {
+    Finding::error(Hop::Kafka, object, error.to_string()).mend("see the keys `kafka.brokers` and `kafka.properties`")
+}
+
+fn group(kafka: &KafkaConfig, consumer: &BaseConsumer, findings: &mut Vec<Finding>) {
+    let object = format!("group {}", kafka.group);
+    let groups = match consumer.fetch_group_list(Some(&kafka.group), ANSWER_TIME_MAX) {
+        Ok(groups) => groups,
+        Err(error) => {
+            let finding = Finding::warning(Hop::Kafka, object, format!("its members are not shown: {error}"));
+            findings.push(
+                finding.mend(format!("grant DESCRIBE on the group: kafka-acls.sh --add --operation Describe --group {}", kafka.group)),
+            );
+            return;
+        }
+    };
+    let found = groups.groups().iter().find(|group| group.name() == kafka.group);
+    let members: Vec<String> = found
+        .map(|group| group.members().iter().map(|member| format!("{} at {}", member.client_id(), member.client_host())).collect())
+        .unwrap_or_default();
+    let foreign = found.filter(|group| !group.members().is_empty() && group.protocol_type() != "consumer");
+    if let Some(group) = foreign {
+        let finding = Finding::error(Hop::Kafka, object, format!("the group is used for `{}`", group.protocol_type()));
+        findings.push(finding.mend("give the consumer a group of its own: `kafka.group`"));
+    } else if members.is_empty() {
+        findings.push(Finding::ok(Hop::Kafka, object, "no member: no consumer runs"));
+    } else {
+        findings.push(Finding::info(Hop::Kafka, object, format!("{} members: {}", members.len(), members.join(", "))));
+    }
+}
+
+/// The offsets between which records lie.
+fn marks(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<BTreeMap<KafkaPartition, Marks>> {
+    let of = |partition| {
+        let (low, end) = consumer.fetch_watermarks(topic, partition, ANSWER_TIME_MAX)?;
+        Ok((KafkaPartition(partition), Marks { low: Offset(low), end: Offset(end) }))
+    };
+    (0..partitions).map(of).collect()
+}
+
+/// What is committed in the control topic, last record of every key.
+fn progress(consumer: &BaseConsumer, control: &str) -> KafkaResult<BTreeMap<TableName, Progress>> {
+    let mut progress = BTreeMap::<TableName, Progress>::new();
+    let mut assignment = TopicPartitionList::with_capacity(1);
+    assignment.add_partition_offset(control, 0, Place::Beginning)?;
+    consumer.assign(&assignment)?;
+    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    while Instant::now() < deadline {
+        match consumer.poll(POLL_TIME) {
+            Some(Ok(message)) => {
+                let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+                if let Some(ControlKey::Progress(table, part)) = text(message.key()).and_then(|key| ControlKey::decode(&key)) {
+                    progress.entry(table).or_default().apply(ProgressDelta(BTreeMap::from([(part, text(message.payload()))])));
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(progress),
+            Some(Err(error)) => return Err(error),
+            None => {}
+        }
+    }
+    Err(KafkaError::MessageConsumption(rdkafka::types::RDKafkaErrorCode::OperationTimedOut))
+}
