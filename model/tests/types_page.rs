@@ -54,7 +54,8 @@ Some types of PostgreSQL have values that the lake's type cannot hold. What beco
 | `null` | null is written in its place; the log counts them, one line a batch. Not in a key column: two keys would become one, so such a row goes to quarantine |
 | `text` | every column that can have an impossible value comes as PostgreSQL's text, with all its values: numeric(p,s), date, time, timestamp, timestamptz and lists. The cursor and the column that dates the rows keep their types, and quarantine their impossible values |
 
-The policy changes a column's type, so it is chosen before the table's first row: files with both types do not read together.
+`text` changes the types of columns, so it is chosen before the table's first row: what a reader makes of files with both types is its own affair.
+Where it is chosen, name the cursor too (`tables.<name>.cursor`), so that an index made later does not make another column the one that keeps its type.
 `inlet verify` compares by the same policy. Bytes that are no UTF-8, in a database of the encoding `SQL_ASCII`, are impossible in a text as well; `text`
 leaves them in quarantine.
 ";
