@@ -32,7 +32,7 @@ pub fn committed(table: &str, committed: &Committed, freshness_seconds: Option<f
     let table = [("table", table.to_owned())];
     counter!(ROWS, &table).increment(committed.rows);
     counter!(QUARANTINED, &table).increment(committed.quarantined);
-    counter!(FILES, &table).increment(committed.files as u64);
+    counter!(FILES, &table).increment(committed.files);
     counter!(COMMITS, &table).increment(1);
     gauge!(LAST_COMMIT, &table).set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
     if let Some(seconds) = freshness_seconds {
