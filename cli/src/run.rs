@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use inlet_consumer::lake::LakeOptions;
+use inlet_consumer::metrics;
 use inlet_consumer::validate::Rules;
 use inlet_model::table::TableName;
 use inlet_producer::pipeline::Pipeline;
@@ -47,6 +48,7 @@ async fn both(config: Config, [first, second]: [Readiness; 2], stop: Cancellatio
 }
 
 async fn direct(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
+    metrics::describe();
     let datalake = config.require_datalake()?;
     let source = settings::source(&config)?;
     let rules = config.tables.iter().map(|table| Rules::parse(&table.rules)).collect::<Result<Vec<_>, _>>()?;

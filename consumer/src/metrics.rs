@@ -16,7 +16,7 @@ const DOUBLES: &str = "inlet_consumer_doubles_total";
 const FAILURES: &str = "inlet_consumer_failures_total";
 
 /// Says what the numbers mean.
-pub(crate) fn describe() {
+pub fn describe() {
     describe_counter!(ROWS, "rows that are committed and visible in the lake");
     describe_counter!(QUARANTINED, "rows that are committed in quarantine");
     describe_counter!(FILES, "data files that are committed");
@@ -27,16 +27,21 @@ pub(crate) fn describe() {
     describe_counter!(FAILURES, "sessions that ended with an error and were begun anew");
 }
 
-/// An entry is in the log of a table. `freshness_seconds` is known where rows carry the time of their detection.
-pub fn committed(table: &str, committed: &Committed, freshness_seconds: Option<f64>) {
+/// Milliseconds since the newest row of a commit was found; `newest` in microseconds since 1970-01-01 UTC.
+pub fn freshness_ms(newest: Option<i64>) -> Option<i64> {
+    newest.map(|newest| (chrono::Utc::now().timestamp_micros() - newest).max(0) / 1_000)
+}
+
+/// An entry is in the log of a table; `freshness_ms` by [`freshness_ms`].
+pub fn committed(table: &str, committed: &Committed, freshness_ms: Option<i64>) {
     let table = [("table", table.to_owned())];
     counter!(ROWS, &table).increment(committed.rows);
     counter!(QUARANTINED, &table).increment(committed.quarantined);
     counter!(FILES, &table).increment(committed.files);
     counter!(COMMITS, &table).increment(1);
     gauge!(LAST_COMMIT, &table).set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-    if let Some(seconds) = freshness_seconds {
-        gauge!(FRESHNESS, &table).set(seconds);
+    if let Some(ms) = freshness_ms {
+        gauge!(FRESHNESS, &table).set(ms as f64 / 1_000.0);
     }
 }
 

@@ -10,7 +10,6 @@ use inlet_model::table::TableName;
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;
-use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +20,7 @@ use crate::metrics;
 use crate::sink::Sink;
 use crate::source::catalog;
 use crate::source::error::PollError;
-use crate::source::poll::{Found, Source, SourceSettings};
+use crate::source::poll::{Found, Source, SourceSettings, connect};
 
 /// The least time between two polls while changes come.
 const INTERVAL_MIN: Duration = Duration::from_millis(2);
@@ -60,12 +59,7 @@ pub async fn table_names(settings: &SourceSettings, stop: &CancellationToken) ->
 
 /// The tables of users; waits as [`table_names`] does.
 pub async fn list_tables(primary: &PgConnectOptions, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
-    let act = || format!("connection to PostgreSQL at {}:{} failed", primary.get_host(), primary.get_port());
-    let list = async || {
-        let mut connection = primary.connect().await.map_err(PollError::server(act()))?;
-        Ok(catalog::list_tables(&mut connection).await?)
-    };
-    at_start(stop, list).await
+    at_start(stop, async || Ok(catalog::list_tables(&mut connect(primary).await?).await?)).await
 }
 
 /// Asks PostgreSQL for something that nothing can begin without, until it answers.

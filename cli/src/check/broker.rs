@@ -1,56 +1,22 @@
 //! The broker: whether it answers, at an address that is reached from here, and takes transactions.
 
-use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use inlet_producer::sink::kafka::{Reported, Watch, answers};
 use inlet_service::config::KafkaConfig;
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer};
 
 use super::finding::{Finding, Hop};
 use super::kafka::{ANSWER_TIME_MAX, failed};
 
-/// A connection inside a network takes less.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// The first transaction of a broker makes its own topic first.
 const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Keeps librdkafka's own words for its last error: a call's result often says only that time ran out.
-#[derive(Debug, Default)]
-struct Words(Mutex<Option<(Code, String)>>);
-
-impl Words {
-    fn last(&self) -> Option<(Code, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ClientContext for Words {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // That all brokers are down only follows from the error before, which says why.
-        if code != Code::AllBrokersDown || last.is_none() {
-            *last = Some((code, reason.to_owned()));
-        }
-    }
-}
-
-impl ProducerContext for Words {
-    type DeliveryOpaque = ();
-    fn delivery(&self, _: &rdkafka::message::DeliveryResult<'_>, (): ()) {}
-}
-
 /// True when the broker can be asked further.
 pub fn check(kafka: &KafkaConfig, findings: &mut Vec<Finding>) -> bool {
-    let producer: BaseProducer<Words> = match connection(kafka).create_with_context(Words::default()) {
+    let producer: BaseProducer<Watch> = match connection(kafka).create_with_context(Watch::default()) {
         Ok(producer) => producer,
         Err(error) => {
             findings.push(unknown(&kafka.brokers, &error));
@@ -65,7 +31,7 @@ pub fn check(kafka: &KafkaConfig, findings: &mut Vec<Finding>) -> bool {
             for _ in 0..producer.in_flight_count() {
                 producer.poll(Duration::ZERO);
             }
-            findings.push(silent(kafka, &error, producer.context().last()));
+            findings.push(silent(kafka, &error, producer.context().last_error()));
             return false;
         }
     };
@@ -94,8 +60,8 @@ fn unknown(brokers: &str, error: &KafkaError) -> Finding {
     finding.mend(format!("mend or remove `{key}` under `kafka.properties`"))
 }
 
-fn silent(kafka: &KafkaConfig, error: &KafkaError, words: Option<(Code, String)>) -> Finding {
-    let (code, reason) = words.map_or_else(|| (None, error.to_string()), |(code, reason)| (Some(code), reason));
+fn silent(kafka: &KafkaConfig, error: &KafkaError, words: Option<Reported>) -> Finding {
+    let (code, reason) = words.map_or_else(|| (None, error.to_string()), |reported| (Some(reported.code), reported.reason));
     // How long it took, and how often it was the same, tells nothing.
     let reason = reason.split(" (after ").next().unwrap_or(&reason);
     let finding = Finding::error(Hop::Kafka, &kafka.brokers, format!("does not answer: {reason}"));
@@ -128,18 +94,12 @@ fn reachable(brokers: &str, advertised: &[(String, i32)], findings: &mut Vec<Fin
     true
 }
 
-fn answers(host: &str, port: i32) -> bool {
-    let Ok(port) = u16::try_from(port) else { return false };
-    let Ok(mut addresses) = (host, port).to_socket_addrs() else { return false };
-    addresses.any(|address| TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).is_ok())
-}
-
 /// Takes a transactional id of our own, below the pipeline's so that its rights cover it, and sends nothing.
 fn transactions(kafka: &KafkaConfig) -> Finding {
     let id = format!("{}-check-{}", kafka.transactional_id(), std::process::id());
     let mut config = connection(kafka);
     config.set("transactional.id", &id);
-    let producer: BaseProducer<Words> = match config.create_with_context(Words::default()) {
+    let producer: BaseProducer<Watch> = match config.create_with_context(Watch::default()) {
         Ok(producer) => producer,
         Err(error) => return unknown(&kafka.brokers, &error),
     };

@@ -3,18 +3,17 @@
 //! librdkafka's calls block: all of it runs on a thread made for blocking.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use inlet_consumer::source::Marks;
 use inlet_model::offsets::{KafkaPartition, Offset};
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::record::control::ControlKey;
+use inlet_model::progress::Progress;
 use inlet_model::table::TableName;
+use inlet_producer::settings::kafka_sink;
+use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
 use inlet_service::config::{Config, KafkaConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::Message;
-use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 
 use super::finding::{Finding, Hop};
 use super::{broker, topics};
@@ -22,7 +21,6 @@ use crate::status::lag;
 
 /// A broker that runs answers sooner.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
-const POLL_TIME: Duration = Duration::from_millis(100);
 
 /// What Kafka has of this pipeline.
 #[derive(Debug, Default)]
@@ -37,9 +35,10 @@ pub struct Stored {
 pub async fn check(config: &Config, findings: &mut Vec<Finding>) -> Option<Stored> {
     let kafka = config.kafka.clone()?;
     let topics: Vec<String> = config.tables.iter().map(|table| kafka.topic_for(table)).collect();
+    let sink = KafkaSinkSettings { deadline: ANSWER_TIME_MAX, ..kafka_sink(config, &kafka, &[]) };
     let asked = tokio::task::spawn_blocking(move || {
         let mut findings = Vec::new();
-        let stored = look(&kafka, &topics, &mut findings);
+        let stored = look(&kafka, &sink, &topics, &mut findings);
         (findings, stored)
     });
     let (found, stored) = asked.await.expect("the checks of Kafka do not panic");
@@ -47,7 +46,7 @@ pub async fn check(config: &Config, findings: &mut Vec<Finding>) -> Option<Store
     stored
 }
 
-fn look(kafka: &KafkaConfig, topics: &[String], findings: &mut Vec<Finding>) -> Option<Stored> {
+fn look(kafka: &KafkaConfig, sink: &KafkaSinkSettings, topics: &[String], findings: &mut Vec<Finding>) -> Option<Stored> {
     if !broker::check(kafka, findings) {
         return None;
     }
@@ -55,8 +54,8 @@ fn look(kafka: &KafkaConfig, topics: &[String], findings: &mut Vec<Finding>) -> 
     let control = kafka.control_topic();
     let there = topics::check(kafka, topics, &consumer, findings);
     group(kafka, &consumer, findings);
-    let progress = if there.contains_key(&control) { progress(&consumer, &control) } else { Ok(BTreeMap::new()) };
-    let progress = progress.map_err(|error| findings.push(failed(&control, &error))).ok()?;
+    let progress = if there.contains_key(&control) { stored_progress(sink) } else { Ok(BTreeMap::new()) };
+    let progress = progress.map_err(|error| findings.push(Finding::of(Hop::Kafka, &control, &error))).ok()?;
     let of_topic = |topic: &String| marks(&consumer, topic, there.get(topic).copied().unwrap_or_default());
     let marks = topics.iter().map(of_topic).collect::<KafkaResult<_>>();
     let marks = marks.map_err(|error| findings.push(failed(&kafka.brokers, &error))).ok()?;
@@ -102,27 +101,4 @@ fn marks(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<B
         Ok((KafkaPartition(partition), Marks { low: Offset(low), end: Offset(end) }))
     };
     (0..partitions).map(of).collect()
-}
-
-/// What is committed in the control topic, last record of every key.
-fn progress(consumer: &BaseConsumer, control: &str) -> KafkaResult<BTreeMap<TableName, Progress>> {
-    let mut progress = BTreeMap::<TableName, Progress>::new();
-    let mut assignment = TopicPartitionList::with_capacity(1);
-    assignment.add_partition_offset(control, 0, Place::Beginning)?;
-    consumer.assign(&assignment)?;
-    let deadline = Instant::now() + ANSWER_TIME_MAX;
-    while Instant::now() < deadline {
-        match consumer.poll(POLL_TIME) {
-            Some(Ok(message)) => {
-                let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
-                if let Some(ControlKey::Progress(table, part)) = text(message.key()).and_then(|key| ControlKey::decode(&key)) {
-                    progress.entry(table).or_default().apply(ProgressDelta(BTreeMap::from([(part, text(message.payload()))])));
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(progress),
-            Some(Err(error)) => return Err(error),
-            None => {}
-        }
-    }
-    Err(KafkaError::MessageConsumption(rdkafka::types::RDKafkaErrorCode::OperationTimedOut))
 }

@@ -7,6 +7,7 @@ use inlet_consumer::source::start;
 use inlet_consumer::source::{Marks, SourceError};
 use inlet_model::offsets::KafkaPartition;
 use inlet_model::progress::Progress;
+use inlet_producer::sink::kafka::SEQUENCES;
 use inlet_producer::source::catalog::Captured;
 use inlet_producer::source::poll::{check_cursor, lineage_broken};
 use inlet_producer::source::table::{Phase, Restored};
@@ -15,9 +16,6 @@ use inlet_service::config::{Config, TableConfig};
 use super::finding::{Finding, Hop};
 use super::kafka::Stored;
 use super::postgres::Server;
-
-/// The part of the progress with the next sequence of every kafka_partition.
-const SEQUENCES: &str = "sequences";
 
 /// Looks at every table's progress: the poller's, and the offsets of the lake against those of the topic.
 pub fn check(

@@ -189,8 +189,8 @@ impl Table {
         self.durable = self.next;
         self.committed_at = Instant::now();
         let table = &self.lake.head().table;
-        let freshness_ms = self.newest.take().map(|newest| (chrono::Utc::now().timestamp_micros() - newest).max(0) / 1_000);
-        metrics::committed(&table.to_string(), &committed, freshness_ms.map(|ms| ms as f64 / 1_000.0));
+        let freshness_ms = metrics::freshness_ms(self.newest.take());
+        metrics::committed(&table.to_string(), &committed, freshness_ms);
         if committed.rows + committed.quarantined > 0 {
             info!(%table, seq = committed.seq, rows = committed.rows, quarantined = committed.quarantined, files = committed.files, freshness_ms, "batch committed");
         }

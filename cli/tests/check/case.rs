@@ -44,6 +44,12 @@ impl Case {
         case
     }
 
+    /// A second table, `items`, as it should be.
+    pub async fn items(&self) {
+        let schema = "CREATE TABLE items (id int PRIMARY KEY, created_at timestamptz NOT NULL); CREATE INDEX ON items (created_at)";
+        self.database.sql(schema).await.unwrap();
+    }
+
     pub fn show(&mut self, found: impl Into<String>, shown: &'static str) {
         self.shown.push((found.into(), shown));
     }

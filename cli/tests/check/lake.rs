@@ -18,10 +18,7 @@ async fn a_lake_below_a_file() {
 async fn a_lake_of_another_table() {
     let mut case = Case::new().await;
     case.load().await;
-    case.database
-        .sql("CREATE TABLE items (id int PRIMARY KEY, created_at timestamptz NOT NULL); CREATE INDEX ON items (created_at)")
-        .await
-        .unwrap();
+    case.items().await;
     case.replace("table: orders", "table: items");
     case.check().await.names("a folder that holds another table", "error", LAKE, "its own folder");
 }
@@ -30,10 +27,7 @@ async fn a_lake_of_another_table() {
 async fn a_second_table_for_a_lake_of_one() {
     let mut case = Case::new().await;
     case.load().await;
-    case.database
-        .sql("CREATE TABLE items (id int PRIMARY KEY, created_at timestamptz NOT NULL); CREATE INDEX ON items (created_at)")
-        .await
-        .unwrap();
+    case.items().await;
     case.add("tables:\n  orders: {}\n  items: {}\n");
     case.check().await.names("a second table in a pipeline of one", "error", LAKE, "`datalake.path` of its own");
 }
@@ -41,10 +35,7 @@ async fn a_second_table_for_a_lake_of_one() {
 #[tokio::test]
 async fn one_table_of_a_lake_of_two() {
     let mut case = Case::new().await;
-    case.database
-        .sql("CREATE TABLE items (id int PRIMARY KEY, created_at timestamptz NOT NULL); CREATE INDEX ON items (created_at)")
-        .await
-        .unwrap();
+    case.items().await;
     case.add("tables:\n  orders: {}\n  items: {}\n");
     case.load().await;
     case.forget("  items: {}\n");

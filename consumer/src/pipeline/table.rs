@@ -174,8 +174,8 @@ impl Table {
         self.is_committing = false;
         let Durable { committed, newest, doubles } = durable;
         let table = self.ready.as_ref().map(|ready| ready.name.to_string()).unwrap_or_default();
-        let freshness_ms = newest.map(|newest| (chrono::Utc::now().timestamp_micros() - newest).max(0) / 1_000);
-        metrics::committed(&table, &committed, freshness_ms.map(|ms| ms as f64 / 1_000.0));
+        let freshness_ms = metrics::freshness_ms(newest);
+        metrics::committed(&table, &committed, freshness_ms);
         metrics::doubles(&table, doubles);
         let Committed { seq, rows, quarantined, files, offsets, .. } = committed;
         tracing::info!(table, topic, seq, rows, quarantined, doubles, files, freshness_ms, "batch committed");

@@ -12,7 +12,7 @@
 //! `fault`.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +21,9 @@ use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::table::TableName;
 use inlet_service::error::Kind;
 
+pub use self::admin::answers;
+pub use self::client::{Reported, Watch};
+pub use self::control::SEQUENCES;
 use self::thread::{Command, Owner};
 use super::{Checkpoint, Sink, SinkError};
 
@@ -70,6 +73,11 @@ impl Default for KafkaSinkSettings {
             instance: instance_name(),
         }
     }
+}
+
+/// The poller's progress of every table that is committed in the control topic, which must exist. Blocking.
+pub fn stored_progress(settings: &KafkaSinkSettings) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+    control::read(settings, Instant::now() + settings.deadline).map(|contents| contents.progress)
 }
 
 /// A name for this sink that no other has: `process 4711 on db-host since 1795226400.123456789`.

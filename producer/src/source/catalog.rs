@@ -243,8 +243,7 @@ const TABLES: &str = "SELECT n.nspname::text, c.relname::text
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
        AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
-     ORDER BY 1, 2
-     LIMIT 10000";
+     ORDER BY 1, 2";
 
 /// Finds a relation as SQL does: first with what is not quoted folded to lower case, then exactly as given.
 async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogError> {
@@ -257,7 +256,7 @@ async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogE
     Err(not_found(conn, asked).await?)
 }
 
-/// The tables of users that are no partitions, by name; ten thousand at most.
+/// The tables of users that are no partitions, by name.
 pub async fn list_tables(conn: &mut PgConnection) -> Result<Vec<TableName>, CatalogError> {
     let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
     Ok(tables.into_iter().map(|(schema, name)| TableName::new(schema, name)).collect())

@@ -1,6 +1,7 @@
 //! `tables:` and `postgres.table`: which tables are captured, and what is special about each.
 
 use chrono_tz::Tz;
+use inlet_model::table::quote;
 
 use super::problem::{Problem, Problems, nearest};
 use super::raw::{RawConfig, RawTable};
@@ -73,9 +74,8 @@ impl TableConfig {
 
     /// The name as an identifier of SQL, which the catalog resolves.
     pub fn identifier(&self) -> String {
-        let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
         match &self.schema {
-            Some(schema) if self.is_exact => format!("{}.{}", quoted(schema), quoted(&self.name)),
+            Some(schema) if self.is_exact => format!("{}.{}", quote(schema), quote(&self.name)),
             _ => self.written(),
         }
     }
@@ -100,13 +100,13 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
             _ => tables.extend(table(text, &RawTable::default(), timezone, problems)),
         }
     }
-    if tables.is_empty() && problems.len() == 0 {
-        let hint = "name one with `postgres: { table: orders }`, or several with `tables: { orders: {}, customers: {} }`";
-        problems.add(Problem::new("no table is named").hint(hint));
-    }
     // Beside a pattern it tells what not to take; alone it would only be in the way.
     if !tables.iter().any(TableConfig::is_pattern) {
         tables.retain(|table| !table.skip);
+    }
+    if tables.is_empty() && problems.len() == 0 {
+        let hint = "name one with `postgres: { table: orders }`, or several with `tables: { orders: {}, customers: {} }`";
+        problems.add(Problem::new("no table is named").hint(hint));
     }
     tables
 }

@@ -107,7 +107,8 @@ fn check_advertised(asked: &str, advertised: &[(String, i32)]) -> Result<(), Sin
     })
 }
 
-fn answers(host: &str, port: i32) -> bool {
+/// True when something takes connections at this address.
+pub fn answers(host: &str, port: i32) -> bool {
     let Ok(port) = u16::try_from(port) else { return false };
     let Ok(mut addresses) = (host, port).to_socket_addrs() else { return false };
     addresses.any(|address| TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).is_ok())

@@ -121,7 +121,7 @@ fn set_unless_given(config: &mut ClientConfig, settings: &KafkaSinkSettings, val
 
 /// Keeps what librdkafka reports beside the calls' own results.
 #[derive(Default)]
-pub(super) struct Watch {
+pub struct Watch {
     failed: AtomicU64,
     first_failure: Mutex<Option<RDKafkaErrorCode>>,
     last_error: Mutex<Option<Reported>>,
@@ -130,21 +130,22 @@ pub(super) struct Watch {
 /// An error that belongs to no call: a connection that broke, a certificate that was refused.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
-pub(super) struct Reported {
+pub struct Reported {
     /// librdkafka's code.
-    pub(super) code: RDKafkaErrorCode,
-    reason: String,
+    pub code: RDKafkaErrorCode,
+    /// Its own words.
+    pub reason: String,
 }
 
 impl Watch {
     /// Messages that were not delivered, and why the first one was not.
-    pub(super) fn failures(&self) -> Option<(u64, RDKafkaErrorCode)> {
+    pub fn failures(&self) -> Option<(u64, RDKafkaErrorCode)> {
         let first = (*self.first_failure.lock().expect("no thread panics while it holds the lock"))?;
         Some((self.failed.load(Ordering::Acquire), first))
     }
 
     /// The last error that was reported beside the calls.
-    pub(super) fn last_error(&self) -> Option<Reported> {
+    pub fn last_error(&self) -> Option<Reported> {
         self.last_error.lock().expect("no thread panics while it holds the lock").clone()
     }
 }

@@ -18,7 +18,7 @@ use super::{KafkaSinkSettings, fault};
 use crate::sink::SinkError;
 
 /// The sink's own part of a table's progress: a JSON object kafka_partition -> next sequence, with every kafka_partition of the topic.
-pub(super) const SEQUENCES: &str = "sequences";
+pub const SEQUENCES: &str = "sequences";
 
 /// The topic's only partition.
 const PARTITION: i32 = 0;
