@@ -46,7 +46,7 @@ pub enum Verb {
     #[command(after_help = "Example:\n  inlet query --config configs/quickstart.yml 'SELECT count(*) FROM orders'")]
     Query(QueryArguments),
     /// Show how far producer and consumer are, and how fresh the lake is
-    #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --json")]
+    #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --watch")]
     Status(StatusArguments),
     /// Write a configuration for the tables of a database, with what the catalog tells of them
     #[command(after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output inlet.yml")]
@@ -145,6 +145,9 @@ pub struct StatusArguments {
     /// Where the configuration is.
     #[command(flatten)]
     pub files: ConfigFiles,
+    /// Look again every so many seconds, until Ctrl-C
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..))]
+    pub watch: Option<u64>,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use inlet_harness::{Database, Finished, Folder, Inlet, duckdb, eventually, shared_database, shared_kafka};
+use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_inlet");
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -65,6 +66,12 @@ impl Scene {
     async fn holds(&self, rows: u64) {
         let glob = self.folder.join("lake/**/*.parquet").display().to_string();
         eventually(DEADLINE, "the lake holds the rows", async || Ok(duckdb::count_glob(&glob).await? == rows)).await;
+        eventually(DEADLINE, "the load has ended", async || self.look().await["tables"][0]["phase"] == "tailing").await;
+    }
+
+    /// What `inlet status` tells programs.
+    async fn look(&self) -> Value {
+        serde_json::from_str(&self.run("status", &["--json"]).await.stdout).unwrap()
     }
 
     fn data_file(&self) -> PathBuf {
@@ -98,7 +105,16 @@ async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
     said(&wrong, 1, &[]);
     assert!(wrong.stderr.contains("nothing"), "{wrong:?}");
     let status = scene.run("status", &[]).await;
-    said(&status, 0, &["TABLE", "public.orders  ", ", committed ", "  5000  "]);
+    said(
+        &status,
+        0,
+        &[
+            "Freshness: 0.0 s, the lake has all that PostgreSQL had committed.\n",
+            "public.orders  0.0 s      nothing ",
+            "  5,000  ",
+            " ago\n",
+        ],
+    );
     said(&scene.run("status", &["--json"]).await, 0, &["\"rows\":5000", "\"offsets\":{\"0\":5000}"]);
 }
 
@@ -200,20 +216,74 @@ async fn status_tells_how_far_the_lake_is_behind_the_topic() {
     };
     broker(&shared_kafka().await.bootstrap());
     scene.fill(5000).await;
-    said(&scene.run("status", &[]).await, 0, &["public.orders  up to date, committed "]);
+    said(&scene.run("status", &[]).await, 0, &["public.orders  0.0 s      nothing "]);
     said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5000 rows\n"]);
     scene.database.sql("INSERT INTO orders (order_id) SELECT n FROM generate_series(6001, 6010) n").await.unwrap();
     let config = scene.folder.join("inlet.yml").display().to_string();
     let producer = Inlet::start(BINARY, &scene.arguments(&config, "producer", &[]), &[]).unwrap();
     eventually(DEADLINE, "ten rows are behind", async || {
-        let status = scene.run("status", &["--json"]).await;
-        let lag = status.stdout.split("\"lag_rows\":").nth(1)?.split(',').next()?.parse::<u64>().ok()?;
-        (lag >= 10).then_some(())
+        let status = scene.look().await;
+        // Markers of transactions are counted with the rows before them.
+        Ok(status["tables"][0]["lag_rows"].as_u64() >= Some(10) && status["bottleneck"] == "consumer")
     })
     .await;
     drop(producer);
+    said(
+        &scene.run("status", &[]).await,
+        0,
+        &["public.orders is behind PostgreSQL: ", " rows wait in Kafka for `inlet consumer`.", " in Kafka "],
+    );
     broker("127.0.0.1:1");
-    said(&scene.run("status", &[]).await, 0, &["public.orders  Kafka cannot be read: ", "  5000  "]);
+    said(&scene.run("status", &[]).await, 0, &["Freshness: unknown, see below.", "public.orders: Kafka cannot be read: ", "  5,000  "]);
+}
+
+#[tokio::test]
+async fn status_counts_what_the_next_poll_would_find_and_nothing_else() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let status = scene.look().await;
+    assert_eq!((&status["freshness_seconds"], &status["bottleneck"]), (&json!(0.0), &Value::Null), "{status}");
+    scene
+        .database
+        .sql("INSERT INTO orders (order_id) VALUES (6001), (6002); UPDATE orders SET city = 'Oslo', updated_at = now() WHERE order_id = 7")
+        .await
+        .unwrap();
+    let status = scene.look().await;
+    assert_eq!((&status["tables"][0]["waiting_rows"], &status["bottleneck"]), (&json!(3), &json!("run")), "{status}");
+    assert!(status["freshness_seconds"].as_f64() > Some(0.0), "{status}");
+    said(&scene.run("status", &[]).await, 0, &["public.orders is behind PostgreSQL: 3 rows wait in PostgreSQL for `inlet run`."]);
+    scene.fill(5003).await;
+    assert_eq!(scene.look().await["tables"][0]["waiting_rows"], 0);
+}
+
+#[tokio::test]
+async fn status_goes_on_without_postgresql_and_watches_until_it_is_stopped() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let config = scene.folder.join("inlet.yml").display().to_string();
+    let mut watching = Inlet::start(BINARY, &scene.arguments(&config, "status", &["--json", "--watch=1"]), &[]).unwrap();
+    eventually(DEADLINE, "two looks are shown", async || Ok(watching.stdout()?.lines().count() >= 2)).await;
+    watching.terminate().unwrap();
+    assert!(watching.wait_exit(DEADLINE).await.unwrap().success());
+    let moved = fs::read_to_string(&config).unwrap().replace(scene.database.url().split('@').nth(1).unwrap(), "127.0.0.1:1/nowhere");
+    fs::write(&config, moved).unwrap();
+    said(
+        &scene.run("status", &[]).await,
+        0,
+        &["Freshness: unknown, see below.", "public.orders: PostgreSQL cannot be read: ", "  5,000  "],
+    );
+}
+
+#[tokio::test]
+async fn a_terminal_shows_how_far_it_is_and_a_pipe_does_not() {
+    let create = "CREATE TABLE orders (order_id bigint PRIMARY KEY, updated_at timestamptz NOT NULL DEFAULT now()); CREATE INDEX ON orders (updated_at)";
+    let scene = Scene::new(&format!("{create}; INSERT INTO orders SELECT generate_series(1, 2500000)"), "orders: {}").await;
+    scene.fill(2_500_000).await;
+    let verify = format!("{BINARY} verify --config {}", scene.folder.join("inlet.yml").display());
+    let on_terminal =
+        Inlet::run("script", &["--quiet", "--return", "--command", &verify, "/dev/null"], &[("TERM", "xterm")]).await.unwrap();
+    said(&on_terminal, 0, &["verify public.orders  █", " of about 2,5", " rows/s, ", "public.orders: equal, 2500000 rows"]);
+    assert_eq!(scene.run("verify", &[]).await.stderr, "");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`poll`] is the cycle; [`activity`] and [`bounds`] decide what it has to read, [`tiers`] how deep, [`coverage`] what of it is new;
 //! [`server`] and [`block`] ask PostgreSQL in the order that makes it lossless; [`scan`] and [`decode`] move the rows; [`load`] is the first read of
-//! a table; [`table`] is what is remembered between cycles; [`catalog`] is what PostgreSQL knows of a table.
+//! a table; [`table`] is what is remembered between cycles; [`catalog`] is what PostgreSQL knows of a table; [`waiting`] counts what a poll would find.
 
 pub mod activity;
 pub mod block;
@@ -18,3 +18,4 @@ pub mod scan;
 pub mod server;
 pub mod table;
 pub mod tiers;
+pub mod waiting;

@@ -1,7 +1,8 @@
 //! How a process of ours is configured, explained, retried, stopped and observed.
 //!
-//! Read in this order: [`config`], [`error`], [`retry`], [`log`], [`stop`], [`observe`].
+//! Read in this order: [`config`], [`error`], [`retry`], [`log`], [`bar`], [`stop`], [`observe`].
 
+pub mod bar;
 pub mod config;
 pub mod error;
 pub mod log;

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::bar::{self, LogWriter};
 use crate::error::{Explain, Hint, Kind};
 
 /// The environment variable with the filter: a level, or `target=level` with commas.
@@ -56,10 +57,13 @@ pub fn start(format: LogFormat) -> Result<(), LogError> {
     };
     let filter = EnvFilter::try_new(&words).map_err(|_| LogError::Filter(words))?;
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colors);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogWriter::default).with_ansi(colors);
     match format {
         LogFormat::Text => log.with_target(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Json => {
+            bar::hide();
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        }
     }
     .map_err(|_| LogError::Twice)
 }

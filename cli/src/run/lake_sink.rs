@@ -24,8 +24,6 @@ use super::judge::{Judge, Judged};
 
 /// All changes of a table without a broker are in this one.
 const PARTITION: KafkaPartition = KafkaPartition(0);
-/// Progress without rows is committed this often, so that a restart does not look back further.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One table of the sink.
 #[derive(Debug, Clone)]
@@ -56,7 +54,7 @@ pub struct LakeSink {
     limits: Limits,
     tables: Vec<LakeSinkTable>,
     open: BTreeMap<TableName, Table>,
-    /// When the oldest row that is not durable was written.
+    /// When the oldest row or progress that is not durable came.
     since: Option<Instant>,
 }
 
@@ -69,7 +67,6 @@ struct Table {
     next: Offset,
     batch: Option<OpenBatch>,
     progress: ProgressDelta,
-    committed_at: Instant,
     /// When the newest change that waits for its commit was found: microseconds since 1970-01-01 UTC.
     newest: Option<i64>,
 }
@@ -127,6 +124,7 @@ impl Sink for LakeSink {
 
     async fn checkpoint(&mut self, progress: BTreeMap<TableName, ProgressDelta>) -> Result<Checkpoint, SinkError> {
         for (name, delta) in progress {
+            self.since.get_or_insert_with(Instant::now);
             self.open.get_mut(&name).expect("progress is of a resumed table").progress.merge(delta);
         }
         if self.is_full() { self.flush().await } else { Ok(Checkpoint::default()) }
@@ -136,8 +134,7 @@ impl Sink for LakeSink {
         self.since = None;
         let mut rows = 0;
         for (name, table) in &mut self.open {
-            let stale = !table.progress.0.is_empty() && table.committed_at.elapsed() >= PROGRESS_INTERVAL;
-            if table.batch.is_some() || stale {
+            if table.batch.is_some() || !table.progress.0.is_empty() {
                 rows += table.commit().await.map_err(|error| failed(format!("batch of table `{name}` was not committed"), error))?;
             }
         }
@@ -165,16 +162,7 @@ impl Table {
         let heads = lake.acquire([PARTITION]).await?;
         let durable = heads[&PARTITION].next.unwrap_or(Offset::ZERO);
         let judge = Judge::new(table.rules.clone());
-        Ok(Self {
-            lake,
-            judge,
-            durable,
-            next: durable,
-            batch: None,
-            progress: ProgressDelta::default(),
-            committed_at: Instant::now(),
-            newest: None,
-        })
+        Ok(Self { lake, judge, durable, next: durable, batch: None, progress: ProgressDelta::default(), newest: None })
     }
 
     /// Commits what is open; returns the rows that became visible.
@@ -187,7 +175,6 @@ impl Table {
         let staged = batch.stage().await?;
         let committed = self.lake.commit(staged, Some(std::mem::take(&mut self.progress))).await?;
         self.durable = self.next;
-        self.committed_at = Instant::now();
         let table = &self.lake.head().table;
         let freshness_ms = metrics::freshness_ms(self.newest.take());
         metrics::committed(&table.to_string(), &committed, freshness_ms);

@@ -4,10 +4,14 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
 use inlet_consumer::lake::entry::Entry;
 use inlet_consumer::lake::{Head, LakeError, LakeTable};
 use inlet_model::table::{TableName, TableSchema};
 use serde::Deserialize;
+
+/// A table commits less often than this in any span that people look at.
+const ENTRIES_MAX: usize = 1_000;
 
 /// What every file of the log says.
 #[derive(Deserialize)]
@@ -31,9 +35,18 @@ pub fn newest_schema(folder: &Path, head: &Head) -> Option<TableSchema> {
         return Some(first.clone());
     }
     // The head does not tell which came last; schemas change rarely, so this is rarely far.
-    let entry = |seq: u64| serde_json::from_slice::<Entry>(&fs::read(folder.join(format!("_log/{seq:020}.json"))).ok()?).ok();
-    let named = (1..=head.seq).rev().filter_map(entry).find(|entry| !entry.schemas.is_empty());
+    let named = (1..=head.seq).rev().filter_map(|seq| entry(folder, seq)).find(|entry| !entry.schemas.is_empty());
     named.and_then(|entry| entry.schemas.into_values().next()).or_else(|| Some(first.clone()))
+}
+
+/// Rows that became visible at this time or later, as far as the newest [`ENTRIES_MAX`] entries tell.
+pub fn rows_since(folder: &Path, head: &Head, since: DateTime<Utc>) -> u64 {
+    let newest = (1..=head.seq).rev().take(ENTRIES_MAX).map_while(|seq| entry(folder, seq));
+    newest.take_while(|entry| entry.committed_at >= since).map(|entry| entry.rows).sum()
+}
+
+fn entry(folder: &Path, seq: u64) -> Option<Entry> {
+    serde_json::from_slice(&fs::read(folder.join(format!("_log/{seq:020}.json"))).ok()?).ok()
 }
 
 /// The published data files, sorted.

@@ -1,10 +1,12 @@
-//! How many records of a topic the lake has not read yet.
+//! How many records of the topics the lake has not read yet, and since when.
 //!
 //! Blocking: librdkafka runs its own threads. Nothing is committed and no group is joined.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use inlet_consumer::lake::Head;
 use inlet_model::offsets::KafkaPartition;
 use inlet_service::config::KafkaConfig;
@@ -18,10 +20,23 @@ use rdkafka::types::RDKafkaErrorCode;
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 const POLL_TIME: Duration = Duration::from_millis(200);
 
-/// Records behind the lake's offsets, summed over the topic: high watermark less the next offset, markers of transactions included; 0 when
-/// none of them is a record that a reader gets.
-pub fn rows(kafka: &KafkaConfig, topic: &str, head: Option<&Head>) -> KafkaResult<i64> {
+/// What the lake has not read of a topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Records behind the lake's offsets: high watermark less the next offset, markers of transactions included; 0 when none of them is a record that a
+    /// reader gets.
+    pub rows: u64,
+    /// How long the oldest of them has been in the topic.
+    pub age: Duration,
+}
+
+/// The lag of every topic, given with the head of its lake.
+pub fn of_topics(kafka: &KafkaConfig, topics: &[(String, Option<Head>)]) -> KafkaResult<Vec<KafkaResult<Lag>>> {
     let consumer = reader(kafka)?;
+    Ok(topics.iter().map(|(topic, head)| of_topic(&consumer, topic, head.as_ref())).collect())
+}
+
+fn of_topic(consumer: &BaseConsumer, topic: &str, head: Option<&Head>) -> KafkaResult<Lag> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_DEADLINE)?;
     let found = metadata.topics().first().filter(|found| found.error().is_none());
     let Some(found) = found else { return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)) };
@@ -30,38 +45,35 @@ pub fn rows(kafka: &KafkaConfig, topic: &str, head: Option<&Head>) -> KafkaResul
         let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_DEADLINE)?;
         let next = head.and_then(|head| head.partition(KafkaPartition(partition)).next).map_or(low, |next| next.0.max(low));
         if high > next {
-            behind.insert(partition, (next, high));
+            behind.insert(partition, next..high);
         }
     }
-    drop_markers(&consumer, topic, &mut behind)?;
-    Ok(behind.values().map(|(next, high)| high - next).sum())
+    unread(consumer, topic, behind)
 }
 
-/// Removes the kafka_partitions in which only markers of transactions are left: an end that comes before any record shows it.
-fn drop_markers(consumer: &BaseConsumer, topic: &str, behind: &mut BTreeMap<i32, (i64, i64)>) -> KafkaResult<()> {
-    let mut assignment = TopicPartitionList::new();
-    for (partition, (next, _)) in behind.iter() {
-        assignment.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
+/// Reads the first record of every kafka_partition that is behind. Where the end comes before any record, only markers of transactions are left.
+fn unread(consumer: &BaseConsumer, topic: &str, mut behind: BTreeMap<i32, Range<i64>>) -> KafkaResult<Lag> {
+    let mut assignment = TopicPartitionList::with_capacity(behind.len());
+    for (partition, offsets) in &behind {
+        assignment.add_partition_offset(topic, *partition, Offset::Offset(offsets.start))?;
     }
     consumer.assign(&assignment)?;
-    let mut open: Vec<i32> = behind.keys().copied().collect();
+    let mut lag = Lag::default();
     let deadline = Instant::now() + REQUEST_DEADLINE;
-    while !open.is_empty() && Instant::now() < deadline {
+    while !behind.is_empty() && Instant::now() < deadline {
         match consumer.poll(POLL_TIME) {
             Some(Ok(message)) => {
-                open.retain(|partition| *partition != message.partition());
+                let Some(offsets) = behind.remove(&message.partition()).filter(|_| message.topic() == topic) else { continue };
+                let written_at = message.timestamp().to_millis().unwrap_or_default();
+                lag.rows += u64::try_from(offsets.end - offsets.start).expect("it is behind");
+                lag.age = lag.age.max(Duration::from_millis(u64::try_from(Utc::now().timestamp_millis() - written_at).unwrap_or(0)));
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                if open.contains(&partition) {
-                    behind.remove(&partition);
-                }
-                open.retain(|open| *open != partition);
-            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => _ = behind.remove(&partition),
             Some(Err(error)) => return Err(error),
             None => {}
         }
     }
-    Ok(())
+    Ok(lag)
 }
 
 /// A reader that joins no group.

@@ -18,6 +18,13 @@ pub fn lines(headings: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> Stri
     std::iter::once(&headings).chain(rows).map(|cells| line(cells)).collect()
 }
 
+/// A number with commas between its thousands.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits are ASCII")).collect();
+    groups.join(",")
+}
+
 /// A number of bytes in the unit that people would choose.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -50,6 +57,11 @@ mod tests {
     fn columns_stand_below_each_other() {
         let rows = [vec!["orders".to_owned(), "1000".to_owned()], vec!["ä".to_owned(), "7".to_owned()]];
         assert_eq!(lines(&["TABLE", "ROWS"], &[1], &rows), "TABLE   ROWS\norders  1000\nä          7\n");
+    }
+
+    #[test]
+    fn thousands_are_parted() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

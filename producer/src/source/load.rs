@@ -5,6 +5,7 @@
 //! Source: docs/polling.md, "Initial load".
 
 use inlet_model::xid::Xid;
+use inlet_service::bar::Bar;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -12,9 +13,10 @@ use super::block::Block;
 use super::coverage::{Coverage, Floor};
 use super::error::PollError;
 use super::poll::{Found, Source};
-use super::scan::{Condition, chunk_end, scan};
+use super::scan::{Condition, Scan, chunk_end, scan};
 use super::server;
 use super::table::{Load, Phase};
+use super::waiting::expected_rows;
 use crate::sink::Sink;
 
 /// The xid below which every transaction has ended.
@@ -53,12 +55,23 @@ impl Source {
                 .map_err(unread)?
         };
         let condition = Condition::Chunk { after: load.after, until: until.clone(), before: load.begin };
-        let scanned = scan(connection, &captured, &Coverage::default(), &condition, block.snapshot, Floor::MIN, sink).await?;
+        if self.loading.as_ref().is_none_or(|(table, _)| *table != captured.schema.table) {
+            let table = captured.schema.table.clone();
+            let bar = Bar::new(format!("load {table}"), expected_rows(connection, &table).await);
+            self.loading = Some((table, bar));
+        }
+        let (coverage, snapshot) = (Coverage::default(), block.snapshot);
+        let (_, bar) = self.loading.as_ref().expect("it was just set");
+        let chunk = Scan { captured: &captured, coverage: &coverage, condition: &condition, snapshot, late_below: Floor::MIN, bar };
+        let scanned = scan(connection, chunk, sink).await?;
         self.gate = Some(block.end(connection).await?);
         self.tables[at].unsaved = true;
         self.tables[at].phase = match until {
             Some(until) => Phase::Loading(Load { begin: load.begin, after: Some(until), finished: false }),
-            None => Phase::Joining { begin: load.begin },
+            None => {
+                self.loading = None;
+                Phase::Joining { begin: load.begin }
+            }
         };
         Ok(Some(Found { rows: scanned.rows, late: 0 }))
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::table::{TableName, quote};
+use inlet_service::bar::Bar;
 use inlet_service::config::ImpossibleValues;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -21,7 +22,7 @@ use super::catalog::{Captured, Overrides, read_table};
 use super::decode::SESSION_SQL;
 use super::error::PollError;
 use super::load;
-use super::scan::{Condition, Scanned, scan};
+use super::scan::{Condition, Scan, Scanned, scan};
 use super::server::{self, Identity};
 use super::table::{Depths, Phase, Plan, Restored, Table};
 use crate::sink::Sink;
@@ -90,6 +91,8 @@ pub struct Source {
     /// What must be flushed before anything of the last snapshot becomes durable.
     pub(super) gate: Option<Gate>,
     blind: bool,
+    /// The table that is being loaded, and how far that is.
+    pub(super) loading: Option<(TableName, Bar)>,
 }
 
 /// What a cycle found.
@@ -120,7 +123,17 @@ impl Source {
                 quote(&greeting.user)
             );
         }
-        Ok(Self { settings, primary, standby, identity: greeting.identity, tables: Vec::new(), quiet: None, gate: None, blind: false })
+        Ok(Self {
+            settings,
+            primary,
+            standby,
+            identity: greeting.identity,
+            tables: Vec::new(),
+            quiet: None,
+            gate: None,
+            blind: false,
+            loading: None,
+        })
     }
 
     /// The names of the tables, as the catalog spells them.
@@ -287,7 +300,11 @@ impl Source {
             let table = &tables[*at];
             let condition = Condition::Since { floor: plan.floor, xid: plan.xid };
             let snapshot = block.snapshot;
-            scans.push(scan(connection, &table.captured, &table.coverage, &condition, snapshot, table.late_below(plan), sink).await?);
+            let bar = table.bar(plan);
+            let (captured, coverage, late_below) = (&table.captured, &table.coverage, table.late_below(plan));
+            let scanned =
+                scan(connection, Scan { captured, coverage, condition: &condition, snapshot, late_below, bar: &bar }, sink).await?;
+            scans.push(scanned);
         }
         self.gate = Some(block.end(connection).await?);
         Ok(scans)
@@ -323,7 +340,7 @@ pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollErr
 }
 
 /// The table as the catalog has it; the cursor of its progress stays unless the configuration names another one.
-async fn capture(connection: &mut PgConnection, table: &TableSettings, polled_by: Option<&str>) -> Result<Captured, PollError> {
+pub(super) async fn capture(connection: &mut PgConnection, table: &TableSettings, polled_by: Option<&str>) -> Result<Captured, PollError> {
     // The progress spells the column as the catalog does; unquoted it would be folded.
     let cursor = table.cursor.clone().or_else(|| polled_by.map(quote));
     let overrides = Overrides { cursor, ..table.overrides() };

@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use inlet_model::change::{ChangeBatch, UPSERT};
 use inlet_model::table::quote;
 use inlet_model::xid::Xid;
+use inlet_service::bar::Bar;
 use roaring::RoaringTreemap;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -24,6 +25,8 @@ use crate::sink::Sink;
 const BATCH_ROWS_MAX: usize = 65_536;
 /// Bytes of one batch at most, about.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// A bar moves after so many rows.
+const BAR_ROWS: u64 = 16_384;
 /// Ages are compared modulo 2^32: a bound further back than this asks for every row.
 const AGE_MAX: u64 = 1 << 31;
 
@@ -70,16 +73,26 @@ pub struct Scanned {
     pub took: std::time::Duration,
 }
 
-/// Reads the rows of `condition` that are not covered into the sink.
-pub async fn scan<S: Sink>(
-    connection: &mut PgConnection,
-    captured: &Captured,
-    coverage: &Coverage,
-    condition: &Condition,
-    snapshot: Snapshot,
-    late_below: Floor,
-    sink: &mut S,
-) -> Result<Scanned, PollError> {
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Scan<'a> {
+    /// The table.
+    pub captured: &'a Captured,
+    /// What has been emitted of it.
+    pub coverage: &'a Coverage,
+    /// Which rows.
+    pub condition: &'a Condition,
+    /// The snapshot that is open.
+    pub snapshot: Snapshot,
+    /// Rows with a timestamp below are counted as late.
+    pub late_below: Floor,
+    /// Told of every row that is read.
+    pub bar: &'a Bar,
+}
+
+/// Reads the rows of a condition that are not covered into the sink.
+pub async fn scan<S: Sink>(connection: &mut PgConnection, scan: Scan<'_>, sink: &mut S) -> Result<Scanned, PollError> {
+    let Scan { captured, coverage, condition, snapshot, late_below, bar } = scan;
     let started = Instant::now();
     let (sql, values) = statement(captured, condition, snapshot.xid_end);
     let mut query = sqlx::query(AssertSqlSafe(sql));
@@ -90,8 +103,13 @@ pub async fn scan<S: Sink>(
     let mut decoder = RowDecoder::new(captured.schema.clone(), 1024).impossible_as_null(captured.impossible_as_null);
     let mut scanned = Scanned::default();
     let mut last = None;
+    let mut read = 0_u64;
     let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(|error| PollError::rows(table, error))? {
+        read += 1;
+        if read.is_multiple_of(BAR_ROWS) {
+            bar.add(BAR_ROWS);
+        }
         let xid = Xid::widen(xmin(&row), snapshot.xid_end);
         // Rows of one transaction mostly stand together.
         if last.replace(xid) != Some(xid) {
@@ -111,6 +129,7 @@ pub async fn scan<S: Sink>(
     if decoder.rows() > 0 {
         sink.write(finish(&mut decoder, snapshot)).await?;
     }
+    bar.add(read % BAR_ROWS);
     scanned.took = started.elapsed();
     Ok(scanned)
 }
@@ -127,6 +146,12 @@ fn finish(decoder: &mut RowDecoder, snapshot: Snapshot) -> ChangeBatch {
 
 /// The statement and its values, all bound as text and cast in the server once a statement.
 pub fn statement(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
+    let (filter, values) = filter(captured, condition, xid_end);
+    (format!("SELECT {} FROM {}{filter}", select_list(&captured.schema), captured.schema.table.quoted()), values)
+}
+
+/// The `WHERE` of a condition, empty where it is every row, and its values.
+pub fn filter(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
     let mut clauses = Vec::new();
     let mut values = Vec::new();
     let mut bind = |value: String, sql_type: &str| {
@@ -156,7 +181,7 @@ pub fn statement(captured: &Captured, condition: &Condition, xid_end: Xid) -> (S
         }
     }
     let filter = if clauses.is_empty() { String::new() } else { format!(" WHERE {}", clauses.join(" AND ")) };
-    (format!("SELECT {} FROM {}{filter}", select_list(&captured.schema), captured.schema.table.quoted()), values)
+    (filter, values)
 }
 
 /// The statement that finds where a chunk of so many rows ends, and the values it binds.

@@ -1,0 +1,194 @@
+//! One look at every hop: what waits in PostgreSQL, what waits in the topics, what the lake has.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use inlet_consumer::lake::Head;
+use inlet_model::progress::Progress;
+use inlet_model::table::TableName;
+use inlet_producer::settings;
+use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
+use inlet_producer::source::table::Restored;
+use inlet_producer::source::waiting::{Look, Waiting};
+use inlet_service::config::{Config, KafkaConfig};
+use inlet_service::error::chain;
+
+use super::{folder, lag};
+use crate::status::lag::Lag;
+use crate::tables;
+
+/// A broker that runs answers sooner.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// The span over which rows a second are counted.
+const RATE_SPAN: TimeDelta = TimeDelta::seconds(10);
+
+/// What is known of one table; texts say why something is not.
+pub struct Status {
+    pub name: String,
+    /// `None` before the first commit.
+    pub head: Result<Option<Head>, String>,
+    /// What the topic has and the lake has not; `None` without a broker.
+    pub lag: Option<Result<Lag, String>>,
+    /// What PostgreSQL has and the sink has not; `None` where the configuration has no `postgres:`.
+    pub waiting: Option<Result<Waiting, String>>,
+    /// How far the poller is.
+    pub phase: Option<&'static str>,
+    /// Rows that the last seconds made visible, a second.
+    pub rows_per_second: f64,
+    /// When it was looked.
+    pub at: DateTime<Utc>,
+}
+
+/// Where rows are that the lake has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// In PostgreSQL, until the producer has published them; without a broker until they are in the lake.
+    Postgres,
+    /// In the topic, until the consumer has carried them.
+    Kafka,
+}
+
+impl Status {
+    /// True when anything of it could be read.
+    pub fn is_known(&self) -> bool {
+        self.head.is_ok() || matches!(self.lag, Some(Ok(_)))
+    }
+
+    /// The head of the lake, once there is one.
+    pub fn head(&self) -> Option<&Head> {
+        self.head.as_ref().ok().and_then(Option::as_ref)
+    }
+
+    /// How long the lake is behind PostgreSQL at most, and at which hop; behind the topic, where the configuration names no PostgreSQL. `None` where
+    /// that is not known, or before the initial load has ended.
+    pub fn freshness(&self) -> Option<(Duration, Hop)> {
+        self.head()?;
+        let waiting = match &self.waiting {
+            Some(Ok(waiting)) if self.phase == Some("tailing") => Some(waiting.age),
+            Some(_) => return None,
+            None => None,
+        };
+        let unread = match &self.lag {
+            Some(Ok(lag)) => Some(lag.age),
+            Some(Err(_)) => return None,
+            None => None,
+        };
+        [waiting.map(|age| (age, Hop::Postgres)), unread.map(|age| (age, Hop::Kafka))].into_iter().flatten().max_by_key(|(age, _)| *age)
+    }
+
+    /// Versions that are known to be in PostgreSQL and not in the sink.
+    pub fn waiting_rows(&self) -> Option<u64> {
+        self.waiting.as_ref()?.as_ref().ok()?.rows
+    }
+
+    /// Records that are known to be in the topic and not in the lake.
+    pub fn lag_rows(&self) -> Option<u64> {
+        Some(self.lag.as_ref()?.as_ref().ok()?.rows)
+    }
+
+    /// The rows that PostgreSQL expects in the table.
+    pub fn expected_rows(&self) -> Option<u64> {
+        self.waiting.as_ref()?.as_ref().ok()?.expected_rows
+    }
+
+    /// Seconds since the last commit.
+    pub fn committed_seconds_ago(&self) -> Option<f64> {
+        Some((self.at - self.head()?.committed_at?).num_milliseconds().max(0) as f64 / 1000.0)
+    }
+}
+
+/// Looks at every table of the configuration; its lake must be configured.
+pub async fn look(config: &Config) -> Vec<Status> {
+    let datalake = config.datalake.as_ref().expect("it was asked for");
+    let paths: Vec<_> = config.tables.iter().map(|table| tables::folder(config, datalake, table)).collect();
+    let mut heads = Vec::new();
+    for path in &paths {
+        heads.push(head(path).await);
+    }
+    let kafka = match &config.kafka {
+        Some(kafka) => Some(of_kafka(config, kafka.clone(), &heads).await),
+        None => None,
+    };
+    let waiting = of_postgres(config, kafka.as_ref(), &heads).await;
+    let at = Utc::now();
+    let mut known = Vec::new();
+    for (n, (head, waiting)) in heads.into_iter().zip(waiting).enumerate() {
+        let found = head.as_ref().ok().and_then(Option::as_ref);
+        let name =
+            found.map(|head| &head.table).or(waiting.as_ref().and_then(|waiting| waiting.as_ref().ok()).map(|waiting| &waiting.table));
+        let progress = progress_of(kafka.as_ref(), name, found);
+        let phase = progress.and_then(|progress| Restored::read(progress).ok().flatten()).map(|restored| restored.phase.name());
+        let rows = found.map_or(0, |head| folder::rows_since(&paths[n], head, at - RATE_SPAN));
+        known.push(Status {
+            name: name.map_or_else(|| config.tables[n].written(), ToString::to_string),
+            lag: kafka.as_ref().map(|kafka| kafka.lags[n].clone()),
+            phase,
+            rows_per_second: rows as f64 / RATE_SPAN.num_seconds() as f64,
+            head,
+            waiting,
+            at,
+        });
+    }
+    known
+}
+
+/// What the broker has.
+struct OfKafka {
+    progress: BTreeMap<TableName, Progress>,
+    lags: Vec<Result<Lag, String>>,
+}
+
+/// The poller's progress is in the control topic, or in the lake's log where there is no broker.
+fn progress_of<'a>(kafka: Option<&'a OfKafka>, name: Option<&TableName>, head: Option<&'a Head>) -> Option<&'a Progress> {
+    match kafka {
+        Some(kafka) => kafka.progress.get(name?),
+        None => head.map(|head| &head.progress),
+    }
+}
+
+async fn head(path: &Path) -> Result<Option<Head>, String> {
+    if let Err(error) = folder::data_files(path) {
+        return Err(error.to_string());
+    }
+    folder::head(path).await.map_err(|error| error.to_string())
+}
+
+async fn of_kafka(config: &Config, kafka: KafkaConfig, heads: &[Result<Option<Head>, String>]) -> OfKafka {
+    let sink = KafkaSinkSettings { deadline: ANSWER_TIME_MAX, ..settings::kafka_sink(config, &kafka, &[]) };
+    let topic = |(table, head): (_, &Result<Option<Head>, String>)| (kafka.topic_for(table), head.as_ref().ok().cloned().flatten());
+    let topics: Vec<_> = config.tables.iter().zip(heads).map(topic).collect();
+    let count = topics.len();
+    let asked = tokio::task::spawn_blocking(move || {
+        let lags = match lag::of_topics(&kafka, &topics) {
+            Ok(lags) => lags.into_iter().map(|lag| lag.map_err(|error| error.to_string())).collect(),
+            Err(error) => vec![Err(error.to_string()); count],
+        };
+        // Where no topic answers, the control topic would not either.
+        let answers = lags.iter().any(Result::is_ok);
+        let progress = if answers { stored_progress(&sink).unwrap_or_default() } else { BTreeMap::new() };
+        OfKafka { progress, lags }
+    });
+    asked.await.expect("the look at Kafka does not panic")
+}
+
+async fn of_postgres(
+    config: &Config,
+    kafka: Option<&OfKafka>,
+    heads: &[Result<Option<Head>, String>],
+) -> Vec<Option<Result<Waiting, String>>> {
+    let Ok(source) = settings::source(config) else { return vec![None; heads.len()] };
+    let mut look = match Look::open(&source.primary).await {
+        Ok(look) => look,
+        Err(error) => return vec![Some(Err(chain(&error))); heads.len()],
+    };
+    let mut found = Vec::new();
+    for (settings, head) in source.tables.iter().zip(heads) {
+        let head = head.as_ref().ok().and_then(Option::as_ref);
+        // Before the first commit the name is the catalog's alone; the progress of such a table is not looked for.
+        let progress = progress_of(kafka, head.map(|head| &head.table), head);
+        found.push(Some(look.table(settings, progress).await.map_err(|error| chain(&error))));
+    }
+    found
+}

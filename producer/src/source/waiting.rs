@@ -1,0 +1,153 @@
+//! What the next poll would find, counted instead of read: how far the sink is behind PostgreSQL.
+//!
+//! Promises: reads only, and no statement for longer than [`ANSWER_TIME_MAX`]; 0 rows means that a poll from the durable progress would find none.
+//! Leaves to others: rows that only a sweep finds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use futures::TryStreamExt;
+use inlet_model::progress::Progress;
+use inlet_model::table::{TableName, quote};
+use inlet_model::xid::Xid;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Row};
+
+use super::activity::{Activity, Reading, ServerTime};
+use super::catalog::{Captured, CursorKind};
+use super::error::PollError;
+use super::poll::{TableSettings, capture, connect, lineage_broken};
+use super::scan::{Condition, filter};
+use super::server::{self, Identity};
+use super::table::{Depths, Phase, Restored, Table};
+
+/// A count that takes longer is given up.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+/// PostgreSQL's code for a statement that took too long.
+const STOPPED: &str = "57014";
+/// No other depth than that of the next poll is asked for.
+const DEPTHS: Depths = Depths { wide_interval: Duration::MAX, sweep_interval: Duration::MAX };
+
+/// What waits in one table.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The table, as the catalog spells it.
+    pub table: TableName,
+    /// Versions that are not durable in the sink; `None` while the table is loaded, and where counting them would read the whole table or takes too long.
+    pub rows: Option<u64>,
+    /// How old the oldest of them is: since it was stamped, and no longer than since the last durable poll.
+    pub age: Duration,
+    /// The rows that PostgreSQL expects in the table.
+    pub expected_rows: Option<u64>,
+}
+
+/// A look at a server: everything is as of one moment.
+pub struct Look {
+    connection: PgConnection,
+    identity: Identity,
+    reading: Reading,
+    zone: Tz,
+}
+
+impl Look {
+    /// Connects and reads who may still bring rows.
+    pub async fn open(primary: &PgConnectOptions) -> Result<Self, PollError> {
+        let mut connection = connect(primary).await?;
+        let limit = format!("SET statement_timeout = {}", ANSWER_TIME_MAX.as_millis());
+        let asked = async {
+            sqlx::query(AssertSqlSafe(limit)).execute(&mut connection).await?;
+            let identity = server::greet(&mut connection).await?.identity;
+            Ok((identity, server::writers_zone(&mut connection).await?, server::read_activity(&mut connection).await?))
+        };
+        let (identity, zone, reading) = asked.await.map_err(PollError::server("activity could not be read"))?;
+        Ok(Self { connection, identity, reading, zone })
+    }
+
+    /// What waits in a table whose sink has this progress.
+    pub async fn table(&mut self, settings: &TableSettings, progress: Option<&Progress>) -> Result<Waiting, PollError> {
+        let read = |source| PollError::Progress { table: TableName::new("", &settings.name), source };
+        let restored = progress.map(Restored::read).transpose().map_err(read)?.flatten();
+        let polled_by = restored.as_ref().and_then(|restored| restored.cursor.clone());
+        let captured = capture(&mut self.connection, settings, polled_by.as_deref()).await?;
+        let mut waiting = Waiting {
+            table: captured.schema.table.clone(),
+            rows: None,
+            age: Duration::ZERO,
+            expected_rows: expected_rows(&mut self.connection, &captured.schema.table).await,
+        };
+        let Some(restored) = restored.filter(|restored| restored.phase == Phase::Tailing) else { return Ok(waiting) };
+        if lineage_broken(&waiting.table, restored.identity.as_ref(), &self.identity)? {
+            return Ok(waiting);
+        }
+        let table = Table::restored(captured, settings.zone.unwrap_or(self.zone), DEPTHS, restored, self.reading.read_at);
+        let Some(last) = &table.activity else { return Ok(waiting) };
+        waiting.age = since(last.read_at, self.reading.read_at);
+        if table.captured.cursor.is_none_or(|cursor| !cursor.indexed) {
+            return Ok(waiting);
+        }
+        match self.count(&table).await {
+            Ok((rows, oldest)) => {
+                waiting.rows = Some(rows);
+                waiting.age = oldest.map_or(Duration::ZERO, |oldest| oldest.min(waiting.age));
+            }
+            Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some(STOPPED) => {}
+            Err(error) => return Err(PollError::rows(&waiting.table, error)),
+        }
+        Ok(waiting)
+    }
+
+    /// The versions that the next scan would hand on, and the age of the oldest.
+    async fn count(&mut self, table: &Table) -> Result<(u64, Option<Duration>), sqlx::Error> {
+        let activity = Arc::new(Activity::next(table.activity.as_deref(), &self.reading));
+        let (Some(plan), Some(cursor)) = (table.plan(&activity), &table.captured.cursor) else { return Ok((0, None)) };
+        let condition = Condition::Since { floor: plan.floor, xid: plan.xid };
+        let (sql, values) = counts(&table.captured, cursor.column, &condition, self.reading.xid_end);
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for value in values {
+            query = query.bind(value);
+        }
+        let now = self.now(cursor.kind, table.zone);
+        let (mut waiting, mut oldest) = (0, None);
+        let mut groups = query.fetch(&mut self.connection);
+        while let Some(group) = groups.try_next().await? {
+            let low: i64 = group.try_get(0)?;
+            let xid = Xid::widen(u32::try_from(low).expect("an xid has 32 bits"), self.reading.xid_end);
+            // Without a finite stamp all of them are in the future: below it no row would have been returned.
+            let at: i64 = group.try_get::<Option<i64>, _>(2)?.unwrap_or(i64::MAX);
+            if !table.coverage.covers(xid, at) {
+                waiting += u64::try_from(group.try_get::<i64, _>(1)?).expect("a count");
+                let age = Duration::from_micros(u64::try_from(now.saturating_sub(at)).unwrap_or(0));
+                oldest = oldest.max(Some(age));
+            }
+        }
+        Ok((waiting, oldest))
+    }
+
+    /// The server's time in the unit of a cursor.
+    fn now(&self, kind: CursorKind, zone: Tz) -> i64 {
+        match kind {
+            CursorKind::Timestamptz => self.reading.read_at.0,
+            CursorKind::Timestamp | CursorKind::Date => kind.floor(self.reading.read_at, self.reading.read_at, zone),
+        }
+    }
+}
+
+/// The statement that counts the rows of each transaction, with their smallest stamp in microseconds.
+fn counts(captured: &Captured, cursor: usize, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
+    let (clauses, values) = filter(captured, condition, xid_end);
+    let column = quote(&captured.schema.columns[cursor].name);
+    let oldest = format!("(extract(epoch FROM min({column}) FILTER (WHERE isfinite({column}))) * 1000000)::bigint");
+    (format!("SELECT xmin::text::bigint, count(*), {oldest} FROM {}{clauses} GROUP BY 1", captured.schema.table.quoted()), values)
+}
+
+fn since(earlier: ServerTime, now: ServerTime) -> Duration {
+    Duration::from_micros(u64::try_from(now.0.saturating_sub(earlier.0)).unwrap_or(0))
+}
+
+/// How many rows PostgreSQL's planner expects, partitions and children included; `None` where it does not tell.
+pub async fn expected_rows(connection: &mut PgConnection, table: &TableName) -> Option<u64> {
+    let sql = format!("EXPLAIN SELECT FROM {}", table.quoted());
+    let plan: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.ok()?;
+    plan.split_once(" rows=")?.1.split(' ').next()?.parse().ok()
+}

@@ -1,0 +1,113 @@
+//! How far something long is, as a bar on a terminal. Elsewhere nothing is shown: the log is what counts.
+//!
+//! Promises: log lines and bars never mix ([`LogWriter`]); what ends within a moment never shows a bar.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// What takes less time needs no bar.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two pictures where nobody tells how far it is.
+const TICK: Duration = Duration::from_millis(200);
+
+/// All bars of the process, on stderr; hidden where that is no terminal.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Shows no bars from here on: what reads the log is a machine.
+pub fn hide() {
+    BARS.set_draw_target(ProgressDrawTarget::hidden());
+}
+
+/// Rows that are read, one bar for each reading; gone once it is dropped.
+#[derive(Debug, Default)]
+pub struct Bar {
+    what: String,
+    total: Option<u64>,
+    /// `None` for a bar that is never shown.
+    begun: Option<Instant>,
+    shown: OnceLock<ProgressBar>,
+    rows: AtomicU64,
+}
+
+impl Bar {
+    /// A bar for `what`, as `load public.orders`; `total` is about how many rows it will have.
+    pub fn new(what: impl Into<String>, total: Option<u64>) -> Self {
+        Self { what: what.into(), total, begun: Some(Instant::now()), shown: OnceLock::new(), rows: AtomicU64::new(0) }
+    }
+
+    /// So many rows more.
+    pub fn add(&self, rows: u64) {
+        let rows = self.rows.fetch_add(rows, Ordering::Relaxed) + rows;
+        let Some(elapsed) = self.begun.map(|begun| begun.elapsed()).filter(|elapsed| *elapsed >= PATIENCE && !BARS.is_hidden()) else {
+            return;
+        };
+        let shown = self.shown.get_or_init(|| {
+            let (bar, template) = match self.total {
+                Some(total) => (ProgressBar::new(total), "{prefix}  {bar:30} {percent:>3} %  {msg}"),
+                None => (ProgressBar::new_spinner(), "{prefix}  {spinner} {msg}"),
+            };
+            let bar = BARS.add(bar.with_prefix(self.what.clone()));
+            bar.set_style(ProgressStyle::with_template(template).expect("the template is right"));
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        // The total is a guess: a bar that is full stays at its end.
+        if shown.length().is_some_and(|length| length < rows) {
+            shown.set_length(rows);
+        }
+        shown.set_message(pace(rows, self.total, elapsed));
+        shown.set_position(rows);
+    }
+}
+
+/// `2,000,000 of about 8,000,000 rows, 500,000 rows/s, 12 s left`
+fn pace(rows: u64, total: Option<u64>, elapsed: Duration) -> String {
+    let rate = rows as f64 / elapsed.as_secs_f64();
+    let (read, per_second) = (HumanCount(rows), HumanCount(rate as u64));
+    match total {
+        Some(total) => {
+            let left = total.saturating_sub(rows) as f64 / rate;
+            format!("{read} of about {} rows, {per_second} rows/s, {left:.0} s left", HumanCount(total))
+        }
+        None => format!("{read} rows, {per_second} rows/s, {:.0} s", elapsed.as_secs_f64()),
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = self.shown.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Standard error beside the bars: they step aside for what is written.
+#[derive(Debug, Default)]
+pub struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_counted_from_the_beginning() {
+        let (rows, elapsed) = (2_000_000, Duration::from_secs(4));
+        assert_eq!(pace(rows, Some(8_000_000), elapsed), "2,000,000 of about 8,000,000 rows, 500,000 rows/s, 12 s left");
+        assert_eq!(pace(rows, Some(1_000_000), elapsed), "2,000,000 of about 1,000,000 rows, 500,000 rows/s, 0 s left");
+        assert_eq!(pace(rows, None, elapsed), "2,000,000 rows, 500,000 rows/s, 4 s");
+    }
+}
