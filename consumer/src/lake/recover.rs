@@ -47,9 +47,8 @@ pub(super) fn settle(log: &mut Log, chosen: impl Fn(&str) -> bool) -> Result<usi
 /// Renames an entry's files into place, durably; returns how many were not there yet.
 fn publish(store: &Store, seq: u64, files: &[DataFile]) -> Result<usize, LakeError> {
     let folders: BTreeSet<&str> = files.iter().map(|file| folder_of(&file.path)).collect();
-    for folder in &folders {
-        store.create_folder(folder)?;
-    }
+    let folders: Vec<&str> = folders.into_iter().collect();
+    store.create_folders(&folders)?;
     let mut renamed = 0;
     for file in files {
         if store.rename(&file.staged, &file.path)? {
@@ -59,7 +58,7 @@ fn publish(store: &Store, seq: u64, files: &[DataFile]) -> Result<usize, LakeErr
         }
     }
     // Also when another writer renamed them: it may have died before its own sync.
-    folders.iter().try_for_each(|folder| store.sync(folder))?;
+    store.sync_folders(&folders)?;
     Ok(renamed)
 }
 

@@ -8,10 +8,13 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::error::LakeError;
 
+/// Syncs that are under way at once; more bring nothing on any disk that we know.
+const SYNCS_AT_ONCE_MAX: usize = 16;
 /// The folder of the log.
 pub(super) const LOG: &str = "_log";
 /// The folder of invisible files: no name in it ends in `.parquet`.
@@ -134,6 +137,24 @@ impl Store {
         create_folder(&self.path(relative))
     }
 
+    /// Creates folders right below the table's folder, durably.
+    pub fn create_folders(&self, names: &[&str]) -> Result<(), LakeError> {
+        for path in names.iter().map(|name| self.path(name)) {
+            match fs::create_dir(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+                Err(source) => return Err(LakeError::io("creation", path, source)),
+            }
+        }
+        // Also when all were there: their maker may have died before its own sync.
+        if names.is_empty() { Ok(()) } else { self.sync("") }
+    }
+
+    /// Makes the names in several folders durable.
+    pub fn sync_folders(&self, names: &[&str]) -> Result<(), LakeError> {
+        side_by_side(names, |name| self.sync(name))
+    }
+
     /// Makes the names in a folder durable.
     pub fn sync(&self, folder: &str) -> Result<(), LakeError> {
         sync_folder(&self.path(folder))
@@ -203,6 +224,31 @@ fn remove_litter(path: &Path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(path = %path.display(), %error, "an unused file stays behind"),
     }
+}
+
+/// Makes files durable, given with their names. A disk takes many syncs in the time of one when they come together.
+pub(super) fn sync_files(files: &[(&str, File)]) -> Result<(), LakeError> {
+    side_by_side(files, |(name, file)| file.sync_all().map_err(|source| LakeError::io("sync", *name, source)))
+}
+
+/// Does the same with each item, on several threads; the first failure counts, and what has not begun by then is left out.
+fn side_by_side<T: Sync>(items: &[T], act: impl Fn(&T) -> Result<(), LakeError> + Sync) -> Result<(), LakeError> {
+    if let [item] = items {
+        return act(item);
+    }
+    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    let work = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = act(item) {
+                next.store(items.len(), Ordering::Relaxed);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
+    };
+    std::thread::scope(|threads| {
+        (0..items.len().min(SYNCS_AT_ONCE_MAX)).for_each(|_| _ = threads.spawn(work));
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 fn create_folder(path: &Path) -> Result<(), LakeError> {

@@ -22,10 +22,12 @@ use super::columns::Columns;
 use super::dates::{self, Calendar, Day};
 use super::error::LakeError;
 use super::quarantine::{QuarantineFile, Rejected};
-use super::store::{Litter, STAGING};
+use super::store::{Litter, STAGING, sync_files};
 
 /// Files that are open at once.
 const OPEN_DATES_MAX: usize = 16;
+/// Closed files that are held open until they are synced together.
+const UNSYNCED_MAX: usize = 64;
 /// Rows of a date that are gathered before they are encoded.
 const RUN_ROWS: usize = 8192;
 /// Bytes of gathered rows, over all dates.
@@ -77,6 +79,8 @@ pub(super) struct Encoder {
     last_rows: BTreeMap<KafkaPartition, Offset>,
     writes: u64,
     done: Encoded,
+    /// Closed files that are not durable yet, by their place in `done`.
+    unsynced: Vec<(usize, File)>,
 }
 
 #[derive(Default)]
@@ -110,6 +114,7 @@ impl Encoder {
             last_rows: BTreeMap::new(),
             writes: 0,
             done: Encoded { date_key, ..Encoded::default() },
+            unsynced: Vec::new(),
         }
     }
 
@@ -157,6 +162,7 @@ impl Encoder {
     /// Encodes what is gathered, closes every file and makes all of it durable.
     pub fn finish(mut self) -> Result<Encoded, LakeError> {
         self.close_all()?;
+        self.sync()?;
         if let Some(mut file) = self.quarantine.take() {
             let bytes = file.finish()?;
             let QuarantineFile { staged, first, rows, litter, .. } = file;
@@ -248,10 +254,17 @@ impl Encoder {
     fn close(&mut self, day: Day) -> Result<(), LakeError> {
         let Some(DateFile { writer, staged, litter, first, rows, .. }) = self.open.remove(&day) else { return Ok(()) };
         let file = writer.into_inner().map_err(|source| encode_error(&staged, source))?;
-        file.sync_all().map_err(|source| LakeError::io("sync", &staged, source))?;
         let bytes = file.metadata().map_err(|source| LakeError::io("inspection", &staged, source))?.len();
+        self.unsynced.push((self.done.files.len(), file));
         self.done.files.push(StagedFile { staged, first, date: dates::name(day), rows, bytes, litter });
-        Ok(())
+        if self.unsynced.len() >= UNSYNCED_MAX { self.sync() } else { Ok(()) }
+    }
+
+    /// Makes the closed files durable.
+    fn sync(&mut self) -> Result<(), LakeError> {
+        let files = std::mem::take(&mut self.unsynced).into_iter();
+        let files: Vec<_> = files.map(|(at, file)| (self.done.files[at].staged.as_str(), file)).collect();
+        sync_files(&files)
     }
 
     fn close_all(&mut self) -> Result<(), LakeError> {
