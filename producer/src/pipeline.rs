@@ -160,7 +160,12 @@ impl<S: Sink> Pipeline<S> {
                 info!(rows = flushed.rows, "stopped: everything found is durable");
                 return Ok(());
             }
+            let was_tailing = source.is_tailing();
             let found = self.step(&mut source, &mut pace).await?;
+            if source.is_tailing() && !was_tailing {
+                // The load is over: nothing more comes that its last rows could wait for.
+                metrics::checkpointed(self.sink.flush().await?.rows);
+            }
             if found > Found::default() {
                 backoff.reset();
             }

@@ -234,6 +234,11 @@ impl Source {
         self.tables.iter().any(|table| matches!(table.phase, Phase::Loading(_)))
     }
 
+    /// True once every table is loaded and joined to the cycles.
+    pub fn is_tailing(&self) -> bool {
+        self.tables.iter().all(|table| table.phase == Phase::Tailing)
+    }
+
     /// What the sink has to learn with what was written: the progress of the tables that had rows, or of all.
     ///
     /// Both are behind the flush gate then. Without rows the progress needs it too: its xids would be handed out again after a crash.
