@@ -60,6 +60,11 @@ pub enum Verb {
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  inlet completions bash > /etc/bash_completion.d/inlet")]
     Completions(CompletionsArguments),
+    /// Print the JSON Schema of the configuration: editors complete and check the file with it
+    #[command(
+        after_help = "Example:\n  inlet schema > inlet.schema.json\nThe first line of the file: # yaml-language-server: $schema=inlet.schema.json"
+    )]
+    Schema,
     /// Print the manual page
     #[command(after_help = "Example:\n  inlet man > /usr/local/share/man/man1/inlet.1")]
     Man,
@@ -74,7 +79,7 @@ impl Verb {
             Self::Query(arguments) => Some(&arguments.files),
             Self::Status(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
-            Self::Demo(_) | Self::Init(_) | Self::Completions(_) | Self::Man => None,
+            Self::Demo(_) | Self::Init(_) | Self::Completions(_) | Self::Schema | Self::Man => None,
         }
     }
 }

@@ -44,6 +44,7 @@ async fn dispatch(verb: Verb) -> Outcome {
         Verb::Init(arguments) => init::run(arguments, token).await,
         Verb::Demo(arguments) => demo::run(arguments, token).await,
         Verb::Completions(arguments) => manual::completions(arguments.shell),
+        Verb::Schema => manual::schema(),
         Verb::Man => manual::page(),
         verb => of_pipeline(verb, token).await,
     }
@@ -61,6 +62,6 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Query(arguments) => query::run(arguments, config, token).await,
         Verb::Status(arguments) => status::run(arguments, config, token).await,
         Verb::Check(arguments) => check::run(arguments, config, token).await,
-        Verb::Demo(_) | Verb::Init(_) | Verb::Completions(_) | Verb::Man => unreachable!("they have no configuration"),
+        Verb::Demo(_) | Verb::Init(_) | Verb::Completions(_) | Verb::Schema | Verb::Man => unreachable!("they have no configuration"),
     }
 }

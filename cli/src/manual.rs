@@ -1,4 +1,4 @@
-//! `inlet completions` and `inlet man`: what the command line knows of itself, for shells and for `man`.
+//! `inlet completions`, `inlet man` and `inlet schema`: what the binary knows of its command line and its configuration, for shells, `man` and editors.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -21,6 +21,11 @@ pub fn page() -> Outcome {
     let mut text = Vec::new();
     render(&mut text).map_err(|source| SystemError { act: "write the manual page", source })?;
     print(&text)
+}
+
+/// Prints the configuration's JSON Schema.
+pub fn schema() -> Outcome {
+    print(inlet_service::config::schema().as_bytes())
 }
 
 fn render(text: &mut Vec<u8>) -> io::Result<()> {

@@ -50,6 +50,24 @@ fn what_the_compose_file_mounts_and_starts_is_there() {
 }
 
 #[test]
+fn the_settings_of_the_other_path_fit_the_compose_file() {
+    let settings: Value = serde_json::from_str(&fs::read_to_string(root().join("scenarios/orders/debezium.json")).unwrap()).unwrap();
+    let compose = compose();
+    let postgres = &compose["services"][settings["database.hostname"].as_str().unwrap()];
+    for (variable, key) in [("POSTGRES_DB", "dbname"), ("POSTGRES_USER", "user"), ("POSTGRES_PASSWORD", "password")] {
+        assert_eq!(postgres["environment"][variable], settings[format!("database.{key}")]);
+    }
+    let creates = fs::read_to_string(root().join("scenarios/orders/compose.sql")).unwrap();
+    let table = settings["table.include.list"].as_str().unwrap().strip_prefix("public.").unwrap();
+    assert!(creates.contains(table), "{table} is not in compose.sql");
+    for name in ["kafka-ui", "debezium"] {
+        let (service, port) = (&compose["services"][name], &compose["services"][name]["ports"][0]);
+        assert_eq!(service["profiles"].as_array().map(Vec::len), Some(1), "{name} starts only where it is asked for");
+        assert!(port.as_str().unwrap().starts_with("${"), "the port of {name} can be another: {port}");
+    }
+}
+
+#[test]
 fn the_hosts_of_the_configuration_are_services() {
     let config: Value = serde_yaml::from_str(&fs::read_to_string(root().join("configs/orders_stream.yml")).unwrap()).unwrap();
     let compose = compose();

@@ -1,12 +1,18 @@
 //! The judge: DuckDB's own command line.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use crate::{csv, programs};
+
+/// Where the program is, for tests that run what a user types.
+pub fn program() -> Result<PathBuf> {
+    programs::duckdb()
+}
 
 /// The rows of a query, or of several, as DuckDB prints them: numbers in full, times in UTC, null as `NULL`.
 pub async fn query(sql: &str) -> Result<Vec<Vec<String>>> {

@@ -34,5 +34,5 @@ pub use inlet::{Finished, Inlet};
 pub use kafka::{AUTHORIZED, Kafka, NewRecord, Record};
 pub use port::Port;
 pub use postgres::{PASSWORD, Postgres, USER};
-pub use schema::check_file;
+pub use schema::{check_file, check_file_by};
 pub use shared::{shared_database, shared_kafka, shared_postgres};

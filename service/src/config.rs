@@ -8,11 +8,14 @@
 //! The way of a value: [`yaml`] (text to located strings) -> [`raw`] (files laid over each other) -> one file per section, which checks it.
 
 mod datalake;
+mod from_file;
 mod kafka;
+mod key;
 mod pattern;
 mod postgres;
 mod problem;
 mod raw;
+mod schema;
 mod streaming;
 mod tables;
 mod value;
@@ -27,8 +30,10 @@ use std::sync::Arc;
 
 pub use datalake::{DatalakeConfig, Format};
 pub use kafka::KafkaConfig;
+pub use key::{Absent, Form, Key};
 pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
 pub use problem::{ConfigError, Place, Problem};
+pub use schema::{keys, schema};
 pub use streaming::StreamingConfig;
 pub use tables::{ImpossibleValues, TableConfig};
 

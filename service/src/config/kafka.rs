@@ -1,8 +1,9 @@
 //! `kafka:` the broker, and the names we use there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::from_file;
 use super::problem::{Problem, Problems};
 use super::raw::RawKafka;
 use super::tables::TableConfig;
@@ -10,7 +11,7 @@ use super::value;
 use super::yaml::Text;
 
 /// Properties of librdkafka that the promises rest on; they are ours to set.
-const OURS: &[(&str, &str)] = &[
+pub(super) const OURS: &[(&str, &str)] = &[
     ("bootstrap.servers", "use `kafka.brokers`"),
     ("metadata.broker.list", "use `kafka.brokers`"),
     ("group.id", "use `kafka.group`"),
@@ -21,6 +22,9 @@ const OURS: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "the lake's log holds the offsets"),
     ("auto.offset.reset", "the lake's log holds the offsets"),
 ];
+
+/// Behind a property's name: its value stands in the file that is named.
+const IN_A_FILE: &str = "_file";
 
 /// Kafka's limit for the name of a topic.
 const TOPIC_CHARS_MAX: usize = 249;
@@ -119,13 +123,22 @@ fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
     (problems.len() == found).then(|| brokers.join(","))
 }
 
+/// The properties, also those whose values stand in files: no property of librdkafka has a name that ends with `_file`.
 fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, String> {
+    let given = || raw.properties.iter().flatten();
+    let names: BTreeSet<&str> = given().map(|(name, _)| name.value.strip_suffix(IN_A_FILE).unwrap_or(&name.value)).collect();
     let mut properties = BTreeMap::new();
-    for (name, text) in raw.properties.iter().flatten() {
-        if let Some((_, instead)) = OURS.iter().find(|(ours, _)| *ours == name.value) {
-            problems.add(Problem::at(&name.place, format!("`kafka.properties.{}` is not yours to set", name.value)).hint(*instead));
+    for property in names {
+        let in_a_file = format!("{property}{IN_A_FILE}");
+        if let Some((_, instead)) = OURS.iter().find(|(ours, _)| *ours == property) {
+            for (name, _) in given().filter(|(name, _)| [property, &in_a_file].contains(&name.value.as_str())) {
+                problems.add(Problem::at(&name.place, format!("`kafka.properties.{}` is not yours to set", name.value)).hint(*instead));
+            }
+            continue;
         }
-        properties.insert(name.value.clone(), text.value.clone());
+        let text = |wanted: &str| given().find(|(name, _)| name.value == wanted).map(|(_, text)| text);
+        let value = from_file::value(&format!("kafka.properties.{property}"), text(property), text(&in_a_file), problems);
+        properties.extend(value.map(|text| (property.to_owned(), text.value)));
     }
     properties
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::from_file;
 use super::problem::{Place, Problem, Problems};
 use super::raw::RawPostgres;
 use super::value;
@@ -79,14 +80,19 @@ pub enum SslMode {
 
 pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<PostgresConfig> {
     let found = problems.len();
-    let urls = addresses(raw, problems);
+    let mut read = |key, own: &Option<Text>, file: &Option<Text>| from_file::value(key, own.as_ref(), file.as_ref(), problems);
+    let url = read("postgres.url", &raw.url, &raw.url_file);
+    let user = read("postgres.user", &raw.user, &raw.user_file);
+    let password = read("postgres.password", &raw.password, &raw.password_file);
+    let read_url = read("postgres.read_url", &raw.read_url, &raw.read_url_file);
+    let urls = addresses([("postgres.jdbc_url", &raw.jdbc_url), ("postgres.url", &url)], problems);
     let port = raw.port.as_ref().and_then(|text| Some((problems.take(value::port("postgres.port", text))?, text)));
     let mut part = Part { urls: &urls, problems };
     let host = part.agree("host", |url| url.host.clone(), text_of(&raw.host));
     let port = part.agree("port", |url| url.port, port.map(|(port, text)| (port, &text.place)));
     let db = part.agree("db", |url| url.db.clone(), text_of(&raw.db));
-    let user = part.agree("user", |url| url.user.clone(), text_of(&raw.user));
-    let password = password(raw, &mut part);
+    let user = part.agree("user", |url| url.user.clone(), text_of(&user));
+    let password = part.agree("password", |url| url.password.clone(), text_of(&password));
     let sslmode = urls.iter().find_map(|(_, url, _)| url.sslmode).unwrap_or_default();
     let sslrootcert = urls.iter().find_map(|(_, url, _)| url.sslrootcert.clone());
     if problems.len() > found {
@@ -110,13 +116,12 @@ pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<Postgr
         sslmode,
         sslrootcert,
     };
-    let read = raw.read_url.as_ref().and_then(|text| read_address(text, &primary, problems));
+    let read = read_url.as_ref().and_then(|text| read_address(text, &primary, problems));
     Some(PostgresConfig { primary, read })
 }
 
 /// The addresses given as one text, with their keys and places.
-fn addresses<'a>(raw: &'a RawPostgres, problems: &mut Problems) -> Vec<(&'static str, Address, &'a Place)> {
-    let given = [("postgres.jdbc_url", &raw.jdbc_url), ("postgres.url", &raw.url)];
+fn addresses<'a>(given: [(&'static str, &'a Option<Text>); 2], problems: &mut Problems) -> Vec<(&'static str, Address, &'a Place)> {
     let parsed = given.into_iter().filter_map(|(key, text)| {
         let text = text.as_ref()?;
         Some((key, address::parse(key, text, problems)?, &text.place))
@@ -136,26 +141,6 @@ fn read_address(text: &Text, primary: &PostgresAddress, problems: &mut Problems)
         sslmode: url.sslmode.unwrap_or(primary.sslmode),
         sslrootcert: url.sslrootcert.or_else(|| primary.sslrootcert.clone()),
     })
-}
-
-/// The password from its key, its file, or an address.
-fn password(raw: &RawPostgres, part: &mut Part<'_>) -> Option<String> {
-    let from_file = raw.password_file.as_ref().filter(|file| raw.password.as_ref().is_none_or(|key| key.place.layer <= file.place.layer));
-    let Some(file) = from_file else {
-        return part.agree("password", |url| url.password.clone(), text_of(&raw.password));
-    };
-    if raw.password.as_ref().is_some_and(|key| key.place.layer == file.place.layer) {
-        let problem = Problem::at(&file.place, "`postgres.password` and `postgres.password_file` are both given");
-        part.problems.add(problem.hint("keep one of them"));
-    }
-    match std::fs::read_to_string(&file.value) {
-        Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-        Err(error) => {
-            let problem = Problem::at(&file.place, format!("`postgres.password_file` cannot be read: {}: {error}", file.value));
-            part.problems.add(problem.hint("give a file that this user may read and that holds the password alone"));
-            None
-        }
-    }
 }
 
 fn text_of(text: &Option<Text>) -> Option<(String, &Place)> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::{Config, ConfigError, ImpossibleValues};
 use crate::error::{Explain, Kind, report};
 
+mod keys;
+
 const SMALL: &str = "postgres: { url: 'postgresql://me@localhost/shop', table: orders }\n";
 
 fn variables(pairs: &[(&str, &str)]) -> HashMap<String, String> {
@@ -68,20 +70,6 @@ fn the_quick_start_works_without_any_variable() {
     assert_eq!(primary.password(), None);
     assert_eq!(config.tables[0].written(), "orders");
     assert!(config.kafka.is_none());
-}
-
-#[test]
-fn the_reference_shows_every_key_and_the_defaults() {
-    use super::raw::{RawConfig, RawDatalake, RawKafka, RawPostgres, RawStreaming, RawTable};
-    let text = std::fs::read_to_string(shipped("reference.yml")).unwrap();
-    let shown: Vec<&str> =
-        text.lines().filter_map(|line| line.trim_start_matches([' ', '#']).split_once(':')).map(|(key, _)| key).collect();
-    let sections = [RawConfig::KEYS, RawPostgres::KEYS, RawKafka::KEYS, RawDatalake::KEYS, RawStreaming::KEYS, RawTable::KEYS];
-    for key in sections.concat() {
-        assert!(shown.contains(&key), "configs/reference.yml does not show `{key}`");
-    }
-    let config = with(&[], &text).unwrap();
-    assert_eq!(format!("{:?}", config.streaming), format!("{:?}", super::StreamingConfig::default()));
 }
 
 #[test]
@@ -306,6 +294,30 @@ fn two_tables_never_share_a_topic() {
 fn properties_that_the_promises_rest_on_are_refused() {
     let shown = refused(&format!("{SMALL}kafka: {{ brokers: 'a:1', properties: {{ enable.idempotence: false }} }}\n"));
     assert!(shown.contains("`kafka.properties.enable.idempotence` is not yours to set"), "{shown}");
+}
+
+#[test]
+fn a_property_may_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret").display().to_string();
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let text = |properties: &str| format!("{SMALL}kafka:\n  brokers: a:1\n  properties:\n{properties}");
+    let config = with(&[], &text(&format!("    sasl.username: me\n    sasl.password_file: {path}\n"))).unwrap();
+    let properties: Vec<_> = config.require_kafka().unwrap().properties.clone().into_iter().collect();
+    assert_eq!(
+        properties,
+        [("sasl.password", "hunter2"), ("sasl.username", "me")].map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+    let both = refused(&text(&format!("    sasl.password_file: {path}\n    sasl.password: hunter3\n")));
+    assert!(
+        both.contains("a.yml:5:25: `kafka.properties.sasl.password` and `kafka.properties.sasl.password_file` are both given"),
+        "{both}"
+    );
+    assert!(!both.contains("hunter"), "{both}");
+    let missing = refused(&text("    ssl.key.password_file: /nowhere\n"));
+    assert!(missing.contains("a.yml:5:28: `kafka.properties.ssl.key.password_file` cannot be read: /nowhere"), "{missing}");
+    let ours = refused(&text(&format!("    group.id_file: {path}\n")));
+    assert!(ours.contains("`kafka.properties.group.id_file` is not yours to set"), "{ours}");
 }
 
 #[test]

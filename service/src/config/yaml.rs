@@ -12,8 +12,9 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_yaml::{Error, MessageFormatter, Options, Spanned, UserMessageFormatter};
 
+use super::key::{Form, Key};
 use super::problem::{Place, Problem, Problems, Source, nearest};
-use super::raw::{Layer, RawConfig, RawDatalake, RawKafka, RawPostgres, RawStreaming, RawTable, Texts};
+use super::raw::{Layer, RawConfig, Texts};
 
 /// A value as it was written, with its place. Compared by value alone. Not `Debug`: it may be a secret.
 #[derive(Clone)]
@@ -292,14 +293,11 @@ impl Keys<'_> {
         self.variables(root);
         self.section("", root, RawConfig::KEYS);
         for (name, node) in entries(root) {
-            match name.value.as_str() {
-                "postgres" => self.section("postgres.", node, RawPostgres::KEYS),
-                "kafka" => self.section("kafka.", node, RawKafka::KEYS),
-                "datalake" => self.section("datalake.", node, RawDatalake::KEYS),
-                "streaming" => self.section("streaming.", node, RawStreaming::KEYS),
-                "tables" => {
+            match RawConfig::KEYS.iter().find(|key| key.name == name.value).map(|key| key.form) {
+                Some(Form::Section(keys)) => self.section(&format!("{}.", name.value), node, keys),
+                Some(Form::Tables(keys)) => {
                     for (table, node) in entries(node) {
-                        self.section(&format!("tables.{}.", table.value), node, RawTable::KEYS);
+                        self.section(&format!("{}.{}.", name.value, table.value), node, keys);
                     }
                 }
                 _ => {}
@@ -307,7 +305,8 @@ impl Keys<'_> {
         }
     }
 
-    fn section(&mut self, path: &str, node: &Node, valid: &[&str]) {
+    fn section(&mut self, path: &str, node: &Node, keys: &[Key]) {
+        let valid: Vec<&str> = keys.iter().map(|key| key.name).collect();
         for (key, _) in entries(node).filter(|(key, _)| !valid.contains(&key.value.as_str())) {
             let problem = Problem::at(&place(&key.referenced, self.source), format!("unknown key `{path}{}`", key.value));
             let hint = match (home(&key.value), nearest(&key.value, valid.iter().copied())) {
@@ -358,17 +357,11 @@ fn entries(node: &Node) -> impl Iterator<Item = (&Spanned<String>, &Node)> {
 }
 
 /// The one section that has this key.
-fn home(key: &str) -> Option<&'static str> {
-    let sections = [
-        ("postgres", RawPostgres::KEYS),
-        ("kafka", RawKafka::KEYS),
-        ("datalake", RawDatalake::KEYS),
-        ("streaming", RawStreaming::KEYS),
-        ("tables.<name>", RawTable::KEYS),
-    ];
-    let mut homes = sections.into_iter().filter(|(_, keys)| keys.contains(&key)).map(|(section, _)| section);
+fn home(key: &str) -> Option<String> {
+    let mut homes = RawConfig::KEYS.iter().filter(|section| section.below().iter().any(|below| below.name == key));
     match (homes.next(), homes.next()) {
-        (Some(section), None) => Some(section),
+        (Some(Key { name, form: Form::Tables(_), .. }), None) => Some(format!("{name}.<name>")),
+        (Some(section), None) => Some(section.name.to_owned()),
         _ => None,
     }
 }

@@ -63,17 +63,68 @@ fn a_standby_takes_the_rest_from_the_primary() {
     assert_eq!((read.to_string().as_str(), read.password()), ("me@standby:5433/shop", Some("x")));
 }
 
+/// A file of its own with this content, and its path.
+fn file(content: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, content).unwrap();
+    (folder, path.display().to_string())
+}
+
 #[test]
-fn the_password_may_come_from_a_file() {
-    let folder = std::env::temp_dir().join(format!("inlet-config-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("password");
-    std::fs::write(&file, "hunter2\n").unwrap();
-    let text = format!("postgres: {{ url: 'postgresql://me@h/d', table: t, password_file: {} }}\n", file.display());
-    let config = with(&[], &text);
-    let both = with(&[], &text.replace("table: t", "table: t, password: x"));
-    std::fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(config.unwrap().postgres.unwrap().primary.password(), Some("hunter2"));
-    assert!(both.unwrap_err().to_string().contains("are both given"));
-    assert!(refused(&text).contains("`postgres.password_file` cannot be read"));
+fn what_is_secret_may_come_from_files() {
+    let (_folder, password) = file("hunter2\n");
+    let (_folder2, user) = file("me\r\n");
+    let (_folder3, url) = file("postgresql://h:1/d");
+    let (_folder4, read_url) = file("postgresql://other:pw@h:2\n");
+    let text = format!(
+        "postgres:\n  table: t\n  url_file: {url}\n  user_file: {user}\n  password_file: {password}\n  read_url_file: {read_url}\n"
+    );
+    let postgres = with(&[], &text).unwrap().postgres.unwrap();
+    assert_eq!((postgres.primary.to_string().as_str(), postgres.primary.password()), ("me@h:1/d", Some("hunter2")));
+    let read = postgres.read.unwrap();
+    assert_eq!((read.to_string().as_str(), read.password()), ("other@h:2/d", Some("pw")));
+}
+
+#[test]
+fn a_value_and_its_file_go_by_the_later_configuration() {
+    let (_folder, path) = file("from the file");
+    let own = "postgres: { url: 'postgresql://me@h/d', table: t, password: own }\n".to_owned();
+    let file = format!("postgres: {{ url: 'postgresql://me@h/d', table: t, password_file: {path} }}\n");
+    let password = |first: &str, second: &str| {
+        let config = Config::from_texts(&[("a.yml", first), ("b.yml", second)], &HashMap::new()).unwrap();
+        config.postgres.unwrap().primary.password().unwrap().to_owned()
+    };
+    assert_eq!(password(&own, &file), "from the file");
+    assert_eq!(password(&file, &own), "own");
+    assert_eq!(
+        refused(&file.replace("table: t", "table: t, password: own")),
+        "error: a.yml:1:81: `postgres.password` and `postgres.password_file` are both given\n  hint: keep one of them"
+    );
+}
+
+#[test]
+fn a_file_without_its_value_is_refused_with_its_place() {
+    let text = |path: &str| format!("postgres:\n  url: postgresql://me@h/d\n  table: t\n  password_file: {path}\n");
+    let hint = "\n  hint: give a file that this user may read and that holds the value alone";
+    for content in ["", "\n", "\r\n"] {
+        let (_folder, path) = file(content);
+        assert_eq!(refused(&text(&path)), format!("error: a.yml:4:18: `postgres.password_file` is empty: {path}{hint}"));
+    }
+    let missing = refused(&text("/nowhere/password"));
+    assert!(
+        missing.starts_with("error: a.yml:4:18: `postgres.password_file` cannot be read: /nowhere/password: No such file"),
+        "{missing}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    assert!(refused(&text(&folder.path().display().to_string())).contains("cannot be read"));
+    let (_folder, path) = file(&"x".repeat((1 << 20) + 1));
+    assert!(refused(&text(&path)).contains("is larger than"));
+}
+
+#[test]
+fn a_wrong_address_in_a_file_is_named_without_it() {
+    let (_folder, path) = file("mysql://me:hunter2@h/d");
+    let shown = refused(&format!("postgres:\n  url_file: {path}\n  table: t\n"));
+    assert!(shown.starts_with("error: a.yml:2:13: `postgres.url` is not an address of PostgreSQL") && !shown.contains("hunter"), "{shown}");
 }
