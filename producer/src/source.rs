@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`poll`] is the cycle; [`activity`] and [`bounds`] decide what it has to read, [`tiers`] how deep, [`coverage`] what of it is new;
 //! [`server`] and [`block`] ask PostgreSQL in the order that makes it lossless; [`scan`] and [`decode`] move the rows; [`load`] is the first read of
-//! a table; [`table`] is what is remembered between cycles; [`catalog`] is what PostgreSQL knows of a table.
+//! a table; [`pooler`] what must not stand between; [`table`] is what is remembered between cycles; [`catalog`] is what PostgreSQL knows of a table.
 
 pub mod activity;
 pub mod block;
@@ -14,6 +14,7 @@ pub mod decode;
 pub mod error;
 pub mod load;
 pub mod poll;
+pub mod pooler;
 pub mod scan;
 pub mod server;
 pub mod table;

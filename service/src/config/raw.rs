@@ -209,6 +209,7 @@ section! {
         poll_interval: Text,
         flush_interval: Text,
         sweep_interval: Text,
+        discover_interval: Text,
         flush_rows: Text,
         flush_bytes: Text,
     }
