@@ -57,6 +57,7 @@ missing_packages() {
   [ -n "$(postgres_bin)" ] || echo postgresql
   has psql || echo postgresql-client
   has kcat || echo kcat
+  has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
   has setpriv || echo util-linux
   has cc || echo gcc
   has c++ || echo g++

@@ -51,6 +51,9 @@ pub enum Verb {
     /// Write a configuration for the tables of a database, with what the catalog tells of them
     #[command(after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output inlet.yml")]
     Init(InitArguments),
+    /// Print the SQL that makes a role with the rights that a poll needs, and no more
+    #[command(after_help = "Example:\n  inlet grants --config inlet.yml --role inlet | psql postgres://owner@localhost:5432/shop")]
+    Grants(GrantsArguments),
     /// Look at every hop of the data's way and say what is missing, with the statement that mends it
     #[command(after_help = "Example:\n  inlet check --config configs/orders_stream.yml")]
     Check(CheckArguments),
@@ -78,6 +81,7 @@ impl Verb {
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
             Self::Status(arguments) => Some(&arguments.files),
+            Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
             Self::Demo(_) | Self::Init(_) | Self::Completions(_) | Self::Schema | Self::Man => None,
         }
@@ -170,6 +174,17 @@ pub struct InitArguments {
     /// The tables to capture; all that can be captured when none is given
     #[arg(value_name = "TABLE")]
     pub tables: Vec<String>,
+}
+
+/// Of `inlet grants`.
+#[derive(Debug, Clone, Args)]
+pub struct GrantsArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The role to make, or to give what it lacks; `postgres.user` when none is given
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
 }
 
 /// Of `inlet check`.

@@ -9,6 +9,7 @@ use inlet_service::config::{Config, ConfigError, TableConfig};
 use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
+use crate::discover::serve;
 use crate::failure::Outcome;
 use crate::producer::observe;
 use crate::tables;
@@ -17,7 +18,7 @@ use crate::tables;
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
     let readiness = Readiness::default();
     let _observer = observe(http, vec![readiness.clone()]).await?;
-    carry(config, readiness, stop).await
+    serve(config, stop, async |tables, stop| carry(tables.ever, readiness.clone(), stop).await).await
 }
 
 /// The service itself, beside whatever else runs in the process.

@@ -7,7 +7,9 @@ mod args;
 mod check;
 mod consumer;
 mod demo;
+mod discover;
 mod failure;
+mod grants;
 mod init;
 mod manual;
 mod producer;
@@ -43,6 +45,7 @@ async fn dispatch(verb: Verb) -> Outcome {
     match verb {
         Verb::Init(arguments) => init::run(arguments, token).await,
         Verb::Demo(arguments) => demo::run(arguments, token).await,
+        Verb::Grants(arguments) => grants::run(&arguments),
         Verb::Completions(arguments) => manual::completions(arguments.shell),
         Verb::Schema => manual::schema(),
         Verb::Man => manual::page(),
@@ -50,18 +53,25 @@ async fn dispatch(verb: Verb) -> Outcome {
     }
 }
 
-/// The verbs that need a configuration. A pattern among its tables is replaced by what the catalog has.
+/// The verbs that need a configuration. A pattern among its tables is replaced by what the catalog has, by the services again and again.
 async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
     let files = verb.files().expect("the others were taken before");
-    let Some(config) = tables::resolve(Config::load(&files.config)?, &token).await? else { return Ok(ExitCode::SUCCESS) };
+    let config = Config::load(&files.config)?;
+    match &verb {
+        Verb::Producer(arguments) => return producer::run(config, arguments.http, token).await,
+        Verb::Consumer(arguments) => return consumer::run(config, arguments.http, token).await,
+        Verb::Run(arguments) => return run::run(config, arguments.http, token).await,
+        _ => {}
+    }
+    let Some(config) = tables::resolve(config, &token).await? else { return Ok(ExitCode::SUCCESS) };
     match verb {
-        Verb::Producer(arguments) => producer::run(config, arguments.http, token).await,
-        Verb::Consumer(arguments) => consumer::run(config, arguments.http, token).await,
-        Verb::Run(arguments) => run::run(config, arguments.http, token).await,
         Verb::Verify(arguments) => verify::run(arguments, config, token).await,
         Verb::Query(arguments) => query::run(arguments, config, token).await,
         Verb::Status(arguments) => status::run(arguments, config, token).await,
         Verb::Check(arguments) => check::run(arguments, config, token).await,
-        Verb::Demo(_) | Verb::Init(_) | Verb::Completions(_) | Verb::Schema | Verb::Man => unreachable!("they have no configuration"),
+        Verb::Producer(_) | Verb::Consumer(_) | Verb::Run(_) => unreachable!("services look for their tables themselves"),
+        Verb::Demo(_) | Verb::Init(_) | Verb::Grants(_) | Verb::Completions(_) | Verb::Schema | Verb::Man => {
+            unreachable!("they were taken before")
+        }
     }
 }

@@ -10,6 +10,7 @@ use inlet_service::config::Config;
 use inlet_service::observe::{Observer, Readiness};
 use tokio_util::sync::CancellationToken;
 
+use crate::discover::serve;
 use crate::failure::{Failure, Outcome};
 use crate::tables;
 
@@ -17,7 +18,7 @@ use crate::tables;
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
     let readiness = Readiness::default();
     let _observer = observe(http, vec![readiness.clone()]).await?;
-    publish(config, readiness, stop).await
+    serve(config, stop, async |tables, stop| publish(tables.there, readiness.clone(), stop).await).await
 }
 
 /// The service itself, beside whatever else runs in the process.

@@ -19,6 +19,7 @@ use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
 use self::lake_sink::{LakeSink, LakeSinkTable, Limits};
+use crate::discover::{Tables, serve};
 use crate::failure::{Failure, Outcome};
 use crate::producer::observe;
 use crate::{consumer, producer, tables};
@@ -28,21 +29,21 @@ pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationTok
     let [first, second] = [Readiness::default(), Readiness::default()];
     if config.kafka.is_some() {
         let _observer = observe(http, vec![first.clone(), second.clone()]).await?;
-        both(config, [first, second], stop).await
+        serve(config, stop, async |tables, stop| both(tables, [first.clone(), second.clone()], stop).await).await
     } else {
         let _observer = observe(http, vec![first.clone()]).await?;
-        direct(config, first, stop).await
+        serve(config, stop, async |tables, stop| direct(tables.there, first.clone(), stop).await).await
     }
 }
 
 /// The services do not know of each other; when one ends, the other is stopped.
-async fn both(config: Config, [first, second]: [Readiness; 2], stop: CancellationToken) -> Outcome {
+async fn both(tables: Tables, [first, second]: [Readiness; 2], stop: CancellationToken) -> Outcome {
     let ends = |outcome: Outcome| {
         stop.cancel();
         outcome
     };
-    let producer = async { ends(producer::publish(config.clone(), first, stop.clone()).await) };
-    let consumer = async { ends(consumer::carry(config.clone(), second, stop.clone()).await) };
+    let producer = async { ends(producer::publish(tables.there.clone(), first, stop.clone()).await) };
+    let consumer = async { ends(consumer::carry(tables.ever.clone(), second, stop.clone()).await) };
     let (producer, consumer) = tokio::join!(producer, consumer);
     producer.and(consumer)
 }

@@ -11,6 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 
+/// What a pattern is held against.
+pub fn pairs(catalog: Vec<TableName>) -> Vec<(String, String)> {
+    catalog.into_iter().map(|table| (table.schema, table.name)).collect()
+}
+
 /// The names as the catalog spells them, in the order of the settings; `None` when stopped before PostgreSQL answered.
 pub async fn names(source: &SourceSettings, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
     pipeline::table_names(source, stop).await
@@ -23,9 +28,8 @@ pub async fn resolve(config: Config, stop: &CancellationToken) -> Result<Option<
     }
     let primary = settings::options(&config.require_postgres()?.primary);
     let Some(catalog) = pipeline::list_tables(&primary, stop).await? else { return Ok(None) };
-    let catalog: Vec<_> = catalog.into_iter().map(|table| (table.schema, table.name)).collect();
-    let config = config.resolved(&catalog)?;
-    tracing::info!(tables = config.tables.len(), "tables found; those that are made later are taken at the next start");
+    let config = config.resolved(&pairs(catalog))?;
+    tracing::info!(tables = config.tables.len(), "tables found");
     Ok(Some(config))
 }
 

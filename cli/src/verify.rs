@@ -22,11 +22,10 @@ use std::time::Duration;
 
 use inlet_model::xid::Xid;
 use inlet_producer::settings;
-use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::TableSettings;
+use inlet_producer::source::poll::{TableSettings, connect};
 use inlet_service::config::{Config, TableConfig};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
+use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -102,8 +101,7 @@ fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyErr
 }
 
 async fn verify_table(options: &PgConnectOptions, task: &Task, timeout: Duration) -> Result<Report, VerifyError> {
-    let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
-    let mut connection: PgConnection = options.connect().await.map_err(PollError::server(act))?;
+    let mut connection = connect(options).await?;
     let deadline = Instant::now() + timeout;
     let mut snapshot = Snapshot::open(&mut connection, &task.settings, deadline).await?;
     let table = snapshot.schema.table.clone();

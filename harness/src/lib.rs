@@ -3,6 +3,7 @@
 //! * [`Postgres`] and [`Kafka`] are child processes on free ports of 127.0.0.1; a test may kill, stop and restart its own.
 //!   [`shared_postgres`] and [`shared_kafka`] are started once a test process, for tests that only need a database or a topic;
 //!   they come as `&'static`, so nobody can stop them.
+//! * [`Pooler`] is a PgBouncer before a server.
 //! * [`Inlet`] is our binary as a process: started, killed, asked to leave, its output read.
 //! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source and `kcat` ([`Kafka::read`]) the topic.
 //! * [`eventually`] waits for a condition; [`Folder`] is a folder that goes away.
@@ -20,6 +21,7 @@ mod eventually;
 mod folder;
 mod inlet;
 mod kafka;
+mod pooler;
 mod port;
 mod postgres;
 mod process;
@@ -32,6 +34,7 @@ pub use eventually::{Met, eventually};
 pub use folder::Folder;
 pub use inlet::{Finished, Inlet};
 pub use kafka::{AUTHORIZED, Kafka, NewRecord, Record};
+pub use pooler::Pooler;
 pub use port::Port;
 pub use postgres::{PASSWORD, Postgres, USER};
 pub use schema::{check_file, check_file_by};

@@ -48,6 +48,12 @@ pub(crate) fn system(name: &str) -> Result<PathBuf> {
     on_path(name).with_context(|| missing(&format!("`{name}`")))
 }
 
+/// A program that is not on everybody's path.
+pub(crate) fn existing(path: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(path);
+    if path.is_file() { Ok(path) } else { bail!(missing(&format!("{}", path.display()))) }
+}
+
 fn cached(name: &str) -> Result<PathBuf> {
     let cache = match (env::var_os("INLET_CACHE"), env::var_os("HOME")) {
         (Some(cache), _) => PathBuf::from(cache),

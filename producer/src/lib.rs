@@ -3,6 +3,7 @@
 //! The data's way: [`source`] (poll) -> [`sink`] (encode, publish); [`pipeline`] is the only place that waits on more than one thing.
 
 pub mod export;
+pub mod grants;
 mod metrics;
 pub mod pipeline;
 pub mod settings;

@@ -20,7 +20,7 @@ use crate::metrics;
 use crate::sink::Sink;
 use crate::source::catalog;
 use crate::source::error::PollError;
-use crate::source::poll::{Found, Source, SourceSettings, connect};
+use crate::source::poll::{Found, Known, Source, SourceSettings, connect};
 
 /// The least time between two polls while changes come.
 const INTERVAL_MIN: Duration = Duration::from_millis(2);
@@ -32,6 +32,8 @@ const QUIET_MAX: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// A server that was never reached since the start is given up after this time.
 const START_DEADLINE: Duration = Duration::from_secs(15);
+/// A table that was dropped is looked for this often.
+const ABSENT_INTERVAL: Duration = Duration::from_secs(1);
 /// A cycle that is under way when the process is asked to stop may take this long.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -42,6 +44,8 @@ pub struct Pipeline<S> {
     export: Export,
     sink: S,
     readiness: Readiness,
+    /// The tables that were polled since the start: one that goes away does not stop the others.
+    known: Known,
 }
 
 /// What drives the pace of the polls.
@@ -50,6 +54,8 @@ struct Pace {
     max: Duration,
     last_cycle: Instant,
     last_checkpoint: Instant,
+    /// When tables that are gone were looked for.
+    last_look: Instant,
 }
 
 /// The names of the tables as the catalog spells them; waits for a server that is not there yet, as [`Pipeline::run`] does. `None` when stopped.
@@ -94,7 +100,14 @@ impl<S: Sink> Pipeline<S> {
     /// A pipeline that polls at least every `poll_interval`, and much faster while changes come. `timestamp_location` receives a readable copy
     /// of the progress.
     pub fn new(settings: SourceSettings, poll_interval: Duration, timestamp_location: Option<PathBuf>, sink: S) -> Self {
-        Self { settings, poll_interval, export: Export::new(timestamp_location), sink, readiness: Readiness::default() }
+        Self {
+            settings,
+            poll_interval,
+            export: Export::new(timestamp_location),
+            sink,
+            readiness: Readiness::default(),
+            known: Known::new(),
+        }
     }
 
     /// Ready while it polls: PostgreSQL and the sink have been reached, and no error keeps it from the next cycle.
@@ -125,7 +138,7 @@ impl<S: Sink> Pipeline<S> {
             }
             metrics::failed();
             let delay = backoff.next_delay();
-            if matches!(error, PollError::Altered(_) | PollError::Locked(_)) {
+            if matches!(error, PollError::Altered(_) | PollError::Returned(_) | PollError::Gone(_) | PollError::Locked(_)) {
                 info!(reason = %error, "cycle is repeated");
             } else {
                 warn!(
@@ -146,10 +159,11 @@ impl<S: Sink> Pipeline<S> {
 
     /// From connecting to the first error, or to the end.
     async fn session(&mut self, stop: &CancellationToken, backoff: &mut Backoff, reached: &mut bool) -> Result<(), PollError> {
-        let mut source = Source::open(self.settings.clone()).await?;
+        let mut source = Source::open(self.settings.clone()).await?.knowing(self.known.clone());
         let tables = source.table_names().await?;
         let progress = self.sink.resume(&tables).await?;
         source.restore(progress).await?;
+        self.known.extend(source.known());
         *reached = true;
         self.readiness.set(true);
         let mut pace = Pace::new(self.poll_interval);
@@ -189,6 +203,10 @@ impl<S: Sink> Pipeline<S> {
         if pace.last_cycle.elapsed() >= QUIET_MAX || !source.is_quiet().await? {
             pace.last_cycle = Instant::now();
             found = source.cycle(&mut self.sink).await?;
+            if pace.last_look.elapsed() >= ABSENT_INTERVAL {
+                pace.last_look = pace.last_cycle;
+                source.look_for_absent().await?;
+            }
             metrics::polled(found.late);
         }
         let chunk = source.load_chunk(&mut self.sink).await?;
@@ -211,7 +229,7 @@ impl<S: Sink> Pipeline<S> {
 impl Pace {
     fn new(max: Duration) -> Self {
         let long_ago = Instant::now();
-        Self { interval: INTERVAL_MIN.min(max), max, last_cycle: long_ago, last_checkpoint: long_ago }
+        Self { interval: INTERVAL_MIN.min(max), max, last_cycle: long_ago, last_checkpoint: long_ago, last_look: long_ago }
     }
 
     fn next_wait(&mut self, found: Found, loading: bool) -> Duration {

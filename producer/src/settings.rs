@@ -32,7 +32,7 @@ pub fn source(config: &Config) -> Result<SourceSettings, ConfigError> {
 /// How to poll one table.
 pub fn table(table: &TableConfig) -> TableSettings {
     TableSettings {
-        name: table.identifier(),
+        name: table.identifier.clone(),
         cursor: table.cursor.clone(),
         key: (!table.key.is_empty()).then(|| table.key.clone()),
         zone: None,
@@ -74,6 +74,8 @@ pub fn options(address: &PostgresAddress) -> PgConnectOptions {
         .username(&address.user)
         .ssl_mode(mode)
         .application_name("inlet")
+        // A pooler would refuse it, and the session sets it itself.
+        .extra_float_digits(None)
         // Scans of a whole table are slow by right.
         .disable_statement_logging();
     let options = match &address.sslrootcert {

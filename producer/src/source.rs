@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`poll`] is the cycle; [`activity`] and [`bounds`] decide what it has to read, [`tiers`] how deep, [`coverage`] what of it is new;
 //! [`server`] and [`block`] ask PostgreSQL in the order that makes it lossless; [`scan`] and [`decode`] move the rows; [`load`] is the first read of
-//! a table; [`table`] is what is remembered between cycles; [`catalog`] is what PostgreSQL knows of a table; [`waiting`] counts what a poll would find.
+//! a table; [`pooler`] what must not stand between; [`table`] is what is remembered between cycles; [`catalog`] is what PostgreSQL knows of a table;
+//! [`waiting`] counts what a poll would find.
 
 pub mod activity;
 pub mod block;
@@ -14,6 +15,7 @@ pub mod decode;
 pub mod error;
 pub mod load;
 pub mod poll;
+pub mod pooler;
 pub mod scan;
 pub mod server;
 pub mod table;

@@ -138,6 +138,7 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
     let same = |before: Structure, after: Structure| {
         (before.relfilenode == after.relfilenode, before.definition == after.definition, before.indexes == after.indexes)
     };
+    let descendants = |structure: &[(u32, Structure)]| structure[0].1.descendants;
     for (sql, expected) in [
         ("INSERT INTO t VALUES (1, 'a', 1); UPDATE t SET b = 2; DELETE FROM t", (true, true, true)),
         ("ANALYZE t", (true, true, true)),
@@ -155,6 +156,22 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
         database.sql(sql).await.expect(sql);
         let after = read_structures(&mut connection, &[oid]).await.expect("a structure");
         assert_eq!(same(before[0].1, after[0].1), expected, "{sql}: {before:?} {after:?}");
+        before = after;
+    }
+    for (sql, changes) in [
+        ("CREATE TABLE child () INHERITS (t)", true),
+        ("CREATE TABLE grandchild () INHERITS (child)", true),
+        ("INSERT INTO child VALUES (1); ALTER TABLE grandchild ADD COLUMN d int; ANALYZE t; VACUUM pg_inherits", false),
+        ("DROP TABLE grandchild; CREATE TABLE grandchild () INHERITS (child)", true),
+        ("ALTER TABLE grandchild NO INHERIT child", true),
+        ("DROP TABLE grandchild; DROP TABLE child", true),
+    ] {
+        let sql_parts = sql.split("; ").map(str::to_owned).collect::<Vec<_>>();
+        for part in sql_parts {
+            database.sql(&part).await.expect(sql);
+        }
+        let after = read_structures(&mut connection, &[oid]).await.expect("a structure");
+        assert_eq!(descendants(&before) != descendants(&after), changes, "{sql}: {before:?} {after:?}");
         before = after;
     }
     database.sql("DROP TABLE t").await.expect("the table is dropped");

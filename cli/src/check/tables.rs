@@ -154,6 +154,13 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
         let finding = Finding::info(Hop::Table, object, format!("read as PostgreSQL's text: {texts}"));
         findings.push(finding.means("no Arrow type is as exact; cast them in the query: CAST(x AS ..)"));
     }
+    if !captured.partitioned && !captured.descendants.is_empty() {
+        let count = captured.descendants.len();
+        let (tables, verb) = if count == 1 { ("table", "inherits") } else { ("tables", "inherit") };
+        let finding = Finding::warning(Hop::Table, object, format!("{count} {tables} {verb} from it and are read with it"));
+        let means = "a primary key holds for each of them alone: two rows with the same key take each other's place in the latest state";
+        findings.push(finding.means(means).mend(format!("name columns that are unique over all of them: tables.{object}.key")));
+    }
     if facts.unlogged {
         let finding = Finding::warning(Hop::Table, object, "an unlogged table");
         let mend = format!("ALTER TABLE {} SET LOGGED;", captured.schema.table.quoted());

@@ -21,6 +21,7 @@ pub fn cells(found: &Found) -> Vec<String> {
 pub fn configuration(url: &str, found: &[Found]) -> String {
     let mut text = format!(
         "# Written by `inlet init`. Look at it with `inlet check --config FILE`, start it with `inlet run --config FILE`.\n\
+         # A role that may read these tables and nothing else: inlet grants --config FILE --role NAME | psql ..\n\
          postgres:\n  url: {}\n  password: ${{PGPASSWORD:-}}   # from the environment; password_file takes it from a file\n\n\
          datalake:\n  path: ./datalake            # {}\n\n\
          # With a broker between, as two services: inlet producer and inlet consumer.\n\

@@ -1,4 +1,4 @@
-use inlet_harness::{PASSWORD, Port, Postgres, eventually, shared_postgres};
+use inlet_harness::{PASSWORD, Pooler, Port, Postgres, eventually, shared_postgres};
 use sqlx::{Executor, PgConnection};
 
 use crate::case::{Case, PATIENCE, port};
@@ -35,6 +35,16 @@ async fn encryption_that_the_server_does_not_have() {
     let mut case = Case::new().await;
     case.replace("\n  table", "?sslmode=require\n  table");
     case.check().await.names("`sslmode=require`, and a server without TLS", "error", SERVER, "ssl = on");
+}
+
+#[tokio::test]
+async fn a_pooler_that_shares_sessions() {
+    let mut case = Case::new().await;
+    let pooler = Pooler::start(shared_postgres().await, "transaction").await.unwrap();
+    let through = port(pooler.named("postgres").url());
+    case.replace(&port(case.database.url()), &through);
+    case.show(through, "127.0.0.1:6432");
+    case.check().await.names("PgBouncer in transaction mode", "error", "127.0.0.1:6432", "pool_mode = session");
 }
 
 #[tokio::test]

@@ -45,6 +45,19 @@ async fn a_view() {
 }
 
 #[tokio::test]
+async fn a_materialized_view() {
+    let mut case = planted("CREATE MATERIALIZED VIEW daily AS SELECT * FROM orders").await;
+    case.replace("table: orders", "table: daily");
+    case.check().await.names("a materialized view", "error", "daily", "`tables`");
+}
+
+#[tokio::test]
+async fn a_table_that_others_inherit_from() {
+    let case = planted("CREATE TABLE web_orders (browser text) INHERITS (orders)").await;
+    case.check().await.names("`CREATE TABLE web_orders () INHERITS (orders)`", "warning", "orders", "tables.orders.key");
+}
+
+#[tokio::test]
 async fn a_foreign_table() {
     let sql = "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER far FOREIGN DATA WRAPPER nothing;
                CREATE FOREIGN TABLE far_orders (id int, created_at timestamptz) SERVER far";

@@ -10,4 +10,5 @@ mod mistakes;
 mod observe;
 mod orders;
 mod patterns;
+mod tables;
 mod types;

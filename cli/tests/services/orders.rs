@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use inlet_harness::{Database, Folder, Inlet, Kafka, PASSWORD, Postgres, USER, duckdb, eventually};
+use inlet_harness::{Database, Folder, Inlet, Kafka, PASSWORD, Postgres, duckdb, eventually};
 
 pub const INLET: &str = env!("CARGO_BIN_EXE_inlet");
 /// How long anything that is awaited may take on a busy machine.
@@ -40,7 +40,7 @@ impl Orders {
             .replace("host: \"postgres\"", "host: \"127.0.0.1\"")
             .replace("port: 5432", &format!("port: {}", postgres.port()))
             .replace("db: \"food_delivery_db\"", &format!("db: \"{}\"", database.name()))
-            .replace("\"student\"", &format!("\"{USER}\""))
+            .replace("\"student\"", &format!("\"reader_{}\"", database.name()))
             .replace("\"student123\"", &format!("\"{PASSWORD}\""))
             .replace("/opt/spark-apps/datalake", &folder.display().to_string());
         let text = match kafka {
@@ -57,7 +57,17 @@ impl Orders {
             configs.push(folder.join("orders_rules.yml"));
             fs::write(&configs[1], shipped("orders_rules.yml")?)?;
         }
-        Ok(Self { folder, database, configs })
+        let orders = Self { folder, database, configs };
+        orders.grant().await?;
+        Ok(orders)
+    }
+
+    /// Makes the role of the configuration by what `inlet grants` prints, and by nothing else.
+    async fn grant(&self) -> Result<()> {
+        let finished = Inlet::run(INLET, &self.arguments("grants"), &[]).await?;
+        ensure!(finished.code == 0, "{}", finished.stderr);
+        self.database.sql(&finished.stdout).await?;
+        self.database.sql(&format!("ALTER ROLE reader_{} PASSWORD '{PASSWORD}'", self.database.name())).await
     }
 
     /// Adds a file that overrides the ones before it.

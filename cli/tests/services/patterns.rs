@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
-use inlet_harness::{Finished, Folder, Inlet, duckdb, eventually, shared_database, shared_kafka};
+use inlet_harness::{Finished, Folder, Inlet, PASSWORD, USER, duckdb, eventually, shared_database, shared_kafka};
 
 use crate::orders::{INLET, PATIENCE};
 
@@ -51,6 +51,66 @@ async fn every_table_of_a_schema_arrives_on_both_ways() {
             assert!(finished.stdout.contains(line), "`{line}` is missing in: {}", finished.stdout);
         }
         assert!(!finished.stdout.contains("audit_1") && !finished.stdout.contains("elsewhere"), "{}", finished.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_made_while_the_services_run_is_taken_and_one_that_cannot_be_is_named() {
+    let kafka = shared_kafka().await;
+    for verbs in [&["run"][..], &["producer", "consumer"]] {
+        let (database, folder) = (shared_database().await, Folder::new("discover").unwrap());
+        let role = format!("reader_{}", database.name());
+        let tables = "CREATE SCHEMA shop; CREATE TABLE shop.a (id serial PRIMARY KEY); INSERT INTO shop.a DEFAULT VALUES; CREATE TABLE named (id serial PRIMARY KEY)";
+        database.sql(tables).await.unwrap();
+        let broker = format!("kafka: {{ brokers: \"{}\" }}\npipeline: {}\n", kafka.bootstrap(), database.name());
+        let broker = if verbs == ["run"] { "" } else { &broker };
+        let lake = folder.join("lake");
+        let text = format!(
+            "{broker}postgres: {{ url: \"{}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ flush_interval: 100ms, discover_interval: 200ms }}\n\
+             tables:\n  shop.*:\n  named:\n",
+            database.url().replace(&format!("//{USER}"), &format!("//{role}")),
+            lake.display()
+        );
+        let config = folder.join("inlet.yml").display().to_string();
+        fs::write(&config, text).unwrap();
+        let grants = Inlet::run(INLET, &["grants", "--config", &config], &[]).await.unwrap();
+        database.sql(&format!("{}ALTER ROLE {role} PASSWORD '{PASSWORD}'", grants.stdout)).await.unwrap();
+        let mut services: Vec<_> = verbs.iter().map(|verb| Inlet::start(INLET, &[verb, "--config", &config], &[]).unwrap()).collect();
+        let rows = async |table: &str, rows: u64| {
+            let glob = format!("{}/{table}/**/*.parquet", lake.display());
+            eventually(PATIENCE, &format!("{rows} rows of {table}"), async || Ok(duckdb::count_glob(&glob).await? == rows)).await;
+        };
+        rows("shop.a", 1).await;
+        // One that may not be read keeps none from going on, and neither does one that goes away.
+        database.sql(&format!("CREATE TABLE shop.closed (id int); REVOKE ALL ON shop.closed FROM {role}; DROP TABLE named")).await.unwrap();
+        database
+            .sql("CREATE TABLE shop.b (id serial PRIMARY KEY); INSERT INTO shop.b DEFAULT VALUES; INSERT INTO shop.a DEFAULT VALUES")
+            .await
+            .unwrap();
+        rows("shop.b", 1).await;
+        rows("shop.a", 2).await;
+        let log = services[0].stderr().unwrap();
+        assert!(
+            log.contains("a table that the configuration means is left out") && log.contains("GRANT SELECT ON \"shop\".\"closed\""),
+            "{log}"
+        );
+        database.sql("DROP TABLE shop.a; CREATE TABLE shop.c (id serial PRIMARY KEY); INSERT INTO shop.c DEFAULT VALUES").await.unwrap();
+        rows("shop.c", 1).await;
+        database
+            .sql("INSERT INTO shop.b DEFAULT VALUES; CREATE TABLE named (id serial PRIMARY KEY); INSERT INTO named DEFAULT VALUES")
+            .await
+            .unwrap();
+        database.sql(&format!("GRANT SELECT ON named TO {role}")).await.unwrap();
+        rows("shop.b", 2).await;
+        rows("named", 1).await;
+        // The next start does not fail on it either.
+        services[0].kill_9().unwrap();
+        services[0] = Inlet::start(INLET, &[verbs[0], "--config", &config], &[]).unwrap();
+        database.sql("INSERT INTO shop.b DEFAULT VALUES").await.unwrap();
+        rows("shop.b", 3).await;
+        for service in &mut services {
+            assert!(service.is_running().unwrap(), "{}", service.stderr().unwrap());
+        }
     }
 }
 

@@ -122,6 +122,8 @@ pub struct Reading {
     pub xid_end: Xid,
     /// That snapshot as text.
     pub snapshot: String,
+    /// The server's process that answered.
+    pub backend: i32,
     /// The database's sessions but ours.
     pub sessions: Vec<Session>,
     /// Prepared transactions, by their xids' low bits.

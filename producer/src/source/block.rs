@@ -43,7 +43,7 @@ impl Block {
         let names: Vec<_> = tables.iter().map(|table| table.schema.table.quoted()).collect();
         let begin = format!("{BEGIN}{} IN ACCESS SHARE MODE", names.join(", "));
         let first = &tables.first().expect("a block reads a table").schema.table;
-        raw_sql(AssertSqlSafe(begin)).execute(&mut *connection).await.map_err(|error| PollError::rows(first, error))?;
+        raw_sql(AssertSqlSafe(begin)).execute(&mut *connection).await.map_err(|error| PollError::locking(first, error))?;
         let row = sqlx::query(SNAPSHOT).fetch_one(&mut *connection).await.map_err(unread)?;
         let xid_end = server::xid(&row.try_get::<String, _>(0).map_err(unread)?).map_err(unread)?;
         let taken_at = server::time(&row, 1).map_err(unread)?.ok_or(sqlx::Error::RowNotFound).map_err(unread)?.0;

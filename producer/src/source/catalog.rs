@@ -13,10 +13,13 @@ use sqlx::postgres::types::Oid;
 use sqlx::{FromRow, PgConnection, Row};
 
 pub use self::cursor::{Cursor, CursorKind};
+pub use self::descendants::Descendant;
 pub use self::error::{CatalogError, Names};
+pub use self::name::table_candidates;
 
 mod columns;
 mod cursor;
+mod descendants;
 mod error;
 mod key;
 mod name;
@@ -50,8 +53,15 @@ pub struct Captured {
     pub structure: Structure,
     /// True for a partitioned table, read through its parent.
     pub partitioned: bool,
+    /// What a SELECT reads along: its partitions, or the tables that inherit from it.
+    pub descendants: Vec<Descendant>,
+    /// Those among them whose rows no poll has read yet, though they may be older than all that the polls ask for. Whoever knows what was polled
+    /// fills it in.
+    pub unread: Vec<u32>,
     /// True when a value that the lake's type cannot hold is read as null, outside the key.
     pub impossible_as_null: bool,
+    /// True in a database that takes any bytes for text (`SQL_ASCII`).
+    pub any_bytes: bool,
 }
 
 impl Captured {
@@ -71,6 +81,8 @@ pub struct Structure {
     pub definition: i64,
     /// The same of its indexes: key and cursor may have changed.
     pub indexes: i64,
+    /// The same of the links to the tables below it, with these tables' oids.
+    pub descendants: i64,
 }
 
 /// The statement by which a cycle reads the [`Structure`] of many tables: `$1` is an array of oids; [`StructureRow::split`] takes its
@@ -82,25 +94,33 @@ pub fn structure_sql() -> &'static str {
             c.xmin::text::bigint + (SELECT coalesce(sum(a.xmin::text::bigint), 0)::bigint
                                     FROM pg_catalog.pg_attribute a
                                     WHERE a.attrelid = c.oid AND a.attnum > 0),
-            (SELECT coalesce(sum(i.xmin::text::bigint), 0)::bigint FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid)
+            (SELECT coalesce(sum(i.xmin::text::bigint), 0)::bigint FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid),
+            CASE WHEN c.relhassubclass THEN (
+                WITH RECURSIVE tree (oid, linked) AS (
+                    SELECT i.inhrelid, i.xmin FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid
+                    UNION ALL
+                    SELECT i.inhrelid, i.xmin FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+                SELECT coalesce(sum(t.oid::bigint + t.linked::text::bigint), 0)::bigint FROM tree t)
+            ELSE 0 END
      FROM pg_catalog.pg_class c
      WHERE c.oid = ANY($1)"
 }
 
 /// A row of [`structure_sql`].
 #[derive(Debug, Clone, Copy)]
-pub struct StructureRow(Oid, Oid, i64, i64);
+pub struct StructureRow(Oid, Structure);
 
 impl StructureRow {
     /// The table's oid and its structure.
     pub fn split(self) -> (u32, Structure) {
-        (self.0.0, Structure { relfilenode: self.1.0, definition: self.2, indexes: self.3 })
+        (self.0.0, self.1)
     }
 }
 
 impl<'r> FromRow<'r, PgRow> for StructureRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
-        <(Oid, Oid, i64, i64)>::from_row(row).map(|(oid, relfilenode, definition, indexes)| Self(oid, relfilenode, definition, indexes))
+        let (oid, Oid(relfilenode), definition, indexes, descendants) = <(Oid, Oid, i64, i64, i64)>::from_row(row)?;
+        Ok(Self(oid, Structure { relfilenode, definition, indexes, descendants }))
     }
 }
 
@@ -123,6 +143,7 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
     let rows = columns::read(conn, found.oid).await?;
     let table = found.name();
     columns::refuse_reserved(&table, &rows)?;
+    let descendants = descendants::read(conn, found.oid).await?;
     let indexes = key::read(conn, found.oid, &rows).await?;
     let columns: Vec<_> = rows.into_iter().map(|row| row.column).collect();
     let key = key::choose(&table, &columns, &indexes, overrides.key.as_deref())?;
@@ -134,7 +155,17 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
         columns::carry_as_text(&mut schema.columns, &[cursor.map(|cursor| cursor.column), dated_by]);
     }
     let impossible_as_null = overrides.impossible_values == ImpossibleValues::Null;
-    Ok(Captured { oid: found.oid.0, schema: Arc::new(schema), cursor, structure, partitioned, impossible_as_null })
+    Ok(Captured {
+        oid: found.oid.0,
+        schema: Arc::new(schema),
+        cursor,
+        structure,
+        partitioned,
+        descendants,
+        unread: Vec::new(),
+        impossible_as_null,
+        any_bytes: found.any_bytes,
+    })
 }
 
 /// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a partitioned table concurrently.
@@ -163,6 +194,7 @@ struct Relation {
     may_use_schema: bool,
     may_select: bool,
     row_security: bool,
+    any_bytes: bool,
 }
 
 impl<'r> FromRow<'r, PgRow> for Relation {
@@ -178,6 +210,7 @@ impl<'r> FromRow<'r, PgRow> for Relation {
             may_use_schema: row.try_get("may_use_schema")?,
             may_select: row.try_get("may_select")?,
             row_security: row.try_get("row_security")?,
+            any_bytes: row.try_get("any_bytes")?,
         })
     }
 }
@@ -229,7 +262,7 @@ impl Relation {
 const FIND: &str = "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
             c.relpersistence::text AS persistence, m.amname::text AS storage, current_user::text AS role,
             has_schema_privilege(n.oid, 'USAGE') AS may_use_schema, has_table_privilege(c.oid, 'SELECT') AS may_select,
-            row_security_active(c.oid) AS row_security
+            row_security_active(c.oid) AS row_security, current_setting('server_encoding') = 'SQL_ASCII' AS any_bytes
      FROM pg_catalog.pg_class c
      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam
@@ -260,6 +293,23 @@ async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogE
 pub async fn list_tables(conn: &mut PgConnection) -> Result<Vec<TableName>, CatalogError> {
     let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
     Ok(tables.into_iter().map(|(schema, name)| TableName::new(schema, name)).collect())
+}
+
+/// True when a name means a relation.
+pub async fn is_there(conn: &mut PgConnection, asked: &str) -> Result<bool, CatalogError> {
+    match find(conn, asked).await {
+        Ok(_) => Ok(true),
+        Err(CatalogError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a table is called now; `None` when it was dropped.
+pub async fn name_of(conn: &mut PgConnection, oid: u32) -> Result<Option<TableName>, CatalogError> {
+    let sql = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
+    let found: Option<(String, String)> =
+        sqlx::query_as(sql).bind(Oid(oid)).fetch_optional(conn).await.map_err(CatalogError::read("tables"))?;
+    Ok(found.map(|(schema, name)| TableName::new(schema, name)))
 }
 
 /// The error for a table that is not there, with those that have a similar name.

@@ -18,10 +18,12 @@ use tracing::{info, warn};
 
 use super::activity::{Activity, Reading, Seen};
 use super::block::{Block, Gate};
-use super::catalog::{Captured, Overrides, read_table};
+use super::catalog::{self, Captured, CatalogError, Overrides, read_table};
+use super::coverage::{Coverage, Floor};
 use super::decode::SESSION_SQL;
 use super::error::PollError;
 use super::load;
+use super::pooler;
 use super::scan::{Condition, Scan, Scanned, scan};
 use super::server::{self, Identity};
 use super::table::{Depths, Phase, Plan, Restored, Table};
@@ -78,16 +80,34 @@ impl TableSettings {
     }
 }
 
+/// Tables that were polled, by their configured names.
+pub type Known = BTreeMap<String, Polled>;
+
+/// What a configured name meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Polled {
+    /// Its object id.
+    pub oid: u32,
+    /// Its name in the catalog.
+    pub table: TableName,
+}
+
 /// A connected poller.
 pub struct Source {
     settings: SourceSettings,
     pub(super) primary: PgConnection,
     pub(super) standby: Option<PgConnection>,
+    /// The process of the server that our session is.
+    backend: i32,
     pub(super) identity: Identity,
     /// The tables, in the order of the settings.
     pub tables: Vec<Table>,
     /// The activity's snapshot when nothing was left to do.
     quiet: Option<String>,
+    /// Tables that were polled before: one of these may be gone.
+    known: Known,
+    /// Those of them that are gone, by their configured names.
+    absent: Vec<String>,
     /// What must be flushed before anything of the last snapshot becomes durable.
     pub(super) gate: Option<Gate>,
     blind: bool,
@@ -123,12 +143,16 @@ impl Source {
                 quote(&greeting.user)
             );
         }
+        let backend = greeting.backend;
         Ok(Self {
             settings,
             primary,
             standby,
+            backend,
             identity: greeting.identity,
             tables: Vec::new(),
+            known: Known::new(),
+            absent: Vec::new(),
             quiet: None,
             gate: None,
             blind: false,
@@ -136,13 +160,42 @@ impl Source {
         })
     }
 
+    /// Goes on without tables that were polled before, should they be gone: the others must not wait for them.
+    pub fn knowing(self, known: Known) -> Self {
+        Self { known, ..self }
+    }
+
+    /// The tables that are polled, for [`Source::knowing`].
+    pub fn known(&self) -> Known {
+        let configured = self.settings.tables.iter().filter(|table| !self.absent.contains(&table.name));
+        let polled = |table: &Table| Polled { oid: table.captured.oid, table: table.captured.schema.table.clone() };
+        configured.zip(&self.tables).map(|(settings, table)| (settings.name.clone(), polled(table))).collect()
+    }
+
     /// The names of the tables, as the catalog spells them.
     pub async fn table_names(&mut self) -> Result<Vec<TableName>, PollError> {
         let mut names = Vec::new();
         for table in &self.settings.tables {
-            names.push(capture(&mut self.primary, table, None).await?.schema.table.clone());
+            match capture(&mut self.primary, table, None).await {
+                Ok(captured) => names.push(captured.schema.table.clone()),
+                Err(PollError::Catalog(CatalogError::NotFound { .. })) if self.known.contains_key(&table.name) => {
+                    explain_absence(&mut self.primary, &self.known[&table.name]).await?;
+                    self.absent.push(table.name.clone());
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(names)
+    }
+
+    /// Fails when a table is back that was gone; then the catalog has to be read again.
+    pub async fn look_for_absent(&mut self) -> Result<(), PollError> {
+        for name in &self.absent {
+            if catalog::is_there(&mut self.primary, name).await? {
+                return Err(PollError::Returned(self.known[name].table.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// Reads the catalog and goes on from what the sink has durably.
@@ -153,13 +206,22 @@ impl Source {
         let depths = Depths { wide_interval: self.settings.wide_interval, sweep_interval: self.settings.sweep_interval };
         self.tables.clear();
         self.quiet = None;
-        for settings in self.settings.tables.clone() {
-            let captured = capture(&mut self.primary, &settings, None).await?;
+        let there = self.settings.tables.iter().filter(|table| !self.absent.contains(&table.name)).cloned();
+        for settings in there.collect::<Vec<_>>() {
+            let captured = match capture(&mut self.primary, &settings, None).await {
+                // It was there a moment ago.
+                Err(PollError::Catalog(CatalogError::NotFound { .. })) => return Err(PollError::Gone(format!("`{}`", settings.name))),
+                captured => captured?,
+            };
             let table = captured.schema.table.clone();
             let zone = settings.zone.unwrap_or(zone);
             let restored = progress.remove(&table).map(|progress| Restored::read(&progress)).transpose();
             let restored = restored.map_err(|source| PollError::Progress { table: table.clone(), source })?.flatten();
             let table = match restored {
+                Some(restored) if is_another(&captured, &restored, &self.identity)? => {
+                    warn!(%table, "another table has this name than before (dropped and made anew, or one took the other's place): it is loaded from the beginning");
+                    Table::fresh(captured, zone, depths, begin, reading.read_at)
+                }
                 Some(restored) => self.resumed(&settings, captured, zone, depths, restored, &reading).await?,
                 None => {
                     info!(%table, "no progress: the initial load begins");
@@ -189,6 +251,9 @@ impl Source {
         }
         let broken = lineage_broken(&table, restored.identity.as_ref(), &self.identity)?;
         let mut resumed = Table::restored(captured, zone, depths, restored, reading.read_at);
+        if !resumed.captured.unread.is_empty() {
+            info!(%table, tables = resumed.captured.unread.len(), "tables were attached to it: all their rows are read in the next cycle");
+        }
         let ahead = resumed.activity.as_ref().is_some_and(|activity| activity.xid_end > reading.xid_end);
         if broken || ahead {
             warn!(%table, "xids were taken back (promotion, restore or lost commits): the last hour is read again, and all of it swept");
@@ -274,6 +339,9 @@ impl Source {
 
     async fn read_activity(&mut self) -> Result<Reading, PollError> {
         let reading = server::read_activity(&mut self.primary).await.map_err(PollError::server("activity could not be read"))?;
+        if reading.backend != self.backend {
+            return Err(PollError::Pooled { host: self.settings.primary.get_host().to_owned(), port: self.settings.primary.get_port() });
+        }
         let hidden = reading.sessions.iter().filter(|session| matches!(session.seen, Seen::Hidden { .. })).count();
         if (hidden > 0) != self.blind {
             self.blind = hidden > 0;
@@ -305,10 +373,22 @@ impl Source {
             let table = &tables[*at];
             let condition = Condition::Since { floor: plan.floor, xid: plan.xid };
             let snapshot = block.snapshot;
-            let bar = table.bar(plan);
-            let (captured, coverage, late_below) = (&table.captured, &table.coverage, table.late_below(plan));
-            let scanned =
-                scan(connection, Scan { captured, coverage, condition: &condition, snapshot, late_below, bar: &bar }, sink).await?;
+            let (captured, bar) = (&table.captured, table.bar(plan));
+            let known = Scan {
+                captured,
+                coverage: &table.coverage,
+                condition: &condition,
+                snapshot,
+                late_below: table.late_below(plan),
+                bar: &bar,
+            };
+            let mut scanned = scan(connection, known, sink).await?;
+            if plan.reads_unread() && !captured.unread.is_empty() {
+                let unread = Scan { coverage: &Coverage::default(), condition: &Condition::Unread, late_below: Floor::MIN, ..known };
+                let unread = scan(connection, unread, sink).await?;
+                info!(table = %captured.schema.table, rows = unread.rows, "rows of what was attached to the table are read");
+                scanned = scanned.and(unread);
+            }
             scans.push(scanned);
         }
         self.gate = Some(block.end(connection).await?);
@@ -336,10 +416,13 @@ impl Activities {
     }
 }
 
-/// A connection as the poll uses it.
+/// A connection as the poll uses it: to a session of the server that is ours alone.
 pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
     let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
     let mut connection = options.connect().await.map_err(PollError::server(act.clone()))?;
+    if pooler::shares_sessions(&mut connection, options).await.map_err(PollError::server(act.clone()))? {
+        return Err(PollError::Pooled { host: options.get_host().to_owned(), port: options.get_port() });
+    }
     sqlx::raw_sql(SESSION_SQL).execute(&mut connection).await.map_err(PollError::server(act))?;
     Ok(connection)
 }
@@ -350,6 +433,18 @@ pub(super) async fn capture(connection: &mut PgConnection, table: &TableSettings
     let cursor = table.cursor.clone().or_else(|| polled_by.map(quote));
     let overrides = Overrides { cursor, ..table.overrides() };
     Ok(read_table(connection, &table.name, &overrides).await?)
+}
+
+/// Says what became of a table that was polled before.
+async fn explain_absence(connection: &mut PgConnection, gone: &Polled) -> Result<(), PollError> {
+    let table = &gone.table;
+    match catalog::name_of(connection, gone.oid).await? {
+        Some(renamed) => {
+            warn!(%table, "table was renamed to `{renamed}`: it is not polled any more, the others are; name it so in the configuration");
+        }
+        None => warn!(%table, "table was dropped: the others are polled on, and it is taken again once it is back"),
+    }
+    Ok(())
 }
 
 /// Says once what the cursor of a table means for its polls.
@@ -374,6 +469,12 @@ pub fn check_cursor(captured: &Captured, theirs: &str) -> Result<(), PollError> 
         return Ok(());
     }
     Err(PollError::OtherCursor { table: captured.schema.table.clone(), theirs: theirs.to_owned(), ours: ours.to_owned() })
+}
+
+/// True when the progress is of another table that had this name.
+pub(super) fn is_another(captured: &Captured, restored: &Restored, ours: &Identity) -> Result<bool, PollError> {
+    lineage_broken(&captured.schema.table, restored.identity.as_ref(), ours)?;
+    Ok(restored.relation.as_ref().is_some_and(|relation| relation.oid != captured.oid))
 }
 
 /// True when the xids of the progress mean nothing any more; an error when they were another database's.

@@ -49,6 +49,8 @@ pub enum Condition {
         /// The xid at which the load began.
         before: Xid,
     },
+    /// Every row of the descendants that no poll has read yet; the other conditions leave these out.
+    Unread,
 }
 
 /// The snapshot that a scan reads in.
@@ -71,6 +73,14 @@ pub struct Scanned {
     pub late: u64,
     /// How long it took.
     pub took: std::time::Duration,
+}
+
+impl Scanned {
+    /// Both scans as one: of the same snapshot, and without a row in common.
+    pub fn and(mut self, other: Self) -> Self {
+        self.returned |= other.returned;
+        Self { returned: self.returned, rows: self.rows + other.rows, late: self.late + other.late, took: self.took + other.took }
+    }
 }
 
 /// What to read.
@@ -179,6 +189,12 @@ pub fn filter(captured: &Captured, condition: &Condition, xid_end: Xid) -> (Stri
             // The complement of what the joining scan asks for: each row is in exactly one of the two, also a frozen one of an older epoch.
             clauses.push(format!("age(xmin) NOT BETWEEN 0 AND (SELECT age({}))", bind(before.low().to_string(), "xid")));
         }
+        Condition::Unread => {}
+    }
+    if !captured.unread.is_empty() {
+        let not = if matches!(condition, Condition::Unread) { "" } else { "NOT " };
+        let unread: Vec<_> = captured.unread.iter().map(u32::to_string).collect();
+        clauses.push(format!("tableoid {not}IN ({})", unread.join(", ")));
     }
     let filter = if clauses.is_empty() { String::new() } else { format!(" WHERE {}", clauses.join(" AND ")) };
     (filter, values)
@@ -191,9 +207,15 @@ pub fn chunk_end(captured: &Captured, after: Option<&[String]>, rows: u32) -> (S
         values.push(value);
         format!("${}::text::{sql_type}", values.len())
     };
-    let filter = after.map_or(String::new(), |key| format!(" WHERE {} > {}", key_columns(captured), key_values(captured, key, &mut bind)));
     let columns: Vec<_> = captured.schema.key.iter().map(|at| quote(&captured.schema.columns[*at].name)).collect();
     let texts: Vec<_> = columns.iter().map(|column| format!("{column}::text")).collect();
+    let mut clauses: Vec<_> =
+        after.map(|key| format!("{} > {}", key_columns(captured), key_values(captured, key, &mut bind))).into_iter().collect();
+    if captured.any_bytes {
+        // A chunk ends at a key that the progress can hold as text.
+        clauses.extend(texts.iter().map(|text| format!("{text} ~ '^[ -~]*$'")));
+    }
+    let filter = if clauses.is_empty() { String::new() } else { format!(" WHERE {}", clauses.join(" AND ")) };
     let table = captured.schema.table.quoted();
     let sql = format!("SELECT {} FROM {table}{filter} ORDER BY {} OFFSET {rows} LIMIT 1", texts.join(", "), columns.join(", "));
     (sql, values)

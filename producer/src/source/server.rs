@@ -32,7 +32,7 @@ SELECT statement_timestamp(), pg_snapshot_xmax(s)::text, s::text, a.pid, a.backe
        coalesce(a.state, '?') NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)', 'disabled') AS running,
        a.backend_xid,
        a.query = '<insufficient privilege>' OR coalesce(a.state, '') = 'disabled'
-           OR a.xact_start IS NULL AND a.state LIKE 'idle in transaction%' AS hidden
+           OR a.xact_start IS NULL AND a.state LIKE 'idle in transaction%' AS hidden, pg_backend_pid()
 FROM pg_current_snapshot() s
 LEFT JOIN pg_stat_get_activity(NULL) a
   ON a.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -49,7 +49,7 @@ const IDENTITY: &str = "\
 SELECT (SELECT system_identifier FROM pg_control_system()), current_database()::text,
        CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id::bigint FROM pg_control_checkpoint())
             ELSE ('x' || lpad(left(pg_walfile_name(pg_current_wal_lsn()), 8), 16, '0'))::bit(64)::bigint END,
-       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_user::text, pg_is_in_recovery()";
+       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_user::text, pg_is_in_recovery(), pg_backend_pid()";
 
 /// The zone that writers without a setting of their own most likely use; our own session is always set to UTC.
 const ZONE: &str = "\
@@ -69,13 +69,15 @@ pub struct Greeting {
     pub user: String,
     /// True for a hot standby.
     pub standby: bool,
+    /// The server's process that answers us.
+    pub backend: i32,
 }
 
 /// Asks who the server is.
 pub async fn greet(connection: &mut PgConnection) -> Result<Greeting, sqlx::Error> {
     let row = sqlx::query(IDENTITY).fetch_one(connection).await?;
     let identity = Identity { system: row.try_get(0)?, database: row.try_get(1)?, timeline: row.try_get(2)? };
-    Ok(Greeting { identity, sees_all: row.try_get(3)?, user: row.try_get(4)?, standby: row.try_get(5)? })
+    Ok(Greeting { identity, sees_all: row.try_get(3)?, user: row.try_get(4)?, standby: row.try_get(5)?, backend: row.try_get(6)? })
 }
 
 /// The zone that wall clocks without zone are most likely written in.
@@ -96,6 +98,7 @@ pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sql
     let read_at = time(first, 0)?.ok_or(sqlx::Error::RowNotFound)?;
     let xid_end = xid(&first.try_get::<String, _>(1)?)?;
     let snapshot = first.try_get(2)?;
+    let backend = first.try_get(10)?;
     let mut sessions = rows.iter().map(session).filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     if sessions.iter().any(|session| matches!(session.seen, Seen::Hidden { .. })) {
         let virtual_xids = sqlx::query(VIRTUAL_XIDS).fetch_all(&mut *connection).await?;
@@ -103,7 +106,7 @@ pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sql
     }
     let prepared = sqlx::query(PREPARED).fetch_all(connection).await?;
     let prepared = prepared.iter().filter_map(|row| low_xid(row, 0).transpose()).collect::<Result<_, _>>()?;
-    Ok(Reading { read_at, xid_end, snapshot, sessions, prepared })
+    Ok(Reading { read_at, xid_end, snapshot, backend, sessions, prepared })
 }
 
 /// The left join gives one row without a session when there is none.

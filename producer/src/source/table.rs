@@ -36,6 +36,8 @@ pub struct Table {
     pub coverage: Coverage,
     /// True when its durable progress would read emitted rows again.
     pub unsaved: bool,
+    /// What the durable progress says of it.
+    told: Option<Relation>,
 }
 
 /// How far a table is.
@@ -90,6 +92,16 @@ pub struct Depths {
 const POLL: &str = "poll";
 const LOAD: &str = "load";
 const IDENTITY: &str = "identity";
+const RELATION: &str = "relation";
+
+/// The part `relation` of the progress: which table it is of, whatever its name, and which tables below it have been read with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relation {
+    /// Its object id.
+    pub oid: u32,
+    /// Its partitions, and tables that inherit from it.
+    pub descendants: Vec<u32>,
+}
 
 /// The part `poll` of the progress.
 #[derive(Serialize, Deserialize)]
@@ -108,6 +120,8 @@ pub struct Restored {
     pub cursor: Option<String>,
     /// How far the table is.
     pub phase: Phase,
+    /// Which table it is of; versions before this was written do not tell.
+    pub relation: Option<Relation>,
     activity: Option<Activity>,
     owed: Vec<ScanBounds>,
     coverage: Coverage,
@@ -118,6 +132,13 @@ pub struct Restored {
 #[error("part `{part}` of the progress is damaged")]
 pub struct Damaged {
     part: &'static str,
+}
+
+impl Plan {
+    /// True for a scan that takes every row above the xid bound: only beside one can all of what was attached count as emitted.
+    pub fn reads_unread(&self) -> bool {
+        self.floor.is_none()
+    }
 }
 
 impl Phase {
@@ -135,14 +156,20 @@ impl Restored {
     /// Reads a progress; `None` when there is none to go on from.
     pub fn read(progress: &Progress) -> Result<Option<Self>, Damaged> {
         let identity = part(progress, IDENTITY)?;
+        let relation = part(progress, RELATION)?;
         if let Some(load) = part::<Load>(progress, LOAD)? {
             let phase = if load.finished { Phase::Joining { begin: load.begin } } else { Phase::Loading(load) };
             let coverage = Coverage::default();
-            return Ok(Some(Self { identity, cursor: None, phase, activity: None, owed: Vec::new(), coverage }));
+            return Ok(Some(Self { identity, cursor: None, phase, relation, activity: None, owed: Vec::new(), coverage }));
         }
         let Some(PollPart { activity, owed, cursor }) = part(progress, POLL)? else { return Ok(None) };
         let coverage = Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
-        Ok(Some(Self { identity, cursor, phase: Phase::Tailing, activity: Some(activity), owed, coverage }))
+        Ok(Some(Self { identity, cursor, phase: Phase::Tailing, relation, activity: Some(activity), owed, coverage }))
+    }
+
+    /// When the last durable cycle was.
+    pub fn polled_at(&self) -> Option<ServerTime> {
+        self.activity.as_ref().map(|activity| activity.read_at)
     }
 }
 
@@ -155,15 +182,32 @@ impl Table {
     pub fn fresh(captured: Captured, zone: Tz, depths: Depths, begin: Xid, now: ServerTime) -> Self {
         let tiers = Tiers::new(tiers(&captured, depths), now);
         let phase = Phase::Loading(Load { begin, after: None, finished: false });
-        Self { captured, zone, phase, activity: None, tiers, coverage: Coverage::default(), unsaved: false }
+        Self { captured, zone, phase, activity: None, tiers, coverage: Coverage::default(), unsaved: false, told: None }
     }
 
     /// A table that goes on from its progress.
-    pub fn restored(captured: Captured, zone: Tz, depths: Depths, restored: Restored, now: ServerTime) -> Self {
+    ///
+    /// What was attached to it since then may hold rows that are older than all that the progress asks for.
+    pub fn restored(mut captured: Captured, zone: Tz, depths: Depths, restored: Restored, now: ServerTime) -> Self {
+        if let Some(relation) = &restored.relation {
+            let unread = captured.descendants.iter().filter(|table| table.attached && !relation.descendants.contains(&table.oid));
+            captured.unread = unread.map(|table| table.oid).collect();
+        }
         let mut tiers = Tiers::new(tiers(&captured, depths), now);
         tiers.restore(&restored.owed);
         let activity = restored.activity.map(Arc::new);
-        Self { captured, zone, phase: restored.phase, activity, tiers, coverage: restored.coverage, unsaved: false }
+        let mut restored = Self {
+            captured,
+            zone,
+            phase: restored.phase,
+            activity,
+            tiers,
+            coverage: restored.coverage,
+            unsaved: false,
+            told: restored.relation,
+        };
+        restored.unsaved = restored.told.as_ref() != Some(&restored.relation());
+        restored
     }
 
     /// The xids of another lineage mean nothing: everything from a span before the last reading is read again, and then swept.
@@ -186,13 +230,24 @@ impl Table {
                 if let Some(last) = last.as_deref().filter(|last| moved(last, activity)) {
                     tiers.owe(scan_bounds(last, activity));
                 }
-                let tier = tiers.due(now)?;
+                let tier = if self.captured.unread.is_empty() {
+                    tiers.due(now)?
+                } else {
+                    tiers.owe(ScanBounds { floor: now, xid: activity.xid_end });
+                    tiers.deepest()
+                };
                 let (floor, xid) = tiers.bounds(tier);
                 let cursor = self.captured.cursor.as_ref();
                 let floor = floor.zip(cursor).map(|(floor, cursor)| cursor.kind.floor(floor, now, self.zone));
                 Some(Plan { floor, xid, tier: Some(tier), activity: Arc::clone(activity), tiers })
             }
         }
+    }
+
+    /// What of it has been read, or will be by the scans that are to come.
+    fn relation(&self) -> Relation {
+        let read = self.captured.descendants.iter().map(|table| table.oid).filter(|oid| !self.captured.unread.contains(oid));
+        Relation { oid: self.captured.oid, descendants: read.collect() }
     }
 
     /// Rows of a deeper scan below this were not where their transactions' times would have them; `Floor::MIN` where that means nothing.
@@ -213,6 +268,10 @@ impl Table {
     /// After a cycle: the plan is carried out, and the scan returned this.
     pub fn scanned(&mut self, plan: Plan, scanned: &Scanned) {
         self.unsaved |= scanned.rows > 0 || plan.tier.is_none();
+        if plan.reads_unread() {
+            self.unsaved |= !self.captured.unread.is_empty();
+            self.captured.unread.clear();
+        }
         self.tiers = plan.tiers;
         match plan.tier {
             Some(tier) => self.tiers.paid(tier, plan.activity.read_at, scanned.took),
@@ -229,6 +288,11 @@ impl Table {
         let mut delta = self.coverage.take_delta();
         let mut set = |part: &str, value: Option<String>| delta.0.insert(part.to_owned(), value);
         set(IDENTITY, Some(json(identity)));
+        let relation = self.relation();
+        if self.told.as_ref() != Some(&relation) {
+            set(RELATION, Some(json(&relation)));
+            self.told = Some(relation);
+        }
         match (&self.phase, &self.activity) {
             (Phase::Tailing, Some(activity)) => {
                 let cursor = self.captured.cursor.as_ref().map(|cursor| self.captured.schema.columns[cursor.column].name.clone());

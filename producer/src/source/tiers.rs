@@ -84,6 +84,11 @@ impl Tiers {
         }
     }
 
+    /// The tier that reads the most.
+    pub fn deepest(&self) -> usize {
+        self.states.len() - 1
+    }
+
     /// True when this tier has no floor.
     pub fn is_sweep(&self, tier: usize) -> bool {
         self.states[tier].tier.slack == Slack::Everything

@@ -17,7 +17,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::activity::{Activity, Reading, ServerTime};
 use super::catalog::{Captured, CursorKind};
 use super::error::PollError;
-use super::poll::{TableSettings, capture, connect, lineage_broken};
+use super::poll::{TableSettings, capture, connect, is_another, lineage_broken};
 use super::scan::{Condition, filter};
 use super::server::{self, Identity};
 use super::table::{Depths, Phase, Restored, Table};
@@ -77,12 +77,12 @@ impl Look {
             expected_rows: expected_rows(&mut self.connection, &captured.schema.table).await,
         };
         let Some(restored) = restored.filter(|restored| restored.phase == Phase::Tailing) else { return Ok(waiting) };
-        if lineage_broken(&waiting.table, restored.identity.as_ref(), &self.identity)? {
+        waiting.age = restored.polled_at().map_or(Duration::ZERO, |polled_at| since(polled_at, self.reading.read_at));
+        let broken = lineage_broken(&waiting.table, restored.identity.as_ref(), &self.identity)?;
+        if broken || is_another(&captured, &restored, &self.identity)? {
             return Ok(waiting);
         }
         let table = Table::restored(captured, settings.zone.unwrap_or(self.zone), DEPTHS, restored, self.reading.read_at);
-        let Some(last) = &table.activity else { return Ok(waiting) };
-        waiting.age = since(last.read_at, self.reading.read_at);
         if table.captured.cursor.is_none_or(|cursor| !cursor.indexed) {
             return Ok(waiting);
         }

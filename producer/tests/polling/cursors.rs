@@ -15,7 +15,7 @@ CREATE INDEX ON t (updated_at)";
 async fn wall_clock(zone: Tz, wide_interval: Duration) -> (Database, Poller) {
     let database = shared_database().await;
     database.sql(WALL_CLOCK).await.unwrap();
-    let mut settings = settings(database.url(), &["t"]);
+    let mut settings = settings(&database, &["t"]).await;
     settings.tables[0].zone = Some(zone);
     settings.wide_interval = wide_interval;
     (database, Poller::tailing(settings).await)
@@ -36,7 +36,7 @@ async fn a_clock_that_is_minutes_slow_is_allowed_for_by_the_wide_scan() {
     let database = shared_database().await;
     database.sql(TABLE).await.unwrap();
     let mut poller = Poller::tailing({
-        let mut settings = settings(database.url(), &["t"]);
+        let mut settings = settings(&database, &["t"]).await;
         settings.wide_interval = Duration::ZERO;
         settings
     })
@@ -168,7 +168,7 @@ async fn a_scan_without_floor_covers_rows_without_stamp_in_every_zone() {
     let mut w = Session::of(&database).await;
     // Nobody knows when a transaction began that was prepared before the first reading: its end asks for every row.
     w.run(&format!("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION '{}'", database.name())).await;
-    let mut settings = settings(database.url(), &["t"]);
+    let mut settings = settings(&database, &["t"]).await;
     settings.tables[0].zone = Some(Tz::Asia__Tokyo);
     let mut poller = Poller::tailing(settings).await;
     w.run("INSERT INTO t VALUES (2, 0, NULL), (3, 0, '-infinity')").await;

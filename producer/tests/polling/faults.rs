@@ -13,7 +13,7 @@ async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_al
     let database = shared_database().await;
     // The rows of `first` are with the sink already when the scan of `t` is cut off.
     database.sql(&format!("{}; {GATED}", TABLE.replace("TABLE t", "TABLE first").replace("ON t", "ON first"))).await.unwrap();
-    let mut poller = Poller::tailing(settings(database.url(), &["first", "t"])).await;
+    let mut poller = Poller::tailing(settings(&database, &["first", "t"]).await).await;
     let [mut w, mut judge] = Session::some(&database).await;
     w.run("SELECT pg_advisory_lock(7)").await;
     let cuts = ["statement_timeout", "lock_timeout", "pg_cancel_backend", "pg_terminate_backend"];

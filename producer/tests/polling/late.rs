@@ -155,7 +155,7 @@ async fn a_commit_between_the_reading_and_the_snapshot_is_found_once() {
         ))
         .await
         .unwrap();
-    let mut poller = Poller::tailing(settings(database.url(), &["t", "latch"])).await;
+    let mut poller = Poller::tailing(settings(&database, &["t", "latch"]).await).await;
     let [mut w1, mut w2, mut judge] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, NONE);

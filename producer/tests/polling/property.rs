@@ -37,7 +37,7 @@ async fn server() -> Postgres {
 
 /// A poller with the intervals that a seed says.
 async fn poller(database: &Database, dice: &mut Dice) -> Poller {
-    let mut settings = settings(database.url(), &["t"]);
+    let mut settings = settings(database, &["t"]).await;
     settings.wide_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(300)]);
     settings.sweep_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(900)]);
     settings.chunk_rows = 3;

@@ -68,7 +68,7 @@ impl Subscriber for Listener {
 async fn as_reader(database: &Database) -> SourceSettings {
     let role = database.name();
     database.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {role}")).await.unwrap();
-    let mut settings = settings(database.url(), &["t"]);
+    let mut settings = settings(database, &["t"]).await;
     settings.primary = settings.primary.username(role).password("reader");
     settings
 }

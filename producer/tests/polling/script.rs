@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, UInt64Type};
-use inlet_harness::{Database, Postgres, eventually, shared_database};
+use inlet_harness::{Database, PASSWORD, Postgres, eventually, shared_database};
 use inlet_model::change::XID;
+use inlet_producer::grants;
 use inlet_producer::sink::Sink;
 use inlet_producer::sink::memory::{MemorySink, MemoryStore};
 use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::{Found, Source, SourceSettings, TableSettings};
+use inlet_producer::source::poll::{Found, Known, Source, SourceSettings, TableSettings};
 use inlet_producer::source::table::Phase;
+use inlet_service::config::Config;
 use inlet_service::error::{Explain, Kind, report};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -113,11 +115,12 @@ pub struct Emitted {
     pub xid: u64,
 }
 
-/// What a poll of these tables needs, with nothing that happens by the clock.
-pub fn settings(url: &str, tables: &[&str]) -> SourceSettings {
+/// What a poll of these tables needs, with nothing that happens by the clock; as a role that has the rights of [`grants`] and no other, so that a
+/// right which is missing there shows here.
+pub async fn settings(database: &Database, tables: &[&str]) -> SourceSettings {
     let table = |name: &&str| TableSettings { name: (*name).to_owned(), ..TableSettings::default() };
     SourceSettings {
-        primary: url.parse().unwrap(),
+        primary: reader(database, tables).await,
         standby: None,
         tables: tables.iter().map(table).collect(),
         sweep_interval: NEVER,
@@ -126,12 +129,24 @@ pub fn settings(url: &str, tables: &[&str]) -> SourceSettings {
     }
 }
 
+/// Makes the role of a database, or gives it the tables that it lacks.
+async fn reader(database: &Database, tables: &[&str]) -> PgConnectOptions {
+    let role = format!("reader_{}", database.name());
+    let tables: String = tables.iter().map(|table| format!("  {table}:\n")).collect();
+    let config = Config::parse(&format!("postgres: {{ url: \"{}\" }}\ntables:\n{tables}", database.url())).unwrap();
+    database.sql(&grants::statements(&config, &role).unwrap()).await.unwrap();
+    database.sql(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await.unwrap();
+    database.url().parse::<PgConnectOptions>().unwrap().username(&role)
+}
+
 /// A source, its sink, and what the sink has published.
 pub struct Poller {
     settings: SourceSettings,
     /// What is durable.
     pub store: MemoryStore,
     sink: MemorySink,
+    /// What was polled since the start of the process.
+    known: Known,
     /// The source of the present connection; none after an error, as its connection may be in the middle of a transaction.
     source: Option<Source>,
     published: Vec<Emitted>,
@@ -144,7 +159,7 @@ pub struct Poller {
 pub async fn polled(sql: &str) -> (Database, Poller) {
     let database = shared_database().await;
     database.sql(sql).await.unwrap();
-    let poller = Poller::tailing(settings(database.url(), &["t"])).await;
+    let poller = Poller::tailing(settings(&database, &["t"]).await).await;
     (database, poller)
 }
 
@@ -152,17 +167,23 @@ pub async fn polled(sql: &str) -> (Database, Poller) {
 pub async fn polled_on(server: &Postgres, sql: &str) -> (Database, Poller) {
     let database = server.database().await.unwrap();
     database.sql(sql).await.unwrap();
-    let poller = Poller::tailing(settings(database.url(), &["t"])).await;
+    let poller = Poller::tailing(settings(&database, &["t"]).await).await;
     (database, poller)
 }
 
 impl Poller {
     /// A poller that begins with the load.
     pub async fn new(settings: SourceSettings) -> Self {
+        Self::try_new(settings).await.unwrap_or_else(|error| panic!("{}", report(&error)))
+    }
+
+    /// The same, where it may be refused.
+    pub async fn try_new(settings: SourceSettings) -> Result<Self, PollError> {
         let store = MemoryStore::default();
         let mut sink = store.sink();
-        let source = resume(&settings, &mut sink).await.unwrap_or_else(|error| panic!("{}", report(&error)));
-        Self { settings, store, sink, source: Some(source), published: Vec::new(), batches: 0, late: 0 }
+        let mut known = Known::new();
+        let source = Some(resume(&settings, &mut known, &mut sink).await?);
+        Ok(Self { settings, store, sink, known, source, published: Vec::new(), batches: 0, late: 0 })
     }
 
     /// A poller that has loaded its tables.
@@ -249,9 +270,20 @@ impl Poller {
     pub async fn try_restart(&mut self) -> Result<(), PollError> {
         let mut sink = self.store.sink();
         self.source = None;
-        self.source = Some(resume(&self.settings, &mut sink).await?);
+        self.source = Some(resume(&self.settings, &mut self.known, &mut sink).await?);
         self.sink = sink;
         Ok(())
+    }
+
+    /// A restart of the process, which does not know what was polled before.
+    pub async fn forget(&mut self) -> Result<(), PollError> {
+        self.known.clear();
+        self.try_restart().await
+    }
+
+    /// What the pipeline does from time to time: it fails when a table is back.
+    pub async fn look_for_absent(&mut self) -> Result<(), PollError> {
+        self.source.as_mut().unwrap().look_for_absent().await
     }
 
     /// The same as often as it takes.
@@ -296,9 +328,10 @@ impl Poller {
     }
 }
 
-async fn resume(settings: &SourceSettings, sink: &mut MemorySink) -> Result<Source, PollError> {
-    let mut source = Source::open(settings.clone()).await?;
+async fn resume(settings: &SourceSettings, known: &mut Known, sink: &mut MemorySink) -> Result<Source, PollError> {
+    let mut source = Source::open(settings.clone()).await?.knowing(known.clone());
     let tables = source.table_names().await?;
     source.restore(sink.resume(&tables).await?).await?;
+    known.extend(source.known());
     Ok(source)
 }

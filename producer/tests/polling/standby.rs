@@ -20,8 +20,9 @@ impl Pair {
         let database = self.primary.database().await.unwrap();
         database.sql(TABLE).await.unwrap();
         self.standby.catch_up_with(&self.primary).await.unwrap();
-        let mut settings = settings(database.url(), &["t"]);
-        settings.standby = Some(self.standby.url(database.name()).parse().unwrap());
+        let mut settings = settings(&database, &["t"]).await;
+        self.standby.catch_up_with(&self.primary).await.unwrap();
+        settings.standby = Some(settings.primary.clone().port(self.standby.port()));
         (database, Poller::tailing(settings).await)
     }
 }

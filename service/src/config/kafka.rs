@@ -84,6 +84,11 @@ impl fmt::Debug for KafkaConfig {
     }
 }
 
+/// What the producer's queue holds as a rule.
+const QUEUE_KBYTES: u64 = 32_768;
+/// A consumer's answers are as large as this as a rule, and a broker's answer is larger than its messages.
+const ANSWER_BYTES: u64 = 67_108_864;
+
 pub(super) fn check(raw: &RawKafka, pipeline: &str, tables: &[TableConfig], problems: &mut Problems) -> Option<KafkaConfig> {
     let missing = || Problem::new("`kafka.brokers` is missing").hint("add the broker's address, for example `brokers: \"localhost:9092\"`");
     let brokers = problems.take(raw.brokers.as_ref().ok_or_else(missing));
@@ -140,7 +145,21 @@ fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, Strin
         let value = from_file::value(&format!("kafka.properties.{property}"), text(property), text(&in_a_file), problems);
         properties.extend(value.map(|text| (property.to_owned(), text.value)));
     }
+    make_room(&mut properties);
     properties
+}
+
+/// Larger messages than usual need a larger queue on the one side and larger answers on the other: librdkafka would wait for room that never comes, and
+/// refuse what the broker sends. Only the size of a message is the user's to say.
+fn make_room(properties: &mut BTreeMap<String, String>) {
+    let Some(bytes) = properties.get("message.max.bytes").and_then(|bytes| bytes.parse::<u64>().ok()) else { return };
+    let kbytes = bytes.div_ceil(1024);
+    if kbytes > QUEUE_KBYTES {
+        properties.entry("queue.buffering.max.kbytes".to_owned()).or_insert_with(|| (kbytes + QUEUE_KBYTES).to_string());
+    }
+    if bytes > ANSWER_BYTES {
+        properties.entry("receive.message.max.bytes".to_owned()).or_insert_with(|| (bytes + ANSWER_BYTES).to_string());
+    }
 }
 
 /// Every table has a topic of its own, with a name that Kafka takes.

@@ -40,6 +40,8 @@ pub enum Form {
     Path,
     /// A whole number and its unit, as `500ms`.
     Duration,
+    /// The same, or 0.
+    DurationOrNever,
     /// The same, or a bare number of seconds.
     Seconds,
     /// A whole number and its unit, as `64MiB`.
@@ -104,6 +106,7 @@ impl Form {
             Self::Text => "text",
             Self::Path => "path",
             Self::Duration => "duration",
+            Self::DurationOrNever => "duration, or 0",
             Self::Seconds => "duration, or seconds",
             Self::Size => "size",
             Self::Count => "whole number from 1 on",

@@ -42,7 +42,12 @@ impl Config {
                 continue;
             }
             let Some(pattern) = patterns.iter().find(|pattern| pattern.matches(schema, name)) else { continue };
-            self.tables.push(TableConfig { schema: Some(schema.clone()), name: name.clone(), is_exact: true, ..pattern.clone() });
+            self.tables.push(TableConfig {
+                schema: Some(schema.clone()),
+                name: name.clone(),
+                identifier: exact(schema, name),
+                ..pattern.clone()
+            });
         }
         self.tables.extend(named);
         self.tables.retain(|table| !table.skip);
@@ -56,6 +61,12 @@ impl Config {
         }
         if problems.len() == 0 { Ok(self) } else { Err(problems.into_error()) }
     }
+}
+
+/// A name of the catalog as an identifier of SQL.
+fn exact(schema: &str, name: &str) -> String {
+    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
+    format!("{}.{}", quoted(schema), quoted(name))
 }
 
 /// Whether a text is what a pattern says: its parts in this order, and nothing before the first and behind the last.

@@ -252,6 +252,8 @@ section! {
         flush_interval: Text = Key::of(Form::Duration).default("1s").example("30s"),
         /// How often a whole table is read for rows that their timestamps hide, and for updates that do not move the cursor.
         sweep_interval: Text = Key::of(Form::Duration).default("1h").example("10m"),
+        /// How often the catalog is asked for new tables that a pattern means; 0: only at the start.
+        discover_interval: Text = Key::of(Form::DurationOrNever).default("60s").example("10s"),
         /// A commit comes earlier with so many rows in memory.
         flush_rows: Text = Key::of(Form::Count).default("1_000_000").example("100_000"),
         /// A commit comes earlier with so many bytes in memory.

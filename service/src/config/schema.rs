@@ -56,6 +56,7 @@ fn form(form: Form) -> Value {
     match form {
         Form::Text | Form::Path => scalar(),
         Form::Duration => json!({ "type": "string", "pattern": or_variable("[0-9]+ ?(ms|s|m|h|d)") }),
+        Form::DurationOrNever => json!({ "type": ["integer", "string"], "maximum": 0, "pattern": or_variable("0|[0-9]+ ?(ms|s|m|h|d)") }),
         Form::Seconds => json!({ "type": ["integer", "string"], "minimum": 1, "pattern": or_variable("[0-9]+ ?(ms|s|m|h|d)?") }),
         Form::Size => json!({ "type": "string", "pattern": or_variable("[0-9]+ ?(B|KiB|MiB|GiB)") }),
         Form::Count => json!({ "type": ["integer", "string"], "minimum": 1, "pattern": or_variable("[0-9_]+") }),

@@ -21,6 +21,8 @@ pub struct StreamingConfig {
     pub flush_interval: Duration,
     /// How often a whole table is read for rows that their timestamps hide.
     pub sweep_interval: Duration,
+    /// How often the catalog is asked for new tables that a pattern means; nothing: only at the start.
+    pub discover_interval: Duration,
     /// Rows in memory that are committed before the interval is over.
     pub flush_rows: u64,
     /// Bytes in memory that are committed before the interval is over.
@@ -35,6 +37,7 @@ impl Default for StreamingConfig {
             poll_interval: Duration::from_millis(250),
             flush_interval: Duration::from_secs(1),
             sweep_interval: Duration::from_secs(3600),
+            discover_interval: Duration::from_secs(60),
             flush_rows: 1_000_000,
             flush_bytes: 128 << 20,
         }
@@ -56,6 +59,10 @@ pub(super) fn check(raw: Option<&RawStreaming>, problems: &mut Problems) -> Opti
     let poll_interval = duration("poll_interval", &raw.poll_interval, both.unwrap_or(default.poll_interval));
     let flush_interval = duration("flush_interval", &raw.flush_interval, both.unwrap_or(default.flush_interval));
     let sweep_interval = duration("sweep_interval", &raw.sweep_interval, default.sweep_interval);
+    let discover_interval = match &raw.discover_interval {
+        Some(text) if ["0", "0s"].contains(&text.value.as_str()) => Some(Duration::ZERO),
+        text => duration("discover_interval", text, default.discover_interval),
+    };
     let flush_rows = raw.flush_rows.as_ref().map_or(Ok(default.flush_rows), |text| value::count("streaming.flush_rows", text, 1));
     let flush_bytes = raw.flush_bytes.as_ref().map_or(Ok(default.flush_bytes), |text| value::size("streaming.flush_bytes", text));
     let (flush_rows, flush_bytes) = (problems.take(flush_rows), problems.take(flush_bytes));
@@ -66,6 +73,7 @@ pub(super) fn check(raw: Option<&RawStreaming>, problems: &mut Problems) -> Opti
         poll_interval: poll_interval?,
         flush_interval: flush_interval?,
         sweep_interval: sweep_interval?,
+        discover_interval: discover_interval?,
         flush_rows: flush_rows?,
         flush_bytes: flush_bytes?,
     })

@@ -1,7 +1,6 @@
 //! `tables:` and `postgres.table`: which tables are captured, and what is special about each.
 
 use chrono_tz::Tz;
-use inlet_model::table::quote;
 
 use super::problem::{Problem, Problems, nearest};
 use super::raw::{RawConfig, RawTable};
@@ -31,8 +30,8 @@ pub struct TableConfig {
     pub impossible_values: ImpossibleValues,
     /// True for what a pattern must not take.
     pub skip: bool,
-    /// True when schema and name are the catalog's own, and not a user's spelling.
-    pub is_exact: bool,
+    /// The name as an identifier of SQL, which the catalog resolves: what the user wrote with its quotes, or the catalog's own name in quotes.
+    pub identifier: String,
 }
 
 /// What becomes of a value that the lake's type cannot hold: `infinity` in a date or timestamp, `NaN` in a `numeric(p,s)`, an array of two
@@ -69,14 +68,6 @@ impl TableConfig {
         match &self.schema {
             Some(schema) => format!("{schema}.{}", self.name),
             None => self.name.clone(),
-        }
-    }
-
-    /// The name as an identifier of SQL, which the catalog resolves.
-    pub fn identifier(&self) -> String {
-        match &self.schema {
-            Some(schema) if self.is_exact => format!("{}.{}", quote(schema), quote(&self.name)),
-            _ => self.written(),
         }
     }
 
@@ -140,7 +131,7 @@ fn table(written: &Text, settings: &RawTable, timezone: Tz, problems: &mut Probl
         rules: settings.rules.as_ref().map(|rules| rules.values()).unwrap_or_default(),
         impossible_values,
         skip,
-        is_exact: false,
+        identifier: written.value.clone(),
     })
 }
 

@@ -251,10 +251,11 @@ fn blanks_around_values_are_ignored_with_a_warning() {
 #[test]
 fn intervals_and_sizes_carry_units() {
     let text = format!(
-        "{SMALL}streaming: {{ poll_interval: 5ms, flush_interval: 2s, sweep_interval: 10m, flush_rows: 1_000, flush_bytes: 64MiB }}\n"
+        "{SMALL}streaming: {{ poll_interval: 5ms, flush_interval: 2s, sweep_interval: 10m, discover_interval: 0, flush_rows: 1_000, flush_bytes: 64MiB }}\n"
     );
     let streaming = with(&[], &text).unwrap().streaming;
     assert_eq!((streaming.poll_interval, streaming.flush_interval), (Duration::from_millis(5), Duration::from_secs(2)));
+    assert!(streaming.discover_interval.is_zero());
     assert_eq!((streaming.sweep_interval, streaming.flush_rows, streaming.flush_bytes), (Duration::from_secs(600), 1_000, 64 << 20));
     for wrong in [
         "flush_interval: 0s",

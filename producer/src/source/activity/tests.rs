@@ -2,7 +2,7 @@ use super::{Activity, Holder, HolderId, Reading, Seen, ServerTime, Session};
 use inlet_model::xid::Xid;
 
 fn reading(read_at: i64, xid_end: u64, sessions: Vec<Session>) -> Reading {
-    Reading { read_at: ServerTime(read_at), xid_end: Xid(xid_end), snapshot: String::new(), sessions, prepared: Vec::new() }
+    Reading { read_at: ServerTime(read_at), xid_end: Xid(xid_end), snapshot: String::new(), backend: 1, sessions, prepared: Vec::new() }
 }
 
 fn open(xact_start: Option<i64>, query_start: i64, running: bool, xid: Option<u32>) -> Session {

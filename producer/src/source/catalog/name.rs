@@ -21,7 +21,7 @@ impl Part {
 }
 
 /// The (schema, table) pairs that `asked` may mean, the likelier first; without a schema the search path decides.
-pub(super) fn table_candidates(asked: &str) -> Result<Vec<(Option<String>, String)>, CatalogError> {
+pub fn table_candidates(asked: &str) -> Result<Vec<(Option<String>, String)>, CatalogError> {
     let mut parts = parse(asked).filter(|parts| parts.len() <= 2).ok_or_else(|| CatalogError::Name { asked: asked.to_owned() })?;
     let table = parts.pop().ok_or_else(|| CatalogError::Name { asked: asked.to_owned() })?;
     let schema = parts.pop();

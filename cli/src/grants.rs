@@ -1,0 +1,23 @@
+//! `inlet grants`: the SQL that makes a role with what a poll needs, printed and never run.
+//!
+//! Promises: it asks no server, because the role that it makes is the one to ask with; what it prints holds no password.
+//! Leaves to others: the statements (`inlet_producer::grants`), and whether a role has its rights (`check`).
+
+use std::process::ExitCode;
+
+use inlet_producer::grants;
+use inlet_service::config::Config;
+
+use crate::args::GrantsArguments;
+use crate::failure::Outcome;
+
+/// Prints the statements.
+pub fn run(arguments: &GrantsArguments) -> Outcome {
+    let config = Config::load(&arguments.files.config)?;
+    let role = match &arguments.role {
+        Some(role) => role.clone(),
+        None => config.require_postgres()?.primary.user.clone(),
+    };
+    print!("{}", grants::statements(&config, &role)?);
+    Ok(ExitCode::SUCCESS)
+}
