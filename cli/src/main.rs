@@ -57,19 +57,17 @@ async fn dispatch(verb: Verb) -> Outcome {
 async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
     let files = verb.files().expect("the others were taken before");
     let config = Config::load(&files.config)?;
-    match &verb {
-        Verb::Producer(arguments) => return producer::run(config, arguments.http, token).await,
-        Verb::Consumer(arguments) => return consumer::run(config, arguments.http, token).await,
-        Verb::Run(arguments) => return run::run(config, arguments.http, token).await,
-        _ => {}
-    }
-    let Some(config) = tables::resolve(config, &token).await? else { return Ok(ExitCode::SUCCESS) };
     match verb {
-        Verb::Verify(arguments) => verify::run(arguments, config, token).await,
-        Verb::Query(arguments) => query::run(arguments, config, token).await,
-        Verb::Status(arguments) => status::run(arguments, config, token).await,
-        Verb::Check(arguments) => check::run(arguments, config, token).await,
-        Verb::Producer(_) | Verb::Consumer(_) | Verb::Run(_) => unreachable!("services look for their tables themselves"),
+        Verb::Producer(arguments) => producer::run(config, arguments.http, token).await,
+        Verb::Consumer(arguments) => consumer::run(config, arguments.http, token).await,
+        Verb::Run(arguments) => run::run(config, arguments.http, token).await,
+        Verb::Query(arguments) => query::run(arguments, tables::resolve_by_lake(config)?, token).await,
+        Verb::Status(arguments) => status::run(arguments, tables::resolve_to_look(config).await?, token).await,
+        Verb::Check(arguments) => check::run(arguments, tables::resolve_to_look(config).await?, token).await,
+        Verb::Verify(arguments) => match tables::resolve(config, &token).await? {
+            Some(config) => verify::run(arguments, config, token).await,
+            None => Ok(ExitCode::SUCCESS),
+        },
         Verb::Demo(_) | Verb::Init(_) | Verb::Grants(_) | Verb::Completions(_) | Verb::Schema | Verb::Man => {
             unreachable!("they were taken before")
         }

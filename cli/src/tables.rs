@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use inlet_model::table::TableName;
+use inlet_producer::source::catalog::list_tables;
 use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::SourceSettings;
+use inlet_producer::source::poll::{SourceSettings, connect};
 use inlet_producer::{pipeline, settings};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::status::folder;
 
 /// What a pattern is held against.
 pub fn pairs(catalog: Vec<TableName>) -> Vec<(String, String)> {
@@ -31,6 +33,27 @@ pub async fn resolve(config: Config, stop: &CancellationToken) -> Result<Option<
     let config = config.resolved(&pairs(catalog))?;
     tracing::info!(tables = config.tables.len(), "tables found");
     Ok(Some(config))
+}
+
+/// The configuration with its patterns replaced by the tables that the lake has: for who asks nothing but the lake.
+pub fn resolve_by_lake(config: Config) -> Result<Config, Failure> {
+    if !config.has_patterns() {
+        return Ok(config);
+    }
+    let known = pairs(folder::tables(&config.require_datalake()?.path));
+    Ok(config.expanded(&known))
+}
+
+/// The configuration with its patterns replaced by what the catalog has, and by the tables that the lake has where PostgreSQL does not answer at once:
+/// for who looks at everything that can be looked at.
+pub async fn resolve_to_look(config: Config) -> Result<Config, Failure> {
+    let (true, Some(postgres)) = (config.has_patterns(), &config.postgres) else { return resolve_by_lake(config) };
+    let asked = async { Ok::<_, PollError>(list_tables(&mut connect(&settings::options(&postgres.primary)).await?).await?) };
+    match asked.await {
+        Ok(catalog) => Ok(config.resolved(&pairs(catalog))?),
+        Err(_) if config.datalake.is_some() => resolve_by_lake(config),
+        Err(_) => Ok(config.expanded(&[])),
+    }
 }
 
 /// A table's folder, as the configuration alone tells it: the lake's path itself when the pipeline has one table, else a folder in it with the name as

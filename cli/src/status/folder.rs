@@ -27,6 +27,11 @@ pub async fn head(folder: &Path) -> Result<Option<Head>, LakeError> {
     }
 }
 
+/// The tables of a lake of several, each in a folder of its own.
+pub fn tables(lake: &Path) -> Vec<TableName> {
+    list(lake).unwrap_or_default().iter().filter_map(|folder| table(folder)).collect()
+}
+
 /// The schema that the table's newest rows have.
 pub fn newest_schema(folder: &Path, head: &Head) -> Option<TableSchema> {
     let mut schemas = head.schemas.values();

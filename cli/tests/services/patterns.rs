@@ -150,3 +150,30 @@ async fn a_pattern_that_means_no_table_is_named() {
     assert_eq!(finished.code, 78, "{}", finished.stderr);
     assert!(finished.stderr.contains("no table of the database matches `shp.*`"), "{}", finished.stderr);
 }
+
+#[tokio::test]
+async fn what_looks_at_the_lake_takes_its_tables_for_a_pattern_when_postgresql_is_away() {
+    let (database, folder) = (shared_database().await, Folder::new("patterns").unwrap());
+    database.sql("CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE b (id integer PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1), (2)").await.unwrap();
+    let lake = folder.join("lake");
+    let config = folder.join("inlet.yml").display().to_string();
+    let write = |url: &str| {
+        let text = format!("postgres: {{ url: \"{url}\" }}\ndatalake: {{ path: {} }}\ntables: {{ \"*\": }}\n", lake.display());
+        fs::write(&config, text).unwrap();
+    };
+    write(database.url());
+    let service = Inlet::start(INLET, &["run", "--config", &config], &[]).unwrap();
+    let glob = format!("{}/**/*.parquet", lake.display());
+    eventually(PATIENCE, "three rows are in the lake", async || Ok(duckdb::count_glob(&glob).await? == 3)).await;
+    drop(service);
+    write(&format!("postgres://{USER}:{PASSWORD}@127.0.0.1:1/nowhere"));
+    let ask = async |arguments: &[&str]| Inlet::run(INLET, &[arguments, &["--config", &config]].concat(), &[]).await.unwrap();
+    let query = ask(&["query", "--json", "SELECT (SELECT count(*) FROM a) AS a, (SELECT count(*) FROM b) AS b"]).await;
+    assert_eq!(query.stdout.trim(), r#"[{"a":1,"b":2}]"#, "{query:?}");
+    let status = ask(&["status"]).await;
+    for part in ["public.a: PostgreSQL cannot be read", "public.b: PostgreSQL cannot be read"] {
+        assert!(status.stdout.contains(part), "{status:?}");
+    }
+    let check = ask(&["check"]).await;
+    assert!(check.code == 1 && check.stdout.contains("127.0.0.1:1 failed") && check.stdout.contains("\nLake\n"), "{check:?}");
+}

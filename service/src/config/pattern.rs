@@ -1,5 +1,7 @@
 //! Patterns among the tables: `shop.*` stands for every table of a schema that the catalog has, less those that say `skip: true`.
 
+use inlet_model::table::quote;
+
 use super::problem::{ConfigError, Problem, Problems};
 use super::tables::TableConfig;
 use super::{Config, kafka};
@@ -27,46 +29,44 @@ impl Config {
 
     /// The same with the patterns replaced by the tables of the catalog that they mean, as (schema, name), and without those that are skipped.
     ///
-    /// A table that is named goes before a pattern that means it, and of several patterns the longest one counts. Fails when a pattern means no table,
-    /// or two tables would share a topic.
-    pub fn resolved(mut self, catalog: &[(String, String)]) -> Result<Self, ConfigError> {
-        let (mut patterns, named): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tables).into_iter().partition(TableConfig::is_pattern);
-        patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.written().len()));
+    /// Fails when a pattern means no table, or two tables would share a topic.
+    pub fn resolved(self, catalog: &[(String, String)]) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
-        for pattern in patterns.iter().filter(|pattern| !catalog.iter().any(|(schema, name)| pattern.matches(schema, name))) {
+        let patterns = self.tables.iter().filter(|table| table.is_pattern());
+        for pattern in patterns.filter(|pattern| !catalog.iter().any(|(schema, name)| pattern.matches(schema, name))) {
             let hint = "a pattern is `schema.*` or `schema.part*`; the role sees only schemas that exist in this database";
             problems.add(Problem::new(format!("no table of the database matches `{}`", pattern.written())).hint(hint));
         }
-        for (schema, name) in catalog {
+        let config = self.expanded(catalog);
+        if config.tables.is_empty() && problems.len() == 0 {
+            problems.add(Problem::new("every table is skipped").hint("leave `skip: true` out where a table is to be captured"));
+        }
+        if let Some(kafka) = &config.kafka {
+            kafka::check_topics(kafka, None, &config.tables, &mut problems);
+        }
+        if problems.len() == 0 { Ok(config) } else { Err(problems.into_error()) }
+    }
+
+    /// The same with the patterns replaced by those of these tables that they mean, which may be none.
+    ///
+    /// A table that is named goes before a pattern that means it, and of several patterns the longest one counts.
+    pub fn expanded(mut self, known: &[(String, String)]) -> Self {
+        let (mut patterns, named): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tables).into_iter().partition(TableConfig::is_pattern);
+        patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.written().len()));
+        for (schema, name) in known {
             if named.iter().any(|table| table.may_be(Some(schema), name)) {
                 continue;
             }
             let Some(pattern) = patterns.iter().find(|pattern| pattern.matches(schema, name)) else { continue };
-            self.tables.push(TableConfig {
-                schema: Some(schema.clone()),
-                name: name.clone(),
-                identifier: exact(schema, name),
-                ..pattern.clone()
-            });
+            let identifier = format!("{}.{}", quote(schema), quote(name));
+            self.tables.push(TableConfig { schema: Some(schema.clone()), name: name.clone(), identifier, ..pattern.clone() });
         }
         self.tables.extend(named);
         self.tables.retain(|table| !table.skip);
         self.tables.sort_by_key(TableConfig::written);
         self.has_folders = true;
-        if self.tables.is_empty() && problems.len() == 0 {
-            problems.add(Problem::new("every table is skipped").hint("leave `skip: true` out where a table is to be captured"));
-        }
-        if let Some(kafka) = &self.kafka {
-            kafka::check_topics(kafka, None, &self.tables, &mut problems);
-        }
-        if problems.len() == 0 { Ok(self) } else { Err(problems.into_error()) }
+        self
     }
-}
-
-/// A name of the catalog as an identifier of SQL.
-fn exact(schema: &str, name: &str) -> String {
-    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
-    format!("{}.{}", quoted(schema), quoted(name))
 }
 
 /// Whether a text is what a pattern says: its parts in this order, and nothing before the first and behind the last.
