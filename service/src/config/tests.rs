@@ -96,6 +96,30 @@ fn every_problem_is_reported_at_once_in_the_order_of_lines() {
 }
 
 #[test]
+fn a_wrong_form_and_a_missing_variable_hide_nothing_else() {
+    let shown = refused(
+        "postgres:\n  host: localhost\n  db: [a]\n  user:\n  password: ${PW}\n  table: orders\n  port: 0\ndatalake: ./lake\n\
+         kafka:\n  brokers:\n    - ${BROKER}\n  partitions: many\ntables:\n  orders:\n    key: { a: b }\n    skip: maybe\n",
+    );
+    let told: Vec<&str> = shown.lines().filter(|line| line.starts_with("  a.yml")).map(str::trim).collect();
+    assert_eq!(
+        told,
+        [
+            "a.yml:3:7: `postgres.db` must be one value",
+            "a.yml:4:7: `postgres.user` has no value",
+            "a.yml:5:13: the environment variable `PW` is not set",
+            "a.yml:7:9: `postgres.port` must be a port from 1 to 65535, not `0`",
+            "a.yml:8:11: `datalake` must hold lines of `key: value`",
+            "a.yml:11:7: the environment variable `BROKER` is not set",
+            "a.yml:12:15: `kafka.partitions` must be a whole number from 1 on, not `many`",
+            "a.yml:15:10: `tables.orders.key` must be one value or a list of values",
+            "a.yml:16:11: `tables.orders.skip` is neither true nor false: `maybe`",
+        ],
+        "{shown}"
+    );
+}
+
+#[test]
 fn what_becomes_of_impossible_values_is_said_by_table() {
     let meaning = |text: &str| {
         let config = with(&[], &format!("{SMALL}tables:\n  orders: {text}\n")).unwrap();
@@ -135,11 +159,11 @@ fn a_key_that_stands_twice_is_refused() {
 #[test]
 fn a_section_that_is_not_one_is_refused_without_its_value() {
     let shown = refused("postgres: hunter2\n");
-    assert_eq!(shown, "error: a.yml:1:11: expected lines of `key: value`");
+    assert_eq!(shown, "error: a.yml:1:11: `postgres` must hold lines of `key: value`");
     let shown = refused("tables:\n  - hunter2\n");
-    assert_eq!(shown, "error: a.yml:2:3: expected lines of `key: value`");
+    assert_eq!(shown, "error: a.yml:2:3: `tables` must hold lines of `key: value`");
     let shown = refused("postgres:\n  user:\n    hunter2: x\n");
-    assert_eq!(shown, "error: a.yml:3:5: expected one value");
+    assert_eq!(shown, "error: a.yml:3:5: `postgres.user` must be one value");
 }
 
 #[test]
@@ -186,7 +210,7 @@ fn a_literal_variable_is_written_with_two_dollars() {
 
 #[test]
 fn a_key_without_a_value_is_refused_and_a_section_without_keys_is_not() {
-    assert_eq!(refused("postgres:\n  table:\n"), "error: a.yml:2:8: a value is missing here\n  hint: give one, or leave the key out");
+    assert_eq!(refused("postgres:\n  table:\n"), "error: a.yml:2:8: `postgres.table` has no value\n  hint: give one, or leave the key out");
     with(&[], &format!("{SMALL}streaming:\n  # flush_interval: 5s\nkafka:\n")).unwrap();
 }
 
