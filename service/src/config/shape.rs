@@ -154,8 +154,14 @@ impl Keys<'_> {
             _ => "must be one value",
         };
         let problem = Problem::at(&self.place(&node.referenced), format!("`{path}` {what}"));
-        let is_empty = matches!(node.value, Node::Nothing);
-        self.problems.add(if is_empty { problem.hint("give one, or leave the key out") } else { problem });
+        self.problems.add(match (&node.value, form) {
+            (Node::Nothing, _) => problem.hint("give one, or leave the key out"),
+            (_, Form::Section(keys)) => {
+                let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+                problem.hint(format!("its keys go on lines below it, indented: {}", names.join(", ")))
+            }
+            _ => problem,
+        });
         self.shape.wrong.push(lines.clone());
     }
 

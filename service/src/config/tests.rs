@@ -89,7 +89,7 @@ fn every_problem_is_reported_at_once_in_the_order_of_lines() {
         "error: the configuration has 5 problems\n\
          \x20 a.yml:3:3: unknown key `postgres.tabel`\n    hint: did you mean `table`?\n\
          \x20 a.yml:7:19: `streaming.flush_interval` needs a unit: `5`\n    hint: write `5s` or `5ms`; the units are ms, s, m, h, d\n\
-         \x20 a.yml:8:15: `streaming.flush_rows` must be a whole number from 1 on, not `0`\n\
+         \x20 a.yml:8:15: `streaming.flush_rows` must be a whole number from 1 on, not `0`\n    hint: write digits only; `_` may group them: 1_000_000\n\
          \x20 a.yml:11:11: `datalake.format` is not known: `delta`\n    hint: the formats are: parquet\n\
          \x20 a.yml:12:13: `datalake.timezone` is not a time zone: `Europe/Berlim`\n    hint: did you mean `Europe/Berlin`?"
     );
@@ -159,11 +159,30 @@ fn a_key_that_stands_twice_is_refused() {
 #[test]
 fn a_section_that_is_not_one_is_refused_without_its_value() {
     let shown = refused("postgres: hunter2\n");
-    assert_eq!(shown, "error: a.yml:1:11: `postgres` must hold lines of `key: value`");
+    assert!(
+        shown.starts_with(
+            "error: a.yml:1:11: `postgres` must hold lines of `key: value`\n  hint: its keys go on lines below it, indented: jdbc_url, url,"
+        ),
+        "{shown}"
+    );
     let shown = refused("tables:\n  - hunter2\n");
     assert_eq!(shown, "error: a.yml:2:3: `tables` must hold lines of `key: value`");
     let shown = refused("postgres:\n  user:\n    hunter2: x\n");
     assert_eq!(shown, "error: a.yml:3:5: `postgres.user` must be one value");
+}
+
+#[test]
+fn a_tab_is_called_a_tab() {
+    assert_eq!(
+        refused("postgres:\n  table: orders\ndatalake:\n\tpath: lake\n"),
+        "error: a.yml:4:2: a tab stands in front of a line\n  hint: indent with blanks"
+    );
+}
+
+#[test]
+fn a_city_alone_is_sent_to_its_zone() {
+    let shown = refused(&format!("{SMALL}datalake:\n  path: lake\n  timezone: berlin\n"));
+    assert!(shown.ends_with("hint: did you mean `Europe/Berlin`?"), "{shown}");
 }
 
 #[test]

@@ -219,6 +219,9 @@ fn explain(error: &Error, source: &Source, text: &str) -> Problem {
         _ => {
             let line = error.location().and_then(|location| text.lines().nth(usize::try_from(location.line()).ok()?.checked_sub(1)?));
             let braces = line.is_some_and(|line| line.contains("${") && line.replace("${", "").contains('{'));
+            if line.is_some_and(|line| line.trim_start_matches(' ').starts_with('\t')) {
+                return at("a tab stands in front of a line".to_owned()).hint("indent with blanks");
+            }
             at(UserMessageFormatter.format_message(error).into_owned()).hint(match braces {
                 true => "a variable cannot stand inside `{ .. }`: write the keys on lines of their own",
                 false => "check the indentation and the quotes of this line and the one above",
