@@ -1,6 +1,7 @@
 //! docs/troubleshooting.md: each message is provoked and compared, or, where that would take a broken disk or broker, found in the source.
 
 use std::fs;
+use std::path::Path;
 
 use inlet_harness::{Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually, shared_database};
 
@@ -132,6 +133,32 @@ fn every_message_that_is_not_provoked_stands_in_the_source() {
         assert!(section.contains(words), "`{heading}` does not show `{words}`");
         assert!(read(&root().join(file)).contains(words), "{file} does not say `{words}`");
     }
+}
+
+#[test]
+fn every_warning_of_the_page_stands_in_the_source() {
+    let page = read(&root().join("docs/troubleshooting.md"));
+    let table = page.split("| it says |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let sources: Vec<String> =
+        ["producer/src", "consumer/src", "service/src"].iter().flat_map(|name| sources(&root().join(name))).collect();
+    let warnings: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(!warnings.is_empty());
+    for warning in warnings {
+        assert!(sources.iter().any(|text| text.contains(warning)), "nothing says `{warning}`");
+    }
+}
+
+fn sources(folder: &Path) -> Vec<String> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts.extend(sources(&path));
+        } else {
+            texts.push(read(&path));
+        }
+    }
+    texts
 }
 
 async fn configuration(case: &mut Case) {
