@@ -16,6 +16,7 @@ mod postgres;
 mod problem;
 mod raw;
 mod schema;
+mod shape;
 mod streaming;
 mod tables;
 mod value;
@@ -136,7 +137,10 @@ fn build(sources: &[(String, String)], environment: &HashMap<String, String>, mu
     for (layer, (name, text)) in sources.iter().enumerate() {
         let source = Source { name: Arc::from(name.as_str()), layer };
         match yaml::read(&source, text, environment, &mut problems) {
-            Some(layer) => raw = layer.over(raw),
+            Some((layer, is_whole)) => {
+                raw = layer.over(raw);
+                broken |= !is_whole;
+            }
             None => broken = true,
         }
     }

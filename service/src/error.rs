@@ -70,25 +70,56 @@ pub trait Explain: Error {
 
 /// The error in one line of a log: what, and why.
 pub fn chain(error: &dyn Explain) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
+    std::iter::once(error.to_string()).chain(causes(error)).collect::<Vec<_>>().join(": ")
 }
 
 /// The error as a user reads it on stderr: what, why (the chain of causes), and what to do.
 pub fn report(error: &dyn Explain) -> String {
     let mut text = format!("error: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!("\n  because: {cause}"));
-        source = cause.source();
-    }
+    causes(error).iter().for_each(|cause| text.push_str(&format!("\n  because: {cause}")));
     if let Some(hint) = error.hint() {
         text.push_str(&format!("\n  hint: {hint}"));
     }
     text
+}
+
+/// The causes, outermost first, without those that the one before has at its end: many an error repeats its cause.
+fn causes(error: &dyn Explain) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if causes.last().is_none_or(|before| !before.ends_with(&text)) {
+            causes.push(text);
+        }
+        source = cause.source();
+    }
+    causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Self>>,
+    }
+
+    impl Explain for Layer {
+        fn kind(&self) -> Kind {
+            Kind::Unavailable
+        }
+    }
+
+    #[test]
+    fn a_cause_that_is_said_already_is_not_repeated() {
+        let error =
+            ["refused", "talking failed: refused", "no answer"].iter().fold(None, |source, text| Some(Box::new(Layer { text, source })));
+        let error = error.unwrap();
+        assert_eq!(report(error.as_ref()), "error: no answer\n  because: talking failed: refused");
+        assert_eq!(chain(error.as_ref()), "no answer: talking failed: refused");
+    }
 }

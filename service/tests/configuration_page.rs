@@ -24,14 +24,15 @@ This page is rendered from `service/src/config/raw.rs` by `service/tests/configu
 * **Variables**: `${VAR}` is the environment variable, `${VAR:-default}` has a default, `${VAR:?what to do}` an explanation for whoever forgot it. They are put in
   after parsing: no value can break the YAML. They stand without quotes, and not inside `{ .. }`; a literal `${` is written `$${`.
 * **Secrets from files**: beside `password`, `user`, `url` and `read_url` there is the same name with `_file`, and so beside every property of `kafka.properties`
-  (`sasl.password_file: /run/secrets/kafka`). The file holds the value alone; one line end behind it is left out. No secret is printed, in no log and no error.
+  (`sasl.password_file: /run/secrets/kafka`). The file holds the value alone; one line end behind it is left out. Of both, the later configuration file wins.
+  No secret is printed, in no log and no error; below, **Secret** marks what may hold one.
 * **Durations and sizes** are a whole number and a unit: `500ms`, `2s`, `10m`, `1h`, `1d`; `512KiB`, `64MiB`, `1GiB`.
 * **Paths** are taken from the folder in which `inlet` is started.
 * **Mistakes**: all of them are reported at once, each with file, line, column and what to do; the exit code is 78. An unknown key is one.
 
 ## In an editor
 
-`inlet schema` prints a JSON Schema of this page. An editor with a YAML language server (VS Code with the YAML extension, Neovim, JetBrains) completes and checks keys, and
+`inlet schema` prints a JSON Schema of this page. An editor with a YAML language server (VS Code with the YAML extension, Neovim and others) completes and checks keys, and
 shows their meaning, once the first line of the file names it:
 
 ```sh

@@ -2,6 +2,7 @@
 //!
 //! * [`page`] takes a page apart; [`session`] runs its blocks of `sh` in one shell, in order, against real servers.
 //! * [`pages`] says which servers a page finds, and which commands cannot run here.
+//! * [`troubleshooting`] provokes the messages of docs/troubleshooting.md.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -9,3 +10,4 @@ mod page;
 mod pages;
 mod schema;
 mod session;
+mod troubleshooting;

@@ -10,6 +10,8 @@ use inlet_harness::{Folder, Inlet, Kafka, PASSWORD, Port, Postgres, USER, duckdb
 use crate::page::Block;
 use crate::schema::root;
 
+/// How long a condition may take to come true.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a page may take.
 const DEADLINE: Duration = Duration::from_secs(180);
 

@@ -99,6 +99,7 @@ pub(super) fn check(raw: &RawKafka, pipeline: &str, tables: &[TableConfig], prob
         _ => value::count("kafka.replication_factor", text, 1),
     });
     let (partitions, replicas) = (problems.take(partitions), problems.take(replicas));
+    let properties = properties(raw, problems);
     let config = KafkaConfig {
         pipeline: pipeline.to_owned(),
         brokers: brokers?,
@@ -106,7 +107,7 @@ pub(super) fn check(raw: &RawKafka, pipeline: &str, tables: &[TableConfig], prob
         partitions: partitions?,
         replication_factor: replicas?,
         group: raw.group.as_ref().map_or_else(|| format!("inlet-{pipeline}"), |text| text.value.clone()),
-        properties: properties(raw, problems),
+        properties,
     };
     check_topics(&config, raw.topic.as_ref(), tables, problems);
     Some(config)

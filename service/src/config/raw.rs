@@ -178,7 +178,7 @@ section! {
     RawPostgres {
         /// The address as Java programs write it. Of its parameters these are understood: `user`, `password`, `host`, `dbname`, `sslmode`,
         /// `sslrootcert`, `ssl`. What is given in several ways must agree.
-        jdbc_url: Text = Key::of(Form::Text).example("jdbc:postgresql://localhost:5432/shop"),
+        jdbc_url: Text = Key::of(Form::Text).example("jdbc:postgresql://localhost:5432/shop").secret(),
         /// The address as PostgreSQL's own programs write it; the same parameters.
         url: Text = Key::of(Form::Text).example("postgresql://inlet@localhost:5432/shop?sslmode=require").secret(),
         /// A file that holds `url`.

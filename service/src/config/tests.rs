@@ -89,9 +89,33 @@ fn every_problem_is_reported_at_once_in_the_order_of_lines() {
         "error: the configuration has 5 problems\n\
          \x20 a.yml:3:3: unknown key `postgres.tabel`\n    hint: did you mean `table`?\n\
          \x20 a.yml:7:19: `streaming.flush_interval` needs a unit: `5`\n    hint: write `5s` or `5ms`; the units are ms, s, m, h, d\n\
-         \x20 a.yml:8:15: `streaming.flush_rows` must be a whole number from 1 on, not `0`\n\
+         \x20 a.yml:8:15: `streaming.flush_rows` must be a whole number from 1 on, not `0`\n    hint: write digits only; `_` may group them: 1_000_000\n\
          \x20 a.yml:11:11: `datalake.format` is not known: `delta`\n    hint: the formats are: parquet\n\
          \x20 a.yml:12:13: `datalake.timezone` is not a time zone: `Europe/Berlim`\n    hint: did you mean `Europe/Berlin`?"
+    );
+}
+
+#[test]
+fn a_wrong_form_and_a_missing_variable_hide_nothing_else() {
+    let shown = refused(
+        "postgres:\n  host: localhost\n  db: [a]\n  user:\n  password: ${PW}\n  table: orders\n  port: 0\ndatalake: ./lake\n\
+         kafka:\n  brokers:\n    - ${BROKER}\n  partitions: many\ntables:\n  orders:\n    key: { a: b }\n    skip: maybe\n",
+    );
+    let told: Vec<&str> = shown.lines().filter(|line| line.starts_with("  a.yml")).map(str::trim).collect();
+    assert_eq!(
+        told,
+        [
+            "a.yml:3:7: `postgres.db` must be one value",
+            "a.yml:4:7: `postgres.user` has no value",
+            "a.yml:5:13: the environment variable `PW` is not set",
+            "a.yml:7:9: `postgres.port` must be a port from 1 to 65535, not `0`",
+            "a.yml:8:11: `datalake` must hold lines of `key: value`",
+            "a.yml:11:7: the environment variable `BROKER` is not set",
+            "a.yml:12:15: `kafka.partitions` must be a whole number from 1 on, not `many`",
+            "a.yml:15:10: `tables.orders.key` must be one value or a list of values",
+            "a.yml:16:11: `tables.orders.skip` is neither true nor false: `maybe`",
+        ],
+        "{shown}"
     );
 }
 
@@ -135,11 +159,30 @@ fn a_key_that_stands_twice_is_refused() {
 #[test]
 fn a_section_that_is_not_one_is_refused_without_its_value() {
     let shown = refused("postgres: hunter2\n");
-    assert_eq!(shown, "error: a.yml:1:11: expected lines of `key: value`");
+    assert!(
+        shown.starts_with(
+            "error: a.yml:1:11: `postgres` must hold lines of `key: value`\n  hint: its keys go on lines below it, indented: jdbc_url, url,"
+        ),
+        "{shown}"
+    );
     let shown = refused("tables:\n  - hunter2\n");
-    assert_eq!(shown, "error: a.yml:2:3: expected lines of `key: value`");
+    assert_eq!(shown, "error: a.yml:2:3: `tables` must hold lines of `key: value`");
     let shown = refused("postgres:\n  user:\n    hunter2: x\n");
-    assert_eq!(shown, "error: a.yml:3:5: expected one value");
+    assert_eq!(shown, "error: a.yml:3:5: `postgres.user` must be one value");
+}
+
+#[test]
+fn a_tab_is_called_a_tab() {
+    assert_eq!(
+        refused("postgres:\n  table: orders\ndatalake:\n\tpath: lake\n"),
+        "error: a.yml:4:2: a tab stands in front of a line\n  hint: indent with blanks"
+    );
+}
+
+#[test]
+fn a_city_alone_is_sent_to_its_zone() {
+    let shown = refused(&format!("{SMALL}datalake:\n  path: lake\n  timezone: berlin\n"));
+    assert!(shown.ends_with("hint: did you mean `Europe/Berlin`?"), "{shown}");
 }
 
 #[test]
@@ -186,7 +229,7 @@ fn a_literal_variable_is_written_with_two_dollars() {
 
 #[test]
 fn a_key_without_a_value_is_refused_and_a_section_without_keys_is_not() {
-    assert_eq!(refused("postgres:\n  table:\n"), "error: a.yml:2:8: a value is missing here\n  hint: give one, or leave the key out");
+    assert_eq!(refused("postgres:\n  table:\n"), "error: a.yml:2:8: `postgres.table` has no value\n  hint: give one, or leave the key out");
     with(&[], &format!("{SMALL}streaming:\n  # flush_interval: 5s\nkafka:\n")).unwrap();
 }
 

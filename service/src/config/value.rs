@@ -57,7 +57,10 @@ pub(super) fn size(key: &str, text: &Text) -> Result<u64, Problem> {
 pub(super) fn count<N: FromStr + PartialOrd + std::fmt::Display>(key: &str, text: &Text, least: N) -> Result<N, Problem> {
     match text.value.replace('_', "").parse::<N>() {
         Ok(count) if count >= least => Ok(count),
-        _ => Err(Problem::at(&text.place, format!("`{key}` must be a whole number from {least} on, not `{}`", text.value))),
+        _ => {
+            let problem = Problem::at(&text.place, format!("`{key}` must be a whole number from {least} on, not `{}`", text.value));
+            Err(problem.hint("write digits only; `_` may group them: 1_000_000"))
+        }
     }
 }
 
@@ -80,7 +83,10 @@ pub(super) fn port(key: &str, text: &Text) -> Result<u16, Problem> {
 pub(super) fn timezone(key: &str, text: &Text) -> Result<Tz, Problem> {
     Tz::from_str(&text.value).map_err(|_| {
         let problem = Problem::at(&text.place, format!("`{key}` is not a time zone: `{}`", text.value));
-        match nearest(&text.value, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())) {
+        let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+        // A city alone, as `Berlin`.
+        let city = names().find(|name| name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(&text.value)));
+        match city.or_else(|| nearest(&text.value, names())) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem.hint("write an IANA name, for example Europe/Berlin, or UTC"),
         }

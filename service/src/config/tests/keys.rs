@@ -10,27 +10,19 @@ use std::collections::HashMap;
 const BASE: &str = "postgres: { url: 'postgresql://me@localhost/shop' }\nkafka: { brokers: 'localhost:9092' }\ndatalake: { path: lake }\n\
                     tables: { orders: {}, 'audit_*': {} }\n";
 
-/// Every key with a value, and the lines that give it one; `tables` means the table `orders`.
-fn every_key() -> Vec<(&'static Key, Box<dyn Fn(&str) -> String>)> {
-    let mut all: Vec<(&'static Key, Box<dyn Fn(&str) -> String>)> = Vec::new();
-    for key in keys() {
-        match key.form {
-            Form::Section(below) => {
-                all.extend(below.iter().map(|below| {
-                    let lines = move |value: &str| format!("{}:\n  {}: {value}\n", key.name, below.name);
-                    (below, Box::new(lines) as Box<dyn Fn(&str) -> String>)
-                }));
-            }
-            Form::Tables(below) => {
-                all.extend(below.iter().map(|below| {
-                    let lines = move |value: &str| format!("{}:\n  orders:\n    {}: {value}\n", key.name, below.name);
-                    (below, Box::new(lines) as Box<dyn Fn(&str) -> String>)
-                }));
-            }
-            _ => all.push((key, Box::new(move |value: &str| format!("{}: {value}\n", key.name)))),
-        }
-    }
-    all
+/// Every key that has a value of its own, and what stands before it in a file; of `tables`, the table `orders`.
+fn every_key() -> Vec<(&'static Key, String)> {
+    let below = |key: &'static Key| match key.form {
+        Form::Section(below) => below.iter().map(|below| (below, format!("{}:\n  ", key.name))).collect(),
+        Form::Tables(below) => below.iter().map(|below| (below, format!("{}:\n  orders:\n    ", key.name))).collect(),
+        _ => vec![(key, String::new())],
+    };
+    keys().iter().flat_map(below).collect()
+}
+
+/// The lines that give the key this value.
+fn lines(key: &Key, before: &str, value: &str) -> String {
+    format!("{before}{}: {value}\n", key.name)
 }
 
 fn shown(layer: &str) -> String {
@@ -41,11 +33,15 @@ fn shown(layer: &str) -> String {
 #[test]
 fn a_default_is_what_holds_without_the_key() {
     let without = shown("");
-    for (key, lines) in every_key() {
+    for (key, before) in every_key() {
         if let Absent::Value(value) = key.default {
-            assert_eq!(shown(&lines(value)), without, "{value} is not the default of `{}`", key.name);
+            assert_eq!(shown(&lines(key, &before, value)), without, "{value} is not the default of `{}`", key.name);
             let is_the_only_value = matches!(key.form, Form::Choice([_]));
-            assert!(is_the_only_value || shown(&lines(key.example)) != without, "the example of `{}` changes nothing", key.name);
+            assert!(
+                is_the_only_value || shown(&lines(key, &before, key.example)) != without,
+                "the example of `{}` changes nothing",
+                key.name
+            );
         }
     }
 }
@@ -54,9 +50,9 @@ fn a_default_is_what_holds_without_the_key() {
 fn every_example_is_taken() {
     // What files hold is tested elsewhere; these need not be on this machine. One topic is for one table.
     let apart = ["url_file", "user_file", "password_file", "read_url_file"];
-    for (key, lines) in every_key().iter().filter(|(key, _)| !key.example.is_empty() && !apart.contains(&key.name)) {
+    for (key, before) in every_key().iter().filter(|(key, _)| !key.example.is_empty() && !apart.contains(&key.name)) {
         let base = if key.name == "topic" { BASE.replace(", 'audit_*': {}", "") } else { BASE.to_owned() };
-        let sources = [("base.yml", base.as_str()), ("layer.yml", &lines(key.example))];
+        let sources = [("base.yml", base.as_str()), ("layer.yml", &lines(key, before, key.example))];
         Config::from_texts(&sources, &HashMap::new()).unwrap_or_else(|error| panic!("{}: {error}", key.name));
     }
 }
