@@ -73,11 +73,14 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
         let refused = found.into_iter().find_map(|table| table.captured.err()).filter(|_| !arguments.tables.is_empty());
         return Err(refused.map_or_else(|| InitError::NoTable.into(), Failure::from));
     }
-    write(&arguments.output, &text::configuration(&url, &found))?;
+    let with_password = text::has_password(&url) || std::env::var_os("PGPASSWORD").is_some_and(|password| !password.is_empty());
+    write(&arguments.output, &text::configuration(&url, with_password, &found))?;
+    let left_out = found.iter().any(|table| table.captured.is_err());
     print!("{}", table::lines(&text::HEADINGS, &[], &found.iter().map(text::cells).collect::<Vec<_>>()));
     let file = arguments.output.display();
     println!("\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config {file}");
-    Ok(ExitCode::SUCCESS)
+    // One that was asked for by name must not be missed.
+    Ok(if left_out && !arguments.tables.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn ask() -> Result<String, SystemError> {

@@ -38,6 +38,7 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
         let view = views::View::new(table.schema.as_deref(), &table.name, path, schema);
         views.push(view.map_err(|source| SystemError { act: "list the lake's files", source })?);
     }
+    views::keep_named(&mut views, &statement);
     let script = format!("{}{statement}\n;\n", views::statements(&views));
     let Some(child) = start(format)? else {
         return Err(QueryError::NoDuckDb { line: line_to_type(&script, format) }.into());
@@ -67,7 +68,9 @@ impl Explain for QueryError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::NoDuckDb { .. } => Some(Hint::text("get it with: pip install duckdb-cli")),
-            Self::Lost { .. } => None,
+            Self::Lost { .. } => {
+                Some(Hint::text("it is looked for on PATH, then where `scripts/setup.sh` puts it: get it with pip install duckdb-cli"))
+            }
         }
     }
 }

@@ -29,6 +29,9 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
     config.require_datalake()?;
     loop {
         let Some(tables) = stop.run_until_cancelled(look(&config)).await else { return Ok(ended(&arguments)) };
+        if tables.is_empty() && !arguments.json {
+            eprintln!("no table is known: PostgreSQL does not answer, and the lake has none that the configuration means");
+        }
         let text = if arguments.json { format!("{}\n", show::json(&tables)) } else { show::text(&tables) };
         let clear = if arguments.watch.is_some() && io::stdout().is_terminal() { CLEAR } else { "" };
         let written = write!(io::stdout(), "{clear}{text}").and_then(|()| io::stdout().flush());

@@ -69,13 +69,14 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
     let datalake = config.require_datalake()?;
     let source = settings::source(config)?;
     check_names(&arguments.tables, &config.tables)?;
+    let deadline = Instant::now() + Duration::from_secs(arguments.timeout);
     let mut reports = Vec::new();
     for (table, settings) in config.tables.iter().zip(source.tables) {
         if !arguments.tables.is_empty() && !arguments.tables.iter().any(|asked| names(asked, table)) {
             continue;
         }
         let task = Task { settings, folder: tables::folder(config, datalake, table) };
-        let report = verify_table(&source.primary, &task, Duration::from_secs(arguments.timeout)).await?;
+        let report = verify_table(&source.primary, &task, deadline).await?;
         if !arguments.json {
             print!("{report}");
         }
@@ -100,9 +101,8 @@ fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyErr
     }
 }
 
-async fn verify_table(options: &PgConnectOptions, task: &Task, timeout: Duration) -> Result<Report, VerifyError> {
+async fn verify_table(options: &PgConnectOptions, task: &Task, deadline: Instant) -> Result<Report, VerifyError> {
     let mut connection = connect(options).await?;
-    let deadline = Instant::now() + timeout;
     let mut snapshot = Snapshot::open(&mut connection, &task.settings, deadline).await?;
     let table = snapshot.schema.table.clone();
     let mut lake = Lake::open(&task.folder, &snapshot.schema).await?;
@@ -117,9 +117,10 @@ async fn verify_table(options: &PgConnectOptions, task: &Task, timeout: Duration
         }
     }
     let examples = examples::read(&mut snapshot, &lake, &findings).await?;
+    let keyed = !snapshot.schema.key.is_empty();
     // Nothing was written: an end that fails takes nothing away from what was found.
     let _ = connection.close().await;
-    Ok(Report { table, findings, examples })
+    Ok(Report { table, keyed, findings, examples })
 }
 
 /// Compares the keys of a range, or of as much of it as fits into memory; waits until the lake has caught up or the deadline is over.
@@ -138,8 +139,13 @@ async fn compare_range(
     }
     rows.sort_unstable_by_key(|row| row.key);
     let keyed = !snapshot.schema.key.is_empty();
+    let mut told = false;
     loop {
         let found = tokio::task::block_in_place(|| compare(keyed, &rows, lake.versions(), lake.quarantined(), &snapshot.sight));
+        if found.may_be_late() && !std::mem::replace(&mut told, true) {
+            let seconds = deadline.saturating_duration_since(Instant::now()).as_secs();
+            tracing::info!(table = %snapshot.schema.table, seconds, "the lake is behind: waiting for it, so long at most");
+        }
         if !found.may_be_late() || !wait_for_more(lake, &mut range, deadline).await? {
             return Ok((found, range));
         }

@@ -51,6 +51,10 @@ pub use self::stage::{OpenBatch, Staged};
 use self::store::Store;
 use self::writer::StagedFile;
 
+/// A commit of so many files, with so few rows in each on an average, is worth a word.
+const MANY_FILES: u64 = 500;
+const FEW_ROWS: u64 = 20;
+
 /// What a table's folder holds and how its rows are laid out.
 #[derive(Debug, Clone)]
 pub struct LakeOptions {
@@ -248,6 +252,11 @@ fn commit(shared: &Shared, log: &mut Log, staged: Staged, progress: Option<Progr
     };
     staged.keep_files();
     recover::settle(log, |writer| writer == shared.claim.writer())?;
+    let files = entry.files.len() as u64;
+    if files >= MANY_FILES && entry.rows < files * FEW_ROWS {
+        let table = &shared.options.table;
+        tracing::warn!(%table, rows = entry.rows, files, "a commit of few rows made many files, one for each date, and every query opens them all: name a column with fewer dates in `tables.<name>.date_column`, and a new `datalake.path`");
+    }
     if log.checkpoint_due()
         && let Err(error) = recover::settle(log, |_| true).and_then(|_| log.write_checkpoint(&shared.claim))
     {

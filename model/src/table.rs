@@ -78,12 +78,26 @@ impl TableSchema {
         Fingerprint(xxhash_rust::xxh3::xxh3_64(&text))
     }
 
-    /// The column whose date a row belongs to, where the configuration names none: `created_at` and its like, else the first timestamp or date.
+    /// The column whose date a row belongs to, where the configuration names none: `created_at` and its like, else the first timestamp, else the first
+    /// date. A timestamp of the last change comes after the others, because a change would move its row to another date.
     pub fn event_time(&self) -> Option<usize> {
-        const NAMES: [&str; 6] = ["created_at", "inserted_at", "created", "event_time", "ts", "timestamp"];
-        let is_time = |column: &Column| matches!(column.column_type, ColumnType::Timestamp | ColumnType::TimestampTz | ColumnType::Date);
-        let named = |name: &&str| self.columns.iter().position(|column| is_time(column) && column.name.eq_ignore_ascii_case(name));
-        NAMES.iter().find_map(named).or_else(|| self.columns.iter().position(is_time))
+        const MADE: [&str; 10] =
+            ["createdat", "insertedat", "addedat", "created", "inserted", "createdon", "eventtime", "occurredat", "ts", "timestamp"];
+        const CHANGED: [&str; 5] = ["updat", "modif", "chang", "delet", "expir"];
+        let plain = |column: &Column| column.name.to_lowercase().replace('_', "");
+        let rank = |column: &Column| {
+            let kind = match column.column_type {
+                ColumnType::TimestampTz => 0,
+                ColumnType::Timestamp => 1,
+                ColumnType::Date => 2,
+                _ => return None,
+            };
+            let name = plain(column);
+            let made = MADE.iter().position(|made| *made == name).unwrap_or(MADE.len());
+            Some((made, CHANGED.iter().any(|changed| name.contains(changed)), kind))
+        };
+        let ranked = self.columns.iter().enumerate().filter_map(|(at, column)| Some((rank(column)?, at)));
+        ranked.min().map(|(_, at)| at)
     }
 
     /// The position of a column by its exact name.
@@ -122,6 +136,8 @@ mod tests {
         assert_eq!(both.event_time(), Some(2));
         assert_eq!(table(vec![column("id", ColumnType::Int64), column("seen", ColumnType::Date)]).event_time(), Some(1));
         assert_eq!(table(vec![column("created_at", ColumnType::Text)]).event_time(), None);
+        let book = table(vec![column("published", ColumnType::Date), column("modified", time), column("lent", ColumnType::Timestamp)]);
+        assert_eq!(book.event_time(), Some(2), "a day of publication is no day of the row");
     }
 
     #[test]

@@ -133,7 +133,9 @@ impl<S: Sink> Pipeline<S> {
                 () = overdue(&stop) => return Ok(()),
             };
             self.readiness.set(false);
-            if error.kind() != Kind::Unavailable || (!reached && started.elapsed() > START_DEADLINE) {
+            // A role that was let in before is let in again: its password was changed, or the server is being set up anew.
+            let passes = error.kind() == Kind::Unavailable || (reached && error.is_refused_login());
+            if !passes || (!reached && started.elapsed() > START_DEADLINE) {
                 return Err(error);
             }
             metrics::failed();

@@ -83,12 +83,21 @@ pub fn report(error: &dyn Explain) -> String {
     text
 }
 
+/// A server's error without what the driver puts around it: the line is one of the server's source code.
+fn own_words(text: String) -> String {
+    let Some(words) = text.strip_prefix("error returned from database: ") else { return text };
+    match words.rsplit_once(" at line ") {
+        Some((words, line)) if line.chars().all(|digit| digit.is_ascii_digit()) => words.to_owned(),
+        _ => words.to_owned(),
+    }
+}
+
 /// The causes, outermost first, without those that the one before has at its end: many an error repeats its cause.
 fn causes(error: &dyn Explain) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     let mut source = error.source();
     while let Some(cause) = source {
-        let text = cause.to_string();
+        let text = own_words(cause.to_string());
         if causes.last().is_none_or(|before| !before.ends_with(&text)) {
             causes.push(text);
         }

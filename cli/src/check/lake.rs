@@ -120,7 +120,7 @@ async fn of_table(table: &TableConfig, captured: Option<&Captured>, path: &Path,
 }
 
 fn of_writer(object: &str, writer: &inlet_consumer::lake::Writer) -> Option<Finding> {
-    let process = writer.name.split('-').next().unwrap_or_default();
+    let process = writer.process();
     if writer.alive {
         let finding = Finding::warning(Hop::Lake, object, format!("process {process} writes there now"));
         let means = "a second writer of the same rows takes over, and the first one ends with exit code 75";

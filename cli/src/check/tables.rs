@@ -156,8 +156,8 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
     }
     if !captured.partitioned && !captured.descendants.is_empty() {
         let count = captured.descendants.len();
-        let (tables, verb) = if count == 1 { ("table", "inherits") } else { ("tables", "inherit") };
-        let finding = Finding::warning(Hop::Table, object, format!("{count} {tables} {verb} from it and are read with it"));
+        let tables = if count == 1 { "table that inherits" } else { "tables that inherit" };
+        let finding = Finding::warning(Hop::Table, object, format!("read together with {count} {tables} from it"));
         let means = "a primary key holds for each of them alone: two rows with the same key take each other's place in the latest state";
         findings.push(finding.means(means).mend(format!("name columns that are unique over all of them: tables.{object}.key")));
     }

@@ -18,11 +18,12 @@ pub fn cells(found: &Found) -> Vec<String> {
 }
 
 /// The file.
-pub fn configuration(url: &str, found: &[Found]) -> String {
+pub fn configuration(url: &str, with_password: bool, found: &[Found]) -> String {
+    let absent = if with_password { "?the password of the role, or write password_file" } else { "-" };
     let mut text = format!(
         "# Written by `inlet init`. Look at it with `inlet check --config FILE`, start it with `inlet run --config FILE`.\n\
          # A role that may read these tables and nothing else: inlet grants --config FILE --role NAME | psql ..\n\
-         postgres:\n  url: {}\n  password: ${{PGPASSWORD:-}}   # from the environment; password_file takes it from a file\n\n\
+         postgres:\n  url: {}\n  password: ${{PGPASSWORD:{absent}}}   # from the environment; password_file takes it from a file\n\n\
          datalake:\n  path: ./datalake            # {}\n\n\
          # With a broker between, as two services: inlet producer and inlet consumer.\n\
          # kafka:\n#   brokers: localhost:9092\n\n\

@@ -22,10 +22,13 @@ const QUARANTINE: [(&str, &str); 8] = [
     ("value_base64", "VARCHAR"),
 ];
 
+/// The schema of a table that names none.
+const PUBLIC: &str = "public";
+
 /// One table of the lake.
 #[derive(Debug)]
 pub struct View {
-    schema: Option<String>,
+    schema: String,
     name: String,
     folder: PathBuf,
     columns: Option<TableSchema>,
@@ -36,8 +39,7 @@ pub struct View {
 impl View {
     /// A table by its name in the configuration; `columns` are those that the lake's log tells.
     pub fn new(schema: Option<&str>, name: &str, folder: PathBuf, columns: Option<TableSchema>) -> io::Result<Self> {
-        // DuckDB has a schema of its own for what PostgreSQL calls public.
-        let schema = schema.filter(|schema| *schema != "public").map(str::to_owned);
+        let schema = schema.unwrap_or(PUBLIC).to_owned();
         let has_data = !folder::data_files(&folder)?.is_empty();
         let has_quarantine = !folder::quarantine_files(&folder)?.is_empty();
         Ok(Self { schema, name: name.to_owned(), folder, columns, has_data, has_quarantine })
@@ -45,10 +47,10 @@ impl View {
 
     fn create(&self, suffix: &str, select: &str) -> String {
         let name = quote(&format!("{}{suffix}", self.name));
-        match &self.schema {
-            None => format!("CREATE OR REPLACE VIEW {name} AS {select};\n"),
-            Some(schema) => format!("CREATE SCHEMA IF NOT EXISTS {0};\nCREATE OR REPLACE VIEW {0}.{name} AS {select};\n", quote(schema)),
-        }
+        let schema = quote(&self.schema);
+        let in_schema = format!("CREATE SCHEMA IF NOT EXISTS {schema};\nCREATE OR REPLACE VIEW {schema}.{name} AS {select};\n");
+        // What PostgreSQL finds without a schema is found here so as well.
+        if self.schema == PUBLIC { format!("{in_schema}CREATE OR REPLACE VIEW {name} AS FROM {schema}.{name};\n") } else { in_schema }
     }
 
     fn history(&self) -> String {
@@ -87,6 +89,15 @@ impl View {
     }
 }
 
+/// Leaves only the views whose tables a statement names, because DuckDB opens the files of every view that is made; all when it names none.
+pub fn keep_named(views: &mut Vec<View>, statement: &str) {
+    let statement = statement.to_lowercase();
+    let is_named = |view: &View| statement.contains(&view.name.to_lowercase());
+    if views.iter().any(is_named) {
+        views.retain(is_named);
+    }
+}
+
 /// The statements that make the views of all tables; a table goes before another one's history that has its name.
 pub fn statements(views: &[View]) -> String {
     let beside = views.iter().map(|view| view.create("_history", &view.history()) + &view.create("_quarantine", &view.quarantine()));
@@ -117,7 +128,7 @@ mod tests {
         };
         let columns = TableSchema { table: TableName::new("public", "orders"), columns: vec![column("Order\"s"), column("b")], key };
         View {
-            schema: None,
+            schema: PUBLIC.to_owned(),
             name: "orders".to_owned(),
             folder: "it's/lake".into(),
             columns: Some(columns),
@@ -138,6 +149,27 @@ mod tests {
     fn without_a_key_every_row_is_its_own() {
         let view = view(true, vec![]);
         assert_eq!(view.latest(), view.history());
+    }
+
+    #[test]
+    fn a_statement_makes_the_views_that_it_names_and_any_other_statement_all() {
+        let kept = |statement: &str| {
+            let mut views = vec![view(true, vec![]), View { name: "Customers".to_owned(), ..view(true, vec![]) }];
+            keep_named(&mut views, statement);
+            views.into_iter().map(|view| view.name).collect::<Vec<_>>()
+        };
+        assert_eq!(kept("SELECT count(*) FROM customers_history"), ["Customers"]);
+        assert_eq!(kept("SELECT * FROM ORDERS JOIN customers USING (id)"), ["orders", "Customers"]);
+        assert_eq!(kept("SHOW ALL TABLES"), ["orders", "Customers"]);
+    }
+
+    #[test]
+    fn a_table_of_public_is_found_with_and_without_its_schema() {
+        let sql = statements(&[view(true, vec![])]);
+        assert!(
+            sql.contains("VIEW \"public\".\"orders\" AS SELECT") && sql.contains("VIEW \"orders\" AS FROM \"public\".\"orders\""),
+            "{sql}"
+        );
     }
 
     #[test]

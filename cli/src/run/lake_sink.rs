@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use inlet_consumer::lake::{LakeError, LakeOptions, LakeTable, OpenBatch};
+use inlet_consumer::lake::{LakeError, LakeOptions, LakeTable, OpenBatch, writers};
 use inlet_consumer::metrics;
 use inlet_consumer::validate::Rules;
 use inlet_model::change::ChangeBatch;
@@ -18,7 +18,7 @@ use inlet_model::table::TableName;
 use inlet_producer::sink::{Checkpoint, Sink, SinkError};
 use inlet_service::error::{Explain, Hint, Kind};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::judge::{Judge, Judged};
 
@@ -158,6 +158,10 @@ impl Sink for LakeSink {
 
 impl Table {
     async fn open(table: &LakeSinkTable) -> Result<Self, LakeError> {
+        for other in writers(&table.path).unwrap_or_default().iter().filter(|other| other.alive) {
+            let process = other.process();
+            warn!(table = %table.name, process, "another process writes this lake: it is ours from now on, and that process will end with exit code 75");
+        }
         let lake = LakeTable::open(&table.path, table.options.clone()).await?;
         let heads = lake.acquire([PARTITION]).await?;
         let durable = heads[&PARTITION].next.unwrap_or(Offset::ZERO);

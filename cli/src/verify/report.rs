@@ -14,6 +14,8 @@ const VALUE_CHARS_MAX: usize = 80;
 /// A table, compared.
 #[derive(Debug)]
 pub struct Report {
+    /// True when the table has a key: its rows can be told from each other.
+    pub keyed: bool,
     /// Which table.
     pub table: TableName,
     /// What was found.
@@ -21,6 +23,9 @@ pub struct Report {
     /// The first rows that differ.
     pub examples: Vec<Example>,
 }
+
+const ONLY_IN_LAKE: &str = "only in the lake (deleted in PostgreSQL; deletes are not carried yet)";
+const ONLY_IN_LAKE_WITHOUT_KEY: &str = "only in the lake (deleted in PostgreSQL, or what they were before an update: the table has no key)";
 
 impl Report {
     /// Whether both sides say the same.
@@ -60,7 +65,7 @@ impl fmt::Display for Report {
             (found.changed_since, "changed since"),
             (found.missing.rows, "missing in the lake"),
             (found.different.rows, "with other values"),
-            (found.only_in_lake.rows, "only in the lake (deleted in PostgreSQL; deletes are not carried yet)"),
+            (found.only_in_lake.rows, if self.keyed { ONLY_IN_LAKE } else { ONLY_IN_LAKE_WITHOUT_KEY }),
             (found.doubled.rows, "doubled in the lake"),
         ];
         for (rows, what) in parts.iter().filter(|(rows, _)| *rows > 0) {
@@ -107,7 +112,7 @@ mod tests {
     use super::*;
 
     fn report(findings: Findings, examples: Vec<Example>) -> Report {
-        Report { table: TableName::new("public", "orders"), findings, examples }
+        Report { table: TableName::new("public", "orders"), keyed: true, findings, examples }
     }
 
     #[test]

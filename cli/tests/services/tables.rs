@@ -286,3 +286,24 @@ async fn a_role_with_the_rights_of_inlet_grants_reads_all_that_the_configuration
     let checked = copy.run("check").await;
     assert!(checked.code == 0 && checked.stdout.contains("\n0 errors, "), "{}", checked.stdout);
 }
+
+#[tokio::test]
+async fn a_column_that_is_added_with_a_default_is_told_with_the_statement_that_brings_its_values() {
+    let database = shared_database().await;
+    database.sql("CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t VALUES (1), (2)").await.unwrap();
+    let copy = Copy::of(database, WAYS[0], "tables: { t: {} }\n").await;
+    let services = copy.start(WAYS[0]);
+    copy.await_rows("", 2).await;
+    copy.database
+        .sql("ALTER TABLE t ADD COLUMN paid boolean NOT NULL DEFAULT true, ADD COLUMN note text; INSERT INTO t VALUES (3)")
+        .await
+        .unwrap();
+    copy.await_rows("", 3).await;
+    let statement = "UPDATE \"public\".\"t\" SET \"paid\" = \"paid\"";
+    let told = eventually(PATIENCE, "the column is told", async || Ok::<_, anyhow::Error>(services[0].stderr()?.contains(statement)));
+    told.await;
+    assert!(!services[0].stderr().unwrap().contains("SET \"note\""), "a column without a default is null for the old rows as well");
+    copy.database.sql(statement).await.unwrap();
+    copy.await_rows("", 6).await;
+    copy.verified().await;
+}

@@ -115,6 +115,13 @@ pub struct Writer {
     pub files: usize,
 }
 
+impl Writer {
+    /// The id of its process.
+    pub fn process(&self) -> &str {
+        self.name.split('-').next().unwrap_or_default()
+    }
+}
+
 /// Who has staging files or a lock in a table's folder; nothing is changed.
 pub fn writers(folder: &Path) -> Result<Vec<Writer>, LakeError> {
     let store = Store::existing(folder);

@@ -66,7 +66,7 @@ pub enum LakeError {
         seq: u64,
     },
     /// Another writer took the kafka_partition.
-    #[error("kafka_partition {} of table `{table}` was taken over: epoch {epoch} is ours, {owner} is the owner's", partition.0)]
+    #[error("another process took the lake of table `{table}` over (kafka_partition {}: epoch {epoch} is ours, {owner} is the owner's)", partition.0)]
     Fenced {
         /// The table.
         table: TableName,

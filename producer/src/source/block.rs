@@ -4,10 +4,11 @@
 //! short, read-only and ours alone; nothing is held between cycles. Source: PostgreSQL manual, "Data Consistency Checks at the Application
 //! Level"; docs/polling.md, "Locks before the snapshot".
 
+use inlet_model::table::TableName;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 
-use super::catalog::{Captured, read_structures};
+use super::catalog::{Captured, Structure, read_structures};
 use super::error::PollError;
 use super::scan::Snapshot;
 use super::server;
@@ -35,6 +36,8 @@ pub struct Block {
     pub snapshot: Snapshot,
     /// Up to where the log must be flushed before its rows may be shown; a standby replays only what is flushed.
     flush_to: Option<String>,
+    /// The tables that are read with others below them.
+    trees: Vec<(TableName, u32, Structure)>,
 }
 
 impl Block {
@@ -54,12 +57,24 @@ impl Block {
                 return Err(PollError::Altered(table.schema.table.clone()));
             }
         }
-        Ok(Self { snapshot: Snapshot { xid_end, taken_at }, flush_to: row.try_get(2).map_err(unread)? })
+        let trees = tables.iter().filter(|table| table.partitioned || !table.descendants.is_empty());
+        let trees = trees.map(|table| (table.schema.table.clone(), table.oid, table.structure)).collect();
+        Ok(Self { snapshot: Snapshot { xid_end, taken_at }, flush_to: row.try_get(2).map_err(unread)?, trees })
     }
 
     /// Ends the transaction; the position to flush to is what remains of it.
+    ///
+    /// Our locks do not keep a table from being attached, and a scan reads it along from that moment on, though the snapshot's catalog does not know
+    /// of it: then the cycle is repeated.
     pub async fn end(self, connection: &mut PgConnection) -> Result<Gate, PollError> {
-        raw_sql("COMMIT").execute(connection).await.map_err(unread)?;
+        raw_sql("COMMIT").execute(&mut *connection).await.map_err(unread)?;
+        if !self.trees.is_empty() {
+            let oids: Vec<u32> = self.trees.iter().map(|(_, oid, _)| *oid).collect();
+            let structures = read_structures(connection, &oids).await?;
+            if let Some((table, ..)) = self.trees.iter().find(|(_, oid, structure)| !structures.contains(&(*oid, *structure))) {
+                return Err(PollError::Altered(table.clone()));
+            }
+        }
         Ok(Gate { flush_to: self.flush_to })
     }
 }

@@ -168,6 +168,14 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
     })
 }
 
+/// Those of these columns whose values rows have although nobody wrote them: added with a default, or generated when they are read.
+pub async fn unwritten(conn: &mut PgConnection, captured: &Captured, columns: &[&str]) -> Result<Vec<String>, CatalogError> {
+    const UNWRITTEN: &str = "SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a
+         WHERE a.attrelid = ANY($1) AND a.attname = ANY($2) AND (a.atthasmissing OR a.attgenerated = 'v') ORDER BY 1";
+    let oids: Vec<Oid> = captured.descendants.iter().map(|table| Oid(table.oid)).chain([Oid(captured.oid)]).collect();
+    sqlx::query_scalar(UNWRITTEN).bind(oids).bind(columns).fetch_all(conn).await.map_err(CatalogError::read("columns"))
+}
+
 /// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a partitioned table concurrently.
 pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> String {
     let mut name = format!("{}_{column}_idx", table.name);

@@ -140,6 +140,12 @@ impl PollError {
     pub fn decode(table: &TableName, source: DecodeError) -> Self {
         Self::Decode { table: table.clone(), source }
     }
+
+    /// True when the server did not let the role in: after a password was changed, or while a server is being set up.
+    pub fn is_refused_login(&self) -> bool {
+        let (Self::Server { source, .. } | Self::Rows { source, .. }) = self else { return false };
+        matches!(source, sqlx::Error::Database(refused) if matches!(refused.code().as_deref(), Some("28000" | "28P01")))
+    }
 }
 
 /// Source: PostgreSQL manual, "PostgreSQL Error Codes".

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::table::{TableName, quote};
+use inlet_model::table::{TableName, TableSchema, quote};
+use inlet_model::types::ColumnType;
 use inlet_service::bar::Bar;
 use inlet_service::config::ImpossibleValues;
 use sqlx::ConnectOptions;
@@ -90,6 +91,8 @@ pub struct Polled {
     pub oid: u32,
     /// Its name in the catalog.
     pub table: TableName,
+    /// Its columns.
+    pub schema: Arc<TableSchema>,
 }
 
 /// A connected poller.
@@ -168,7 +171,11 @@ impl Source {
     /// The tables that are polled, for [`Source::knowing`].
     pub fn known(&self) -> Known {
         let configured = self.settings.tables.iter().filter(|table| !self.absent.contains(&table.name));
-        let polled = |table: &Table| Polled { oid: table.captured.oid, table: table.captured.schema.table.clone() };
+        let polled = |table: &Table| Polled {
+            oid: table.captured.oid,
+            table: table.captured.schema.table.clone(),
+            schema: Arc::clone(&table.captured.schema),
+        };
         configured.zip(&self.tables).map(|(settings, table)| (settings.name.clone(), polled(table))).collect()
     }
 
@@ -229,6 +236,9 @@ impl Source {
                 }
             };
             explain_cursor(&table.captured);
+            if let Some(polled) = self.known.get(&settings.name) {
+                explain_columns(&mut self.primary, &table.captured, &polled.schema).await?;
+            }
             self.tables.push(table);
         }
         Ok(())
@@ -447,11 +457,42 @@ async fn explain_absence(connection: &mut PgConnection, gone: &Polled) -> Result
     Ok(())
 }
 
+/// Says which columns have come whose values the rows have without having been written: their versions are in the sink, with null.
+async fn explain_columns(connection: &mut PgConnection, captured: &Captured, before: &TableSchema) -> Result<(), PollError> {
+    let come: Vec<&str> =
+        captured.schema.columns.iter().map(|column| column.name.as_str()).filter(|name| before.position(name).is_none()).collect();
+    if come.is_empty() {
+        return Ok(());
+    }
+    let table = &captured.schema.table;
+    for column in catalog::unwritten(connection, captured, &come).await? {
+        warn!(
+            %table, column,
+            "rows that were read before stay null in this new column until they are written again; to bring its value for all: UPDATE {} SET {1} = {1}",
+            table.quoted(), quote(&column)
+        );
+    }
+    Ok(())
+}
+
 /// Says once what the cursor of a table means for its polls.
 fn explain_cursor(captured: &Captured) {
     let table = &captured.schema.table;
     match &captured.cursor {
-        None => warn!(%table, "table has no timestamp column: every poll reads all of it, at most a twentieth of the time"),
+        None => {
+            let times = captured
+                .schema
+                .columns
+                .iter()
+                .filter(|column| matches!(column.column_type, ColumnType::TimestampTz | ColumnType::Timestamp));
+            let times: Vec<_> = times.map(|column| column.name.as_str()).collect();
+            if times.is_empty() {
+                warn!(%table, "table has no timestamp column: every poll reads all of it, at most a twentieth of the time");
+            } else {
+                let columns = times.join(", ");
+                warn!(%table, columns, "no index begins with a timestamp column: every poll reads all of the table, at most a twentieth of the time; name the one that says when a row was changed in `tables.<name>.cursor`, and give it an index");
+            }
+        }
         Some(cursor) => {
             let column = &captured.schema.columns[cursor.column].name;
             if let Some(statement) = captured.missing_index() {

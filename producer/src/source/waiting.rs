@@ -16,14 +16,17 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::activity::{Activity, Reading, ServerTime};
 use super::catalog::{Captured, CursorKind};
+use super::coverage::Floor;
 use super::error::PollError;
 use super::poll::{TableSettings, capture, connect, is_another, lineage_broken};
 use super::scan::{Condition, filter};
 use super::server::{self, Identity};
-use super::table::{Depths, Phase, Restored, Table};
+use super::table::{Depths, Phase, Plan, Restored, Table};
 
 /// A count that takes longer is given up.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+/// Where no index helps, a table with more rows is not counted.
+const READ_WHOLE_MAX: u64 = 1_000_000;
 /// PostgreSQL's code for a statement that took too long.
 const STOPPED: &str = "57014";
 /// No other depth than that of the next poll is asked for.
@@ -34,7 +37,7 @@ const DEPTHS: Depths = Depths { wide_interval: Duration::MAX, sweep_interval: Du
 pub struct Waiting {
     /// The table, as the catalog spells it.
     pub table: TableName,
-    /// Versions that are not durable in the sink; `None` while the table is loaded, and where counting them would read the whole table or takes too long.
+    /// Versions that are not durable in the sink; `None` while the table is loaded, and where counting them would read a large table whole or takes too long.
     pub rows: Option<u64>,
     /// How old the oldest of them is: since it was stamped, and no longer than since the last durable poll.
     pub age: Duration,
@@ -83,10 +86,16 @@ impl Look {
             return Ok(waiting);
         }
         let table = Table::restored(captured, settings.zone.unwrap_or(self.zone), DEPTHS, restored, self.reading.read_at);
-        if table.captured.cursor.is_none_or(|cursor| !cursor.indexed) {
+        let activity = Arc::new(Activity::next(table.activity.as_deref(), &self.reading));
+        let Some(plan) = table.plan(&activity) else {
+            (waiting.rows, waiting.age) = (Some(0), Duration::ZERO);
+            return Ok(waiting);
+        };
+        let indexed = table.captured.cursor.is_some_and(|cursor| cursor.indexed);
+        if !indexed && waiting.expected_rows.is_none_or(|rows| rows > READ_WHOLE_MAX) {
             return Ok(waiting);
         }
-        match self.count(&table).await {
+        match self.count(&table, &plan).await {
             Ok((rows, oldest)) => {
                 waiting.rows = Some(rows);
                 waiting.age = oldest.map_or(Duration::ZERO, |oldest| oldest.min(waiting.age));
@@ -98,26 +107,29 @@ impl Look {
     }
 
     /// The versions that the next scan would hand on, and the age of the oldest.
-    async fn count(&mut self, table: &Table) -> Result<(u64, Option<Duration>), sqlx::Error> {
-        let activity = Arc::new(Activity::next(table.activity.as_deref(), &self.reading));
-        let (Some(plan), Some(cursor)) = (table.plan(&activity), &table.captured.cursor) else { return Ok((0, None)) };
+    async fn count(&mut self, table: &Table, plan: &Plan) -> Result<(u64, Option<Duration>), sqlx::Error> {
+        let cursor = table.captured.cursor.as_ref();
         let condition = Condition::Since { floor: plan.floor, xid: plan.xid };
-        let (sql, values) = counts(&table.captured, cursor.column, &condition, self.reading.xid_end);
+        let (sql, values) = counts(&table.captured, &condition, self.reading.xid_end);
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for value in values {
             query = query.bind(value);
         }
-        let now = self.now(cursor.kind, table.zone);
+        let now = cursor.map(|cursor| self.now(cursor.kind, table.zone));
         let (mut waiting, mut oldest) = (0, None);
         let mut groups = query.fetch(&mut self.connection);
         while let Some(group) = groups.try_next().await? {
             let low: i64 = group.try_get(0)?;
             let xid = Xid::widen(u32::try_from(low).expect("an xid has 32 bits"), self.reading.xid_end);
-            // Without a finite stamp all of them are in the future: below it no row would have been returned.
-            let at: i64 = group.try_get::<Option<i64>, _>(2)?.unwrap_or(i64::MAX);
+            let at = match cursor {
+                // Without a finite stamp all of them are in the future: below it no row would have been returned.
+                Some(_) => group.try_get::<Option<i64>, _>(2)?.unwrap_or(i64::MAX),
+                None => Floor::MIN,
+            };
             if !table.coverage.covers(xid, at) {
                 waiting += u64::try_from(group.try_get::<i64, _>(1)?).expect("a count");
-                let age = Duration::from_micros(u64::try_from(now.saturating_sub(at)).unwrap_or(0));
+                // Without a stamp it may be as old as the last poll.
+                let age = now.map_or(Duration::MAX, |now| Duration::from_micros(u64::try_from(now.saturating_sub(at)).unwrap_or(0)));
                 oldest = oldest.max(Some(age));
             }
         }
@@ -134,10 +146,15 @@ impl Look {
 }
 
 /// The statement that counts the rows of each transaction, with their smallest stamp in microseconds.
-fn counts(captured: &Captured, cursor: usize, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
+fn counts(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
     let (clauses, values) = filter(captured, condition, xid_end);
-    let column = quote(&captured.schema.columns[cursor].name);
-    let oldest = format!("(extract(epoch FROM min({column}) FILTER (WHERE isfinite({column}))) * 1000000)::bigint");
+    let oldest = captured.cursor.map_or_else(
+        || "NULL::bigint".to_owned(),
+        |cursor| {
+            let column = quote(&captured.schema.columns[cursor.column].name);
+            format!("(extract(epoch FROM min({column}) FILTER (WHERE isfinite({column}))) * 1000000)::bigint")
+        },
+    );
     (format!("SELECT xmin::text::bigint, count(*), {oldest} FROM {}{clauses} GROUP BY 1", captured.schema.table.quoted()), values)
 }
 

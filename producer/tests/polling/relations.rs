@@ -4,7 +4,7 @@ use inlet_harness::{Database, Postgres, shared_database};
 use inlet_producer::source::poll::SourceSettings;
 use inlet_service::error::{Explain, Kind};
 
-use super::script::{BEYOND_THE_GAP, NONE, Poller, Session, TABLE, polled, settings};
+use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, Session, TABLE, polled, settings};
 
 const PARTITIONED: &str = "\
 CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now()) PARTITION BY RANGE (id);
@@ -88,6 +88,25 @@ async fn loading(server: &Postgres) -> (Database, SourceSettings) {
     let mut settings = settings(&database, &["t"]).await;
     settings.chunk_rows = 3;
     (database, settings)
+}
+
+#[tokio::test]
+async fn a_partition_that_is_attached_in_the_middle_of_a_cycle_is_read_once() {
+    let database = shared_database().await;
+    database.sql(&format!("{}; {PARTITIONED}", GATED.replace("TABLE t", "TABLE first").replace("ON t", "ON first"))).await.unwrap();
+    let mut poller = Poller::tailing(settings(&database, &["first", "t"]).await).await;
+    let [mut w, mut judge] = Session::some(&database).await;
+    w.run(APART).await;
+    w.run("SELECT pg_advisory_lock(7); INSERT INTO first (id, gate) VALUES (1, ROW(7)); INSERT INTO apart VALUES (106)").await;
+    let writer = async {
+        // The cycle has its snapshot, and has not begun with `t`.
+        judge.until_blocked().await;
+        w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)").await;
+        w.run("SELECT pg_advisory_unlock(7)").await;
+    };
+    let (found, ()) = tokio::join!(poller.settle(), writer);
+    assert_eq!(found, [1, 101, 102, 103, 104, 105, 106]);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]

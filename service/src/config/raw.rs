@@ -269,7 +269,7 @@ section! {
         /// The columns that tell one row from another.
         key: Texts = Key::of(Form::Texts).else_("the primary key").example("[order_id]"),
         /// The column whose date chooses the folder `date=..`.
-        date_column: Text = Key::of(Form::Text).else_("`created_at` and its like, else the first timestamp or date").example("created_at"),
+        date_column: Text = Key::of(Form::Text).else_("`created_at` and its like, else the first timestamp, else the first date").example("created_at"),
         /// Where a day of this table begins.
         timezone: Text = Key::of(Form::Timezone).else_("`datalake.timezone`").example("Europe/Berlin"),
         /// Its topic.

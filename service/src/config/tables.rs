@@ -18,7 +18,7 @@ pub struct TableConfig {
     pub cursor: Option<String>,
     /// The key columns in order; the primary key when empty.
     pub key: Vec<String>,
-    /// The column whose date chooses the folder; when absent `created_at` and its like, else the first timestamp or date.
+    /// The column whose date chooses the folder; when absent `created_at` and its like, else the first timestamp, else the first date.
     pub date_column: Option<String>,
     /// The zone in which its days begin.
     pub timezone: Tz,

@@ -7,7 +7,26 @@ use super::error::{CatalogError, Names};
 use super::name;
 
 /// Names that say "this row changed", then names that say "this row was made"; compared without case and underscores.
-const PREFERRED: [&str; 7] = ["updatedat", "modifiedat", "lastmodified", "updated", "createdat", "insertedat", "created"];
+const PREFERRED: [&str; 18] = [
+    "updatedat",
+    "modifiedat",
+    "lastmodified",
+    "lastmodifiedat",
+    "lastupdated",
+    "lastupdatedat",
+    "lastupdate",
+    "changedat",
+    "updatedon",
+    "modifiedon",
+    "updated",
+    "modified",
+    "createdat",
+    "insertedat",
+    "addedat",
+    "createdon",
+    "created",
+    "inserted",
+];
 
 /// A column by which new rows are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
