@@ -211,7 +211,7 @@ async fn lake(case: &mut Case) {
     let finished = case.run("verify --config FILE", &right).await;
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     case.database.sql("INSERT INTO orders (amount) VALUES (3)").await.unwrap();
-    let is_followed = async || Ok(case.run("status --config FILE", &right).await.stdout.contains("tailing"));
+    let is_followed = async || Ok(case.run("status --config FILE --json", &right).await.stdout.contains("\"phase\":\"tailing\""));
     eventually(PATIENCE, "the table is followed by its cursor", is_followed).await;
     case.database.sql("DELETE FROM orders WHERE order_id = 2").await.unwrap();
     let finished = case.run("verify --config FILE", &right).await;
