@@ -70,14 +70,12 @@ async fn a_partition_that_is_attached_during_the_initial_load_is_read_once() {
     let mut found = poller.cycle().await;
     assert_eq!(found, [1, 2, 3]);
     w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)").await;
-    while found.len() < 15 {
+    for _ in 0..12 {
         found.extend(poller.settle().await);
     }
     found.sort_unstable();
     assert_eq!(found, (1..=10).chain(101..=105).collect::<Vec<_>>());
-    while !poller.is_tailing() {
-        assert_eq!(poller.cycle().await, NONE);
-    }
+    assert!(poller.is_tailing());
     assert_eq!(poller.sweep().await, NONE);
 }
 

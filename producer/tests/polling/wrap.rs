@@ -116,7 +116,7 @@ async fn aliases(database: &Database, poller: &mut Poller, newest_alias: u64) {
     let of_table = versions(database).await;
     let published: BTreeSet<(i64, i32)> = poller.published().iter().map(|emitted: &Emitted| (emitted.id, emitted.ver)).collect();
     assert!(of_table.is_subset(&published), "lost: {:?}", of_table.difference(&published));
-    let mut fresh = Poller::tailing(settings(&database, &["t"]).await).await;
+    let mut fresh = Poller::tailing(settings(database, &["t"]).await).await;
     let loaded: Vec<(i64, i32)> = fresh.published().iter().map(|emitted| (emitted.id, emitted.ver)).collect();
     assert_eq!((loaded.len(), loaded.into_iter().collect::<BTreeSet<_>>()), (of_table.len(), of_table), "a load finds each row once");
 }

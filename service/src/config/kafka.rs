@@ -86,6 +86,8 @@ impl fmt::Debug for KafkaConfig {
 
 /// What the producer's queue holds as a rule.
 const QUEUE_KBYTES: u64 = 32_768;
+/// What a consumer asks for at once as a rule.
+const FETCH_BYTES: u64 = 8_388_608;
 /// A consumer's answers are as large as this as a rule, and a broker's answer is larger than its messages.
 const ANSWER_BYTES: u64 = 67_108_864;
 
@@ -158,7 +160,8 @@ fn make_room(properties: &mut BTreeMap<String, String>) {
     if kbytes > QUEUE_KBYTES {
         properties.entry("queue.buffering.max.kbytes".to_owned()).or_insert_with(|| (kbytes + QUEUE_KBYTES).to_string());
     }
-    if bytes > ANSWER_BYTES {
+    if bytes > FETCH_BYTES {
+        properties.entry("fetch.max.bytes".to_owned()).or_insert_with(|| bytes.to_string());
         properties.entry("receive.message.max.bytes".to_owned()).or_insert_with(|| (bytes + ANSWER_BYTES).to_string());
     }
 }
