@@ -10,7 +10,7 @@ use inlet_model::offsets::{KafkaPartition, Offset};
 use inlet_model::progress::Progress;
 use inlet_model::table::TableName;
 use inlet_producer::settings::kafka_sink;
-use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
+use inlet_producer::sink::kafka::{KafkaSinkSettings, Watch, stored_progress};
 use inlet_service::config::{Config, KafkaConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -67,7 +67,7 @@ pub fn failed(object: &str, error: &KafkaError) -> Finding {
     Finding::error(Hop::Kafka, object, error.to_string()).mend("see the keys `kafka.brokers` and `kafka.properties`")
 }
 
-fn group(kafka: &KafkaConfig, consumer: &BaseConsumer, findings: &mut Vec<Finding>) {
+fn group(kafka: &KafkaConfig, consumer: &BaseConsumer<Watch>, findings: &mut Vec<Finding>) {
     let object = format!("group {}", kafka.group);
     let groups = match consumer.fetch_group_list(Some(&kafka.group), ANSWER_TIME_MAX) {
         Ok(groups) => groups,
@@ -95,7 +95,7 @@ fn group(kafka: &KafkaConfig, consumer: &BaseConsumer, findings: &mut Vec<Findin
 }
 
 /// The offsets between which records lie.
-fn marks(consumer: &BaseConsumer, topic: &str, partitions: i32) -> KafkaResult<BTreeMap<KafkaPartition, Marks>> {
+fn marks(consumer: &BaseConsumer<Watch>, topic: &str, partitions: i32) -> KafkaResult<BTreeMap<KafkaPartition, Marks>> {
     let of = |partition| {
         let (low, end) = consumer.fetch_watermarks(topic, partition, ANSWER_TIME_MAX)?;
         Ok((KafkaPartition(partition), Marks { low: Offset(low), end: Offset(end) }))

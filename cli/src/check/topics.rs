@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use inlet_producer::sink::kafka::Watch;
 use inlet_service::config::KafkaConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -18,7 +19,7 @@ const MESSAGE_BYTES_USUAL: i64 = 1_048_588;
 const RETENTION_MIN_MS: i64 = 86_400_000;
 
 /// Looks at every topic; answers how many partitions those have that are there.
-pub fn check(kafka: &KafkaConfig, topics: &[String], consumer: &BaseConsumer, findings: &mut Vec<Finding>) -> BTreeMap<String, i32> {
+pub fn check(kafka: &KafkaConfig, topics: &[String], consumer: &BaseConsumer<Watch>, findings: &mut Vec<Finding>) -> BTreeMap<String, i32> {
     let control = kafka.control_topic();
     let mut there = BTreeMap::new();
     let mut missing = Vec::new();
@@ -54,7 +55,7 @@ pub fn check(kafka: &KafkaConfig, topics: &[String], consumer: &BaseConsumer, fi
 /// What a topic is set to; empty where we may not see it.
 type Settings = BTreeMap<String, String>;
 
-fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Option<i32>, Code> {
+fn partitions(consumer: &BaseConsumer<Watch>, topic: &str) -> Result<Option<i32>, Code> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIME_MAX);
     let metadata = metadata.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Fail))?;
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };

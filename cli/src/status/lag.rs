@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use inlet_consumer::lake::Head;
 use inlet_model::offsets::KafkaPartition;
+use inlet_producer::sink::kafka::Watch;
 use inlet_service::config::KafkaConfig;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -36,7 +37,7 @@ pub fn of_topics(kafka: &KafkaConfig, topics: &[(String, Option<Head>)]) -> Kafk
     Ok(topics.iter().map(|(topic, head)| of_topic(&consumer, topic, head.as_ref())).collect())
 }
 
-fn of_topic(consumer: &BaseConsumer, topic: &str, head: Option<&Head>) -> KafkaResult<Lag> {
+fn of_topic(consumer: &BaseConsumer<Watch>, topic: &str, head: Option<&Head>) -> KafkaResult<Lag> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_DEADLINE)?;
     let found = metadata.topics().first().filter(|found| found.error().is_none());
     let Some(found) = found else { return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)) };
@@ -52,7 +53,7 @@ fn of_topic(consumer: &BaseConsumer, topic: &str, head: Option<&Head>) -> KafkaR
 }
 
 /// Reads the first record of every kafka_partition that is behind. Where the end comes before any record, only markers of transactions are left.
-fn unread(consumer: &BaseConsumer, topic: &str, mut behind: BTreeMap<i32, Range<i64>>) -> KafkaResult<Lag> {
+fn unread(consumer: &BaseConsumer<Watch>, topic: &str, mut behind: BTreeMap<i32, Range<i64>>) -> KafkaResult<Lag> {
     let mut assignment = TopicPartitionList::with_capacity(behind.len());
     for (partition, offsets) in &behind {
         assignment.add_partition_offset(topic, *partition, Offset::Offset(offsets.start))?;
@@ -77,7 +78,7 @@ fn unread(consumer: &BaseConsumer, topic: &str, mut behind: BTreeMap<i32, Range<
 }
 
 /// A reader that joins no group.
-pub fn reader(kafka: &KafkaConfig) -> KafkaResult<BaseConsumer> {
+pub fn reader(kafka: &KafkaConfig) -> KafkaResult<BaseConsumer<Watch>> {
     let mut config = ClientConfig::new();
     for (name, value) in &kafka.properties {
         config.set(name, value);
@@ -91,5 +92,5 @@ pub fn reader(kafka: &KafkaConfig) -> KafkaResult<BaseConsumer> {
         .set("enable.partition.eof", "true")
         .set("allow.auto.create.topics", "false")
         .set("auto.offset.reset", "earliest")
-        .create()
+        .create_with_context(Watch::default())
 }

@@ -171,9 +171,7 @@ impl Explain for LakeError {
             Self::NotWritable { owner, .. } => Hint::text(format!("{owner}; change its owner, or the key `datalake.path`")),
             Self::Unsupported { .. } => Hint::text("put `datalake.path` on a local file system such as ext4 or XFS"),
             Self::OtherTable { .. } => Hint::text("give every table its own folder: see the key `datalake.path`"),
-            Self::Column { .. } => {
-                Hint::text("see the key `tables.<name>.date_column`, or read the table through a view that renames the column")
-            }
+            Self::Column { .. } => Hint::text("see the key `tables.<name>.date_column`, or rename the column"),
             Self::Conflict { .. } | Self::Fenced { .. } => Hint::text("another instance writes this table: stop one of the two"),
             Self::Full { .. } => Hint::text("free space on the lake's disk; writing goes on by itself"),
             Self::Corrupt { entry, .. } => Hint::text(format!("restore `{entry}` from a copy; the entries behind it depend on it")),

@@ -52,7 +52,7 @@ pub(super) fn prepare(
     if partitions.get(control).is_some_and(|count| *count != 1) {
         return Err(fault::config(
             format!("control topic `{control}` has {} partitions, it must have one", partitions[control]),
-            format!("delete the topic `{control}`, or give the pipeline another name (`pipeline.name`)"),
+            format!("delete the topic `{control}`, or give the pipeline another name (`pipeline`)"),
         ));
     }
     if partitions.contains_key(control) {

@@ -156,7 +156,7 @@ pub(super) fn sequences(settings: &KafkaSinkSettings, topic: &str, partitions: i
     Err(fault::config(
         format!("topic `{topic}` had {} partitions when it was last written and has {partitions} now", stored.len()),
         "the versions of a key would lie in two partitions, without an order between them: \
-         use a new topic (`kafka.topic`) and a new pipeline name (`pipeline.name`)",
+         use a new topic (`kafka.topic`) and a new pipeline name (`pipeline`)",
     ))
 }
 

@@ -182,7 +182,7 @@ pub(super) fn check_owner(settings: &KafkaSinkSettings, held: &Claim, found: Opt
         Some(other) if other.instance != held.instance && other.generation >= held.generation => Err(SinkError {
             kind: Kind::Fenced,
             act: format!("another producer with the same pipeline name (`{}`) took over: {}", settings.transactional_id, other.instance),
-            hint: Some(Hint::text("run one producer a pipeline, or give each its own `pipeline.name`")),
+            hint: Some(Hint::text("run one producer a pipeline, or give each its own `pipeline`")),
             source: None,
         }),
         _ => Ok(()),
