@@ -97,13 +97,13 @@ fn causes(error: &dyn Explain) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     let mut source = error.source();
     while let Some(cause) = source {
-        let text = own_words(cause.to_string());
+        let text = cause.to_string();
         if causes.last().is_none_or(|before| !before.ends_with(&text)) {
             causes.push(text);
         }
         source = cause.source();
     }
-    causes
+    causes.into_iter().map(own_words).collect()
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("docker ", "no machine of the checks has a container engine"),
     ("POSTGRES_WAL_LEVEL=logical docker ", "no machine of the checks has a container engine"),
     ("curl ", "it speaks with a container of the Compose file"),
+    ("install ", "it writes to the machine's own folders"),
+    ("useradd ", "it makes a user of the machine"),
     ("systemctl ", "no machine of the checks is run by systemd"),
 ];
 
