@@ -217,7 +217,9 @@ pub fn chunk_end(captured: &Captured, after: Option<&[String]>, rows: u32) -> (S
     }
     let filter = if clauses.is_empty() { String::new() } else { format!(" WHERE {}", clauses.join(" AND ")) };
     let table = captured.schema.table.quoted();
-    let sql = format!("SELECT {} FROM {table}{filter} ORDER BY {} OFFSET {rows} LIMIT 1", texts.join(", "), columns.join(", "));
+    // A bare name in ORDER BY is that of an output column, which is text here: no index has that order.
+    let order: Vec<_> = columns.iter().map(|column| format!("t.{column}")).collect();
+    let sql = format!("SELECT {} FROM {table} AS t{filter} ORDER BY {} OFFSET {rows} LIMIT 1", texts.join(", "), order.join(", "));
     (sql, values)
 }
 
