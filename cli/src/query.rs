@@ -39,7 +39,7 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
         views.push(view.map_err(|source| SystemError { act: "list the lake's files", source })?);
     }
     views::keep_named(&mut views, &statement);
-    let script = format!("{}{statement}\n;\n", views::statements(&views));
+    let script = format!("{}{statement}\n;\n", views::statements(&views, &statement));
     let Some(child) = start(format)? else {
         return Err(QueryError::NoDuckDb { line: line_to_type(&script, format) }.into());
     };

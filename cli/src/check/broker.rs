@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use inlet_producer::sink::kafka::{Reported, Watch, answers};
 use inlet_service::config::KafkaConfig;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use inlet_service::retry::pause;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer};
 

@@ -47,10 +47,19 @@ impl View {
 
     fn create(&self, suffix: &str, select: &str) -> String {
         let name = quote(&format!("{}{suffix}", self.name));
-        let schema = quote(&self.schema);
-        let in_schema = format!("CREATE SCHEMA IF NOT EXISTS {schema};\nCREATE OR REPLACE VIEW {schema}.{name} AS {select};\n");
-        // What PostgreSQL finds without a schema is found here so as well.
-        if self.schema == PUBLIC { format!("{in_schema}CREATE OR REPLACE VIEW {name} AS FROM {schema}.{name};\n") } else { in_schema }
+        if self.schema == PUBLIC {
+            return format!("CREATE OR REPLACE VIEW {name} AS {select};\n");
+        }
+        format!("CREATE SCHEMA IF NOT EXISTS {0};\nCREATE OR REPLACE VIEW {0}.{name} AS {select};\n", quote(&self.schema))
+    }
+
+    /// The same views by the name that PostgreSQL knows as well, `public.orders`.
+    fn in_public(&self) -> String {
+        let alias = |suffix: &str| {
+            let name = quote(&format!("{}{suffix}", self.name));
+            format!("CREATE OR REPLACE VIEW {0}.{name} AS FROM {name};\n", quote(PUBLIC))
+        };
+        ["", "_history", "_quarantine"].map(alias).concat()
     }
 
     fn history(&self) -> String {
@@ -98,11 +107,16 @@ pub fn keep_named(views: &mut Vec<View>, statement: &str) {
     }
 }
 
-/// The statements that make the views of all tables; a table goes before another one's history that has its name.
-pub fn statements(views: &[View]) -> String {
+/// The statements that make the views for a statement; a table goes before another one's history that has its name.
+pub fn statements(views: &[View], statement: &str) -> String {
     let beside = views.iter().map(|view| view.create("_history", &view.history()) + &view.create("_quarantine", &view.quarantine()));
     let latest = views.iter().map(|view| view.create("", &view.latest()));
-    beside.chain(latest).collect()
+    let made: String = beside.chain(latest).collect();
+    if !statement.to_lowercase().contains(PUBLIC) {
+        return made;
+    }
+    let aliases: String = views.iter().filter(|view| view.schema == PUBLIC).map(View::in_public).collect();
+    format!("{made}CREATE SCHEMA IF NOT EXISTS {};\n{aliases}", quote(PUBLIC))
 }
 
 fn empty<'a>(columns: impl Iterator<Item = (&'a str, String)>) -> String {
@@ -165,11 +179,10 @@ mod tests {
 
     #[test]
     fn a_table_of_public_is_found_with_and_without_its_schema() {
-        let sql = statements(&[view(true, vec![])]);
-        assert!(
-            sql.contains("VIEW \"public\".\"orders\" AS SELECT") && sql.contains("VIEW \"orders\" AS FROM \"public\".\"orders\""),
-            "{sql}"
-        );
+        let made = |statement: &str| statements(&[view(true, vec![])], statement);
+        assert!(!made("SELECT * FROM orders").contains("SCHEMA"));
+        let sql = made("SELECT * FROM public.orders");
+        assert!(sql.contains("VIEW \"orders\" AS SELECT") && sql.contains("VIEW \"public\".\"orders\" AS FROM \"orders\""), "{sql}");
     }
 
     #[test]
