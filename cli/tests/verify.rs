@@ -101,6 +101,8 @@ async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
         &["[{\"n\":5000,\"last\":5000}]"],
     );
     said(&scene.run("query", &["--json", "SELECT count(*) AS n FROM orders_quarantine -- none"]).await, 0, &["[{\"n\":0}]"]);
+    let both = "SELECT count(*) AS n FROM public.orders_history JOIN public.orders USING (order_id) JOIN orders AS o USING (order_id)";
+    said(&scene.run("query", &["--json", both]).await, 0, &["[{\"n\":5000}]"]);
     let wrong = scene.run("query", &["SELECT * FROM nothing"]).await;
     said(&wrong, 1, &[]);
     assert!(wrong.stderr.contains("nothing"), "{wrong:?}");

@@ -57,7 +57,7 @@ impl View {
     fn in_public(&self) -> String {
         let alias = |suffix: &str| {
             let name = quote(&format!("{}{suffix}", self.name));
-            format!("CREATE OR REPLACE VIEW {0}.{name} AS FROM {name};\n", quote(PUBLIC))
+            format!("CREATE OR REPLACE VIEW {0}.{name} AS FROM main.{name};\n", quote(PUBLIC))
         };
         ["", "_history", "_quarantine"].map(alias).concat()
     }
@@ -182,7 +182,7 @@ mod tests {
         let made = |statement: &str| statements(&[view(true, vec![])], statement);
         assert!(!made("SELECT * FROM orders").contains("SCHEMA"));
         let sql = made("SELECT * FROM public.orders");
-        assert!(sql.contains("VIEW \"orders\" AS SELECT") && sql.contains("VIEW \"public\".\"orders\" AS FROM \"orders\""), "{sql}");
+        assert!(sql.contains("VIEW \"orders\" AS SELECT") && sql.contains("VIEW \"public\".\"orders\" AS FROM main.\"orders\""), "{sql}");
     }
 
     #[test]

@@ -19,11 +19,6 @@ use crate::sink::SinkError;
 const LOOK_SHORT: Duration = Duration::from_micros(100);
 const LOOK_LONG: Duration = Duration::from_millis(1);
 const SHORT_LOOKS_FOR: Duration = Duration::from_millis(10);
-/// librdkafka asks again after this time when a transaction begins before the broker has ended the one before, in the background of its answer.
-const ASKED_AGAIN: Duration = Duration::from_millis(20);
-/// A rest after a commit that spares this asking again; it follows what the broker needs.
-const REST_MIN: Duration = Duration::from_micros(500);
-const REST_MAX: Duration = Duration::from_millis(16);
 /// An abort only spares the readers a wait; the next owner ends the transaction in any case.
 const ABORT_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -32,11 +27,6 @@ pub(super) struct Transactions {
     producer: BaseProducer<Watch>,
     deadline: Duration,
     open: bool,
-    /// When the last transaction was committed.
-    committed_at: Option<Instant>,
-    /// When the open transaction was begun.
-    begun_at: Instant,
-    rest: Duration,
 }
 
 impl Transactions {
@@ -44,7 +34,7 @@ impl Transactions {
     pub(super) fn new(settings: &KafkaSinkSettings) -> Result<Self, SinkError> {
         let producer = client::producer(settings).create_with_context(Watch::default());
         let producer = producer.map_err(|error| fault::failed("kafka's producer was not created", error))?;
-        Ok(Self { producer, deadline: settings.deadline, open: false, committed_at: None, begun_at: Instant::now(), rest: REST_MIN })
+        Ok(Self { producer, deadline: settings.deadline, open: false })
     }
 
     /// The producer, for look ups.
@@ -74,10 +64,6 @@ impl Transactions {
     /// Opens a transaction if none is open.
     pub(super) fn begin(&mut self) -> Result<(), SinkError> {
         if !self.open {
-            if let Some(committed_at) = self.committed_at {
-                pause(self.rest.saturating_sub(committed_at.elapsed()));
-            }
-            self.begun_at = Instant::now();
             self.producer.begin_transaction().map_err(|error| self.explain("a transaction was not begun", error))?;
             self.open = true;
         }
@@ -120,16 +106,10 @@ impl Transactions {
         assert!(self.open, "a commit ends a transaction");
         self.await_delivery(self.deadline)?;
         self.check()?;
-        let delivered_after = self.begun_at.elapsed();
         self.producer
             .commit_transaction(self.deadline)
             .map_err(|error| self.explain("the transaction was not committed for sure", error))?;
         self.open = false;
-        self.committed_at = Some(Instant::now());
-        let (delivered_us, committed_us, rest_us) =
-            (delivered_after.as_micros(), self.begun_at.elapsed().as_micros(), self.rest.as_micros());
-        tracing::debug!(delivered_us, committed_us, rest_us, "transaction committed");
-        self.rest = next_rest(self.rest, delivered_after);
         Ok(())
     }
 
@@ -186,27 +166,5 @@ impl Transactions {
             Some((code, reason)) => fault::of_code(act, code, std::io::Error::other(reason)),
             None => fault::failed(act, error),
         }
-    }
-}
-
-/// The rest after the next commit: longer when the records of this transaction took so long as if the broker had been asked again, else a little shorter.
-fn next_rest(rest: Duration, delivered_after: Duration) -> Duration {
-    let next = if delivered_after >= ASKED_AGAIN { rest * 3 / 2 } else { rest * 63 / 64 };
-    next.clamp(REST_MIN, REST_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rest_finds_the_time_that_the_broker_needs_and_follows_it() {
-        let after = |rests: u32, needs: Duration| {
-            (0..rests).fold(REST_MIN, |rest, _| next_rest(rest, if rest < needs { ASKED_AGAIN } else { Duration::from_millis(2) }))
-        };
-        let needs = Duration::from_millis(4);
-        assert!((needs * 9 / 10..needs * 3 / 2).contains(&after(100, needs)), "{:?}", after(100, needs));
-        assert_eq!(after(100, Duration::from_secs(1)), REST_MAX);
-        assert_eq!(after(100, Duration::ZERO), REST_MIN);
     }
 }
