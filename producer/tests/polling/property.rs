@@ -84,7 +84,7 @@ async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
                 }
             }
             92..98 => other.run(&format!("SELECT pg_sleep({})", dice.one(&["0.1", "0.3", "0.9"]))).await,
-            98 => other.run("VACUUM (FREEZE) t").await,
+            98 => freeze(&mut other).await,
             _ => other.run("ANALYZE t").await,
         }
     }
@@ -97,6 +97,14 @@ async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
     judge(database, &mut poller, seed).await;
     let honest = versions(database, "honest").await;
     naive.iter().map(|naive| (naive.name, honest.difference(&naive.found).count())).collect()
+}
+
+/// Freezes rows. PostgreSQL 18 sometimes takes a row lock of a prepared transaction for damage, and refuses; then nothing is frozen.
+async fn freeze(session: &mut Session) {
+    match session.attempt("VACUUM (FREEZE) t").await {
+        Err(error) if !error.to_string().contains("found to be still running") => panic!("{error}"),
+        _ => {}
+    }
 }
 
 /// When all writers are done: honest rows are there after a cycle, all rows after a sweep; no version came twice, and none after a later one.
