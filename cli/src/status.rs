@@ -10,7 +10,7 @@ mod look;
 mod show;
 pub mod table;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,7 +34,11 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         }
         let text = if arguments.json { format!("{}\n", show::json(&tables)) } else { show::text(&tables) };
         let clear = if arguments.watch.is_some() && io::stdout().is_terminal() { CLEAR } else { "" };
-        let written = write!(io::stdout(), "{clear}{text}").and_then(|()| io::stdout().flush());
+        let written = match write!(io::stdout(), "{clear}{text}").and_then(|()| io::stdout().flush()) {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            written => written,
+        };
         written.map_err(|source| SystemError { act: "write to standard output", source })?;
         let Some(seconds) = arguments.watch else {
             return Ok(if tables.iter().any(Status::is_known) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
