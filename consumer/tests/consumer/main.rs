@@ -64,14 +64,14 @@ async fn garbage_is_quarantined_whole_and_the_rest_goes_on() -> Result<()> {
     eventually(DEADLINE, "the good rows", arrived).await;
     consumer.stop().await;
     let lines = fixture.query("\"offset\", key, value_base64, reason", &fixture.quarantine(), "ORDER BY ALL").await?;
-    let found: Vec<_> = lines.iter().map(|line| (line[0].as_str(), line[1].as_str(), line[2].as_str())).collect();
-    // Offset 5 is the marker of the first transaction.
-    assert_eq!(found[..2], [("6", "k", "/wAgbm8ganNvbg=="), ("7", "NULL", "NULL")]);
-    assert_eq!(lines.iter().map(|line| line[0].as_str()).collect::<Vec<_>>(), ["6", "7", "9", "10", "11"]);
+    // The marker of the first transaction may come behind the records that belong to none: offsets tell the order, and not more.
+    let found: Vec<_> = lines.iter().map(|line| (line[1].as_str(), line[2].as_str())).collect();
+    assert_eq!(found[..2], [("k", "/wAgbm8ganNvbg=="), ("NULL", "NULL")]);
+    assert_eq!(lines.len(), 5, "{lines:?}");
     assert!(lines[0][3].contains("header"), "{lines:?}");
     assert_eq!(lines[3][3], "amount >= 5; note ~ '^row'");
     assert!(lines[4][3].contains("amount"), "{lines:?}");
-    let whole = fixture.query("value", &fixture.quarantine(), "WHERE \"offset\" = 9").await?;
+    let whole = fixture.query("value", &fixture.quarantine(), &format!("WHERE \"offset\" = {}", lines[2][0])).await?;
     assert_eq!(whole, [["{\"order_id\":11"]]);
     Ok(())
 }
