@@ -32,13 +32,12 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
     let format = arguments.format();
     let statement = if arguments.sql == STDIN { from_stdin()? } else { arguments.sql };
     let mut views = Vec::new();
-    for table in &config.tables {
+    for table in views::named(&config.tables, &statement) {
         let path = tables::folder(&config, datalake, table);
         let schema = folder::head(&path).await?.and_then(|head| folder::newest_schema(&path, &head));
         let view = views::View::new(table.schema.as_deref(), &table.name, path, schema);
         views.push(view.map_err(|source| SystemError { act: "list the lake's files", source })?);
     }
-    views::keep_named(&mut views, &statement);
     let script = format!("{}{statement}\n;\n", views::statements(&views, &statement));
     let Some(child) = start(format)? else {
         return Err(QueryError::NoDuckDb { line: line_to_type(&script, format) }.into());

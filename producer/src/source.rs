@@ -3,7 +3,7 @@
 //! Read in this order: [`poll`] is the cycle; [`activity`] and [`bounds`] decide what it has to read, [`tiers`] how deep, [`coverage`] what of it is new;
 //! [`server`] and [`block`] ask PostgreSQL in the order that makes it lossless; [`scan`] and [`decode`] move the rows; [`load`] is the first read of
 //! a table; [`pooler`] what must not stand between; [`table`] is what is remembered between cycles; [`catalog`] is what PostgreSQL knows of a table;
-//! [`waiting`] counts what a poll would find.
+//! [`waiting`] counts what a poll would find; [`explain`] tells people.
 
 pub mod activity;
 pub mod block;
@@ -13,6 +13,7 @@ pub mod coverage;
 pub mod cursor;
 pub mod decode;
 pub mod error;
+pub mod explain;
 pub mod load;
 pub mod poll;
 pub mod pooler;

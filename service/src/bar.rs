@@ -22,6 +22,11 @@ pub fn hide() {
     BARS.set_draw_target(ProgressDrawTarget::hidden());
 }
 
+/// True where a bar would be seen.
+pub fn is_visible() -> bool {
+    !BARS.is_hidden()
+}
+
 /// Rows that are read, one bar for each reading; gone once it is dropped.
 #[derive(Debug, Default)]
 pub struct Bar {
@@ -42,7 +47,7 @@ impl Bar {
     /// So many rows more.
     pub fn add(&self, rows: u64) {
         let rows = self.rows.fetch_add(rows, Ordering::Relaxed) + rows;
-        let Some(elapsed) = self.begun.map(|begun| begun.elapsed()).filter(|elapsed| *elapsed >= PATIENCE && !BARS.is_hidden()) else {
+        let Some(elapsed) = self.begun.map(|begun| begun.elapsed()).filter(|elapsed| *elapsed >= PATIENCE && is_visible()) else {
             return;
         };
         let shown = self.shown.get_or_init(|| {

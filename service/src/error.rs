@@ -86,10 +86,8 @@ pub fn report(error: &dyn Explain) -> String {
 /// A server's error without what the driver puts around it: the line is one of the server's source code.
 fn own_words(text: String) -> String {
     let Some(words) = text.strip_prefix("error returned from database: ") else { return text };
-    match words.rsplit_once(" at line ") {
-        Some((words, line)) if line.chars().all(|digit| digit.is_ascii_digit()) => words.to_owned(),
-        _ => words.to_owned(),
-    }
+    let line = words.rsplit_once(" at line ").filter(|(_, line)| line.chars().all(|digit| digit.is_ascii_digit()));
+    line.map_or(words, |(words, _)| words).to_owned()
 }
 
 /// The causes, outermost first, without those that the one before has at its end: many an error repeats its cause.

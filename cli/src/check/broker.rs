@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use inlet_producer::sink::kafka::{Reported, Watch, answers};
+use inlet_producer::sink::kafka::{Reported, Watch, answers, init_transactions};
 use inlet_service::config::KafkaConfig;
-use inlet_service::retry::pause;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer};
 
 use super::finding::{Finding, Hop};
@@ -14,7 +13,6 @@ use super::kafka::{ANSWER_TIME_MAX, failed};
 
 /// The first transaction of a broker makes its own topic first.
 const TRANSACTION_TIME_MAX: Duration = Duration::from_secs(20);
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// True when the broker can be asked further.
 pub fn check(kafka: &KafkaConfig, findings: &mut Vec<Finding>) -> bool {
@@ -96,18 +94,6 @@ fn reachable(brokers: &str, advertised: &[(String, i32)], findings: &mut Vec<Fin
     true
 }
 
-/// Asks again while the broker is about to have the topic of its transactions ready.
-fn begin(producer: &BaseProducer<Watch>) -> KafkaResult<()> {
-    let deadline = Instant::now() + TRANSACTION_TIME_MAX;
-    loop {
-        let time_left = deadline.saturating_duration_since(Instant::now());
-        match producer.init_transactions(time_left.max(LOOK_INTERVAL)) {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && !time_left.is_zero() => pause(LOOK_INTERVAL),
-            answer => return answer,
-        }
-    }
-}
-
 /// Takes a transactional id of our own, below the pipeline's so that its rights cover it, and sends nothing.
 fn transactions(kafka: &KafkaConfig) -> Finding {
     let id = format!("{}-check-{}", kafka.transactional_id(), std::process::id());
@@ -118,7 +104,7 @@ fn transactions(kafka: &KafkaConfig) -> Finding {
         Err(error) => return unknown(&kafka.brokers, &error),
     };
     let object = format!("transactional id {}", kafka.transactional_id());
-    let Err(error) = begin(&producer) else {
+    let Err(error) = init_transactions(&producer, Instant::now() + TRANSACTION_TIME_MAX) else {
         return Finding::ok(Hop::Kafka, object, format!("transactions work, tried as {id}"));
     };
     let finding = Finding::error(Hop::Kafka, object, format!("no transaction as {id}: {error}"));

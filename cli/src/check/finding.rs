@@ -1,6 +1,6 @@
 //! One thing that was found: how bad, where, the measured fact, what follows from it, and what mends it.
 
-use inlet_service::error::Explain;
+use inlet_service::error::{Explain, chain};
 use serde::Serialize;
 
 /// How bad it is.
@@ -104,23 +104,9 @@ impl Finding {
 
     /// What a service would end with: the error with its causes, and its own hint.
     pub fn of(hop: Hop, object: impl Into<String>, error: &dyn Explain) -> Self {
-        let mut evidence = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            // PostgreSQL's own words, without the line of its source code.
-            let words = match cause.downcast_ref::<sqlx::Error>() {
-                Some(sqlx::Error::Database(refused)) => refused.message().to_owned(),
-                _ => cause.to_string(),
-            };
-            // Some errors tell their cause themselves.
-            if !evidence.contains(&words) {
-                evidence.push_str(&format!(": {words}"));
-            }
-            source = if matches!(cause.downcast_ref(), Some(sqlx::Error::Database(_))) { None } else { cause.source() };
-        }
         let hint = error.hint().map(|hint| hint.to_string());
         let mend = hint.map(|hint| hint.strip_prefix("run in PostgreSQL: ").map(str::to_owned).unwrap_or(hint));
-        Self { mend, ..Self::error(hop, object, evidence) }
+        Self { mend, ..Self::error(hop, object, chain(error)) }
     }
 
     fn new(severity: Severity, hop: Hop, object: String, evidence: String) -> Self {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use inlet_model::change::{DELETE, DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID};
 use inlet_model::table::{TableSchema, quote};
+use inlet_service::config::TableConfig;
 
 use crate::status::folder;
 
@@ -98,13 +99,11 @@ impl View {
     }
 }
 
-/// Leaves only the views whose tables a statement names, because DuckDB opens the files of every view that is made; all when it names none.
-pub fn keep_named(views: &mut Vec<View>, statement: &str) {
+/// The tables that a statement names, because DuckDB opens the files of every view that is made; all when it names none.
+pub fn named<'a>(tables: &'a [TableConfig], statement: &str) -> Vec<&'a TableConfig> {
     let statement = statement.to_lowercase();
-    let is_named = |view: &View| statement.contains(&view.name.to_lowercase());
-    if views.iter().any(is_named) {
-        views.retain(is_named);
-    }
+    let named: Vec<_> = tables.iter().filter(|table| statement.contains(&table.name.to_lowercase())).collect();
+    if named.is_empty() { tables.iter().collect() } else { named }
 }
 
 /// The statements that make the views for a statement; a table goes before another one's history that has its name.
@@ -128,6 +127,7 @@ fn empty<'a>(columns: impl Iterator<Item = (&'a str, String)>) -> String {
 mod tests {
     use inlet_model::table::{Column, TableName};
     use inlet_model::types::ColumnType;
+    use inlet_service::config::Config;
 
     use super::*;
 
@@ -167,14 +167,12 @@ mod tests {
 
     #[test]
     fn a_statement_makes_the_views_that_it_names_and_any_other_statement_all() {
-        let kept = |statement: &str| {
-            let mut views = vec![view(true, vec![]), View { name: "Customers".to_owned(), ..view(true, vec![]) }];
-            keep_named(&mut views, statement);
-            views.into_iter().map(|view| view.name).collect::<Vec<_>>()
-        };
+        let text = "postgres: { url: 'postgres://me@db/shop' }\ntables: { orders: {}, Customers: {} }\n";
+        let tables = Config::parse(text).unwrap().tables;
+        let kept = |statement: &str| named(&tables, statement).into_iter().map(|table| table.name.clone()).collect::<Vec<_>>();
         assert_eq!(kept("SELECT count(*) FROM customers_history"), ["Customers"]);
-        assert_eq!(kept("SELECT * FROM ORDERS JOIN customers USING (id)"), ["orders", "Customers"]);
-        assert_eq!(kept("SHOW ALL TABLES"), ["orders", "Customers"]);
+        assert_eq!(kept("SELECT * FROM ORDERS JOIN customers USING (id)"), ["Customers", "orders"]);
+        assert_eq!(kept("SHOW ALL TABLES"), ["Customers", "orders"]);
     }
 
     #[test]

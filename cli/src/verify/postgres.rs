@@ -12,9 +12,8 @@ use inlet_producer::source::block::Block;
 use inlet_producer::source::catalog::{Captured, read_table};
 use inlet_producer::source::decode::{RowDecoder, select_list, xmin};
 use inlet_producer::source::error::PollError;
+use inlet_producer::source::explain;
 use inlet_producer::source::poll::TableSettings;
-use inlet_producer::source::waiting::expected_rows;
-use inlet_service::bar::Bar;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 use tokio::time::Instant;
@@ -63,7 +62,7 @@ impl<'a> Snapshot<'a> {
         let table = &self.schema.table;
         let sql = format!("SELECT {} FROM {}", select_list(&self.schema), table.quoted());
         let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX).impossible_as_null(self.impossible_as_null);
-        let bar = Bar::new(format!("verify {table}"), expected_rows(self.connection, table).await);
+        let bar = explain::reading(self.connection, "verify", table).await;
         let mut finish = |decoder: &mut RowDecoder| {
             let batch = decoder.finish(0);
             bar.add(batch.rows.num_rows() as u64);

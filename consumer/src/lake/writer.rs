@@ -79,8 +79,8 @@ pub(super) struct Encoder {
     last_rows: BTreeMap<KafkaPartition, Offset>,
     writes: u64,
     done: Encoded,
-    /// Closed files that are not durable yet, by their place in `done`.
-    unsynced: Vec<(usize, File)>,
+    /// Closed files that are not durable yet: the last ones of `done`.
+    unsynced: Vec<File>,
 }
 
 #[derive(Default)]
@@ -255,16 +255,17 @@ impl Encoder {
         let Some(DateFile { writer, staged, litter, first, rows, .. }) = self.open.remove(&day) else { return Ok(()) };
         let file = writer.into_inner().map_err(|source| encode_error(&staged, source))?;
         let bytes = file.metadata().map_err(|source| LakeError::io("inspection", &staged, source))?.len();
-        self.unsynced.push((self.done.files.len(), file));
+        self.unsynced.push(file);
         self.done.files.push(StagedFile { staged, first, date: dates::name(day), rows, bytes, litter });
         if self.unsynced.len() >= UNSYNCED_MAX { self.sync() } else { Ok(()) }
     }
 
     /// Makes the closed files durable.
     fn sync(&mut self) -> Result<(), LakeError> {
-        let files = std::mem::take(&mut self.unsynced).into_iter();
-        let files: Vec<_> = files.map(|(at, file)| (self.done.files[at].staged.as_str(), file)).collect();
-        sync_files(&files)
+        let files = std::mem::take(&mut self.unsynced);
+        let closed = &self.done.files[self.done.files.len() - files.len()..];
+        let named: Vec<_> = closed.iter().map(|closed| closed.staged.as_str()).zip(files).collect();
+        sync_files(&named)
     }
 
     fn close_all(&mut self) -> Result<(), LakeError> {

@@ -25,6 +25,7 @@ pub use self::admin::answers;
 pub use self::client::{Reported, Watch};
 pub use self::control::SEQUENCES;
 use self::thread::{Command, Owner};
+pub use self::transaction::init_transactions;
 use super::{Checkpoint, Sink, SinkError};
 
 mod admin;

@@ -5,18 +5,17 @@
 //! Source: docs/polling.md, "Initial load".
 
 use inlet_model::xid::Xid;
-use inlet_service::bar::Bar;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::block::Block;
 use super::coverage::{Coverage, Floor};
 use super::error::PollError;
+use super::explain;
 use super::poll::{Found, Source};
 use super::scan::{Condition, Scan, chunk_end, scan};
 use super::server;
 use super::table::{Load, Phase};
-use super::waiting::expected_rows;
 use crate::sink::Sink;
 
 /// The xid below which every transaction has ended.
@@ -39,6 +38,10 @@ impl Source {
         let rows = self.chunk_rows();
         self.catch_up().await?;
         let connection = self.standby.as_mut().unwrap_or(&mut self.primary);
+        if self.loading.as_ref().is_none_or(|(table, _)| *table != captured.schema.table) {
+            let table = captured.schema.table.clone();
+            self.loading = Some((table.clone(), explain::reading(connection, "load", &table).await));
+        }
         let block = Block::begin(connection, &[&captured]).await?;
         let until = if captured.schema.key.is_empty() {
             None
@@ -55,13 +58,8 @@ impl Source {
                 .map_err(unread)?
         };
         let condition = Condition::Chunk { after: load.after, until: until.clone(), before: load.begin };
-        if self.loading.as_ref().is_none_or(|(table, _)| *table != captured.schema.table) {
-            let table = captured.schema.table.clone();
-            let bar = Bar::new(format!("load {table}"), expected_rows(connection, &table).await);
-            self.loading = Some((table, bar));
-        }
         let (coverage, snapshot) = (Coverage::default(), block.snapshot);
-        let (_, bar) = self.loading.as_ref().expect("it was just set");
+        let (_, bar) = self.loading.as_ref().expect("it was set before the block");
         let chunk = Scan { captured: &captured, coverage: &coverage, condition: &condition, snapshot, late_below: Floor::MIN, bar };
         let scanned = scan(connection, chunk, sink).await?;
         self.gate = Some(block.end(connection).await?);

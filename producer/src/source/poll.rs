@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::table::{TableName, TableSchema, quote};
-use inlet_model::types::ColumnType;
 use inlet_service::bar::Bar;
 use inlet_service::config::ImpossibleValues;
 use sqlx::ConnectOptions;
@@ -23,6 +22,7 @@ use super::catalog::{self, Captured, CatalogError, Overrides, read_table};
 use super::coverage::{Coverage, Floor};
 use super::decode::SESSION_SQL;
 use super::error::PollError;
+use super::explain;
 use super::load;
 use super::pooler;
 use super::scan::{Condition, Scan, Scanned, scan};
@@ -89,9 +89,7 @@ pub type Known = BTreeMap<String, Polled>;
 pub struct Polled {
     /// Its object id.
     pub oid: u32,
-    /// Its name in the catalog.
-    pub table: TableName,
-    /// Its columns.
+    /// Its name in the catalog, and its columns.
     pub schema: Arc<TableSchema>,
 }
 
@@ -171,11 +169,7 @@ impl Source {
     /// The tables that are polled, for [`Source::knowing`].
     pub fn known(&self) -> Known {
         let configured = self.settings.tables.iter().filter(|table| !self.absent.contains(&table.name));
-        let polled = |table: &Table| Polled {
-            oid: table.captured.oid,
-            table: table.captured.schema.table.clone(),
-            schema: Arc::clone(&table.captured.schema),
-        };
+        let polled = |table: &Table| Polled { oid: table.captured.oid, schema: Arc::clone(&table.captured.schema) };
         configured.zip(&self.tables).map(|(settings, table)| (settings.name.clone(), polled(table))).collect()
     }
 
@@ -186,7 +180,7 @@ impl Source {
             match capture(&mut self.primary, table, None).await {
                 Ok(captured) => names.push(captured.schema.table.clone()),
                 Err(PollError::Catalog(CatalogError::NotFound { .. })) if self.known.contains_key(&table.name) => {
-                    explain_absence(&mut self.primary, &self.known[&table.name]).await?;
+                    explain::absence(&mut self.primary, &self.known[&table.name]).await?;
                     self.absent.push(table.name.clone());
                 }
                 Err(error) => return Err(error),
@@ -199,7 +193,7 @@ impl Source {
     pub async fn look_for_absent(&mut self) -> Result<(), PollError> {
         for name in &self.absent {
             if catalog::is_there(&mut self.primary, name).await? {
-                return Err(PollError::Returned(self.known[name].table.clone()));
+                return Err(PollError::Returned(self.known[name].schema.table.clone()));
             }
         }
         Ok(())
@@ -235,9 +229,9 @@ impl Source {
                     Table::fresh(captured, zone, depths, begin, reading.read_at)
                 }
             };
-            explain_cursor(&table.captured);
+            explain::cursor(&table.captured);
             if let Some(polled) = self.known.get(&settings.name) {
-                explain_columns(&mut self.primary, &table.captured, &polled.schema).await?;
+                explain::columns(&mut self.primary, &table.captured, &polled.schema).await?;
             }
             self.tables.push(table);
         }
@@ -383,7 +377,7 @@ impl Source {
             let table = &tables[*at];
             let condition = Condition::Since { floor: plan.floor, xid: plan.xid };
             let snapshot = block.snapshot;
-            let (captured, bar) = (&table.captured, table.bar(plan));
+            let (captured, bar) = (&table.captured, explain::scanning(table, plan));
             let known = Scan {
                 captured,
                 coverage: &table.coverage,
@@ -443,64 +437,6 @@ pub(super) async fn capture(connection: &mut PgConnection, table: &TableSettings
     let cursor = table.cursor.clone().or_else(|| polled_by.map(quote));
     let overrides = Overrides { cursor, ..table.overrides() };
     Ok(read_table(connection, &table.name, &overrides).await?)
-}
-
-/// Says what became of a table that was polled before.
-async fn explain_absence(connection: &mut PgConnection, gone: &Polled) -> Result<(), PollError> {
-    let table = &gone.table;
-    match catalog::name_of(connection, gone.oid).await? {
-        Some(renamed) => {
-            warn!(%table, "table was renamed to `{renamed}`: it is not polled any more, the others are; name it so in the configuration");
-        }
-        None => warn!(%table, "table was dropped: the others are polled on, and it is taken again once it is back"),
-    }
-    Ok(())
-}
-
-/// Says which columns have come whose values the rows have without having been written: their versions are in the sink, with null.
-async fn explain_columns(connection: &mut PgConnection, captured: &Captured, before: &TableSchema) -> Result<(), PollError> {
-    let come: Vec<&str> =
-        captured.schema.columns.iter().map(|column| column.name.as_str()).filter(|name| before.position(name).is_none()).collect();
-    if come.is_empty() {
-        return Ok(());
-    }
-    let table = &captured.schema.table;
-    for column in catalog::unwritten(connection, captured, &come).await? {
-        warn!(
-            %table, column,
-            "rows that were read before stay null in this new column until they are written again; to bring its value for all: UPDATE {} SET {1} = {1}",
-            table.quoted(), quote(&column)
-        );
-    }
-    Ok(())
-}
-
-/// Says once what the cursor of a table means for its polls.
-fn explain_cursor(captured: &Captured) {
-    let table = &captured.schema.table;
-    match &captured.cursor {
-        None => {
-            let times = captured
-                .schema
-                .columns
-                .iter()
-                .filter(|column| matches!(column.column_type, ColumnType::TimestampTz | ColumnType::Timestamp));
-            let times: Vec<_> = times.map(|column| column.name.as_str()).collect();
-            if times.is_empty() {
-                warn!(%table, "table has no timestamp column: every poll reads all of it, at most a twentieth of the time");
-            } else {
-                let columns = times.join(", ");
-                warn!(%table, columns, "no index begins with a timestamp column: every poll reads all of the table, at most a twentieth of the time; name the one that says when a row was changed in `tables.<name>.cursor`, and give it an index");
-            }
-        }
-        Some(cursor) => {
-            let column = &captured.schema.columns[cursor.column].name;
-            if let Some(statement) = captured.missing_index() {
-                warn!(%table, %column, "no index begins with the cursor column: every poll reads the whole table, at most a twentieth of the time; run: {statement}");
-            }
-            info!(%table, %column, kind = ?cursor.kind, nullable = cursor.nullable, "cursor column");
-        }
-    }
 }
 
 /// Refuses a configured cursor that is not the progress's; both as the catalog spells them, because `cursor: Created_At` means `created_at`.

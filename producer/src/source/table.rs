@@ -8,7 +8,6 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::xid::Xid;
-use inlet_service::bar::Bar;
 use serde::{Deserialize, Serialize};
 
 use super::activity::{Activity, ServerTime};
@@ -254,15 +253,6 @@ impl Table {
     pub fn late_below(&self, plan: &Plan) -> Floor {
         let cursor = self.captured.cursor.as_ref().filter(|_| plan.tier.is_some_and(|tier| tier > 0));
         cursor.zip(plan.tiers.bounds(0).0).map_or(Floor::MIN, |(cursor, floor)| cursor.kind.floor(floor, plan.activity.read_at, self.zone))
-    }
-
-    /// A bar for a scan without a floor, and one that is never shown for any other.
-    pub fn bar(&self, plan: &Plan) -> Bar {
-        match plan.tier {
-            Some(tier) if plan.tiers.is_sweep(tier) => Bar::new(format!("sweep {}", self.captured.schema.table), None),
-            Some(_) => Bar::default(),
-            None => Bar::new(format!("join {}", self.captured.schema.table), None),
-        }
     }
 
     /// After a cycle: the plan is carried out, and the scan returned this.

@@ -168,7 +168,7 @@ section! {
         /// How often, and how much at once.
         streaming: RawStreaming = Key::of(Form::Section(RawStreaming::KEYS)),
         /// The tables, and what is special about each. A name is written as in SQL: folded first, then taken exactly; a schema in front where it is not
-        /// `public`. `shop.*` stands for every table of a schema that is there at the start.
+        /// `public`. `shop.*` stands for every table of a schema, also for those that are made later.
         tables: BTreeMap<Text, Option<RawTable>> = Key::of(Form::Tables(RawTable::KEYS)),
     }
 }

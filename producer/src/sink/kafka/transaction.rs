@@ -44,21 +44,8 @@ impl Transactions {
 
     /// Ends the transactions of earlier owners and fences them.
     pub(super) fn init(&self, deadline: Instant) -> Result<(), SinkError> {
-        loop {
-            let time_left = deadline.saturating_duration_since(Instant::now());
-            match self.producer.init_transactions(time_left.max(LOOK_LONG)) {
-                Ok(()) => return Ok(()),
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
-                    tracing::debug!(%error, "the transactional id is asked for again");
-                    self.take_events();
-                    pause(LOOK_LONG);
-                }
-                Err(error) => {
-                    self.take_events();
-                    return Err(self.explain("the transactional id was not given to this producer", error));
-                }
-            }
-        }
+        let given = init_transactions(&self.producer, deadline);
+        given.map_err(|error| self.explain("the transactional id was not given to this producer", error))
     }
 
     /// Opens a transaction if none is open.
@@ -154,10 +141,7 @@ impl Transactions {
 
     /// Reports of failures, errors and log lines. The count holds the messages in flight too, so it is only the most that can wait.
     fn take_events(&self) {
-        const EVENTS_MAX: i32 = 64;
-        for _ in 0..self.producer.in_flight_count().min(EVENTS_MAX) {
-            self.producer.poll(Duration::ZERO);
-        }
+        take_events(&self.producer);
     }
 
     /// The error of a call; once the producer has stopped, the reason for that says more than what the call says.
@@ -166,5 +150,31 @@ impl Transactions {
             Some((code, reason)) => fault::of_code(act, code, std::io::Error::other(reason)),
             None => fault::failed(act, error),
         }
+    }
+}
+
+/// Asks for a transactional id, and again while the broker is about to have what it needs for that.
+pub fn init_transactions(producer: &BaseProducer<Watch>, deadline: Instant) -> Result<(), KafkaError> {
+    loop {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let answer = producer.init_transactions(time_left.max(LOOK_LONG));
+        if answer.is_ok() {
+            return answer;
+        }
+        take_events(producer);
+        match answer {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                tracing::debug!(%error, "the transactional id is asked for again");
+                pause(LOOK_LONG);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn take_events(producer: &BaseProducer<Watch>) {
+    const EVENTS_MAX: i32 = 64;
+    for _ in 0..producer.in_flight_count().min(EVENTS_MAX) {
+        producer.poll(Duration::ZERO);
     }
 }
