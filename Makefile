@@ -1,4 +1,7 @@
 .PHONY: setup demo test versions check bench clean
+# A test waits for its servers most of the time.
+export RUST_TEST_THREADS ?= $(shell expr 2 '*' $$(nproc))
+
 setup: ; @scripts/setup.sh
 demo: setup ; @cargo run --release -q -p inlet -- demo $(if $(MODE),--mode $(MODE))
 test: setup ; cargo test --release --workspace --no-fail-fast

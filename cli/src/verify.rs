@@ -103,9 +103,11 @@ fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyErr
 
 async fn verify_table(options: &PgConnectOptions, task: &Task, deadline: Instant) -> Result<Report, VerifyError> {
     let mut connection = connect(options).await?;
+    // What is in a file had been committed, so a snapshot that is taken later sees it, whichever transactions run.
+    let settled = lake::data_files(&task.folder)?.into_iter().collect();
     let mut snapshot = Snapshot::open(&mut connection, &task.settings, deadline).await?;
     let table = snapshot.schema.table.clone();
-    let mut lake = Lake::open(&task.folder, &snapshot.schema).await?;
+    let mut lake = Lake::open(&task.folder, settled, &snapshot.schema).await?;
     let mut findings = Findings::default();
     let mut range = KeyRange::ALL;
     loop {

@@ -35,6 +35,8 @@ pub struct Version {
     pub offset: i64,
     /// True when it says that the row was deleted.
     pub deleted: bool,
+    /// True when its file was there before the snapshot: what wrote it had ended.
+    pub settled: bool,
 }
 
 /// What quarantine holds of a key.
@@ -74,7 +76,11 @@ impl Sight {
         Some(Self { xmin, xmax, running })
     }
 
-    fn seen(&self, xid: u64) -> Seen {
+    fn seen(&self, version: &Version) -> Seen {
+        if version.settled { Seen::Yes } else { self.seen_by_xid(version.xid) }
+    }
+
+    fn seen_by_xid(&self, xid: u64) -> Seen {
         if xid < self.xmin {
             Seen::Yes
         } else if xid >= self.xmax || self.running.contains(&xid) {
@@ -208,7 +214,7 @@ fn compare_key(findings: &mut Findings, key: Hash, rows: &[Row], versions: &[Ver
     }
     if let (true, Some(latest)) = (rows.is_empty(), versions.last())
         && !latest.deleted
-        && sight.seen(latest.xid) == Seen::Yes
+        && sight.seen(latest) == Seen::Yes
     {
         findings.only_in_lake.add(1, key, latest.xid);
     }
@@ -230,7 +236,7 @@ fn fate(row: &Row, versions: &[Version], quarantined: Option<Quarantined>, sight
     if quarantined.is_some_and(|quarantined| quarantined.offset > latest.offset) {
         return Fate::Quarantined;
     }
-    let seen = sight.seen(latest.xid);
+    let seen = sight.seen(latest);
     if seen != Seen::Yes {
         let own = versions.iter().rfind(|version| !version.deleted && low(version.xid) == row.xmin);
         match own {
@@ -247,7 +253,7 @@ fn compare_counts(findings: &mut Findings, key: Hash, rows: &[Row], versions: &[
     let expected = rows.len() as u64;
     let says = |version: &&Version| rows.first().is_none_or(|row| row.values == version.values);
     let present = versions.iter().filter(says).count() as u64;
-    let seen = versions.iter().filter(says).filter(|version| sight.seen(version.xid) == Seen::Yes).count() as u64;
+    let seen = versions.iter().filter(says).filter(|version| sight.seen(version) == Seen::Yes).count() as u64;
     let lacking = expected.saturating_sub(present);
     let accounted = lacking.min(quarantined.map_or(0, |quarantined| quarantined.versions));
     findings.quarantined += accounted;

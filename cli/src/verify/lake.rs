@@ -25,6 +25,8 @@ const BATCH_ROWS: usize = 8192;
 pub struct Lake {
     folder: PathBuf,
     schema: Arc<TableSchema>,
+    /// Files that were there before the snapshot.
+    settled: BTreeSet<PathBuf>,
     data_read: BTreeSet<PathBuf>,
     quarantine_read: BTreeSet<PathBuf>,
     versions: Vec<Version>,
@@ -39,12 +41,13 @@ struct Line {
 }
 
 impl Lake {
-    /// A table's folder; it may be empty or missing. One that holds another table is refused.
-    pub async fn open(folder: &Path, schema: &Arc<TableSchema>) -> Result<Self, VerifyError> {
+    /// A table's folder with the files that it had before the snapshot; it may be empty or missing. One that holds another table is refused.
+    pub async fn open(folder: &Path, settled: BTreeSet<PathBuf>, schema: &Arc<TableSchema>) -> Result<Self, VerifyError> {
         LakeTable::peek(folder, &schema.table).await?;
         Ok(Self {
             folder: folder.to_owned(),
             schema: schema.clone(),
+            settled,
             data_read: BTreeSet::new(),
             quarantine_read: BTreeSet::new(),
             versions: Vec::new(),
@@ -79,25 +82,22 @@ impl Lake {
 
     /// Every row of every file, as the files hold them.
     pub fn rows(&self, mut take: impl FnMut(&RecordBatch)) -> Result<(), VerifyError> {
-        for path in self.files(folder::data_files(&self.folder))? {
+        for path in data_files(&self.folder)? {
             read_file(&path, &mut take)?;
         }
         Ok(())
     }
 
-    fn files(&self, listed: std::io::Result<Vec<PathBuf>>) -> Result<Vec<PathBuf>, VerifyError> {
-        listed.map_err(|source| VerifyError::Disk { path: self.folder.clone(), source })
-    }
-
     fn read_data(&mut self, range: &mut KeyRange, held_max: usize) -> Result<bool, VerifyError> {
         let mut hasher = Hasher::new(self.schema.clone());
         let mut grown = false;
-        for path in self.files(folder::data_files(&self.folder))? {
+        for path in data_files(&self.folder)? {
             if self.data_read.contains(&path) {
                 continue;
             }
+            let settled = self.settled.contains(&path);
             read_file(&path, &mut |rows| {
-                push(&mut self.versions, &mut hasher, rows, range);
+                push(&mut self.versions, &mut hasher, rows, range, settled);
                 while self.versions.len() > held_max && range.narrow() {
                     self.versions.retain(|version| range.holds(&version.key));
                 }
@@ -113,7 +113,7 @@ impl Lake {
 
     fn read_quarantine(&mut self) -> Result<bool, VerifyError> {
         let mut grown = false;
-        for path in self.files(folder::quarantine_files(&self.folder))? {
+        for path in listed(&self.folder, folder::quarantine_files(&self.folder))? {
             if self.quarantine_read.contains(&path) {
                 continue;
             }
@@ -133,6 +133,15 @@ impl Lake {
     }
 }
 
+/// The data files that a table's folder has now.
+pub fn data_files(folder: &Path) -> Result<Vec<PathBuf>, VerifyError> {
+    listed(folder, folder::data_files(folder))
+}
+
+fn listed(folder: &Path, files: std::io::Result<Vec<PathBuf>>) -> Result<Vec<PathBuf>, VerifyError> {
+    files.map_err(|source| VerifyError::Disk { path: folder.to_owned(), source })
+}
+
 fn read_file(path: &Path, take: &mut impl FnMut(&RecordBatch)) -> Result<(), VerifyError> {
     let damaged = |source: ParquetError| VerifyError::File { path: path.to_owned(), source };
     let file = File::open(path).map_err(|source| VerifyError::Disk { path: path.to_owned(), source })?;
@@ -147,12 +156,12 @@ fn read_file(path: &Path, take: &mut impl FnMut(&RecordBatch)) -> Result<(), Ver
     Ok(())
 }
 
-fn push(versions: &mut Vec<Version>, hasher: &mut Hasher, rows: &RecordBatch, range: &KeyRange) {
+fn push(versions: &mut Vec<Version>, hasher: &mut Hasher, rows: &RecordBatch, range: &KeyRange, settled: bool) {
     let hashed = hasher.hash(rows);
     let (offsets, ops) = (offsets(rows), ops(rows));
     for (at, key) in hashed.keys.iter().enumerate().filter(|(_, key)| range.holds(key)) {
         let deleted = ops.value(at) == "d";
-        versions.push(Version { key: *key, values: hashed.values[at], xid: hashed.xids[at], offset: offsets[at], deleted });
+        versions.push(Version { key: *key, values: hashed.values[at], xid: hashed.xids[at], offset: offsets[at], deleted, settled });
     }
 }
 

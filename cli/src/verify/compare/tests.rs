@@ -14,7 +14,7 @@ fn row(key: u64, values: u64, xmin: u32) -> Row {
 }
 
 fn version(key: u64, values: u64, xid: u64, offset: i64) -> Version {
-    Version { key: hash(key), values: hash(values), xid, offset, deleted: false }
+    Version { key: hash(key), values: hash(values), xid, offset, deleted: false, settled: false }
 }
 
 fn compared(rows: &[Row], versions: &[Version]) -> Findings {
@@ -31,8 +31,8 @@ fn with_quarantine(keyed: bool, rows: &[Row], versions: &[Version], quarantined:
 #[test]
 fn a_snapshot_tells_what_it_sees() {
     let sight = sight();
-    assert_eq!([89, 90, 95, 100].map(|xid| sight.seen(xid)), [Seen::Yes, Seen::No, Seen::Perhaps, Seen::No]);
-    assert_eq!(Sight::parse("90:100:").unwrap().seen(95), Seen::Yes);
+    assert_eq!([89, 90, 95, 100].map(|xid| sight.seen_by_xid(xid)), [Seen::Yes, Seen::No, Seen::Perhaps, Seen::No]);
+    assert_eq!(Sight::parse("90:100:").unwrap().seen_by_xid(95), Seen::Yes);
     assert_eq!(Sight::parse("90"), None);
 }
 
@@ -113,4 +113,12 @@ fn ten_examples_are_kept() {
     let mut found = compared(&rows, &[]);
     found.add(compared(&rows, &[]));
     assert_eq!((found.missing.rows, found.missing.first.len()), (50, 10));
+}
+
+#[test]
+fn what_was_in_a_file_before_the_snapshot_is_seen_by_it_whatever_runs() {
+    let later = version(1, 10, 95, 0);
+    let before = Version { settled: true, ..later };
+    assert!(compared(&[], &[later]).is_equal());
+    assert_eq!(compared(&[], &[before]).only_in_lake.rows, 1);
 }
