@@ -33,6 +33,8 @@ pub struct Version {
     pub xid: u64,
     /// Where it stands.
     pub offset: i64,
+    /// Which columns its file has: where a table got one, its rows come again.
+    pub columns: u32,
     /// True when it says that the row was deleted.
     pub deleted: bool,
     /// True when its file was there before the snapshot: what wrote it had ended.
@@ -220,9 +222,10 @@ fn compare_key(findings: &mut Findings, key: Hash, rows: &[Row], versions: &[Ver
     }
     let Some((_, earlier)) = versions.split_last() else { return };
     if !earlier.is_empty() {
-        let mut xids: Vec<u64> = versions.iter().filter(|version| !version.deleted).map(|version| version.xid).collect();
-        xids.sort_unstable();
-        xids.windows(2).filter(|pair| pair[0] == pair[1]).for_each(|pair| findings.doubled.add(1, key, pair[0]));
+        let mut written: Vec<_> =
+            versions.iter().filter(|version| !version.deleted).map(|version| (version.xid, version.columns)).collect();
+        written.sort_unstable();
+        written.windows(2).filter(|pair| pair[0] == pair[1]).for_each(|pair| findings.doubled.add(1, key, pair[0].0));
     }
 }
 

@@ -13,6 +13,7 @@ use inlet_model::table::TableSchema;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::compare::{Quarantined, Version};
 use super::error::VerifyError;
@@ -158,16 +159,31 @@ fn read_file(path: &Path, take: &mut impl FnMut(&RecordBatch)) -> Result<(), Ver
 
 fn push(versions: &mut Vec<Version>, hasher: &mut Hasher, rows: &RecordBatch, range: &KeyRange, settled: bool) {
     let hashed = hasher.hash(rows);
-    let (offsets, ops) = (offsets(rows), ops(rows));
+    let (offsets, ops, columns) = (offsets(rows), ops(rows), columns(rows));
     for (at, key) in hashed.keys.iter().enumerate().filter(|(_, key)| range.holds(key)) {
         let deleted = ops.value(at) == "d";
-        versions.push(Version { key: *key, values: hashed.values[at], xid: hashed.xids[at], offset: offsets[at], deleted, settled });
+        versions.push(Version {
+            key: *key,
+            values: hashed.values[at],
+            xid: hashed.xids[at],
+            offset: offsets[at],
+            columns,
+            deleted,
+            settled,
+        });
     }
 }
 
 /// The offsets of a file's rows.
 pub fn offsets(rows: &RecordBatch) -> &[i64] {
     rows.column_by_name(OFFSET).expect("it was looked for").as_primitive::<Int64Type>().values()
+}
+
+/// A hash of a file's columns, by name.
+fn columns(rows: &RecordBatch) -> u32 {
+    let schema = rows.schema();
+    let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    xxh3_64(names.join("\0").as_bytes()) as u32
 }
 
 fn ops(rows: &RecordBatch) -> &arrow::array::StringArray {

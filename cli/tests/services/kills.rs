@@ -41,6 +41,13 @@ impl Reader {
         Self { stop, reads, task }
     }
 
+    /// Waits for one more read, or for its end by a wrong answer.
+    async fn once_more(&self) {
+        let before = self.reads.load(Ordering::Relaxed);
+        let is_over = async || anyhow::Ok(self.reads.load(Ordering::Relaxed) > before || self.task.is_finished());
+        eventually(PATIENCE, "the glob is read", is_over).await;
+    }
+
     /// How often it read; an error is the first wrong answer.
     async fn stop(self) -> Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
@@ -68,8 +75,14 @@ async fn read(glob: String, stop: Arc<AtomicBool>, reads: Arc<AtomicU64>) -> Res
     Ok(())
 }
 
-/// Kills `services` one after the other and starts them again; now and then `crash` takes a server down.
-async fn rounds(orders: &Orders, verbs: &[&str], random: &mut StdRng, mut crash: impl AsyncFnMut(u64) -> Result<()>) -> Result<Vec<Inlet>> {
+/// Kills `services` one after the other and starts them again; now and then `crash` takes a server down, and in every round the lake is read.
+async fn rounds(
+    orders: &Orders,
+    verbs: &[&str],
+    reader: &Reader,
+    random: &mut StdRng,
+    mut crash: impl AsyncFnMut(u64) -> Result<()>,
+) -> Result<Vec<Inlet>> {
     let mut services: Vec<Inlet> = verbs.iter().map(|verb| orders.start(verb)).collect::<Result<_>>()?;
     for round in 0..ROUNDS {
         for at in 0..services.len() {
@@ -82,6 +95,7 @@ async fn rounds(orders: &Orders, verbs: &[&str], random: &mut StdRng, mut crash:
             services[at] = orders.start(verbs[at])?;
         }
         crash(round).await?;
+        reader.once_more().await;
     }
     let before = orders.lake_rows().await.unwrap_or(0);
     orders.insert(&["1.00"]).await?;
@@ -96,7 +110,7 @@ async fn judge(orders: &Orders, load: Load, reader: Reader, seed: u64) -> Result
     let reads = reader.stop().await?;
     let rows = orders.lake_rows().await?;
     println!("seed {seed}: {transactions} transactions, {rows} versions in the lake, {reads} reads of the glob in between");
-    ensure!(reads >= 20 && rows > 100, "too little happened: {reads} reads, {rows} rows");
+    ensure!(reads >= ROUNDS && rows > 100, "too little happened: {reads} reads, {rows} rows");
     Ok(())
 }
 
@@ -123,8 +137,9 @@ async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
         }
         Ok(())
     };
-    let _services =
-        rounds(&orders, &["producer", "consumer"], &mut random, crash).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    let _services = rounds(&orders, &["producer", "consumer"], &reader, &mut random, crash)
+        .await
+        .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
     judge(&orders, load, reader, seed).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
 }
 
@@ -144,6 +159,6 @@ async fn a_run_without_broker_killed_at_any_moment_loses_and_doubles_nothing() {
         }
         Ok(())
     };
-    let _services = rounds(&orders, &["run"], &mut random, crash).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    let _services = rounds(&orders, &["run"], &reader, &mut random, crash).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
     judge(&orders, load, reader, seed).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
 }

@@ -288,9 +288,27 @@ async fn a_role_with_the_rights_of_inlet_grants_reads_all_that_the_configuration
 }
 
 #[tokio::test]
-async fn a_column_that_is_added_with_a_default_is_told_with_the_statement_that_brings_its_values() {
+async fn the_values_of_a_column_that_is_added_with_a_default_arrive() {
+    for way in WAYS {
+        let database = shared_database().await;
+        let sql = "CREATE TABLE t (id integer PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'a'), (2, 'b')";
+        database.sql(sql).await.unwrap();
+        let copy = Copy::of(database, way, "tables: { t: {} }\n").await;
+        let _services = copy.start(way);
+        copy.await_rows("", 2).await;
+        copy.database.sql("ALTER TABLE t ADD COLUMN paid boolean NOT NULL DEFAULT true; INSERT INTO t VALUES (3)").await.unwrap();
+        copy.await_rows("", 5).await;
+        copy.verified().await;
+        copy.database.sql("ALTER TABLE t RENAME COLUMN name TO label; INSERT INTO t VALUES (4)").await.unwrap();
+        copy.await_rows("", 9).await;
+        copy.verified().await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_key_a_column_that_is_added_with_a_default_is_told_with_the_statement_that_brings_its_values() {
     let database = shared_database().await;
-    database.sql("CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t VALUES (1), (2)").await.unwrap();
+    database.sql("CREATE TABLE t (id integer); INSERT INTO t VALUES (1), (2)").await.unwrap();
     let copy = Copy::of(database, WAYS[0], "tables: { t: {} }\n").await;
     let services = copy.start(WAYS[0]);
     copy.await_rows("", 2).await;
@@ -305,5 +323,4 @@ async fn a_column_that_is_added_with_a_default_is_told_with_the_statement_that_b
     assert!(!services[0].stderr().unwrap().contains("SET \"note\""), "a column without a default is null for the old rows as well");
     copy.database.sql(statement).await.unwrap();
     copy.await_rows("", 6).await;
-    copy.verified().await;
 }

@@ -47,6 +47,8 @@ pub struct Captured {
     pub oid: u32,
     /// Its columns and key.
     pub schema: Arc<TableSchema>,
+    /// The columns' numbers in the catalog: a number stays with its column when that is renamed, and never comes again.
+    pub numbers: Vec<i16>,
     /// The column by which new rows are found; without one only sweeps find rows.
     pub cursor: Option<Cursor>,
     /// What tells later that the table is not the same any more. It is read before the columns: an ALTER in between shows as a change.
@@ -145,7 +147,7 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
     columns::refuse_reserved(&table, &rows)?;
     let descendants = descendants::read(conn, found.oid).await?;
     let indexes = key::read(conn, found.oid, &rows).await?;
-    let columns: Vec<_> = rows.into_iter().map(|row| row.column).collect();
+    let (numbers, columns): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (row.number, row.column)).unzip();
     let key = key::choose(&table, &columns, &indexes, overrides.key.as_deref())?;
     let cursor = cursor::choose(&table, &columns, &key::leading_columns(&indexes), overrides.cursor.as_deref())?;
     let partitioned = found.kind == "p";
@@ -158,6 +160,7 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
     Ok(Captured {
         oid: found.oid.0,
         schema: Arc::new(schema),
+        numbers,
         cursor,
         structure,
         partitioned,

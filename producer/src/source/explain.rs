@@ -1,6 +1,6 @@
 //! What people are told of a table, once: what its cursor means, what became of it, and how far a reading of it is.
 
-use inlet_model::table::{TableName, TableSchema, quote};
+use inlet_model::table::{TableName, quote};
 use inlet_model::types::ColumnType;
 use inlet_service::bar::{self, Bar};
 use sqlx::postgres::PgConnection;
@@ -29,7 +29,7 @@ pub(super) fn scanning(table: &Table, plan: &Plan) -> Bar {
 
 /// Says what became of a table that was polled before.
 pub(super) async fn absence(connection: &mut PgConnection, gone: &Polled) -> Result<(), PollError> {
-    let table = &gone.schema.table;
+    let table = &gone.table;
     match catalog::name_of(connection, gone.oid).await? {
         Some(renamed) => {
             warn!(%table, "table was renamed to `{renamed}`: it is not polled any more, the others are; name it so in the configuration");
@@ -39,22 +39,15 @@ pub(super) async fn absence(connection: &mut PgConnection, gone: &Polled) -> Res
     Ok(())
 }
 
-/// Says which columns have come whose values the rows have without having been written: their versions are in the sink, with null.
-pub(super) async fn columns(connection: &mut PgConnection, captured: &Captured, before: &TableSchema) -> Result<(), PollError> {
-    let come: Vec<&str> =
-        captured.schema.columns.iter().map(|column| column.name.as_str()).filter(|name| before.position(name).is_none()).collect();
-    if come.is_empty() {
-        return Ok(());
-    }
-    let table = &captured.schema.table;
-    for column in catalog::unwritten(connection, captured, &come).await? {
+/// Says what it takes that the rows of a table without a key have the values of these columns.
+pub(super) fn unwritten(table: &TableName, columns: &[String]) {
+    for column in columns {
         warn!(
             %table, column,
             "rows that were read before stay null in this new column until they are written again; to bring its value for all: UPDATE {} SET {1} = {1}",
-            table.quoted(), quote(&column)
+            table.quoted(), quote(column)
         );
     }
-    Ok(())
 }
 
 /// Says once what the cursor of a table means for its polls.

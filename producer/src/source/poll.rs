@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::table::{TableName, TableSchema, quote};
+use inlet_model::table::{TableName, quote};
 use inlet_service::bar::Bar;
 use inlet_service::config::ImpossibleValues;
 use sqlx::ConnectOptions;
@@ -89,8 +89,8 @@ pub type Known = BTreeMap<String, Polled>;
 pub struct Polled {
     /// Its object id.
     pub oid: u32,
-    /// Its name in the catalog, and its columns.
-    pub schema: Arc<TableSchema>,
+    /// Its name in the catalog.
+    pub table: TableName,
 }
 
 /// A connected poller.
@@ -169,7 +169,7 @@ impl Source {
     /// The tables that are polled, for [`Source::knowing`].
     pub fn known(&self) -> Known {
         let configured = self.settings.tables.iter().filter(|table| !self.absent.contains(&table.name));
-        let polled = |table: &Table| Polled { oid: table.captured.oid, schema: Arc::clone(&table.captured.schema) };
+        let polled = |table: &Table| Polled { oid: table.captured.oid, table: table.captured.schema.table.clone() };
         configured.zip(&self.tables).map(|(settings, table)| (settings.name.clone(), polled(table))).collect()
     }
 
@@ -193,7 +193,7 @@ impl Source {
     pub async fn look_for_absent(&mut self) -> Result<(), PollError> {
         for name in &self.absent {
             if catalog::is_there(&mut self.primary, name).await? {
-                return Err(PollError::Returned(self.known[name].schema.table.clone()));
+                return Err(PollError::Returned(self.known[name].table.clone()));
             }
         }
         Ok(())
@@ -223,16 +223,23 @@ impl Source {
                     warn!(%table, "another table has this name than before (dropped and made anew, or one took the other's place): it is loaded from the beginning");
                     Table::fresh(captured, zone, depths, begin, reading.read_at)
                 }
-                Some(restored) => self.resumed(&settings, captured, zone, depths, restored, &reading).await?,
+                Some(restored) => {
+                    let unwritten = unwritten(&mut self.primary, &captured, &restored).await?;
+                    if unwritten.is_empty() || captured.schema.key.is_empty() {
+                        explain::unwritten(&table, &unwritten);
+                        self.resumed(&settings, captured, zone, depths, restored, &reading).await?
+                    } else {
+                        let columns = unwritten.join(", ");
+                        warn!(%table, columns, "rows have values in new columns without having been written: the table is loaded again");
+                        Table::fresh(captured, zone, depths, begin, reading.read_at)
+                    }
+                }
                 None => {
                     info!(%table, "no progress: the initial load begins");
                     Table::fresh(captured, zone, depths, begin, reading.read_at)
                 }
             };
             explain::cursor(&table.captured);
-            if let Some(polled) = self.known.get(&settings.name) {
-                explain::columns(&mut self.primary, &table.captured, &polled.schema).await?;
-            }
             self.tables.push(table);
         }
         Ok(())
@@ -452,6 +459,16 @@ pub fn check_cursor(captured: &Captured, theirs: &str) -> Result<(), PollError> 
 pub(super) fn is_another(captured: &Captured, restored: &Restored, ours: &Identity) -> Result<bool, PollError> {
     lineage_broken(&captured.schema.table, restored.identity.as_ref(), ours)?;
     Ok(restored.relation.as_ref().is_some_and(|relation| relation.oid != captured.oid))
+}
+
+/// The columns that have come since the progress was written, and in which rows have values although nobody wrote them.
+async fn unwritten(connection: &mut PgConnection, captured: &Captured, restored: &Restored) -> Result<Vec<String>, PollError> {
+    let come = restored.relation.as_ref().map(|relation| relation.come(captured)).unwrap_or_default();
+    let mut columns: Vec<String> = come.renamed.iter().map(ToString::to_string).collect();
+    if !come.added.is_empty() {
+        columns.extend(catalog::unwritten(connection, captured, &come.added).await?);
+    }
+    Ok(columns)
 }
 
 /// True when the xids of the progress mean nothing any more; an error when they were another database's.

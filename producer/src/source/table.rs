@@ -2,6 +2,7 @@
 //!
 //! Pure. All of it is a function of the last durable cycle: resuming is the next cycle, only later.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,13 +94,25 @@ const LOAD: &str = "load";
 const IDENTITY: &str = "identity";
 const RELATION: &str = "relation";
 
-/// The part `relation` of the progress: which table it is of, whatever its name, and which tables below it have been read with it.
+/// The part `relation` of the progress: which table it is of, whatever its name, which tables below it have been read with it, and which columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     /// Its object id.
     pub oid: u32,
     /// Its partitions, and tables that inherit from it.
     pub descendants: Vec<u32>,
+    /// Its columns' names by their numbers in the catalog; empty in a progress that was written before they were.
+    #[serde(default)]
+    pub columns: BTreeMap<i16, String>,
+}
+
+/// Columns that were not there, by name, when a progress was written.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Come<'a> {
+    /// Added since.
+    pub added: Vec<&'a str>,
+    /// There under another name.
+    pub renamed: Vec<&'a str>,
 }
 
 /// The part `poll` of the progress.
@@ -131,6 +144,24 @@ pub struct Restored {
 #[error("part `{part}` of the progress is damaged")]
 pub struct Damaged {
     part: &'static str,
+}
+
+impl Relation {
+    /// The columns that have come since.
+    pub fn come<'a>(&self, captured: &'a Captured) -> Come<'a> {
+        let mut come = Come::default();
+        if self.columns.is_empty() {
+            return come;
+        }
+        for (number, column) in captured.numbers.iter().zip(&captured.schema.columns) {
+            match self.columns.get(number) {
+                None => come.added.push(&column.name),
+                Some(before) if *before != column.name => come.renamed.push(&column.name),
+                Some(_) => {}
+            }
+        }
+        come
+    }
 }
 
 impl Plan {
@@ -246,7 +277,12 @@ impl Table {
     /// What of it has been read, or will be by the scans that are to come.
     fn relation(&self) -> Relation {
         let read = self.captured.descendants.iter().map(|table| table.oid).filter(|oid| !self.captured.unread.contains(oid));
-        Relation { oid: self.captured.oid, descendants: read.collect() }
+        let columns = self.captured.schema.columns.iter().map(|column| column.name.clone());
+        Relation {
+            oid: self.captured.oid,
+            descendants: read.collect(),
+            columns: self.captured.numbers.iter().copied().zip(columns).collect(),
+        }
     }
 
     /// Rows of a deeper scan below this were not where their transactions' times would have them; `Floor::MIN` where that means nothing.
@@ -311,13 +347,13 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("numbers and strings are JSON")
 }
 
-/// Without a cursor there is only the sweep; without an index on the cursor every scan reads the table, and is throttled.
+/// Without an index on a cursor a scan reads the whole table anyway: then every one is a sweep, throttled, and finds what a floor would hide.
 fn tiers(captured: &Captured, depths: Depths) -> Vec<Tier> {
     let sweep = Tier { slack: Slack::Everything, every: depths.sweep_interval, throttled: true };
-    match &captured.cursor {
+    match captured.cursor.filter(|cursor| cursor.indexed) {
         None => vec![Tier { every: Duration::ZERO, ..sweep }],
         Some(cursor) => {
-            let fast = Tier { slack: Slack::Span(Duration::ZERO), every: Duration::ZERO, throttled: !cursor.indexed };
+            let fast = Tier { slack: Slack::Span(Duration::ZERO), every: Duration::ZERO, throttled: false };
             let wide = Tier { slack: Slack::Span(cursor.kind.zone_slack()), every: depths.wide_interval, throttled: true };
             vec![fast, wide, sweep]
         }

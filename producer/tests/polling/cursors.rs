@@ -22,6 +22,22 @@ async fn wall_clock(zone: Tz, wide_interval: Duration) -> (Database, Poller) {
 }
 
 #[tokio::test]
+async fn without_an_index_every_poll_finds_whatever_the_cursor_says() {
+    let (database, mut poller) =
+        polled("CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, created_at timestamptz)").await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 year'), (2, 0, NULL), (3, 0, now())").await;
+    poller.until(&[1, 2, 3]).await;
+    w.run("UPDATE t SET ver = 1 WHERE id <= 2").await;
+    poller.until(&[1, 2]).await;
+    // What is owed is kept when the index comes.
+    w.run("CREATE INDEX ON t (created_at)").await;
+    w.run("UPDATE t SET ver = 2 WHERE id = 1").await;
+    assert_eq!(poller.settle().await, NONE);
+    assert_eq!(poller.sweep().await, [1]);
+}
+
+#[tokio::test]
 async fn a_backdated_row_waits_for_the_sweep_and_is_counted_as_late() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;

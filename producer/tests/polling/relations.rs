@@ -235,7 +235,7 @@ async fn generated_and_identity_columns_are_read_like_others_and_unlogged_tables
     if w.value::<i32>("SELECT current_setting('server_version_num')::int").await >= 180_000 {
         w.run("ALTER TABLE t ADD COLUMN thrice integer GENERATED ALWAYS AS (twice / 2 * 3) VIRTUAL; INSERT INTO t (twice) VALUES (6)")
             .await;
-        assert_eq!(poller.settle().await, [3]);
+        assert_eq!(poller.settle().await, [1, 2, 3], "the rows that stood have a value in it as well");
         let batch = poller.store.batches().pop().unwrap();
         let column = batch.rows.column_by_name("thrice").unwrap();
         assert_eq!(arrow::array::AsArray::as_primitive::<arrow::datatypes::Int32Type>(column).value(0), 9);

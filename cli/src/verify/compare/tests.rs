@@ -14,7 +14,7 @@ fn row(key: u64, values: u64, xmin: u32) -> Row {
 }
 
 fn version(key: u64, values: u64, xid: u64, offset: i64) -> Version {
-    Version { key: hash(key), values: hash(values), xid, offset, deleted: false, settled: false }
+    Version { key: hash(key), values: hash(values), xid, offset, columns: 0, deleted: false, settled: false }
 }
 
 fn compared(rows: &[Row], versions: &[Version]) -> Findings {
@@ -121,4 +121,12 @@ fn what_was_in_a_file_before_the_snapshot_is_seen_by_it_whatever_runs() {
     let before = Version { settled: true, ..later };
     assert!(compared(&[], &[later]).is_equal());
     assert_eq!(compared(&[], &[before]).only_in_lake.rows, 1);
+}
+
+#[test]
+fn a_version_that_comes_again_with_another_column_is_not_doubled() {
+    let (first, again) = (version(1, 10, 12, 0), version(1, 20, 12, 1));
+    assert_eq!(compared(&[row(1, 20, 12)], &[first, again]).doubled.rows, 1);
+    let wider = Version { columns: 1, ..again };
+    assert!(compared(&[row(1, 20, 12)], &[first, wider]).is_equal());
 }

@@ -6,8 +6,7 @@ use inlet_model::types::ColumnType;
 use super::error::{CatalogError, Names};
 use super::name;
 
-/// Names that say "this row changed", then names that say "this row was made"; compared without case and underscores. There are few of the second kind
-/// on purpose: without an index they are worse than no cursor, because such polls read the whole table as well and do not find its updates.
+/// Names that say "this row changed", then names that say "this row was made"; compared without case and underscores.
 const PREFERRED: [&str; 15] = [
     "updatedat",
     "modifiedat",
