@@ -77,8 +77,12 @@ impl View {
         let key = self.columns.as_ref().filter(|schema| self.has_data && !schema.key.is_empty());
         let Some(schema) = key else { return self.history() };
         let columns: Vec<_> = schema.key.iter().map(|at| quote(&schema.columns[*at].name)).collect();
+        // Versions of before a column of the key had its name came again with it.
+        let named = schema.key.iter().zip(&columns).filter(|(at, _)| schema.columns[**at].not_null);
+        let named: Vec<_> = named.map(|(_, column)| format!("{column} IS NOT NULL")).collect();
+        let named = if named.is_empty() { String::new() } else { format!(" WHERE {}", named.join(" AND ")) };
         format!(
-            "SELECT * FROM ({} QUALIFY row_number() OVER (PARTITION BY {} ORDER BY {OFFSET} DESC) = 1) WHERE {OP} <> '{}'",
+            "SELECT * FROM ({}{named} QUALIFY row_number() OVER (PARTITION BY {} ORDER BY {OFFSET} DESC) = 1) WHERE {OP} <> '{}'",
             self.history(),
             columns.join(", "),
             char::from(DELETE)

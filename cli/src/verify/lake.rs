@@ -98,7 +98,7 @@ impl Lake {
             }
             let settled = self.settled.contains(&path);
             read_file(&path, &mut |rows| {
-                push(&mut self.versions, &mut hasher, rows, range, settled);
+                push(&mut self.versions, &mut hasher, &self.schema, rows, range, settled);
                 while self.versions.len() > held_max && range.narrow() {
                     self.versions.retain(|version| range.holds(&version.key));
                 }
@@ -157,10 +157,14 @@ fn read_file(path: &Path, take: &mut impl FnMut(&RecordBatch)) -> Result<(), Ver
     Ok(())
 }
 
-fn push(versions: &mut Vec<Version>, hasher: &mut Hasher, rows: &RecordBatch, range: &KeyRange, settled: bool) {
+fn push(versions: &mut Vec<Version>, hasher: &mut Hasher, schema: &TableSchema, rows: &RecordBatch, range: &KeyRange, settled: bool) {
     let hashed = hasher.hash(rows);
     let (offsets, ops, columns) = (offsets(rows), ops(rows), columns(rows));
-    for (at, key) in hashed.keys.iter().enumerate().filter(|(_, key)| range.holds(key)) {
+    // Versions of before a column of the key had its name came again with it.
+    let named = schema.key.iter().map(|at| &schema.columns[*at]).filter(|column| column.not_null);
+    let named: Vec<_> = named.map(|column| rows.column_by_name(&column.name)).collect();
+    let is_named = |at: usize| named.iter().all(|values| values.is_some_and(|values| values.is_valid(at)));
+    for (at, key) in hashed.keys.iter().enumerate().filter(|(at, key)| range.holds(key) && is_named(*at)) {
         let deleted = ops.value(at) == "d";
         versions.push(Version {
             key: *key,

@@ -46,7 +46,11 @@ impl Copy {
     }
 
     async fn run(&self, verb: &str) -> Finished {
-        Inlet::run(INLET, &[verb, "--config", &self.config], &[]).await.unwrap()
+        self.run_with(verb, &[]).await
+    }
+
+    async fn run_with(&self, verb: &str, rest: &[&str]) -> Finished {
+        Inlet::run(INLET, &[&[verb, "--config", &self.config], rest].concat(), &[]).await.unwrap()
     }
 
     /// What DuckDB reads of a folder of the lake.
@@ -302,6 +306,11 @@ async fn the_values_of_a_column_that_is_added_with_a_default_arrive() {
         copy.database.sql("ALTER TABLE t RENAME COLUMN name TO label; INSERT INTO t VALUES (4)").await.unwrap();
         copy.await_rows("", 9).await;
         copy.verified().await;
+        copy.database.sql("ALTER TABLE t RENAME COLUMN id TO number; INSERT INTO t VALUES (5)").await.unwrap();
+        copy.await_rows("", 14).await;
+        copy.verified().await;
+        let found = copy.run_with("query", &["--csv", "SELECT number, coalesce(label, '-') AS label, paid FROM t ORDER BY number"]).await;
+        assert_eq!(found.stdout, "number,label,paid\n1,a,true\n2,b,true\n3,-,true\n4,-,true\n5,-,true\n");
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every statement here is its own transaction: inside one, `pg_stat_activity` would be cached, and a statement takes its snapshot before it
 //! reads the activity. Source: PostgreSQL manual, "The Cumulative Statistics System"; docs/polling.md, "The order of a cycle".
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use inlet_model::xid::Xid;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,9 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row, ValueRef};
 
 use super::activity::{Reading, Seen, ServerTime, Session};
+
+/// What was committed asynchronously is flushed within three times `wal_writer_delay`, 0.6 s by default.
+const LOG_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Where xids and log positions mean something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,20 +145,35 @@ pub async fn insert_position(connection: &mut PgConnection) -> Result<String, sq
 }
 
 /// Waits until the log is flushed to a position: a crash cannot take back what was committed before it.
+///
+/// What a transaction logs while it reads (a page that it prunes) is flushed with the next commit, and by nobody when that transaction fails and no other
+/// commits: the background writer comes past every 15 s. Then a commit of ours, which needs an xid to be one, lets the log be flushed.
 pub async fn flushed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
-    reached(connection, "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn", position).await
+    const FLUSHED: &str = "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn";
+    while !reached(connection, FLUSHED, position).await? {
+        sqlx::query("SELECT pg_current_xact_id()").execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Waits until a standby has replayed the log to a position of its primary.
 pub async fn replayed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
-    reached(connection, "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position).await
+    while !reached(connection, "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position).await? {}
+    Ok(())
 }
 
-async fn reached(connection: &mut PgConnection, sql: &'static str, position: &str) -> Result<(), sqlx::Error> {
-    while !sqlx::query(sql).bind(position).fetch_one(&mut *connection).await?.try_get::<bool, _>(0)? {
+/// Asks again and again; false when the log has not come to the position after [`LOG_WAIT_MAX`].
+async fn reached(connection: &mut PgConnection, sql: &'static str, position: &str) -> Result<bool, sqlx::Error> {
+    let end = Instant::now() + LOG_WAIT_MAX;
+    loop {
+        if sqlx::query(sql).bind(position).fetch_one(&mut *connection).await?.try_get(0)? {
+            return Ok(true);
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    Ok(())
 }
 
 /// A 64-bit xid from its text.

@@ -6,7 +6,7 @@ use inlet_harness::{Postgres, shared_database};
 use inlet_producer::sink::memory::Fault;
 use inlet_service::error::{Explain, Kind};
 
-use super::script::{GATED, NONE, Poller, Session, TABLE, polled, polled_on, settings};
+use super::script::{DEADLINE, GATED, NONE, Poller, Session, TABLE, polled, polled_on, settings};
 
 #[tokio::test]
 async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_all() {
@@ -77,7 +77,11 @@ async fn a_sink_whose_answer_is_lost_gets_each_row_once() {
 
 /// Stops the process that flushes what asynchronous commits have left in memory.
 async fn stop_the_flushes(session: &mut Session) {
-    let writer: i32 = session.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").await;
+    stop(session, "walwriter").await;
+}
+
+async fn stop(session: &mut Session, backend_type: &str) {
+    let writer: i32 = session.value(&format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{backend_type}'")).await;
     assert!(Command::new("kill").args(["-STOP", &writer.to_string()]).status().unwrap().success());
 }
 
@@ -178,4 +182,20 @@ async fn what_was_published_is_still_there_after_a_crash() {
     let mut judge = Session::of(&database).await;
     assert_eq!(poller.published().len() as i64, judge.value::<i64>("SELECT count(*) FROM t").await);
     assert_eq!(poller.sweep().await, NONE);
+}
+
+#[tokio::test]
+async fn what_a_reader_has_logged_and_nobody_flushes_holds_no_row_back() {
+    let server = Postgres::start_with(&[("autovacuum", "off")]).await.unwrap();
+    let (database, mut poller) = polled_on(&server, TABLE).await;
+    let [mut w, mut reader] = Session::some(&database).await;
+    stop(&mut w, "background writer").await;
+    w.run("CREATE TABLE full_pages (filler text); INSERT INTO full_pages SELECT repeat('x', 100) FROM generate_series(1, 200)").await;
+    w.run("UPDATE full_pages SET filler = filler || 'y'").await;
+    poller.settle().await;
+    w.run("INSERT INTO t VALUES (1)").await;
+    reader.run("BEGIN; SELECT count(*) FROM full_pages; ROLLBACK").await;
+    assert!(reader.value::<bool>("SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()").await, "the reader has pruned a page");
+    let found = tokio::time::timeout(DEADLINE, poller.cycle()).await;
+    assert_eq!(found.expect("the gate opens"), [1]);
 }
