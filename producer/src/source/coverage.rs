@@ -75,6 +75,13 @@ impl Coverage {
         });
     }
 
+    /// Forgets all; the next delta takes it out of the progress, where it would come back from at the next start.
+    pub fn forget(&mut self) {
+        self.changed.extend(self.floors.keys());
+        self.floors.clear();
+        self.all.clear();
+    }
+
     /// How many xids are held.
     pub fn xids(&self) -> u64 {
         self.all.len()
@@ -148,6 +155,22 @@ mod tests {
         assert!(!coverage.covers(Xid(7), 100));
         assert_eq!(coverage.take_delta().0, BTreeMap::from([("covered/100".to_owned(), None)]));
         assert_eq!(coverage.xids(), 1);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_the_progress() {
+        let mut progress = Progress::default();
+        let mut coverage = Coverage::default();
+        coverage.add(100, &xids(&[7]));
+        coverage.add(200, &xids(&[8]));
+        progress.apply(coverage.take_delta());
+        let mut coverage = Coverage::from_progress(&progress).expect("a coverage");
+        coverage.forget();
+        assert_eq!(coverage.xids(), 0);
+        coverage.add(200, &xids(&[9]));
+        progress.apply(coverage.take_delta());
+        let back = Coverage::from_progress(&progress).expect("a coverage");
+        assert_eq!((back.xids(), back.covers(Xid(9), 200)), (1, true));
     }
 
     #[test]

@@ -218,31 +218,45 @@ impl Source {
             let zone = settings.zone.unwrap_or(zone);
             let restored = progress.remove(&table).map(|progress| Restored::read(&progress)).transpose();
             let restored = restored.map_err(|source| PollError::Progress { table: table.clone(), source })?.flatten();
-            let table = match restored {
-                Some(restored) if is_another(&captured, &restored, &self.identity)? => {
-                    warn!(%table, "another table has this name than before (dropped and made anew, or one took the other's place): it is loaded from the beginning");
-                    Table::fresh(captured, zone, depths, begin, reading.read_at)
-                }
-                Some(restored) => {
-                    let unwritten = unwritten(&mut self.primary, &captured, &restored).await?;
-                    if unwritten.is_empty() || captured.schema.key.is_empty() {
-                        explain::unwritten(&table, &unwritten);
-                        self.resumed(&settings, captured, zone, depths, restored, &reading).await?
-                    } else {
-                        let columns = unwritten.join(", ");
-                        warn!(%table, columns, "rows have values in new columns without having been written: the table is loaded again");
-                        Table::fresh(captured, zone, depths, begin, reading.read_at)
-                    }
-                }
+            let again = match &restored {
                 None => {
                     info!(%table, "no progress: the initial load begins");
-                    Table::fresh(captured, zone, depths, begin, reading.read_at)
+                    true
                 }
+                Some(restored) if is_another(&captured, restored, &self.identity)? => {
+                    warn!(%table, "another table has this name than before (dropped and made anew, or one took the other's place): it is loaded from the beginning");
+                    true
+                }
+                Some(restored) => self.is_unwritten(&captured, restored).await?,
+            };
+            let table = match restored {
+                Some(restored) if !again => self.resumed(&settings, captured, zone, depths, restored, &reading).await?,
+                before => Table::fresh(captured, zone, depths, begin, reading.read_at, before),
             };
             explain::cursor(&table.captured);
             self.tables.push(table);
         }
         Ok(())
+    }
+
+    /// True when rows have values in columns that have come since the progress was written, and another load brings them: nobody wrote these rows.
+    async fn is_unwritten(&mut self, captured: &Captured, restored: &Restored) -> Result<bool, PollError> {
+        let come = restored.relation.as_ref().map(|relation| relation.come(captured)).unwrap_or_default();
+        let mut columns: Vec<String> = come.renamed.iter().map(ToString::to_string).collect();
+        if !come.added.is_empty() {
+            columns.extend(catalog::unwritten(&mut self.primary, captured, &come.added).await?);
+        }
+        let table = &captured.schema.table;
+        if columns.is_empty() {
+            return Ok(false);
+        }
+        if captured.schema.key.is_empty() {
+            explain::unwritten(table, &columns);
+            return Ok(false);
+        }
+        let columns = columns.join(", ");
+        warn!(%table, columns, "rows have values in new columns without having been written: the table is loaded again");
+        Ok(true)
     }
 
     async fn resumed(
@@ -461,16 +475,6 @@ pub fn check_cursor(captured: &Captured, theirs: &str) -> Result<(), PollError> 
 pub(super) fn is_another(captured: &Captured, restored: &Restored, ours: &Identity) -> Result<bool, PollError> {
     lineage_broken(&captured.schema.table, restored.identity.as_ref(), ours)?;
     Ok(restored.relation.as_ref().is_some_and(|relation| relation.oid != captured.oid))
-}
-
-/// The columns that have come since the progress was written, and in which rows have values although nobody wrote them.
-async fn unwritten(connection: &mut PgConnection, captured: &Captured, restored: &Restored) -> Result<Vec<String>, PollError> {
-    let come = restored.relation.as_ref().map(|relation| relation.come(captured)).unwrap_or_default();
-    let mut columns: Vec<String> = come.renamed.iter().map(ToString::to_string).collect();
-    if !come.added.is_empty() {
-        columns.extend(catalog::unwritten(connection, captured, &come.added).await?);
-    }
-    Ok(columns)
 }
 
 /// True when the xids of the progress mean nothing any more; an error when they were another database's.

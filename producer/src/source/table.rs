@@ -189,7 +189,8 @@ impl Restored {
         let relation = part(progress, RELATION)?;
         if let Some(load) = part::<Load>(progress, LOAD)? {
             let phase = if load.finished { Phase::Joining { begin: load.begin } } else { Phase::Loading(load) };
-            let coverage = Coverage::default();
+            let mut coverage = Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
+            coverage.forget();
             return Ok(Some(Self { identity, cursor: None, phase, relation, activity: None, owed: Vec::new(), coverage }));
         }
         let Some(PollPart { activity, owed, cursor }) = part(progress, POLL)? else { return Ok(None) };
@@ -208,11 +209,13 @@ fn part<T: for<'de> Deserialize<'de>>(progress: &Progress, name: &'static str) -
 }
 
 impl Table {
-    /// A table that begins with the load of what stands below `begin`.
-    pub fn fresh(captured: Captured, zone: Tz, depths: Depths, begin: Xid, now: ServerTime) -> Self {
+    /// A table that begins with the load of what stands below `begin`, whatever its progress said.
+    pub fn fresh(captured: Captured, zone: Tz, depths: Depths, begin: Xid, now: ServerTime, before: Option<Restored>) -> Self {
         let tiers = Tiers::new(tiers(&captured, depths), now);
         let phase = Phase::Loading(Load { begin, after: None, finished: false });
-        Self { captured, zone, phase, activity: None, tiers, coverage: Coverage::default(), unsaved: false, told: None }
+        let mut coverage = before.map(|restored| restored.coverage).unwrap_or_default();
+        coverage.forget();
+        Self { captured, zone, phase, activity: None, tiers, coverage, unsaved: false, told: None }
     }
 
     /// A table that goes on from its progress.
@@ -242,7 +245,7 @@ impl Table {
 
     /// The xids of another lineage mean nothing: everything from a span before the last reading is read again, and then swept.
     pub fn rewind(&mut self, span: Duration) {
-        self.coverage = Coverage::default();
+        self.coverage.forget();
         if let Some(activity) = self.activity.take() {
             self.tiers.owe(ScanBounds { floor: activity.read_at.minus(span), xid: Xid::FIRST_NORMAL });
             self.phase = Phase::Tailing;
