@@ -51,3 +51,30 @@ async fn after_a_restore_the_next_owners_of_its_xids_are_published_whenever_they
     assert_eq!(poller.settle().await, [5]);
     assert_eq!(poller.sweep().await, NONE);
 }
+
+#[tokio::test]
+async fn a_promoted_standby_is_polled_on_though_it_lacks_the_last_commits() {
+    let mut primary = Postgres::start().await.unwrap();
+    let (database, mut poller) = polled_on(&primary, TABLE).await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1)").await;
+    assert_eq!(poller.cycle().await, [1]);
+    let mut standby = primary.standby().await.unwrap();
+    w.run("INSERT INTO t VALUES (2)").await;
+    standby.catch_up_with(&primary).await.unwrap();
+    standby.stop().await.unwrap();
+    w.run("INSERT INTO t VALUES (3)").await;
+    assert_eq!(poller.settle().await, [2, 3]);
+    primary.kill_9().unwrap();
+    standby.restart().await.unwrap();
+    standby.promote().await.unwrap();
+
+    poller.connect_as(|options| options.port(standby.port())).await;
+    let mut w = Session::of(&standby.named(database.name())).await;
+    w.run("INSERT INTO t VALUES (4)").await;
+    let mut found = poller.settle().await;
+    found.extend(poller.sweep().await);
+    assert_eq!(found, [1, 2, 4], "the last hour is read again; row 3 is gone with the old primary");
+    poller.restart().await;
+    assert_eq!(poller.sweep().await, NONE);
+}
