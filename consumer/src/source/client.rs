@@ -14,7 +14,6 @@ use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::SourceError;
-use super::member::Member;
 use crate::settings::ConsumerSettings;
 
 /// What exactly-once delivery depends on.
@@ -63,11 +62,14 @@ pub(super) fn check_properties(settings: &ConsumerSettings) -> Result<(), Source
     }
 }
 
+/// The property that names a member for longer than its process lives.
+pub(super) const INSTANCE: &str = "group.instance.id";
+
 /// The member of the group. Rebalances are eager: every one revokes all, which is simple, and cheap because the log says where to go on.
-pub(super) fn member(settings: &ConsumerSettings, member: Option<&Member>) -> ClientConfig {
+pub(super) fn member(settings: &ConsumerSettings, instance: Option<&str>) -> ClientConfig {
     let mut config = reader(settings, "read_committed");
-    if let Some(member) = member.filter(|_| !settings.properties.contains_key("group.instance.id")) {
-        config.set("group.instance.id", member.instance(&settings.group));
+    if let Some(instance) = instance {
+        config.set(INSTANCE, instance);
     }
     config.set("group.id", &settings.group).set("partition.assignment.strategy", "range").set("enable.partition.eof", "false");
     config

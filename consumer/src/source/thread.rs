@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::client::{self, Rebalance, Watch};
+use super::client::{self, INSTANCE, Rebalance, Watch};
 use super::error::{Verdict, judge};
 use super::member::Member;
 use super::slab::{SLAB_BYTES, Slab, borrowed};
@@ -26,8 +26,10 @@ const IDLE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_millis(10);
 /// How long room is waited for before reading is paused, so that the group does not take us for dead.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
-/// What leaving the group takes in librdkafka's threads, with room to spare. It is only courtesy: the session ends by itself.
-const LEAVE_TIME: Duration = Duration::from_millis(100);
+/// How long it is asked whether the group was left. It is only courtesy: the session ends by itself.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
+/// How long the broker may take to answer that; where it does not, as long is waited for librdkafka's threads.
+const LEAVE_TIME: Duration = Duration::from_millis(200);
 /// How long one request for a kafka_partition's offsets may take.
 const MARKS_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -36,6 +38,9 @@ pub(super) struct Reader {
     /// `None` once the group was left.
     consumer: Option<BaseConsumer<Watch>>,
     _member: Option<Member>,
+    group: String,
+    /// Our name in the group that outlives the process.
+    instance: Option<String>,
     topics: Vec<String>,
     events: mpsc::Sender<Event>,
     commands: commands::Receiver<Command>,
@@ -74,7 +79,9 @@ impl Reader {
         runtime: Handle,
     ) -> Result<Self, SourceError> {
         let member = settings.tables.first().and_then(|table| Member::take(&table.path));
-        let created = client::member(settings, member.as_ref()).create_with_context(Watch::default());
+        let named = settings.properties.get(INSTANCE).cloned();
+        let instance = named.or_else(|| member.as_ref().map(|member| member.instance(&settings.group)));
+        let created = client::member(settings, instance.as_deref()).create_with_context(Watch::default());
         let consumer: BaseConsumer<Watch> = created.map_err(|source| SourceError::Settings { source })?;
         let topics: Vec<String> = settings.tables.iter().map(|table| table.topic.clone()).collect();
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -82,6 +89,8 @@ impl Reader {
         Ok(Self {
             consumer: Some(consumer),
             _member: member,
+            group: settings.group.clone(),
+            instance,
             topics,
             events,
             commands,
@@ -116,11 +125,20 @@ impl Reader {
             // A member with a lasting name that only closes keeps its kafka_partitions until its session ends: it has to leave before.
             consumer.unsubscribe();
             let since = Instant::now();
-            while since.elapsed() < LEAVE_TIME {
+            while since.elapsed() < LEAVE_DEADLINE && self.is_member(&consumer).unwrap_or(since.elapsed() < LEAVE_TIME) {
                 consumer.poll(Duration::from_millis(10));
             }
             drop(consumer);
         }
+    }
+
+    /// Whether the group has a member by our lasting name; librdkafka does not tell when it has left. `None` while the broker does not say.
+    fn is_member(&self, consumer: &BaseConsumer<Watch>) -> Option<bool> {
+        let Some(instance) = &self.instance else { return Some(false) };
+        let groups = consumer.fetch_group_list(Some(&self.group), LEAVE_TIME).ok()?;
+        let group = groups.groups().iter().find(|group| group.name() == self.group)?;
+        // The broker makes a member's id of its name.
+        Some(group.members().iter().any(|member| member.id().starts_with(&format!("{instance}-"))))
     }
 
     fn read(&mut self, consumer: &BaseConsumer<Watch>) -> End {
