@@ -78,6 +78,11 @@ impl TableSchema {
         Fingerprint(xxhash_rust::xxh3::xxh3_64(&text))
     }
 
+    /// The columns of the key that hold no null: a version without them is of before they had their names.
+    pub fn never_null_key(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().map(|at| &self.columns[*at]).filter(|column| column.not_null)
+    }
+
     /// The column whose date a row belongs to, where the configuration names none: `created_at` and its like, else the first timestamp, else the first
     /// date. A timestamp of the last change comes after the others, because a change would move its row to another date.
     pub fn event_time(&self) -> Option<usize> {

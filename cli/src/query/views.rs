@@ -78,8 +78,7 @@ impl View {
         let Some(schema) = key else { return self.history() };
         let columns: Vec<_> = schema.key.iter().map(|at| quote(&schema.columns[*at].name)).collect();
         // Versions of before a column of the key had its name came again with it.
-        let named = schema.key.iter().zip(&columns).filter(|(at, _)| schema.columns[**at].not_null);
-        let named: Vec<_> = named.map(|(_, column)| format!("{column} IS NOT NULL")).collect();
+        let named: Vec<_> = schema.never_null_key().map(|column| format!("{} IS NOT NULL", quote(&column.name))).collect();
         let named = if named.is_empty() { String::new() } else { format!(" WHERE {}", named.join(" AND ")) };
         format!(
             "SELECT * FROM ({}{named} QUALIFY row_number() OVER (PARTITION BY {} ORDER BY {OFFSET} DESC) = 1) WHERE {OP} <> '{}'",

@@ -161,8 +161,7 @@ fn push(versions: &mut Vec<Version>, hasher: &mut Hasher, schema: &TableSchema, 
     let hashed = hasher.hash(rows);
     let (offsets, ops, columns) = (offsets(rows), ops(rows), columns(rows));
     // Versions of before a column of the key had its name came again with it.
-    let named = schema.key.iter().map(|at| &schema.columns[*at]).filter(|column| column.not_null);
-    let named: Vec<_> = named.map(|column| rows.column_by_name(&column.name)).collect();
+    let named: Vec<_> = schema.never_null_key().map(|column| rows.column_by_name(&column.name)).collect();
     let is_named = |at: usize| named.iter().all(|values| values.is_some_and(|values| values.is_valid(at)));
     for (at, key) in hashed.keys.iter().enumerate().filter(|(at, key)| range.holds(key) && is_named(*at)) {
         let deleted = ops.value(at) == "d";

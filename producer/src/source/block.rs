@@ -89,7 +89,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Waits at most about three times `wal_writer_delay`; with synchronous commits it is open already.
+    /// Waits at most about three times `wal_writer_delay`; with synchronous commits it is open already, or after a second on an idle server.
     pub async fn pass(self, primary: &mut PgConnection) -> Result<(), PollError> {
         match self.flush_to {
             Some(position) => server::flushed(primary, &position).await.map_err(unread),

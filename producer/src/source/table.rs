@@ -36,8 +36,8 @@ pub struct Table {
     pub coverage: Coverage,
     /// True when its durable progress would read emitted rows again.
     pub unsaved: bool,
-    /// What the durable progress says of it.
-    told: Option<Relation>,
+    /// True when the durable progress has its [`Relation`].
+    told: bool,
 }
 
 /// How far a table is.
@@ -215,7 +215,7 @@ impl Table {
         let phase = Phase::Loading(Load { begin, after: None, finished: false });
         let mut coverage = before.map(|restored| restored.coverage).unwrap_or_default();
         coverage.forget();
-        Self { captured, zone, phase, activity: None, tiers, coverage, unsaved: false, told: None }
+        Self { captured, zone, phase, activity: None, tiers, coverage, unsaved: false, told: false }
     }
 
     /// A table that goes on from its progress.
@@ -229,18 +229,11 @@ impl Table {
         let mut tiers = Tiers::new(tiers(&captured, depths), now);
         tiers.restore(&restored.owed);
         let activity = restored.activity.map(Arc::new);
-        let mut restored = Self {
-            captured,
-            zone,
-            phase: restored.phase,
-            activity,
-            tiers,
-            coverage: restored.coverage,
-            unsaved: false,
-            told: restored.relation,
-        };
-        restored.unsaved = restored.told.as_ref() != Some(&restored.relation());
-        restored
+        let mut resumed =
+            Self { captured, zone, phase: restored.phase, activity, tiers, coverage: restored.coverage, unsaved: false, told: false };
+        resumed.told = restored.relation.as_ref() == Some(&resumed.relation());
+        resumed.unsaved = !resumed.told;
+        resumed
     }
 
     /// The xids of another lineage mean nothing: everything from a span before the last reading is read again, and then swept.
@@ -298,8 +291,9 @@ impl Table {
     pub fn scanned(&mut self, plan: Plan, scanned: &Scanned) {
         self.unsaved |= scanned.rows > 0 || plan.tier.is_none();
         if plan.reads_unread() {
-            self.unsaved |= !self.captured.unread.is_empty();
-            self.captured.unread.clear();
+            let attached = std::mem::take(&mut self.captured.unread);
+            self.told &= attached.is_empty();
+            self.unsaved |= !attached.is_empty();
         }
         self.tiers = plan.tiers;
         match plan.tier {
@@ -317,10 +311,8 @@ impl Table {
         let mut delta = self.coverage.take_delta();
         let mut set = |part: &str, value: Option<String>| delta.0.insert(part.to_owned(), value);
         set(IDENTITY, Some(json(identity)));
-        let relation = self.relation();
-        if self.told.as_ref() != Some(&relation) {
-            set(RELATION, Some(json(&relation)));
-            self.told = Some(relation);
+        if !std::mem::replace(&mut self.told, true) {
+            set(RELATION, Some(json(&self.relation())));
         }
         match (&self.phase, &self.activity) {
             (Phase::Tailing, Some(activity)) => {

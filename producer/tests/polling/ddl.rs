@@ -2,7 +2,7 @@
 
 use arrow::array::AsArray;
 
-use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, Session, TABLE, polled};
+use super::script::{BEYOND_THE_GAP, GATED, NONE, Session, TABLE, polled};
 
 #[tokio::test]
 async fn a_rewrite_that_the_cycle_waits_for_hides_no_row() {
@@ -90,16 +90,6 @@ async fn a_new_column_is_in_the_next_batch_and_old_rows_are_not_repeated() {
     assert_eq!(poller.sweep().await, NONE);
 }
 
-/// Cycles until the table is loaded again.
-async fn loaded_again(poller: &mut Poller) -> Vec<i64> {
-    let mut found = poller.settle().await;
-    while !poller.is_tailing() {
-        found.extend(poller.cycle().await);
-    }
-    found.sort_unstable();
-    found
-}
-
 #[tokio::test]
 async fn a_table_is_loaded_again_when_its_rows_have_a_new_column_that_nobody_wrote() {
     let (database, mut poller) = polled(TABLE).await;
@@ -107,14 +97,14 @@ async fn a_table_is_loaded_again_when_its_rows_have_a_new_column_that_nobody_wro
     w.run("INSERT INTO t VALUES (1), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
     w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'; INSERT INTO t VALUES (3)").await;
-    assert_eq!(loaded_again(&mut poller).await, [1, 2, 3]);
+    assert_eq!(poller.load_again().await, [1, 2, 3]);
     w.run("ALTER TABLE t RENAME COLUMN note TO remark; INSERT INTO t VALUES (4)").await;
-    assert_eq!(loaded_again(&mut poller).await, [1, 2, 3, 4]);
+    assert_eq!(poller.load_again().await, [1, 2, 3, 4]);
     let batch = poller.store.batches().pop().unwrap();
     assert_eq!(AsArray::as_string::<i32>(batch.rows.column_by_name("remark").unwrap()).value(0), "x");
     // Without a value in it there is nothing to bring; nor is there without the column.
     w.run("ALTER TABLE t ADD COLUMN empty text, DROP COLUMN remark; INSERT INTO t VALUES (5)").await;
-    assert_eq!(loaded_again(&mut poller).await, [5]);
+    assert_eq!(poller.load_again().await, [5]);
     assert_eq!(poller.sweep().await, NONE);
     poller.restart().await;
     assert_eq!(poller.sweep().await, NONE);
@@ -128,12 +118,12 @@ async fn a_column_with_a_default_that_came_while_nobody_polled_is_found_at_the_n
     assert_eq!(poller.cycle().await, [1, 2]);
     w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'").await;
     poller.forget().await.unwrap();
-    assert_eq!(loaded_again(&mut poller).await, [1, 2]);
+    assert_eq!(poller.load_again().await, [1, 2]);
     // Killed in the middle of it, it is read to its end all the same.
     w.run("ALTER TABLE t ADD COLUMN more text DEFAULT 'y'; INSERT INTO t VALUES (3)").await;
     poller.forget().await.unwrap();
     poller.forget().await.unwrap();
-    assert_eq!(loaded_again(&mut poller).await, [1, 2, 3]);
+    assert_eq!(poller.load_again().await, [1, 2, 3]);
     poller.forget().await.unwrap();
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -145,7 +135,7 @@ async fn without_a_key_no_row_comes_again_for_a_column_with_a_default() {
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
     w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'; INSERT INTO t VALUES (2)").await;
-    assert_eq!(loaded_again(&mut poller).await, [2]);
+    assert_eq!(poller.load_again().await, [2]);
     assert_eq!(poller.sweep().await, NONE);
 }
 

@@ -75,11 +75,7 @@ async fn a_sink_whose_answer_is_lost_gets_each_row_once() {
     assert_eq!(poller.sweep().await, NONE);
 }
 
-/// Stops the process that flushes what asynchronous commits have left in memory.
-async fn stop_the_flushes(session: &mut Session) {
-    stop(session, "walwriter").await;
-}
-
+/// Stops a process of the server, as the walwriter, which flushes what asynchronous commits have left in memory.
 async fn stop(session: &mut Session, backend_type: &str) {
     let writer: i32 = session.value(&format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{backend_type}'")).await;
     assert!(Command::new("kill").args(["-STOP", &writer.to_string()]).status().unwrap().success());
@@ -97,7 +93,7 @@ async fn a_row_that_a_crash_takes_back_is_not_published_and_the_next_owner_of_it
     let [mut w, mut judge] = Session::some(&database).await;
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
-    stop_the_flushes(&mut judge).await;
+    stop(&mut judge, "walwriter").await;
     w.run("INSERT INTO t VALUES (2)").await;
     let lost: i64 = w.value(XID).await;
     let crash = async {
@@ -130,7 +126,7 @@ async fn progress_without_rows_is_behind_the_flush_gate_too() {
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
     poller.heartbeat().await;
-    stop_the_flushes(&mut judge).await;
+    stop(&mut judge, "walwriter").await;
     for id in 1..=3 {
         w.run(&format!("INSERT INTO other VALUES ({id})")).await;
     }

@@ -1,5 +1,7 @@
 //! A server that is set back: what it said is taken back, and its xids are handed out again.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use inlet_harness::Postgres;
@@ -7,7 +9,7 @@ use inlet_harness::Postgres;
 use super::script::{NONE, Session, TABLE, polled_on};
 
 /// Copies a folder with its owners and rights.
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
@@ -32,7 +34,7 @@ async fn after_a_restore_the_next_owners_of_its_xids_are_published_whenever_they
     assert_eq!(poller.settle().await, [3, 4]);
     w.end().await;
     server.stop().await.unwrap();
-    std::fs::remove_dir_all(&data).unwrap();
+    fs::remove_dir_all(&data).unwrap();
     copy(&backup, &data);
     server.restart().await.unwrap();
 

@@ -189,9 +189,7 @@ impl Poller {
     /// A poller that has loaded its tables.
     pub async fn tailing(settings: SourceSettings) -> Self {
         let mut poller = Self::new(settings).await;
-        while !poller.is_tailing() {
-            poller.cycle().await;
-        }
+        poller.load().await;
         poller
     }
 
@@ -236,6 +234,24 @@ impl Poller {
             outcome.ok()
         })
         .await
+    }
+
+    /// Cycles until every table is loaded and joined; brings the keys that were published, sorted.
+    pub async fn load(&mut self) -> Vec<i64> {
+        let mut found = Vec::new();
+        while !self.is_tailing() {
+            found.extend(self.cycle().await);
+        }
+        found.sort_unstable();
+        found
+    }
+
+    /// The same for tables that were altered, which a cycle finds out by failing.
+    pub async fn load_again(&mut self) -> Vec<i64> {
+        let mut found = self.settle().await;
+        found.extend(self.load().await);
+        found.sort_unstable();
+        found
     }
 
     /// Cycles until exactly these keys have been published.
