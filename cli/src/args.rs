@@ -23,7 +23,14 @@ pub struct Arguments {
     #[command(subcommand)]
     pub verb: Verb,
     /// How log lines look.
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text", env = "INLET_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "INLET_LOG_FORMAT"
+    )]
     pub log_format: LogFormatName,
 }
 
@@ -34,7 +41,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  inlet producer --config configs/orders_stream.yml")]
     Producer(ServiceArguments),
     /// Carry the topics into the lake, with their offsets in the same commit
-    #[command(after_help = "Example:\n  inlet consumer --config configs/orders_stream.yml --config configs/orders_rules.yml")]
+    #[command(
+        after_help = "Example:\n  inlet consumer --config configs/orders_stream.yml --config configs/orders_rules.yml"
+    )]
     Consumer(ServiceArguments),
     /// Do both in one process; without a `kafka:` section no broker is needed
     #[command(after_help = "Example:\n  inlet run --config configs/quickstart.yml")]
@@ -43,18 +52,25 @@ pub enum Verb {
     #[command(after_help = "Example:\n  inlet verify --config configs/orders_stream.yml --json")]
     Verify(VerifyArguments),
     /// Ask the lake in SQL; every table is a view of its latest state
-    #[command(after_help = "Example:\n  inlet query --config configs/quickstart.yml 'SELECT count(*) FROM orders'")]
+    #[command(
+        after_help = "Example:\n  inlet query --config configs/quickstart.yml 'SELECT count(*) FROM orders'"
+    )]
     Query(QueryArguments),
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --watch")]
     Status(StatusArguments),
     /// Write a configuration for the tables of a database, with what the catalog tells of them
-    #[command(after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output inlet.yml")]
+    #[command(
+        after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output inlet.yml"
+    )]
     Init(InitArguments),
     /// Print the SQL that makes a role with the rights that a poll needs, and no more
-    #[command(after_help = "Example:\n  inlet grants --config inlet.yml --role inlet | psql postgres://owner@localhost:5432/shop")]
+    #[command(
+        after_help = "Example:\n  inlet grants --config inlet.yml --role inlet | psql postgres://owner@localhost:5432/shop"
+    )]
     Grants(GrantsArguments),
-    /// Look at every hop of the data's way and say what is missing, with the statement that mends it
+    /// Look at every hop of the data's way and say what is missing, with the statement that mends
+    /// it
     #[command(after_help = "Example:\n  inlet check --config configs/orders_stream.yml")]
     Check(CheckArguments),
     /// Show it all on this machine, in a temporary folder, with every command it runs
@@ -77,7 +93,9 @@ impl Verb {
     /// Where the configuration is, of the verbs that need one.
     pub fn files(&self) -> Option<&ConfigFiles> {
         match self {
-            Self::Producer(arguments) | Self::Consumer(arguments) | Self::Run(arguments) => Some(&arguments.files),
+            Self::Producer(arguments) | Self::Consumer(arguments) | Self::Run(arguments) => {
+                Some(&arguments.files)
+            }
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
             Self::Status(arguments) => Some(&arguments.files),
@@ -144,7 +162,11 @@ pub struct QueryArguments {
 impl QueryArguments {
     /// DuckDB's own option for the asked format.
     pub fn format(&self) -> Option<&'static str> {
-        if self.json { Some("-json") } else { self.csv.then_some("-csv") }
+        if self.json {
+            Some("-json")
+        } else {
+            self.csv.then_some("-csv")
+        }
     }
 }
 
@@ -260,9 +282,16 @@ mod tests {
 
     #[test]
     fn several_files_keep_their_order() {
-        let arguments = Arguments::try_parse_from(["inlet", "consumer", "-c", "a.yml", "--config", "b.yml"]).unwrap();
-        let Verb::Consumer(arguments) = arguments.verb else { panic!("the verb is consumer") };
-        assert_eq!(arguments.files.config, [PathBuf::from("a.yml"), PathBuf::from("b.yml")]);
+        let arguments =
+            Arguments::try_parse_from(["inlet", "consumer", "-c", "a.yml", "--config", "b.yml"])
+                .unwrap();
+        let Verb::Consumer(arguments) = arguments.verb else {
+            panic!("the verb is consumer")
+        };
+        assert_eq!(
+            arguments.files.config,
+            [PathBuf::from("a.yml"), PathBuf::from("b.yml")]
+        );
     }
 
     #[test]
@@ -275,8 +304,15 @@ mod tests {
     #[test]
     fn every_verb_shows_an_example() {
         for verb in Arguments::command().get_subcommands() {
-            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains(&format!("inlet {}", verb.get_name())), "{}", verb.get_name());
+            let help = verb
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains(&format!("inlet {}", verb.get_name())),
+                "{}",
+                verb.get_name()
+            );
         }
     }
 }

@@ -18,12 +18,18 @@ use crate::tables;
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
     let readiness = Readiness::default();
     let _observer = observe(http, vec![readiness.clone()]).await?;
-    serve(config, stop, async |tables, stop| carry(tables.ever, readiness.clone(), stop).await).await
+    serve(config, stop, async |tables, stop| {
+        carry(tables.ever, readiness.clone(), stop).await
+    })
+    .await
 }
 
 /// The service itself, beside whatever else runs in the process.
 pub async fn carry(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
-    Pipeline::new(settings(&config)?)?.observed(readiness).run(stop).await?;
+    Pipeline::new(settings(&config)?)?
+        .observed(readiness)
+        .run(stop)
+        .await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,12 +1,13 @@
 //! `inlet demo`: food orders from the first row to the last answer, on servers of its own.
 //!
-//! What a person would type is shown as it happens, and every row is counted where it stands: in PostgreSQL, in the topic, in the lake's files.
-//! The services are processes of this very binary, so that one of them can be killed.
+//! What a person would type is shown as it happens, and every row is counted where it stands: in
+//! PostgreSQL, in the topic, in the lake's files. The services are processes of this very binary,
+//! so that one of them can be killed.
 //!
-//! Promises: exit 0 only when PostgreSQL and lake are equal, by DuckDB's answer and by `inlet verify`'s; no process and no folder stays, however
-//! it ends.
-//! Leaves to others: the servers. They are those of the tests (`inlet-harness`): to find programs and ports and to leave nothing behind is hard to
-//! get right once. Its errors are `anyhow`'s, and so are ours: nobody decides by them.
+//! Promises: exit 0 only when PostgreSQL and lake are equal, by DuckDB's answer and by `inlet
+//! verify`'s; no process and no folder stays, however it ends. Leaves to others: the servers. They
+//! are those of the tests (`inlet-harness`): to find programs and ports and to leave nothing behind
+//! is hard to get right once. Its errors are `anyhow`'s, and so are ours: nobody decides by them.
 //! Read in this order: [`story`], [`scenario`], [`hops`], [`screen`].
 
 mod hops;
@@ -33,10 +34,15 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Shows it all on this machine, in a temporary folder.
 pub async fn run(arguments: DemoArguments, stop: CancellationToken) -> Outcome {
     let folder = Folder::new("demo").map_err(DemoError::Step)?;
-    let told = stop.run_until_cancelled(tell(arguments.mode, &folder)).await;
+    let told = stop
+        .run_until_cancelled(tell(arguments.mode, &folder))
+        .await;
     if arguments.keep && !matches!(told, Some(Err(DemoError::Servers(_)))) {
         let kept = keep(&folder).map_err(|error| DemoError::Step(error.into()))?;
-        eprintln!("kept: {0}\n  duckdb -c \"SELECT * FROM read_parquet('{0}/**/*.parquet')\"", kept.display());
+        eprintln!(
+            "kept: {0}\n  duckdb -c \"SELECT * FROM read_parquet('{0}/**/*.parquet')\"",
+            kept.display()
+        );
     }
     let Some(told) = told else {
         eprintln!("stopped: servers and services are gone");
@@ -51,7 +57,9 @@ async fn tell(mode: DemoMode, folder: &Path) -> Result<(), DemoError> {
     let mut screen = Screen::new();
     story::open(&mut screen, mode, folder).map_err(DemoError::Step)?;
     let servers = Servers::start(mode).await.map_err(DemoError::Servers)?;
-    story::tell(&mut screen, &servers, folder).await.map_err(DemoError::Step)
+    story::tell(&mut screen, &servers, folder)
+        .await
+        .map_err(DemoError::Step)
 }
 
 /// Takes the folder out of those that go away.

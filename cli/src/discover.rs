@@ -1,9 +1,11 @@
 //! Tables that are made while a service runs, and that a pattern of its configuration means.
 //!
-//! The service is stopped in order, which makes everything durable that was found, and begun anew in the same process with the tables that have come.
+//! The service is stopped in order, which makes everything durable that was found, and begun anew
+//! in the same process with the tables that have come.
 //!
-//! Promises: a new table is taken within `streaming.discover_interval`; one that cannot be captured is named, once, and keeps nothing else from going on.
-//! Leaves to others: tables that go away (the producer's pipeline polls on without them).
+//! Promises: a new table is taken within `streaming.discover_interval`; one that cannot be captured
+//! is named, once, and keeps nothing else from going on. Leaves to others: tables that go away (the
+//! producer's pipeline polls on without them).
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -26,18 +28,31 @@ use crate::tables;
 pub struct Tables {
     /// The tables that are there now: what a producer polls.
     pub there: Config,
-    /// These, and all that were there since the start: what a consumer carries, because a topic is read to its end though its table is gone.
+    /// These, and all that were there since the start: what a consumer carries, because a topic is
+    /// read to its end though its table is gone.
     pub ever: Config,
 }
 
 /// Runs a service, and runs it anew whenever a table has come that a pattern means.
-pub async fn serve(config: Config, stop: CancellationToken, mut run: impl AsyncFnMut(Tables, CancellationToken) -> Outcome) -> Outcome {
-    let Some(resolved) = tables::resolve(config.clone(), &stop).await? else { return Ok(ExitCode::SUCCESS) };
-    let mut tables = Tables { there: resolved.clone(), ever: resolved };
+pub async fn serve(
+    config: Config,
+    stop: CancellationToken,
+    mut run: impl AsyncFnMut(Tables, CancellationToken) -> Outcome,
+) -> Outcome {
+    let Some(resolved) = tables::resolve(config.clone(), &stop).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut tables = Tables {
+        there: resolved.clone(),
+        ever: resolved,
+    };
     if !config.has_patterns() {
         return run(tables, stop).await;
     }
-    let mut watch = Watch { config, refused: BTreeSet::new() };
+    let mut watch = Watch {
+        config,
+        refused: BTreeSet::new(),
+    };
     watch.leave_out(&mut tables.there).await?;
     if watch.config.streaming.discover_interval.is_zero() {
         return run(tables, stop).await;
@@ -72,10 +87,12 @@ struct Watch {
 }
 
 impl Watch {
-    /// Takes out what a pattern means and what cannot be captured: a table that somebody makes must not keep a service from its next start. One that is
-    /// named stays, and says by itself what is wrong; so does all, when nothing would be left.
+    /// Takes out what a pattern means and what cannot be captured: a table that somebody makes must
+    /// not keep a service from its next start. One that is named stays, and says by itself what is
+    /// wrong; so does all, when nothing would be left.
     async fn leave_out(&mut self, there: &mut Config) -> Result<(), Failure> {
-        let mut connection = connect(&settings::options(&self.config.require_postgres()?.primary)).await?;
+        let mut connection =
+            connect(&settings::options(&self.config.require_postgres()?.primary)).await?;
         let mut kept = Vec::new();
         for table in &there.tables {
             if self.names(table) || self.can_be_captured(table, &mut connection).await? {
@@ -103,16 +120,27 @@ impl Watch {
 
     /// The tables with those that have come; `None` when there are none.
     async fn look(&mut self, tables: &Tables) -> Result<Option<Tables>, Failure> {
-        let mut connection = connect(&settings::options(&self.config.require_postgres()?.primary)).await?;
-        let catalog = list_tables(&mut connection).await.map_err(PollError::from)?;
+        let mut connection =
+            connect(&settings::options(&self.config.require_postgres()?.primary)).await?;
+        let catalog = list_tables(&mut connection)
+            .await
+            .map_err(PollError::from)?;
         let mut there = self.config.clone().resolved(&tables::pairs(catalog))?;
-        let known: BTreeSet<String> = tables.there.tables.iter().map(TableConfig::written).collect();
+        let known: BTreeSet<String> = tables
+            .there
+            .tables
+            .iter()
+            .map(TableConfig::written)
+            .collect();
         let mut kept = Vec::new();
         let mut come = Vec::new();
         for table in there.tables {
-            // What is polled already is looked at by its poll; a table that is named may be gone all the same.
+            // What is polled already is looked at by its poll; a table that is named may be gone
+            // all the same.
             let is_new = !known.contains(&table.written());
-            if (is_new || self.names(&table)) && !self.can_be_captured(&table, &mut connection).await? {
+            if (is_new || self.names(&table))
+                && !self.can_be_captured(&table, &mut connection).await?
+            {
                 continue;
             }
             if is_new {
@@ -123,21 +151,42 @@ impl Watch {
         if come.is_empty() {
             return Ok(None);
         }
-        info!(tables = come.join(", "), "tables have come that the configuration means: going on with them");
+        info!(
+            tables = come.join(", "),
+            "tables have come that the configuration means: going on with them"
+        );
         there.tables = kept;
         let mut ever = there.clone();
-        ever.tables
-            .extend(tables.ever.tables.iter().filter(|old| !there.tables.iter().any(|table| table.written() == old.written())).cloned());
+        ever.tables.extend(
+            tables
+                .ever
+                .tables
+                .iter()
+                .filter(|old| {
+                    !there
+                        .tables
+                        .iter()
+                        .any(|table| table.written() == old.written())
+                })
+                .cloned(),
+        );
         ever.tables.sort_by_key(TableConfig::written);
         Ok(Some(Tables { there, ever }))
     }
 
     /// True for a table that the configuration names itself.
     fn names(&self, table: &TableConfig) -> bool {
-        self.config.tables.iter().any(|own| own.identifier == table.identifier)
+        self.config
+            .tables
+            .iter()
+            .any(|own| own.identifier == table.identifier)
     }
 
-    async fn can_be_captured(&mut self, table: &TableConfig, connection: &mut PgConnection) -> Result<bool, Failure> {
+    async fn can_be_captured(
+        &mut self,
+        table: &TableConfig,
+        connection: &mut PgConnection,
+    ) -> Result<bool, Failure> {
         let settings = settings::table(table);
         match read_table(connection, &settings.name, &settings.overrides()).await {
             Ok(_) => Ok(true),
@@ -145,7 +194,12 @@ impl Watch {
             Err(error) => {
                 if self.refused.insert(error.to_string()) {
                     let hint = error.hint().map(tracing::field::display);
-                    warn!(table = table.written(), reason = chain(&error), hint, "a table that the configuration means is left out");
+                    warn!(
+                        table = table.written(),
+                        reason = chain(&error),
+                        hint,
+                        "a table that the configuration means is left out"
+                    );
                 }
                 Ok(false)
             }

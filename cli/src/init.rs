@@ -1,8 +1,9 @@
-//! `inlet init`: a configuration for the tables of a database, written with what the catalog tells of them.
+//! `inlet init`: a configuration for the tables of a database, written with what the catalog tells
+//! of them.
 //!
-//! Promises: what it writes runs as it is; a table that cannot be captured stands there as a comment with its reason; a password is never written; a
-//! file that exists is not touched.
-//! Leaves to others: whether all is well on the way (`check`).
+//! Promises: what it writes runs as it is; a table that cannot be captured stands there as a
+//! comment with its reason; a password is never written; a file that exists is not touched. Leaves
+//! to others: whether all is well on the way (`check`).
 
 mod text;
 
@@ -39,7 +40,10 @@ enum InitError {
     #[error("`{}` exists already", path.display())]
     Exists { path: PathBuf },
     #[error("`{}` was not written", path.display())]
-    NotWritten { path: PathBuf, source: std::io::Error },
+    NotWritten {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the database has no table that can be captured")]
     NoTable,
 }
@@ -51,8 +55,12 @@ impl Explain for InitError {
 
     fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::Exists { .. } | Self::NotWritten { .. } => Hint::text("name another file with `--output FILE`"),
-            Self::NoTable => Hint::text("look at the database's name in `--url`, and at the role's rights: it needs SELECT on the tables"),
+            Self::Exists { .. } | Self::NotWritten { .. } => {
+                Hint::text("name another file with `--output FILE`")
+            }
+            Self::NoTable => Hint::text(
+                "look at the database's name in `--url`, and at the role's rights: it needs SELECT on the tables",
+            ),
         })
     }
 }
@@ -60,46 +68,96 @@ impl Explain for InitError {
 /// Writes the configuration and shows the tables.
 pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
     if arguments.output.exists() {
-        return Err(InitError::Exists { path: arguments.output }.into());
+        return Err(InitError::Exists {
+            path: arguments.output,
+        }
+        .into());
     }
     let url = match arguments.url {
         Some(url) => url,
         None => ask()?,
     };
-    let Some(found) = stop.run_until_cancelled(look(&url, &arguments.tables)).await else { return Ok(ExitCode::FAILURE) };
+    let Some(found) = stop
+        .run_until_cancelled(look(&url, &arguments.tables))
+        .await
+    else {
+        return Ok(ExitCode::FAILURE);
+    };
     let found = found?;
     if found.iter().all(|table| table.captured.is_err()) {
         // With one table asked for, why it cannot be captured says more.
-        let refused = found.into_iter().find_map(|table| table.captured.err()).filter(|_| !arguments.tables.is_empty());
+        let refused = found
+            .into_iter()
+            .find_map(|table| table.captured.err())
+            .filter(|_| !arguments.tables.is_empty());
         return Err(refused.map_or_else(|| InitError::NoTable.into(), Failure::from));
     }
-    let with_password = text::has_password(&url) || std::env::var_os("PGPASSWORD").is_some_and(|password| !password.is_empty());
-    write(&arguments.output, &text::configuration(&url, with_password, &found))?;
+    let with_password = text::has_password(&url)
+        || std::env::var_os("PGPASSWORD").is_some_and(|password| !password.is_empty());
+    write(
+        &arguments.output,
+        &text::configuration(&url, with_password, &found),
+    )?;
     let left_out = found.iter().any(|table| table.captured.is_err());
-    print!("{}", table::lines(&text::HEADINGS, &[], &found.iter().map(text::cells).collect::<Vec<_>>()));
+    print!(
+        "{}",
+        table::lines(
+            &text::HEADINGS,
+            &[],
+            &found.iter().map(text::cells).collect::<Vec<_>>()
+        )
+    );
     let file = arguments.output.display();
-    println!("\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config {file}");
+    println!(
+        "\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config {file}"
+    );
     // One that was asked for by name must not be missed.
-    Ok(if left_out && !arguments.tables.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if left_out && !arguments.tables.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn ask() -> Result<String, SystemError> {
     eprint!("PostgreSQL, as postgres://user@host:5432/database: ");
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|source| SystemError { act: "read the address from stdin", source })?;
+    std::io::stdin()
+        .read_line(&mut line)
+        .map_err(|source| SystemError {
+            act: "read the address from stdin",
+            source,
+        })?;
     Ok(line.trim().to_owned())
 }
 
 /// The tables asked for, or all.
 async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
     // The same reading of the address, with the same messages, as every other verb has it.
-    let text = format!("postgres:\n  url: {}\n  password: ${{PGPASSWORD:-}}\n  table: any\n", text::quoted(url));
-    let text = if text::has_password(url) { text.replace("  password: ${PGPASSWORD:-}\n", "") } else { text };
-    let environment = HashMap::from([("PGPASSWORD".to_owned(), std::env::var("PGPASSWORD").unwrap_or_default())]);
+    let text = format!(
+        "postgres:\n  url: {}\n  password: ${{PGPASSWORD:-}}\n  table: any\n",
+        text::quoted(url)
+    );
+    let text = if text::has_password(url) {
+        text.replace("  password: ${PGPASSWORD:-}\n", "")
+    } else {
+        text
+    };
+    let environment = HashMap::from([(
+        "PGPASSWORD".to_owned(),
+        std::env::var("PGPASSWORD").unwrap_or_default(),
+    )]);
     let config = Config::from_texts(&[("--url", &text)], &environment)?;
     let mut connection = connect(&settings::options(&config.require_postgres()?.primary)).await?;
-    let names: Vec<String> =
-        if asked.is_empty() { list_tables(&mut connection).await?.iter().map(text::name).collect() } else { asked.to_vec() };
+    let names: Vec<String> = if asked.is_empty() {
+        list_tables(&mut connection)
+            .await?
+            .iter()
+            .map(text::name)
+            .collect()
+    } else {
+        asked.to_vec()
+    };
     let mut found = Vec::new();
     for written in names {
         found.push(one(&mut connection, written).await?);
@@ -112,15 +170,25 @@ async fn one(connection: &mut PgConnection, written: String) -> Result<Found, Po
         Err(error @ CatalogError::Read { .. }) => Err(error.into()),
         captured => {
             let name = |captured: &Captured| text::name(&captured.schema.table);
-            Ok(Found { written: captured.as_ref().map_or(written, name), captured })
+            Ok(Found {
+                written: captured.as_ref().map_or(written, name),
+                captured,
+            })
         }
     }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), InitError> {
     let failed = |source: std::io::Error| match source.kind() {
-        ErrorKind::AlreadyExists => InitError::Exists { path: path.to_owned() },
-        _ => InitError::NotWritten { path: path.to_owned(), source },
+        ErrorKind::AlreadyExists => InitError::Exists {
+            path: path.to_owned(),
+        },
+        _ => InitError::NotWritten {
+            path: path.to_owned(),
+            source,
+        },
     };
-    File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)
+    File::create_new(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(failed)
 }

@@ -1,7 +1,7 @@
 //! The one binary, `inlet`: verbs over producer, consumer and lake.
 //!
-//! Promises: data on stdout, everything else on stderr; an error says what, why and what to do; the exit code follows from its kind.
-//! Leaves to others: what a verb does (one file each).
+//! Promises: data on stdout, everything else on stderr; an error says what, why and what to do; the
+//! exit code follows from its kind. Leaves to others: what a verb does (one file each).
 
 mod args;
 mod check;
@@ -32,15 +32,23 @@ use failure::{Failure, Outcome, SystemError};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = log::start(arguments.log_format.into()).map_err(Failure::from).and_then(|()| {
-        let runtime = tokio::runtime::Runtime::new().map_err(|source| SystemError { act: "start the threads", source })?;
-        runtime.block_on(dispatch(arguments.verb))
-    });
+    let outcome = log::start(arguments.log_format.into())
+        .map_err(Failure::from)
+        .and_then(|()| {
+            let runtime = tokio::runtime::Runtime::new().map_err(|source| SystemError {
+                act: "start the threads",
+                source,
+            })?;
+            runtime.block_on(dispatch(arguments.verb))
+        });
     outcome.unwrap_or_else(|failure| failure.show())
 }
 
 async fn dispatch(verb: Verb) -> Outcome {
-    let stop = Stop::on_signal().map_err(|source| SystemError { act: "listen for signals", source })?;
+    let stop = Stop::on_signal().map_err(|source| SystemError {
+        act: "listen for signals",
+        source,
+    })?;
     let token = stop.token();
     match verb {
         Verb::Init(arguments) => init::run(arguments, token).await,
@@ -53,7 +61,8 @@ async fn dispatch(verb: Verb) -> Outcome {
     }
 }
 
-/// The verbs that need a configuration. A pattern among its tables is replaced by what the catalog has, by the services again and again.
+/// The verbs that need a configuration. A pattern among its tables is replaced by what the catalog
+/// has, by the services again and again.
 async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
     let files = verb.files().expect("the others were taken before");
     let config = Config::load(&files.config)?;
@@ -61,14 +70,25 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Producer(arguments) => producer::run(config, arguments.http, token).await,
         Verb::Consumer(arguments) => consumer::run(config, arguments.http, token).await,
         Verb::Run(arguments) => run::run(config, arguments.http, token).await,
-        Verb::Query(arguments) => query::run(arguments, tables::resolve_by_lake(config)?, token).await,
-        Verb::Status(arguments) => status::run(arguments, tables::resolve_to_look(config).await?, token).await,
-        Verb::Check(arguments) => check::run(arguments, tables::resolve_to_look(config).await?, token).await,
+        Verb::Query(arguments) => {
+            query::run(arguments, tables::resolve_by_lake(config)?, token).await
+        }
+        Verb::Status(arguments) => {
+            status::run(arguments, tables::resolve_to_look(config).await?, token).await
+        }
+        Verb::Check(arguments) => {
+            check::run(arguments, tables::resolve_to_look(config).await?, token).await
+        }
         Verb::Verify(arguments) => match tables::resolve(config, &token).await? {
             Some(config) => verify::run(arguments, config, token).await,
             None => Ok(ExitCode::SUCCESS),
         },
-        Verb::Demo(_) | Verb::Init(_) | Verb::Grants(_) | Verb::Completions(_) | Verb::Schema | Verb::Man => {
+        Verb::Demo(_)
+        | Verb::Init(_)
+        | Verb::Grants(_)
+        | Verb::Completions(_)
+        | Verb::Schema
+        | Verb::Man => {
             unreachable!("they were taken before")
         }
     }

@@ -1,4 +1,5 @@
-//! `inlet completions`, `inlet man` and `inlet schema`: what the binary knows of its command line and its configuration, for shells, `man` and editors.
+//! `inlet completions`, `inlet man` and `inlet schema`: what the binary knows of its command line
+//! and its configuration, for shells, `man` and editors.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,7 +20,10 @@ pub fn completions(shell: Shell) -> Outcome {
 /// Prints the manual page: the general one, then one section a verb.
 pub fn page() -> Outcome {
     let mut text = Vec::new();
-    render(&mut text).map_err(|source| SystemError { act: "write the manual page", source })?;
+    render(&mut text).map_err(|source| SystemError {
+        act: "write the manual page",
+        source,
+    })?;
     print(&text)
 }
 
@@ -32,7 +36,10 @@ fn render(text: &mut Vec<u8>) -> io::Result<()> {
     let mut command = Arguments::command();
     command.build();
     clap_mangen::Man::new(command.clone()).render(text)?;
-    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+    for verb in command
+        .get_subcommands()
+        .filter(|verb| verb.get_name() != "help")
+    {
         writeln!(text, ".SH \"INLET {}\"", verb.get_name().to_uppercase())?;
         let page = clap_mangen::Man::new(verb.clone());
         page.render_synopsis_section(text)?;
@@ -44,7 +51,10 @@ fn render(text: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn print(text: &[u8]) -> Outcome {
-    io::stdout().write_all(text).map_err(|source| SystemError { act: "write to stdout", source })?;
+    io::stdout().write_all(text).map_err(|source| SystemError {
+        act: "write to stdout",
+        source,
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,7 +68,11 @@ mod tests {
         render(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         for verb in Arguments::command().get_subcommands() {
-            assert!(text.contains(&format!("INLET {}", verb.get_name().to_uppercase())), "{}", verb.get_name());
+            assert!(
+                text.contains(&format!("INLET {}", verb.get_name().to_uppercase())),
+                "{}",
+                verb.get_name()
+            );
         }
         assert!(text.contains("\\-\\-config"), "options are there");
     }

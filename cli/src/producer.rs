@@ -18,23 +18,34 @@ use crate::tables;
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
     let readiness = Readiness::default();
     let _observer = observe(http, vec![readiness.clone()]).await?;
-    serve(config, stop, async |tables, stop| publish(tables.there, readiness.clone(), stop).await).await
+    serve(config, stop, async |tables, stop| {
+        publish(tables.there, readiness.clone(), stop).await
+    })
+    .await
 }
 
 /// The service itself, beside whatever else runs in the process.
 pub async fn publish(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
     let kafka = config.require_kafka()?;
     let source = settings::source(&config)?;
-    let Some(names) = tables::names(&source, &stop).await? else { return Ok(ExitCode::SUCCESS) };
+    let Some(names) = tables::names(&source, &stop).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let sink = KafkaSink::new(settings::kafka_sink(&config, kafka, &names))?;
     let streaming = &config.streaming;
     let location = streaming.last_processed_timestamp_location.clone();
-    Pipeline::new(source, streaming.poll_interval, location, sink).observed(readiness).run(stop).await?;
+    Pipeline::new(source, streaming.poll_interval, location, sink)
+        .observed(readiness)
+        .run(stop)
+        .await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Serves what a service shows, where it was asked for.
-pub async fn observe(http: Option<SocketAddr>, parts: Vec<Readiness>) -> Result<Option<Observer>, Failure> {
+pub async fn observe(
+    http: Option<SocketAddr>,
+    parts: Vec<Readiness>,
+) -> Result<Option<Observer>, Failure> {
     match http {
         Some(address) => Ok(Some(Observer::start(address, parts).await?)),
         None => Ok(None),

@@ -1,6 +1,7 @@
 //! `inlet run`: carries the tables into the lake in one process.
 //!
-//! Without a `kafka:` section the poll writes into the lake itself; with one, both services run here, as two tasks.
+//! Without a `kafka:` section the poll writes into the lake itself; with one, both services run
+//! here, as two tasks.
 
 mod judge;
 mod lake_sink;
@@ -29,10 +30,16 @@ pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationTok
     let [first, second] = [Readiness::default(), Readiness::default()];
     if config.kafka.is_some() {
         let _observer = observe(http, vec![first.clone(), second.clone()]).await?;
-        serve(config, stop, async |tables, stop| both(tables, [first.clone(), second.clone()], stop).await).await
+        serve(config, stop, async |tables, stop| {
+            both(tables, [first.clone(), second.clone()], stop).await
+        })
+        .await
     } else {
         let _observer = observe(http, vec![first.clone()]).await?;
-        serve(config, stop, async |tables, stop| direct(tables.there, first.clone(), stop).await).await
+        serve(config, stop, async |tables, stop| {
+            direct(tables.there, first.clone(), stop).await
+        })
+        .await
     }
 }
 
@@ -42,7 +49,8 @@ async fn both(tables: Tables, [first, second]: [Readiness; 2], stop: Cancellatio
         stop.cancel();
         outcome
     };
-    let producer = async { ends(producer::publish(tables.there.clone(), first, stop.clone()).await) };
+    let producer =
+        async { ends(producer::publish(tables.there.clone(), first, stop.clone()).await) };
     let consumer = async { ends(consumer::carry(tables.ever.clone(), second, stop.clone()).await) };
     let (producer, consumer) = tokio::join!(producer, consumer);
     producer.and(consumer)
@@ -52,18 +60,51 @@ async fn direct(config: Config, readiness: Readiness, stop: CancellationToken) -
     metrics::describe();
     let datalake = config.require_datalake()?;
     let source = settings::source(&config)?;
-    let rules = config.tables.iter().map(|table| Rules::parse(&table.rules)).collect::<Result<Vec<_>, _>>()?;
-    let Some(names) = tables::names(&source, &stop).await? else { return Ok(ExitCode::SUCCESS) };
-    let sinks = names.iter().zip(&config.tables).zip(rules).map(|((name, table), rules)| sink_table(&config, datalake, name, table, rules));
+    let rules = config
+        .tables
+        .iter()
+        .map(|table| Rules::parse(&table.rules))
+        .collect::<Result<Vec<_>, _>>()?;
+    let Some(names) = tables::names(&source, &stop).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let sinks = names
+        .iter()
+        .zip(&config.tables)
+        .zip(rules)
+        .map(|((name, table), rules)| sink_table(&config, datalake, name, table, rules));
     let streaming = &config.streaming;
-    let limits = Limits { age: streaming.flush_interval, rows: streaming.flush_rows, bytes: streaming.flush_bytes };
+    let limits = Limits {
+        age: streaming.flush_interval,
+        rows: streaming.flush_rows,
+        bytes: streaming.flush_bytes,
+    };
     let sink = LakeSink::new(sinks.collect(), limits);
     let location = streaming.last_processed_timestamp_location.clone();
-    Pipeline::new(source, streaming.poll_interval, location, sink).observed(readiness).run(stop).await.map_err(Failure::from)?;
+    Pipeline::new(source, streaming.poll_interval, location, sink)
+        .observed(readiness)
+        .run(stop)
+        .await
+        .map_err(Failure::from)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn sink_table(config: &Config, datalake: &DatalakeConfig, name: &TableName, table: &TableConfig, rules: Rules) -> LakeSinkTable {
-    let options = LakeOptions { table: name.clone(), timezone: table.timezone, date_column: table.date_column.clone() };
-    LakeSinkTable { name: name.clone(), path: tables::folder(config, datalake, table), options, rules }
+fn sink_table(
+    config: &Config,
+    datalake: &DatalakeConfig,
+    name: &TableName,
+    table: &TableConfig,
+    rules: Rules,
+) -> LakeSinkTable {
+    let options = LakeOptions {
+        table: name.clone(),
+        timezone: table.timezone,
+        date_column: table.date_column.clone(),
+    };
+    LakeSinkTable {
+        name: name.clone(),
+        path: tables::folder(config, datalake, table),
+        options,
+        rules,
+    }
 }

@@ -15,27 +15,38 @@ use crate::status::folder;
 
 /// What a pattern is held against.
 pub fn pairs(catalog: Vec<TableName>) -> Vec<(String, String)> {
-    catalog.into_iter().map(|table| (table.schema, table.name)).collect()
+    catalog
+        .into_iter()
+        .map(|table| (table.schema, table.name))
+        .collect()
 }
 
-/// The names as the catalog spells them, in the order of the settings; `None` when stopped before PostgreSQL answered.
-pub async fn names(source: &SourceSettings, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
+/// The names as the catalog spells them, in the order of the settings; `None` when stopped before
+/// PostgreSQL answered.
+pub async fn names(
+    source: &SourceSettings,
+    stop: &CancellationToken,
+) -> Result<Option<Vec<TableName>>, PollError> {
     pipeline::table_names(source, stop).await
 }
 
-/// The configuration with its patterns replaced by the tables that the catalog has; `None` when stopped before PostgreSQL answered.
+/// The configuration with its patterns replaced by the tables that the catalog has; `None` when
+/// stopped before PostgreSQL answered.
 pub async fn resolve(config: Config, stop: &CancellationToken) -> Result<Option<Config>, Failure> {
     if !config.has_patterns() {
         return Ok(Some(config));
     }
     let primary = settings::options(&config.require_postgres()?.primary);
-    let Some(catalog) = pipeline::list_tables(&primary, stop).await? else { return Ok(None) };
+    let Some(catalog) = pipeline::list_tables(&primary, stop).await? else {
+        return Ok(None);
+    };
     let config = config.resolved(&pairs(catalog))?;
     tracing::info!(tables = config.tables.len(), "tables found");
     Ok(Some(config))
 }
 
-/// The configuration with its patterns replaced by the tables that the lake has: for who asks nothing but the lake.
+/// The configuration with its patterns replaced by the tables that the lake has: for who asks
+/// nothing but the lake.
 pub fn resolve_by_lake(config: Config) -> Result<Config, Failure> {
     if !config.has_patterns() {
         return Ok(config);
@@ -44,11 +55,18 @@ pub fn resolve_by_lake(config: Config) -> Result<Config, Failure> {
     Ok(config.expanded(&known))
 }
 
-/// The configuration with its patterns replaced by what the catalog has, and by the tables that the lake has where PostgreSQL does not answer at once:
-/// for who looks at everything that can be looked at.
+/// The configuration with its patterns replaced by what the catalog has, and by the tables that the
+/// lake has where PostgreSQL does not answer at once: for who looks at everything that can be
+/// looked at.
 pub async fn resolve_to_look(config: Config) -> Result<Config, Failure> {
-    let (true, Some(postgres)) = (config.has_patterns(), &config.postgres) else { return resolve_by_lake(config) };
-    let asked = async { Ok::<_, PollError>(list_tables(&mut connect(&settings::options(&postgres.primary)).await?).await?) };
+    let (true, Some(postgres)) = (config.has_patterns(), &config.postgres) else {
+        return resolve_by_lake(config);
+    };
+    let asked = async {
+        Ok::<_, PollError>(
+            list_tables(&mut connect(&settings::options(&postgres.primary)).await?).await?,
+        )
+    };
     match asked.await {
         Ok(catalog) => Ok(config.resolved(&pairs(catalog))?),
         Err(_) if config.datalake.is_some() => resolve_by_lake(config),
@@ -56,8 +74,8 @@ pub async fn resolve_to_look(config: Config) -> Result<Config, Failure> {
     }
 }
 
-/// A table's folder, as the configuration alone tells it: the lake's path itself when the pipeline has one table, else a folder in it with the name as
-/// it is written there, without `public.`.
+/// A table's folder, as the configuration alone tells it: the lake's path itself when the pipeline
+/// has one table, else a folder in it with the name as it is written there, without `public.`.
 pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -> PathBuf {
     if !config.has_folders {
         return datalake.path.clone();
@@ -68,5 +86,8 @@ pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -
 /// The name of a table's folder in a lake of several.
 pub fn own_folder(table: &TableConfig) -> String {
     let written = table.written();
-    written.strip_prefix("public.").unwrap_or(&written).replace('/', "_")
+    written
+        .strip_prefix("public.")
+        .unwrap_or(&written)
+        .replace('/', "_")
 }

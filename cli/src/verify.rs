@@ -1,12 +1,15 @@
 //! `inlet verify`: every value of the tables in PostgreSQL against the lake's data files.
 //!
-//! A table is read in one snapshot and hashed by key; the lake's files are hashed the same way, all versions of all keys. What is not there yet is
-//! waited for: the lake is behind the snapshot by right, and what was committed after the snapshot is told from it by its xid.
+//! A table is read in one snapshot and hashed by key; the lake's files are hashed the same way, all
+//! versions of all keys. What is not there yet is waited for: the lake is behind the snapshot by
+//! right, and what was committed after the snapshot is told from it by its xid.
 //!
-//! Promises: exit 0 only when every row of the snapshot stands in the lake's latest state with equal values, lies in quarantine, or was changed
-//! again after the snapshot; no version stands there twice; memory is bounded whatever the table's size. Reads only.
-//! Leaves to others: rows whose deletion in PostgreSQL the lake does not know yet are differences, and are called what they are.
-//! Read in this order: [`postgres`], [`lake`], [`hash`], [`compare`], [`examples`], [`report`].
+//! Promises: exit 0 only when every row of the snapshot stands in the lake's latest state with
+//! equal values, lies in quarantine, or was changed again after the snapshot; no version stands
+//! there twice; memory is bounded whatever the table's size. Reads only. Leaves to others: rows
+//! whose deletion in PostgreSQL the lake does not know yet are differences, and are called what
+//! they are. Read in this order: [`postgres`], [`lake`], [`hash`], [`compare`], [`examples`],
+//! [`report`].
 
 mod compare;
 mod error;
@@ -43,7 +46,8 @@ use crate::tables;
 const DIFFERENT: u8 = 3;
 /// Between two looks for new files of the lake.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Rows, and versions, that are held at once: above, the keys are compared range by range. About 800 MB.
+/// Rows, and versions, that are held at once: above, the keys are compared range by range. About
+/// 800 MB.
 const HELD_MAX: usize = 8 << 20;
 
 /// Compares the tables in PostgreSQL with the lake.
@@ -56,7 +60,11 @@ pub async fn run(arguments: VerifyArguments, config: Config, stop: CancellationT
         println!("{}", report::json(&reports));
     }
     let equal = reports.iter().all(Report::is_equal);
-    Ok(if equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+    Ok(if equal {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DIFFERENT)
+    })
 }
 
 /// One table to compare.
@@ -72,10 +80,14 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
     let deadline = Instant::now() + Duration::from_secs(arguments.timeout);
     let mut reports = Vec::new();
     for (table, settings) in config.tables.iter().zip(source.tables) {
-        if !arguments.tables.is_empty() && !arguments.tables.iter().any(|asked| names(asked, table)) {
+        if !arguments.tables.is_empty() && !arguments.tables.iter().any(|asked| names(asked, table))
+        {
             continue;
         }
-        let task = Task { settings, folder: tables::folder(config, datalake, table) };
+        let task = Task {
+            settings,
+            folder: tables::folder(config, datalake, table),
+        };
         let report = verify_table(&source.primary, &task, deadline).await?;
         if !arguments.json {
             print!("{report}");
@@ -92,18 +104,33 @@ fn names(asked: &str, table: &TableConfig) -> bool {
 }
 
 fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyError> {
-    match asked.iter().find(|asked| !tables.iter().any(|table| names(asked, table))) {
+    match asked
+        .iter()
+        .find(|asked| !tables.iter().any(|table| names(asked, table)))
+    {
         None => Ok(()),
         Some(asked) => {
-            let known = tables.iter().map(TableConfig::written).collect::<Vec<_>>().join(", ");
-            Err(VerifyError::UnknownTable { asked: asked.clone(), known })
+            let known = tables
+                .iter()
+                .map(TableConfig::written)
+                .collect::<Vec<_>>()
+                .join(", ");
+            Err(VerifyError::UnknownTable {
+                asked: asked.clone(),
+                known,
+            })
         }
     }
 }
 
-async fn verify_table(options: &PgConnectOptions, task: &Task, deadline: Instant) -> Result<Report, VerifyError> {
+async fn verify_table(
+    options: &PgConnectOptions,
+    task: &Task,
+    deadline: Instant,
+) -> Result<Report, VerifyError> {
     let mut connection = connect(options).await?;
-    // What is in a file had been committed, so a snapshot that is taken later sees it, whichever transactions run.
+    // What is in a file had been committed, so a snapshot that is taken later sees it, whichever
+    // transactions run.
     let settled = lake::data_files(&task.folder)?.into_iter().collect();
     let mut snapshot = Snapshot::open(&mut connection, &task.settings, deadline).await?;
     let table = snapshot.schema.table.clone();
@@ -122,10 +149,16 @@ async fn verify_table(options: &PgConnectOptions, task: &Task, deadline: Instant
     let keyed = !snapshot.schema.key.is_empty();
     // Nothing was written: an end that fails takes nothing away from what was found.
     let _ = connection.close().await;
-    Ok(Report { table, keyed, findings, examples })
+    Ok(Report {
+        table,
+        keyed,
+        findings,
+        examples,
+    })
 }
 
-/// Compares the keys of a range, or of as much of it as fits into memory; waits until the lake has caught up or the deadline is over.
+/// Compares the keys of a range, or of as much of it as fits into memory; waits until the lake has
+/// caught up or the deadline is over.
 async fn compare_range(
     snapshot: &mut Snapshot<'_>,
     lake: &mut Lake,
@@ -143,7 +176,15 @@ async fn compare_range(
     let keyed = !snapshot.schema.key.is_empty();
     let mut told = false;
     loop {
-        let found = tokio::task::block_in_place(|| compare(keyed, &rows, lake.versions(), lake.quarantined(), &snapshot.sight));
+        let found = tokio::task::block_in_place(|| {
+            compare(
+                keyed,
+                &rows,
+                lake.versions(),
+                lake.quarantined(),
+                &snapshot.sight,
+            )
+        });
         if found.may_be_late() && !std::mem::replace(&mut told, true) {
             let seconds = deadline.saturating_duration_since(Instant::now()).as_secs();
             tracing::info!(table = %snapshot.schema.table, seconds, "the lake is behind: waiting for it, so long at most");
@@ -155,7 +196,11 @@ async fn compare_range(
 }
 
 /// True when the lake has grown; false when the deadline is over.
-async fn wait_for_more(lake: &mut Lake, range: &mut KeyRange, deadline: Instant) -> Result<bool, VerifyError> {
+async fn wait_for_more(
+    lake: &mut Lake,
+    range: &mut KeyRange,
+    deadline: Instant,
+) -> Result<bool, VerifyError> {
     while Instant::now() < deadline {
         tokio::time::sleep(LOOK_AGAIN).await;
         // The range is settled: what comes in these seconds is held whatever it is.
@@ -167,14 +212,21 @@ async fn wait_for_more(lake: &mut Lake, range: &mut KeyRange, deadline: Instant)
 }
 
 /// Hashes the snapshot's rows; narrows the range when they are too many.
-async fn read_rows(snapshot: &mut Snapshot<'_>, range: &mut KeyRange) -> Result<Vec<Row>, VerifyError> {
+async fn read_rows(
+    snapshot: &mut Snapshot<'_>,
+    range: &mut KeyRange,
+) -> Result<Vec<Row>, VerifyError> {
     let mut hasher = Hasher::new(snapshot.schema.clone());
     let mut rows = Vec::new();
     let take = |batch: &arrow::array::RecordBatch| {
         let hashed = hasher.hash(batch);
         for (at, (key, values)) in hashed.keys.iter().zip(&hashed.values).enumerate() {
             if range.holds(key) {
-                rows.push(Row { key: *key, values: *values, xmin: Xid(hashed.xids[at]).low() });
+                rows.push(Row {
+                    key: *key,
+                    values: *values,
+                    xmin: Xid(hashed.xids[at]).low(),
+                });
             }
         }
         while rows.len() > HELD_MAX && range.narrow() {

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use inlet_harness::{Database, Finished, Folder, Inlet, duckdb, eventually, shared_database, shared_kafka};
+use inlet_harness::{
+    Database, Finished, Folder, Inlet, duckdb, eventually, shared_database, shared_kafka,
+};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_inlet");
@@ -47,7 +49,9 @@ impl Scene {
 
     async fn run(&self, verb: &str, more: &[&str]) -> Finished {
         let config = self.folder.join("inlet.yml").display().to_string();
-        Inlet::run(BINARY, &self.arguments(&config, verb, more), &[]).await.unwrap()
+        Inlet::run(BINARY, &self.arguments(&config, verb, more), &[])
+            .await
+            .unwrap()
     }
 
     fn start(&self) -> Inlet {
@@ -60,13 +64,23 @@ impl Scene {
         let mut inlet = self.start();
         self.holds(rows).await;
         inlet.terminate().unwrap();
-        assert!(inlet.wait_exit(DEADLINE).await.unwrap().success(), "{}", inlet.stderr().unwrap());
+        assert!(
+            inlet.wait_exit(DEADLINE).await.unwrap().success(),
+            "{}",
+            inlet.stderr().unwrap()
+        );
     }
 
     async fn holds(&self, rows: u64) {
         let glob = self.folder.join("lake/**/*.parquet").display().to_string();
-        eventually(DEADLINE, "the lake holds the rows", async || Ok(duckdb::count_glob(&glob).await? == rows)).await;
-        eventually(DEADLINE, "the load has ended", async || self.look().await["tables"][0]["phase"] == "tailing").await;
+        eventually(DEADLINE, "the lake holds the rows", async || {
+            Ok(duckdb::count_glob(&glob).await? == rows)
+        })
+        .await;
+        eventually(DEADLINE, "the load has ended", async || {
+            self.look().await["tables"][0]["phase"] == "tailing"
+        })
+        .await;
     }
 
     /// What `inlet status` tells programs.
@@ -75,9 +89,21 @@ impl Scene {
     }
 
     fn data_file(&self) -> PathBuf {
-        let mut folders: Vec<_> = fs::read_dir(self.folder.join("lake")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut folders: Vec<_> = fs::read_dir(self.folder.join("lake"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         folders.sort();
-        let dated = folders.iter().find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("date=")).unwrap();
+        let dated = folders
+            .iter()
+            .find(|path| {
+                path.file_name()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .starts_with("date=")
+            })
+            .unwrap();
         fs::read_dir(dated).unwrap().next().unwrap().unwrap().path()
     }
 }
@@ -85,7 +111,10 @@ impl Scene {
 fn said(finished: &Finished, code: i32, parts: &[&str]) {
     assert_eq!(finished.code, code, "{finished:?}");
     for part in parts {
-        assert!(finished.stdout.contains(part), "`{part}` is not in {finished:?}");
+        assert!(
+            finished.stdout.contains(part),
+            "`{part}` is not in {finished:?}"
+        );
     }
 }
 
@@ -93,16 +122,47 @@ fn said(finished: &Finished, code: i32, parts: &[&str]) {
 async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
-    assert_eq!(scene.run("verify", &[]).await.stdout, "public.orders: equal, 5000 rows\n");
-    said(&scene.run("verify", &["--json"]).await, 0, &["\"equal\":true", "\"rows\":5000"]);
+    assert_eq!(
+        scene.run("verify", &[]).await.stdout,
+        "public.orders: equal, 5000 rows\n"
+    );
     said(
-        &scene.run("query", &["--json", "SELECT count(*) AS n, max(order_id) AS last FROM orders"]).await,
+        &scene.run("verify", &["--json"]).await,
+        0,
+        &["\"equal\":true", "\"rows\":5000"],
+    );
+    said(
+        &scene
+            .run(
+                "query",
+                &[
+                    "--json",
+                    "SELECT count(*) AS n, max(order_id) AS last FROM orders",
+                ],
+            )
+            .await,
         0,
         &["[{\"n\":5000,\"last\":5000}]"],
     );
-    said(&scene.run("query", &["--json", "SELECT count(*) AS n FROM orders_quarantine -- none"]).await, 0, &["[{\"n\":0}]"]);
+    said(
+        &scene
+            .run(
+                "query",
+                &[
+                    "--json",
+                    "SELECT count(*) AS n FROM orders_quarantine -- none",
+                ],
+            )
+            .await,
+        0,
+        &["[{\"n\":0}]"],
+    );
     let both = "SELECT count(*) AS n FROM public.orders_history JOIN public.orders USING (order_id) JOIN orders AS o USING (order_id)";
-    said(&scene.run("query", &["--json", both]).await, 0, &["[{\"n\":5000}]"]);
+    said(
+        &scene.run("query", &["--json", both]).await,
+        0,
+        &["[{\"n\":5000}]"],
+    );
     let wrong = scene.run("query", &["SELECT * FROM nothing"]).await;
     said(&wrong, 1, &[]);
     assert!(wrong.stderr.contains("nothing"), "{wrong:?}");
@@ -117,26 +177,52 @@ async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
             " ago\n",
         ],
     );
-    said(&scene.run("status", &["--json"]).await, 0, &["\"rows\":5000", "\"offsets\":{\"0\":5000}"]);
+    said(
+        &scene.run("status", &["--json"]).await,
+        0,
+        &["\"rows\":5000", "\"offsets\":{\"0\":5000}"],
+    );
 }
 
 #[tokio::test]
 async fn updates_are_versions_of_one_row() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
-    scene.database.sql("UPDATE orders SET city = 'Oslo', updated_at = now() WHERE order_id <= 10").await.unwrap();
+    scene
+        .database
+        .sql("UPDATE orders SET city = 'Oslo', updated_at = now() WHERE order_id <= 10")
+        .await
+        .unwrap();
     scene.fill(5010).await;
-    said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5000 rows\n"]);
+    said(
+        &scene.run("verify", &[]).await,
+        0,
+        &["public.orders: equal, 5000 rows\n"],
+    );
     let sql = "SELECT (SELECT count(*) FROM orders) AS latest, (SELECT count(*) FROM orders_history) AS versions, (SELECT count(*) FROM orders WHERE city = 'Oslo') AS oslo";
-    said(&scene.run("query", &["--json", sql]).await, 0, &["[{\"latest\":5000,\"versions\":5010,\"oslo\":10}]"]);
-    said(&scene.run("status", &["--json"]).await, 0, &["\"rows\":5010", "\"phase\":\"tailing\""]);
+    said(
+        &scene.run("query", &["--json", sql]).await,
+        0,
+        &["[{\"latest\":5000,\"versions\":5010,\"oslo\":10}]"],
+    );
+    said(
+        &scene.run("status", &["--json"]).await,
+        0,
+        &["\"rows\":5010", "\"phase\":\"tailing\""],
+    );
 }
 
 #[tokio::test]
 async fn a_row_that_changed_behind_a_stopped_pipeline_is_named_with_its_column() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
-    scene.database.sql("UPDATE orders SET amount = 7.25 WHERE order_id = 42; INSERT INTO orders VALUES (6000)").await.unwrap();
+    scene
+        .database
+        .sql(
+            "UPDATE orders SET amount = 7.25 WHERE order_id = 42; INSERT INTO orders VALUES (6000)",
+        )
+        .await
+        .unwrap();
     let expected = [
         "public.orders: different, 5001 rows, 1 missing in the lake, 1 with other values\n",
         "missing in the lake: {\"order_id\":6000}\n",
@@ -154,7 +240,11 @@ async fn a_data_file_that_stands_twice_is_found() {
     said(
         &scene.run("verify", &[]).await,
         3,
-        &["public.orders: different, 5000 rows, ", " doubled in the lake\n", "doubled in the lake: {\"order_id\":"],
+        &[
+            "public.orders: different, 5000 rows, ",
+            " doubled in the lake\n",
+            "doubled in the lake: {\"order_id\":",
+        ],
     );
 }
 
@@ -162,8 +252,19 @@ async fn a_data_file_that_stands_twice_is_found() {
 async fn a_row_that_was_deleted_in_postgresql_is_said_to_be_only_in_the_lake() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
-    scene.database.sql("DELETE FROM orders WHERE order_id = 42").await.unwrap();
-    said(&scene.run("verify", &[]).await, 3, &["4999 rows, 1 only in the lake", "only in the lake: {\"order_id\":42}\n"]);
+    scene
+        .database
+        .sql("DELETE FROM orders WHERE order_id = 42")
+        .await
+        .unwrap();
+    said(
+        &scene.run("verify", &[]).await,
+        3,
+        &[
+            "4999 rows, 1 only in the lake",
+            "only in the lake: {\"order_id\":42}\n",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -172,22 +273,50 @@ async fn rejected_rows_are_accounted_for() {
     let scene =
         Scene::new(&format!("{ORDERS}; {ROWS}; INSERT INTO orders (order_id, amount, due) VALUES (6000, 3, 'infinity')"), table).await;
     scene.fill(4901).await;
-    said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5001 rows, 100 in quarantine\n"]);
-    said(&scene.run("query", &["--json", "SELECT count(*) AS n FROM orders_quarantine"]).await, 0, &["[{\"n\":100}]"]);
+    said(
+        &scene.run("verify", &[]).await,
+        0,
+        &["public.orders: equal, 5001 rows, 100 in quarantine\n"],
+    );
+    said(
+        &scene
+            .run(
+                "query",
+                &["--json", "SELECT count(*) AS n FROM orders_quarantine"],
+            )
+            .await,
+        0,
+        &["[{\"n\":100}]"],
+    );
 }
 
 #[tokio::test]
 async fn rows_without_a_key_are_counted() {
-    let scene = Scene::new("CREATE TABLE events (what text, at timestamptz NOT NULL DEFAULT now())", "events: {}").await;
+    let scene = Scene::new(
+        "CREATE TABLE events (what text, at timestamptz NOT NULL DEFAULT now())",
+        "events: {}",
+    )
+    .await;
     // While a transaction runs, a snapshot does not tell of later ones whether they belong to it.
     let mut running = scene.database.connect().await.unwrap();
-    sqlx::raw_sql("BEGIN; SELECT pg_current_xact_id()").execute(&mut running).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT pg_current_xact_id()")
+        .execute(&mut running)
+        .await
+        .unwrap();
     scene.database.sql("INSERT INTO events SELECT 'same' FROM generate_series(1, 50); INSERT INTO events SELECT 'n' || n FROM generate_series(1, 50) n").await.unwrap();
     scene.fill(100).await;
-    said(&scene.run("verify", &[]).await, 0, &["public.events: equal, 100 rows\n"]);
+    said(
+        &scene.run("verify", &[]).await,
+        0,
+        &["public.events: equal, 100 rows\n"],
+    );
     let file = scene.data_file();
     fs::copy(&file, file.with_file_name("copy.parquet")).unwrap();
-    said(&scene.run("verify", &[]).await, 3, &["100 rows, 100 only in the lake"]);
+    said(
+        &scene.run("verify", &[]).await,
+        3,
+        &["100 rows, 100 only in the lake"],
+    );
 }
 
 #[tokio::test]
@@ -206,7 +335,11 @@ async fn a_table_that_is_written_to_is_compared_as_of_one_moment() {
     };
     let ((), during) = tokio::join!(write, scene.run("verify", &[]));
     said(&during, 0, &["public.orders: equal, "]);
-    said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5200 rows\n"]);
+    said(
+        &scene.run("verify", &[]).await,
+        0,
+        &["public.orders: equal, 5200 rows\n"],
+    );
     drop(inlet);
 }
 
@@ -221,25 +354,50 @@ async fn status_tells_how_far_the_lake_is_behind_the_topic() {
     };
     broker(&shared_kafka().await.bootstrap());
     scene.fill(5000).await;
-    said(&scene.run("status", &[]).await, 0, &["public.orders  0.0 s      nothing "]);
-    said(&scene.run("verify", &[]).await, 0, &["public.orders: equal, 5000 rows\n"]);
-    scene.database.sql("INSERT INTO orders (order_id) SELECT n FROM generate_series(6001, 6010) n").await.unwrap();
+    said(
+        &scene.run("status", &[]).await,
+        0,
+        &["public.orders  0.0 s      nothing "],
+    );
+    said(
+        &scene.run("verify", &[]).await,
+        0,
+        &["public.orders: equal, 5000 rows\n"],
+    );
+    scene
+        .database
+        .sql("INSERT INTO orders (order_id) SELECT n FROM generate_series(6001, 6010) n")
+        .await
+        .unwrap();
     let config = scene.folder.join("inlet.yml").display().to_string();
     let producer = Inlet::start(BINARY, &scene.arguments(&config, "producer", &[]), &[]).unwrap();
     eventually(DEADLINE, "ten rows are behind", async || {
         let status = scene.look().await;
         // Markers of transactions are counted with the rows before them.
-        Ok(status["tables"][0]["lag_rows"].as_u64() >= Some(10) && status["bottleneck"] == "consumer")
+        Ok(status["tables"][0]["lag_rows"].as_u64() >= Some(10)
+            && status["bottleneck"] == "consumer")
     })
     .await;
     drop(producer);
     said(
         &scene.run("status", &[]).await,
         0,
-        &["public.orders is behind PostgreSQL: ", " rows wait in Kafka for `inlet consumer`.", " in Kafka "],
+        &[
+            "public.orders is behind PostgreSQL: ",
+            " rows wait in Kafka for `inlet consumer`.",
+            " in Kafka ",
+        ],
     );
     broker("127.0.0.1:1");
-    said(&scene.run("status", &[]).await, 0, &["Freshness: unknown, see below.", "public.orders: Kafka cannot be read: ", "  5,000  "]);
+    said(
+        &scene.run("status", &[]).await,
+        0,
+        &[
+            "Freshness: unknown, see below.",
+            "public.orders: Kafka cannot be read: ",
+            "  5,000  ",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -247,16 +405,28 @@ async fn status_counts_what_the_next_poll_would_find_and_nothing_else() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
     let status = scene.look().await;
-    assert_eq!((&status["freshness_seconds"], &status["bottleneck"]), (&json!(0.0), &Value::Null), "{status}");
+    assert_eq!(
+        (&status["freshness_seconds"], &status["bottleneck"]),
+        (&json!(0.0), &Value::Null),
+        "{status}"
+    );
     scene
         .database
         .sql("INSERT INTO orders (order_id) VALUES (6001), (6002); UPDATE orders SET city = 'Oslo', updated_at = now() WHERE order_id = 7")
         .await
         .unwrap();
     let status = scene.look().await;
-    assert_eq!((&status["tables"][0]["waiting_rows"], &status["bottleneck"]), (&json!(3), &json!("run")), "{status}");
+    assert_eq!(
+        (&status["tables"][0]["waiting_rows"], &status["bottleneck"]),
+        (&json!(3), &json!("run")),
+        "{status}"
+    );
     assert!(status["freshness_seconds"].as_f64() > Some(0.0), "{status}");
-    said(&scene.run("status", &[]).await, 0, &["public.orders is behind PostgreSQL: 3 rows wait in PostgreSQL for `inlet run`."]);
+    said(
+        &scene.run("status", &[]).await,
+        0,
+        &["public.orders is behind PostgreSQL: 3 rows wait in PostgreSQL for `inlet run`."],
+    );
     scene.fill(5003).await;
     assert_eq!(scene.look().await["tables"][0]["waiting_rows"], 0);
 }
@@ -266,28 +436,64 @@ async fn status_goes_on_without_postgresql_and_watches_until_it_is_stopped() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
     let config = scene.folder.join("inlet.yml").display().to_string();
-    let mut watching = Inlet::start(BINARY, &scene.arguments(&config, "status", &["--json", "--watch=1"]), &[]).unwrap();
-    eventually(DEADLINE, "two looks are shown", async || Ok(watching.stdout()?.lines().count() >= 2)).await;
+    let mut watching = Inlet::start(
+        BINARY,
+        &scene.arguments(&config, "status", &["--json", "--watch=1"]),
+        &[],
+    )
+    .unwrap();
+    eventually(DEADLINE, "two looks are shown", async || {
+        Ok(watching.stdout()?.lines().count() >= 2)
+    })
+    .await;
     watching.terminate().unwrap();
     assert!(watching.wait_exit(DEADLINE).await.unwrap().success());
-    let moved = fs::read_to_string(&config).unwrap().replace(scene.database.url().split('@').nth(1).unwrap(), "127.0.0.1:1/nowhere");
+    let moved = fs::read_to_string(&config).unwrap().replace(
+        scene.database.url().split('@').nth(1).unwrap(),
+        "127.0.0.1:1/nowhere",
+    );
     fs::write(&config, moved).unwrap();
     said(
         &scene.run("status", &[]).await,
         0,
-        &["Freshness: unknown, see below.", "public.orders: PostgreSQL cannot be read: ", "  5,000  "],
+        &[
+            "Freshness: unknown, see below.",
+            "public.orders: PostgreSQL cannot be read: ",
+            "  5,000  ",
+        ],
     );
 }
 
 #[tokio::test]
 async fn a_terminal_shows_how_far_it_is_and_a_pipe_does_not() {
     let create = "CREATE TABLE orders (order_id bigint PRIMARY KEY, updated_at timestamptz NOT NULL DEFAULT now()); CREATE INDEX ON orders (updated_at)";
-    let scene = Scene::new(&format!("{create}; INSERT INTO orders SELECT generate_series(1, 2500000)"), "orders: {}").await;
+    let scene = Scene::new(
+        &format!("{create}; INSERT INTO orders SELECT generate_series(1, 2500000)"),
+        "orders: {}",
+    )
+    .await;
     scene.fill(2_500_000).await;
-    let verify = format!("{BINARY} verify --config {}", scene.folder.join("inlet.yml").display());
-    let on_terminal =
-        Inlet::run("script", &["--quiet", "--return", "--command", &verify, "/dev/null"], &[("TERM", "xterm")]).await.unwrap();
-    said(&on_terminal, 0, &["verify public.orders  █", " of about 2,5", " rows/s, ", "public.orders: equal, 2500000 rows"]);
+    let verify = format!(
+        "{BINARY} verify --config {}",
+        scene.folder.join("inlet.yml").display()
+    );
+    let on_terminal = Inlet::run(
+        "script",
+        &["--quiet", "--return", "--command", &verify, "/dev/null"],
+        &[("TERM", "xterm")],
+    )
+    .await
+    .unwrap();
+    said(
+        &on_terminal,
+        0,
+        &[
+            "verify public.orders  █",
+            " of about 2,5",
+            " rows/s, ",
+            "public.orders: equal, 2500000 rows",
+        ],
+    );
     assert_eq!(scene.run("verify", &[]).await.stderr, "");
 }
 
@@ -297,10 +503,19 @@ async fn without_duckdb_the_line_to_type_is_shown() {
     let config = scene.folder.join("inlet.yml").display().to_string();
     let empty = scene.folder.display().to_string();
     let arguments = scene.arguments(&config, "query", &["SELECT count(*) FROM orders"]);
-    let finished = Inlet::run(BINARY, &arguments, &[("PATH", &empty), ("INLET_CACHE", &empty)]).await.unwrap();
+    let finished = Inlet::run(
+        BINARY,
+        &arguments,
+        &[("PATH", &empty), ("INLET_CACHE", &empty)],
+    )
+    .await
+    .unwrap();
     said(&finished, 1, &[]);
-    for part in ["duckdb -c \"CREATE OR REPLACE VIEW \\\"orders_history\\\"", "SELECT count(*) FROM orders\n;\"", "pip install duckdb-cli"]
-    {
+    for part in [
+        "duckdb -c \"CREATE OR REPLACE VIEW \\\"orders_history\\\"",
+        "SELECT count(*) FROM orders\n;\"",
+        "pip install duckdb-cli",
+    ] {
         assert!(finished.stderr.contains(part), "{finished:?}");
     }
 }
@@ -310,5 +525,10 @@ async fn an_unknown_table_is_a_question_of_configuration() {
     let scene = Scene::new(ORDERS, "orders: {}").await;
     let finished = scene.run("verify", &["customers"]).await;
     said(&finished, 78, &[]);
-    assert!(finished.stderr.contains("table `customers` is not in the configuration; it has orders"), "{finished:?}");
+    assert!(
+        finished
+            .stderr
+            .contains("table `customers` is not in the configuration; it has orders"),
+        "{finished:?}"
+    );
 }

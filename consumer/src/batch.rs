@@ -32,7 +32,11 @@ impl Limits {
 
     /// When the batch has to be committed: at once when it is full.
     pub fn due(&self, size: &Size) -> Instant {
-        if self.is_full(size) { size.since } else { size.since + self.age }
+        if self.is_full(size) {
+            size.since
+        } else {
+            size.since + self.age
+        }
     }
 }
 
@@ -40,7 +44,11 @@ impl Limits {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { rows: 10, bytes: 1000, age: Duration::from_secs(5) };
+    const LIMITS: Limits = Limits {
+        rows: 10,
+        bytes: 1000,
+        age: Duration::from_secs(5),
+    };
 
     #[test]
     fn a_batch_is_due_by_rows_bytes_or_age_whichever_comes_first() {
@@ -49,6 +57,10 @@ mod tests {
         assert_eq!(due(9, 999), since + Duration::from_secs(5));
         assert_eq!(due(10, 0), since);
         assert_eq!(due(0, 1000), since);
-        assert!(!LIMITS.is_full(&Size { rows: 9, bytes: 999, since }));
+        assert!(!LIMITS.is_full(&Size {
+            rows: 9,
+            bytes: 999,
+            since
+        }));
     }
 }

@@ -1,14 +1,19 @@
-//! A slab of messages -> batches of changes with their position, and the messages that are none, with the reason.
+//! A slab of messages -> batches of changes with their position, and the messages that are none,
+//! with the reason.
 //!
-//! Promises: every message becomes one row or one rejected row, whole and in its order. A message is rejected, never guessed at: without our
-//! header, of an unknown schema or another table, with a value that does not read back exactly.
-//! Leaves to others: which messages come twice (`sequence`), which schemas exist (`source::schemas`), rules (`validate`).
-//! Budget: that of the format (`inlet_model::record::json`) and 30 ns; no allocation a row.
+//! Promises: every message becomes one row or one rejected row, whole and in its order. A message
+//! is rejected, never guessed at: without our header, of an unknown schema or another table, with a
+//! value that does not read back exactly. Leaves to others: which messages come twice (`sequence`),
+//! which schemas exist (`source::schemas`), rules (`validate`). Budget: that of the format
+//! (`inlet_model::record::json`) and 30 ns; no allocation a row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Builder, Int64Builder, RecordBatch, TimestampMicrosecondBuilder, UInt8Builder, UInt64Builder};
+use arrow::array::{
+    ArrayRef, Int32Builder, Int64Builder, RecordBatch, TimestampMicrosecondBuilder, UInt8Builder,
+    UInt64Builder,
+};
 use bytes::Bytes;
 use inlet_model::change::{ChangeBatch, DELETE, positioned_schema};
 use inlet_model::record::header::Header;
@@ -49,7 +54,10 @@ pub struct DecodedBatch {
 impl Decoders {
     /// No decoder yet, for a table.
     pub fn new(table: TableName) -> Self {
-        Self { table, by_fingerprint: HashMap::new() }
+        Self {
+            table,
+            by_fingerprint: HashMap::new(),
+        }
     }
 
     /// The table.
@@ -58,19 +66,35 @@ impl Decoders {
     }
 
     /// Decodes the messages of `slab` whose numbers are `kept`.
-    pub fn decode(&mut self, slab: &Slab, kept: &[u32], schema: impl Fn(Fingerprint) -> Option<Arc<TableSchema>>) -> Decoded {
+    pub fn decode(
+        &mut self,
+        slab: &Slab,
+        kept: &[u32],
+        schema: impl Fn(Fingerprint) -> Option<Arc<TableSchema>>,
+    ) -> Decoded {
         let mut decoded = Decoded::default();
         let mut run: Option<Run> = None;
         for number in kept {
             let message = slab.message(*number as usize);
             match self.take(&message, &mut run, &mut decoded, &schema) {
-                Ok(header) => run.as_mut().expect("a taken row is in a run").position(*number, &message, &header),
+                Ok(header) => run
+                    .as_mut()
+                    .expect("a taken row is in a run")
+                    .position(*number, &message, &header),
                 Err(reason) => decoded.rejected.push(rejected(slab, &message, reason)),
             }
         }
         self.end(run, &mut decoded);
-        let rows: usize = decoded.batches.iter().map(|batch| batch.messages.len()).sum();
-        assert_eq!(rows + decoded.rejected.len(), kept.len(), "every message is a row or is rejected");
+        let rows: usize = decoded
+            .batches
+            .iter()
+            .map(|batch| batch.messages.len())
+            .sum();
+        assert_eq!(
+            rows + decoded.rejected.len(),
+            kept.len(),
+            "every message is a row or is rejected"
+        );
         decoded
     }
 
@@ -88,16 +112,26 @@ impl Decoders {
             Headed::Unknown(error) => return Err(error.to_string()),
         };
         let fingerprint = header.fingerprint;
-        if run.as_ref().is_none_or(|run| run.fingerprint != fingerprint) {
+        if run
+            .as_ref()
+            .is_none_or(|run| run.fingerprint != fingerprint)
+        {
             self.learn(fingerprint, schema)?;
             self.end(run.take(), decoded);
         }
-        let decoder = self.by_fingerprint.get_mut(&fingerprint).expect("its schema was learned");
+        let decoder = self
+            .by_fingerprint
+            .get_mut(&fingerprint)
+            .expect("its schema was learned");
         let taken = match (header.op == DELETE, message.key, message.value) {
             (false, _, Some(value)) => decoder.decode_value(value),
             (true, Some(key), None) => decoder.decode_delete(key),
-            (true, None, None) => return Err("the message deletes a row without its key".to_owned()),
-            (true, _, Some(_)) => return Err("the message deletes a row and has a value".to_owned()),
+            (true, None, None) => {
+                return Err("the message deletes a row without its key".to_owned());
+            }
+            (true, _, Some(_)) => {
+                return Err("the message deletes a row and has a value".to_owned());
+            }
             (false, _, None) => return Err("the message has a row without its value".to_owned()),
         };
         taken.map_err(|error| error.to_string())?;
@@ -105,21 +139,30 @@ impl Decoders {
         Ok(header)
     }
 
-    fn learn(&mut self, fingerprint: Fingerprint, schema: &impl Fn(Fingerprint) -> Option<Arc<TableSchema>>) -> Result<(), String> {
+    fn learn(
+        &mut self,
+        fingerprint: Fingerprint,
+        schema: &impl Fn(Fingerprint) -> Option<Arc<TableSchema>>,
+    ) -> Result<(), String> {
         if self.by_fingerprint.contains_key(&fingerprint) {
             return Ok(());
         }
-        let schema = schema(fingerprint).ok_or_else(|| format!("schema `{fingerprint}` is not in the control topic"))?;
+        let schema = schema(fingerprint)
+            .ok_or_else(|| format!("schema `{fingerprint}` is not in the control topic"))?;
         if schema.table != self.table {
             return Err(format!("the message is of table `{}`", schema.table));
         }
-        self.by_fingerprint.insert(fingerprint, Decoder::new(schema, CAPACITY));
+        self.by_fingerprint
+            .insert(fingerprint, Decoder::new(schema, CAPACITY));
         Ok(())
     }
 
     fn end(&mut self, run: Option<Run>, decoded: &mut Decoded) {
         let Some(run) = run else { return };
-        let decoder = self.by_fingerprint.get_mut(&run.fingerprint).expect("a run has a decoder");
+        let decoder = self
+            .by_fingerprint
+            .get_mut(&run.fingerprint)
+            .expect("a run has a decoder");
         decoded.batches.push(run.finish(decoder));
     }
 }
@@ -171,9 +214,21 @@ impl Run {
             Arc::new(self.detected_at.finish().with_timezone("UTC")),
         ];
         columns.extend(change);
-        let rows = RecordBatch::try_new(positioned_schema(&schema), columns).expect("the decoder's columns are those of its schema");
-        assert_eq!(rows.num_rows(), self.messages.len(), "a row for every message");
-        DecodedBatch { changes: ChangeBatch { schema, rows, detected_at: self.newest }, messages: self.messages }
+        let rows = RecordBatch::try_new(positioned_schema(&schema), columns)
+            .expect("the decoder's columns are those of its schema");
+        assert_eq!(
+            rows.num_rows(),
+            self.messages.len(),
+            "a row for every message"
+        );
+        DecodedBatch {
+            changes: ChangeBatch {
+                schema,
+                rows,
+                detected_at: self.newest,
+            },
+            messages: self.messages,
+        }
     }
 }
 

@@ -41,7 +41,10 @@ pub enum ConsumerError {
 impl ConsumerError {
     /// True when another writer was there first: beginning anew from the log settles it.
     pub(crate) fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Lake(LakeError::Conflict { .. } | LakeError::Fenced { .. }))
+        matches!(
+            self,
+            Self::Lake(LakeError::Conflict { .. } | LakeError::Fenced { .. })
+        )
     }
 }
 

@@ -22,12 +22,19 @@ pub fn describe() {
     describe_counter!(FILES, "data files that are committed");
     describe_counter!(COMMITS, "entries of the lake's log");
     describe_gauge!(LAST_COMMIT, "when the last entry was written");
-    describe_gauge!(FRESHNESS, "from the poll that found the newest row of the last commit to that commit");
+    describe_gauge!(
+        FRESHNESS,
+        "from the poll that found the newest row of the last commit to that commit"
+    );
     describe_counter!(DOUBLES, "records that came twice and were left out");
-    describe_counter!(FAILURES, "sessions that ended with an error and were begun anew");
+    describe_counter!(
+        FAILURES,
+        "sessions that ended with an error and were begun anew"
+    );
 }
 
-/// Milliseconds since the newest row of a commit was found; `newest` in microseconds since 1970-01-01 UTC.
+/// Milliseconds since the newest row of a commit was found; `newest` in microseconds since
+/// 1970-01-01 UTC.
 pub fn freshness_ms(newest: Option<i64>) -> Option<i64> {
     newest.map(|newest| (chrono::Utc::now().timestamp_micros() - newest).max(0) / 1_000)
 }
@@ -39,7 +46,12 @@ pub fn committed(table: &str, committed: &Committed, freshness_ms: Option<i64>) 
     counter!(QUARANTINED, &table).increment(committed.quarantined);
     counter!(FILES, &table).increment(committed.files);
     counter!(COMMITS, &table).increment(1);
-    gauge!(LAST_COMMIT, &table).set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    gauge!(LAST_COMMIT, &table).set(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64(),
+    );
     if let Some(ms) = freshness_ms {
         gauge!(FRESHNESS, &table).set(ms as f64 / 1_000.0);
     }

@@ -4,12 +4,14 @@
 //! source -> sequence -> decode -> validate -> batch -> lake
 //! ```
 //!
-//! Promises: a row is in the lake once, whatever ends when. Reading begins where the lake's log ends, and only there; whatever fails, what is
-//! open is thrown away and read again. A table commits one batch while it fills the next.
-//! Leaves to others: what each step does (its own module), retries inside the client (librdkafka), the meaning of errors (their kind).
+//! Promises: a row is in the lake once, whatever ends when. Reading begins where the lake's log
+//! ends, and only there; whatever fails, what is open is thrown away and read again. A table
+//! commits one batch while it fills the next. Leaves to others: what each step does (its own
+//! module), retries inside the client (librdkafka), the meaning of errors (their kind).
 //!
-//! Recovery has one way: leave the group, drop what is open, open the lake, join again. It serves an unavailable broker or disk, a
-//! kafka_partition that went to another consumer, and a table whose first schema has arrived.
+//! Recovery has one way: leave the group, drop what is open, open the lake, join again. It serves
+//! an unavailable broker or disk, a kafka_partition that went to another consumer, and a table
+//! whose first schema has arrived.
 
 mod copy;
 mod table;
@@ -40,7 +42,8 @@ const FINISH_DEADLINE: Duration = Duration::from_secs(10);
 const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a table's first schema is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Times in a row that other writers may be faster, without one commit in between, before this consumer gives way for good.
+/// Times in a row that other writers may be faster, without one commit in between, before this
+/// consumer gives way for good.
 const OVERTAKEN_MAX: u32 = 20;
 
 /// A consumer that is not running yet.
@@ -72,9 +75,18 @@ struct Session<'a> {
 impl Pipeline {
     /// Checks the settings; nothing is opened or connected.
     pub fn new(settings: ConsumerSettings) -> Result<Self, ConsumerError> {
-        let rules = settings.tables.iter().map(|table| Rules::parse(&table.rules)).collect::<Result<_, _>>()?;
+        let rules = settings
+            .tables
+            .iter()
+            .map(|table| Rules::parse(&table.rules))
+            .collect::<Result<_, _>>()?;
         let settings = Arc::new(settings);
-        Ok(Self { schemas: Schemas::new(settings.clone()), settings, rules, readiness: Readiness::default() })
+        Ok(Self {
+            schemas: Schemas::new(settings.clone()),
+            settings,
+            rules,
+            readiness: Readiness::default(),
+        })
     }
 
     /// Ready while it is a member of the group, with kafka_partitions or without.
@@ -105,12 +117,21 @@ impl Pipeline {
                 }
                 Err(error) if error.kind() == Kind::Unavailable => {
                     let hint = error.hint().map(tracing::field::display);
-                    tracing::warn!(reason = chain(&error), hint, attempt = backoff.attempts() + 1, "beginning anew from the lake's log");
+                    tracing::warn!(
+                        reason = chain(&error),
+                        hint,
+                        attempt = backoff.attempts() + 1,
+                        "beginning anew from the lake's log"
+                    );
                     metrics::failed();
                 }
                 Err(error) => return Err(error),
             }
-            if stop.run_until_cancelled(tokio::time::sleep(backoff.next_delay())).await.is_none() {
+            if stop
+                .run_until_cancelled(tokio::time::sleep(backoff.next_delay()))
+                .await
+                .is_none()
+            {
                 return Ok(());
             }
         }
@@ -118,10 +139,25 @@ impl Pipeline {
 
     fn join(&mut self) -> Result<Session<'_>, ConsumerError> {
         let source = Source::join(&self.settings)?;
-        let table = |(settings, rules): (&_, &Rules)| Table::new(&self.settings, settings, rules.clone());
-        let tables = self.settings.tables.iter().zip(&self.rules).map(|both| (both.0.topic.clone(), table(both))).collect();
+        let table =
+            |(settings, rules): (&_, &Rules)| Table::new(&self.settings, settings, rules.clone());
+        let tables = self
+            .settings
+            .tables
+            .iter()
+            .zip(&self.rules)
+            .map(|both| (both.0.topic.clone(), table(both)))
+            .collect();
         let readiness = self.readiness.clone();
-        Ok(Session { schemas: &mut self.schemas, source, tables, commits: JoinSet::new(), look_again: None, committed: false, readiness })
+        Ok(Session {
+            schemas: &mut self.schemas,
+            source,
+            tables,
+            commits: JoinSet::new(),
+            look_again: None,
+            committed: false,
+            readiness,
+        })
     }
 }
 
@@ -138,7 +174,8 @@ impl Session<'_> {
                 Some(done) = self.commits.join_next() => self.committed(done)?,
                 // A due batch before new messages: freshness is what we promise.
                 () = until(due) => self.close_due(),
-                // Before new messages as well, or a table could wait for its first schema as long as another one is busy.
+                // Before new messages as well, or a table could wait for its first schema as long
+                // as another one is busy.
                 () = until(self.look_again) => if self.look_for_schemas().await? { return Ok(Ended::Rejoin) },
                 event = self.source.next(), if has_room => match event? {
                     Event::Messages(slab) => self.take(slab).await?,
@@ -155,7 +192,10 @@ impl Session<'_> {
             self.refresh_schemas().await?;
         }
         let known = self.schemas.known();
-        let table = self.tables.get_mut(&**slab.topic()).expect("only topics of tables are subscribed");
+        let table = self
+            .tables
+            .get_mut(&**slab.topic())
+            .expect("only topics of tables are subscribed");
         table.take(slab, known).await
     }
 
@@ -170,7 +210,10 @@ impl Session<'_> {
         let mut begun = Partitions::new();
         self.look_again = None;
         for (topic, marks) in partitions {
-            let table = self.tables.get_mut(&topic).expect("only topics of tables are subscribed");
+            let table = self
+                .tables
+                .get_mut(&topic)
+                .expect("only topics of tables are subscribed");
             match table.begin(self.schemas, &marks).await? {
                 Some(offsets) => {
                     begun.insert(topic, offsets);
@@ -188,18 +231,24 @@ impl Session<'_> {
     async fn look_for_schemas(&mut self) -> Result<bool, ConsumerError> {
         self.refresh_schemas().await?;
         self.look_again = Some(Instant::now() + LOOK_AGAIN);
-        Ok(self.tables.values().any(|table| table.can_begin(self.schemas)))
+        Ok(self
+            .tables
+            .values()
+            .any(|table| table.can_begin(self.schemas)))
     }
 
     async fn refresh_schemas(&mut self) -> Result<(), ConsumerError> {
         let mut schemas = self.schemas.clone();
         let refresh = move || schemas.refresh().map(|()| schemas);
-        let refreshed = tokio::task::spawn_blocking(refresh).await.expect("reading schemas does not panic");
+        let refreshed = tokio::task::spawn_blocking(refresh)
+            .await
+            .expect("reading schemas does not panic");
         *self.schemas = refreshed?;
         Ok(())
     }
 
-    /// Gives everything back. A commit that runs is waited for; what is open is read again by whoever comes next.
+    /// Gives everything back. A commit that runs is waited for; what is open is read again by
+    /// whoever comes next.
     async fn revoke(&mut self, reply: oneshot::Sender<()>) -> Result<(), ConsumerError> {
         self.look_again = None;
         self.drop_open().await?;
@@ -210,7 +259,8 @@ impl Session<'_> {
 
     async fn drop_open(&mut self) -> Result<(), ConsumerError> {
         let deadline = tokio::time::Instant::now() + REVOKE_DEADLINE;
-        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.commits.join_next()).await {
+        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.commits.join_next()).await
+        {
             self.committed(done)?;
         }
         self.commits.detach_all();
@@ -222,14 +272,24 @@ impl Session<'_> {
 
     fn close_due(&mut self) {
         let now = Instant::now();
-        for table in self.tables.values_mut().filter(|table| table.due().is_some_and(|due| due <= now)) {
+        for table in self
+            .tables
+            .values_mut()
+            .filter(|table| table.due().is_some_and(|due| due <= now))
+        {
             table.close(&mut self.commits);
         }
     }
 
-    fn committed(&mut self, done: Result<Commit, tokio::task::JoinError>) -> Result<(), ConsumerError> {
+    fn committed(
+        &mut self,
+        done: Result<Commit, tokio::task::JoinError>,
+    ) -> Result<(), ConsumerError> {
         let commit = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let table = self.tables.get_mut(&commit.topic).expect("a commit is of a table");
+        let table = self
+            .tables
+            .get_mut(&commit.topic)
+            .expect("a commit is of a table");
         let offsets = table.committed(&commit.topic, commit.result?);
         self.committed = true;
         self.source.commit(&commit.topic, offsets);
@@ -256,7 +316,8 @@ impl Session<'_> {
 
     /// Leaves the group and drops what is open.
     async fn leave(mut self) {
-        // Who reads the log next must not meet a commit that is still on its way, as far as that can be had in time.
+        // Who reads the log next must not meet a commit that is still on its way, as far as that
+        // can be had in time.
         let deadline = tokio::time::Instant::now() + REVOKE_DEADLINE;
         while let Ok(Some(_)) = tokio::time::timeout_at(deadline, self.commits.join_next()).await {}
         for table in self.tables.values_mut() {

@@ -35,7 +35,8 @@ pub struct ConsumerSettings {
 pub struct TableSettings {
     /// The schema as the configuration names it; `None` is `public`.
     pub schema: Option<String>,
-    /// The table as the configuration names it; resolved as SQL does (folded, then exact), against the schemas of the control topic.
+    /// The table as the configuration names it; resolved as SQL does (folded, then exact), against
+    /// the schemas of the control topic.
     pub name: String,
     /// Its topic.
     pub topic: String,
@@ -43,23 +44,36 @@ pub struct TableSettings {
     pub path: PathBuf,
     /// What a row has to fulfil, see [`crate::validate`].
     pub rules: Vec<String>,
-    /// The column whose date chooses the date_partition; without one it is the date on which the row was found.
+    /// The column whose date chooses the date_partition; without one it is the date on which the
+    /// row was found.
     pub date_column: Option<String>,
     /// The zone in which instants become dates.
     pub timezone: Tz,
 }
 
 impl TableSettings {
-    /// Which of the tables is meant: the one with the folded name, else the one with exactly this name.
-    pub fn resolve<'a>(&self, tables: impl Iterator<Item = &'a TableName> + Clone) -> Option<&'a TableName> {
+    /// Which of the tables is meant: the one with the folded name, else the one with exactly this
+    /// name.
+    pub fn resolve<'a>(
+        &self,
+        tables: impl Iterator<Item = &'a TableName> + Clone,
+    ) -> Option<&'a TableName> {
         let schema = self.schema.as_deref().unwrap_or("public");
-        let named = |schema: String, name: String| tables.clone().find(|table| table.schema == schema && table.name == name);
-        named(schema.to_lowercase(), self.name.to_lowercase()).or_else(|| named(schema.to_owned(), self.name.clone()))
+        let named = |schema: String, name: String| {
+            tables
+                .clone()
+                .find(|table| table.schema == schema && table.name == name)
+        };
+        named(schema.to_lowercase(), self.name.to_lowercase())
+            .or_else(|| named(schema.to_owned(), self.name.clone()))
     }
 
     /// The name as a user knows it: `orders`, or `sales.orders`.
     pub fn written(&self) -> String {
-        self.schema.as_ref().map_or_else(|| self.name.clone(), |schema| format!("{schema}.{}", self.name))
+        self.schema.as_ref().map_or_else(
+            || self.name.clone(),
+            |schema| format!("{schema}.{}", self.name),
+        )
     }
 }
 
@@ -69,7 +83,11 @@ mod tests {
 
     #[test]
     fn names_resolve_as_sql_does() {
-        let tables = [TableName::new("public", "Orders"), TableName::new("public", "orders"), TableName::new("sales", "Items")];
+        let tables = [
+            TableName::new("public", "Orders"),
+            TableName::new("public", "orders"),
+            TableName::new("sales", "Items"),
+        ];
         let resolve = |schema: Option<&str>, name: &str| {
             let settings = TableSettings {
                 schema: schema.map(str::to_owned),
@@ -83,7 +101,10 @@ mod tests {
             settings.resolve(tables.iter()).map(ToString::to_string)
         };
         assert_eq!(resolve(None, "Orders").as_deref(), Some("public.orders"));
-        assert_eq!(resolve(Some("sales"), "Items").as_deref(), Some("sales.Items"));
+        assert_eq!(
+            resolve(Some("sales"), "Items").as_deref(),
+            Some("sales.Items")
+        );
         assert_eq!(resolve(None, "items"), None);
     }
 }

@@ -1,13 +1,14 @@
 //! A table's rules: which rows are taken, and why a row is not.
 //!
-//! A rule is one line of SQL's own words, parsed once: `order_id is not null`, `amount >= 0`, `status in ('new', 'paid')`,
-//! `created_at between '2020-01-01' and '2030-01-01'`, `email ~ '^[^@]+@[^@]+$'`. [`Rules`] are bound to a table's schema, where every
-//! literal becomes exactly one value of its column's type, and then judge whole batches, column by column.
+//! A rule is one line of SQL's own words, parsed once: `order_id is not null`, `amount >= 0`,
+//! `status in ('new', 'paid')`, `created_at between '2020-01-01' and '2030-01-01'`, `email ~
+//! '^[^@]+@[^@]+$'`. [`Rules`] are bound to a table's schema, where every literal becomes exactly
+//! one value of its column's type, and then judge whole batches, column by column.
 //!
-//! Promises: like SQL's `CHECK`, a rule is broken only where it is false: null passes everything but `is not null`. Deletes have no values
-//! and are never judged. Every row of a batch is accepted or rejected. Text compares byte by byte (collation `C`); NaN equals NaN and is greater
-//! than every number, as in PostgreSQL.
-//! Leaves to others: where rejected rows go.
+//! Promises: like SQL's `CHECK`, a rule is broken only where it is false: null passes everything
+//! but `is not null`. Deletes have no values and are never judged. Every row of a batch is accepted
+//! or rejected. Text compares byte by byte (collation `C`); NaN equals NaN and is greater than
+//! every number, as in PostgreSQL. Leaves to others: where rejected rows go.
 
 mod bind;
 mod parse;
@@ -108,36 +109,68 @@ impl Explain for RuleError {
 impl Rules {
     /// Parses rules.
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self, RuleError> {
-        texts.iter().map(|text| parse::rule(text.as_ref())).collect::<Result<_, _>>().map(Self)
+        texts
+            .iter()
+            .map(|text| parse::rule(text.as_ref()))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Binds the rules to a schema.
     pub fn bind(&self, schema: &TableSchema) -> Result<BoundRules, RuleError> {
-        self.0.iter().map(|rule| BoundRule::new(rule, schema)).collect::<Result<_, _>>().map(BoundRules)
+        self.0
+            .iter()
+            .map(|rule| BoundRule::new(rule, schema))
+            .collect::<Result<_, _>>()
+            .map(BoundRules)
     }
 }
 
 impl BoundRules {
-    /// Judges a batch of the schema the rules were bound to: table columns first, [`OP`] among the change columns.
+    /// Judges a batch of the schema the rules were bound to: table columns first, [`OP`] among the
+    /// change columns.
     pub fn judge(&self, rows: &RecordBatch) -> Verdict {
         let upserts = upserts(rows);
-        let broken: Vec<BooleanBuffer> = self.0.iter().map(|rule| &rule.broken(rows.column(rule.column)) & &upserts).collect();
-        let any = broken.iter().fold(BooleanBuffer::new_unset(rows.num_rows()), |any, one| &any | one);
-        let rejected: Vec<_> = any.set_indices().map(|row| (row, self.reason(&broken, row))).collect();
+        let broken: Vec<BooleanBuffer> = self
+            .0
+            .iter()
+            .map(|rule| &rule.broken(rows.column(rule.column)) & &upserts)
+            .collect();
+        let any = broken
+            .iter()
+            .fold(BooleanBuffer::new_unset(rows.num_rows()), |any, one| {
+                &any | one
+            });
+        let rejected: Vec<_> = any
+            .set_indices()
+            .map(|row| (row, self.reason(&broken, row)))
+            .collect();
         let accepted = BooleanArray::new(!&any, None);
-        assert_eq!(accepted.true_count() + rejected.len(), rows.num_rows(), "every row is accepted or rejected");
+        assert_eq!(
+            accepted.true_count() + rejected.len(),
+            rows.num_rows(),
+            "every row is accepted or rejected"
+        );
         Verdict { accepted, rejected }
     }
 
     fn reason(&self, broken: &[BooleanBuffer], row: usize) -> String {
-        let texts: Vec<&str> =
-            self.0.iter().zip(broken).filter(|(_, broken)| broken.value(row)).map(|(rule, _)| rule.text.as_str()).collect();
+        let texts: Vec<&str> = self
+            .0
+            .iter()
+            .zip(broken)
+            .filter(|(_, broken)| broken.value(row))
+            .map(|(rule, _)| rule.text.as_str())
+            .collect();
         texts.join("; ")
     }
 }
 
 fn upserts(rows: &RecordBatch) -> BooleanBuffer {
-    let op = rows.column_by_name(OP).expect("a change batch has its operation").as_primitive::<UInt8Type>();
+    let op = rows
+        .column_by_name(OP)
+        .expect("a change batch has its operation")
+        .as_primitive::<UInt8Type>();
     assert_eq!(op.null_count(), 0, "every change has an operation");
     BooleanBuffer::from_iter(op.values().iter().map(|op| *op == UPSERT))
 }

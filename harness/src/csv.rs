@@ -36,7 +36,10 @@ mod tests {
 
     #[test]
     fn quotes_commas_and_line_ends_inside_values_stay() {
-        assert_eq!(rows("1,\"a,\"\"b\"\"\nc\",\r\n2,,x\n"), [["1", "a,\"b\"\nc", ""], ["2", "", "x"]]);
+        assert_eq!(
+            rows("1,\"a,\"\"b\"\"\nc\",\r\n2,,x\n"),
+            [["1", "a,\"b\"\nc", ""], ["2", "", "x"]]
+        );
     }
 
     #[test]

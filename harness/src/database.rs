@@ -31,27 +31,50 @@ impl Database {
 
     /// A new connection.
     pub async fn connect(&self) -> Result<PgConnection> {
-        PgConnection::connect(&self.url).await.with_context(|| format!("connecting to database `{}`", self.name))
+        PgConnection::connect(&self.url)
+            .await
+            .with_context(|| format!("connecting to database `{}`", self.name))
     }
 
     /// Runs statements on a connection of their own, as one transaction unless they say otherwise.
     pub async fn sql(&self, sql: &str) -> Result<()> {
         let mut connection = self.connect().await?;
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.with_context(|| format!("running {sql}"))?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut connection)
+            .await
+            .with_context(|| format!("running {sql}"))?;
         Ok(connection.close().await?)
     }
 
-    /// The rows of a query as `psql` prints them: values as PostgreSQL's text in UTC, null as `NULL`.
+    /// The rows of a query as `psql` prints them: values as PostgreSQL's text in UTC, null as
+    /// `NULL`.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
         let output = Command::new(programs::psql()?)
-            .args(["-X", "-q", "--csv", "-t", "-P", "null=NULL", "-v", "ON_ERROR_STOP=1", "-d", &self.url, "-c", sql])
+            .args([
+                "-X",
+                "-q",
+                "--csv",
+                "-t",
+                "-P",
+                "null=NULL",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                &self.url,
+                "-c",
+                sql,
+            ])
             .env("PGTZ", "UTC")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()
             .await
             .context("starting psql")?;
-        ensure!(output.status.success(), "psql: {}\n{sql}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "psql: {}\n{sql}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(csv::rows(&String::from_utf8(output.stdout)?))
     }
 }

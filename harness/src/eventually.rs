@@ -6,7 +6,8 @@ use tokio::time::{sleep, timeout};
 
 const STEP: Duration = Duration::from_millis(25);
 
-/// What a condition may answer: `bool`, `Option<T>`, or a `Result` of one of them, whose error means "not yet".
+/// What a condition may answer: `bool`, `Option<T>`, or a `Result` of one of them, whose error
+/// means "not yet".
 pub trait Met {
     /// What the condition brings once it is met.
     type Value;
@@ -17,7 +18,11 @@ pub trait Met {
 impl Met for bool {
     type Value = ();
     fn met(self) -> Result<(), String> {
-        if self { Ok(()) } else { Err("false".to_owned()) }
+        if self {
+            Ok(())
+        } else {
+            Err("false".to_owned())
+        }
     }
 }
 
@@ -35,19 +40,28 @@ impl<M: Met> Met for anyhow::Result<M> {
     }
 }
 
-/// Asks `condition` every 25 ms until it is met, and brings its value; panics after `deadline` and names `what` was awaited.
+/// Asks `condition` every 25 ms until it is met, and brings its value; panics after `deadline` and
+/// names `what` was awaited.
 ///
 /// ```text
 /// eventually(Duration::from_secs(10), "the lake holds 3 rows", async || {
 ///     Ok(duckdb::count_glob(&glob).await? == 3)
 /// }).await;
 /// ```
-pub async fn eventually<M: Met>(deadline: Duration, what: &str, mut condition: impl AsyncFnMut() -> M) -> M::Value {
+pub async fn eventually<M: Met>(
+    deadline: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> M,
+) -> M::Value {
     let end = Instant::now() + deadline;
     let mut last = "never answered".to_owned();
-    // A deadline that has passed would still let a condition answer that never waits: the clock is asked as well.
+    // A deadline that has passed would still let a condition answer that never waits: the clock is
+    // asked as well.
     while Instant::now() < end {
-        match timeout(end.saturating_duration_since(Instant::now()), condition()).await.map(Met::met) {
+        match timeout(end.saturating_duration_since(Instant::now()), condition())
+            .await
+            .map(Met::met)
+        {
             Ok(Ok(value)) => return value,
             Ok(Err(why)) => last = why,
             Err(_elapsed) => break,
@@ -75,12 +89,18 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "not within 60ms: the sea is dry (last answer: still wet)")]
     async fn a_condition_that_is_not_met_is_named() {
-        eventually(Duration::from_millis(60), "the sea is dry", async || anyhow::Result::<bool>::Err(anyhow::anyhow!("still wet"))).await;
+        eventually(Duration::from_millis(60), "the sea is dry", async || {
+            anyhow::Result::<bool>::Err(anyhow::anyhow!("still wet"))
+        })
+        .await;
     }
 
     #[tokio::test]
     #[should_panic(expected = "never answered")]
     async fn a_condition_that_hangs_ends_with_the_deadline() {
-        eventually(Duration::from_millis(60), "an answer", async || std::future::pending::<bool>().await).await;
+        eventually(Duration::from_millis(60), "an answer", async || {
+            std::future::pending::<bool>().await
+        })
+        .await;
     }
 }

@@ -1,8 +1,9 @@
 //! Folders that go away.
 //!
-//! All folders of a test process lie in one run folder, `$TMPDIR/inlet-<pid>-<random>`, locked while the process lives. A
-//! dropped [`Folder`] removes itself; a watchdog removes the run folder when the process ends, however it ends; and each run
-//! first removes the folders whose lock nobody holds any more, in case the watchdog died as well.
+//! All folders of a test process lie in one run folder, `$TMPDIR/inlet-<pid>-<random>`, locked
+//! while the process lives. A dropped [`Folder`] removes itself; a watchdog removes the run folder
+//! when the process ends, however it ends; and each run first removes the folders whose lock nobody
+//! holds any more, in case the watchdog died as well.
 
 use std::env;
 use std::fs::{self, File};
@@ -17,13 +18,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 
-/// Ends with the process that holds the other end of its standard input, and takes the folder along.
+/// Ends with the process that holds the other end of its standard input, and takes the folder
+/// along.
 const WATCHDOG: &str = r#"trap '' HUP INT TERM
 read -r _
 tries=0
 until rm -rf "$1" 2>/dev/null || [ $((tries += 1)) -gt 100 ]; do sleep 0.1; done"#;
 
-static RUN: LazyLock<Result<Run, String>> = LazyLock::new(|| Run::begin().map_err(|error| format!("{error:#}")));
+static RUN: LazyLock<Result<Run, String>> =
+    LazyLock::new(|| Run::begin().map_err(|error| format!("{error:#}")));
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A folder of its own for a test or a server, removed with all it holds when dropped.
@@ -35,8 +38,12 @@ pub struct Folder {
 impl Folder {
     /// Makes an empty folder; `name` is for the eye, not an identity.
     pub fn new(name: &str) -> Result<Self> {
-        let run = RUN.as_ref().map_err(|error| anyhow!("no folder for this run: {error}"))?;
-        let path = run.path.join(format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let run = RUN
+            .as_ref()
+            .map_err(|error| anyhow!("no folder for this run: {error}"))?;
+        let path = run
+            .path
+            .join(format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
         Ok(Self { path })
     }
@@ -83,7 +90,11 @@ impl Run {
         let path = temp.join(name);
         fs::rename(&unnamed, &path)?;
         let watchdog = watch(&path).context("starting the watchdog")?;
-        Ok(Self { path, _lock: lock, _watchdog: watchdog })
+        Ok(Self {
+            path,
+            _lock: lock,
+            _watchdog: watchdog,
+        })
     }
 }
 
@@ -105,9 +116,13 @@ fn sweep(temp: &Path) {
     let me = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(temp).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let is_run =
-            name.to_str().and_then(|name| name.strip_prefix("inlet-")).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        let is_mine = entry.metadata().is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == me);
+        let is_run = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("inlet-"))
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let is_mine = entry
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == me);
         if is_run && is_mine && is_abandoned(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -116,7 +131,10 @@ fn sweep(temp: &Path) {
 
 /// Whether nobody holds the lock of a run folder; one without a lock file is half removed.
 fn is_abandoned(run: &Path) -> bool {
-    File::open(run.join("lock")).map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |lock| lock.try_lock().is_ok())
+    File::open(run.join("lock")).map_or_else(
+        |error| error.kind() == io::ErrorKind::NotFound,
+        |lock| lock.try_lock().is_ok(),
+    )
 }
 
 #[cfg(test)]
@@ -135,14 +153,23 @@ mod tests {
     #[test]
     fn only_abandoned_run_folders_are_swept() {
         let temp = Folder::new("temp").unwrap();
-        for name in ["inlet-1-dead", "inlet-2-alive", "inlet-3-halfway", "inlet-failed", "other"] {
+        for name in [
+            "inlet-1-dead",
+            "inlet-2-alive",
+            "inlet-3-halfway",
+            "inlet-failed",
+            "other",
+        ] {
             fs::create_dir(temp.join(name)).unwrap();
         }
         File::create(temp.join("inlet-1-dead/lock")).unwrap();
         let alive = File::create(temp.join("inlet-2-alive/lock")).unwrap();
         alive.lock().unwrap();
         sweep(&temp);
-        let mut left: Vec<_> = fs::read_dir(&*temp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(&*temp)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         left.sort();
         assert_eq!(left, ["inlet-2-alive", "inlet-failed", "other"]);
     }

@@ -35,22 +35,39 @@ pub struct Finished {
 }
 
 impl Inlet {
-    /// Starts `binary` (in tests of `cli`: `env!("CARGO_BIN_EXE_inlet")`) with the environment of the test and `env` on top.
-    pub fn start<A: AsRef<str>>(binary: impl AsRef<Path>, args: &[A], env: &[(&str, &str)]) -> Result<Self> {
+    /// Starts `binary` (in tests of `cli`: `env!("CARGO_BIN_EXE_inlet")`) with the environment of
+    /// the test and `env` on top.
+    pub fn start<A: AsRef<str>>(
+        binary: impl AsRef<Path>,
+        args: &[A],
+        env: &[(&str, &str)],
+    ) -> Result<Self> {
         let folder = Folder::new("inlet")?;
-        let mut launch = Launch::new("inlet", binary.as_ref(), &folder).args(args.iter().map(|arg| OsString::from(arg.as_ref())));
+        let mut launch = Launch::new("inlet", binary.as_ref(), &folder)
+            .args(args.iter().map(|arg| OsString::from(arg.as_ref())));
         launch.stdout = Some(folder.join("stdout"));
         for (name, value) in env {
             launch = launch.env(name, value);
         }
-        Ok(Self { process: launch.start()?, folder })
+        Ok(Self {
+            process: launch.start()?,
+            folder,
+        })
     }
 
     /// Runs a verb that ends by itself, as `check` or `verify`.
-    pub async fn run<A: AsRef<str>>(binary: impl AsRef<Path>, args: &[A], env: &[(&str, &str)]) -> Result<Finished> {
+    pub async fn run<A: AsRef<str>>(
+        binary: impl AsRef<Path>,
+        args: &[A],
+        env: &[(&str, &str)],
+    ) -> Result<Finished> {
         let mut inlet = Self::start(binary, args, env)?;
         let status = inlet.wait_exit(RUN_DEADLINE).await?;
-        Ok(Finished { code: code(status), stdout: inlet.stdout()?, stderr: inlet.stderr()? })
+        Ok(Finished {
+            code: code(status),
+            stdout: inlet.stdout()?,
+            stderr: inlet.stderr()?,
+        })
     }
 
     /// The process's id.
@@ -106,7 +123,10 @@ impl Inlet {
 }
 
 fn code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(-1)
 }
 
 #[cfg(test)]
@@ -115,18 +135,40 @@ mod tests {
 
     #[tokio::test]
     async fn a_verb_that_ends_brings_its_code_and_both_outputs() {
-        let finished = Inlet::run("/bin/sh", &["-c", "echo $NAME; echo why >&2; exit 75"], &[("NAME", "lake")]).await.unwrap();
-        assert_eq!(finished, Finished { code: 75, stdout: "lake\n".to_owned(), stderr: "why\n".to_owned() });
+        let finished = Inlet::run(
+            "/bin/sh",
+            &["-c", "echo $NAME; echo why >&2; exit 75"],
+            &[("NAME", "lake")],
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            finished,
+            Finished {
+                code: 75,
+                stdout: "lake\n".to_owned(),
+                stderr: "why\n".to_owned()
+            }
+        );
     }
 
     #[tokio::test]
     async fn a_terminated_process_may_say_goodbye_and_a_killed_one_not() {
         let script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
-        for (ask, expected) in [(Inlet::terminate as fn(&mut Inlet) -> Result<()>, 0), (Inlet::kill_9, 137)] {
+        for (ask, expected) in [
+            (Inlet::terminate as fn(&mut Inlet) -> Result<()>, 0),
+            (Inlet::kill_9, 137),
+        ] {
             let mut inlet = Inlet::start("/bin/sh", &["-c", script], &[]).unwrap();
-            crate::eventually(Duration::from_secs(20), "the script is ready", async || Ok(inlet.stdout()?.contains("ready"))).await;
+            crate::eventually(Duration::from_secs(20), "the script is ready", async || {
+                Ok(inlet.stdout()?.contains("ready"))
+            })
+            .await;
             ask(&mut inlet).unwrap();
-            assert_eq!(code(inlet.wait_exit(Duration::from_secs(20)).await.unwrap()), expected);
+            assert_eq!(
+                code(inlet.wait_exit(Duration::from_secs(20)).await.unwrap()),
+                expected
+            );
             assert_eq!(inlet.stdout().unwrap().contains("bye"), expected == 0);
         }
     }

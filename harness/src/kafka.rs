@@ -27,8 +27,13 @@ const STEP: Duration = Duration::from_millis(50);
 const FORMAT: &str = "%p %o %T %K %S\\n%k%s";
 
 /// Settings of a broker that has rules of access; without any, everyone may do everything.
-pub const AUTHORIZED: &[(&str, &str)] =
-    &[("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"), ("allow.everyone.if.no.acl.found", "true")];
+pub const AUTHORIZED: &[(&str, &str)] = &[
+    (
+        "authorizer.class.name",
+        "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    ),
+    ("allow.everyone.if.no.acl.found", "true"),
+];
 
 /// A broker on a free port of 127.0.0.1; killed and removed when dropped.
 #[derive(Debug)]
@@ -76,12 +81,22 @@ impl Kafka {
         Self::start_with("512m", &[]).await
     }
 
-    /// Starts a new broker with this heap (Java's notation) and more settings, as `("message.max.bytes", "2000")`.
+    /// Starts a new broker with this heap (Java's notation) and more settings, as
+    /// `("message.max.bytes", "2000")`.
     pub async fn start_with(heap: &str, settings: &[(&str, &str)]) -> Result<Self> {
         let folder = Folder::new("kafka")?;
-        let mut broker = Self { process: None, port: Port::claim()?, controller: Port::claim()?, heap: heap.to_owned(), folder };
+        let mut broker = Self {
+            process: None,
+            port: Port::claim()?,
+            controller: Port::claim()?,
+            heap: heap.to_owned(),
+            folder,
+        };
         fs::create_dir(broker.folder.join("tmp"))?;
-        fs::write(broker.folder.join("server.properties"), broker.properties(settings))?;
+        fs::write(
+            broker.folder.join("server.properties"),
+            broker.properties(settings),
+        )?;
         let cluster = cluster_id();
         // A compiler for long runs only costs a program that ends at once.
         let format = broker.java()?.args(["-XX:TieredStopAtLevel=1"]).args([
@@ -105,12 +120,19 @@ impl Kafka {
     /// A client's configuration with this broker in it.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.bootstrap()).set("reconnect.backoff.max.ms", "200");
+        config
+            .set("bootstrap.servers", self.bootstrap())
+            .set("reconnect.backoff.max.ms", "200");
         config
     }
 
     /// Makes a topic with settings, as `("cleanup.policy", "compact")`.
-    pub async fn create_topic(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
+    pub async fn create_topic(
+        &self,
+        topic: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         new.config.extend_from_slice(settings);
@@ -134,10 +156,27 @@ impl Kafka {
     /// From now on no client may create a topic. Of a broker that was started with [`AUTHORIZED`].
     pub async fn deny_topic_creation(&self) -> Result<()> {
         let bootstrap = self.bootstrap();
-        // The first denial would also deny everything that nothing allows, the second rule among it.
+        // The first denial would also deny everything that nothing allows, the second rule among
+        // it.
         for (rule, operation) in [("--allow-principal", "All"), ("--deny-principal", "Create")] {
-            let rule = ["--add", rule, "User:ANONYMOUS", "--operation", operation, "--cluster", "--topic", "*"];
-            let tool = self.java()?.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &bootstrap]).args(rule);
+            let rule = [
+                "--add",
+                rule,
+                "User:ANONYMOUS",
+                "--operation",
+                operation,
+                "--cluster",
+                "--topic",
+                "*",
+            ];
+            let tool = self
+                .java()?
+                .args([
+                    "org.apache.kafka.tools.AclCommand",
+                    "--bootstrap-server",
+                    &bootstrap,
+                ])
+                .args(rule);
             tool.finish(DEADLINE).await?;
         }
         Ok(())
@@ -160,11 +199,36 @@ impl Kafka {
     /// All records of committed transactions, by kafka_partition and offset, read by `kcat`.
     pub async fn read(&self, topic: &str) -> Result<Vec<Record>> {
         let mut command = Command::new(programs::system("kcat")?);
-        command.args(["-b", &self.bootstrap(), "-t", topic, "-C", "-e", "-q", "-o", "beginning", "-f", FORMAT]);
-        command.args(["-X", "isolation.level=read_committed", "-X", "check.crcs=true", "-X", "fetch.wait.max.ms=10"]);
+        command.args([
+            "-b",
+            &self.bootstrap(),
+            "-t",
+            topic,
+            "-C",
+            "-e",
+            "-q",
+            "-o",
+            "beginning",
+            "-f",
+            FORMAT,
+        ]);
+        command.args([
+            "-X",
+            "isolation.level=read_committed",
+            "-X",
+            "check.crcs=true",
+            "-X",
+            "fetch.wait.max.ms=10",
+        ]);
         let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-        let output = timeout(DEADLINE, output).await.with_context(|| format!("reading topic `{topic}`"))??;
-        ensure!(output.status.success(), "kcat, topic `{topic}`: {}", String::from_utf8_lossy(&output.stderr));
+        let output = timeout(DEADLINE, output)
+            .await
+            .with_context(|| format!("reading topic `{topic}`"))??;
+        ensure!(
+            output.status.success(),
+            "kcat, topic `{topic}`: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let mut records = parse(&output.stdout)?;
         records.sort_by_key(|record| (record.kafka_partition, record.offset));
         Ok(records)
@@ -197,21 +261,33 @@ impl Kafka {
 
     /// Lets the broker stand still where it is (SIGSTOP).
     pub fn pause(&mut self) -> Result<()> {
-        self.process.as_mut().map_or(Ok(()), |process| process.signal(Signal::STOP))
+        self.process
+            .as_mut()
+            .map_or(Ok(()), |process| process.signal(Signal::STOP))
     }
 
     /// Lets it go on after [`Kafka::pause`].
     pub fn resume(&mut self) -> Result<()> {
-        self.process.as_mut().map_or(Ok(()), |process| process.signal(Signal::CONT))
+        self.process
+            .as_mut()
+            .map_or(Ok(()), |process| process.signal(Signal::CONT))
     }
 
     /// Java with Kafka's classes; a class's name and its arguments are to follow.
     fn java(&self) -> Result<Launch> {
         let tmp = self.folder.join("tmp");
-        let java = Launch::new("kafka", programs::system("java")?, &self.folder).args(["-Xms64m".to_owned(), format!("-Xmx{}", self.heap)]);
-        // Without performance data in /tmp, and with unpacked libraries in our folder, a killed broker leaves nothing there.
-        let java = java.args(["-XX:-UsePerfData".to_owned(), format!("-Djava.io.tmpdir={}", tmp.display())]);
-        let java = java.args(["-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS"]);
+        let java = Launch::new("kafka", programs::system("java")?, &self.folder)
+            .args(["-Xms64m".to_owned(), format!("-Xmx{}", self.heap)]);
+        // Without performance data in /tmp, and with unpacked libraries in our folder, a killed
+        // broker leaves nothing there.
+        let java = java.args([
+            "-XX:-UsePerfData".to_owned(),
+            format!("-Djava.io.tmpdir={}", tmp.display()),
+        ]);
+        let java = java.args([
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+        ]);
         Ok(java.env("CLASSPATH", programs::kafka_classes()?))
     }
 
@@ -242,23 +318,40 @@ log.cleaner.dedupe.buffer.size=8388608
             self.folder.join("data").display()
         );
         // The last one of a name counts.
-        settings.iter().for_each(|(name, value)| text.push_str(&format!("{name}={value}\n")));
+        settings
+            .iter()
+            .for_each(|(name, value)| text.push_str(&format!("{name}={value}\n")));
         text
     }
 
     /// Starts the broker over its data and waits until it answers.
     async fn serve(&mut self) -> Result<()> {
-        self.process = Some(self.java()?.args(["kafka.Kafka", "server.properties"]).start()?);
+        self.process = Some(
+            self.java()?
+                .args(["kafka.Kafka", "server.properties"])
+                .start()?,
+        );
         let probe: Arc<BaseConsumer> = Arc::new(self.client().create()?);
         let end = Instant::now() + DEADLINE;
         loop {
-            self.process.as_mut().context("the broker was not started")?.ensure_alive()?;
+            self.process
+                .as_mut()
+                .context("the broker was not started")?
+                .ensure_alive()?;
             let asked = probe.clone();
-            let answer =
-                spawn_blocking(move || asked.fetch_metadata(None, Duration::from_secs(1)).map(|metadata| metadata.brokers().len())).await?;
+            let answer = spawn_blocking(move || {
+                asked
+                    .fetch_metadata(None, Duration::from_secs(1))
+                    .map(|metadata| metadata.brokers().len())
+            })
+            .await?;
             match answer {
                 Ok(1..) => return Ok(()),
-                other => ensure!(Instant::now() < end, "Kafka does not answer after {DEADLINE:?}: {other:?}\n{}", self.log()?),
+                other => ensure!(
+                    Instant::now() < end,
+                    "Kafka does not answer after {DEADLINE:?}: {other:?}\n{}",
+                    self.log()?
+                ),
             }
             sleep(STEP).await;
         }
@@ -268,31 +361,52 @@ log.cleaner.dedupe.buffer.size=8388608
 /// 16 random bytes as URL-safe base64 without padding, as Kafka names its clusters.
 fn cluster_id() -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    // 22 digits of 6 bits hold 132 bits: the last digit keeps two of them. A leading `-` would read as an option.
-    let digit = |bits: u128| char::from(ALPHABET[usize::try_from(bits & 63).expect("six bits fit")]);
+    // 22 digits of 6 bits hold 132 bits: the last digit keeps two of them. A leading `-` would read
+    // as an option.
+    let digit =
+        |bits: u128| char::from(ALPHABET[usize::try_from(bits & 63).expect("six bits fit")]);
     let random = rand::random::<u128>() >> 1;
-    (0..21).map(|at| digit(random >> (122 - 6 * at))).chain([digit((random & 3) << 4)]).collect()
+    (0..21)
+        .map(|at| digit(random >> (122 - 6 * at)))
+        .chain([digit((random & 3) << 4)])
+        .collect()
 }
 
 /// The records in the output of `kcat` with [`FORMAT`].
 fn parse(mut output: &[u8]) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     while !output.is_empty() {
-        let line_end = output.iter().position(|byte| *byte == b'\n').context("kcat's output ends within a record")?;
-        let numbers = std::str::from_utf8(&output[..line_end])?.split(' ').map(str::parse).collect::<Result<Vec<i64>, _>>()?;
+        let line_end = output
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .context("kcat's output ends within a record")?;
+        let numbers = std::str::from_utf8(&output[..line_end])?
+            .split(' ')
+            .map(str::parse)
+            .collect::<Result<Vec<i64>, _>>()?;
         let &[partition, offset, timestamp_ms, key_bytes, value_bytes] = numbers.as_slice() else {
             bail!("kcat's numbers are {numbers:?}")
         };
         output = &output[line_end + 1..];
         // A length of -1 stands for null.
         let mut take = |bytes: i64| -> Result<Option<Vec<u8>>> {
-            let Ok(bytes) = usize::try_from(bytes) else { return Ok(None) };
-            let (taken, rest) = output.split_at_checked(bytes).context("kcat's output ends within a record")?;
+            let Ok(bytes) = usize::try_from(bytes) else {
+                return Ok(None);
+            };
+            let (taken, rest) = output
+                .split_at_checked(bytes)
+                .context("kcat's output ends within a record")?;
             output = rest;
             Ok(Some(taken.to_owned()))
         };
         let (key, value) = (take(key_bytes)?, take(value_bytes)?);
-        records.push(Record { kafka_partition: i32::try_from(partition)?, offset, timestamp_ms, key, value });
+        records.push(Record {
+            kafka_partition: i32::try_from(partition)?,
+            offset,
+            timestamp_ms,
+            key,
+            value,
+        });
     }
     Ok(records)
 }
@@ -304,9 +418,22 @@ mod tests {
     #[test]
     fn records_are_cut_by_their_lengths() {
         let records = parse(b"0 7 1000 2 3\nk\nv\nv1 0 1001 -1 0\n1 1 1002 1 -1\nx").unwrap();
-        let shown: Vec<_> = records.iter().map(|r| (r.kafka_partition, r.offset, r.key.as_deref(), r.value.as_deref())).collect();
+        let shown: Vec<_> = records
+            .iter()
+            .map(|r| {
+                (
+                    r.kafka_partition,
+                    r.offset,
+                    r.key.as_deref(),
+                    r.value.as_deref(),
+                )
+            })
+            .collect();
         let first = (0, 7, Some(&b"k\n"[..]), Some(&b"v\nv"[..]));
-        assert_eq!(shown, [first, (1, 0, None, Some(b"")), (1, 1, Some(b"x"), None)]);
+        assert_eq!(
+            shown,
+            [first, (1, 0, None, Some(b"")), (1, 1, Some(b"x"), None)]
+        );
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! Real servers for the tests of every crate, and a judge that shares no code with what it judges.
 //!
-//! * [`Postgres`] and [`Kafka`] are child processes on free ports of 127.0.0.1; a test may kill, stop and restart its own.
-//!   [`shared_postgres`] and [`shared_kafka`] are started once a test process, for tests that only need a database or a topic;
-//!   they come as `&'static`, so nobody can stop them.
+//! * [`Postgres`] and [`Kafka`] are child processes on free ports of 127.0.0.1; a test may kill,
+//!   stop and restart its own. [`shared_postgres`] and [`shared_kafka`] are started once a test
+//!   process, for tests that only need a database or a topic; they come as `&'static`, so nobody
+//!   can stop them.
 //! * [`Pooler`] is a PgBouncer before a server.
 //! * [`Inlet`] is our binary as a process: started, killed, asked to leave, its output read.
-//! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source and `kcat` ([`Kafka::read`]) the topic.
+//! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source and `kcat` ([`Kafka::read`])
+//!   the topic.
 //! * [`eventually`] waits for a condition; [`Folder`] is a folder that goes away.
 //!
-//! Promises: nothing stays behind. A value that goes out of scope takes its processes and files along; a test process that
-//! ends or is killed takes its servers along; what even that left is swept by the next run. When a test panics, the
-//! servers' logs are kept and their ends printed. What is missing on the machine is an error that names `scripts/setup.sh`,
-//! never a skipped test.
+//! Promises: nothing stays behind. A value that goes out of scope takes its processes and files
+//! along; a test process that ends or is killed takes its servers along; what even that left is
+//! swept by the next run. When a test panics, the servers' logs are kept and their ends printed.
+//! What is missing on the machine is an error that names `scripts/setup.sh`, never a skipped test.
 //! Leaves to others: installing (`scripts/setup.sh`), and whatever a test claims.
 
 mod csv;

@@ -11,7 +11,8 @@ use crate::{Database, Folder, PASSWORD, Port, Postgres, USER, eventually, progra
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A PgBouncer on a free port of 127.0.0.1 that hands on to one server as its superuser; whoever asks is let in.
+/// A PgBouncer on a free port of 127.0.0.1 that hands on to one server as its superuser; whoever
+/// asks is let in.
 #[derive(Debug)]
 pub struct Pooler {
     _process: Process,
@@ -22,7 +23,11 @@ pub struct Pooler {
 impl Pooler {
     /// Starts one with a `pool_mode`: `session`, `transaction` or `statement`.
     pub async fn start(server: &Postgres, mode: &str) -> Result<Self> {
-        let (folder, port, user) = (Folder::new("pooler")?, Port::claim()?, User::unprivileged()?);
+        let (folder, port, user) = (
+            Folder::new("pooler")?,
+            Port::claim()?,
+            User::unprivileged()?,
+        );
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={} user={USER} password={PASSWORD}\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n",
@@ -34,16 +39,34 @@ impl Pooler {
             user.own(&folder)?;
             user.own(&folder.join("pgbouncer.ini"))?;
         }
-        let program = programs::system("pgbouncer").or_else(|_| programs::existing("/usr/sbin/pgbouncer"))?;
-        let process = Launch::new("pgbouncer", program, &folder).user(user).args(["pgbouncer.ini"]).start()?;
+        let program =
+            programs::system("pgbouncer").or_else(|_| programs::existing("/usr/sbin/pgbouncer"))?;
+        let process = Launch::new("pgbouncer", program, &folder)
+            .user(user)
+            .args(["pgbouncer.ini"])
+            .start()?;
         let address = ("127.0.0.1", port.number());
-        eventually(DEADLINE, "PgBouncer answers", async || TcpStream::connect(address).await.is_ok()).await;
-        Ok(Self { _process: process, port, folder })
+        eventually(DEADLINE, "PgBouncer answers", async || {
+            TcpStream::connect(address).await.is_ok()
+        })
+        .await;
+        Ok(Self {
+            _process: process,
+            port,
+            folder,
+        })
     }
 
     /// The database behind it, through it.
     pub fn named(&self, database: &str) -> Database {
-        let url = format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port.number());
-        Database { url, name: database.to_owned(), log: self.folder.join("log") }
+        let url = format!(
+            "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",
+            self.port.number()
+        );
+        Database {
+            url,
+            name: database.to_owned(),
+            log: self.folder.join("log"),
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Free ports that stay ours while a server is down.
 //!
-//! A port that the system hands out for "any" is taken from the range it also gives to clients: while our server is down, a
-//! client could get it, or even connect to itself. So ports come from below that range, and each is claimed among all
-//! test processes by an abstract socket of its name, which vanishes with its owner.
+//! A port that the system hands out for "any" is taken from the range it also gives to clients:
+//! while our server is down, a client could get it, or even connect to itself. So ports come from
+//! below that range, and each is claimed among all test processes by an abstract socket of its
+//! name, which vanishes with its owner.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -25,13 +26,20 @@ pub struct Port {
 impl Port {
     /// Claims a port that nobody listens on.
     pub fn claim() -> Result<Self> {
-        let highest = clients_from().filter(|first| *first > LOWEST + 1_000).unwrap_or(u16::MAX);
+        let highest = clients_from()
+            .filter(|first| *first > LOWEST + 1_000)
+            .unwrap_or(u16::MAX);
         for _ in 0..TRIES {
             let number = rand::rng().random_range(LOWEST..highest);
             let name = SocketAddr::from_abstract_name(format!("inlet-harness-port-{number}"))?;
-            let Ok(claim) = UnixListener::bind_addr(&name) else { continue };
+            let Ok(claim) = UnixListener::bind_addr(&name) else {
+                continue;
+            };
             if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
-                return Ok(Self { number, _claim: claim });
+                return Ok(Self {
+                    number,
+                    _claim: claim,
+                });
             }
         }
         bail!("no free port between {LOWEST} and {highest} in {TRIES} tries")
@@ -60,6 +68,10 @@ mod tests {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 50);
-        assert!(numbers.iter().all(|number| TcpListener::bind((Ipv4Addr::LOCALHOST, *number)).is_ok()));
+        assert!(
+            numbers
+                .iter()
+                .all(|number| TcpListener::bind((Ipv4Addr::LOCALHOST, *number)).is_ok())
+        );
     }
 }

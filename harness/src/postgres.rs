@@ -1,7 +1,7 @@
 //! A PostgreSQL server of one's own.
 //!
-//! Runs with `fsync=on`, so that what a crash test proves holds; never as root. Settings are given on the command line and
-//! therefore survive restarts, and go over to a standby.
+//! Runs with `fsync=on`, so that what a crash test proves holds; never as root. Settings are given
+//! on the command line and therefore survive restarts, and go over to a standby.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,12 +47,26 @@ impl Postgres {
 
     /// Starts a new server with settings, as `("wal_level", "logical")`.
     pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
-        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let mut server = Self::prepare(settings)?;
         let password = server.folder.join("password");
         fs::write(&password, PASSWORD)?;
-        let initdb = server.launch("initdb").env("TZ", "UTC").args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C"]);
-        initdb.args(["--no-sync", "--pwfile=password", "-D", "data"]).finish(DEADLINE).await?;
+        let initdb = server.launch("initdb").env("TZ", "UTC").args([
+            "-U",
+            USER,
+            "-A",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]);
+        initdb
+            .args(["--no-sync", "--pwfile=password", "-D", "data"])
+            .finish(DEADLINE)
+            .await?;
         server.serve().await?;
         Ok(server)
     }
@@ -64,19 +78,34 @@ impl Postgres {
         // The backup's two calls belong to one session; PostgreSQL 15 gave them other names.
         let (start, stop) = match self.version().await? {
             15.. => ("pg_backup_start('standby', true)", "pg_backup_stop(false)"),
-            _ => ("pg_start_backup('standby', true, false)", "pg_stop_backup(false, false)"),
+            _ => (
+                "pg_start_backup('standby', true, false)",
+                "pg_stop_backup(false, false)",
+            ),
         };
-        raw_sql(AssertSqlSafe(format!("SELECT {start}"))).execute(&mut session).await.context("starting a backup")?;
+        raw_sql(AssertSqlSafe(format!("SELECT {start}")))
+            .execute(&mut session)
+            .await
+            .context("starting a backup")?;
         let copy = Launch::new("cp", programs::system("cp")?, &standby.folder).user(self.user);
-        copy.args(["-a", "--"]).args([self.folder.join("data"), standby.folder.join("data")]).finish(DEADLINE).await?;
-        let label: String = sqlx::query_scalar(AssertSqlSafe(format!("SELECT labelfile FROM {stop}"))).fetch_one(&mut session).await?;
+        copy.args(["-a", "--"])
+            .args([self.folder.join("data"), standby.folder.join("data")])
+            .finish(DEADLINE)
+            .await?;
+        let label: String =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT labelfile FROM {stop}")))
+                .fetch_one(&mut session)
+                .await?;
         session.close().await?;
         let data = standby.folder.join("data");
         fs::remove_file(data.join("postmaster.pid"))?;
         for (name, text) in [
             ("backup_label", label),
             ("standby.signal", String::new()),
-            ("postgresql.auto.conf", format!("primary_conninfo = '{}'\n", self.url("postgres"))),
+            (
+                "postgresql.auto.conf",
+                format!("primary_conninfo = '{}'\n", self.url("postgres")),
+            ),
         ] {
             fs::write(data.join(name), text)?;
             if let Some(user) = self.user {
@@ -90,14 +119,19 @@ impl Postgres {
     /// The major version.
     pub async fn version(&self) -> Result<u32> {
         let mut session = self.connect("postgres").await?;
-        let number: String = sqlx::query_scalar("SHOW server_version_num").fetch_one(&mut session).await?;
+        let number: String = sqlx::query_scalar("SHOW server_version_num")
+            .fetch_one(&mut session)
+            .await?;
         session.close().await?;
         Ok(number.parse::<u32>()? / 10_000)
     }
 
     /// The URL of a database of this server, for its superuser.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port())
+        format!(
+            "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",
+            self.port()
+        )
     }
 
     /// The port on 127.0.0.1; it stays the same over restarts.
@@ -122,18 +156,30 @@ impl Postgres {
 
     /// Makes a database and brings it; `name` is taken exactly.
     pub async fn create_database(&self, name: &str) -> Result<Database> {
-        self.sql(&format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""))).await?;
+        self.sql(&format!(
+            "CREATE DATABASE \"{}\"",
+            name.replace('"', "\"\"")
+        ))
+        .await?;
         Ok(self.named(name))
     }
 
     /// Makes a database with a name of its own.
     pub async fn database(&self) -> Result<Database> {
-        self.create_database(&format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed))).await
+        self.create_database(&format!(
+            "test_{}",
+            self.databases.fetch_add(1, Ordering::Relaxed)
+        ))
+        .await
     }
 
     /// An existing database, or one of the standby that its primary has.
     pub fn named(&self, database: &str) -> Database {
-        Database { url: self.url(database), name: database.to_owned(), log: self.folder.join("log") }
+        Database {
+            url: self.url(database),
+            name: database.to_owned(),
+            log: self.folder.join("log"),
+        }
     }
 
     /// What the server has logged until now.
@@ -165,7 +211,11 @@ impl Postgres {
     pub async fn pause_replay(&self) -> Result<()> {
         self.sql("SELECT pg_wal_replay_pause()").await?;
         // Before PostgreSQL 14 nobody can see more than that it was asked for.
-        let paused = if self.version().await? < 14 { "pg_is_wal_replay_paused()" } else { "pg_get_wal_replay_pause_state() = 'paused'" };
+        let paused = if self.version().await? < 14 {
+            "pg_is_wal_replay_paused()"
+        } else {
+            "pg_get_wal_replay_pause_state() = 'paused'"
+        };
         self.until(paused).await
     }
 
@@ -177,9 +227,12 @@ impl Postgres {
     /// Waits until a standby shows everything that its primary has written until now.
     pub async fn catch_up_with(&self, primary: &Self) -> Result<()> {
         let mut connection = primary.connect("postgres").await?;
-        let written: String = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(&mut connection).await?;
+        let written: String = sqlx::query_scalar("SELECT pg_current_wal_lsn()::text")
+            .fetch_one(&mut connection)
+            .await?;
         connection.close().await?;
-        self.until(&format!("pg_last_wal_replay_lsn() >= '{written}'")).await
+        self.until(&format!("pg_last_wal_replay_lsn() >= '{written}'"))
+            .await
     }
 
     /// Makes a standby the new primary; the old one is not asked.
@@ -195,25 +248,49 @@ impl Postgres {
             user.own(&folder)?;
         }
         let bin = programs::postgres_bin()?;
-        Ok(Self { process: None, port: Port::claim()?, bin, user, settings, databases: AtomicU64::new(1), folder })
+        Ok(Self {
+            process: None,
+            port: Port::claim()?,
+            bin,
+            user,
+            settings,
+            databases: AtomicU64::new(1),
+            folder,
+        })
     }
 
     fn launch(&self, program: &'static str) -> Launch {
         let mut launch = Launch::new(program, self.bin.join(program), &self.folder).user(self.user);
-        // All of PostgreSQL's programs free their shared memory when asked to end, and cannot when killed.
+        // All of PostgreSQL's programs free their shared memory when asked to end, and cannot when
+        // killed.
         launch.farewell = Farewell::Terminate;
         launch
     }
 
     /// Starts the server over its data and waits until it answers.
     async fn serve(&mut self) -> Result<()> {
-        let sockets =
-            if self.folder.as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX { self.folder.display().to_string() } else { String::new() };
-        let mut launch = self.launch("postgres").args(["-D", "data", "-c", "listen_addresses=127.0.0.1"]);
-        launch =
-            launch.args(["-c".to_owned(), format!("port={}", self.port()), "-c".to_owned(), format!("unix_socket_directories={sockets}")]);
-        // With shared memory in files of the data folder, a killed server leaves nothing in /dev/shm.
-        for setting in ["fsync=on", "max_connections=100", "max_prepared_transactions=20", "dynamic_shared_memory_type=mmap"] {
+        let sockets = if self.folder.as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX {
+            self.folder.display().to_string()
+        } else {
+            String::new()
+        };
+        let mut launch =
+            self.launch("postgres")
+                .args(["-D", "data", "-c", "listen_addresses=127.0.0.1"]);
+        launch = launch.args([
+            "-c".to_owned(),
+            format!("port={}", self.port()),
+            "-c".to_owned(),
+            format!("unix_socket_directories={sockets}"),
+        ]);
+        // With shared memory in files of the data folder, a killed server leaves nothing in
+        // /dev/shm.
+        for setting in [
+            "fsync=on",
+            "max_connections=100",
+            "max_prepared_transactions=20",
+            "dynamic_shared_memory_type=mmap",
+        ] {
             launch = launch.args(["-c", setting]);
         }
         for (name, value) in &self.settings {
@@ -228,13 +305,20 @@ impl Postgres {
         let url = self.url("postgres");
         let end = Instant::now() + DEADLINE;
         loop {
-            self.process.as_mut().context("the server was not started")?.ensure_alive()?;
+            self.process
+                .as_mut()
+                .context("the server was not started")?
+                .ensure_alive()?;
             let why = match timeout(DEADLINE, PgConnection::connect(&url)).await {
                 Ok(Ok(connection)) => return Ok(connection.close().await?),
                 Ok(Err(error)) => error.to_string(),
                 Err(elapsed) => elapsed.to_string(),
             };
-            ensure!(Instant::now() < end, "PostgreSQL does not answer after {DEADLINE:?}: {why}\n{}", self.log()?);
+            ensure!(
+                Instant::now() < end,
+                "PostgreSQL does not answer after {DEADLINE:?}: {why}\n{}",
+                self.log()?
+            );
             sleep(STEP).await;
         }
     }
@@ -244,17 +328,27 @@ impl Postgres {
         let mut connection = self.connect("postgres").await?;
         let end = Instant::now() + DEADLINE;
         let sql = format!("SELECT coalesce({condition}, false)");
-        while !sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql.as_str())).fetch_one(&mut connection).await? {
+        while !sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql.as_str()))
+            .fetch_one(&mut connection)
+            .await?
+        {
             ensure!(Instant::now() < end, "not within {DEADLINE:?}: {condition}");
             sleep(STEP).await;
         }
         Ok(connection.close().await?)
     }
 
-    /// Frees the small segment of shared memory that a killed server leaves behind; its id stands in `postmaster.pid`.
+    /// Frees the small segment of shared memory that a killed server leaves behind; its id stands
+    /// in `postmaster.pid`.
     fn free_shared_memory(&self) {
-        let Ok(left) = fs::read_to_string(self.folder.join("data/postmaster.pid")) else { return };
-        if let Some(id) = left.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
+        let Ok(left) = fs::read_to_string(self.folder.join("data/postmaster.pid")) else {
+            return;
+        };
+        if let Some(id) = left
+            .lines()
+            .nth(6)
+            .and_then(|line| line.split_whitespace().nth(1))
+        {
             // In a drop there is nobody to tell.
             let _ = Command::new("ipcrm").args(["-m", id]).output();
         }

@@ -1,8 +1,9 @@
 //! Child processes that never outlive us.
 //!
-//! A child gets a process group of its own (a Ctrl-C at the terminal reaches us alone) and dies with us, also by `kill -9`:
-//! it is started through `setpriv --pdeathsig`. That signal follows the *thread* that started the child, and a test's
-//! thread ends with the test; so one thread that lives as long as the process starts them all.
+//! A child gets a process group of its own (a Ctrl-C at the terminal reaches us alone) and dies
+//! with us, also by `kill -9`: it is started through `setpriv --pdeathsig`. That signal follows the
+//! *thread* that started the child, and a test's thread ends with the test; so one thread that
+//! lives as long as the process starts them all.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -45,15 +46,26 @@ impl User {
         }
         let users = fs::read_to_string("/etc/passwd").context("reading /etc/passwd")?;
         let named = |name: &str| {
-            let mut fields = users.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
-            Some(Self { uid: fields.nth(2)?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+            let mut fields = users
+                .lines()
+                .map(|line| line.split(':'))
+                .find(|fields| fields.clone().next() == Some(name))?;
+            Some(Self {
+                uid: fields.nth(2)?.parse().ok()?,
+                gid: fields.next()?.parse().ok()?,
+            })
         };
-        Ok(Some(named("postgres").or_else(|| named("nobody")).context("neither a user `postgres` nor `nobody` to run PostgreSQL as")?))
+        Ok(Some(
+            named("postgres")
+                .or_else(|| named("nobody"))
+                .context("neither a user `postgres` nor `nobody` to run PostgreSQL as")?,
+        ))
     }
 
     /// Gives a folder or file to this user.
     pub(crate) fn own(self, path: &Path) -> Result<()> {
-        chown(path, Some(self.uid), Some(self.gid)).with_context(|| format!("giving {} to user {}", path.display(), self.uid))
+        chown(path, Some(self.uid), Some(self.gid))
+            .with_context(|| format!("giving {} to user {}", path.display(), self.uid))
     }
 }
 
@@ -139,26 +151,58 @@ impl Launch {
 
     /// Starts it.
     pub(crate) fn start(self) -> Result<Process> {
-        let append =
-            |path: &Path| File::options().create(true).append(true).open(path).with_context(|| format!("opening {}", path.display()));
+        let append = |path: &Path| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .with_context(|| format!("opening {}", path.display()))
+        };
         let stderr = append(&self.stderr)?;
-        let stdout = self.stdout.as_deref().map_or_else(|| Ok(stderr.try_clone()?), append)?;
+        let stdout = self
+            .stdout
+            .as_deref()
+            .map_or_else(|| Ok(stderr.try_clone()?), append)?;
         let mut command = Command::new(programs::system("setpriv")?);
         command.args(["--pdeathsig", self.farewell.name()]);
         if let Some(User { uid, gid }) = self.user {
-            command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
+            command.args([
+                format!("--reuid={uid}"),
+                format!("--regid={gid}"),
+                "--clear-groups".to_owned(),
+            ]);
         }
-        command.arg("--").arg(&self.program).args(&self.args).envs(self.env);
-        command.current_dir(&self.folder).stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
-        let child = spawn(command).with_context(|| format!("starting {}", self.program.display()))?;
-        Ok(Process { name: self.name, child, farewell: self.farewell, log: self.stderr })
+        command
+            .arg("--")
+            .arg(&self.program)
+            .args(&self.args)
+            .envs(self.env);
+        command
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr)
+            .process_group(0);
+        let child =
+            spawn(command).with_context(|| format!("starting {}", self.program.display()))?;
+        Ok(Process {
+            name: self.name,
+            child,
+            farewell: self.farewell,
+            log: self.stderr,
+        })
     }
 
     /// Runs it to its end, which has to be a success within `deadline`.
     pub(crate) async fn finish(self, deadline: Duration) -> Result<()> {
         let mut process = self.start()?;
         let status = process.exit(deadline).await?;
-        ensure!(status.success(), "`{}` ended with {status}:\n{}", process.name, tail(&process.log));
+        ensure!(
+            status.success(),
+            "`{}` ended with {status}:\n{}",
+            process.name,
+            tail(&process.log)
+        );
         Ok(())
     }
 }
@@ -197,7 +241,13 @@ impl Process {
             if let Some(status) = self.ended()? {
                 return Ok(status);
             }
-            ensure!(Instant::now() < end, "`{}` (pid {}) did not end within {deadline:?}:\n{}", self.name, self.pid(), tail(&self.log));
+            ensure!(
+                Instant::now() < end,
+                "`{}` (pid {}) did not end within {deadline:?}:\n{}",
+                self.name,
+                self.pid(),
+                tail(&self.log)
+            );
             sleep(STEP).await;
         }
     }
@@ -207,7 +257,8 @@ impl Process {
         if self.ended()?.is_some() {
             return Ok(());
         }
-        kill_process(Pid::from_child(&self.child), signal).with_context(|| format!("sending {signal:?} to `{}`", self.name))
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("sending {signal:?} to `{}`", self.name))
     }
 
     /// Kills it and all it started, at once, and waits until they are gone.
@@ -225,18 +276,26 @@ impl Process {
         }
         self.child.wait()?;
         for descendant in &descendants {
-            ensure!(is_gone(descendant, KILL_SECONDS_MAX)?, "a child of `{}` is still there {KILL_SECONDS_MAX} s after kill -9", self.name);
+            ensure!(
+                is_gone(descendant, KILL_SECONDS_MAX)?,
+                "a child of `{}` is still there {KILL_SECONDS_MAX} s after kill -9",
+                self.name
+            );
         }
         Ok(())
     }
 
-    /// Tells it to end, gently where it was started so, and gives it and its children a while to tidy up.
+    /// Tells it to end, gently where it was started so, and gives it and its children a while to
+    /// tidy up.
     fn part(&mut self) -> Result<()> {
         if self.farewell == Farewell::Kill || self.ended()?.is_some() {
             return Ok(());
         }
         let mut leaving = descendants(self.pid());
-        leaving.push(pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?);
+        leaving.push(pidfd_open(
+            Pid::from_child(&self.child),
+            PidfdFlags::empty(),
+        )?);
         self.signal(self.farewell.signal())?;
         for process in &leaving {
             if !is_gone(process, PART_SECONDS_MAX)? {
@@ -260,25 +319,47 @@ impl Drop for Process {
 
 /// Copies a log out of the folders that go away, and prints where it is and how it ends.
 pub(crate) fn keep_log(name: &str, log: &Path) {
-    let kept = env::temp_dir().join("inlet-failed").join(format!("{}-{name}-{:08x}.log", std::process::id(), rand::random::<u32>()));
-    let copied = kept.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(log, &kept));
+    let kept = env::temp_dir().join("inlet-failed").join(format!(
+        "{}-{name}-{:08x}.log",
+        std::process::id(),
+        rand::random::<u32>()
+    ));
+    let copied = kept
+        .parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .and_then(|()| fs::copy(log, &kept));
     match copied {
-        Ok(_) => eprintln!("--- log of `{name}`, kept as {}, ends:\n{}---", kept.display(), tail(log)),
-        Err(error) => eprintln!("--- log of `{name}` could not be kept ({error}), ends:\n{}---", tail(log)),
+        Ok(_) => eprintln!(
+            "--- log of `{name}`, kept as {}, ends:\n{}---",
+            kept.display(),
+            tail(log)
+        ),
+        Err(error) => eprintln!(
+            "--- log of `{name}` could not be kept ({error}), ends:\n{}---",
+            tail(log)
+        ),
     }
 }
 
 /// The last lines of a log.
 pub(crate) fn tail(log: &Path) -> String {
-    let text =
-        fs::read(log).map_or_else(|error| format!("{}: {error}", log.display()), |bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = fs::read(log).map_or_else(
+        |error| format!("{}: {error}", log.display()),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    );
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| format!("{line}\n")).collect()
+    lines[lines.len().saturating_sub(TAIL_LINES)..]
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// Waits for the end of a process.
 fn is_gone(process: &OwnedFd, seconds_max: i64) -> Result<bool> {
-    let timeout = Timespec { tv_sec: seconds_max, tv_nsec: 0 };
+    let timeout = Timespec {
+        tv_sec: seconds_max,
+        tv_nsec: 0,
+    };
     Ok(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout))? == 1)
 }
 
@@ -294,22 +375,41 @@ fn spawn(command: Command) -> Result<Child> {
                 let _ = reply.send(command.spawn());
             }
         };
-        thread::Builder::new().name("spawner".to_owned()).spawn(serve).expect("a thread can be started");
+        thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(serve)
+            .expect("a thread can be started");
         Mutex::new(requests)
     });
     let (reply, answer) = mpsc::channel();
-    SPAWNER.lock().expect("no holder of the lock panics").send((command, reply)).context("the thread that starts processes is gone")?;
-    Ok(answer.recv().context("the thread that starts processes is gone")??)
+    SPAWNER
+        .lock()
+        .expect("no holder of the lock panics")
+        .send((command, reply))
+        .context("the thread that starts processes is gone")?;
+    Ok(answer
+        .recv()
+        .context("the thread that starts processes is gone")??)
 }
 
 /// Everything that a process has started, and what that has started.
 fn descendants(root: u32) -> Vec<OwnedFd> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
         // `pid (name) state parent ..`, where the name may hold anything.
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
         children.entry(parent.unwrap_or(0)).or_default().push(pid);
     }
     let mut found = Vec::new();
@@ -336,8 +436,13 @@ mod tests {
     #[tokio::test]
     async fn a_child_outlives_the_thread_that_asked_for_it() {
         let folder = Folder::new("process").unwrap();
-        let launch = sh(&folder, "while [ ! -e leave ]; do sleep 0.01; done; echo left");
-        let mut child = thread::spawn(move || launch.start().unwrap()).join().unwrap();
+        let launch = sh(
+            &folder,
+            "while [ ! -e leave ]; do sleep 0.01; done; echo left",
+        );
+        let mut child = thread::spawn(move || launch.start().unwrap())
+            .join()
+            .unwrap();
         fs::write(folder.join("leave"), "").unwrap();
         assert!(child.exit(Duration::from_secs(20)).await.unwrap().success());
         assert_eq!(tail(&folder.join("log")), "left\n");
@@ -346,9 +451,16 @@ mod tests {
     #[tokio::test]
     async fn kill_9_takes_the_grandchildren_along() {
         let folder = Folder::new("process").unwrap();
-        let mut child = sh(&folder, "sleep 1000 & echo $! >pid; mv pid started; wait").start().unwrap();
+        let mut child = sh(&folder, "sleep 1000 & echo $! >pid; mv pid started; wait")
+            .start()
+            .unwrap();
         let started = folder.join("started");
-        crate::eventually(Duration::from_secs(20), "the grandchild is there", async || started.exists()).await;
+        crate::eventually(
+            Duration::from_secs(20),
+            "the grandchild is there",
+            async || started.exists(),
+        )
+        .await;
         let grandchild: u32 = fs::read_to_string(started).unwrap().trim().parse().unwrap();
         child.kill_9().unwrap();
         let stat = fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
@@ -358,7 +470,13 @@ mod tests {
     #[tokio::test]
     async fn a_failure_shows_the_end_of_the_log() {
         let folder = Folder::new("process").unwrap();
-        let error = sh(&folder, "echo no space left >&2; exit 3").finish(Duration::from_secs(20)).await.unwrap_err();
-        assert_eq!(error.to_string(), "`sh` ended with exit status: 3:\nno space left\n");
+        let error = sh(&folder, "echo no space left >&2; exit 3")
+            .finish(Duration::from_secs(20))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`sh` ended with exit status: 3:\nno space left\n"
+        );
     }
 }

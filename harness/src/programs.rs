@@ -6,26 +6,46 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The folder with PostgreSQL's server programs: `INLET_TEST_PG_BIN`, else the newest version of the system.
+/// The folder with PostgreSQL's server programs: `INLET_TEST_PG_BIN`, else the newest version of
+/// the system.
 pub(crate) fn postgres_bin() -> Result<PathBuf> {
     if let Some(given) = env::var_os("INLET_TEST_PG_BIN") {
         let given = PathBuf::from(given);
-        return if given.join("initdb").exists() { Ok(given) } else { bail!("INLET_TEST_PG_BIN={} has no `initdb`", given.display()) };
+        return if given.join("initdb").exists() {
+            Ok(given)
+        } else {
+            bail!("INLET_TEST_PG_BIN={} has no `initdb`", given.display())
+        };
     }
-    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let installed = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
     let newest = installed
         .filter(|entry| entry.path().join("bin/initdb").exists())
-        .max_by_key(|entry| entry.file_name().to_string_lossy().parse::<u32>().unwrap_or(0));
+        .max_by_key(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .parse::<u32>()
+                .unwrap_or(0)
+        });
     match newest {
         Some(version) => Ok(version.path().join("bin")),
-        None => on_path("initdb").and_then(|found| Some(found.parent()?.to_owned())).context(missing("PostgreSQL's server (`initdb`)")),
+        None => on_path("initdb")
+            .and_then(|found| Some(found.parent()?.to_owned()))
+            .context(missing("PostgreSQL's server (`initdb`)")),
     }
 }
 
 /// `psql`: the server's own, else the system's, which speaks with every version.
 pub(crate) fn psql() -> Result<PathBuf> {
     let own = postgres_bin()?.join("psql");
-    if own.exists() { Ok(own) } else { system("psql") }
+    if own.exists() {
+        Ok(own)
+    } else {
+        system("psql")
+    }
 }
 
 /// Kafka's jars, as a class path.
@@ -51,7 +71,11 @@ pub(crate) fn system(name: &str) -> Result<PathBuf> {
 /// A program that is not on everybody's path.
 pub(crate) fn existing(path: &str) -> Result<PathBuf> {
     let path = PathBuf::from(path);
-    if path.is_file() { Ok(path) } else { bail!(missing(&format!("{}", path.display()))) }
+    if path.is_file() {
+        Ok(path)
+    } else {
+        bail!(missing(&format!("{}", path.display())))
+    }
 }
 
 fn cached(name: &str) -> Result<PathBuf> {
@@ -61,11 +85,17 @@ fn cached(name: &str) -> Result<PathBuf> {
         (None, None) => bail!("neither INLET_CACHE nor HOME is set"),
     };
     let path = cache.join(name);
-    if path.exists() { Ok(path) } else { bail!(missing(&format!("{}", path.display()))) }
+    if path.exists() {
+        Ok(path)
+    } else {
+        bail!(missing(&format!("{}", path.display())))
+    }
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 fn missing(what: &str) -> String {

@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 
 use crate::programs;
 
-/// Checks a YAML or JSON file against a schema that `check-jsonschema` brings along, as `vendor.compose-spec`; the error says what is wrong where.
+/// Checks a YAML or JSON file against a schema that `check-jsonschema` brings along, as
+/// `vendor.compose-spec`; the error says what is wrong where.
 pub fn check_file(schema: &str, file: &Path) -> Result<()> {
     check(&["--builtin-schema".as_ref(), schema.as_ref()], file)
 }
@@ -20,10 +21,18 @@ pub fn check_file_by(schema: &Path, file: &Path) -> Result<()> {
 
 fn check(schema: &[&OsStr], file: &Path) -> Result<()> {
     let mut command = Command::new(programs::system("python3")?);
-    command.args(["-m", "check_jsonschema"]).args(schema).arg(file).env("PYTHONPATH", programs::checker()?);
+    command
+        .args(["-m", "check_jsonschema"])
+        .args(schema)
+        .arg(file)
+        .env("PYTHONPATH", programs::checker()?);
     let output = command.output()?;
     if output.status.success() {
         return Ok(());
     }
-    bail!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    bail!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }

@@ -10,7 +10,10 @@ use crate::{Database, Kafka, Postgres};
 /// Panics when it cannot be started, and says why.
 pub async fn shared_postgres() -> &'static Postgres {
     static SHARED: OnceCell<Postgres> = OnceCell::const_new();
-    let started = SHARED.get_or_try_init(Postgres::start).await.context("starting the shared PostgreSQL");
+    let started = SHARED
+        .get_or_try_init(Postgres::start)
+        .await
+        .context("starting the shared PostgreSQL");
     started.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
@@ -18,7 +21,11 @@ pub async fn shared_postgres() -> &'static Postgres {
 ///
 /// Panics when it cannot be made, and says why.
 pub async fn shared_database() -> Database {
-    shared_postgres().await.database().await.unwrap_or_else(|error| panic!("{error:#}"))
+    shared_postgres()
+        .await
+        .database()
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// The process's Kafka, started on the first call; each test makes its own topics in it.
@@ -26,6 +33,9 @@ pub async fn shared_database() -> Database {
 /// Panics when it cannot be started, and says why.
 pub async fn shared_kafka() -> &'static Kafka {
     static SHARED: OnceCell<Kafka> = OnceCell::const_new();
-    let started = SHARED.get_or_try_init(Kafka::start).await.context("starting the shared Kafka");
+    let started = SHARED
+        .get_or_try_init(Kafka::start)
+        .await
+        .context("starting the shared Kafka");
     started.unwrap_or_else(|error| panic!("{error:#}"))
 }

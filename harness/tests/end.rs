@@ -16,22 +16,45 @@ use inlet_harness::{Folder, eventually};
 async fn a_killed_process_leaves_no_server_and_no_folder() -> Result<()> {
     let temp = Folder::new("temp")?;
     // A killed process's folders stand in its own TMPDIR, which PostgreSQL's user has to reach.
-    let mut servers = Command::new(env!("CARGO_BIN_EXE_servers")).env("TMPDIR", &*temp).stdout(Stdio::piped()).spawn()?;
-    let lines = BufReader::new(servers.stdout.take().context("stdout was asked for")?).lines().take(2).collect::<Result<Vec<_>, _>>()?;
-    let ports = lines.iter().map(|line| port(line).context("a line ends with a port")).collect::<Result<Vec<u16>>>()?;
+    let mut servers = Command::new(env!("CARGO_BIN_EXE_servers"))
+        .env("TMPDIR", &*temp)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines = BufReader::new(servers.stdout.take().context("stdout was asked for")?)
+        .lines()
+        .take(2)
+        .collect::<Result<Vec<_>, _>>()?;
+    let ports = lines
+        .iter()
+        .map(|line| port(line).context("a line ends with a port"))
+        .collect::<Result<Vec<u16>>>()?;
     assert!(
-        ports.len() == 2 && ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),
+        ports.len() == 2
+            && ports
+                .iter()
+                .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok()),
         "both servers answer: {lines:?}"
     );
     assert_eq!(fs::read_dir(&*temp)?.count(), 1);
 
     servers.kill()?;
     servers.wait()?;
-    eventually(Duration::from_secs(30), "nothing listens and no folder is left", async || {
-        Ok(ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()) && fs::read_dir(&*temp)?.next().is_none())
-    })
+    eventually(
+        Duration::from_secs(30),
+        "nothing listens and no folder is left",
+        async || {
+            Ok(ports
+                .iter()
+                .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_err())
+                && fs::read_dir(&*temp)?.next().is_none())
+        },
+    )
     .await;
-    assert!(users_of(&temp).is_empty(), "still running: {:?}", users_of(&temp));
+    assert!(
+        users_of(&temp).is_empty(),
+        "still running: {:?}",
+        users_of(&temp)
+    );
     Ok(())
 }
 
@@ -43,6 +66,10 @@ fn port(line: &str) -> Option<u16> {
 /// The processes that work in a folder.
 fn users_of(folder: &Path) -> Vec<String> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let inside = processes.filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder)));
-    inside.map(|entry| fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default()).collect()
+    let inside = processes.filter(|entry| {
+        fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+    });
+    inside
+        .map(|entry| fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default())
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Rows a second that the `json` format writes and reads on one core: a million rows of an orders table with 8 columns.
+//! Rows a second that the `json` format writes and reads on one core: a million rows of an orders
+//! table with 8 columns.
 //!
 //! `cargo run --release -p inlet-model --example json_speed`
 
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{
-    ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt8Array, UInt64Array,
+    ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
 use inlet_model::change::{ChangeBatch, UPSERT, polled_schema};
 use inlet_model::record::json::{Decoder, Rows, encode_keys, encode_values};
@@ -34,15 +36,25 @@ fn main() {
         let start = Instant::now();
         for row in 0..values.len() {
             let value = values.get(row).expect("an upsert has a value");
-            decoder.decode_value(black_box(value)).expect("what was encoded can be decoded");
+            decoder
+                .decode_value(black_box(value))
+                .expect("what was encoded can be decoded");
         }
         black_box(decoder.finish());
         decoding += start.elapsed();
     }
     println!("{} bytes a value", values.bytes() / values.len());
-    for (step, time) in [("encode values", encoding), ("encode keys", keying), ("decode values", decoding)] {
+    for (step, time) in [
+        ("encode values", encoding),
+        ("encode keys", keying),
+        ("decode values", decoding),
+    ] {
         let rows = f64::from(BATCHES) * values.len() as f64;
-        println!("{step}: {:.2} M rows/s, {:.0} ns a row", rows / time.as_secs_f64() / 1e6, time.as_secs_f64() * 1e9 / rows);
+        println!(
+            "{step}: {:.2} M rows/s, {:.0} ns a row",
+            rows / time.as_secs_f64() / 1e6,
+            time.as_secs_f64() * 1e9 / rows
+        );
     }
 }
 
@@ -60,30 +72,74 @@ fn orders() -> ChangeBatch {
         column("customer_name", ColumnType::Text, "text"),
         column("product", ColumnType::Text, "text"),
         column("quantity", ColumnType::Int32, "integer"),
-        column("amount", ColumnType::Decimal { precision: 10, scale: 2 }, "numeric(10,2)"),
+        column(
+            "amount",
+            ColumnType::Decimal {
+                precision: 10,
+                scale: 2,
+            },
+            "numeric(10,2)",
+        ),
         column("status", ColumnType::Text, "text"),
-        column("created_at", ColumnType::Timestamp, "timestamp without time zone"),
-        column("updated_at", ColumnType::TimestampTz, "timestamp with time zone"),
+        column(
+            "created_at",
+            ColumnType::Timestamp,
+            "timestamp without time zone",
+        ),
+        column(
+            "updated_at",
+            ColumnType::TimestampTz,
+            "timestamp with time zone",
+        ),
     ];
-    let schema = Arc::new(TableSchema { table: TableName::new("public", "orders"), columns, key: vec![0] });
+    let schema = Arc::new(TableSchema {
+        table: TableName::new("public", "orders"),
+        columns,
+        key: vec![0],
+    });
     let ids = || 0..BATCH_ROWS;
     let stamp = |id: i64| 1_795_000_000_000_000 + id * 1_234_567;
-    let amounts = Decimal128Array::from_iter_values(ids().map(|id| i128::from(id * 7919 % 1_000_000)));
+    let amounts =
+        Decimal128Array::from_iter_values(ids().map(|id| i128::from(id * 7919 % 1_000_000)));
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(ids().map(|id| id + 5_000_000))),
-        Arc::new(StringArray::from_iter_values(ids().map(|id| format!("Customer {}", id * 31 % 100_000)))),
-        Arc::new((0..BATCH_ROWS).map(|id| (id % 11 != 0).then(|| format!("product-{}", id % 500))).collect::<StringArray>()),
-        Arc::new(Int32Array::from_iter_values((0..10_000).map(|id| id % 9 + 1))),
-        Arc::new(amounts.with_precision_and_scale(10, 2).expect("numeric(10,2) is a decimal")),
         Arc::new(StringArray::from_iter_values(
-            ids().map(|id| ["new", "paid", "shipped", "delivered"][usize::try_from(id % 4).unwrap_or(0)]),
+            ids().map(|id| format!("Customer {}", id * 31 % 100_000)),
         )),
-        Arc::new(TimestampMicrosecondArray::from_iter_values(ids().map(stamp))),
-        Arc::new(TimestampMicrosecondArray::from_iter_values(ids().map(|id| stamp(id) + 1)).with_timezone("UTC")),
+        Arc::new(
+            (0..BATCH_ROWS)
+                .map(|id| (id % 11 != 0).then(|| format!("product-{}", id % 500)))
+                .collect::<StringArray>(),
+        ),
+        Arc::new(Int32Array::from_iter_values(
+            (0..10_000).map(|id| id % 9 + 1),
+        )),
+        Arc::new(
+            amounts
+                .with_precision_and_scale(10, 2)
+                .expect("numeric(10,2) is a decimal"),
+        ),
+        Arc::new(StringArray::from_iter_values(ids().map(|id| {
+            ["new", "paid", "shipped", "delivered"][usize::try_from(id % 4).unwrap_or(0)]
+        }))),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(
+            ids().map(stamp),
+        )),
+        Arc::new(
+            TimestampMicrosecondArray::from_iter_values(ids().map(|id| stamp(id) + 1))
+                .with_timezone("UTC"),
+        ),
         Arc::new(UInt8Array::from_iter_values(ids().map(|_| UPSERT))),
-        Arc::new(UInt64Array::from_iter_values(ids().map(|id| id.unsigned_abs()))),
+        Arc::new(UInt64Array::from_iter_values(
+            ids().map(|id| id.unsigned_abs()),
+        )),
         arrow::array::new_null_array(&arrow::datatypes::DataType::Utf8, ids().count()),
     ];
-    let rows = RecordBatch::try_new(polled_schema(&schema), arrays).expect("the columns are those of the schema");
-    ChangeBatch { schema, rows, detected_at: 0 }
+    let rows = RecordBatch::try_new(polled_schema(&schema), arrays)
+        .expect("the columns are those of the schema");
+    ChangeBatch {
+        schema,
+        rows,
+        detected_at: 0,
+    }
 }

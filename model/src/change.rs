@@ -1,8 +1,9 @@
 //! The change batch: the currency between all stages.
 //!
-//! An Arrow [`RecordBatch`] of one table: the table's columns in table order, then the change columns. On the way to the sink these are
-//! [`OP`], [`XID`] and [`UNFIT`]; behind the topic (or the poll, without a broker) they are [`OP`], [`XID`], [`KAFKA_PARTITION`],
-//! [`OFFSET`] and [`DETECTED_AT`].
+//! An Arrow [`RecordBatch`] of one table: the table's columns in table order, then the change
+//! columns. On the way to the sink these are [`OP`], [`XID`] and [`UNFIT`]; behind the topic (or
+//! the poll, without a broker) they are [`OP`], [`XID`], [`KAFKA_PARTITION`], [`OFFSET`] and
+//! [`DETECTED_AT`].
 
 use std::sync::Arc;
 
@@ -16,14 +17,16 @@ use crate::types::field;
 pub const OP: &str = "_op";
 /// Change column: the 64-bit xid that wrote the version, `UInt64`.
 pub const XID: &str = "_xid";
-/// Change column: null, or a JSON object of the row's values that no Arrow value can hold, column -> PostgreSQL's text; such a
-/// column is null in the batch. `Utf8`.
+/// Change column: null, or a JSON object of the row's values that no Arrow value can hold, column
+/// -> PostgreSQL's text; such a column is null in the batch. `Utf8`.
 pub const UNFIT: &str = "_unfit";
 /// Position column: the kafka_partition, `Int32`.
 pub const KAFKA_PARTITION: &str = "_kafka_partition";
-/// Position column: the offset in the kafka_partition, `Int64`. The versions of one key stand in commit order along it.
+/// Position column: the offset in the kafka_partition, `Int64`. The versions of one key stand in
+/// commit order along it.
 pub const OFFSET: &str = "_offset";
-/// Position column: server time of the snapshot in which the poller found the version, microseconds UTC.
+/// Position column: server time of the snapshot in which the poller found the version, microseconds
+/// UTC.
 pub const DETECTED_AT: &str = "_detected_at";
 
 /// A row was inserted or updated.
@@ -44,10 +47,14 @@ pub struct ChangeBatch {
 
 /// The Arrow schema of a polled batch: table columns, `_op`, `_xid`, `_unfit`.
 pub fn polled_schema(table: &TableSchema) -> SchemaRef {
-    with_columns(table, [op(), xid(), Field::new(UNFIT, DataType::Utf8, true)])
+    with_columns(
+        table,
+        [op(), xid(), Field::new(UNFIT, DataType::Utf8, true)],
+    )
 }
 
-/// The Arrow schema of a batch with its position: table columns, `_op`, `_xid`, `_kafka_partition`, `_offset`, `_detected_at`.
+/// The Arrow schema of a batch with its position: table columns, `_op`, `_xid`, `_kafka_partition`,
+/// `_offset`, `_detected_at`.
 pub fn positioned_schema(table: &TableSchema) -> SchemaRef {
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     with_columns(
@@ -71,5 +78,12 @@ fn xid() -> Field {
 }
 
 fn with_columns<const N: usize>(table: &TableSchema, change: [Field; N]) -> SchemaRef {
-    Arc::new(Schema::new(table.columns.iter().map(field).chain(change).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        table
+            .columns
+            .iter()
+            .map(field)
+            .chain(change)
+            .collect::<Vec<_>>(),
+    ))
 }

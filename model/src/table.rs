@@ -18,7 +18,10 @@ pub struct TableName {
 impl TableName {
     /// A table of a schema.
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { schema: schema.into(), name: name.into() }
+        Self {
+            schema: schema.into(),
+            name: name.into(),
+        }
     }
 
     /// The name for SQL: both parts quoted.
@@ -26,9 +29,14 @@ impl TableName {
         format!("{}.{}", quote(&self.schema), quote(&self.name))
     }
 
-    /// The name of folders, topics and keys of progress: `orders` for `public.orders`, else `schema.table`.
+    /// The name of folders, topics and keys of progress: `orders` for `public.orders`, else
+    /// `schema.table`.
     pub fn short(&self) -> String {
-        if self.schema == "public" { self.name.clone() } else { self.to_string() }
+        if self.schema == "public" {
+            self.name.clone()
+        } else {
+            self.to_string()
+        }
     }
 }
 
@@ -67,27 +75,44 @@ pub struct TableSchema {
     pub table: TableName,
     /// Columns in table order.
     pub columns: Vec<Column>,
-    /// Indexes into `columns` of the key columns, in the order of the key; empty for a table without a key.
+    /// Indexes into `columns` of the key columns, in the order of the key; empty for a table
+    /// without a key.
     pub key: Vec<usize>,
 }
 
 impl TableSchema {
-    /// A 64-bit hash of everything that decoding depends on: equal schemas, equal fingerprints, in every process.
+    /// A 64-bit hash of everything that decoding depends on: equal schemas, equal fingerprints, in
+    /// every process.
     pub fn fingerprint(&self) -> Fingerprint {
         let text = serde_json::to_vec(self).expect("a schema of strings and numbers is JSON");
         Fingerprint(xxhash_rust::xxh3::xxh3_64(&text))
     }
 
-    /// The columns of the key that hold no null: a version without them is of before they had their names.
+    /// The columns of the key that hold no null: a version without them is of before they had their
+    /// names.
     pub fn never_null_key(&self) -> impl Iterator<Item = &Column> {
-        self.key.iter().map(|at| &self.columns[*at]).filter(|column| column.not_null)
+        self.key
+            .iter()
+            .map(|at| &self.columns[*at])
+            .filter(|column| column.not_null)
     }
 
-    /// The column whose date a row belongs to, where the configuration names none: `created_at` and its like, else the first timestamp, else the first
-    /// date. A timestamp of the last change comes after the others, because a change would move its row to another date.
+    /// The column whose date a row belongs to, where the configuration names none: `created_at` and
+    /// its like, else the first timestamp, else the first date. A timestamp of the last change
+    /// comes after the others, because a change would move its row to another date.
     pub fn event_time(&self) -> Option<usize> {
-        const MADE: [&str; 10] =
-            ["createdat", "insertedat", "addedat", "created", "inserted", "createdon", "eventtime", "occurredat", "ts", "timestamp"];
+        const MADE: [&str; 10] = [
+            "createdat",
+            "insertedat",
+            "addedat",
+            "created",
+            "inserted",
+            "createdon",
+            "eventtime",
+            "occurredat",
+            "ts",
+            "timestamp",
+        ];
         const CHANGED: [&str; 5] = ["updat", "modif", "chang", "delet", "expir"];
         let plain = |column: &Column| column.name.to_lowercase().replace('_', "");
         let rank = |column: &Column| {
@@ -98,10 +123,21 @@ impl TableSchema {
                 _ => return None,
             };
             let name = plain(column);
-            let made = MADE.iter().position(|made| *made == name).unwrap_or(MADE.len());
-            Some((made, CHANGED.iter().any(|changed| name.contains(changed)), kind))
+            let made = MADE
+                .iter()
+                .position(|made| *made == name)
+                .unwrap_or(MADE.len());
+            Some((
+                made,
+                CHANGED.iter().any(|changed| name.contains(changed)),
+                kind,
+            ))
         };
-        let ranked = self.columns.iter().enumerate().filter_map(|(at, column)| Some((rank(column)?, at)));
+        let ranked = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter_map(|(at, column)| Some((rank(column)?, at)));
         ranked.min().map(|(_, at)| at)
     }
 
@@ -135,18 +171,47 @@ mod tests {
             not_null: false,
             generated: false,
         };
-        let table = |columns| TableSchema { table: TableName::new("public", "orders"), columns, key: vec![] };
+        let table = |columns| TableSchema {
+            table: TableName::new("public", "orders"),
+            columns,
+            key: vec![],
+        };
         let time = ColumnType::TimestampTz;
-        let both = table(vec![column("id", ColumnType::Int64), column("updated_at", time), column("created_at", time)]);
+        let both = table(vec![
+            column("id", ColumnType::Int64),
+            column("updated_at", time),
+            column("created_at", time),
+        ]);
         assert_eq!(both.event_time(), Some(2));
-        assert_eq!(table(vec![column("id", ColumnType::Int64), column("seen", ColumnType::Date)]).event_time(), Some(1));
-        assert_eq!(table(vec![column("created_at", ColumnType::Text)]).event_time(), None);
-        let book = table(vec![column("published", ColumnType::Date), column("modified", time), column("lent", ColumnType::Timestamp)]);
-        assert_eq!(book.event_time(), Some(2), "a day of publication is no day of the row");
+        assert_eq!(
+            table(vec![
+                column("id", ColumnType::Int64),
+                column("seen", ColumnType::Date)
+            ])
+            .event_time(),
+            Some(1)
+        );
+        assert_eq!(
+            table(vec![column("created_at", ColumnType::Text)]).event_time(),
+            None
+        );
+        let book = table(vec![
+            column("published", ColumnType::Date),
+            column("modified", time),
+            column("lent", ColumnType::Timestamp),
+        ]);
+        assert_eq!(
+            book.event_time(),
+            Some(2),
+            "a day of publication is no day of the row"
+        );
     }
 
     #[test]
     fn a_quote_in_a_name_is_doubled() {
-        assert_eq!(TableName::new("public", "a\"; DROP TABLE x").quoted(), "\"public\".\"a\"\"; DROP TABLE x\"");
+        assert_eq!(
+            TableName::new("public", "a\"; DROP TABLE x").quoted(),
+            "\"public\".\"a\"\"; DROP TABLE x\""
+        );
     }
 }

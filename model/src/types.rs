@@ -1,7 +1,7 @@
 //! The one table of type mappings: PostgreSQL -> Arrow -> JSON -> Parquet.
 //!
-//! A type that has no row here is read as its text (cast in the SELECT), so no table is refused and no column dropped. docs/types.md is
-//! rendered from this table by `model/tests/types_page.rs`.
+//! A type that has no row here is read as its text (cast in the SELECT), so no table is refused and
+//! no column dropped. docs/types.md is rendered from this table by `model/tests/types_page.rs`.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ pub enum ColumnType {
     Int32,
     /// `bigint`.
     Int64,
-    /// `oid`: 32 bits without sign, carried in 64 with one, because not every reader of Parquet knows numbers without.
+    /// `oid`: 32 bits without sign, carried in 64 with one, because not every reader of Parquet
+    /// knows numbers without.
     Oid,
     /// `real`.
     Float32,
@@ -35,7 +36,8 @@ pub enum ColumnType {
         /// Digits behind the point.
         scale: i8,
     },
-    /// `text`, `varchar(n)`, `char(n)` (padded, as PostgreSQL shows it), and every type read as its text.
+    /// `text`, `varchar(n)`, `char(n)` (padded, as PostgreSQL shows it), and every type read as its
+    /// text.
     Text,
     /// `json` and `jsonb`, the text unchanged.
     Json,
@@ -51,11 +53,13 @@ pub enum ColumnType {
     Timestamp,
     /// `timestamptz`: microseconds since 1970-01-01 UTC.
     TimestampTz,
-    /// An array of one dimension, counted from 1, of a type that is not read as its text; any value and any element may be null.
+    /// An array of one dimension, counted from 1, of a type that is not read as its text; any value
+    /// and any element may be null.
     List(Element),
 }
 
-/// What may stand in a list: a [`ColumnType`] that is no list itself and has a type of its own in every reader.
+/// What may stand in a list: a [`ColumnType`] that is no list itself and has a type of its own in
+/// every reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is the column type of its name")]
@@ -111,7 +115,10 @@ impl Element {
             ColumnType::Oid => Self::Oid,
             ColumnType::Float32 => Self::Float32,
             ColumnType::Float64 => Self::Float64,
-            ColumnType::Decimal { precision: precision @ ..=38, scale } => Self::Decimal { precision, scale },
+            ColumnType::Decimal {
+                precision: precision @ ..=38,
+                scale,
+            } => Self::Decimal { precision, scale },
             ColumnType::Decimal { .. } | ColumnType::List(_) => return None,
             ColumnType::Text => Self::Text,
             ColumnType::Json => Self::Json,
@@ -128,7 +135,8 @@ impl Element {
 /// A type of the catalog, as far as the mapping asks.
 #[derive(Debug, Clone, Copy)]
 pub struct CatalogType<'a> {
-    /// `pg_type.typname` of the base type (domains resolved), in schema `pg_catalog`; of an array, its element's. Anything else is read as text.
+    /// `pg_type.typname` of the base type (domains resolved), in schema `pg_catalog`; of an array,
+    /// its element's. Anything else is read as text.
     pub name: &'a str,
     /// `pg_attribute.atttypmod`, -1 for none; an array's is that of its elements.
     pub modifier: i32,
@@ -140,7 +148,11 @@ impl ColumnType {
     /// The mapping; `None` means: read it as its text.
     pub fn of(catalog: CatalogType<'_>) -> Option<Self> {
         let column_type = Self::of_one(catalog)?;
-        if catalog.array { Element::of(column_type).map(Self::List) } else { Some(column_type) }
+        if catalog.array {
+            Element::of(column_type).map(Self::List)
+        } else {
+            Some(column_type)
+        }
     }
 
     fn of_one(catalog: CatalogType<'_>) -> Option<Self> {
@@ -165,19 +177,27 @@ impl ColumnType {
         })
     }
 
-    /// `numeric`'s modifier is `((precision << 16) | (scale & 0x7ff)) + 4`. Source: PostgreSQL, `numeric.c`, `make_numeric_typmod`.
+    /// `numeric`'s modifier is `((precision << 16) | (scale & 0x7ff)) + 4`. Source: PostgreSQL,
+    /// `numeric.c`, `make_numeric_typmod`.
     ///
-    /// A negative scale (`numeric(5,-2)`: hundreds) makes longer whole numbers, one above the precision (`numeric(3,5)`: zeros behind the point)
-    /// longer fractions.
+    /// A negative scale (`numeric(5,-2)`: hundreds) makes longer whole numbers, one above the
+    /// precision (`numeric(3,5)`: zeros behind the point) longer fractions.
     fn decimal(modifier: i32) -> Option<Self> {
         let packed = modifier.checked_sub(4).filter(|packed| *packed >= 0)?;
         let precision = (packed >> 16) & 0xffff;
         let scale = ((packed & 0x7ff) ^ 1024) - 1024;
-        let digits = if scale < 0 { precision - scale } else { precision.max(scale) };
+        let digits = if scale < 0 {
+            precision - scale
+        } else {
+            precision.max(scale)
+        };
         if digits > 76 {
             return None;
         }
-        Some(Self::Decimal { precision: u8::try_from(digits).ok()?, scale: i8::try_from(scale.max(0)).ok()? })
+        Some(Self::Decimal {
+            precision: u8::try_from(digits).ok()?,
+            scale: i8::try_from(scale.max(0)).ok()?,
+        })
     }
 
     /// The Arrow type.
@@ -189,7 +209,9 @@ impl ColumnType {
             Self::Int64 | Self::Oid => DataType::Int64,
             Self::Float32 => DataType::Float32,
             Self::Float64 => DataType::Float64,
-            Self::Decimal { precision, scale } if precision <= 38 => DataType::Decimal128(precision, scale),
+            Self::Decimal { precision, scale } if precision <= 38 => {
+                DataType::Decimal128(precision, scale)
+            }
             Self::Decimal { precision, scale } => DataType::Decimal256(precision, scale),
             Self::Text | Self::Json => DataType::Utf8,
             Self::Uuid => DataType::FixedSizeBinary(16),
@@ -198,11 +220,15 @@ impl ColumnType {
             Self::Time => DataType::Time64(TimeUnit::Microsecond),
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Self::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Self::List(element) => DataType::List(Arc::new(named_field(Field::LIST_FIELD_DEFAULT_NAME, element.column_type()))),
+            Self::List(element) => DataType::List(Arc::new(named_field(
+                Field::LIST_FIELD_DEFAULT_NAME,
+                element.column_type(),
+            ))),
         }
     }
 
-    /// What DuckDB shows of the lake's column. Decimals of more than 38 digits are text in the lake: DuckDB would read doubles.
+    /// What DuckDB shows of the lake's column. Decimals of more than 38 digits are text in the
+    /// lake: DuckDB would read doubles.
     pub fn duckdb(self) -> String {
         let name = match self {
             Self::Bool => "BOOLEAN",
@@ -211,7 +237,9 @@ impl ColumnType {
             Self::Int64 | Self::Oid => "BIGINT",
             Self::Float32 => "FLOAT",
             Self::Float64 => "DOUBLE",
-            Self::Decimal { precision, scale } if precision <= 38 => return format!("DECIMAL({precision}, {scale})"),
+            Self::Decimal { precision, scale } if precision <= 38 => {
+                return format!("DECIMAL({precision}, {scale})");
+            }
             Self::Text | Self::Decimal { .. } => "VARCHAR",
             Self::Json => "JSON",
             Self::Uuid => "UUID",
@@ -225,9 +253,18 @@ impl ColumnType {
         name.to_owned()
     }
 
-    /// Whether PostgreSQL's type has values that the Arrow type has not; text that is not UTF-8 (of a `SQL_ASCII` database) left aside.
+    /// Whether PostgreSQL's type has values that the Arrow type has not; text that is not UTF-8 (of
+    /// a `SQL_ASCII` database) left aside.
     pub fn has_impossible_values(self) -> bool {
-        matches!(self, Self::Decimal { .. } | Self::Date | Self::Time | Self::Timestamp | Self::TimestampTz | Self::List(_))
+        matches!(
+            self,
+            Self::Decimal { .. }
+                | Self::Date
+                | Self::Time
+                | Self::Timestamp
+                | Self::TimestampTz
+                | Self::List(_)
+        )
     }
 }
 
@@ -251,12 +288,22 @@ mod tests {
     use super::*;
 
     fn numeric(modifier: i32) -> Option<ColumnType> {
-        ColumnType::of(CatalogType { name: "numeric", modifier, array: false })
+        ColumnType::of(CatalogType {
+            name: "numeric",
+            modifier,
+            array: false,
+        })
     }
 
     #[test]
     fn numeric_10_2_is_a_decimal() {
-        assert_eq!(numeric(((10 << 16) | 2) + 4), Some(ColumnType::Decimal { precision: 10, scale: 2 }));
+        assert_eq!(
+            numeric(((10 << 16) | 2) + 4),
+            Some(ColumnType::Decimal {
+                precision: 10,
+                scale: 2
+            })
+        );
     }
 
     #[test]
@@ -269,26 +316,72 @@ mod tests {
 
     #[test]
     fn a_scale_outside_the_precision_makes_longer_decimals() {
-        assert_eq!(numeric(((5 << 16) | (-2 & 0x7ff)) + 4), Some(ColumnType::Decimal { precision: 7, scale: 0 }));
-        assert_eq!(numeric(((3 << 16) | 5) + 4), Some(ColumnType::Decimal { precision: 5, scale: 5 }));
+        assert_eq!(
+            numeric(((5 << 16) | (-2 & 0x7ff)) + 4),
+            Some(ColumnType::Decimal {
+                precision: 7,
+                scale: 0
+            })
+        );
+        assert_eq!(
+            numeric(((3 << 16) | 5) + 4),
+            Some(ColumnType::Decimal {
+                precision: 5,
+                scale: 5
+            })
+        );
     }
 
     #[test]
     fn an_array_is_a_list_of_what_its_element_is() {
-        let array = |name, modifier| ColumnType::of(CatalogType { name, modifier, array: true });
+        let array = |name, modifier| {
+            ColumnType::of(CatalogType {
+                name,
+                modifier,
+                array: true,
+            })
+        };
         assert_eq!(array("int4", -1), Some(ColumnType::List(Element::Int32)));
-        assert_eq!(array("numeric", ((10 << 16) | 2) + 4), Some(ColumnType::List(Element::Decimal { precision: 10, scale: 2 })));
-        assert_eq!(array("numeric", ((39 << 16) | 2) + 4), None, "a list of decimals that readers do not know");
+        assert_eq!(
+            array("numeric", ((10 << 16) | 2) + 4),
+            Some(ColumnType::List(Element::Decimal {
+                precision: 10,
+                scale: 2
+            }))
+        );
+        assert_eq!(
+            array("numeric", ((39 << 16) | 2) + 4),
+            None,
+            "a list of decimals that readers do not know"
+        );
         assert_eq!(array("numeric", -1), None);
         assert_eq!(array("inet", -1), None);
     }
 
     #[test]
     fn every_element_is_a_column_type_and_back() {
-        for name in
-            ["bool", "int2", "int4", "int8", "oid", "float4", "float8", "text", "jsonb", "uuid", "bytea", "date", "time", "timestamp"]
-        {
-            let column_type = ColumnType::of(CatalogType { name, modifier: -1, array: false }).unwrap();
+        for name in [
+            "bool",
+            "int2",
+            "int4",
+            "int8",
+            "oid",
+            "float4",
+            "float8",
+            "text",
+            "jsonb",
+            "uuid",
+            "bytea",
+            "date",
+            "time",
+            "timestamp",
+        ] {
+            let column_type = ColumnType::of(CatalogType {
+                name,
+                modifier: -1,
+                array: false,
+            })
+            .unwrap();
             assert_eq!(Element::of(column_type).unwrap().column_type(), column_type);
         }
     }

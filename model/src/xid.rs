@@ -13,10 +13,12 @@ impl Xid {
     /// Above every id.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// Widens a row's 32-bit `xmin` to the newest 64-bit id that is below `end` and has these low bits.
+    /// Widens a row's 32-bit `xmin` to the newest 64-bit id that is below `end` and has these low
+    /// bits.
     ///
-    /// Exact for every id less than 2^32 below `end`; `end` is the `xmax` of a snapshot that sees the row, or a little more.
-    /// Ids older than one epoch (frozen rows) alias into the newest epoch. Source: PostgreSQL manual, "Routine Vacuuming".
+    /// Exact for every id less than 2^32 below `end`; `end` is the `xmax` of a snapshot that sees
+    /// the row, or a little more. Ids older than one epoch (frozen rows) alias into the newest
+    /// epoch. Source: PostgreSQL manual, "Routine Vacuuming".
     pub fn widen(low: u32, end: Self) -> Self {
         let below = end.0.wrapping_sub(1);
         let distance = u64::from((below as u32).wrapping_sub(low));
@@ -46,7 +48,10 @@ mod tests {
 
     #[test]
     fn a_row_from_before_the_wrap_belongs_to_the_epoch_before() {
-        assert_eq!(Xid::widen(u32::MAX, Xid((1 << 32) + 8)), Xid(u64::from(u32::MAX)));
+        assert_eq!(
+            Xid::widen(u32::MAX, Xid((1 << 32) + 8)),
+            Xid(u64::from(u32::MAX))
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! docs/types.md is what the code says: the page is rendered from the mapping and from the topic's codec, and compared with the file.
+//! docs/types.md is what the code says: the page is rendered from the mapping and from the topic's
+//! codec, and compared with the file.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -60,7 +61,8 @@ Where it is chosen, name the cursor too (`tables.<name>.cursor`), so that an ind
 leaves them in quarantine.
 ";
 
-/// A type of the catalog as it is written in SQL, a value as JSON, what is impossible in it, and what else there is to say.
+/// A type of the catalog as it is written in SQL, a value as JSON, what is impossible in it, and
+/// what else there is to say.
 struct Row {
     sql: &'static str,
     name: &'static str,
@@ -71,8 +73,22 @@ struct Row {
     remark: &'static str,
 }
 
-const fn row(sql: &'static str, name: &'static str, json: &'static str, impossible: &'static str, remark: &'static str) -> Row {
-    Row { sql, name, modifier: -1, array: false, json, impossible, remark }
+const fn row(
+    sql: &'static str,
+    name: &'static str,
+    json: &'static str,
+    impossible: &'static str,
+    remark: &'static str,
+) -> Row {
+    Row {
+        sql,
+        name,
+        modifier: -1,
+        array: false,
+        json,
+        impossible,
+        remark,
+    }
 }
 
 const fn decimal(precision: i32, scale: i32) -> i32 {
@@ -87,7 +103,13 @@ const ROWS: &[Row] = &[
     row("integer", "int4", "42", "", ""),
     row("bigint", "int8", "9007199254740993", "", ""),
     row("oid", "oid", "4294967295", "", "0 to 4294967295"),
-    row("real", "float4", "1.1", "", "`NaN`, `Infinity` and `-0` are values; strings in JSON where it has no number"),
+    row(
+        "real",
+        "float4",
+        "1.1",
+        "",
+        "`NaN`, `Infinity` and `-0` are values; strings in JSON where it has no number",
+    ),
     row("double precision", "float8", "\"NaN\"", "", "as real"),
     Row {
         modifier: decimal(10, 2),
@@ -109,17 +131,71 @@ const ROWS: &[Row] = &[
             "shown: numeric(50,2); text in the lake, exact: readers know 38 digits",
         )
     },
-    row("numeric; numeric(p,s) of more than 76 digits", "numeric", "\"1234567890123456789012345678901234567890.5\"", "", "text, see below"),
+    row(
+        "numeric; numeric(p,s) of more than 76 digits",
+        "numeric",
+        "\"1234567890123456789012345678901234567890.5\"",
+        "",
+        "text, see below",
+    ),
     row("text, varchar(n)", "text", "\"a \\\"b\\\"\"", "", ""),
-    row("char(n)", "bpchar", "\"ab   \"", "", "padded, as PostgreSQL shows it"),
-    row("json", "json", "\" {\\\"a\\\": 1}\"", "", "the text unchanged, spaces too"),
-    row("jsonb", "jsonb", "\"{\\\"a\\\": 9007199254740993}\"", "", "PostgreSQL's text; numbers of any length"),
-    row("uuid", "uuid", "\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\"", "", "Parquet UUID"),
+    row(
+        "char(n)",
+        "bpchar",
+        "\"ab   \"",
+        "",
+        "padded, as PostgreSQL shows it",
+    ),
+    row(
+        "json",
+        "json",
+        "\" {\\\"a\\\": 1}\"",
+        "",
+        "the text unchanged, spaces too",
+    ),
+    row(
+        "jsonb",
+        "jsonb",
+        "\"{\\\"a\\\": 9007199254740993}\"",
+        "",
+        "PostgreSQL's text; numbers of any length",
+    ),
+    row(
+        "uuid",
+        "uuid",
+        "\"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\"",
+        "",
+        "Parquet UUID",
+    ),
     row("bytea", "bytea", "\"AAE=\"", "", "base64 in JSON"),
-    row("date", "date", "\"2026-11-20\"", "`infinity`, `-infinity`", "4714 BC to 5874897"),
-    row("time", "time", "\"12:34:56.000001\"", "`24:00:00`", "microseconds"),
-    row("timestamp", "timestamp", "\"2026-11-20T12:34:56.000001\"", MOMENTS, "microseconds of a wall clock, from 4714 BC on"),
-    row("timestamptz", "timestamptz", "\"2026-11-20T12:34:56.000001Z\"", MOMENTS, "microseconds, UTC, from 4714 BC on"),
+    row(
+        "date",
+        "date",
+        "\"2026-11-20\"",
+        "`infinity`, `-infinity`",
+        "4714 BC to 5874897",
+    ),
+    row(
+        "time",
+        "time",
+        "\"12:34:56.000001\"",
+        "`24:00:00`",
+        "microseconds",
+    ),
+    row(
+        "timestamp",
+        "timestamp",
+        "\"2026-11-20T12:34:56.000001\"",
+        MOMENTS,
+        "microseconds of a wall clock, from 4714 BC on",
+    ),
+    row(
+        "timestamptz",
+        "timestamptz",
+        "\"2026-11-20T12:34:56.000001Z\"",
+        MOMENTS,
+        "microseconds, UTC, from 4714 BC on",
+    ),
     Row {
         array: true,
         ..row(
@@ -130,11 +206,20 @@ const ROWS: &[Row] = &[
             "nulls and empty lists are kept apart",
         )
     },
-    Row { array: true, ..row("text[]", "text", "[\"a\",\"\"]", "as integer[]", "") },
+    Row {
+        array: true,
+        ..row("text[]", "text", "[\"a\",\"\"]", "as integer[]", "")
+    },
     Row {
         array: true,
         modifier: decimal(10, 2),
-        ..row("numeric(10,2)[]", "numeric", "[\"1.50\"]", "as integer[], and an element that is impossible", "")
+        ..row(
+            "numeric(10,2)[]",
+            "numeric",
+            "[\"1.50\"]",
+            "as integer[], and an element that is impossible",
+            "",
+        )
     },
     Row {
         array: true,
@@ -146,21 +231,81 @@ const ROWS: &[Row] = &[
             "likewise an array of any type above that is not text",
         )
     },
-    Row { array: true, ..row("numeric[], numeric(p,s)[] of more than 38 digits", "numeric", "\"{1.20,NULL,NaN}\"", "", "text") },
-    Row { array: true, ..row("array of a type that is text", "inet", "\"{10.0.0.1,NULL}\"", "", "text, of any dimensions") },
-    row("interval", "interval", "\"1 year 2 mons -3 days 04:05:06.000007\"", "", "text"),
+    Row {
+        array: true,
+        ..row(
+            "numeric[], numeric(p,s)[] of more than 38 digits",
+            "numeric",
+            "\"{1.20,NULL,NaN}\"",
+            "",
+            "text",
+        )
+    },
+    Row {
+        array: true,
+        ..row(
+            "array of a type that is text",
+            "inet",
+            "\"{10.0.0.1,NULL}\"",
+            "",
+            "text, of any dimensions",
+        )
+    },
+    row(
+        "interval",
+        "interval",
+        "\"1 year 2 mons -3 days 04:05:06.000007\"",
+        "",
+        "text",
+    ),
     row("timetz", "timetz", "\"12:00:00+02\"", "", "text"),
     row("money", "money", "\"$12.34\"", "", "text"),
-    row("inet, cidr, macaddr, macaddr8", "inet", "\"10.0.0.1/8\"", "", "text"),
+    row(
+        "inet, cidr, macaddr, macaddr8",
+        "inet",
+        "\"10.0.0.1/8\"",
+        "",
+        "text",
+    ),
     row("bit, varbit", "bit", "\"101\"", "", "text"),
     row("xml", "xml", "\"<a/>\"", "", "text"),
     row("tsvector, tsquery", "tsvector", "\"'a':1A\"", "", "text"),
-    row("point, line, lseg, box, path, polygon, circle", "point", "\"(1.5,-2)\"", "", "text"),
-    row("ranges and multiranges", "int4range", "\"[1,5)\"", "", "text"),
-    row("pg_lsn, xid, xid8, tid, regclass and its like", "pg_lsn", "\"16/B374D848\"", "", "text"),
+    row(
+        "point, line, lseg, box, path, polygon, circle",
+        "point",
+        "\"(1.5,-2)\"",
+        "",
+        "text",
+    ),
+    row(
+        "ranges and multiranges",
+        "int4range",
+        "\"[1,5)\"",
+        "",
+        "text",
+    ),
+    row(
+        "pg_lsn, xid, xid8, tid, regclass and its like",
+        "pg_lsn",
+        "\"16/B374D848\"",
+        "",
+        "text",
+    ),
     row("\"char\", name", "name", "\"orders\"", "", "text"),
-    row("enum, composite, hstore, citext and every other type", "mood", "\"happy\"", "", "text"),
-    row("domain", "int4", "42", "", "as its base type, with the modifiers of the innermost domain that has them"),
+    row(
+        "enum, composite, hstore, citext and every other type",
+        "mood",
+        "\"happy\"",
+        "",
+        "text",
+    ),
+    row(
+        "domain",
+        "int4",
+        "42",
+        "",
+        "as its base type, with the modifiers of the innermost domain that has them",
+    ),
 ];
 
 /// The page, from the mapping and the codec.
@@ -168,37 +313,79 @@ fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     page.push_str("| PostgreSQL | Arrow, Parquet | JSON | DuckDB | impossible | remarks |\n|---|---|---|---|---|---|\n");
     for row in ROWS {
-        let mapped = ColumnType::of(CatalogType { name: row.name, modifier: row.modifier, array: row.array });
-        assert_eq!(mapped.is_none(), row.remark.starts_with("text") && !row.remark.contains("in the lake"), "{}", row.sql);
+        let mapped = ColumnType::of(CatalogType {
+            name: row.name,
+            modifier: row.modifier,
+            array: row.array,
+        });
+        assert_eq!(
+            mapped.is_none(),
+            row.remark.starts_with("text") && !row.remark.contains("in the lake"),
+            "{}",
+            row.sql
+        );
         let column_type = mapped.unwrap_or(ColumnType::Text);
-        assert_eq!(row.impossible.is_empty(), !column_type.has_impossible_values(), "{}", row.sql);
+        assert_eq!(
+            row.impossible.is_empty(),
+            !column_type.has_impossible_values(),
+            "{}",
+            row.sql
+        );
         let arrow = match column_type {
             ColumnType::List(element) => format!("List of {}", element.column_type().arrow()),
             other => other.arrow().to_string(),
         };
         let json = through_the_codec(column_type, row.json);
         let duckdb = column_type.duckdb();
-        writeln!(page, "| {} | {arrow} | `{json}` | {duckdb} | {} | {} |", row.sql, row.impossible, row.remark).unwrap();
+        writeln!(
+            page,
+            "| {} | {arrow} | `{json}` | {duckdb} | {} | {} |",
+            row.sql, row.impossible, row.remark
+        )
+        .unwrap();
     }
     page + BEHIND
 }
 
 /// A value as the topic's codec reads it and writes it again.
 fn through_the_codec(column_type: ColumnType, json: &str) -> String {
-    let column =
-        Column { name: "x".to_owned(), column_type, postgres_type: String::new(), as_text: false, not_null: false, generated: false };
-    let schema = Arc::new(TableSchema { table: TableName::new("public", "t"), columns: vec![column], key: vec![0] });
+    let column = Column {
+        name: "x".to_owned(),
+        column_type,
+        postgres_type: String::new(),
+        as_text: false,
+        not_null: false,
+        generated: false,
+    };
+    let schema = Arc::new(TableSchema {
+        table: TableName::new("public", "t"),
+        columns: vec![column],
+        key: vec![0],
+    });
     let mut decoder = Decoder::new(schema.clone(), 1);
-    decoder.decode_value(format!("{{\"x\":{json}}}").as_bytes()).unwrap();
+    decoder
+        .decode_value(format!("{{\"x\":{json}}}").as_bytes())
+        .unwrap();
     let mut columns = decoder.finish();
     columns.push(Arc::new(UInt8Array::from(vec![UPSERT])));
     columns.push(Arc::new(UInt64Array::from(vec![1])));
     columns.push(Arc::new(StringArray::from(vec![None::<&str>])));
     let rows = RecordBatch::try_new(polled_schema(&schema), columns).unwrap();
     let mut values = Rows::default();
-    encode_values(&ChangeBatch { schema, rows, detected_at: 0 }, &mut values);
+    encode_values(
+        &ChangeBatch {
+            schema,
+            rows,
+            detected_at: 0,
+        },
+        &mut values,
+    );
     let object = String::from_utf8(values.get(0).unwrap().to_vec()).unwrap();
-    object.strip_prefix("{\"x\":").and_then(|rest| rest.strip_suffix('}')).unwrap().to_owned()
+    object
+        .strip_prefix("{\"x\":")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .unwrap()
+        .to_owned()
 }
 
 #[test]

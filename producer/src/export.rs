@@ -18,23 +18,41 @@ pub struct Export {
 }
 
 impl Export {
-    /// A location is a file; one that is a folder, or ends like one, gets the file `last_processed_timestamp.json`.
+    /// A location is a file; one that is a folder, or ends like one, gets the file
+    /// `last_processed_timestamp.json`.
     pub fn new(location: Option<PathBuf>) -> Self {
-        let folder = |path: &Path| path.is_dir() || path.as_os_str().to_string_lossy().ends_with('/');
-        let file = location.map(|path| if folder(&path) { path.join("last_processed_timestamp.json") } else { path });
-        Self { file, written: None }
+        let folder =
+            |path: &Path| path.is_dir() || path.as_os_str().to_string_lossy().ends_with('/');
+        let file = location.map(|path| {
+            if folder(&path) {
+                path.join("last_processed_timestamp.json")
+            } else {
+                path
+            }
+        });
+        Self {
+            file,
+            written: None,
+        }
     }
 
     /// Writes the copy when one is due. A failure is a warning: nothing depends on it.
     pub fn write(&mut self, source: &Source) {
         let Some(file) = &self.file else { return };
-        if self.written.is_some_and(|written| written.elapsed() < INTERVAL) {
+        if self
+            .written
+            .is_some_and(|written| written.elapsed() < INTERVAL)
+        {
             return;
         }
         self.written = Some(Instant::now());
         let table = |table: &crate::source::table::Table| {
-            let read_at = table.activity.as_ref().and_then(|activity| DateTime::from_timestamp_micros(activity.read_at.0));
-            let until = read_at.map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
+            let read_at = table
+                .activity
+                .as_ref()
+                .and_then(|activity| DateTime::from_timestamp_micros(activity.read_at.0));
+            let until =
+                read_at.map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
             let state = serde_json::json!({ "phase": table.phase.name(), "read_until": until });
             (table.captured.schema.table.to_string(), state)
         };

@@ -1,10 +1,10 @@
 //! The statements that make a role which may do what a poll needs, and nothing else.
 //!
-//! Promises: made from the configuration alone, because the role that could ask the catalog may not exist yet; names are found in the server as the poll
-//! finds them; they may be run again. A password is never among them.
-//! Leaves to others: whether a role that exists has its rights (`inlet check`). That these rights suffice is shown by the tests of the poll, which run
-//! with them.
-//! Source: PostgreSQL manual, "GRANT", "ALTER DEFAULT PRIVILEGES", "Predefined Roles".
+//! Promises: made from the configuration alone, because the role that could ask the catalog may not
+//! exist yet; names are found in the server as the poll finds them; they may be run again. A
+//! password is never among them. Leaves to others: whether a role that exists has its rights
+//! (`inlet check`). That these rights suffice is shown by the tests of the poll, which run with
+//! them. Source: PostgreSQL manual, "GRANT", "ALTER DEFAULT PRIVILEGES", "Predefined Roles".
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -55,12 +55,20 @@ pub fn statements(config: &Config, role: &str) -> Result<String, GrantsError> {
          GRANT pg_read_all_stats TO {role};\n"
     );
     let (skipped, taken): (Vec<_>, Vec<_>) = config.tables.iter().partition(|table| table.skip);
-    let schemas: BTreeSet<&str> = taken.iter().filter_map(|table| plain_schema(table)).collect();
+    let schemas: BTreeSet<&str> = taken
+        .iter()
+        .filter_map(|table| plain_schema(table))
+        .collect();
     for schema in schemas {
-        writeln!(sql, "GRANT USAGE ON SCHEMA {} TO {role};", quote(schema)).expect("a string takes all");
+        writeln!(sql, "GRANT USAGE ON SCHEMA {} TO {role};", quote(schema))
+            .expect("a string takes all");
     }
     for table in taken {
-        sql.push_str(&if table.is_pattern() { grants.pattern(table) } else { grants.table(table)? });
+        sql.push_str(&if table.is_pattern() {
+            grants.pattern(table)
+        } else {
+            grants.table(table)?
+        });
     }
     for table in skipped {
         sql.push_str(&grants.each(table, "REVOKE SELECT ON %s FROM", "skipped"));
@@ -74,12 +82,21 @@ struct Grants {
 }
 
 impl Grants {
-    /// A table that is named: directly where its name can mean one table only, else found as the poll finds it.
+    /// A table that is named: directly where its name can mean one table only, else found as the
+    /// poll finds it.
     fn table(&self, table: &TableConfig) -> Result<String, CatalogError> {
         let role = &self.role;
         let candidates = table_candidates(&table.identifier)?;
-        let names: Vec<_> =
-            candidates.iter().map(|(schema, name)| format!("{}.{}", quote(schema.as_deref().unwrap_or(PUBLIC)), quote(name))).collect();
+        let names: Vec<_> = candidates
+            .iter()
+            .map(|(schema, name)| {
+                format!(
+                    "{}.{}",
+                    quote(schema.as_deref().unwrap_or(PUBLIC)),
+                    quote(name)
+                )
+            })
+            .collect();
         let [folded, exact] = names.as_slice() else {
             return Ok(format!("GRANT SELECT ON {} TO {role};\n", names[0]));
         };
@@ -96,20 +113,28 @@ impl Grants {
         ))
     }
 
-    /// The tables that a pattern means today, and as far as PostgreSQL can say it, those that it will mean.
+    /// The tables that a pattern means today, and as far as PostgreSQL can say it, those that it
+    /// will mean.
     fn pattern(&self, table: &TableConfig) -> String {
         let role = &self.role;
         let schema = table.schema.as_deref().unwrap_or(PUBLIC);
         match (schema.contains('*'), table.name.as_str()) {
             (false, "*") => {
                 let schema = quote(schema);
-                let makers = format!("pg_class WHERE relnamespace = {}::regnamespace AND relkind IN ('r', 'p')", literal(&schema));
+                let makers = format!(
+                    "pg_class WHERE relnamespace = {}::regnamespace AND relkind IN ('r', 'p')",
+                    literal(&schema)
+                );
                 format!(
                     "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};\n{}",
                     self.future(&format!(" IN SCHEMA {schema}"), &makers)
                 )
             }
-            (false, _) => self.each(table, "GRANT SELECT ON %s TO", "those that are made later need this again"),
+            (false, _) => self.each(
+                table,
+                "GRANT SELECT ON %s TO",
+                "those that are made later need this again",
+            ),
             (true, _) => {
                 let now = self.each(table, "GRANT SELECT ON %s TO", "and their schemas");
                 let makers = "pg_class WHERE relnamespace::regnamespace::text !~ '^(pg_|information_schema)' AND relkind IN ('r', 'p')";
@@ -120,14 +145,24 @@ impl Grants {
 
     /// What the makers of today's tables make later, and who runs this.
     fn future(&self, place: &str, makers: &str) -> String {
-        let mut body = format!("    FOR maker IN SELECT current_user UNION SELECT pg_get_userbyid(relowner) FROM {makers} LOOP\n");
+        let mut body = format!(
+            "    FOR maker IN SELECT current_user UNION SELECT pg_get_userbyid(relowner) FROM {makers} LOOP\n"
+        );
         let mut kinds = vec!["SELECT ON TABLES"];
         if place.is_empty() {
             kinds.push("USAGE ON SCHEMAS");
         }
         for kind in kinds {
-            let statement = format!("ALTER DEFAULT PRIVILEGES FOR ROLE %I{} GRANT {kind} TO", place.replace('%', "%%"));
-            writeln!(body, "        EXECUTE {};", self.format(&statement, "maker")).expect("a string takes all");
+            let statement = format!(
+                "ALTER DEFAULT PRIVILEGES FOR ROLE %I{} GRANT {kind} TO",
+                place.replace('%', "%%")
+            );
+            writeln!(
+                body,
+                "        EXECUTE {};",
+                self.format(&statement, "maker")
+            )
+            .expect("a string takes all");
         }
         self.block(
             "tables that are made later, by a role that has made one, or by whoever runs this",
@@ -140,7 +175,10 @@ impl Grants {
     fn each(&self, table: &TableConfig, statement: &str, remark: &str) -> String {
         let schema = table.schema.as_deref().unwrap_or(PUBLIC);
         let usage = if schema.contains('*') && statement.starts_with("GRANT") {
-            format!("        EXECUTE {};\n", self.format("GRANT USAGE ON SCHEMA %s TO", "found.space"))
+            format!(
+                "        EXECUTE {};\n",
+                self.format("GRANT USAGE ON SCHEMA %s TO", "found.space")
+            )
         } else {
             String::new()
         };
@@ -152,12 +190,19 @@ impl Grants {
             like(&table.name),
             self.format(statement, "found.name")
         );
-        self.block(&format!("{}: {remark}", table.written()), "found record;", &body)
+        self.block(
+            &format!("{}: {remark}", table.written()),
+            "found record;",
+            &body,
+        )
     }
 
     /// `format('GRANT .. %s TO "role"', value)`.
     fn format(&self, statement: &str, value: &str) -> String {
-        format!("format({}, {value})", literal(&format!("{statement} {}", self.role.replace('%', "%%"))))
+        format!(
+            "format({}, {value})",
+            literal(&format!("{statement} {}", self.role.replace('%', "%%")))
+        )
     }
 
     fn block(&self, remark: &str, declare: &str, body: &str) -> String {
@@ -166,7 +211,8 @@ impl Grants {
     }
 }
 
-/// The schema of a table or pattern that can only mean one: a schema that may be folded is found with its table.
+/// The schema of a table or pattern that can only mean one: a schema that may be folded is found
+/// with its table.
 fn plain_schema(table: &TableConfig) -> Option<&str> {
     let schema = table.schema.as_deref().unwrap_or(PUBLIC);
     let certain = if table.is_pattern() {
@@ -179,13 +225,23 @@ fn plain_schema(table: &TableConfig) -> Option<&str> {
 
 /// A pattern of ours as one of `LIKE`.
 fn like(pattern: &str) -> String {
-    literal(&pattern.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_").replace('*', "%"))
+    literal(
+        &pattern
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_")
+            .replace('*', "%"),
+    )
 }
 
 /// A text as a literal, whatever `standard_conforming_strings` says.
 fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
-    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
 }
 
 #[cfg(test)]
@@ -194,9 +250,15 @@ mod tests {
 
     #[test]
     fn a_table_that_is_named_is_granted_and_nothing_beside_it() {
-        let config = Config::parse("postgres: { url: \"postgres://me@db/shop\" }\ntables:\n  orders:\n  sales.items:\n").unwrap();
+        let config = Config::parse(
+            "postgres: { url: \"postgres://me@db/shop\" }\ntables:\n  orders:\n  sales.items:\n",
+        )
+        .unwrap();
         let sql = statements(&config, "inlet").unwrap();
-        let grants: Vec<_> = sql.lines().filter(|line| line.starts_with("GRANT")).collect();
+        let grants: Vec<_> = sql
+            .lines()
+            .filter(|line| line.starts_with("GRANT"))
+            .collect();
         assert_eq!(
             grants,
             [

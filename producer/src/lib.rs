@@ -1,6 +1,8 @@
-//! PostgreSQL -> topic: polls tables without losing a row, and publishes every change with the progress that covers it.
+//! PostgreSQL -> topic: polls tables without losing a row, and publishes every change with the
+//! progress that covers it.
 //!
-//! The data's way: [`source`] (poll) -> [`sink`] (encode, publish); [`pipeline`] is the only place that waits on more than one thing.
+//! The data's way: [`source`] (poll) -> [`sink`] (encode, publish); [`pipeline`] is the only place
+//! that waits on more than one thing.
 
 pub mod export;
 pub mod grants;

@@ -14,9 +14,18 @@ const LAST_CYCLE: &str = "inlet_producer_last_cycle_timestamp_seconds";
 pub(crate) fn describe() {
     describe_counter!(ROWS, "row versions that are durable in the sink");
     describe_counter!(LATE_ROWS, "row versions that only a sweep found");
-    describe_counter!(CHECKPOINTS, "checkpoints of rows or progress that are durable in the sink");
-    describe_counter!(FAILURES, "sessions that ended with an error and were begun anew");
-    describe_gauge!(LAST_CYCLE, "when PostgreSQL was last asked, successfully, whether anything is new");
+    describe_counter!(
+        CHECKPOINTS,
+        "checkpoints of rows or progress that are durable in the sink"
+    );
+    describe_counter!(
+        FAILURES,
+        "sessions that ended with an error and were begun anew"
+    );
+    describe_gauge!(
+        LAST_CYCLE,
+        "when PostgreSQL was last asked, successfully, whether anything is new"
+    );
 }
 
 /// A checkpoint is durable.
@@ -28,7 +37,12 @@ pub(crate) fn checkpointed(rows: u64) {
 /// A poll has ended.
 pub(crate) fn polled(late_rows: u64) {
     counter!(LATE_ROWS).increment(late_rows);
-    gauge!(LAST_CYCLE).set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    gauge!(LAST_CYCLE).set(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64(),
+    );
 }
 
 /// A session has failed and is tried again.

@@ -1,7 +1,9 @@
-//! The producer's loop: one cycle after the other, and the only place that waits on more than one thing.
+//! The producer's loop: one cycle after the other, and the only place that waits on more than one
+//! thing.
 //!
-//! Promises: after any error the sink is asked what it has durably, and the poll goes on from there; a cycle's rows and the progress that covers
-//! them are handed over together. Leaves to others: what a cycle reads ([`crate::source`]), how it becomes durable ([`crate::sink`]).
+//! Promises: after any error the sink is asked what it has durably, and the poll goes on from
+//! there; a cycle's rows and the progress that covers them are handed over together. Leaves to
+//! others: what a cycle reads ([`crate::source`]), how it becomes durable ([`crate::sink`]).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +28,8 @@ use crate::source::poll::{Found, Known, Source, SourceSettings, connect};
 const INTERVAL_MIN: Duration = Duration::from_millis(2);
 /// A poll that found nothing makes the next wait longer by this factor.
 const INTERVAL_GROWTH: f64 = 1.5;
-/// However quiet the server's snapshot is, the activity is read this often: a message that ended may have left rows behind.
+/// However quiet the server's snapshot is, the activity is read this often: a message that ended
+/// may have left rows behind.
 const QUIET_MAX: Duration = Duration::from_secs(1);
 /// Progress without rows is made durable this often, so that a restart does not look back further.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -58,18 +61,34 @@ struct Pace {
     last_look: Instant,
 }
 
-/// The names of the tables as the catalog spells them; waits for a server that is not there yet, as [`Pipeline::run`] does. `None` when stopped.
-pub async fn table_names(settings: &SourceSettings, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
-    at_start(stop, async || Source::open(settings.clone()).await?.table_names().await).await
+/// The names of the tables as the catalog spells them; waits for a server that is not there yet, as
+/// [`Pipeline::run`] does. `None` when stopped.
+pub async fn table_names(
+    settings: &SourceSettings,
+    stop: &CancellationToken,
+) -> Result<Option<Vec<TableName>>, PollError> {
+    at_start(stop, async || {
+        Source::open(settings.clone()).await?.table_names().await
+    })
+    .await
 }
 
 /// The tables of users; waits as [`table_names`] does.
-pub async fn list_tables(primary: &PgConnectOptions, stop: &CancellationToken) -> Result<Option<Vec<TableName>>, PollError> {
-    at_start(stop, async || Ok(catalog::list_tables(&mut connect(primary).await?).await?)).await
+pub async fn list_tables(
+    primary: &PgConnectOptions,
+    stop: &CancellationToken,
+) -> Result<Option<Vec<TableName>>, PollError> {
+    at_start(stop, async || {
+        Ok(catalog::list_tables(&mut connect(primary).await?).await?)
+    })
+    .await
 }
 
 /// Asks PostgreSQL for something that nothing can begin without, until it answers.
-async fn at_start<T>(stop: &CancellationToken, mut ask: impl AsyncFnMut() -> Result<T, PollError>) -> Result<Option<T>, PollError> {
+async fn at_start<T>(
+    stop: &CancellationToken,
+    mut ask: impl AsyncFnMut() -> Result<T, PollError>,
+) -> Result<Option<T>, PollError> {
     let mut backoff = Backoff::new();
     let started = Instant::now();
     loop {
@@ -97,9 +116,14 @@ async fn at_start<T>(stop: &CancellationToken, mut ask: impl AsyncFnMut() -> Res
 }
 
 impl<S: Sink> Pipeline<S> {
-    /// A pipeline that polls at least every `poll_interval`, and much faster while changes come. `timestamp_location` receives a readable copy
-    /// of the progress.
-    pub fn new(settings: SourceSettings, poll_interval: Duration, timestamp_location: Option<PathBuf>, sink: S) -> Self {
+    /// A pipeline that polls at least every `poll_interval`, and much faster while changes come.
+    /// `timestamp_location` receives a readable copy of the progress.
+    pub fn new(
+        settings: SourceSettings,
+        poll_interval: Duration,
+        timestamp_location: Option<PathBuf>,
+        sink: S,
+    ) -> Self {
         Self {
             settings,
             poll_interval,
@@ -110,7 +134,8 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    /// Ready while it polls: PostgreSQL and the sink have been reached, and no error keeps it from the next cycle.
+    /// Ready while it polls: PostgreSQL and the sink have been reached, and no error keeps it from
+    /// the next cycle.
     pub fn observed(self, readiness: Readiness) -> Self {
         Self { readiness, ..self }
     }
@@ -124,23 +149,32 @@ impl<S: Sink> Pipeline<S> {
         loop {
             let error = tokio::select! {
                 biased;
-                // The session ends by itself when it is stopped: it goes first, so that its last commit is not cut off.
+                // The session ends by itself when it is stopped: it goes first, so that its last
+                // commit is not cut off.
                 ended = self.session(&stop, &mut backoff, &mut reached) => match ended {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
                 },
-                // Only a server that hangs keeps the session longer; what is not durable is read again at the next start.
+                // Only a server that hangs keeps the session longer; what is not durable is read
+                // again at the next start.
                 () = overdue(&stop) => return Ok(()),
             };
             self.readiness.set(false);
-            // A role that was let in before is let in again: its password was changed, or the server is being set up anew.
+            // A role that was let in before is let in again: its password was changed, or the
+            // server is being set up anew.
             let passes = error.kind() == Kind::Unavailable || (reached && error.is_refused_login());
             if !passes || (!reached && started.elapsed() > START_DEADLINE) {
                 return Err(error);
             }
             metrics::failed();
             let delay = backoff.next_delay();
-            if matches!(error, PollError::Altered(_) | PollError::Returned(_) | PollError::Gone(_) | PollError::Locked(_)) {
+            if matches!(
+                error,
+                PollError::Altered(_)
+                    | PollError::Returned(_)
+                    | PollError::Gone(_)
+                    | PollError::Locked(_)
+            ) {
                 info!(reason = %error, "cycle is repeated");
             } else {
                 warn!(
@@ -160,8 +194,15 @@ impl<S: Sink> Pipeline<S> {
     }
 
     /// From connecting to the first error, or to the end.
-    async fn session(&mut self, stop: &CancellationToken, backoff: &mut Backoff, reached: &mut bool) -> Result<(), PollError> {
-        let mut source = Source::open(self.settings.clone()).await?.knowing(self.known.clone());
+    async fn session(
+        &mut self,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+        reached: &mut bool,
+    ) -> Result<(), PollError> {
+        let mut source = Source::open(self.settings.clone())
+            .await?
+            .knowing(self.known.clone());
         let tables = source.table_names().await?;
         let progress = self.sink.resume(&tables).await?;
         source.restore(progress).await?;
@@ -199,7 +240,8 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    /// One poll of the tables that are loaded, one chunk of a table that is not, and the progress that covers both.
+    /// One poll of the tables that are loaded, one chunk of a table that is not, and the progress
+    /// that covers both.
     async fn step(&mut self, source: &mut Source, pace: &mut Pace) -> Result<Found, PollError> {
         let mut found = Found::default();
         if pace.last_cycle.elapsed() >= QUIET_MAX || !source.is_quiet().await? {
@@ -224,14 +266,23 @@ impl<S: Sink> Pipeline<S> {
             debug!(rows, durable = checkpoint.rows, "checkpoint");
             self.export.write(source);
         }
-        Ok(Found { rows, late: found.late })
+        Ok(Found {
+            rows,
+            late: found.late,
+        })
     }
 }
 
 impl Pace {
     fn new(max: Duration) -> Self {
         let long_ago = Instant::now();
-        Self { interval: INTERVAL_MIN.min(max), max, last_cycle: long_ago, last_checkpoint: long_ago, last_look: long_ago }
+        Self {
+            interval: INTERVAL_MIN.min(max),
+            max,
+            last_cycle: long_ago,
+            last_checkpoint: long_ago,
+            last_look: long_ago,
+        }
     }
 
     fn next_wait(&mut self, found: Found, loading: bool) -> Duration {
@@ -239,7 +290,11 @@ impl Pace {
             return Duration::ZERO;
         }
         let min = INTERVAL_MIN.min(self.max);
-        self.interval = if found.rows > 0 { min } else { self.interval.mul_f64(INTERVAL_GROWTH).min(self.max) };
+        self.interval = if found.rows > 0 {
+            min
+        } else {
+            self.interval.mul_f64(INTERVAL_GROWTH).min(self.max)
+        };
         self.interval
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use inlet_model::table::TableName;
-use inlet_service::config::{Config, ConfigError, KafkaConfig, PostgresAddress, SslMode, TableConfig};
+use inlet_service::config::{
+    Config, ConfigError, KafkaConfig, PostgresAddress, SslMode, TableConfig,
+};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
@@ -41,10 +43,14 @@ pub fn table(table: &TableConfig) -> TableSettings {
     }
 }
 
-/// Where to publish; `tables` are the names that the catalog gave, in the order of the configuration's tables.
+/// Where to publish; `tables` are the names that the catalog gave, in the order of the
+/// configuration's tables.
 pub fn kafka_sink(config: &Config, kafka: &KafkaConfig, tables: &[TableName]) -> KafkaSinkSettings {
-    let topics: BTreeMap<TableName, String> =
-        tables.iter().cloned().zip(config.tables.iter().map(|table| kafka.topic_for(table))).collect();
+    let topics: BTreeMap<TableName, String> = tables
+        .iter()
+        .cloned()
+        .zip(config.tables.iter().map(|table| kafka.topic_for(table)))
+        .collect();
     KafkaSinkSettings {
         brokers: kafka.brokers.clone(),
         properties: kafka.properties.clone(),

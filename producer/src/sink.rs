@@ -12,19 +12,27 @@ pub mod memory;
 
 /// A sink of the poll: Kafka, or the lake itself when there is no broker.
 ///
-/// Contract: what was written since the last durable point is invisible until the [`Sink::checkpoint`] that covers it is durable; then rows and
-/// progress appear together or not at all. After any error, or [`Sink::rollback`], only [`Sink::resume`] may be called next.
+/// Contract: what was written since the last durable point is invisible until the
+/// [`Sink::checkpoint`] that covers it is durable; then rows and progress appear together or not at
+/// all. After any error, or [`Sink::rollback`], only [`Sink::resume`] may be called next.
 #[allow(async_fn_in_trait)] // One process drives one sink on one task; no caller needs the future to be `Send` by name.
 pub trait Sink {
-    /// Throws away all that is not durable, takes ownership (older owners are fenced) and reads back what is durable.
-    /// A table without progress is absent from the answer.
-    async fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError>;
+    /// Throws away all that is not durable, takes ownership (older owners are fenced) and reads
+    /// back what is durable. A table without progress is absent from the answer.
+    async fn resume(
+        &mut self,
+        tables: &[TableName],
+    ) -> Result<BTreeMap<TableName, Progress>, SinkError>;
 
     /// Takes a batch; waits when the sink is full.
     async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError>;
 
-    /// Everything written so far is covered by this progress. Kafka makes it durable at once; the lake when its file is due.
-    async fn checkpoint(&mut self, progress: BTreeMap<TableName, ProgressDelta>) -> Result<Checkpoint, SinkError>;
+    /// Everything written so far is covered by this progress. Kafka makes it durable at once; the
+    /// lake when its file is due.
+    async fn checkpoint(
+        &mut self,
+        progress: BTreeMap<TableName, ProgressDelta>,
+    ) -> Result<Checkpoint, SinkError>;
 
     /// Makes every checkpoint so far durable.
     async fn flush(&mut self) -> Result<Checkpoint, SinkError>;

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
 
 use inlet_harness::{Database, shared_database};
-use inlet_producer::source::catalog::{Captured, CatalogError, CursorKind, Overrides, Structure, read_structures, read_table};
+use inlet_producer::source::catalog::{
+    Captured, CatalogError, CursorKind, Overrides, Structure, read_structures, read_table,
+};
 use inlet_service::error::{Explain, Kind, report};
 
 async fn captured(database: &Database, asked: &str) -> Result<Captured, CatalogError> {
@@ -12,11 +14,18 @@ async fn captured(database: &Database, asked: &str) -> Result<Captured, CatalogE
 }
 
 async fn found(database: &Database, asked: &str) -> String {
-    captured(database, asked).await.expect("the table can be captured").schema.table.to_string()
+    captured(database, asked)
+        .await
+        .expect("the table can be captured")
+        .schema
+        .table
+        .to_string()
 }
 
 async fn refused(database: &Database, asked: &str) -> String {
-    let error = captured(database, asked).await.expect_err("the table cannot be captured");
+    let error = captured(database, asked)
+        .await
+        .expect_err("the table cannot be captured");
     assert_eq!(error.kind(), Kind::Config);
     report(&error)
 }
@@ -26,7 +35,10 @@ async fn a_name_means_what_it_means_in_sql() {
     let database = shared_database().await;
     let sql = r#"CREATE SCHEMA "Mixed"; CREATE SCHEMA shop; CREATE TABLE "Mixed"."Case" (id int); CREATE TABLE ROLL001_orders (id int);
         CREATE TABLE "Both" (id int); CREATE TABLE both (id int); CREATE TABLE shop.items (id int); CREATE TABLE "Only" (id int)"#;
-    database.sql(&sql.replace(" both ", " \"both\" ")).await.expect("the tables are made");
+    database
+        .sql(&sql.replace(" both ", " \"both\" "))
+        .await
+        .expect("the tables are made");
     for (asked, expected) in [
         ("ROLL001_orders", "public.roll001_orders"),
         ("public.Roll001_Orders", "public.roll001_orders"),
@@ -54,23 +66,43 @@ async fn what_would_hide_rows_is_refused_with_the_way_out() {
         CREATE SCHEMA closed; CREATE TABLE closed.t (id int); DROP ROLE IF EXISTS catalog_reader; CREATE ROLE catalog_reader; GRANT SELECT ON guarded, closed.t TO catalog_reader";
     database.sql(sql).await.expect("the tables are made");
     for (asked, expected) in [
-        ("v", "`public.v` is a view: its rows have no version (`xmin`): name the table behind it"),
+        (
+            "v",
+            "`public.v` is a view: its rows have no version (`xmin`): name the table behind it",
+        ),
         ("m", "is a materialized view"),
         ("s", "is a sequence"),
-        ("reserved", "run in PostgreSQL: ALTER TABLE \"public\".\"reserved\" RENAME COLUMN \"_op\" TO \"op\";"),
+        (
+            "reserved",
+            "run in PostgreSQL: ALTER TABLE \"public\".\"reserved\" RENAME COLUMN \"_op\" TO \"op\";",
+        ),
         ("a.b.c", "`a.b.c` is not the name of a table"),
     ] {
         let error = refused(&database, asked).await;
         assert!(error.contains(expected), "{error}");
     }
     let mut connection = database.connect().await.expect("a connection");
-    sqlx::raw_sql("SET ROLE catalog_reader").execute(&mut connection).await.expect("the role is there");
+    sqlx::raw_sql("SET ROLE catalog_reader")
+        .execute(&mut connection)
+        .await
+        .expect("the role is there");
     for (asked, expected) in [
-        ("t", "run in PostgreSQL: GRANT SELECT ON \"public\".\"t\" TO \"catalog_reader\";"),
-        ("closed.t", "run in PostgreSQL: GRANT USAGE ON SCHEMA \"closed\" TO \"catalog_reader\";"),
-        ("guarded", "row security of table `public.guarded` hides rows from role `catalog_reader`"),
+        (
+            "t",
+            "run in PostgreSQL: GRANT SELECT ON \"public\".\"t\" TO \"catalog_reader\";",
+        ),
+        (
+            "closed.t",
+            "run in PostgreSQL: GRANT USAGE ON SCHEMA \"closed\" TO \"catalog_reader\";",
+        ),
+        (
+            "guarded",
+            "row security of table `public.guarded` hides rows from role `catalog_reader`",
+        ),
     ] {
-        let error = read_table(&mut connection, asked, &Overrides::default()).await.expect_err("the table cannot be captured");
+        let error = read_table(&mut connection, asked, &Overrides::default())
+            .await
+            .expect_err("the table cannot be captured");
         assert!(report(&error).contains(expected), "{}", report(&error));
     }
 }
@@ -86,21 +118,37 @@ async fn key_and_cursor_come_from_the_indexes() {
         CREATE TABLE p (id int, created_at timestamptz) PARTITION BY RANGE (created_at); CREATE INDEX ON p (created_at);
         CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
     database.sql(sql).await.expect("the tables are made");
-    let names = |table: &Captured| table.schema.key.iter().map(|at| table.schema.columns[*at].name.clone()).collect::<Vec<_>>();
+    let names = |table: &Captured| {
+        table
+            .schema
+            .key
+            .iter()
+            .map(|at| table.schema.columns[*at].name.clone())
+            .collect::<Vec<_>>()
+    };
 
     let a = captured(&database, "a").await.expect("a table");
     assert_eq!(names(&a), ["a", "b"]);
     let cursor = a.cursor.expect("a cursor");
-    assert_eq!((cursor.column, cursor.kind, cursor.indexed, cursor.nullable), (3, CursorKind::Timestamptz, false, false));
+    assert_eq!(
+        (cursor.column, cursor.kind, cursor.indexed, cursor.nullable),
+        (3, CursorKind::Timestamptz, false, false)
+    );
     assert_eq!(
         a.missing_index().expect("a statement"),
         "CREATE INDEX CONCURRENTLY \"a_updated_at_idx\" ON \"public\".\"a\" (\"updated_at\")"
     );
 
     let b = captured(&database, "b").await.expect("a table");
-    assert!(b.schema.key.is_empty(), "partial, over an expression, or nullable");
+    assert!(
+        b.schema.key.is_empty(),
+        "partial, over an expression, or nullable"
+    );
     let cursor = b.cursor.expect("a cursor");
-    assert_eq!((cursor.column, cursor.kind, cursor.indexed, cursor.nullable), (2, CursorKind::Timestamp, true, true));
+    assert_eq!(
+        (cursor.column, cursor.kind, cursor.indexed, cursor.nullable),
+        (2, CursorKind::Timestamp, true, true)
+    );
     assert_eq!(b.missing_index(), None);
 
     let c = captured(&database, "c").await.expect("a table");
@@ -121,7 +169,10 @@ async fn the_statement_for_a_missing_index_makes_the_cursor_indexed() {
         .expect("tables");
     for table in ["Odd Name", "p"] {
         let before = captured(&database, table).await.expect("a table");
-        database.sql(&before.missing_index().expect("a statement")).await.expect("the index is made");
+        database
+            .sql(&before.missing_index().expect("a statement"))
+            .await
+            .expect("the index is made");
         let after = captured(&database, table).await.expect("a table");
         assert!(after.cursor.expect("a cursor").indexed);
         assert_ne!(before.structure.indexes, after.structure.indexes);
@@ -131,38 +182,73 @@ async fn the_statement_for_a_missing_index_makes_the_cursor_indexed() {
 #[tokio::test]
 async fn structure_changes_with_every_alter_and_with_nothing_else() {
     let database = shared_database().await;
-    database.sql("CREATE TABLE t (id int PRIMARY KEY, a varchar(5), b int); CREATE TABLE other (id int)").await.expect("tables");
+    database
+        .sql(
+            "CREATE TABLE t (id int PRIMARY KEY, a varchar(5), b int); CREATE TABLE other (id int)",
+        )
+        .await
+        .expect("tables");
     let oid = captured(&database, "t").await.expect("a table").oid;
     let mut connection = database.connect().await.expect("a connection");
-    let mut before = read_structures(&mut connection, &[oid]).await.expect("a structure");
+    let mut before = read_structures(&mut connection, &[oid])
+        .await
+        .expect("a structure");
     let same = |before: Structure, after: Structure| {
-        (before.relfilenode == after.relfilenode, before.definition == after.definition, before.indexes == after.indexes)
+        (
+            before.relfilenode == after.relfilenode,
+            before.definition == after.definition,
+            before.indexes == after.indexes,
+        )
     };
     let descendants = |structure: &[(u32, Structure)]| structure[0].1.descendants;
     for (sql, expected) in [
-        ("INSERT INTO t VALUES (1, 'a', 1); UPDATE t SET b = 2; DELETE FROM t", (true, true, true)),
+        (
+            "INSERT INTO t VALUES (1, 'a', 1); UPDATE t SET b = 2; DELETE FROM t",
+            (true, true, true),
+        ),
         ("ANALYZE t", (true, true, true)),
         ("VACUUM (FREEZE) t", (true, true, true)),
         ("ALTER TABLE other ADD COLUMN x int", (true, true, true)),
-        ("ALTER TABLE t ADD COLUMN c int DEFAULT 5", (true, false, true)),
+        (
+            "ALTER TABLE t ADD COLUMN c int DEFAULT 5",
+            (true, false, true),
+        ),
         ("ALTER TABLE t RENAME COLUMN c TO d", (true, false, true)),
         ("ALTER TABLE t DROP COLUMN d", (true, false, true)),
-        ("ALTER TABLE t ALTER COLUMN a TYPE varchar(9)", (true, false, true)),
-        ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", (true, false, true)),
+        (
+            "ALTER TABLE t ALTER COLUMN a TYPE varchar(9)",
+            (true, false, true),
+        ),
+        (
+            "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+            (true, false, true),
+        ),
         ("CREATE INDEX extra ON t (b)", (true, true, false)),
         ("DROP INDEX extra", (true, true, false)),
         ("TRUNCATE t", (false, false, true)),
     ] {
         database.sql(sql).await.expect(sql);
-        let after = read_structures(&mut connection, &[oid]).await.expect("a structure");
-        assert_eq!(same(before[0].1, after[0].1), expected, "{sql}: {before:?} {after:?}");
+        let after = read_structures(&mut connection, &[oid])
+            .await
+            .expect("a structure");
+        assert_eq!(
+            same(before[0].1, after[0].1),
+            expected,
+            "{sql}: {before:?} {after:?}"
+        );
         before = after;
     }
     for (sql, changes) in [
         ("CREATE TABLE child () INHERITS (t)", true),
         ("CREATE TABLE grandchild () INHERITS (child)", true),
-        ("INSERT INTO child VALUES (1); ALTER TABLE grandchild ADD COLUMN d int; ANALYZE t; VACUUM pg_inherits", false),
-        ("DROP TABLE grandchild; CREATE TABLE grandchild () INHERITS (child)", true),
+        (
+            "INSERT INTO child VALUES (1); ALTER TABLE grandchild ADD COLUMN d int; ANALYZE t; VACUUM pg_inherits",
+            false,
+        ),
+        (
+            "DROP TABLE grandchild; CREATE TABLE grandchild () INHERITS (child)",
+            true,
+        ),
         ("ALTER TABLE grandchild NO INHERIT child", true),
         ("DROP TABLE grandchild; DROP TABLE child", true),
     ] {
@@ -170,10 +256,24 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
         for part in sql_parts {
             database.sql(&part).await.expect(sql);
         }
-        let after = read_structures(&mut connection, &[oid]).await.expect("a structure");
-        assert_eq!(descendants(&before) != descendants(&after), changes, "{sql}: {before:?} {after:?}");
+        let after = read_structures(&mut connection, &[oid])
+            .await
+            .expect("a structure");
+        assert_eq!(
+            descendants(&before) != descendants(&after),
+            changes,
+            "{sql}: {before:?} {after:?}"
+        );
         before = after;
     }
-    database.sql("DROP TABLE t").await.expect("the table is dropped");
-    assert!(read_structures(&mut connection, &[oid]).await.expect("an answer").is_empty());
+    database
+        .sql("DROP TABLE t")
+        .await
+        .expect("the table is dropped");
+    assert!(
+        read_structures(&mut connection, &[oid])
+            .await
+            .expect("an answer")
+            .is_empty()
+    );
 }

@@ -45,7 +45,11 @@ impl OnKafka {
             deadline: Duration::from_secs(60),
             ..KafkaSinkSettings::default()
         };
-        Self { brokers: kafka.bootstrap(), settings, drops_repeats: false }
+        Self {
+            brokers: kafka.bootstrap(),
+            settings,
+            drops_repeats: false,
+        }
     }
 
     async fn shared() -> Self {
@@ -54,7 +58,10 @@ impl OnKafka {
 
     /// Every process has an instance name of its own.
     fn settings(&self) -> KafkaSinkSettings {
-        KafkaSinkSettings { instance: inlet_producer::sink::kafka::instance_name(), ..self.settings.clone() }
+        KafkaSinkSettings {
+            instance: inlet_producer::sink::kafka::instance_name(),
+            ..self.settings.clone()
+        }
     }
 
     fn topic(&self) -> String {
@@ -63,10 +70,19 @@ impl OnKafka {
 
     async fn read(&self, topic: String) -> Vec<Read> {
         let brokers = self.brokers.clone();
-        let mut records = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
+        let mut records = tokio::task::spawn_blocking(move || read(&brokers, &topic))
+            .await
+            .unwrap();
         if self.drops_repeats {
-            let place = |record: &Read| (record.partition, record.header.map(|header| header.sequence));
-            records.dedup_by(|record, before| record.header.is_some() && place(record) == place(before));
+            let place = |record: &Read| {
+                (
+                    record.partition,
+                    record.header.map(|header| header.sequence),
+                )
+            };
+            records.dedup_by(|record, before| {
+                record.header.is_some() && place(record) == place(before)
+            });
         }
         records
     }
@@ -75,14 +91,20 @@ impl OnKafka {
     async fn sequences(&self) -> BTreeMap<i32, Vec<u64>> {
         let mut sequences: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
         for record in self.read(self.topic()).await {
-            sequences.entry(record.partition).or_default().push(record.header.unwrap().sequence);
+            sequences
+                .entry(record.partition)
+                .or_default()
+                .push(record.header.unwrap().sequence);
         }
         sequences
     }
 
     async fn assert_sequences_without_hole(&self) {
         for (partition, sequences) in self.sequences().await {
-            assert!(sequences.iter().copied().eq(0..sequences.len() as u64), "kafka_partition {partition}: {sequences:?}");
+            assert!(
+                sequences.iter().copied().eq(0..sequences.len() as u64),
+                "kafka_partition {partition}: {sequences:?}"
+            );
         }
     }
 }
@@ -96,8 +118,13 @@ impl Pipeline for OnKafka {
 
     async fn visible(&self) -> Vec<(i64, Option<String>)> {
         let row = |record: &Read| {
-            let field = |json: &[u8], name: &str| serde_json::from_slice::<serde_json::Value>(json).unwrap()[name].clone();
-            let note = record.value.as_ref().map(|value| field(value, "note").as_str().unwrap().to_owned());
+            let field = |json: &[u8], name: &str| {
+                serde_json::from_slice::<serde_json::Value>(json).unwrap()[name].clone()
+            };
+            let note = record
+                .value
+                .as_ref()
+                .map(|value| field(value, "note").as_str().unwrap().to_owned());
             (field(&record.key, "id").as_i64().unwrap(), note)
         };
         let mut visible: Vec<_> = self.read(self.topic()).await.iter().map(row).collect();
@@ -117,29 +144,53 @@ struct Read {
 /// All committed records of a topic, by kafka_partition and offset.
 fn read(brokers: &str, topic: &str) -> Vec<Read> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("group.id", "judge").set("isolation.level", "read_committed");
-    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
+    config
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "judge")
+        .set("isolation.level", "read_committed");
+    config
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10");
     let consumer: BaseConsumer = config.create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), RECOVERY_TIME_MAX).unwrap();
+    let metadata = consumer
+        .fetch_metadata(Some(topic), RECOVERY_TIME_MAX)
+        .unwrap();
     let partitions = metadata.topics()[0].partitions().len();
     let mut assignment = TopicPartitionList::new();
     for partition in 0..partitions {
-        assignment.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();
+        assignment
+            .add_partition_offset(topic, partition as i32, Offset::Beginning)
+            .unwrap();
     }
     consumer.assign(&assignment).unwrap();
     let mut records: Vec<(i64, Read)> = Vec::new();
     let mut ended = BTreeSet::new();
     let end = Instant::now() + RECOVERY_TIME_MAX;
     while ended.len() < partitions {
-        assert!(Instant::now() < end, "topic `{topic}` was not read to its end");
+        assert!(
+            Instant::now() < end,
+            "topic `{topic}` was not read to its end"
+        );
         match consumer.poll(Duration::from_millis(50)) {
             Some(Ok(message)) => {
                 let header = message.headers().map(|headers| {
                     assert_eq!((headers.count(), headers.get(0).key), (1, HEADER));
                     Header::decode(headers.get(0).value.unwrap()).unwrap()
                 });
-                let (key, value) = (message.key().unwrap().to_vec(), message.payload().map(<[u8]>::to_vec));
-                records.push((message.offset(), Read { partition: message.partition(), key, value, header }));
+                let (key, value) = (
+                    message.key().unwrap().to_vec(),
+                    message.payload().map(<[u8]>::to_vec),
+                );
+                records.push((
+                    message.offset(),
+                    Read {
+                        partition: message.partition(),
+                        key,
+                        value,
+                        header,
+                    },
+                ));
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => _ = ended.insert(partition),
             Some(Err(_)) | None => {}
@@ -155,12 +206,26 @@ contract!(OnKafka::shared().await);
 async fn the_topics_are_made_as_configured() {
     let pipeline = OnKafka::shared().await;
     pipeline.sink().resume(&[orders()]).await.unwrap();
-    let (brokers, topic, control) = (pipeline.brokers.clone(), pipeline.topic(), pipeline.settings.control_topic.clone());
+    let (brokers, topic, control) = (
+        pipeline.brokers.clone(),
+        pipeline.topic(),
+        pipeline.settings.control_topic.clone(),
+    );
     let count = move |topic: &str| {
-        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
-        consumer.fetch_metadata(Some(topic), RECOVERY_TIME_MAX).unwrap().topics()[0].partitions().len()
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .create()
+            .unwrap();
+        consumer
+            .fetch_metadata(Some(topic), RECOVERY_TIME_MAX)
+            .unwrap()
+            .topics()[0]
+            .partitions()
+            .len()
     };
-    let counts = tokio::task::spawn_blocking(move || (count(&topic), count(&control))).await.unwrap();
+    let counts = tokio::task::spawn_blocking(move || (count(&topic), count(&control)))
+        .await
+        .unwrap();
     assert_eq!(counts, (PARTITIONS as usize, 1));
 }
 
@@ -170,27 +235,39 @@ async fn the_versions_of_a_key_stay_in_one_partition_and_in_order() {
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     for version in 0..20 {
-        sink.write(upserts(0..50, &format!("{version:02}"))).await.unwrap();
+        sink.write(upserts(0..50, &format!("{version:02}")))
+            .await
+            .unwrap();
         if version % 3 == 0 {
             sink.checkpoint(poll(&version.to_string())).await.unwrap();
         }
     }
     sink.checkpoint(poll("end")).await.unwrap();
-    let all = (0..50).flat_map(|id| (0..20).map(move |version| (id, Some(format!("{version:02}")))));
+    let all =
+        (0..50).flat_map(|id| (0..20).map(move |version| (id, Some(format!("{version:02}")))));
     assert_visible(&pipeline, all.collect::<Vec<_>>()).await;
     let mut versions: BTreeMap<Vec<u8>, Vec<(i32, String)>> = BTreeMap::new();
     for record in pipeline.read(pipeline.topic()).await {
         let value: serde_json::Value = serde_json::from_slice(&record.value.unwrap()).unwrap();
-        versions.entry(record.key).or_default().push((record.partition, value["note"].as_str().unwrap().to_owned()));
+        versions
+            .entry(record.key)
+            .or_default()
+            .push((record.partition, value["note"].as_str().unwrap().to_owned()));
     }
     assert_eq!(versions.len(), 50);
     assert_eq!(
-        versions.values().map(|versions| versions[0].0).collect::<BTreeSet<_>>().len(),
+        versions
+            .values()
+            .map(|versions| versions[0].0)
+            .collect::<BTreeSet<_>>()
+            .len(),
         PARTITIONS as usize,
         "all partitions are used"
     );
     for (key, versions) in versions {
-        let expected: Vec<_> = (0..20).map(|version| (versions[0].0, format!("{version:02}"))).collect();
+        let expected: Vec<_> = (0..20)
+            .map(|version| (versions[0].0, format!("{version:02}")))
+            .collect();
         assert_eq!(versions, expected, "{}", String::from_utf8_lossy(&key));
     }
 }
@@ -211,10 +288,17 @@ async fn sequences_have_no_hole_whatever_was_thrown_away() {
     // The process dies in the middle of its transaction: nothing ends it but the next owner.
     std::mem::forget(sink);
     let mut next = pipeline.sink();
-    assert_eq!(next.resume(&[orders()]).await.unwrap(), progress(&[("poll", "2")]));
+    assert_eq!(
+        next.resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "2")])
+    );
     next.write(upserts(400..500, "kept")).await.unwrap();
     next.checkpoint(poll("3")).await.unwrap();
-    assert_visible(&pipeline, rows((0..100).chain(200..300).chain(400..500), "kept")).await;
+    assert_visible(
+        &pipeline,
+        rows((0..100).chain(200..300).chain(400..500), "kept"),
+    )
+    .await;
     pipeline.assert_sequences_without_hole().await;
 }
 
@@ -227,15 +311,30 @@ async fn a_schema_is_published_once_and_with_the_first_of_its_rows() {
         sink.resume(&[orders()]).await.unwrap();
         for id in 0..3 {
             sink.write(upserts([id], "a")).await.unwrap();
-            sink.checkpoint(poll(&format!("{round}{id}"))).await.unwrap();
+            sink.checkpoint(poll(&format!("{round}{id}")))
+                .await
+                .unwrap();
         }
         assert_visible(&pipeline, rows((0..3).flat_map(|id| vec![id; round]), "a")).await;
         let control = pipeline.read(pipeline.settings.control_topic.clone()).await;
-        let schemas: Vec<_> = control.iter().filter(|record| record.key == key.as_bytes()).collect();
+        let schemas: Vec<_> = control
+            .iter()
+            .filter(|record| record.key == key.as_bytes())
+            .collect();
         assert_eq!(schemas.len(), 1, "round {round}");
-        assert_eq!(serde_json::from_slice::<inlet_model::table::TableSchema>(schemas[0].value.as_ref().unwrap()).unwrap(), *schema());
-        let fingerprints: BTreeSet<_> =
-            pipeline.read(pipeline.topic()).await.iter().map(|record| record.header.unwrap().fingerprint).collect();
+        assert_eq!(
+            serde_json::from_slice::<inlet_model::table::TableSchema>(
+                schemas[0].value.as_ref().unwrap()
+            )
+            .unwrap(),
+            *schema()
+        );
+        let fingerprints: BTreeSet<_> = pipeline
+            .read(pipeline.topic())
+            .await
+            .iter()
+            .map(|record| record.header.unwrap().fingerprint)
+            .collect();
         assert_eq!(fingerprints, BTreeSet::from([schema().fingerprint()]));
     }
 }
@@ -245,7 +344,10 @@ async fn the_part_of_the_sequences_is_the_sinks_own() {
     let pipeline = OnKafka::shared().await;
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
-    let error = sink.checkpoint(delta(&[("sequences", Some("{}"))])).await.unwrap_err();
+    let error = sink
+        .checkpoint(delta(&[("sequences", Some("{}"))]))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, Kind::Bug);
 }
 
@@ -258,7 +360,10 @@ async fn a_write_whose_future_was_dropped_needs_a_resume() {
     // The write before is still in work, so this one waits, and is dropped while it does.
     let dropped = tokio::time::timeout(Duration::ZERO, sink.write(upserts(0..10, "lost"))).await;
     assert!(dropped.is_err());
-    assert_eq!(sink.checkpoint(poll("1")).await.unwrap_err().kind, Kind::Bug);
+    assert_eq!(
+        sink.checkpoint(poll("1")).await.unwrap_err().kind,
+        Kind::Bug
+    );
     assert_eq!(sink.resume(&[orders()]).await.unwrap(), BTreeMap::new());
     sink.write(upserts(0..10, "kept")).await.unwrap();
     sink.checkpoint(poll("1")).await.unwrap();
@@ -273,21 +378,51 @@ async fn a_sink_that_closes_leaves_no_transaction_in_the_way_of_readers() {
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..10, "lost")).await.unwrap();
     sink.close(Duration::from_secs(20)).await;
-    // A foreign record behind the open transaction is only visible once that has ended; nobody resumes here.
+    // A foreign record behind the open transaction is only visible once that has ended; nobody
+    // resumes here.
     let kafka = shared_kafka().await;
-    let records: Vec<_> = (0..PARTITIONS).map(|partition| (partition, Some(&b"{\"id\":1}"[..]), Some(&b"{\"note\":\"x\"}"[..]))).collect();
+    let records: Vec<_> = (0..PARTITIONS)
+        .map(|partition| {
+            (
+                partition,
+                Some(&b"{\"id\":1}"[..]),
+                Some(&b"{\"note\":\"x\"}"[..]),
+            )
+        })
+        .collect();
     kafka.produce(&pipeline.topic(), &records).await.unwrap();
-    eventually(Duration::from_secs(10), "the foreign records are visible", async || pipeline.visible().await.len() == records.len()).await;
+    eventually(
+        Duration::from_secs(10),
+        "the foreign records are visible",
+        async || pipeline.visible().await.len() == records.len(),
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn properties_that_exactly_once_rests_on_are_refused() {
-    for (key, value) in [("acks", "1"), ("transactional.id", "x"), ("enable.idempotence", "false"), ("isolation.level", "read_uncommitted")]
-    {
+    for (key, value) in [
+        ("acks", "1"),
+        ("transactional.id", "x"),
+        ("enable.idempotence", "false"),
+        ("isolation.level", "read_uncommitted"),
+    ] {
         let properties = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        let error = KafkaSink::new(KafkaSinkSettings { properties, ..KafkaSinkSettings::default() }).unwrap_err();
+        let error = KafkaSink::new(KafkaSinkSettings {
+            properties,
+            ..KafkaSinkSettings::default()
+        })
+        .unwrap_err();
         assert_eq!(error.kind, Kind::Config);
-        assert!(error.act.contains(key) && error.hint().unwrap().to_string().contains("kafka.properties"), "{error:?}");
+        assert!(
+            error.act.contains(key)
+                && error
+                    .hint()
+                    .unwrap()
+                    .to_string()
+                    .contains("kafka.properties"),
+            "{error:?}"
+        );
     }
 }
 
@@ -295,7 +430,11 @@ async fn properties_that_exactly_once_rests_on_are_refused() {
 async fn a_property_that_does_not_exist_is_named_without_its_value() {
     let pipeline = OnKafka::shared().await;
     let properties = BTreeMap::from([("sasl.pasword".to_owned(), "secret".to_owned())]);
-    let mut sink = KafkaSink::new(KafkaSinkSettings { properties, ..pipeline.settings() }).unwrap();
+    let mut sink = KafkaSink::new(KafkaSinkSettings {
+        properties,
+        ..pipeline.settings()
+    })
+    .unwrap();
     let error = sink.resume(&[orders()]).await.unwrap_err();
     assert_eq!(error.kind, Kind::Config);
     assert!(error.act.contains("sasl.pasword"), "{error:?}");
@@ -306,18 +445,37 @@ async fn a_property_that_does_not_exist_is_named_without_its_value() {
 async fn a_broker_that_is_down_is_named() {
     let port = Port::claim().unwrap();
     let brokers = format!("127.0.0.1:{}", port.number());
-    let settings = KafkaSinkSettings { brokers: brokers.clone(), deadline: Duration::from_secs(2), ..OnKafka::shared().await.settings() };
-    let error = KafkaSink::new(settings).unwrap().resume(&[orders()]).await.unwrap_err();
+    let settings = KafkaSinkSettings {
+        brokers: brokers.clone(),
+        deadline: Duration::from_secs(2),
+        ..OnKafka::shared().await.settings()
+    };
+    let error = KafkaSink::new(settings)
+        .unwrap()
+        .resume(&[orders()])
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, Kind::Unavailable);
     let report = inlet_service::error::report(&error);
-    assert!(report.contains(&format!("kafka at `{brokers}` does not answer")) && report.contains("Connection refused"), "{report}");
+    assert!(
+        report.contains(&format!("kafka at `{brokers}` does not answer"))
+            && report.contains("Connection refused"),
+        "{report}"
+    );
 }
 
 #[tokio::test]
 async fn a_control_topic_that_forgets_is_refused() {
     let pipeline = OnKafka::shared().await;
     let kafka = shared_kafka().await;
-    kafka.create_topic(&pipeline.settings.control_topic, 1, &[("cleanup.policy", "delete")]).await.unwrap();
+    kafka
+        .create_topic(
+            &pipeline.settings.control_topic,
+            1,
+            &[("cleanup.policy", "delete")],
+        )
+        .await
+        .unwrap();
     let error = pipeline.sink().resume(&[orders()]).await.unwrap_err();
     assert_eq!(error.kind, Kind::Config);
     assert!(error.act.contains("`compact`"), "{error:?}");
@@ -326,7 +484,11 @@ async fn a_control_topic_that_forgets_is_refused() {
 #[tokio::test]
 async fn a_topic_that_was_there_keeps_its_partitions() {
     let pipeline = OnKafka::shared().await;
-    shared_kafka().await.create_topic(&pipeline.topic(), 5, &[]).await.unwrap();
+    shared_kafka()
+        .await
+        .create_topic(&pipeline.topic(), 5, &[])
+        .await
+        .unwrap();
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..200, "a")).await.unwrap();
@@ -348,25 +510,43 @@ async fn the_time_of_a_small_commit() {
         times.push(begun.elapsed());
     }
     times.sort();
-    println!("a row from write to durable: p50 {:?}, p90 {:?}, p99 {:?}", times[100], times[180], times[198]);
+    println!(
+        "a row from write to durable: p50 {:?}, p90 {:?}, p99 {:?}",
+        times[100], times[180], times[198]
+    );
     assert_visible(&pipeline, rows(0..200, "a")).await;
 }
 
 #[tokio::test]
 async fn a_transaction_that_ran_into_its_timeout_is_not_taken_for_another_owner() {
-    let settings = [("transaction.abort.timed.out.transaction.cleanup.interval.ms", "100")];
+    let settings = [(
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "100",
+    )];
     let kafka = Kafka::start_with("512m", &settings).await.unwrap();
     let mut pipeline = OnKafka::new(&kafka);
-    let short = ["transaction.timeout.ms", "message.timeout.ms", "socket.timeout.ms"].map(|key| (key.to_owned(), "3000".to_owned()));
+    let short = [
+        "transaction.timeout.ms",
+        "message.timeout.ms",
+        "socket.timeout.ms",
+    ]
+    .map(|key| (key.to_owned(), "3000".to_owned()));
     pipeline.settings.properties = BTreeMap::from(short);
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..10, "kept")).await.unwrap();
     sink.checkpoint(poll("1")).await.unwrap();
-    let error =
-        eventually(RECOVERY_TIME_MAX, "the broker ends the transaction", async || sink.write(upserts([10], "lost")).await.err()).await;
+    let error = eventually(
+        RECOVERY_TIME_MAX,
+        "the broker ends the transaction",
+        async || sink.write(upserts([10], "lost")).await.err(),
+    )
+    .await;
     assert_eq!(error.kind, Kind::Unavailable, "{error:?}");
-    assert_eq!(sink.resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    assert_eq!(
+        sink.resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "1")])
+    );
     sink.write(upserts(10..20, "kept")).await.unwrap();
     sink.checkpoint(poll("2")).await.unwrap();
     assert_visible(&pipeline, rows(0..20, "kept")).await;
@@ -382,12 +562,19 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
     // What the broker has forgotten to commit is ended by a repeated record, see `hanging`.
     pipeline.drops_repeats = true;
     let mut sink = pipeline.sink();
-    eventually(RECOVERY_TIME_MAX, "the sink starts", async || sink.resume(&[orders()]).await.map_err(|error| println!("{error:?}")).ok())
-        .await;
+    eventually(RECOVERY_TIME_MAX, "the sink starts", async || {
+        sink.resume(&[orders()])
+            .await
+            .map_err(|error| println!("{error:?}"))
+            .ok()
+    })
+    .await;
     let mut committed = 0;
     // The kill falls at another moment of the checkpoint each time.
     for delay_ms in [0, 5, 20, 80, 320] {
-        sink.write(upserts(committed..committed + ROWS, "a")).await.unwrap();
+        sink.write(upserts(committed..committed + ROWS, "a"))
+            .await
+            .unwrap();
         let part = (committed + ROWS).to_string();
         let kill = async {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
@@ -396,17 +583,35 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
         let (outcome, ()) = tokio::join!(sink.checkpoint(poll(&part)), kill);
         kafka.restart().await.unwrap();
         let found = eventually(RECOVERY_TIME_MAX, "the sink resumes", async || {
-            sink.resume(&[orders()]).await.map_err(|error| println!("{error:?}")).ok()
+            sink.resume(&[orders()])
+                .await
+                .map_err(|error| println!("{error:?}"))
+                .ok()
         })
         .await;
-        let durable = found.get(&orders()).map_or(0, |progress| progress.0["poll"].parse::<i64>().unwrap());
-        println!("killed after {delay_ms} ms: {}, durable {durable}", if outcome.is_ok() { "acknowledged" } else { "in doubt" });
-        // An acknowledged checkpoint may be taken back as a whole, where the broker forgot to end it everywhere.
-        assert!([committed, committed + ROWS].contains(&durable), "{outcome:?}: {durable} after {committed}");
+        let durable = found
+            .get(&orders())
+            .map_or(0, |progress| progress.0["poll"].parse::<i64>().unwrap());
+        println!(
+            "killed after {delay_ms} ms: {}, durable {durable}",
+            if outcome.is_ok() {
+                "acknowledged"
+            } else {
+                "in doubt"
+            }
+        );
+        // An acknowledged checkpoint may be taken back as a whole, where the broker forgot to end
+        // it everywhere.
+        assert!(
+            [committed, committed + ROWS].contains(&durable),
+            "{outcome:?}: {durable} after {committed}"
+        );
         assert_visible(&pipeline, rows(0..durable, "a")).await;
         committed = durable;
     }
-    sink.write(upserts(committed..committed + 10, "a")).await.unwrap();
+    sink.write(upserts(committed..committed + 10, "a"))
+        .await
+        .unwrap();
     sink.checkpoint(poll("end")).await.unwrap();
     assert_visible(&pipeline, rows(0..committed + 10, "a")).await;
     pipeline.assert_sequences_without_hole().await;

@@ -22,8 +22,15 @@ impl Pipeline for MemoryStore {
     async fn visible(&self) -> Vec<(i64, Option<String>)> {
         let mut visible = Vec::new();
         for batch in self.batches() {
-            let ops = batch.rows.column_by_name(OP).unwrap().as_primitive::<UInt8Type>();
-            let (ids, notes) = (batch.rows.column(0).as_primitive::<Int64Type>(), batch.rows.column(1).as_string::<i32>());
+            let ops = batch
+                .rows
+                .column_by_name(OP)
+                .unwrap()
+                .as_primitive::<UInt8Type>();
+            let (ids, notes) = (
+                batch.rows.column(0).as_primitive::<Int64Type>(),
+                batch.rows.column(1).as_string::<i32>(),
+            );
             let note = |row| (ops.value(row) == UPSERT).then(|| notes.value(row).to_owned());
             visible.extend((0..batch.rows.num_rows()).map(|row| (ids.value(row), note(row))));
         }
@@ -42,11 +49,21 @@ async fn a_call_fails_without_effect_or_after_it() {
     for (fault, seen) in [(Fault::Undone, 0..0), (Fault::Done, 0..3)] {
         sink.write(upserts(0..3, "a")).await.unwrap();
         store.fail(0, fault);
-        assert_eq!(sink.checkpoint(poll("1")).await.unwrap_err().kind, Kind::Unavailable);
+        assert_eq!(
+            sink.checkpoint(poll("1")).await.unwrap_err().kind,
+            Kind::Unavailable
+        );
         assert_eq!(store.visible().await, rows(seen, "a"), "{fault:?}");
-        assert_eq!(sink.write(upserts(0..3, "a")).await.unwrap_err().kind, Kind::Bug, "only resume helps after an error");
+        assert_eq!(
+            sink.write(upserts(0..3, "a")).await.unwrap_err().kind,
+            Kind::Bug,
+            "only resume helps after an error"
+        );
         let found = sink.resume(&[orders()]).await.unwrap();
         assert_eq!(!found.is_empty(), fault == Fault::Done);
     }
-    assert_eq!(store.sink().resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    assert_eq!(
+        store.sink().resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "1")])
+    );
 }

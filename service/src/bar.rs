@@ -1,6 +1,8 @@
-//! How far something long is, as a bar on a terminal. Elsewhere nothing is shown: the log is what counts.
+//! How far something long is, as a bar on a terminal. Elsewhere nothing is shown: the log is what
+//! counts.
 //!
-//! Promises: log lines and bars never mix ([`LogWriter`]); what ends within a moment never shows a bar.
+//! Promises: log lines and bars never mix ([`LogWriter`]); what ends within a moment never shows a
+//! bar.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,18 +43,31 @@ pub struct Bar {
 impl Bar {
     /// A bar for `what`, as `load public.orders`; `total` is about how many rows it will have.
     pub fn new(what: impl Into<String>, total: Option<u64>) -> Self {
-        Self { what: what.into(), total, begun: Some(Instant::now()), shown: OnceLock::new(), rows: AtomicU64::new(0) }
+        Self {
+            what: what.into(),
+            total,
+            begun: Some(Instant::now()),
+            shown: OnceLock::new(),
+            rows: AtomicU64::new(0),
+        }
     }
 
     /// So many rows more.
     pub fn add(&self, rows: u64) {
         let rows = self.rows.fetch_add(rows, Ordering::Relaxed) + rows;
-        let Some(elapsed) = self.begun.map(|begun| begun.elapsed()).filter(|elapsed| *elapsed >= PATIENCE && is_visible()) else {
+        let Some(elapsed) = self
+            .begun
+            .map(|begun| begun.elapsed())
+            .filter(|elapsed| *elapsed >= PATIENCE && is_visible())
+        else {
             return;
         };
         let shown = self.shown.get_or_init(|| {
             let (bar, template) = match self.total {
-                Some(total) => (ProgressBar::new(total), "{prefix}  {bar:30} {percent:>3} %  {msg}"),
+                Some(total) => (
+                    ProgressBar::new(total),
+                    "{prefix}  {bar:30} {percent:>3} %  {msg}",
+                ),
                 None => (ProgressBar::new_spinner(), "{prefix}  {spinner} {msg}"),
             };
             let bar = BARS.add(bar.with_prefix(self.what.clone()));
@@ -76,9 +91,15 @@ fn pace(rows: u64, total: Option<u64>, elapsed: Duration) -> String {
     match total {
         Some(total) => {
             let left = total.saturating_sub(rows) as f64 / rate;
-            format!("{read} of about {} rows, {per_second} rows/s, {left:.0} s left", HumanCount(total))
+            format!(
+                "{read} of about {} rows, {per_second} rows/s, {left:.0} s left",
+                HumanCount(total)
+            )
         }
-        None => format!("{read} rows, {per_second} rows/s, {:.0} s", elapsed.as_secs_f64()),
+        None => format!(
+            "{read} rows, {per_second} rows/s, {:.0} s",
+            elapsed.as_secs_f64()
+        ),
     }
 }
 
@@ -111,8 +132,17 @@ mod tests {
     #[test]
     fn the_pace_is_counted_from_the_beginning() {
         let (rows, elapsed) = (2_000_000, Duration::from_secs(4));
-        assert_eq!(pace(rows, Some(8_000_000), elapsed), "2,000,000 of about 8,000,000 rows, 500,000 rows/s, 12 s left");
-        assert_eq!(pace(rows, Some(1_000_000), elapsed), "2,000,000 of about 1,000,000 rows, 500,000 rows/s, 0 s left");
-        assert_eq!(pace(rows, None, elapsed), "2,000,000 rows, 500,000 rows/s, 4 s");
+        assert_eq!(
+            pace(rows, Some(8_000_000), elapsed),
+            "2,000,000 of about 8,000,000 rows, 500,000 rows/s, 12 s left"
+        );
+        assert_eq!(
+            pace(rows, Some(1_000_000), elapsed),
+            "2,000,000 of about 1,000,000 rows, 500,000 rows/s, 0 s left"
+        );
+        assert_eq!(
+            pace(rows, None, elapsed),
+            "2,000,000 rows, 500,000 rows/s, 4 s"
+        );
     }
 }

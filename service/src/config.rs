@@ -1,11 +1,13 @@
 //! The configuration: one YAML file (or several) for every verb, read once into checked types.
 //!
-//! Promises: every problem is reported at once, with file, line and column; an unknown key is refused with the nearest valid one; a secret is
-//! never printed, not even in an error; `${VAR}`, `${VAR:-default}` and `${VAR:?hint}` are taken from the environment after parsing, so no
-//! value can break or change the YAML.
-//! Leaves to others: whether a server answers, whether a table or column exists, what a rule means.
+//! Promises: every problem is reported at once, with file, line and column; an unknown key is
+//! refused with the nearest valid one; a secret is never printed, not even in an error; `${VAR}`,
+//! `${VAR:-default}` and `${VAR:?hint}` are taken from the environment after parsing, so no value
+//! can break or change the YAML. Leaves to others: whether a server answers, whether a table or
+//! column exists, what a rule means.
 //!
-//! The way of a value: [`yaml`] (text to located strings) -> [`raw`] (files laid over each other) -> one file per section, which checks it.
+//! The way of a value: [`yaml`] (text to located strings) -> [`raw`] (files laid over each other)
+//! -> one file per section, which checks it.
 
 mod datalake;
 mod from_file;
@@ -47,7 +49,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Everything the configuration says, checked; the sections a verb does not need may be absent.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The pipeline's name: it names the control topic, the transactional id and the consumer group.
+    /// The pipeline's name: it names the control topic, the transactional id and the consumer
+    /// group.
     pub pipeline: String,
     /// Where the tables are.
     pub postgres: Option<PostgresConfig>,
@@ -59,14 +62,16 @@ pub struct Config {
     pub streaming: StreamingConfig,
     /// The captured tables, at least one, sorted by the name they were given.
     pub tables: Vec<TableConfig>,
-    /// True when each table has a folder of its own in the lake, also where there is one table only.
+    /// True when each table has a folder of its own in the lake, also where there is one table
+    /// only.
     pub has_folders: bool,
     /// What is accepted but should be looked at.
     pub warnings: Vec<Problem>,
 }
 
 impl Config {
-    /// Reads the files, a later one adding to and overriding the earlier ones, with the process's environment; logs the warnings.
+    /// Reads the files, a later one adding to and overriding the earlier ones, with the process's
+    /// environment; logs the warnings.
     pub fn load(paths: &[PathBuf]) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
         let mut sources = Vec::new();
@@ -77,8 +82,9 @@ impl Config {
             }
         }
         // What is not UTF-8 counts as not set: no value of ours can hold it.
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
         let config = build(&sources, &environment, problems)?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -92,37 +98,59 @@ impl Config {
     }
 
     /// Reads named texts instead of files, and variables instead of the process's environment.
-    pub fn from_texts(sources: &[(&str, &str)], environment: &HashMap<String, String>) -> Result<Self, ConfigError> {
-        let sources: Vec<_> = sources.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+    pub fn from_texts(
+        sources: &[(&str, &str)],
+        environment: &HashMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let sources: Vec<_> = sources
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
         build(&sources, environment, Problems::default())
     }
 
     /// The section `postgres`, or an error that says how to write it.
     pub fn require_postgres(&self) -> Result<&PostgresConfig, ConfigError> {
         let hint = "add `postgres: { jdbc_url: \"jdbc:postgresql://host:5432/db\", user: \"..\", password: \"..\" }`";
-        self.postgres.as_ref().ok_or_else(|| missing_section("postgres", hint))
+        self.postgres
+            .as_ref()
+            .ok_or_else(|| missing_section("postgres", hint))
     }
 
     /// The section `kafka`, or an error that says how to write it and how to do without.
     pub fn require_kafka(&self) -> Result<&KafkaConfig, ConfigError> {
-        let hint = "add `kafka: { brokers: \"host:9092\" }`, or use `inlet run`, which needs no broker";
-        self.kafka.as_ref().ok_or_else(|| missing_section("kafka", hint))
+        let hint =
+            "add `kafka: { brokers: \"host:9092\" }`, or use `inlet run`, which needs no broker";
+        self.kafka
+            .as_ref()
+            .ok_or_else(|| missing_section("kafka", hint))
     }
 
     /// The section `datalake`, or an error that says how to write it.
     pub fn require_datalake(&self) -> Result<&DatalakeConfig, ConfigError> {
-        self.datalake.as_ref().ok_or_else(|| missing_section("datalake", "add `datalake: { path: \"./datalake\" }`"))
+        self.datalake
+            .as_ref()
+            .ok_or_else(|| missing_section("datalake", "add `datalake: { path: \"./datalake\" }`"))
     }
 }
 
 fn missing_section(section: &str, hint: &str) -> ConfigError {
-    Problem::new(format!("the configuration has no section `{section}`")).hint(hint).into()
+    Problem::new(format!("the configuration has no section `{section}`"))
+        .hint(hint)
+        .into()
 }
 
 fn read(path: &PathBuf) -> Result<String, Problem> {
-    let problem = |what: String| Problem::new(format!("cannot read the configuration file {}: {what}", path.display()));
+    let problem = |what: String| {
+        Problem::new(format!(
+            "cannot read the configuration file {}: {what}",
+            path.display()
+        ))
+    };
     let hint = "give an existing YAML file with `--config FILE`";
-    let bytes_len = std::fs::metadata(path).map_err(|error| problem(error.to_string()).hint(hint))?.len();
+    let bytes_len = std::fs::metadata(path)
+        .map_err(|error| problem(error.to_string()).hint(hint))?
+        .len();
     if bytes_len > FILE_BYTES_MAX {
         return Err(problem(format!("it is larger than {FILE_BYTES_MAX} bytes")).hint(hint));
     }
@@ -130,12 +158,20 @@ fn read(path: &PathBuf) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|_| problem("it is not UTF-8".to_owned()).hint(hint))
 }
 
-/// Parses every source, lays them over each other and checks the result; fails with all problems found.
-fn build(sources: &[(String, String)], environment: &HashMap<String, String>, mut problems: Problems) -> Result<Config, ConfigError> {
+/// Parses every source, lays them over each other and checks the result; fails with all problems
+/// found.
+fn build(
+    sources: &[(String, String)],
+    environment: &HashMap<String, String>,
+    mut problems: Problems,
+) -> Result<Config, ConfigError> {
     let mut raw = RawConfig::default();
     let mut broken = problems.len() > 0;
     for (layer, (name, text)) in sources.iter().enumerate() {
-        let source = Source { name: Arc::from(name.as_str()), layer };
+        let source = Source {
+            name: Arc::from(name.as_str()),
+            layer,
+        };
         match yaml::read(&source, text, environment, &mut problems) {
             Some((layer, is_whole)) => {
                 raw = layer.over(raw);
@@ -156,13 +192,24 @@ fn build(sources: &[(String, String)], environment: &HashMap<String, String>, mu
 }
 
 fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
-    let postgres = raw.postgres.as_ref().and_then(|section| postgres::check(section, problems));
-    let datalake = raw.datalake.as_ref().and_then(|section| datalake::check(section, problems));
+    let postgres = raw
+        .postgres
+        .as_ref()
+        .and_then(|section| postgres::check(section, problems));
+    let datalake = raw
+        .datalake
+        .as_ref()
+        .and_then(|section| datalake::check(section, problems));
     let streaming = streaming::check(raw.streaming.as_ref(), problems);
-    let timezone = datalake.as_ref().map_or(chrono_tz::UTC, |lake| lake.timezone);
+    let timezone = datalake
+        .as_ref()
+        .map_or(chrono_tz::UTC, |lake| lake.timezone);
     let tables = tables::check(raw, timezone, problems);
     let pipeline = pipeline_name(raw, postgres.as_ref(), problems);
-    let kafka = raw.kafka.as_ref().and_then(|section| kafka::check(section, &pipeline, &tables, problems));
+    let kafka = raw
+        .kafka
+        .as_ref()
+        .and_then(|section| kafka::check(section, &pipeline, &tables, problems));
     Some(Config {
         pipeline,
         postgres,
@@ -175,16 +222,31 @@ fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
     })
 }
 
-/// The name given, else the topic, else the database; Kafka's rules for names hold for it, because it becomes part of a topic's name.
-fn pipeline_name(raw: &RawConfig, postgres: Option<&PostgresConfig>, problems: &mut Problems) -> String {
+/// The name given, else the topic, else the database; Kafka's rules for names hold for it, because
+/// it becomes part of a topic's name.
+fn pipeline_name(
+    raw: &RawConfig,
+    postgres: Option<&PostgresConfig>,
+    problems: &mut Problems,
+) -> String {
     if let Some(text) = &raw.pipeline {
         if value::topic_safe(&text.value) != text.value {
-            let what = format!("`pipeline` may hold letters, digits, `.`, `_` and `-` only, not `{}`", text.value);
-            problems.add(Problem::at(&text.place, what).hint(format!("for example `{}`", value::topic_safe(&text.value))));
+            let what = format!(
+                "`pipeline` may hold letters, digits, `.`, `_` and `-` only, not `{}`",
+                text.value
+            );
+            problems.add(
+                Problem::at(&text.place, what)
+                    .hint(format!("for example `{}`", value::topic_safe(&text.value))),
+            );
         }
         return value::topic_safe(&text.value);
     }
-    let topic = raw.kafka.as_ref().and_then(|kafka| kafka.topic.as_ref()).map(|topic| topic.value.as_str());
+    let topic = raw
+        .kafka
+        .as_ref()
+        .and_then(|kafka| kafka.topic.as_ref())
+        .map(|topic| topic.value.as_str());
     let db = postgres.map(|postgres| postgres.primary.db.as_str());
     value::topic_safe(topic.or(db).unwrap_or("inlet"))
 }

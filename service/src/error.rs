@@ -1,6 +1,7 @@
 //! Errors that decide and explain.
 //!
-//! Five kinds decide everything: retry, exit code and alert follow from the kind; nobody retries on a string.
+//! Five kinds decide everything: retry, exit code and alert follow from the kind; nobody retries on
+//! a string.
 
 use std::error::Error;
 use std::fmt;
@@ -70,27 +71,38 @@ pub trait Explain: Error {
 
 /// The error in one line of a log: what, and why.
 pub fn chain(error: &dyn Explain) -> String {
-    std::iter::once(error.to_string()).chain(causes(error)).collect::<Vec<_>>().join(": ")
+    std::iter::once(error.to_string())
+        .chain(causes(error))
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// The error as a user reads it on stderr: what, why (the chain of causes), and what to do.
 pub fn report(error: &dyn Explain) -> String {
     let mut text = format!("error: {error}");
-    causes(error).iter().for_each(|cause| text.push_str(&format!("\n  because: {cause}")));
+    causes(error)
+        .iter()
+        .for_each(|cause| text.push_str(&format!("\n  because: {cause}")));
     if let Some(hint) = error.hint() {
         text.push_str(&format!("\n  hint: {hint}"));
     }
     text
 }
 
-/// A server's error without what the driver puts around it: the line is one of the server's source code.
+/// A server's error without what the driver puts around it: the line is one of the server's source
+/// code.
 fn own_words(text: String) -> String {
-    let Some(words) = text.strip_prefix("error returned from database: ") else { return text };
-    let line = words.rsplit_once(" at line ").filter(|(_, line)| line.chars().all(|digit| digit.is_ascii_digit()));
+    let Some(words) = text.strip_prefix("error returned from database: ") else {
+        return text;
+    };
+    let line = words
+        .rsplit_once(" at line ")
+        .filter(|(_, line)| line.chars().all(|digit| digit.is_ascii_digit()));
     line.map_or(words, |(words, _)| words).to_owned()
 }
 
-/// The causes, outermost first, without those that the one before has at its end: many an error repeats its cause.
+/// The causes, outermost first, without those that the one before has at its end: many an error
+/// repeats its cause.
 fn causes(error: &dyn Explain) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     let mut source = error.source();
@@ -123,10 +135,14 @@ mod tests {
 
     #[test]
     fn a_cause_that_is_said_already_is_not_repeated() {
-        let error =
-            ["refused", "talking failed: refused", "no answer"].iter().fold(None, |source, text| Some(Box::new(Layer { text, source })));
+        let error = ["refused", "talking failed: refused", "no answer"]
+            .iter()
+            .fold(None, |source, text| Some(Box::new(Layer { text, source })));
         let error = error.unwrap();
-        assert_eq!(report(error.as_ref()), "error: no answer\n  because: talking failed: refused");
+        assert_eq!(
+            report(error.as_ref()),
+            "error: no answer\n  because: talking failed: refused"
+        );
         assert_eq!(chain(error.as_ref()), "no answer: talking failed: refused");
     }
 }

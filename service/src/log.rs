@@ -1,4 +1,5 @@
-//! What a process says while it works: on stderr, as text or JSON, filtered by `INLET_LOG` (default `info`).
+//! What a process says while it works: on stderr, as text or JSON, filtered by `INLET_LOG` (default
+//! `info`).
 
 use std::env::VarError;
 use std::io::IsTerminal;
@@ -42,7 +43,9 @@ impl Explain for LogError {
 
     fn hint(&self) -> Option<Hint> {
         match self {
-            Self::Filter(_) => Some(Hint::text("write error, warn, info, debug or trace, or for example info,inlet_producer=debug")),
+            Self::Filter(_) => Some(Hint::text(
+                "write error, warn, info, debug or trace, or for example info,inlet_producer=debug",
+            )),
             Self::Twice => None,
         }
     }
@@ -53,16 +56,25 @@ pub fn start(format: LogFormat) -> Result<(), LogError> {
     let words = match std::env::var(VARIABLE) {
         Ok(words) if !words.trim().is_empty() => words,
         Ok(_) | Err(VarError::NotPresent) => "info".to_owned(),
-        Err(VarError::NotUnicode(words)) => return Err(LogError::Filter(words.to_string_lossy().into_owned())),
+        Err(VarError::NotUnicode(words)) => {
+            return Err(LogError::Filter(words.to_string_lossy().into_owned()));
+        }
     };
     let filter = EnvFilter::try_new(&words).map_err(|_| LogError::Filter(words))?;
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogWriter::default).with_ansi(colors);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(LogWriter::default)
+        .with_ansi(colors);
     match format {
         LogFormat::Text => log.with_target(false).try_init(),
         LogFormat::Json => {
             bar::hide();
-            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+            log.json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .try_init()
         }
     }
     .map_err(|_| LogError::Twice)

@@ -1,7 +1,9 @@
-//! What a running service shows: `/livez`, `/readyz` and `/metrics` over HTTP, where it is asked for.
+//! What a running service shows: `/livez`, `/readyz` and `/metrics` over HTTP, where it is asked
+//! for.
 //!
-//! Promises: a number moves only when what it counts is durable; asking changes nothing; a server that cannot be opened is an error at the start.
-//! Leaves to others: which numbers there are (`metrics.rs` of each service).
+//! Promises: a number moves only when what it counts is durable; asking changes nothing; a server
+//! that cannot be opened is an error at the start. Leaves to others: which numbers there are
+//! (`metrics.rs` of each service).
 
 use std::io;
 use std::net::SocketAddr;
@@ -80,12 +82,15 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Records the process's metrics from here on, and serves them. It is ready while all of `parts` are.
+    /// Records the process's metrics from here on, and serves them. It is ready while all of
+    /// `parts` are.
     pub async fn start(address: SocketAddr, parts: Vec<Readiness>) -> Result<Self, ObserveError> {
         let failed = |source| ObserveError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let metrics = PrometheusBuilder::new().install_recorder().map_err(|_| ObserveError::Recorder)?;
+        let metrics = PrometheusBuilder::new()
+            .install_recorder()
+            .map_err(|_| ObserveError::Recorder)?;
         tracing::info!(%address, "serving /livez, /readyz and /metrics");
         let server = async move {
             let upkeep = metrics.clone();
@@ -95,7 +100,10 @@ impl Observer {
                 () = keep_up(upkeep) => {}
             }
         };
-        Ok(Self { task: tokio::spawn(server), address })
+        Ok(Self {
+            task: tokio::spawn(server),
+            address,
+        })
     }
 
     /// Where it listens; the port is a number even where 0 was asked for.
@@ -120,7 +128,10 @@ fn routes(metrics: PrometheusHandle, parts: Vec<Readiness>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(move || async move { ([(header::CONTENT_TYPE, TEXT_FORMAT)], metrics.render()) }))
+        .route(
+            "/metrics",
+            get(move || async move { ([(header::CONTENT_TYPE, TEXT_FORMAT)], metrics.render()) }),
+        )
 }
 
 async fn keep_up(metrics: PrometheusHandle) {

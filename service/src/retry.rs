@@ -1,6 +1,7 @@
 //! How long to wait before the next attempt, or the next look.
 //!
-//! Leaves to others: whether to try again ([`crate::error::Kind`] decides), and how often or until when (the pipeline's deadline).
+//! Leaves to others: whether to try again ([`crate::error::Kind`] decides), and how often or until
+//! when (the pipeline's deadline).
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ const DELAY_MIN: Duration = Duration::from_millis(50);
 /// No wait is longer.
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// Blocks this thread between two looks at something that tells nobody when it happens, as librdkafka's queues.
+/// Blocks this thread between two looks at something that tells nobody when it happens, as
+/// librdkafka's queues.
 ///
 /// Of threads of their own, and of loops with a deadline. A task of the runtime awaits the event.
 #[expect(clippy::disallowed_methods, reason = "the one place")]
@@ -19,7 +21,8 @@ pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Waits that double from 50 ms up to 5 s, each with a random part, so that several processes do not come back in step.
+/// Waits that double from 50 ms up to 5 s, each with a random part, so that several processes do
+/// not come back in step.
 ///
 /// ```
 /// let mut backoff = inlet_service::retry::Backoff::new();
@@ -36,8 +39,15 @@ pub struct Backoff {
 impl Backoff {
     /// Starts with the shortest wait.
     pub fn new() -> Self {
-        // The random part is up to as long as the wait itself: half the limit, doubled, is the limit.
-        Self::of(ExponentialBuilder::new().with_min_delay(DELAY_MIN).with_max_delay(DELAY_MAX / 2).without_max_times().with_jitter())
+        // The random part is up to as long as the wait itself: half the limit, doubled, is the
+        // limit.
+        Self::of(
+            ExponentialBuilder::new()
+                .with_min_delay(DELAY_MIN)
+                .with_max_delay(DELAY_MAX / 2)
+                .without_max_times()
+                .with_jitter(),
+        )
     }
 
     /// The same with known chance, for tests.
@@ -46,13 +56,20 @@ impl Backoff {
     }
 
     fn of(builder: ExponentialBuilder) -> Self {
-        Self { builder, delays: builder.build(), attempts: 0 }
+        Self {
+            builder,
+            delays: builder.build(),
+            attempts: 0,
+        }
     }
 
     /// How long to wait after one more failure.
     pub fn next_delay(&mut self) -> Duration {
         self.attempts = self.attempts.saturating_add(1);
-        self.delays.next().expect("a backoff without a limit of times never ends").min(DELAY_MAX)
+        self.delays
+            .next()
+            .expect("a backoff without a limit of times never ends")
+            .min(DELAY_MAX)
     }
 
     /// Failures since the start or the last success.
@@ -81,7 +98,11 @@ mod tests {
     fn waits_grow_to_the_limit_and_never_beyond() {
         let mut backoff = Backoff::seeded(7);
         let delays: Vec<Duration> = (0..100).map(|_| backoff.next_delay()).collect();
-        assert!(delays[0] >= DELAY_MIN && delays[0] <= DELAY_MIN * 2, "{:?}", delays[0]);
+        assert!(
+            delays[0] >= DELAY_MIN && delays[0] <= DELAY_MIN * 2,
+            "{:?}",
+            delays[0]
+        );
         assert!(delays.iter().all(|delay| *delay <= DELAY_MAX));
         assert!(delays[20..].iter().all(|delay| *delay >= DELAY_MAX / 2));
     }

@@ -1,7 +1,8 @@
 //! How a process is asked to leave.
 //!
-//! The first SIGINT or SIGTERM cancels a token: the pipeline stops its intake, commits and ends. The second ends the process at once, which is
-//! safe as well: only a commit makes anything visible.
+//! The first SIGINT or SIGTERM cancels a token: the pipeline stops its intake, commits and ends.
+//! The second ends the process at once, which is safe as well: only a commit makes anything
+//! visible.
 
 use std::io;
 
@@ -20,9 +21,13 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Starts to listen; must be called inside a tokio runtime. Fails when the system refuses a signal handler.
+    /// Starts to listen; must be called inside a tokio runtime. Fails when the system refuses a
+    /// signal handler.
     pub fn on_signal() -> io::Result<Self> {
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (interrupt, terminate) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
         let token = CancellationToken::new();
         let listener = tokio::spawn(listen(interrupt, terminate, token.clone()));
         Ok(Self { token, listener })
@@ -67,8 +72,13 @@ mod tests {
         let stop = Stop::on_signal().unwrap();
         let token = stop.token();
         assert!(!token.is_cancelled());
-        let status = std::process::Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status().unwrap();
+        let status = std::process::Command::new("kill")
+            .args(["-TERM", &std::process::id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
-        tokio::time::timeout(Duration::from_secs(10), token.cancelled()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), token.cancelled())
+            .await
+            .unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! docs/configuration.md and configs/inlet.schema.json are what the code says: both are rendered from the declared keys, and compared with the files.
+//! docs/configuration.md and configs/inlet.schema.json are what the code says: both are rendered
+//! from the declared keys, and compared with the files.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -51,11 +52,16 @@ datalake:
 
 fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
-    let (sections, single): (Vec<&Key>, Vec<&Key>) = keys().iter().partition(|key| !key.below().is_empty());
+    let (sections, single): (Vec<&Key>, Vec<&Key>) =
+        keys().iter().partition(|key| !key.below().is_empty());
     page.push_str("\n## The top of the file\n\n");
     table(&mut page, single);
     for section in sections {
-        let name = if matches!(section.form, Form::Tables(_)) { format!("{}.<name>", section.name) } else { section.name.to_owned() };
+        let name = if matches!(section.form, Form::Tables(_)) {
+            format!("{}.<name>", section.name)
+        } else {
+            section.name.to_owned()
+        };
         write!(page, "\n## `{name}`\n\n{}\n\n", section.about.trim()).unwrap();
         table(&mut page, section.below());
     }
@@ -70,9 +76,20 @@ fn table<'a>(page: &mut String, keys: impl IntoIterator<Item = &'a Key>) {
             Absent::Words(words) => words.to_owned(),
             Absent::Nothing => String::new(),
         };
-        let example = if key.example.is_empty() { String::new() } else { format!("`{}`", key.example) };
+        let example = if key.example.is_empty() {
+            String::new()
+        } else {
+            format!("`{}`", key.example)
+        };
         let secret = if key.is_secret { " **Secret.**" } else { "" };
-        writeln!(page, "| `{}` | {} | {default} | {example} | {}{secret} |", key.name, key.form.words(), key.about.trim()).unwrap();
+        writeln!(
+            page,
+            "| `{}` | {} | {default} | {example} | {}{secret} |",
+            key.name,
+            key.form.words(),
+            key.about.trim()
+        )
+        .unwrap();
     }
 }
 
@@ -84,7 +101,10 @@ fn is_what_the_code_says(name: &str, text: &str) {
     }
     let file = fs::read_to_string(&path).unwrap_or_default();
     let again = "UPDATE_DOCS=1 cargo test --release --workspace --test configuration_page";
-    assert!(file == text, "{name} is not what the code says; write it anew: {again}");
+    assert!(
+        file == text,
+        "{name} is not what the code says; write it anew: {again}"
+    );
 }
 
 #[test]

@@ -40,26 +40,56 @@ pub async fn check(
     let open: Vec<Open> = sqlx::query_as(OLDEST).fetch_all(&mut *connection).await?;
     let prepared: Vec<Prepared> = sqlx::query_as(PREPARED).fetch_all(&mut *connection).await?;
     let longest = open.iter().map(|open| open.4).fold(0.0, f64::max);
-    let evidence = format!("longest open transaction {}, prepared transactions {}", span(longest), prepared.len());
+    let evidence = format!(
+        "longest open transaction {}, prepared transactions {}",
+        span(longest),
+        prepared.len()
+    );
     findings.push(Finding::ok(Hop::Postgres, database, evidence));
     findings.extend(open.iter().filter(|open| open.4 > limit).map(of_session));
-    findings.extend(prepared.iter().filter(|prepared| prepared.2 > limit).map(of_nobody));
+    findings.extend(
+        prepared
+            .iter()
+            .filter(|prepared| prepared.2 > limit)
+            .map(of_nobody),
+    );
     Ok(())
 }
 
 fn of_session((pid, role, application, idle, age): &Open) -> Finding {
-    let state = if *idle { "idle in a transaction" } else { "in a transaction" };
-    let evidence = format!("{state} for {}: role {role}, application {application}", span(*age));
-    let means =
-        "its rows come late, with old stamps, and VACUUM keeps every row version since then; Inlet waits for nothing and loses nothing";
-    let mend = if *idle { format!("SELECT pg_terminate_backend({pid});") } else { format!("SELECT pg_cancel_backend({pid});") };
-    Finding::warning(Hop::Postgres, format!("session {pid}"), evidence).means(means).mend(mend)
+    let state = if *idle {
+        "idle in a transaction"
+    } else {
+        "in a transaction"
+    };
+    let evidence = format!(
+        "{state} for {}: role {role}, application {application}",
+        span(*age)
+    );
+    let means = "its rows come late, with old stamps, and VACUUM keeps every row version since then; Inlet waits for nothing and loses nothing";
+    let mend = if *idle {
+        format!("SELECT pg_terminate_backend({pid});")
+    } else {
+        format!("SELECT pg_cancel_backend({pid});")
+    };
+    Finding::warning(Hop::Postgres, format!("session {pid}"), evidence)
+        .means(means)
+        .mend(mend)
 }
 
 fn of_nobody((gid, owner, age): &Prepared) -> Finding {
-    let evidence = format!("prepared {} ago by role {owner}, neither committed nor rolled back", span(*age));
+    let evidence = format!(
+        "prepared {} ago by role {owner}, neither committed nor rolled back",
+        span(*age)
+    );
     let means = "it holds its locks and keeps VACUUM from its rows, also over restarts, until somebody ends it";
     let gid_literal = gid.replace('\'', "''");
     let mend = format!("COMMIT PREPARED '{gid_literal}'; or ROLLBACK PREPARED '{gid_literal}';");
-    Finding::warning(Hop::Postgres, format!("prepared transaction {gid}"), evidence).means(means).mend(mend)
+    Finding::warning(
+        Hop::Postgres,
+        format!("prepared transaction {gid}"),
+        evidence,
+    )
+    .means(means)
+    .mend(mend)
 }

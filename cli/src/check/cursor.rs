@@ -26,7 +26,13 @@ const AHEAD: &str = "interval '5 seconds'";
 const COUNT_MAX: i64 = 100_000;
 
 /// Names that promise to move when a row changes; compared without case and underscores.
-const OF_CHANGES: [&str; 5] = ["updatedat", "modifiedat", "lastmodified", "updated", "modified"];
+const OF_CHANGES: [&str; 5] = [
+    "updatedat",
+    "modifiedat",
+    "lastmodified",
+    "updated",
+    "modified",
+];
 
 /// An index that begins with the column, and does not help.
 const USELESS: &str = "\
@@ -36,7 +42,8 @@ WHERE i.indrelid = $1 AND (NOT i.indisvalid OR i.indpred IS NOT NULL)
   AND i.indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = $1 AND attname = $2)
 LIMIT 1";
 
-/// A trigger of a user that runs before every updated row: 1 row, 2 before, 16 update (`pg_trigger.h`).
+/// A trigger of a user that runs before every updated row: 1 row, 2 before, 16 update
+/// (`pg_trigger.h`).
 const MAINTAINED: &str = "\
 SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 19 = 19)";
 
@@ -74,7 +81,15 @@ pub async fn check(
     let column = &captured.schema.columns[cursor.column];
     let (name, postgres_type) = (column.name.as_str(), column.postgres_type.as_str());
     let object = format!("{}.{name}", table.short());
-    let column = Column { table, quoted: quote(name), name, postgres_type, object, cursor, oid: Oid(captured.oid) };
+    let column = Column {
+        table,
+        quoted: quote(name),
+        name,
+        postgres_type,
+        object,
+        cursor,
+        oid: Oid(captured.oid),
+    };
     let zone = server::writers_zone(&mut *connection).await?;
     let sweep = config.streaming.sweep_interval;
     if let Some(index) = captured.missing_index() {
@@ -94,28 +109,71 @@ pub async fn check(
 fn no_cursor(captured: &Captured) -> Finding {
     let table = &captured.schema.table;
     let means = "every poll reads the whole table, at most a twentieth of the time";
-    let is_time = |column_type| matches!(column_type, ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz);
-    let Some(column) = captured.schema.columns.iter().find(|column| is_time(column.column_type)) else {
-        let finding = Finding::warning(Hop::Table, table.short(), "no timestamp column to find new rows by");
-        let mend = format!("ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();", table.quoted());
+    let is_time = |column_type| {
+        matches!(
+            column_type,
+            ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
+        )
+    };
+    let Some(column) = captured
+        .schema
+        .columns
+        .iter()
+        .find(|column| is_time(column.column_type))
+    else {
+        let finding = Finding::warning(
+            Hop::Table,
+            table.short(),
+            "no timestamp column to find new rows by",
+        );
+        let mend = format!(
+            "ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();",
+            table.quoted()
+        );
         return finding.means(means).mend(mend);
     };
-    let evidence = format!("no cursor column: `{}` has neither an index nor a name that tells", column.name);
+    let evidence = format!(
+        "no cursor column: `{}` has neither an index nor a name that tells",
+        column.name
+    );
     let index = index_statement(table, &column.name, captured.partitioned);
-    let mend = format!("{index}; and tables.{}.cursor: {}", table.short(), column.name);
-    Finding::warning(Hop::Table, table.short(), evidence).means(means).mend(mend)
+    let mend = format!(
+        "{index}; and tables.{}.cursor: {}",
+        table.short(),
+        column.name
+    );
+    Finding::warning(Hop::Table, table.short(), evidence)
+        .means(means)
+        .mend(mend)
 }
 
-async fn no_index(column: &Column<'_>, index: &str, connection: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn no_index(
+    column: &Column<'_>,
+    index: &str,
+    connection: &mut PgConnection,
+) -> Result<Finding, sqlx::Error> {
     let means = "every poll reads the whole table, at most a twentieth of the time";
-    let useless = sqlx::query(USELESS).bind(column.oid).bind(column.name).fetch_optional(connection).await?;
-    let finding = |evidence: String| Finding::warning(Hop::Table, &column.object, evidence).means(means);
-    let Some(useless) = useless else { return Ok(finding("no index begins with the cursor column".to_owned()).mend(format!("{index};"))) };
+    let useless = sqlx::query(USELESS)
+        .bind(column.oid)
+        .bind(column.name)
+        .fetch_optional(connection)
+        .await?;
+    let finding =
+        |evidence: String| Finding::warning(Hop::Table, &column.object, evidence).means(means);
+    let Some(useless) = useless else {
+        return Ok(
+            finding("no index begins with the cursor column".to_owned()).mend(format!("{index};"))
+        );
+    };
     let (name, valid): (String, bool) = (useless.try_get(0)?, useless.try_get(1)?);
     Ok(if valid {
-        finding(format!("index {name} is partial: it does not hold every row")).mend(format!("{index};"))
+        finding(format!(
+            "index {name} is partial: it does not hold every row"
+        ))
+        .mend(format!("{index};"))
     } else {
-        finding(format!("index {name} is invalid: its creation did not end")).mend(format!("REINDEX INDEX CONCURRENTLY {name};"))
+        finding(format!("index {name} is invalid: its creation did not end"))
+            .mend(format!("REINDEX INDEX CONCURRENTLY {name};"))
     })
 }
 
@@ -128,21 +186,42 @@ async fn plan(
     connection: &mut PgConnection,
 ) -> Result<Finding, sqlx::Error> {
     let reading = server::read_activity(&mut *connection).await?;
-    let floor = column.cursor.kind.floor(reading.read_at.minus(BELOW), reading.read_at, zone);
-    let (sql, values) = statement(captured, &Condition::Since { floor: Some(floor), xid: reading.xid_end }, reading.xid_end);
+    let floor = column
+        .cursor
+        .kind
+        .floor(reading.read_at.minus(BELOW), reading.read_at, zone);
+    let (sql, values) = statement(
+        captured,
+        &Condition::Since {
+            floor: Some(floor),
+            xid: reading.xid_end,
+        },
+        reading.xid_end,
+    );
     let explain = format!("EXPLAIN (COSTS OFF) {sql}");
     let mut query = sqlx::query_scalar::<_, String>(AssertSqlSafe(explain));
     for value in values {
         query = query.bind(value);
     }
     let lines = query.fetch_all(&mut *connection).await?;
-    let nodes: Vec<&str> =
-        lines.iter().map(|line| line.trim().trim_start_matches("->").trim()).filter(|line| line.contains("Scan")).collect();
+    let nodes: Vec<&str> = lines
+        .iter()
+        .map(|line| line.trim().trim_start_matches("->").trim())
+        .filter(|line| line.contains("Scan"))
+        .collect();
     let node = nodes.first().copied().unwrap_or("no scan");
     let sequential = nodes.iter().any(|node| node.contains("Seq Scan"));
     if !sequential || captured.partitioned || facts.bytes <= SMALL_BYTES {
-        let small = if sequential { ", the cheapest way through a small table" } else { "" };
-        return Ok(Finding::ok(Hop::Table, &column.object, format!("cursor column with an index; the poll's plan: {node}{small}")));
+        let small = if sequential {
+            ", the cheapest way through a small table"
+        } else {
+            ""
+        };
+        return Ok(Finding::ok(
+            Hop::Table,
+            &column.object,
+            format!("cursor column with an index; the poll's plan: {node}{small}"),
+        ));
     }
     let finding = Finding::warning(
         Hop::Table,
@@ -152,7 +231,10 @@ async fn plan(
     let finding = finding.means("every poll reads the whole table");
     let on: Vec<String> = sqlx::query_scalar(ON).fetch_all(&mut *connection).await?;
     if on.is_empty() {
-        return Ok(finding.mend(format!("ANALYZE {}; and if that does not help, a lower random_page_cost", column.table.quoted())));
+        return Ok(finding.mend(format!(
+            "ANALYZE {}; and if that does not help, a lower random_page_cost",
+            column.table.quoted()
+        )));
     }
     Ok(finding.mend(on.join(" ")))
 }
@@ -163,64 +245,131 @@ fn resolution(column: &Column<'_>, zone: Tz) -> Option<Finding> {
     match column.cursor.kind {
         CursorKind::Date => {
             let finding = Finding::warning(Hop::Table, object, "the cursor column is a date");
-            let means = "every poll reads all rows of the day again, to find the new ones among them";
-            let mend = format!("ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();", column.table.quoted());
+            let means =
+                "every poll reads all rows of the day again, to find the new ones among them";
+            let mend = format!(
+                "ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();",
+                column.table.quoted()
+            );
             Some(finding.means(means).mend(mend))
         }
         CursorKind::Timestamp => {
-            let finding = Finding::info(Hop::Table, object, format!("{}: a wall clock, read as {zone}", column.postgres_type));
+            let finding = Finding::info(
+                Hop::Table,
+                object,
+                format!("{}: a wall clock, read as {zone}", column.postgres_type),
+            );
             Some(finding.means("what writers in another zone stamp is found by a scan of the last 26 hours, every ten seconds"))
         }
         CursorKind::Timestamptz if column.postgres_type.contains("(0)") => {
-            let finding = Finding::info(Hop::Table, object, format!("{}: whole seconds", column.postgres_type));
-            Some(finding.means("every poll reads the rows of a second again, to find the new ones among them"))
+            let finding = Finding::info(
+                Hop::Table,
+                object,
+                format!("{}: whole seconds", column.postgres_type),
+            );
+            Some(finding.means(
+                "every poll reads the rows of a second again, to find the new ones among them",
+            ))
         }
         CursorKind::Timestamptz => None,
     }
 }
 
-async fn nulls(column: &Column<'_>, sweep: Duration, connection: &mut PgConnection) -> Result<Option<Finding>, sqlx::Error> {
+async fn nulls(
+    column: &Column<'_>,
+    sweep: Duration,
+    connection: &mut PgConnection,
+) -> Result<Option<Finding>, sqlx::Error> {
     if !column.cursor.nullable {
         return Ok(None);
     }
     let (quoted, table) = (&column.quoted, column.table.quoted());
-    let count = format!("SELECT count(*) FROM (SELECT FROM {table} WHERE {quoted} IS NULL LIMIT {COUNT_MAX}) n");
+    let count = format!(
+        "SELECT count(*) FROM (SELECT FROM {table} WHERE {quoted} IS NULL LIMIT {COUNT_MAX}) n"
+    );
     let object = &column.object;
-    let nulls: i64 = match sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(connection).await {
+    let nulls: i64 = match sqlx::query_scalar(AssertSqlSafe(count))
+        .fetch_one(connection)
+        .await
+    {
         Ok(nulls) => nulls,
         Err(error) if cut_off(&error) => {
-            return Ok(Some(Finding::info(Hop::Table, object, "nullable; NULLs were not counted within ten seconds")));
+            return Ok(Some(Finding::info(
+                Hop::Table,
+                object,
+                "nullable; NULLs were not counted within ten seconds",
+            )));
         }
         Err(error) => return Err(error),
     };
-    let default = format!("ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT now(), ALTER COLUMN {quoted} SET NOT NULL;");
+    let default = format!(
+        "ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT now(), ALTER COLUMN {quoted} SET NOT NULL;"
+    );
     if nulls == 0 {
-        let finding = Finding::info(Hop::Table, object, "the cursor column may be NULL; no row has one");
-        return Ok(Some(finding.means("a row without a stamp is found by the sweep alone").mend(default)));
+        let finding = Finding::info(
+            Hop::Table,
+            object,
+            "the cursor column may be NULL; no row has one",
+        );
+        return Ok(Some(
+            finding
+                .means("a row without a stamp is found by the sweep alone")
+                .mend(default),
+        ));
     }
-    let finding = Finding::warning(Hop::Table, object, format!("{} without a stamp", counted(nulls)));
-    let means = format!("they are found by the sweep alone, every {}", span(sweep.as_secs_f64()));
-    Ok(Some(finding.means(means).mend(format!("UPDATE {table} SET {quoted} = now() WHERE {quoted} IS NULL; {default}"))))
+    let finding = Finding::warning(
+        Hop::Table,
+        object,
+        format!("{} without a stamp", counted(nulls)),
+    );
+    let means = format!(
+        "they are found by the sweep alone, every {}",
+        span(sweep.as_secs_f64())
+    );
+    Ok(Some(finding.means(means).mend(format!(
+        "UPDATE {table} SET {quoted} = now() WHERE {quoted} IS NULL; {default}"
+    ))))
 }
 
-async fn future(column: &Column<'_>, zone: Tz, connection: &mut PgConnection) -> Result<Option<Finding>, sqlx::Error> {
+async fn future(
+    column: &Column<'_>,
+    zone: Tz,
+    connection: &mut PgConnection,
+) -> Result<Option<Finding>, sqlx::Error> {
     let (quoted, table, kind) = (&column.quoted, column.table.quoted(), column.cursor.kind);
     let now = match kind {
         CursorKind::Timestamptz => "now()".to_owned(),
         CursorKind::Timestamp => format!("(now() AT TIME ZONE '{zone}')"),
         CursorKind::Date => format!("(now() AT TIME ZONE '{zone}')::date"),
     };
-    let ahead = if kind == CursorKind::Date { now.clone() } else { format!("{now} + {AHEAD}") };
-    let count =
-        format!("SELECT count(*), max({quoted})::text FROM (SELECT {quoted} FROM {table} WHERE {quoted} > {ahead} LIMIT {COUNT_MAX}) n");
-    let row = match sqlx::query(AssertSqlSafe(count)).fetch_one(connection).await {
+    let ahead = if kind == CursorKind::Date {
+        now.clone()
+    } else {
+        format!("{now} + {AHEAD}")
+    };
+    let count = format!(
+        "SELECT count(*), max({quoted})::text FROM (SELECT {quoted} FROM {table} WHERE {quoted} > {ahead} LIMIT {COUNT_MAX}) n"
+    );
+    let row = match sqlx::query(AssertSqlSafe(count))
+        .fetch_one(connection)
+        .await
+    {
         Ok(row) => row,
         Err(error) if cut_off(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let (rows, latest): (i64, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
-    let Some(latest) = latest else { return Ok(None) };
-    let finding = Finding::warning(Hop::Table, &column.object, format!("{} with a stamp in the future, up to {latest}", counted(rows)));
+    let Some(latest) = latest else {
+        return Ok(None);
+    };
+    let finding = Finding::warning(
+        Hop::Table,
+        &column.object,
+        format!(
+            "{} with a stamp in the future, up to {latest}",
+            counted(rows)
+        ),
+    );
     let means = "every poll reads them again until their time has come; none is lost or doubled";
     Ok(Some(
         finding
@@ -230,11 +379,22 @@ async fn future(column: &Column<'_>, zone: Tz, connection: &mut PgConnection) ->
 }
 
 /// A cursor that stands still when its row is updated.
-async fn still(column: &Column<'_>, facts: &Facts, sweep: Duration, connection: &mut PgConnection) -> Result<Option<Finding>, sqlx::Error> {
+async fn still(
+    column: &Column<'_>,
+    facts: &Facts,
+    sweep: Duration,
+    connection: &mut PgConnection,
+) -> Result<Option<Finding>, sqlx::Error> {
     let plain = column.name.to_lowercase().replace('_', "");
     let of_changes = OF_CHANGES.contains(&plain.as_str());
-    let maintained: bool = sqlx::query_scalar(MAINTAINED).bind(column.oid).fetch_one(connection).await?;
-    let means = format!("an update that leaves it as it is may be found by the sweep alone, every {}", span(sweep.as_secs_f64()));
+    let maintained: bool = sqlx::query_scalar(MAINTAINED)
+        .bind(column.oid)
+        .fetch_one(connection)
+        .await?;
+    let means = format!(
+        "an update that leaves it as it is may be found by the sweep alone, every {}",
+        span(sweep.as_secs_f64())
+    );
     if of_changes && !maintained {
         let finding = Finding::warning(
             Hop::Table,
@@ -249,10 +409,20 @@ async fn still(column: &Column<'_>, facts: &Facts, sweep: Duration, connection: 
     let finding = Finding::warning(
         Hop::Table,
         &column.object,
-        format!("{} updates were counted, and nothing moves the cursor with them", facts.updates),
+        format!(
+            "{} updates were counted, and nothing moves the cursor with them",
+            facts.updates
+        ),
     );
-    let (table, trigger) =
-        (column.table.quoted(), trigger(&Column { name: "updated_at", quoted: quote("updated_at"), object: String::new(), ..*column }));
+    let (table, trigger) = (
+        column.table.quoted(),
+        trigger(&Column {
+            name: "updated_at",
+            quoted: quote("updated_at"),
+            object: String::new(),
+            ..*column
+        }),
+    );
     let mend = format!(
         "a shorter `streaming.sweep_interval`, or\nALTER TABLE {table} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();\n{trigger}"
     );
@@ -277,7 +447,12 @@ fn counted(rows: i64) -> String {
     }
 }
 
-/// The statement ran into our own time-out. Source: PostgreSQL manual, "PostgreSQL Error Codes": `query_canceled`.
+/// The statement ran into our own time-out. Source: PostgreSQL manual, "PostgreSQL Error Codes":
+/// `query_canceled`.
 fn cut_off(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("57014")
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .as_deref()
+        == Some("57014")
 }

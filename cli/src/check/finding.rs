@@ -1,4 +1,5 @@
-//! One thing that was found: how bad, where, the measured fact, what follows from it, and what mends it.
+//! One thing that was found: how bad, where, the measured fact, what follows from it, and what
+//! mends it.
 
 use inlet_service::error::{Explain, chain};
 use serde::Serialize;
@@ -49,7 +50,14 @@ pub enum Hop {
 
 impl Hop {
     /// Every hop, in the data's way.
-    pub const ALL: [Self; 6] = [Self::Configuration, Self::Postgres, Self::Table, Self::Kafka, Self::Lake, Self::Progress];
+    pub const ALL: [Self; 6] = [
+        Self::Configuration,
+        Self::Postgres,
+        Self::Table,
+        Self::Kafka,
+        Self::Lake,
+        Self::Progress,
+    ];
 
     /// The heading of its findings.
     pub fn heading(self) -> &'static str {
@@ -105,23 +113,43 @@ impl Finding {
     /// What a service would end with: the error with its causes, and its own hint.
     pub fn of(hop: Hop, object: impl Into<String>, error: &dyn Explain) -> Self {
         let hint = error.hint().map(|hint| hint.to_string());
-        let mend = hint.map(|hint| hint.strip_prefix("run in PostgreSQL: ").map(str::to_owned).unwrap_or(hint));
-        Self { mend, ..Self::error(hop, object, chain(error)) }
+        let mend = hint.map(|hint| {
+            hint.strip_prefix("run in PostgreSQL: ")
+                .map(str::to_owned)
+                .unwrap_or(hint)
+        });
+        Self {
+            mend,
+            ..Self::error(hop, object, chain(error))
+        }
     }
 
     fn new(severity: Severity, hop: Hop, object: String, evidence: String) -> Self {
-        Self { severity, hop, object, evidence, meaning: None, mend: None }
+        Self {
+            severity,
+            hop,
+            object,
+            evidence,
+            meaning: None,
+            mend: None,
+        }
     }
 
     /// The same, with what follows from it.
     #[must_use]
     pub fn means(self, meaning: impl Into<String>) -> Self {
-        Self { meaning: Some(meaning.into()), ..self }
+        Self {
+            meaning: Some(meaning.into()),
+            ..self
+        }
     }
 
     /// The same, with what mends it.
     #[must_use]
     pub fn mend(self, mend: impl Into<String>) -> Self {
-        Self { mend: Some(mend.into()), ..self }
+        Self {
+            mend: Some(mend.into()),
+            ..self
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The lake's folders: writable, with what a commit needs of a file system, with room, and with nobody else in them.
+//! The lake's folders: writable, with what a commit needs of a file system, with room, and with
+//! nobody else in them.
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +14,16 @@ use crate::{query, tables};
 /// With less room than this the lake is full within minutes at any pace worth polling.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
-/// Looks at the folder of every table; answers what its log says, in the order of the configuration.
-pub async fn check(config: &Config, captured: &[Option<Captured>], findings: &mut Vec<Finding>) -> Vec<Option<Head>> {
-    let Some(datalake) = &config.datalake else { return config.tables.iter().map(|_| None).collect() };
+/// Looks at the folder of every table; answers what its log says, in the order of the
+/// configuration.
+pub async fn check(
+    config: &Config,
+    captured: &[Option<Captured>],
+    findings: &mut Vec<Finding>,
+) -> Vec<Option<Head>> {
+    let Some(datalake) = &config.datalake else {
+        return config.tables.iter().map(|_| None).collect();
+    };
     findings.extend(disk(config, datalake).await);
     findings.extend(moved(config, datalake).await);
     let mut heads = Vec::new();
@@ -32,17 +40,31 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
     let object = datalake.path.display().to_string();
     let absolute = std::path::absolute(&datalake.path).unwrap_or_else(|_| datalake.path.clone());
     let Some(existing) = absolute.ancestors().find(|path| path.exists()) else {
-        return vec![Finding::error(Hop::Lake, object, "no folder above it exists").mend("see the key `datalake.path`")];
+        return vec![
+            Finding::error(Hop::Lake, object, "no folder above it exists")
+                .mend("see the key `datalake.path`"),
+        ];
     };
     if !existing.is_dir() {
-        let finding = Finding::error(Hop::Lake, object, format!("`{}` is no folder", existing.display()));
+        let finding = Finding::error(
+            Hop::Lake,
+            object,
+            format!("`{}` is no folder", existing.display()),
+        );
         return vec![finding.mend("see the key `datalake.path`")];
     }
     let mut findings = Vec::new();
     match LakeTable::probe(existing).await {
-        Ok(()) if existing == absolute => findings.push(Finding::ok(Hop::Lake, &object, "writable, with hard links and renames")),
+        Ok(()) if existing == absolute => findings.push(Finding::ok(
+            Hop::Lake,
+            &object,
+            "writable, with hard links and renames",
+        )),
         Ok(()) => {
-            let evidence = format!("does not exist yet; `{}` is writable, with hard links and renames", existing.display());
+            let evidence = format!(
+                "does not exist yet; `{}` is writable, with hard links and renames",
+                existing.display()
+            );
             findings.push(Finding::ok(Hop::Lake, &object, evidence));
         }
         Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
@@ -53,44 +75,72 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
 
 fn room(object: &str, existing: &Path, flush_bytes: u64) -> Option<Finding> {
     let system = rustix::fs::statvfs(existing).ok()?;
-    Some(judge_room(object, system.f_bavail.saturating_mul(system.f_frsize), flush_bytes))
+    Some(judge_room(
+        object,
+        system.f_bavail.saturating_mul(system.f_frsize),
+        flush_bytes,
+    ))
 }
 
 fn judge_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
     let evidence = format!("{} free", layout::bytes(free));
     let mend = "free space, or another `datalake.path`";
     if free < flush_bytes {
-        let means = format!("one batch may have {} (`streaming.flush_bytes`)", layout::bytes(flush_bytes));
-        return Finding::error(Hop::Lake, object, evidence).means(means).mend(mend);
+        let means = format!(
+            "one batch may have {} (`streaming.flush_bytes`)",
+            layout::bytes(flush_bytes)
+        );
+        return Finding::error(Hop::Lake, object, evidence)
+            .means(means)
+            .mend(mend);
     }
     if free < FREE_BYTES_MIN {
-        return Finding::warning(Hop::Lake, object, evidence).means("a full disk stops the commits until there is room").mend(mend);
+        return Finding::warning(Hop::Lake, object, evidence)
+            .means("a full disk stops the commits until there is room")
+            .mend(mend);
     }
     Finding::ok(Hop::Lake, object, evidence)
 }
 
-/// A pipeline of one table has its log in the lake's folder itself, one of several has a folder each: with a second table the first one moves.
+/// A pipeline of one table has its log in the lake's folder itself, one of several has a folder
+/// each: with a second table the first one moves.
 async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
     if let [only] = config.tables.as_slice() {
         let own = datalake.path.join(tables::own_folder(only));
         let head = folder::head(&own).await.ok().flatten()?;
-        let evidence = format!("`{}` holds table `{}`, and the configuration has one table", own.display(), head.table);
+        let evidence = format!(
+            "`{}` holds table `{}`, and the configuration has one table",
+            own.display(),
+            head.table
+        );
         let finding = Finding::error(Hop::Lake, datalake.path.display().to_string(), evidence);
         let means = "a single table lands in the lake's folder itself: it would be loaded again, and read twice";
-        return Some(finding.means(means).mend(format!("datalake.path: {}", own.display())));
+        return Some(
+            finding
+                .means(means)
+                .mend(format!("datalake.path: {}", own.display())),
+        );
     }
     let table = folder::head(&datalake.path).await.ok().flatten()?.table;
     let object = datalake.path.display().to_string();
     let finding = Finding::error(
         Hop::Lake,
         object,
-        format!("it holds table `{table}` itself, and the configuration has {} tables", config.tables.len()),
+        format!(
+            "it holds table `{table}` itself, and the configuration has {} tables",
+            config.tables.len()
+        ),
     );
     let means = "several tables have a folder each below it: this one would be loaded again, and read twice";
     Some(finding.means(means).mend("a configuration and a `datalake.path` of its own for the new tables, or a new `datalake.path` for all"))
 }
 
-async fn of_table(table: &TableConfig, captured: Option<&Captured>, path: &Path, findings: &mut Vec<Finding>) -> Option<Head> {
+async fn of_table(
+    table: &TableConfig,
+    captured: Option<&Captured>,
+    path: &Path,
+    findings: &mut Vec<Finding>,
+) -> Option<Head> {
     let object = path.display().to_string();
     let head = match folder::head(path).await {
         Ok(head) => head,
@@ -107,12 +157,22 @@ async fn of_table(table: &TableConfig, captured: Option<&Captured>, path: &Path,
     match (&head, expected) {
         (None, _) => None,
         (Some(found), Some(expected)) if found.table != *expected => {
-            let error = LakeError::OtherTable { path: PathBuf::from(path), found: found.table.clone(), expected: expected.clone() };
+            let error = LakeError::OtherTable {
+                path: PathBuf::from(path),
+                found: found.table.clone(),
+                expected: expected.clone(),
+            };
             findings.push(Finding::of(Hop::Lake, object, &error));
             None
         }
         (Some(found), _) => {
-            let evidence = format!("table `{}`: {} rows in {} files, commit {}", table.written(), found.rows, found.files, found.seq);
+            let evidence = format!(
+                "table `{}`: {} rows in {} files, commit {}",
+                table.written(),
+                found.rows,
+                found.files,
+                found.seq
+            );
             findings.push(Finding::ok(Hop::Lake, object, evidence));
             head
         }
@@ -122,21 +182,38 @@ async fn of_table(table: &TableConfig, captured: Option<&Captured>, path: &Path,
 fn of_writer(object: &str, writer: &inlet_consumer::lake::Writer) -> Option<Finding> {
     let process = writer.process();
     if writer.alive {
-        let finding = Finding::warning(Hop::Lake, object, format!("process {process} writes there now"));
-        let means = "a second writer of the same rows takes over, and the first one ends with exit code 75";
-        return Some(finding.means(means).mend(format!("stop it before another one is started: kill {process}")));
+        let finding = Finding::warning(
+            Hop::Lake,
+            object,
+            format!("process {process} writes there now"),
+        );
+        let means =
+            "a second writer of the same rows takes over, and the first one ends with exit code 75";
+        return Some(finding.means(means).mend(format!(
+            "stop it before another one is started: kill {process}"
+        )));
     }
-    let evidence = format!("process {process} ended without tidying up, {} staging files are left", writer.files);
+    let evidence = format!(
+        "process {process} ended without tidying up, {} staging files are left",
+        writer.files
+    );
     let finding = Finding::info(Hop::Lake, object, evidence);
-    (writer.files > 0).then(|| finding.means("invisible to readers; the next writer publishes or removes them"))
+    (writer.files > 0)
+        .then(|| finding.means("invisible to readers; the next writer publishes or removes them"))
 }
 
 async fn duckdb() -> Finding {
     match query::installed().await {
-        Some((path, version)) => Finding::ok(Hop::Lake, "duckdb", format!("{version} ({})", path.display())),
+        Some((path, version)) => Finding::ok(
+            Hop::Lake,
+            "duckdb",
+            format!("{version} ({})", path.display()),
+        ),
         None => {
             let finding = Finding::warning(Hop::Lake, "duckdb", "neither on PATH nor in the cache");
-            finding.means("`inlet query` cannot answer; nothing else needs it").mend("pip install duckdb-cli")
+            finding
+                .means("`inlet query` cannot answer; nothing else needs it")
+                .mend("pip install duckdb-cli")
         }
     }
 }
@@ -149,6 +226,9 @@ mod tests {
     #[test]
     fn room_for_less_than_a_batch_is_an_error_and_for_less_than_a_gigabyte_a_warning() {
         let severity = |free| judge_room("/lake", free, 128 << 20).severity;
-        assert_eq!([127 << 20, 128 << 20, 2 << 30].map(severity), [Severity::Error, Severity::Warning, Severity::Ok]);
+        assert_eq!(
+            [127 << 20, 128 << 20, 2 << 30].map(severity),
+            [Severity::Error, Severity::Warning, Severity::Ok]
+        );
     }
 }

@@ -74,7 +74,11 @@ impl<'r> FromRow<'r, PgRow> for Facts {
 }
 
 /// Looks at the server; `None` when it does not answer.
-pub async fn check(config: &Config, open_max: Duration, findings: &mut Vec<Finding>) -> Option<Server> {
+pub async fn check(
+    config: &Config,
+    open_max: Duration,
+    findings: &mut Vec<Finding>,
+) -> Option<Server> {
     let postgres = config.postgres.as_ref()?;
     let address = &postgres.primary;
     let object = format!("{}:{}", address.host, address.port);
@@ -86,33 +90,57 @@ pub async fn check(config: &Config, open_max: Duration, findings: &mut Vec<Findi
         }
     };
     let asked = ask(&mut connection, address, &object, findings).await;
-    let greeting = asked.map_err(|source| findings.push(unread(&object, source))).ok()?;
+    let greeting = asked
+        .map_err(|source| findings.push(unread(&object, source)))
+        .ok()?;
     if let Err(source) = activity::check(&mut connection, open_max, &greeting, findings).await {
         findings.push(unread(&object, source));
     }
     if let Some(read) = &postgres.read {
         findings.push(standby::check(read, &greeting, &mut connection).await);
     }
-    Some(Server { connection, greeting })
+    Some(Server {
+        connection,
+        greeting,
+    })
 }
 
 /// Connects as the poll does, within a time.
 pub async fn open(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
     let late = |_| PollError::Server {
-        act: format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port()),
+        act: format!(
+            "connection to PostgreSQL at {}:{} failed",
+            options.get_host(),
+            options.get_port()
+        ),
         source: sqlx::Error::PoolTimedOut,
     };
-    tokio::time::timeout(CONNECT_TIME_MAX, connect(options)).await.map_err(late)?
+    tokio::time::timeout(CONNECT_TIME_MAX, connect(options))
+        .await
+        .map_err(late)?
 }
 
 /// A statement of ours that failed.
 pub fn unread(object: &str, source: sqlx::Error) -> Finding {
-    Finding::of(Hop::Postgres, object, &PollError::Server { act: "a question was not answered".to_owned(), source })
+    Finding::of(
+        Hop::Postgres,
+        object,
+        &PollError::Server {
+            act: "a question was not answered".to_owned(),
+            source,
+        },
+    )
 }
 
 fn refused(object: &str, address: &PostgresAddress, error: &PollError) -> Finding {
     let finding = Finding::of(Hop::Postgres, object, error);
-    let tls = matches!(error, PollError::Server { source: sqlx::Error::Tls(_), .. });
+    let tls = matches!(
+        error,
+        PollError::Server {
+            source: sqlx::Error::Tls(_),
+            ..
+        }
+    );
     match address.sslmode {
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull if tls => {
             finding.means("the connection must be encrypted, as `sslmode` asks, and cannot be").mend(
@@ -134,7 +162,11 @@ async fn ask(
     let between = before.midpoint(now());
     let greeting = server::greet(&mut *connection).await?;
     sqlx::query(CAREFUL).execute(&mut *connection).await?;
-    let place = if greeting.standby { "standby" } else { "primary" };
+    let place = if greeting.standby {
+        "standby"
+    } else {
+        "primary"
+    };
     let tls = facts.tls.as_deref().unwrap_or("no TLS");
     let evidence = format!(
         "PostgreSQL {}, {place}, {tls}, wal_level {}, max_prepared_transactions {}",
@@ -147,23 +179,43 @@ async fn ask(
         findings.push(Finding::of(Hop::Postgres, object, &PollError::Standby));
     }
     if !facts.encrypted && !is_local(&address.host) {
-        let finding = Finding::warning(Hop::Postgres, object, "the connection leaves this machine and is not encrypted");
+        let finding = Finding::warning(
+            Hop::Postgres,
+            object,
+            "the connection leaves this machine and is not encrypted",
+        );
         findings.push(
-            finding.means("rows can be read on the way").mend("`?sslmode=require` in `postgres.url`, and `ssl = on` in postgresql.conf"),
+            finding
+                .means("rows can be read on the way")
+                .mend("`?sslmode=require` in `postgres.url`, and `ssl = on` in postgresql.conf"),
         );
     }
     findings.extend(role(&facts, &greeting));
     if facts.statement_timeout != "0" {
         let (user, timeout) = (&greeting.user, &facts.statement_timeout);
-        let finding = Finding::warning(Hop::Postgres, format!("role {user}"), format!("statement_timeout is {timeout}"));
+        let finding = Finding::warning(
+            Hop::Postgres,
+            format!("role {user}"),
+            format!("statement_timeout is {timeout}"),
+        );
         let means = "a sweep or a chunk of the initial load that takes longer is cut off, and tried again without end";
-        findings.push(finding.means(means).mend(format!("ALTER ROLE {} SET statement_timeout = 0;", quote(user))));
+        findings.push(finding.means(means).mend(format!(
+            "ALTER ROLE {} SET statement_timeout = 0;",
+            quote(user)
+        )));
     }
     if !facts.tracks_activities {
         let database = &greeting.identity.database;
-        let finding = Finding::warning(Hop::Postgres, format!("database {database}"), "track_activities is off");
+        let finding = Finding::warning(
+            Hop::Postgres,
+            format!("database {database}"),
+            "track_activities is off",
+        );
         let means = "the times of open transactions are hidden: every table is swept once a minute";
-        findings.push(finding.means(means).mend(format!("ALTER DATABASE {} SET track_activities = on;", quote(database))));
+        findings.push(finding.means(means).mend(format!(
+            "ALTER DATABASE {} SET track_activities = on;",
+            quote(database)
+        )));
     }
     Ok(greeting)
 }
@@ -174,37 +226,68 @@ fn role(facts: &Facts, greeting: &Greeting) -> Option<Finding> {
     if !greeting.sees_all {
         let finding = Finding::warning(Hop::Postgres, object, "not a member of pg_read_all_stats");
         let means = "the times of other sessions' transactions are hidden: every table is swept once a minute while one is open";
-        return Some(finding.means(means).mend(format!("GRANT pg_read_all_stats TO {};", quote(user))));
+        return Some(
+            finding
+                .means(means)
+                .mend(format!("GRANT pg_read_all_stats TO {};", quote(user))),
+        );
     }
-    let superuser = || Finding::info(Hop::Postgres, object, "a superuser; SELECT on the tables and pg_read_all_stats are enough");
+    let superuser = || {
+        Finding::info(
+            Hop::Postgres,
+            object,
+            "a superuser; SELECT on the tables and pg_read_all_stats are enough",
+        )
+    };
     facts.superuser.then(superuser)
 }
 
 fn version(object: &str, major: i32) -> Option<Finding> {
     let finding = || {
-        let evidence = format!("PostgreSQL {major} is not among the versions {} to {}", SUPPORTED.start(), SUPPORTED.end());
-        Finding::warning(Hop::Postgres, object, evidence).means("what it does at the edges is not tested")
+        let evidence = format!(
+            "PostgreSQL {major} is not among the versions {} to {}",
+            SUPPORTED.start(),
+            SUPPORTED.end()
+        );
+        Finding::warning(Hop::Postgres, object, evidence)
+            .means("what it does at the edges is not tested")
     };
     (!SUPPORTED.contains(&major)).then(finding)
 }
 
 fn clock(object: &str, difference: f64) -> Option<Finding> {
     let finding = || {
-        let way = if difference > 0.0 { "ahead of" } else { "behind" };
-        let evidence = format!("its clock is {:.1} s {way} this machine's", difference.abs());
+        let way = if difference > 0.0 {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        let evidence = format!(
+            "its clock is {:.1} s {way} this machine's",
+            difference.abs()
+        );
         let means = "stamps that applications on this machine write are off by as much: late ones wait for a deeper scan";
-        Finding::warning(Hop::Postgres, object, evidence).means(means).mend("keep both clocks by NTP: timedatectl set-ntp true")
+        Finding::warning(Hop::Postgres, object, evidence)
+            .means(means)
+            .mend("keep both clocks by NTP: timedatectl set-ntp true")
     };
     (difference.abs() > CLOCK_DIFFERENCE_MAX).then(finding)
 }
 
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 /// True for a socket and for addresses that do not leave this machine.
 fn is_local(host: &str) -> bool {
-    host.starts_with('/') || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.starts_with('/')
+        || host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -214,19 +297,36 @@ mod tests {
     #[test]
     fn a_clock_that_differs_by_more_than_a_second_is_named_with_its_direction() {
         assert_eq!(clock("s", 0.9), None);
-        assert_eq!(clock("s", 2.04).unwrap().evidence, "its clock is 2.0 s ahead of this machine's");
-        assert_eq!(clock("s", -61.0).unwrap().evidence, "its clock is 61.0 s behind this machine's");
+        assert_eq!(
+            clock("s", 2.04).unwrap().evidence,
+            "its clock is 2.0 s ahead of this machine's"
+        );
+        assert_eq!(
+            clock("s", -61.0).unwrap().evidence,
+            "its clock is 61.0 s behind this machine's"
+        );
     }
 
     #[test]
     fn a_version_that_is_not_tested_is_named() {
         assert_eq!((version("s", 13), version("s", 18)), (None, None));
-        assert_eq!(version("s", 12).unwrap().evidence, "PostgreSQL 12 is not among the versions 13 to 18");
+        assert_eq!(
+            version("s", 12).unwrap().evidence,
+            "PostgreSQL 12 is not among the versions 13 to 18"
+        );
     }
 
     #[test]
     fn only_what_stays_on_the_machine_is_local() {
-        assert!(["/run/postgresql", "localhost", "127.0.0.2", "::1"].into_iter().all(is_local));
-        assert!(!["db.example.com", "10.0.0.1", "localhost.example.com"].into_iter().any(is_local));
+        assert!(
+            ["/run/postgresql", "localhost", "127.0.0.2", "::1"]
+                .into_iter()
+                .all(is_local)
+        );
+        assert!(
+            !["db.example.com", "10.0.0.1", "localhost.example.com"]
+                .into_iter()
+                .any(is_local)
+        );
     }
 }

@@ -17,7 +17,8 @@ use super::finding::{Finding, Hop};
 use super::kafka::Stored;
 use super::postgres::Server;
 
-/// Looks at every table's progress: the poller's, and the offsets of the lake against those of the topic.
+/// Looks at every table's progress: the poller's, and the offsets of the lake against those of the
+/// topic.
 pub fn check(
     config: &Config,
     server: Option<&Server>,
@@ -27,8 +28,13 @@ pub fn check(
     findings: &mut Vec<Finding>,
 ) {
     for (at, table) in config.tables.iter().enumerate() {
-        let (captured, head) = (captured.get(at).and_then(Option::as_ref), heads.get(at).and_then(Option::as_ref));
-        let name = captured.map(|captured| &captured.schema.table).or(head.map(|head| &head.table));
+        let (captured, head) = (
+            captured.get(at).and_then(Option::as_ref),
+            heads.get(at).and_then(Option::as_ref),
+        );
+        let name = captured
+            .map(|captured| &captured.schema.table)
+            .or(head.map(|head| &head.table));
         let progress = match (&config.kafka, name) {
             (Some(_), Some(name)) => stored.and_then(|stored| stored.progress.get(name)),
             _ => head.map(|head| &head.progress),
@@ -41,7 +47,11 @@ pub fn check(
         if let (Some(kafka), Some(marks)) = (&config.kafka, marks) {
             let topic = kafka.topic_for(table);
             findings.extend(progress.and_then(|progress| sequences(&topic, progress, marks)));
-            findings.extend(head.map(|head| offsets(&topic, head, marks)).into_iter().flatten());
+            findings.extend(
+                head.map(|head| offsets(&topic, head, marks))
+                    .into_iter()
+                    .flatten(),
+            );
         }
     }
 }
@@ -58,17 +68,30 @@ fn of_poller(
         Ok(restored) => restored.flatten(),
         Err(damaged) => {
             let finding = Finding::error(Hop::Progress, object, damaged.to_string());
-            return finding.mend("begin anew under another `pipeline` name and another `datalake.path`");
+            return finding
+                .mend("begin anew under another `pipeline` name and another `datalake.path`");
         }
     };
     let Some(restored) = restored else {
-        return Finding::ok(Hop::Progress, object, "none stored: the first start loads the table");
+        return Finding::ok(
+            Hop::Progress,
+            object,
+            "none stored: the first start loads the table",
+        );
     };
     if let (Some(server), Some(captured)) = (server, captured) {
-        match lineage_broken(&captured.schema.table, restored.identity.as_ref(), &server.greeting.identity) {
+        match lineage_broken(
+            &captured.schema.table,
+            restored.identity.as_ref(),
+            &server.greeting.identity,
+        ) {
             Err(error) => return Finding::of(Hop::Progress, object, &error),
             Ok(true) => {
-                let finding = Finding::warning(Hop::Progress, object, "the server's timeline is another one: a promotion or a restore");
+                let finding = Finding::warning(
+                    Hop::Progress,
+                    object,
+                    "the server's timeline is another one: a promotion or a restore",
+                );
                 return finding
                     .means("the last hour is read again, and then the whole table is swept; rows may come twice, each as a new version");
             }
@@ -78,39 +101,76 @@ fn of_poller(
     if let (Some(theirs), Some(_), Some(captured)) = (&restored.cursor, &table.cursor, captured)
         && let Err(error) = check_cursor(captured, theirs)
     {
-        let mend = format!("tables.{object}.cursor: {theirs}, or begin anew under another `pipeline` name");
+        let mend = format!(
+            "tables.{object}.cursor: {theirs}, or begin anew under another `pipeline` name"
+        );
         return Finding::of(Hop::Progress, &object, &error).mend(mend);
     }
-    let place = if config.kafka.is_some() { "in the control topic" } else { "in the lake's log" };
+    let place = if config.kafka.is_some() {
+        "in the control topic"
+    } else {
+        "in the lake's log"
+    };
     match restored.phase {
         Phase::Loading(load) => {
-            let after = load.after.map_or_else(|| "at the beginning".to_owned(), |key| format!("behind key {}", key.join(", ")));
-            Finding::info(Hop::Progress, object, format!("the initial load goes on {after}, stored {place}"))
+            let after = load.after.map_or_else(
+                || "at the beginning".to_owned(),
+                |key| format!("behind key {}", key.join(", ")),
+            );
+            Finding::info(
+                Hop::Progress,
+                object,
+                format!("the initial load goes on {after}, stored {place}"),
+            )
         }
-        phase => Finding::ok(Hop::Progress, object, format!("of this database, {}, stored {place}", phase.name())),
+        phase => Finding::ok(
+            Hop::Progress,
+            object,
+            format!("of this database, {}, stored {place}", phase.name()),
+        ),
     }
 }
 
 /// Keys would move to other kafka_partitions, and lose the order of their versions.
-fn sequences(topic: &str, progress: &Progress, marks: &BTreeMap<KafkaPartition, Marks>) -> Option<Finding> {
+fn sequences(
+    topic: &str,
+    progress: &Progress,
+    marks: &BTreeMap<KafkaPartition, Marks>,
+) -> Option<Finding> {
     let stored: BTreeMap<i32, u64> = serde_json::from_str(progress.0.get(SEQUENCES)?).ok()?;
     if stored.len() == marks.len() {
         return None;
     }
-    let evidence = format!("it has {} partitions, and had {} when it was last written", marks.len(), stored.len());
+    let evidence = format!(
+        "it has {} partitions, and had {} when it was last written",
+        marks.len(),
+        stored.len()
+    );
     let finding = Finding::error(Hop::Progress, format!("topic {topic}"), evidence);
     let means = "the versions of a key would lie in two partitions, without an order between them: the producer refuses to start";
-    Some(finding.means(means).mend("a new topic (`kafka.topic`) and a new `pipeline` name"))
+    Some(
+        finding
+            .means(means)
+            .mend("a new topic (`kafka.topic`) and a new `pipeline` name"),
+    )
 }
 
 /// What the lake waits for must still be in the topic, or not be there yet.
 fn offsets(topic: &str, head: &Head, marks: &BTreeMap<KafkaPartition, Marks>) -> Vec<Finding> {
     let gone = head.offsets.iter().filter_map(|(partition, at)| {
         let next = at.next?;
-        let none = Marks { low: inlet_model::offsets::Offset(0), end: inlet_model::offsets::Offset(0) };
+        let none = Marks {
+            low: inlet_model::offsets::Offset(0),
+            end: inlet_model::offsets::Offset(0),
+        };
         let marks = marks.get(partition).copied().unwrap_or(none);
         start(Some(next), marks).err()?;
-        let error = SourceError::Gone { topic: topic.to_owned(), partition: *partition, marks, next };
+        let error = SourceError::Gone {
+            topic: topic.to_owned(),
+            partition: *partition,
+            marks,
+            next,
+        };
         Some(Finding::of(Hop::Progress, format!("topic {topic}"), &error))
     });
     gone.collect()

@@ -11,14 +11,23 @@ const INDENT: &str = "           ";
 pub fn text(findings: &[Finding]) -> String {
     let mut text = String::new();
     for hop in Hop::ALL {
-        let mut of_hop: Vec<&Finding> = findings.iter().filter(|finding| finding.hop == hop).collect();
+        let mut of_hop: Vec<&Finding> = findings
+            .iter()
+            .filter(|finding| finding.hop == hop)
+            .collect();
         if of_hop.is_empty() {
             continue;
         }
         of_hop.sort_by_key(|finding| finding.severity);
-        let width = of_hop.iter().map(|finding| finding.object.chars().count()).max().unwrap_or_default();
+        let width = of_hop
+            .iter()
+            .map(|finding| finding.object.chars().count())
+            .max()
+            .unwrap_or_default();
         text.push_str(&format!("{}\n", hop.heading()));
-        of_hop.iter().for_each(|finding| text.push_str(&lines(finding, width)));
+        of_hop
+            .iter()
+            .for_each(|finding| text.push_str(&lines(finding, width)));
         text.push('\n');
     }
     text.push_str(&summary(findings));
@@ -31,7 +40,12 @@ pub fn json(findings: &[Finding]) -> Value {
 }
 
 fn lines(finding: &Finding, width: usize) -> String {
-    let mut text = format!("  {:<7}  {:<width$}  {}\n", finding.severity.name(), finding.object, finding.evidence);
+    let mut text = format!(
+        "  {:<7}  {:<width$}  {}\n",
+        finding.severity.name(),
+        finding.object,
+        finding.evidence
+    );
     if let Some(meaning) = &finding.meaning {
         text.push_str(&format!("{INDENT}so:   {meaning}\n"));
     }
@@ -49,11 +63,17 @@ fn summary(findings: &[Finding]) -> String {
     };
     let errors = counted(Severity::Error, "error", "errors");
     let warnings = counted(Severity::Warning, "warning", "warnings");
-    format!("{errors}, {warnings}; {} other findings\n", count(findings, Severity::Info) + count(findings, Severity::Ok))
+    format!(
+        "{errors}, {warnings}; {} other findings\n",
+        count(findings, Severity::Info) + count(findings, Severity::Ok)
+    )
 }
 
 fn count(findings: &[Finding], severity: Severity) -> usize {
-    findings.iter().filter(|finding| finding.severity == severity).count()
+    findings
+        .iter()
+        .filter(|finding| finding.severity == severity)
+        .count()
 }
 
 #[cfg(test)]
@@ -65,7 +85,9 @@ mod tests {
         let findings = [
             Finding::ok(Hop::Lake, "/lake", "writable"),
             Finding::ok(Hop::Table, "orders", "key: id"),
-            Finding::warning(Hop::Table, "orders.at", "no index").means("slow").mend("CREATE INDEX"),
+            Finding::warning(Hop::Table, "orders.at", "no index")
+                .means("slow")
+                .mend("CREATE INDEX"),
         ];
         let expected = "\
 Tables

@@ -14,46 +14,90 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![sections(config)];
     let warning = |problem: &inlet_service::config::Problem| {
         let finding = Finding::warning(Hop::Configuration, "files", problem.to_string());
-        if let Some(remedy) = problem.remedy() { finding.mend(remedy) } else { finding }
+        if let Some(remedy) = problem.remedy() {
+            finding.mend(remedy)
+        } else {
+            finding
+        }
     };
     findings.extend(config.warnings.iter().map(warning));
     for table in &config.tables {
         if let Err(error) = Rules::parse(&table.rules) {
-            findings.push(Finding::of(Hop::Configuration, format!("tables.{}.rules", table.written()), &error));
+            findings.push(Finding::of(
+                Hop::Configuration,
+                format!("tables.{}.rules", table.written()),
+                &error,
+            ));
         }
     }
     findings.extend(shared_folders(config));
     if config.streaming.flush_interval > config.streaming.sweep_interval {
-        let evidence =
-            format!("{:?} is longer than sweep_interval, {:?}", config.streaming.flush_interval, config.streaming.sweep_interval);
+        let evidence = format!(
+            "{:?} is longer than sweep_interval, {:?}",
+            config.streaming.flush_interval, config.streaming.sweep_interval
+        );
         let finding = Finding::warning(Hop::Configuration, "streaming.flush_interval", evidence);
-        findings.push(finding.means("whole tables are read more often than rows are committed").mend("exchange the two values"));
+        findings.push(
+            finding
+                .means("whole tables are read more often than rows are committed")
+                .mend("exchange the two values"),
+        );
     }
     findings
 }
 
 fn sections(config: &Config) -> Finding {
-    let given = [("postgres", config.postgres.is_some()), ("kafka", config.kafka.is_some()), ("datalake", config.datalake.is_some())];
-    let named = |wanted: bool| given.iter().filter(|(_, is)| *is == wanted).map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let given = [
+        ("postgres", config.postgres.is_some()),
+        ("kafka", config.kafka.is_some()),
+        ("datalake", config.datalake.is_some()),
+    ];
+    let named = |wanted: bool| {
+        given
+            .iter()
+            .filter(|(_, is)| *is == wanted)
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let tables = config.tables.len();
-    let evidence = format!("sections: {}; {tables} {}", named(true), if tables == 1 { "table" } else { "tables" });
+    let evidence = format!(
+        "sections: {}; {tables} {}",
+        named(true),
+        if tables == 1 { "table" } else { "tables" }
+    );
     let absent = named(false);
-    let finding = Finding::ok(Hop::Configuration, format!("pipeline {}", config.pipeline), evidence);
-    if absent.is_empty() { finding } else { finding.means(format!("not looked at, because not configured: {absent}")) }
+    let finding = Finding::ok(
+        Hop::Configuration,
+        format!("pipeline {}", config.pipeline),
+        evidence,
+    );
+    if absent.is_empty() {
+        finding
+    } else {
+        finding.means(format!("not looked at, because not configured: {absent}"))
+    }
 }
 
 /// Two tables in one folder would take each other's log for their own.
 fn shared_folders(config: &Config) -> Vec<Finding> {
-    let Some(datalake) = &config.datalake else { return Vec::new() };
+    let Some(datalake) = &config.datalake else {
+        return Vec::new();
+    };
     let mut folders = BTreeMap::<PathBuf, String>::new();
     let mut findings = Vec::new();
     for table in &config.tables {
         let folder = tables::folder(config, datalake, table);
         let shown = folder.display().to_string();
         if let Some(other) = folders.insert(folder, table.written()) {
-            let evidence = format!("tables `{other}` and `{}` would both land there", table.written());
+            let evidence = format!(
+                "tables `{other}` and `{}` would both land there",
+                table.written()
+            );
             let finding = Finding::error(Hop::Configuration, shown, evidence);
-            findings.push(finding.mend("give one of the tables a configuration of its own, with another `datalake.path`"));
+            findings.push(finding.mend(
+                "give one of the tables a configuration of its own, with another `datalake.path`",
+            ));
         }
     }
     findings

@@ -14,13 +14,19 @@ const BEHIND_BYTES_MAX: i64 = 64 << 20;
 const REPLAY: &str = "SELECT pg_is_wal_replay_paused(), coalesce(pg_wal_lsn_diff($1::text::pg_lsn, pg_last_wal_replay_lsn()), 0)::bigint";
 
 /// Whether it is a standby of this primary, and shows what the primary has.
-pub async fn check(address: &PostgresAddress, primary: &Greeting, to_primary: &mut PgConnection) -> Finding {
+pub async fn check(
+    address: &PostgresAddress,
+    primary: &Greeting,
+    to_primary: &mut PgConnection,
+) -> Finding {
     let object = format!("read_url {}:{}", address.host, address.port);
     let mut connection = match open(&settings::options(address)).await {
         Ok(connection) => connection,
         Err(error) => return Finding::of(Hop::Postgres, object, &error),
     };
-    judge(&object, primary, to_primary, &mut connection).await.unwrap_or_else(|source| unread(&object, source))
+    judge(&object, primary, to_primary, &mut connection)
+        .await
+        .unwrap_or_else(|source| unread(&object, source))
 }
 
 async fn judge(
@@ -36,23 +42,42 @@ async fn judge(
             "database `{}` of cluster {}, the primary is `{}` of cluster {}",
             theirs.database, theirs.system, ours.database, ours.system
         );
-        let finding = Finding::error(Hop::Postgres, object, evidence).means("rows would be read from another database");
-        return Ok(finding.mend("give a standby of `postgres.url` as `postgres.read_url`, or leave it out"));
+        let finding = Finding::error(Hop::Postgres, object, evidence)
+            .means("rows would be read from another database");
+        return Ok(finding
+            .mend("give a standby of `postgres.url` as `postgres.read_url`, or leave it out"));
     }
     if !greeting.standby {
         let finding = Finding::error(Hop::Postgres, object, "no standby: it accepts writes");
-        return Ok(finding.means("waiting for its replay never ends").mend("give a hot standby as `postgres.read_url`, or leave it out"));
+        return Ok(finding
+            .means("waiting for its replay never ends")
+            .mend("give a hot standby as `postgres.read_url`, or leave it out"));
     }
     let position = server::insert_position(to_primary).await?;
-    let row = sqlx::query(REPLAY).bind(position).fetch_one(connection).await?;
+    let row = sqlx::query(REPLAY)
+        .bind(position)
+        .fetch_one(connection)
+        .await?;
     let (paused, behind): (bool, i64) = (row.try_get(0)?, row.try_get(1)?);
     if paused {
         let finding = Finding::error(Hop::Postgres, object, "its replay is paused");
-        return Ok(finding.means("every poll waits until it goes on").mend("on the standby: SELECT pg_wal_replay_resume();"));
+        return Ok(finding
+            .means("every poll waits until it goes on")
+            .mend("on the standby: SELECT pg_wal_replay_resume();"));
     }
     if behind > BEHIND_BYTES_MAX {
-        let finding = Finding::warning(Hop::Postgres, object, format!("{behind} bytes of WAL behind its primary"));
-        return Ok(finding.means("every poll waits until it has caught up").mend("leave `postgres.read_url` out until it has"));
+        let finding = Finding::warning(
+            Hop::Postgres,
+            object,
+            format!("{behind} bytes of WAL behind its primary"),
+        );
+        return Ok(finding
+            .means("every poll waits until it has caught up")
+            .mend("leave `postgres.read_url` out until it has"));
     }
-    Ok(Finding::ok(Hop::Postgres, object, format!("a standby of the primary, {behind} bytes of WAL behind")))
+    Ok(Finding::ok(
+        Hop::Postgres,
+        object,
+        format!("a standby of the primary, {behind} bytes of WAL behind"),
+    ))
 }

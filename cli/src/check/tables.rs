@@ -1,4 +1,5 @@
-//! Each captured table as the catalog has it: whether it can be read, its key, what its columns become, and whether its rules fit.
+//! Each captured table as the catalog has it: whether it can be read, its key, what its columns
+//! become, and whether its rules fit.
 
 use inlet_consumer::validate::Rules;
 use inlet_model::table::{Column, quote};
@@ -49,23 +50,51 @@ pub struct Facts {
 }
 
 /// Looks at every table, in the order of the configuration; `None` for one that cannot be captured.
-pub async fn check(config: &Config, server: Option<&mut Server>, findings: &mut Vec<Finding>) -> Vec<Option<Captured>> {
+pub async fn check(
+    config: &Config,
+    server: Option<&mut Server>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Option<Captured>> {
     let Some(server) = server else {
-        let unseen = |table: &TableConfig| Finding::info(Hop::Table, table.written(), "not looked at: PostgreSQL did not answer");
-        findings.extend(config.tables.iter().filter(|_| config.postgres.is_some()).map(unseen));
+        let unseen = |table: &TableConfig| {
+            Finding::info(
+                Hop::Table,
+                table.written(),
+                "not looked at: PostgreSQL did not answer",
+            )
+        };
+        findings.extend(
+            config
+                .tables
+                .iter()
+                .filter(|_| config.postgres.is_some())
+                .map(unseen),
+        );
         return config.tables.iter().map(|_| None).collect();
     };
     let mut captured = Vec::new();
     for table in &config.tables {
         let settings = settings::table(table);
-        let found = read_table(&mut server.connection, &settings.name, &settings.overrides()).await;
+        let found = read_table(
+            &mut server.connection,
+            &settings.name,
+            &settings.overrides(),
+        )
+        .await;
         if let Err(error) = &found {
             findings.push(refused(table, error));
         }
         if let Ok(found) = &found
             && let Err(source) = one(config, table, found, &mut server.connection, findings).await
         {
-            findings.push(Finding::of(Hop::Table, found.schema.table.short(), &CatalogError::Read { what: "table", source }));
+            findings.push(Finding::of(
+                Hop::Table,
+                found.schema.table.short(),
+                &CatalogError::Read {
+                    what: "table",
+                    source,
+                },
+            ));
         }
         captured.push(found.ok());
     }
@@ -75,15 +104,25 @@ pub async fn check(config: &Config, server: Option<&mut Server>, findings: &mut 
 fn refused(table: &TableConfig, error: &CatalogError) -> Finding {
     let finding = Finding::of(Hop::Table, table.written(), error);
     match error {
-        CatalogError::NotFound { similar, .. } if !similar.0.is_empty() => {
-            finding.mend(format!("write `{}` in `postgres.table` or `tables`", similar.0[0]))
+        CatalogError::NotFound { similar, .. } if !similar.0.is_empty() => finding.mend(format!(
+            "write `{}` in `postgres.table` or `tables`",
+            similar.0[0]
+        )),
+        CatalogError::UnknownCursor { candidates, .. }
+        | CatalogError::CursorType { candidates, .. }
+            if !candidates.0.is_empty() =>
+        {
+            finding.mend(format!(
+                "tables.{}.cursor: {}",
+                table.written(),
+                candidates.0[0]
+            ))
         }
-        CatalogError::UnknownCursor { candidates, .. } | CatalogError::CursorType { candidates, .. } if !candidates.0.is_empty() => {
-            finding.mend(format!("tables.{}.cursor: {}", table.written(), candidates.0[0]))
-        }
-        CatalogError::UnknownKey { similar, .. } if !similar.0.is_empty() => {
-            finding.mend(format!("tables.{}.key: [{}]", table.written(), similar.0[0]))
-        }
+        CatalogError::UnknownKey { similar, .. } if !similar.0.is_empty() => finding.mend(format!(
+            "tables.{}.key: [{}]",
+            table.written(),
+            similar.0[0]
+        )),
         _ => finding,
     }
 }
@@ -97,14 +136,35 @@ async fn one(
 ) -> Result<(), sqlx::Error> {
     let object = captured.schema.table.short();
     let oid = Oid(captured.oid);
-    if let Some(pid) = sqlx::query_scalar::<_, i32>(LOCKED).bind(oid).fetch_optional(&mut *connection).await? {
-        let finding = Finding::warning(Hop::Table, object, format!("session {pid} holds an ACCESS EXCLUSIVE lock on it"));
+    if let Some(pid) = sqlx::query_scalar::<_, i32>(LOCKED)
+        .bind(oid)
+        .fetch_optional(&mut *connection)
+        .await?
+    {
+        let finding = Finding::warning(
+            Hop::Table,
+            object,
+            format!("session {pid} holds an ACCESS EXCLUSIVE lock on it"),
+        );
         let means = "every poll waits two seconds for it and is then repeated; the table was not looked at further";
-        findings.push(finding.means(means).mend(format!("SELECT pg_terminate_backend({pid});")));
+        findings.push(
+            finding
+                .means(means)
+                .mend(format!("SELECT pg_terminate_backend({pid});")),
+        );
         return Ok(());
     }
-    let (rows, bytes, unlogged, updates, deletes) = sqlx::query_as(FACTS).bind(oid).fetch_one(&mut *connection).await?;
-    let facts = Facts { rows, bytes, unlogged, updates, deletes };
+    let (rows, bytes, unlogged, updates, deletes) = sqlx::query_as(FACTS)
+        .bind(oid)
+        .fetch_one(&mut *connection)
+        .await?;
+    let facts = Facts {
+        rows,
+        bytes,
+        unlogged,
+        updates,
+        deletes,
+    };
     findings.push(size(&object, captured, &facts));
     findings.push(key(&object, table, captured, connection).await?);
     findings.extend(kinds(&object, captured, &facts));
@@ -114,61 +174,147 @@ async fn one(
 }
 
 fn size(object: &str, captured: &Captured, facts: &Facts) -> Finding {
-    let kind = if captured.partitioned { "partitioned table" } else { "table" };
-    let rows = if facts.rows < 0.0 { "never analyzed".to_owned() } else { format!("about {} rows", facts.rows) };
+    let kind = if captured.partitioned {
+        "partitioned table"
+    } else {
+        "table"
+    };
+    let rows = if facts.rows < 0.0 {
+        "never analyzed".to_owned()
+    } else {
+        format!("about {} rows", facts.rows)
+    };
     let columns = captured.schema.columns.len();
-    Finding::ok(Hop::Table, object, format!("{kind}, {columns} columns, {rows}, {}, readable", bytes(facts.bytes.unsigned_abs())))
+    Finding::ok(
+        Hop::Table,
+        object,
+        format!(
+            "{kind}, {columns} columns, {rows}, {}, readable",
+            bytes(facts.bytes.unsigned_abs())
+        ),
+    )
 }
 
-async fn key(object: &str, table: &TableConfig, captured: &Captured, connection: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+async fn key(
+    object: &str,
+    table: &TableConfig,
+    captured: &Captured,
+    connection: &mut PgConnection,
+) -> Result<Finding, sqlx::Error> {
     let schema = &captured.schema;
-    let columns: Vec<&str> = schema.key.iter().map(|at| schema.columns[*at].name.as_str()).collect();
+    let columns: Vec<&str> = schema
+        .key
+        .iter()
+        .map(|at| schema.columns[*at].name.as_str())
+        .collect();
     if columns.is_empty() {
-        let finding = Finding::warning(Hop::Table, object, "no primary key, and no unique index over columns that are NOT NULL");
+        let finding = Finding::warning(
+            Hop::Table,
+            object,
+            "no primary key, and no unique index over columns that are NOT NULL",
+        );
         let means = "no row has a latest state, an update is one more row in the lake, and the initial load is one chunk that begins anew after a crash";
-        let column = schema.columns.first().map_or("..", |column| column.name.as_str());
-        let mend = format!("ALTER TABLE {} ADD PRIMARY KEY ({});", schema.table.quoted(), quote(column));
-        return Ok(finding.means(means).mend(format!("{mend} or name what is unique: tables.{object}.key")));
+        let column = schema
+            .columns
+            .first()
+            .map_or("..", |column| column.name.as_str());
+        let mend = format!(
+            "ALTER TABLE {} ADD PRIMARY KEY ({});",
+            schema.table.quoted(),
+            quote(column)
+        );
+        return Ok(finding.means(means).mend(format!(
+            "{mend} or name what is unique: tables.{object}.key"
+        )));
     }
     let shown = columns.join(", ");
-    let unique: bool = sqlx::query_scalar(UNIQUE).bind(Oid(captured.oid)).bind(&columns).fetch_one(connection).await?;
+    let unique: bool = sqlx::query_scalar(UNIQUE)
+        .bind(Oid(captured.oid))
+        .bind(&columns)
+        .fetch_one(connection)
+        .await?;
     if table.key.is_empty() || unique {
         return Ok(Finding::ok(Hop::Table, object, format!("key: {shown}")));
     }
     let quoted: Vec<_> = columns.iter().map(|column| quote(column)).collect();
-    let finding = Finding::warning(Hop::Table, object, format!("no unique index over the configured key: {shown}"));
+    let finding = Finding::warning(
+        Hop::Table,
+        object,
+        format!("no unique index over the configured key: {shown}"),
+    );
     let means = "two rows with the same key take each other's place in the latest state";
-    let concurrently = if captured.partitioned { "" } else { " CONCURRENTLY" };
-    Ok(finding.means(means).mend(format!("CREATE UNIQUE INDEX{concurrently} ON {} ({});", schema.table.quoted(), quoted.join(", "))))
+    let concurrently = if captured.partitioned {
+        ""
+    } else {
+        " CONCURRENTLY"
+    };
+    Ok(finding.means(means).mend(format!(
+        "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
+        schema.table.quoted(),
+        quoted.join(", ")
+    )))
 }
 
 /// What the table's kind and its columns mean for its copy.
 fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let of = |wanted: fn(&Column) -> bool| {
-        let columns = captured.schema.columns.iter().filter(|column| wanted(column));
-        columns.map(|column| format!("{} ({})", column.name, column.postgres_type)).collect::<Vec<_>>().join(", ")
+        let columns = captured
+            .schema
+            .columns
+            .iter()
+            .filter(|column| wanted(column));
+        columns
+            .map(|column| format!("{} ({})", column.name, column.postgres_type))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let texts = of(|column| column.as_text);
     if !texts.is_empty() {
-        let finding = Finding::info(Hop::Table, object, format!("read as PostgreSQL's text: {texts}"));
-        findings.push(finding.means("no Arrow type is as exact; cast them in the query: CAST(x AS ..)"));
+        let finding = Finding::info(
+            Hop::Table,
+            object,
+            format!("read as PostgreSQL's text: {texts}"),
+        );
+        findings.push(
+            finding.means("no Arrow type is as exact; cast them in the query: CAST(x AS ..)"),
+        );
     }
     if !captured.partitioned && !captured.descendants.is_empty() {
         let count = captured.descendants.len();
-        let tables = if count == 1 { "table that inherits" } else { "tables that inherit" };
-        let finding = Finding::warning(Hop::Table, object, format!("read together with {count} {tables} from it"));
+        let tables = if count == 1 {
+            "table that inherits"
+        } else {
+            "tables that inherit"
+        };
+        let finding = Finding::warning(
+            Hop::Table,
+            object,
+            format!("read together with {count} {tables} from it"),
+        );
         let means = "a primary key holds for each of them alone: two rows with the same key take each other's place in the latest state";
-        findings.push(finding.means(means).mend(format!("name columns that are unique over all of them: tables.{object}.key")));
+        findings.push(finding.means(means).mend(format!(
+            "name columns that are unique over all of them: tables.{object}.key"
+        )));
     }
     if facts.unlogged {
         let finding = Finding::warning(Hop::Table, object, "an unlogged table");
         let mend = format!("ALTER TABLE {} SET LOGGED;", captured.schema.table.quoted());
-        findings.push(finding.means("after a crash PostgreSQL empties it, and the lake keeps rows that are gone").mend(mend));
+        findings.push(
+            finding
+                .means("after a crash PostgreSQL empties it, and the lake keeps rows that are gone")
+                .mend(mend),
+        );
     }
     if facts.deletes > 0 {
-        let finding = Finding::info(Hop::Table, object, format!("{} deletes were counted", facts.deletes));
-        findings.push(finding.means("deletes are not carried: `inlet verify` names such rows as \"only in the lake\""));
+        let finding = Finding::info(
+            Hop::Table,
+            object,
+            format!("{} deletes were counted", facts.deletes),
+        );
+        findings.push(finding.means(
+            "deletes are not carried: `inlet verify` names such rows as \"only in the lake\"",
+        ));
     }
     findings
 }
@@ -179,25 +325,50 @@ fn rules(table: &TableConfig, captured: &Captured) -> Option<Finding> {
     match rules.bind(&captured.schema) {
         Err(error) => Some(Finding::of(Hop::Table, object, &error)),
         Ok(_) if table.rules.is_empty() => None,
-        Ok(_) => Some(Finding::ok(Hop::Table, object, format!("{} rules fit the columns", table.rules.len()))),
+        Ok(_) => Some(Finding::ok(
+            Hop::Table,
+            object,
+            format!("{} rules fit the columns", table.rules.len()),
+        )),
     }
 }
 
 fn date_column(table: &TableConfig, captured: &Captured) -> Option<Finding> {
     let asked = table.date_column.as_deref()?;
     let columns = &captured.schema.columns;
-    let is_time = |column: &&Column| matches!(column.column_type, ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz);
-    let found =
-        columns.iter().find(|column| column.name == asked).or_else(|| columns.iter().find(|column| column.name == asked.to_lowercase()));
+    let is_time = |column: &&Column| {
+        matches!(
+            column.column_type,
+            ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
+        )
+    };
+    let found = columns
+        .iter()
+        .find(|column| column.name == asked)
+        .or_else(|| {
+            columns
+                .iter()
+                .find(|column| column.name == asked.to_lowercase())
+        });
     if found.as_ref().is_some_and(is_time) {
         return None;
     }
     let object = format!("tables.{}.date_column", table.written());
     let evidence = match found {
-        Some(column) => format!("column `{}` is {}, no timestamp or date", column.name, column.postgres_type),
+        Some(column) => format!(
+            "column `{}` is {}, no timestamp or date",
+            column.name, column.postgres_type
+        ),
         None => format!("table `{}` has no column `{asked}`", captured.schema.table),
     };
-    let times: Vec<_> = columns.iter().filter(is_time).map(|column| column.name.as_str()).collect();
-    let mend = times.first().map_or_else(|| "leave it out".to_owned(), |time| format!("{object}: {time}"));
+    let times: Vec<_> = columns
+        .iter()
+        .filter(is_time)
+        .map(|column| column.name.as_str())
+        .collect();
+    let mend = times.first().map_or_else(
+        || "leave it out".to_owned(),
+        |time| format!("{object}: {time}"),
+    );
     Some(Finding::error(Hop::Table, object, evidence).mend(mend))
 }

@@ -1,6 +1,7 @@
 //! Rows, counted where they stand: in PostgreSQL, in the topic, in the lake's files.
 //!
-//! The lake is read as any reader's `**/*.parquet` would read it: every file that this finds, by the count in its footer. Its log is not asked.
+//! The lake is read as any reader's `**/*.parquet` would read it: every file that this finds, by
+//! the count in its footer. Its log is not asked.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -34,7 +35,10 @@ pub struct Counts {
 impl Counts {
     /// True when a hop has more rows than `goal`: something was doubled.
     pub fn exceed(&self, goal: &Self) -> bool {
-        self.postgres > goal.postgres || self.topic > goal.topic || self.lake > goal.lake || self.quarantine > goal.quarantine
+        self.postgres > goal.postgres
+            || self.topic > goal.topic
+            || self.lake > goal.lake
+            || self.quarantine > goal.quarantine
     }
 }
 
@@ -50,7 +54,12 @@ pub struct Hops {
 impl Hops {
     /// The hops of one table.
     pub fn new(postgres: PgConnection, topic: Option<Topic>, lake: PathBuf) -> Self {
-        Self { postgres, topic, lake, files: HashMap::new() }
+        Self {
+            postgres,
+            topic,
+            lake,
+            files: HashMap::new(),
+        }
     }
 
     /// Whether there is a broker between the ends.
@@ -60,16 +69,31 @@ impl Hops {
 
     /// Runs a statement in a transaction of its own, committed when this returns.
     pub async fn write(&mut self, sql: &str) -> Result<()> {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut self.postgres).await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.postgres)
+            .await?;
         Ok(())
     }
 
-    /// Counts at all hops, the last one first: a row is never seen behind a hop that it has not reached.
+    /// Counts at all hops, the last one first: a row is never seen behind a hop that it has not
+    /// reached.
     pub async fn count(&mut self) -> Result<Counts> {
-        let (quarantine, lake) = block_in_place(|| anyhow::Ok((self.quarantine()?, self.lake_rows()?)))?;
-        let topic = self.topic.as_mut().map(|topic| block_in_place(|| topic.count())).transpose()?;
-        let postgres: i64 = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut self.postgres).await?;
-        Ok(Counts { postgres: postgres.cast_unsigned(), topic, lake, quarantine })
+        let (quarantine, lake) =
+            block_in_place(|| anyhow::Ok((self.quarantine()?, self.lake_rows()?)))?;
+        let topic = self
+            .topic
+            .as_mut()
+            .map(|topic| block_in_place(|| topic.count()))
+            .transpose()?;
+        let postgres: i64 = sqlx::query_scalar("SELECT count(*) FROM orders")
+            .fetch_one(&mut self.postgres)
+            .await?;
+        Ok(Counts {
+            postgres: postgres.cast_unsigned(),
+            topic,
+            lake,
+            quarantine,
+        })
     }
 
     fn lake_rows(&mut self) -> Result<u64> {
@@ -78,7 +102,8 @@ impl Hops {
             rows += match self.files.get(&path) {
                 Some(rows) => *rows,
                 None => {
-                    let reader = SerializedFileReader::new(File::open(&path)?).with_context(|| format!("reading {}", path.display()))?;
+                    let reader = SerializedFileReader::new(File::open(&path)?)
+                        .with_context(|| format!("reading {}", path.display()))?;
                     let rows = reader.metadata().file_metadata().num_rows().cast_unsigned();
                     self.files.insert(path, rows);
                     rows
@@ -90,7 +115,10 @@ impl Hops {
 
     fn quarantine(&self) -> Result<u64> {
         let lines = |path: PathBuf| Ok(fs::read_to_string(path)?.lines().count() as u64);
-        files(&self.lake.join("_quarantine"), "jsonl")?.into_iter().map(lines).sum()
+        files(&self.lake.join("_quarantine"), "jsonl")?
+            .into_iter()
+            .map(lines)
+            .sum()
     }
 }
 
@@ -106,16 +134,28 @@ impl Topic {
     /// A topic that need not exist yet.
     pub fn new(kafka: &Kafka, name: &'static str) -> Result<Self> {
         let mut config = kafka.client();
-        config.set("group.id", "inlet-demo").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+        config
+            .set("group.id", "inlet-demo")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed");
         let consumer = config.set("fetch.wait.max.ms", "10").create()?;
-        Ok(Self { consumer, name, is_assigned: false, records: 0 })
+        Ok(Self {
+            consumer,
+            name,
+            is_assigned: false,
+            records: 0,
+        })
     }
 
     fn count(&mut self) -> Result<u64> {
         if !self.is_assigned {
             self.is_assigned = self.assign()?;
         }
-        while let Some(message) = self.is_assigned.then(|| self.consumer.poll(Duration::ZERO)).flatten() {
+        while let Some(message) = self
+            .is_assigned
+            .then(|| self.consumer.poll(Duration::ZERO))
+            .flatten()
+        {
             message.with_context(|| format!("reading topic `{}`", self.name))?;
             self.records += 1;
         }
@@ -126,7 +166,11 @@ impl Topic {
     fn assign(&self) -> Result<bool> {
         let metadata = self.consumer.fetch_metadata(Some(self.name), ASK_MAX)?;
         let mut partitions = TopicPartitionList::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        for partition in metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+        {
             partitions.add_partition_offset(self.name, partition.id(), Offset::Beginning)?;
         }
         if partitions.count() == 0 {
@@ -149,7 +193,10 @@ fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
         let path = entry?.path();
         if path.is_dir() {
             found.extend(files(&path, ending)?);
-        } else if path.extension().is_some_and(|extension| extension == ending) {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == ending)
+        {
             found.push(path);
         }
     }

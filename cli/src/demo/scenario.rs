@@ -1,4 +1,5 @@
-//! The orders scenario's files, as they are shipped, with this machine's hosts and paths in the configuration.
+//! The orders scenario's files, as they are shipped, with this machine's hosts and paths in the
+//! configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,18 +47,36 @@ impl Scenario {
         let stream = stream(folder, postgres_port, brokers)?;
         fs::write(folder.join("orders_stream.yml"), &stream)?;
         fs::write(folder.join("rules.yml"), RULES)?;
-        Ok(Self { folder: folder.to_owned(), stream })
+        Ok(Self {
+            folder: folder.to_owned(),
+            stream,
+        })
     }
 
-    /// The arguments of a verb, as a person would type them in the folder; the producer needs no rules.
+    /// The arguments of a verb, as a person would type them in the folder; the producer needs no
+    /// rules.
     pub fn typed(verb: &str) -> Vec<&str> {
-        let rules: &[&str] = if verb == "producer" { &[] } else { &["--config", "rules.yml"] };
-        [verb, "--config", "orders_stream.yml"].iter().chain(rules).copied().collect()
+        let rules: &[&str] = if verb == "producer" {
+            &[]
+        } else {
+            &["--config", "rules.yml"]
+        };
+        [verb, "--config", "orders_stream.yml"]
+            .iter()
+            .chain(rules)
+            .copied()
+            .collect()
     }
 
     /// The same from anywhere.
     pub fn arguments(&self, verb: &str) -> Vec<String> {
-        let absolute = |word: &str| if word.ends_with(".yml") { self.folder.join(word).display().to_string() } else { word.to_owned() };
+        let absolute = |word: &str| {
+            if word.ends_with(".yml") {
+                self.folder.join(word).display().to_string()
+            } else {
+                word.to_owned()
+            }
+        };
         Self::typed(verb).into_iter().map(absolute).collect()
     }
 
@@ -73,15 +92,27 @@ impl Scenario {
 
     /// The statements that make the views, and the questions about them.
     pub fn queries(&self) -> (String, Vec<Question>) {
-        let sql = QUERIES.replace(&format!("'{SHIPPED_GLOB}'"), &quoted(self.lake().join("**/*.parquet")));
+        let sql = QUERIES.replace(
+            &format!("'{SHIPPED_GLOB}'"),
+            &quoted(self.lake().join("**/*.parquet")),
+        );
         let (mut views, mut questions) = (String::new(), Vec::new());
         for statement in sql.split(';') {
-            let title = statement.lines().rfind(|line| line.starts_with("-- ")).unwrap_or_default();
-            let code: Vec<&str> = statement.lines().filter(|line| !line.starts_with("--") && !line.trim().is_empty()).collect();
+            let title = statement
+                .lines()
+                .rfind(|line| line.starts_with("-- "))
+                .unwrap_or_default();
+            let code: Vec<&str> = statement
+                .lines()
+                .filter(|line| !line.starts_with("--") && !line.trim().is_empty())
+                .collect();
             match code.join("\n") {
                 code if code.is_empty() => {}
                 code if code.starts_with("CREATE") => views.push_str(&format!("{code};\n")),
-                code => questions.push(Question { title: title.trim_start_matches("-- ").to_owned(), sql: code }),
+                code => questions.push(Question {
+                    title: title.trim_start_matches("-- ").to_owned(),
+                    sql: code,
+                }),
             }
         }
         (views, questions)
@@ -90,8 +121,13 @@ impl Scenario {
 
 /// The rules as one condition in SQL; like a rule, and unlike `WHERE` alone, it lets null pass.
 pub fn keeps_the_rules() -> String {
-    let rules = RULES.lines().filter_map(|line| line.trim_start().strip_prefix("- "));
-    rules.map(|rule| format!("({rule}) IS NOT FALSE")).collect::<Vec<_>>().join(" AND ")
+    let rules = RULES
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("- "));
+    rules
+        .map(|rule| format!("({rule}) IS NOT FALSE"))
+        .collect::<Vec<_>>()
+        .join(" AND ")
 }
 
 fn quoted(path: PathBuf) -> String {
@@ -106,19 +142,29 @@ fn stream(folder: &Path, postgres_port: u16, brokers: Option<&str>) -> Result<St
         ("ROLL001_orders", "orders".to_owned()),
         ("kafka:29092", brokers.unwrap_or_default().to_owned()),
         ("ROLL001_food_orders_raw", TOPIC.to_owned()),
-        ("/opt/spark-apps/datalake/food/ROLL001", folder.join("datalake/food").display().to_string()),
+        (
+            "/opt/spark-apps/datalake/food/ROLL001",
+            folder.join("datalake/food").display().to_string(),
+        ),
         ("batch_interval: 5", "batch_interval: 200ms".to_owned()),
     ];
     let mut text = STREAM.to_owned();
     for (shipped, here) in replacements {
-        ensure!(text.contains(shipped), "configs/orders_stream.yml does not hold `{shipped}`");
+        ensure!(
+            text.contains(shipped),
+            "configs/orders_stream.yml does not hold `{shipped}`"
+        );
         text = text.replace(shipped, &here);
     }
     if brokers.is_some() {
         return Ok(text);
     }
-    let (before, section) = text.split_once("kafka:\n").context("the configuration has a section `kafka:`")?;
-    let (_, after) = section.split_once("\n\n").context("an empty line ends a section")?;
+    let (before, section) = text
+        .split_once("kafka:\n")
+        .context("the configuration has a section `kafka:`")?;
+    let (_, after) = section
+        .split_once("\n\n")
+        .context("an empty line ends a section")?;
     Ok(format!("{before}{after}"))
 }
 
@@ -132,23 +178,53 @@ mod tests {
         for shipped in ["5432", "29092", "ROLL001", "/opt"] {
             assert!(!text.contains(shipped), "{text}");
         }
-        assert!(text.contains("path: \"/tmp/demo/datalake/food/output/orders\""), "{text}");
-        let sections = |text: &str| text.lines().filter(|line| line.ends_with(':')).map(str::to_owned).collect::<Vec<_>>();
+        assert!(
+            text.contains("path: \"/tmp/demo/datalake/food/output/orders\""),
+            "{text}"
+        );
+        let sections = |text: &str| {
+            text.lines()
+                .filter(|line| line.ends_with(':'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(sections(&text), sections(STREAM));
-        assert_eq!(sections(&stream(Path::new("/tmp/demo"), 5000, None).unwrap()), ["postgres:", "datalake:", "streaming:"]);
+        assert_eq!(
+            sections(&stream(Path::new("/tmp/demo"), 5000, None).unwrap()),
+            ["postgres:", "datalake:", "streaming:"]
+        );
     }
 
     #[test]
     fn the_shipped_queries_are_views_and_four_questions() {
-        let (views, questions) = Scenario { folder: PathBuf::from("/tmp/it's"), stream: String::new() }.queries();
-        assert!(views.contains("'/tmp/it''s/datalake/food/output/orders/**/*.parquet'"), "{views}");
-        let titles: Vec<_> = questions.iter().map(|question| question.title.as_str()).collect();
-        assert_eq!(titles, ["Total", "By date", "Duplicates", "Negative amounts"]);
-        assert!(questions.iter().all(|question| question.sql.starts_with("SELECT")));
+        let (views, questions) = Scenario {
+            folder: PathBuf::from("/tmp/it's"),
+            stream: String::new(),
+        }
+        .queries();
+        assert!(
+            views.contains("'/tmp/it''s/datalake/food/output/orders/**/*.parquet'"),
+            "{views}"
+        );
+        let titles: Vec<_> = questions
+            .iter()
+            .map(|question| question.title.as_str())
+            .collect();
+        assert_eq!(
+            titles,
+            ["Total", "By date", "Duplicates", "Negative amounts"]
+        );
+        assert!(
+            questions
+                .iter()
+                .all(|question| question.sql.starts_with("SELECT"))
+        );
     }
 
     #[test]
     fn the_rules_are_a_condition_in_sql() {
-        assert!(keeps_the_rules().starts_with("(order_id is not null) IS NOT FALSE AND (amount >= 0) IS NOT FALSE AND ("));
+        assert!(keeps_the_rules().starts_with(
+            "(order_id is not null) IS NOT FALSE AND (amount >= 0) IS NOT FALSE AND ("
+        ));
     }
 }

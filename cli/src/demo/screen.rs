@@ -18,7 +18,10 @@ pub struct Screen {
 impl Screen {
     /// Standard output; colors unless it is no terminal or `NO_COLOR` is set.
     pub fn new() -> Self {
-        Self { colors: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(), step: 0 }
+        Self {
+            colors: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            step: 0,
+        }
     }
 
     /// Begins the next numbered step.
@@ -41,7 +44,9 @@ impl Screen {
 
     /// What happened, or another program's output.
     pub fn line(&mut self, text: impl Display) -> io::Result<()> {
-        text.to_string().lines().try_for_each(|line| print(format!("{INDENT}{line}").trim_end()))
+        text.to_string()
+            .lines()
+            .try_for_each(|line| print(format!("{INDENT}{line}").trim_end()))
     }
 
     /// What went as it should.
@@ -54,11 +59,17 @@ impl Screen {
         if rows.is_empty() {
             return self.line("(none)");
         }
-        aligned(names, rows).into_iter().try_for_each(|line| self.line(line))
+        aligned(names, rows)
+            .into_iter()
+            .try_for_each(|line| self.line(line))
     }
 
     fn paint(&self, color: &str, text: impl Display) -> String {
-        if self.colors { format!("{color}{text}{PLAIN}") } else { text.to_string() }
+        if self.colors {
+            format!("{color}{text}{PLAIN}")
+        } else {
+            text.to_string()
+        }
     }
 }
 
@@ -69,16 +80,35 @@ fn print(line: impl Display) -> io::Result<()> {
 /// Columns under their names; numbers to the right.
 fn aligned(names: &[String], rows: &[Vec<String>]) -> Vec<String> {
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
-    let width = |column: usize| cells(column).chain(names.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        cells(column)
+            .chain(names.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let is_number = |column: usize| cells(column).all(|cell| cell.parse::<f64>().is_ok());
-    let shapes: Vec<(usize, bool)> = (0..names.len()).map(|column| (width(column), is_number(column))).collect();
+    let shapes: Vec<(usize, bool)> = (0..names.len())
+        .map(|column| (width(column), is_number(column)))
+        .collect();
     let line = |row: &Vec<String>| {
         let cell = |(cell, (width, number)): (&String, &(usize, bool))| {
-            if *number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            if *number {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            }
         };
-        row.iter().zip(&shapes).map(cell).collect::<Vec<_>>().join("   ")
+        row.iter()
+            .zip(&shapes)
+            .map(cell)
+            .collect::<Vec<_>>()
+            .join("   ")
     };
-    std::iter::once(&names.to_vec()).chain(rows).map(line).collect()
+    std::iter::once(&names.to_vec())
+        .chain(rows)
+        .map(line)
+        .collect()
 }
 
 #[cfg(test)]
@@ -88,7 +118,13 @@ mod tests {
     #[test]
     fn numbers_stand_to_the_right_and_text_to_the_left() {
         let text = |row: [&str; 2]| row.map(str::to_owned).to_vec();
-        let lines = aligned(&text(["item", "amount"]), &[text(["Rösti", "245.25"]), text(["Naan", "9.00"])]);
-        assert_eq!(lines, ["item    amount", "Rösti   245.25", "Naan      9.00"]);
+        let lines = aligned(
+            &text(["item", "amount"]),
+            &[text(["Rösti", "245.25"]), text(["Naan", "9.00"])],
+        );
+        assert_eq!(
+            lines,
+            ["item    amount", "Rösti   245.25", "Naan      9.00"]
+        );
     }
 }

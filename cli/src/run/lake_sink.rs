@@ -1,8 +1,10 @@
-//! The producer's sink over the consumer's lake: rows, and the progress that covers them, in the same entry of the table's log.
+//! The producer's sink over the consumer's lake: rows, and the progress that covers them, in the
+//! same entry of the table's log.
 //!
-//! Promises: what was written is invisible until the entry that also holds its progress; a second process on the same lake fences the first.
-//! Without a broker the kafka_partition is 0, and the offset is the number of the change in the table's lake.
-//! Leaves to others: which rows are new (the poll), how files become durable (the lake).
+//! Promises: what was written is invisible until the entry that also holds its progress; a second
+//! process on the same lake fences the first. Without a broker the kafka_partition is 0, and the
+//! offset is the number of the change in the table's lake. Leaves to others: which rows are new
+//! (the poll), how files become durable (the lake).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,14 +69,20 @@ struct Table {
     next: Offset,
     batch: Option<OpenBatch>,
     progress: ProgressDelta,
-    /// When the newest change that waits for its commit was found: microseconds since 1970-01-01 UTC.
+    /// When the newest change that waits for its commit was found: microseconds since 1970-01-01
+    /// UTC.
     newest: Option<i64>,
 }
 
 impl LakeSink {
     /// A sink for these tables; nothing is touched before [`Sink::resume`].
     pub fn new(tables: Vec<LakeSinkTable>, limits: Limits) -> Self {
-        Self { limits, tables, open: BTreeMap::new(), since: None }
+        Self {
+            limits,
+            tables,
+            open: BTreeMap::new(),
+            since: None,
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -86,12 +94,23 @@ impl LakeSink {
 }
 
 impl Sink for LakeSink {
-    async fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+    async fn resume(
+        &mut self,
+        tables: &[TableName],
+    ) -> Result<BTreeMap<TableName, Progress>, SinkError> {
         self.rollback().await?;
         let mut progress = BTreeMap::new();
-        for table in self.tables.iter().filter(|table| tables.contains(&table.name)) {
-            let opened =
-                Table::open(table).await.map_err(|error| failed(format!("lake of table `{}` was not opened", table.name), error))?;
+        for table in self
+            .tables
+            .iter()
+            .filter(|table| tables.contains(&table.name))
+        {
+            let opened = Table::open(table).await.map_err(|error| {
+                failed(
+                    format!("lake of table `{}` was not opened", table.name),
+                    error,
+                )
+            })?;
             let head = opened.lake.head();
             if head.progress.0.is_empty() && head.rows + head.quarantined > 0 {
                 return Err(foreign(&table.name, &table.path));
@@ -106,28 +125,50 @@ impl Sink for LakeSink {
 
     async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError> {
         let name = batch.schema.table.clone();
-        let table = self.open.get_mut(&name).expect("a batch is of a resumed table");
+        let table = self
+            .open
+            .get_mut(&name)
+            .expect("a batch is of a resumed table");
         self.since.get_or_insert_with(Instant::now);
         let act = || format!("rows of table `{name}` were not taken");
         let rows = batch.rows.num_rows() as i64;
         table.newest = table.newest.max(Some(batch.detected_at));
         let judged = table.judge.judge(batch, PARTITION, table.next);
-        let Judged { accepted, rejected } =
-            judged.map_err(|error| SinkError { kind: error.kind(), act: act(), hint: error.hint(), source: Some(Box::new(error)) })?;
+        let Judged { accepted, rejected } = judged.map_err(|error| SinkError {
+            kind: error.kind(),
+            act: act(),
+            hint: error.hint(),
+            source: Some(Box::new(error)),
+        })?;
         table.next = Offset(table.next.0 + rows);
         let open = table.batch.get_or_insert_with(|| table.lake.writer());
         if accepted.rows.num_rows() > 0 {
-            open.append(accepted).await.map_err(|error| failed(act(), error))?;
+            open.append(accepted)
+                .await
+                .map_err(|error| failed(act(), error))?;
         }
-        open.reject(rejected).await.map_err(|error| failed(act(), error))
+        open.reject(rejected)
+            .await
+            .map_err(|error| failed(act(), error))
     }
 
-    async fn checkpoint(&mut self, progress: BTreeMap<TableName, ProgressDelta>) -> Result<Checkpoint, SinkError> {
+    async fn checkpoint(
+        &mut self,
+        progress: BTreeMap<TableName, ProgressDelta>,
+    ) -> Result<Checkpoint, SinkError> {
         for (name, delta) in progress {
             self.since.get_or_insert_with(Instant::now);
-            self.open.get_mut(&name).expect("progress is of a resumed table").progress.merge(delta);
+            self.open
+                .get_mut(&name)
+                .expect("progress is of a resumed table")
+                .progress
+                .merge(delta);
         }
-        if self.is_full() { self.flush().await } else { Ok(Checkpoint::default()) }
+        if self.is_full() {
+            self.flush().await
+        } else {
+            Ok(Checkpoint::default())
+        }
     }
 
     async fn flush(&mut self) -> Result<Checkpoint, SinkError> {
@@ -135,7 +176,9 @@ impl Sink for LakeSink {
         let mut rows = 0;
         for (name, table) in &mut self.open {
             if table.batch.is_some() || !table.progress.0.is_empty() {
-                rows += table.commit().await.map_err(|error| failed(format!("batch of table `{name}` was not committed"), error))?;
+                rows += table.commit().await.map_err(|error| {
+                    failed(format!("batch of table `{name}` was not committed"), error)
+                })?;
             }
         }
         Ok(Checkpoint { rows })
@@ -158,7 +201,11 @@ impl Sink for LakeSink {
 
 impl Table {
     async fn open(table: &LakeSinkTable) -> Result<Self, LakeError> {
-        for other in writers(&table.path).unwrap_or_default().iter().filter(|other| other.alive) {
+        for other in writers(&table.path)
+            .unwrap_or_default()
+            .iter()
+            .filter(|other| other.alive)
+        {
             let process = other.process();
             warn!(table = %table.name, process, "another process writes this lake: it is ours from now on, and that process will end with exit code 75");
         }
@@ -166,7 +213,15 @@ impl Table {
         let heads = lake.acquire([PARTITION]).await?;
         let durable = heads[&PARTITION].next.unwrap_or(Offset::ZERO);
         let judge = Judge::new(table.rules.clone());
-        Ok(Self { lake, judge, durable, next: durable, batch: None, progress: ProgressDelta::default(), newest: None })
+        Ok(Self {
+            lake,
+            judge,
+            durable,
+            next: durable,
+            batch: None,
+            progress: ProgressDelta::default(),
+            newest: None,
+        })
     }
 
     /// Commits what is open; returns the rows that became visible.
@@ -174,10 +229,20 @@ impl Table {
         let mut batch = self.batch.take().unwrap_or_else(|| self.lake.writer());
         if self.next > self.durable {
             let sequence = u64::try_from(self.next.0).expect("offsets count from zero");
-            batch.cover(PARTITION, OffsetRange { from: self.durable, next: self.next }, sequence)?;
+            batch.cover(
+                PARTITION,
+                OffsetRange {
+                    from: self.durable,
+                    next: self.next,
+                },
+                sequence,
+            )?;
         }
         let staged = batch.stage().await?;
-        let committed = self.lake.commit(staged, Some(std::mem::take(&mut self.progress))).await?;
+        let committed = self
+            .lake
+            .commit(staged, Some(std::mem::take(&mut self.progress)))
+            .await?;
         self.durable = self.next;
         let table = &self.lake.head().table;
         let freshness_ms = metrics::freshness_ms(self.newest.take());
@@ -190,7 +255,12 @@ impl Table {
 }
 
 fn failed(act: String, error: LakeError) -> SinkError {
-    SinkError { kind: error.kind(), act, hint: error.hint(), source: Some(Box::new(error)) }
+    SinkError {
+        kind: error.kind(),
+        act,
+        hint: error.hint(),
+        source: Some(Box::new(error)),
+    }
 }
 
 fn foreign(table: &TableName, path: &Path) -> SinkError {
@@ -200,7 +270,9 @@ fn foreign(table: &TableName, path: &Path) -> SinkError {
             "the lake of table `{table}` at {} was written by a consumer: its rows have no poller's progress to go on from",
             path.display()
         ),
-        hint: Some(Hint::text("give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that the lake was written with")),
+        hint: Some(Hint::text(
+            "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that the lake was written with",
+        )),
         source: None,
     }
 }

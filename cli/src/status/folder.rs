@@ -29,7 +29,11 @@ pub async fn head(folder: &Path) -> Result<Option<Head>, LakeError> {
 
 /// The tables of a lake of several, each in a folder of its own.
 pub fn tables(lake: &Path) -> Vec<TableName> {
-    list(lake).unwrap_or_default().iter().filter_map(|folder| table(folder)).collect()
+    list(lake)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|folder| table(folder))
+        .collect()
 }
 
 /// The schema that the table's newest rows have.
@@ -40,14 +44,26 @@ pub fn newest_schema(folder: &Path, head: &Head) -> Option<TableSchema> {
         return Some(first.clone());
     }
     // The head does not tell which came last; schemas change rarely, so this is rarely far.
-    let named = (1..=head.seq).rev().filter_map(|seq| entry(folder, seq)).find(|entry| !entry.schemas.is_empty());
-    named.and_then(|entry| entry.schemas.into_values().next()).or_else(|| Some(first.clone()))
+    let named = (1..=head.seq)
+        .rev()
+        .filter_map(|seq| entry(folder, seq))
+        .find(|entry| !entry.schemas.is_empty());
+    named
+        .and_then(|entry| entry.schemas.into_values().next())
+        .or_else(|| Some(first.clone()))
 }
 
-/// Rows that became visible at this time or later, as far as the newest [`ENTRIES_MAX`] entries tell.
+/// Rows that became visible at this time or later, as far as the newest [`ENTRIES_MAX`] entries
+/// tell.
 pub fn rows_since(folder: &Path, head: &Head, since: DateTime<Utc>) -> u64 {
-    let newest = (1..=head.seq).rev().take(ENTRIES_MAX).map_while(|seq| entry(folder, seq));
-    newest.take_while(|entry| entry.committed_at >= since).map(|entry| entry.rows).sum()
+    let newest = (1..=head.seq)
+        .rev()
+        .take(ENTRIES_MAX)
+        .map_while(|seq| entry(folder, seq));
+    newest
+        .take_while(|entry| entry.committed_at >= since)
+        .map(|entry| entry.rows)
+        .sum()
 }
 
 fn entry(folder: &Path, seq: u64) -> Option<Entry> {
@@ -56,10 +72,16 @@ fn entry(folder: &Path, seq: u64) -> Option<Entry> {
 
 /// The published data files, sorted.
 pub fn data_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let dated = |path: &PathBuf| name(path).is_some_and(|name| name.starts_with("date=") || name.starts_with("_date="));
+    let dated = |path: &PathBuf| {
+        name(path).is_some_and(|name| name.starts_with("date=") || name.starts_with("_date="))
+    };
     let mut files = Vec::new();
     for dates in list(folder)?.into_iter().filter(dated) {
-        files.extend(list(&dates)?.into_iter().filter(|path| name(path).is_some_and(|name| name.ends_with(".parquet"))));
+        files.extend(
+            list(&dates)?
+                .into_iter()
+                .filter(|path| name(path).is_some_and(|name| name.ends_with(".parquet"))),
+        );
     }
     files.sort_unstable();
     Ok(files)
@@ -74,7 +96,9 @@ pub fn quarantine_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn table(folder: &Path) -> Option<TableName> {
-    let read = |name: &str| serde_json::from_slice::<OfTable>(&fs::read(folder.join("_log").join(name)).ok()?).ok();
+    let read = |name: &str| {
+        serde_json::from_slice::<OfTable>(&fs::read(folder.join("_log").join(name)).ok()?).ok()
+    };
     let first = format!("{:020}.json", 1);
     Some(read("_checkpoint.json").or_else(|| read(&first))?.table)
 }
@@ -82,7 +106,9 @@ fn table(folder: &Path) -> Option<TableName> {
 /// What a folder holds; nothing when it is not there.
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect(),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }

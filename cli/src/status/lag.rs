@@ -24,27 +24,46 @@ const POLL_TIME: Duration = Duration::from_millis(200);
 /// What the lake has not read of a topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Records behind the lake's offsets: high watermark less the next offset, markers of transactions included; 0 when none of them is a record that a
-    /// reader gets.
+    /// Records behind the lake's offsets: high watermark less the next offset, markers of
+    /// transactions included; 0 when none of them is a record that a reader gets.
     pub rows: u64,
     /// How long the oldest of them has been in the topic.
     pub age: Duration,
 }
 
 /// The lag of every topic, given with the head of its lake.
-pub fn of_topics(kafka: &KafkaConfig, topics: &[(String, Option<Head>)]) -> KafkaResult<Vec<KafkaResult<Lag>>> {
+pub fn of_topics(
+    kafka: &KafkaConfig,
+    topics: &[(String, Option<Head>)],
+) -> KafkaResult<Vec<KafkaResult<Lag>>> {
     let consumer = reader(kafka)?;
-    Ok(topics.iter().map(|(topic, head)| of_topic(&consumer, topic, head.as_ref())).collect())
+    Ok(topics
+        .iter()
+        .map(|(topic, head)| of_topic(&consumer, topic, head.as_ref()))
+        .collect())
 }
 
 fn of_topic(consumer: &BaseConsumer<Watch>, topic: &str, head: Option<&Head>) -> KafkaResult<Lag> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_DEADLINE)?;
-    let found = metadata.topics().first().filter(|found| found.error().is_none());
-    let Some(found) = found else { return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)) };
+    let found = metadata
+        .topics()
+        .first()
+        .filter(|found| found.error().is_none());
+    let Some(found) = found else {
+        return Err(KafkaError::MetadataFetch(
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+        ));
+    };
     let mut behind = BTreeMap::new();
-    for partition in found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id) {
+    for partition in found
+        .partitions()
+        .iter()
+        .map(rdkafka::metadata::MetadataPartition::id)
+    {
         let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_DEADLINE)?;
-        let next = head.and_then(|head| head.partition(KafkaPartition(partition)).next).map_or(low, |next| next.0.max(low));
+        let next = head
+            .and_then(|head| head.partition(KafkaPartition(partition)).next)
+            .map_or(low, |next| next.0.max(low));
         if high > next {
             behind.insert(partition, next..high);
         }
@@ -52,8 +71,13 @@ fn of_topic(consumer: &BaseConsumer<Watch>, topic: &str, head: Option<&Head>) ->
     unread(consumer, topic, behind)
 }
 
-/// Reads the first record of every kafka_partition that is behind. Where the end comes before any record, only markers of transactions are left.
-fn unread(consumer: &BaseConsumer<Watch>, topic: &str, mut behind: BTreeMap<i32, Range<i64>>) -> KafkaResult<Lag> {
+/// Reads the first record of every kafka_partition that is behind. Where the end comes before any
+/// record, only markers of transactions are left.
+fn unread(
+    consumer: &BaseConsumer<Watch>,
+    topic: &str,
+    mut behind: BTreeMap<i32, Range<i64>>,
+) -> KafkaResult<Lag> {
     let mut assignment = TopicPartitionList::with_capacity(behind.len());
     for (partition, offsets) in &behind {
         assignment.add_partition_offset(topic, *partition, Offset::Offset(offsets.start))?;
@@ -64,10 +88,17 @@ fn unread(consumer: &BaseConsumer<Watch>, topic: &str, mut behind: BTreeMap<i32,
     while !behind.is_empty() && Instant::now() < deadline {
         match consumer.poll(POLL_TIME) {
             Some(Ok(message)) => {
-                let Some(offsets) = behind.remove(&message.partition()).filter(|_| message.topic() == topic) else { continue };
+                let Some(offsets) = behind
+                    .remove(&message.partition())
+                    .filter(|_| message.topic() == topic)
+                else {
+                    continue;
+                };
                 let written_at = message.timestamp().to_millis().unwrap_or_default();
                 lag.rows += u64::try_from(offsets.end - offsets.start).expect("it is behind");
-                lag.age = lag.age.max(Duration::from_millis(u64::try_from(Utc::now().timestamp_millis() - written_at).unwrap_or(0)));
+                lag.age = lag.age.max(Duration::from_millis(
+                    u64::try_from(Utc::now().timestamp_millis() - written_at).unwrap_or(0),
+                ));
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => _ = behind.remove(&partition),
             Some(Err(error)) => return Err(error),

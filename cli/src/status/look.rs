@@ -44,7 +44,8 @@ pub struct Status {
 /// Where rows are that the lake has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hop {
-    /// In PostgreSQL, until the producer has published them; without a broker until they are in the lake.
+    /// In PostgreSQL, until the producer has published them; without a broker until they are in the
+    /// lake.
     Postgres,
     /// In the topic, until the consumer has carried them.
     Kafka,
@@ -61,8 +62,9 @@ impl Status {
         self.head.as_ref().ok().and_then(Option::as_ref)
     }
 
-    /// How long the lake is behind PostgreSQL at most, and at which hop; behind the topic, where the configuration names no PostgreSQL. `None` where
-    /// that is not known, or before the initial load has ended.
+    /// How long the lake is behind PostgreSQL at most, and at which hop; behind the topic, where
+    /// the configuration names no PostgreSQL. `None` where that is not known, or before the initial
+    /// load has ended.
     pub fn freshness(&self) -> Option<(Duration, Hop)> {
         self.head()?;
         let waiting = match &self.waiting {
@@ -75,7 +77,13 @@ impl Status {
             Some(Err(_)) => return None,
             None => None,
         };
-        [waiting.map(|age| (age, Hop::Postgres)), unread.map(|age| (age, Hop::Kafka))].into_iter().flatten().max_by_key(|(age, _)| *age)
+        [
+            waiting.map(|age| (age, Hop::Postgres)),
+            unread.map(|age| (age, Hop::Kafka)),
+        ]
+        .into_iter()
+        .flatten()
+        .max_by_key(|(age, _)| *age)
     }
 
     /// Versions that are known to be in PostgreSQL and not in the sink.
@@ -95,14 +103,23 @@ impl Status {
 
     /// Seconds since the last commit.
     pub fn committed_seconds_ago(&self) -> Option<f64> {
-        Some((self.at - self.head()?.committed_at?).num_milliseconds().max(0) as f64 / 1000.0)
+        Some(
+            (self.at - self.head()?.committed_at?)
+                .num_milliseconds()
+                .max(0) as f64
+                / 1000.0,
+        )
     }
 }
 
 /// Looks at every table of the configuration; its lake must be configured.
 pub async fn look(config: &Config) -> Vec<Status> {
     let datalake = config.datalake.as_ref().expect("it was asked for");
-    let paths: Vec<_> = config.tables.iter().map(|table| tables::folder(config, datalake, table)).collect();
+    let paths: Vec<_> = config
+        .tables
+        .iter()
+        .map(|table| tables::folder(config, datalake, table))
+        .collect();
     let mut heads = Vec::new();
     for path in &paths {
         heads.push(head(path).await);
@@ -116,11 +133,17 @@ pub async fn look(config: &Config) -> Vec<Status> {
     let mut known = Vec::new();
     for (n, (head, waiting)) in heads.into_iter().zip(waiting).enumerate() {
         let found = head.as_ref().ok().and_then(Option::as_ref);
-        let name =
-            found.map(|head| &head.table).or(waiting.as_ref().and_then(|waiting| waiting.as_ref().ok()).map(|waiting| &waiting.table));
+        let name = found.map(|head| &head.table).or(waiting
+            .as_ref()
+            .and_then(|waiting| waiting.as_ref().ok())
+            .map(|waiting| &waiting.table));
         let progress = progress_of(kafka.as_ref(), name, found);
-        let phase = progress.and_then(|progress| Restored::read(progress).ok().flatten()).map(|restored| restored.phase.name());
-        let rows = found.map_or(0, |head| folder::rows_since(&paths[n], head, at - RATE_SPAN));
+        let phase = progress
+            .and_then(|progress| Restored::read(progress).ok().flatten())
+            .map(|restored| restored.phase.name());
+        let rows = found.map_or(0, |head| {
+            folder::rows_since(&paths[n], head, at - RATE_SPAN)
+        });
         known.push(Status {
             name: name.map_or_else(|| config.tables[n].written(), ToString::to_string),
             lag: kafka.as_ref().map(|kafka| kafka.lags[n].clone()),
@@ -141,7 +164,11 @@ struct OfKafka {
 }
 
 /// The poller's progress is in the control topic, or in the lake's log where there is no broker.
-fn progress_of<'a>(kafka: Option<&'a OfKafka>, name: Option<&TableName>, head: Option<&'a Head>) -> Option<&'a Progress> {
+fn progress_of<'a>(
+    kafka: Option<&'a OfKafka>,
+    name: Option<&TableName>,
+    head: Option<&'a Head>,
+) -> Option<&'a Progress> {
     match kafka {
         Some(kafka) => kafka.progress.get(name?),
         None => head.map(|head| &head.progress),
@@ -155,19 +182,38 @@ async fn head(path: &Path) -> Result<Option<Head>, String> {
     folder::head(path).await.map_err(|error| error.to_string())
 }
 
-async fn of_kafka(config: &Config, kafka: KafkaConfig, heads: &[Result<Option<Head>, String>]) -> OfKafka {
-    let sink = KafkaSinkSettings { deadline: ANSWER_TIME_MAX, ..settings::kafka_sink(config, &kafka, &[]) };
-    let topic = |(table, head): (_, &Result<Option<Head>, String>)| (kafka.topic_for(table), head.as_ref().ok().cloned().flatten());
+async fn of_kafka(
+    config: &Config,
+    kafka: KafkaConfig,
+    heads: &[Result<Option<Head>, String>],
+) -> OfKafka {
+    let sink = KafkaSinkSettings {
+        deadline: ANSWER_TIME_MAX,
+        ..settings::kafka_sink(config, &kafka, &[])
+    };
+    let topic = |(table, head): (_, &Result<Option<Head>, String>)| {
+        (
+            kafka.topic_for(table),
+            head.as_ref().ok().cloned().flatten(),
+        )
+    };
     let topics: Vec<_> = config.tables.iter().zip(heads).map(topic).collect();
     let count = topics.len();
     let asked = tokio::task::spawn_blocking(move || {
         let lags = match lag::of_topics(&kafka, &topics) {
-            Ok(lags) => lags.into_iter().map(|lag| lag.map_err(|error| error.to_string())).collect(),
+            Ok(lags) => lags
+                .into_iter()
+                .map(|lag| lag.map_err(|error| error.to_string()))
+                .collect(),
             Err(error) => vec![Err(error.to_string()); count],
         };
         // Where no topic answers, the control topic would not either.
         let answers = lags.iter().any(Result::is_ok);
-        let progress = if answers { stored_progress(&sink).unwrap_or_default() } else { BTreeMap::new() };
+        let progress = if answers {
+            stored_progress(&sink).unwrap_or_default()
+        } else {
+            BTreeMap::new()
+        };
         OfKafka { progress, lags }
     });
     asked.await.expect("the look at Kafka does not panic")
@@ -178,7 +224,9 @@ async fn of_postgres(
     kafka: Option<&OfKafka>,
     heads: &[Result<Option<Head>, String>],
 ) -> Vec<Option<Result<Waiting, String>>> {
-    let Ok(source) = settings::source(config) else { return vec![None; heads.len()] };
+    let Ok(source) = settings::source(config) else {
+        return vec![None; heads.len()];
+    };
     let mut look = match Look::open(&source.primary).await {
         Ok(look) => look,
         Err(error) => return vec![Some(Err(chain(&error))); heads.len()],
@@ -186,9 +234,14 @@ async fn of_postgres(
     let mut found = Vec::new();
     for (settings, head) in source.tables.iter().zip(heads) {
         let head = head.as_ref().ok().and_then(Option::as_ref);
-        // Before the first commit the name is the catalog's alone; the progress of such a table is not looked for.
+        // Before the first commit the name is the catalog's alone; the progress of such a table is
+        // not looked for.
         let progress = progress_of(kafka, head.map(|head| &head.table), head);
-        found.push(Some(look.table(settings, progress).await.map_err(|error| chain(&error))));
+        found.push(Some(
+            look.table(settings, progress)
+                .await
+                .map_err(|error| chain(&error)),
+        ));
     }
     found
 }

@@ -7,22 +7,49 @@ use serde_json::{Map, Value, json};
 use super::look::{Hop, Status};
 use super::table::{bytes, count, lines, span};
 
-const HEADINGS: [&str; 9] = ["TABLE", "FRESHNESS", "WAITING", "ROWS/S", "ROWS", "FILES", "SIZE", "QUARANTINED", "LAST COMMIT"];
+const HEADINGS: [&str; 9] = [
+    "TABLE",
+    "FRESHNESS",
+    "WAITING",
+    "ROWS/S",
+    "ROWS",
+    "FILES",
+    "SIZE",
+    "QUARANTINED",
+    "LAST COMMIT",
+];
 /// Where numbers stand.
 const NUMBERS: [usize; 5] = [3, 4, 5, 6, 7];
 
 /// The whole pipeline in a sentence, a line a table, and what could not be read.
 pub fn text(tables: &[Status]) -> String {
     let rows: Vec<_> = tables.iter().map(cells).collect();
-    let mut text = format!("{}\n\n{}", summary(tables), lines(&HEADINGS, &NUMBERS, &rows));
+    let mut text = format!(
+        "{}\n\n{}",
+        summary(tables),
+        lines(&HEADINGS, &NUMBERS, &rows)
+    );
     for table in tables {
         let unread = [
-            ("PostgreSQL", table.waiting.as_ref().and_then(|waiting| waiting.as_ref().err())),
-            ("Kafka", table.lag.as_ref().and_then(|lag| lag.as_ref().err())),
+            (
+                "PostgreSQL",
+                table
+                    .waiting
+                    .as_ref()
+                    .and_then(|waiting| waiting.as_ref().err()),
+            ),
+            (
+                "Kafka",
+                table.lag.as_ref().and_then(|lag| lag.as_ref().err()),
+            ),
             ("the lake", table.head.as_ref().err()),
         ];
-        for (hop, error) in unread.into_iter().filter_map(|(hop, error)| Some((hop, error?))) {
-            writeln!(text, "{}: {hop} cannot be read: {error}", table.name).expect("a text takes every line");
+        for (hop, error) in unread
+            .into_iter()
+            .filter_map(|(hop, error)| Some((hop, error?)))
+        {
+            writeln!(text, "{}: {hop} cannot be read: {error}", table.name)
+                .expect("a text takes every line");
         }
     }
     text
@@ -36,7 +63,11 @@ pub fn json(tables: &[Status]) -> Value {
 
 fn of_table(table: &Status) -> Value {
     let head = table.head();
-    let offsets = head.map(|head| head.offsets.iter().map(|(partition, at)| (partition.0.to_string(), json!(at.next.map(|next| next.0)))));
+    let offsets = head.map(|head| {
+        head.offsets
+            .iter()
+            .map(|(partition, at)| (partition.0.to_string(), json!(at.next.map(|next| next.0))))
+    });
     json!({
         "table": table.name,
         "freshness_seconds": table.freshness().map(|(age, _)| age.as_secs_f64()),
@@ -71,19 +102,26 @@ fn cells(table: &Status) -> Vec<String> {
         number(head.map(|head| head.files)),
         head.map_or_else(|| "-".to_owned(), |head| bytes(head.bytes)),
         number(head.map(|head| head.quarantined)),
-        table.committed_seconds_ago().map_or_else(|| "none yet".to_owned(), |seconds| format!("{} ago", span(seconds))),
+        table.committed_seconds_ago().map_or_else(
+            || "none yet".to_owned(),
+            |seconds| format!("{} ago", span(seconds)),
+        ),
     ]
 }
 
 fn freshness(table: &Status) -> String {
     match (table.freshness(), table.phase) {
         // Only what was counted is known to the moment.
-        (Some((age, Hop::Postgres)), _) if table.waiting.is_some() && table.waiting_rows().is_none() => {
+        (Some((age, Hop::Postgres)), _)
+            if table.waiting.is_some() && table.waiting_rows().is_none() =>
+        {
             format!("< {}", span(age.as_secs_f64()))
         }
         (Some((age, _)), _) => span(age.as_secs_f64()),
         (None, Some("loading")) => match (table.head(), table.expected_rows()) {
-            (Some(head), Some(expected)) => format!("loading, {} %", (head.rows * 100 / expected.max(1)).min(99)),
+            (Some(head), Some(expected)) => {
+                format!("loading, {} %", (head.rows * 100 / expected.max(1)).min(99))
+            }
             _ => "loading".to_owned(),
         },
         (None, Some(phase)) if phase != "tailing" => phase.to_owned(),
@@ -93,16 +131,36 @@ fn freshness(table: &Status) -> String {
 
 /// What the lake has not, hop by hop.
 fn waiting(table: &Status) -> String {
-    let hops = [(table.waiting_rows(), "in PostgreSQL"), (table.lag_rows(), "in Kafka")];
-    let parts: Vec<_> = hops.iter().filter_map(|(rows, hop)| Some(format!("{} {hop}", count(rows.filter(|rows| *rows > 0)?)))).collect();
+    let hops = [
+        (table.waiting_rows(), "in PostgreSQL"),
+        (table.lag_rows(), "in Kafka"),
+    ];
+    let parts: Vec<_> = hops
+        .iter()
+        .filter_map(|(rows, hop)| Some(format!("{} {hop}", count(rows.filter(|rows| *rows > 0)?))))
+        .collect();
     let is_known = hops.iter().any(|(rows, _)| rows.is_some());
-    if parts.is_empty() { if is_known { "nothing" } else { "unknown" }.to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        if is_known { "nothing" } else { "unknown" }.to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
-/// The table that is furthest behind: its seconds, and the hop that holds its rows. `None` while any table's freshness is not known.
+/// The table that is furthest behind: its seconds, and the hop that holds its rows. `None` while
+/// any table's freshness is not known.
 fn worst(tables: &[Status]) -> Option<(&Status, f64, Hop)> {
-    let known: Option<Vec<_>> = tables.iter().map(|table| table.freshness().map(|(age, hop)| (table, age.as_secs_f64(), hop))).collect();
-    known?.into_iter().max_by(|left, right| left.1.total_cmp(&right.1))
+    let known: Option<Vec<_>> = tables
+        .iter()
+        .map(|table| {
+            table
+                .freshness()
+                .map(|(age, hop)| (table, age.as_secs_f64(), hop))
+        })
+        .collect();
+    known?
+        .into_iter()
+        .max_by(|left, right| left.1.total_cmp(&right.1))
 }
 
 /// The service that holds most of the time that rows wait; `None` when nothing waits.
@@ -117,9 +175,15 @@ fn bottleneck(tables: &[Status]) -> Option<&'static str> {
 }
 
 fn summary(tables: &[Status]) -> String {
-    let loading = tables.iter().filter(|table| matches!(table.phase, Some("loading" | "joining"))).count();
+    let loading = tables
+        .iter()
+        .filter(|table| matches!(table.phase, Some("loading" | "joining")))
+        .count();
     if loading > 0 {
-        return format!("Freshness: {loading} of {} tables are being loaded.", tables.len());
+        return format!(
+            "Freshness: {loading} of {} tables are being loaded.",
+            tables.len()
+        );
     }
     let Some((table, seconds, hop)) = worst(tables) else {
         return "Freshness: unknown, see below.".to_owned();
@@ -131,12 +195,27 @@ fn summary(tables: &[Status]) -> String {
             table.name
         );
     }
-    let from = if table.waiting.is_some() { "PostgreSQL" } else { "the topic" };
+    let from = if table.waiting.is_some() {
+        "PostgreSQL"
+    } else {
+        "the topic"
+    };
     match bottleneck(tables) {
-        None => format!("Freshness: {}, the lake has all that {from} had committed.", span(seconds)),
+        None => format!(
+            "Freshness: {}, the lake has all that {from} had committed.",
+            span(seconds)
+        ),
         Some(service) => {
-            let place = if hop == Hop::Kafka { "Kafka" } else { "PostgreSQL" };
-            let rows = if hop == Hop::Kafka { table.lag_rows() } else { table.waiting_rows() };
+            let place = if hop == Hop::Kafka {
+                "Kafka"
+            } else {
+                "PostgreSQL"
+            };
+            let rows = if hop == Hop::Kafka {
+                table.lag_rows()
+            } else {
+                table.waiting_rows()
+            };
             let rows = rows.expect("a bottleneck has rows that wait");
             let verb = if rows == 1 { "row waits" } else { "rows wait" };
             format!(

@@ -1,7 +1,8 @@
 //! What the hashes say: which rows the lake has, has otherwise, has not, or has twice.
 //!
-//! Pure. Both sides are sorted by key. The latest version of a key is the one with the greatest offset. A version that the snapshot cannot have
-//! seen is newer than it: then the snapshot's own version must stand below it, unless the poller found the newer one first.
+//! Pure. Both sides are sorted by key. The latest version of a key is the one with the greatest
+//! offset. A version that the snapshot cannot have seen is newer than it: then the snapshot's own
+//! version must stand below it, unless the poller found the newer one first.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -50,7 +51,8 @@ pub struct Quarantined {
     pub offset: i64,
 }
 
-/// Which transactions a snapshot sees. Source: PostgreSQL manual, "Transaction ID and Snapshot Information Functions".
+/// Which transactions a snapshot sees. Source: PostgreSQL manual, "Transaction ID and Snapshot
+/// Information Functions".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sight {
     xmin: u64,
@@ -74,12 +76,26 @@ impl Sight {
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let (xmin, xmax) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let running = parts.next()?.split(',').filter(|xid| !xid.is_empty()).map(str::parse).collect::<Result<_, _>>().ok()?;
-        Some(Self { xmin, xmax, running })
+        let running = parts
+            .next()?
+            .split(',')
+            .filter(|xid| !xid.is_empty())
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        Some(Self {
+            xmin,
+            xmax,
+            running,
+        })
     }
 
     fn seen(&self, version: &Version) -> Seen {
-        if version.settled { Seen::Yes } else { self.seen_by_xid(version.xid) }
+        if version.settled {
+            Seen::Yes
+        } else {
+            self.seen_by_xid(version.xid)
+        }
     }
 
     fn seen_by_xid(&self, xid: u64) -> Seen {
@@ -157,7 +173,14 @@ impl Findings {
 
     /// Whether both sides say the same.
     pub fn is_equal(&self) -> bool {
-        [&self.missing, &self.different, &self.only_in_lake, &self.doubled].iter().all(|finding| finding.rows == 0)
+        [
+            &self.missing,
+            &self.different,
+            &self.only_in_lake,
+            &self.doubled,
+        ]
+        .iter()
+        .all(|finding| finding.rows == 0)
     }
 }
 
@@ -171,12 +194,26 @@ enum Fate {
     Different,
 }
 
-/// Compares rows and versions; both are sorted by key, versions by offset within it. Without a key (`keyed` is false) equal rows are counted.
-pub fn compare(keyed: bool, rows: &[Row], versions: &[Version], quarantined: &HashMap<Hash, Quarantined>, sight: &Sight) -> Findings {
-    let mut findings = Findings { rows: rows.len() as u64, ..Findings::default() };
+/// Compares rows and versions; both are sorted by key, versions by offset within it. Without a key
+/// (`keyed` is false) equal rows are counted.
+pub fn compare(
+    keyed: bool,
+    rows: &[Row],
+    versions: &[Version],
+    quarantined: &HashMap<Hash, Quarantined>,
+    sight: &Sight,
+) -> Findings {
+    let mut findings = Findings {
+        rows: rows.len() as u64,
+        ..Findings::default()
+    };
     for (rows_at, versions_at) in groups(rows, versions) {
         let (rows, versions) = (&rows[rows_at], &versions[versions_at]);
-        let key = rows.first().map(|row| row.key).or_else(|| versions.first().map(|version| version.key)).expect("a group holds something");
+        let key = rows
+            .first()
+            .map(|row| row.key)
+            .or_else(|| versions.first().map(|version| version.key))
+            .expect("a group holds something");
         let quarantined = quarantined.get(&key).copied();
         if keyed {
             compare_key(&mut findings, key, rows, versions, quarantined, sight);
@@ -188,7 +225,10 @@ pub fn compare(keyed: bool, rows: &[Row], versions: &[Version], quarantined: &Ha
 }
 
 /// The rows and the versions of one key after the other.
-fn groups(rows: &[Row], versions: &[Version]) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+fn groups(
+    rows: &[Row],
+    versions: &[Version],
+) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
     let (mut row, mut version) = (0, 0);
     std::iter::from_fn(move || {
         let key = match (rows.get(row), versions.get(version)) {
@@ -199,12 +239,22 @@ fn groups(rows: &[Row], versions: &[Version]) -> impl Iterator<Item = (Range<usi
         };
         let starts = (row, version);
         row += rows[row..].iter().take_while(|row| row.key == key).count();
-        version += versions[version..].iter().take_while(|version| version.key == key).count();
+        version += versions[version..]
+            .iter()
+            .take_while(|version| version.key == key)
+            .count();
         Some((starts.0..row, starts.1..version))
     })
 }
 
-fn compare_key(findings: &mut Findings, key: Hash, rows: &[Row], versions: &[Version], quarantined: Option<Quarantined>, sight: &Sight) {
+fn compare_key(
+    findings: &mut Findings,
+    key: Hash,
+    rows: &[Row],
+    versions: &[Version],
+    quarantined: Option<Quarantined>,
+    sight: &Sight,
+) {
     for row in rows {
         match fate(row, versions, quarantined, sight) {
             Fate::Equal => {}
@@ -220,18 +270,30 @@ fn compare_key(findings: &mut Findings, key: Hash, rows: &[Row], versions: &[Ver
     {
         findings.only_in_lake.add(1, key, latest.xid);
     }
-    let Some((_, earlier)) = versions.split_last() else { return };
+    let Some((_, earlier)) = versions.split_last() else {
+        return;
+    };
     if !earlier.is_empty() {
-        let mut written: Vec<_> =
-            versions.iter().filter(|version| !version.deleted).map(|version| (version.xid, version.columns)).collect();
+        let mut written: Vec<_> = versions
+            .iter()
+            .filter(|version| !version.deleted)
+            .map(|version| (version.xid, version.columns))
+            .collect();
         written.sort_unstable();
-        written.windows(2).filter(|pair| pair[0] == pair[1]).for_each(|pair| findings.doubled.add(1, key, pair[0].0));
+        written
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1])
+            .for_each(|pair| findings.doubled.add(1, key, pair[0].0));
     }
 }
 
 fn fate(row: &Row, versions: &[Version], quarantined: Option<Quarantined>, sight: &Sight) -> Fate {
     let Some(latest) = versions.last() else {
-        return if quarantined.is_some() { Fate::Quarantined } else { Fate::Missing };
+        return if quarantined.is_some() {
+            Fate::Quarantined
+        } else {
+            Fate::Missing
+        };
     };
     if !latest.deleted && latest.values == row.values {
         return Fate::Equal;
@@ -241,28 +303,49 @@ fn fate(row: &Row, versions: &[Version], quarantined: Option<Quarantined>, sight
     }
     let seen = sight.seen(latest);
     if seen != Seen::Yes {
-        let own = versions.iter().rfind(|version| !version.deleted && low(version.xid) == row.xmin);
+        let own = versions
+            .iter()
+            .rfind(|version| !version.deleted && low(version.xid) == row.xmin);
         match own {
             Some(own) if own.values == row.values => return Fate::Equal,
             None if seen == Seen::No => return Fate::ChangedSince,
             _ => {}
         }
     }
-    if latest.deleted { Fate::Missing } else { Fate::Different }
+    if latest.deleted {
+        Fate::Missing
+    } else {
+        Fate::Different
+    }
 }
 
 /// Rows without a key: as many of each as the snapshot has, wherever they stand.
-fn compare_counts(findings: &mut Findings, key: Hash, rows: &[Row], versions: &[Version], quarantined: Option<Quarantined>, sight: &Sight) {
+fn compare_counts(
+    findings: &mut Findings,
+    key: Hash,
+    rows: &[Row],
+    versions: &[Version],
+    quarantined: Option<Quarantined>,
+    sight: &Sight,
+) {
     let expected = rows.len() as u64;
     let says = |version: &&Version| rows.first().is_none_or(|row| row.values == version.values);
     let present = versions.iter().filter(says).count() as u64;
-    let seen = versions.iter().filter(says).filter(|version| sight.seen(version) == Seen::Yes).count() as u64;
+    let seen = versions
+        .iter()
+        .filter(says)
+        .filter(|version| sight.seen(version) == Seen::Yes)
+        .count() as u64;
     let lacking = expected.saturating_sub(present);
     let accounted = lacking.min(quarantined.map_or(0, |quarantined| quarantined.versions));
     findings.quarantined += accounted;
     findings.missing.add(lacking - accounted, key, 0);
-    findings.different.add(versions.len() as u64 - present, key, 0);
-    findings.only_in_lake.add(seen.saturating_sub(expected), key, 0);
+    findings
+        .different
+        .add(versions.len() as u64 - present, key, 0);
+    findings
+        .only_in_lake
+        .add(seen.saturating_sub(expected), key, 0);
 }
 
 /// The half of an xid that a row's `xmin` holds.

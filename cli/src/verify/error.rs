@@ -66,8 +66,12 @@ impl Explain for VerifyError {
         match self {
             Self::Source(error) => error.hint(),
             Self::Lake(error) => error.hint(),
-            Self::Disk { .. } => Some(Hint::text("check `datalake.path`, and that this user may read it")),
-            Self::UnknownTable { .. } => Some(Hint::text("name the table as `tables:` does, or none for all of them")),
+            Self::Disk { .. } => Some(Hint::text(
+                "check `datalake.path`, and that this user may read it",
+            )),
+            Self::UnknownTable { .. } => Some(Hint::text(
+                "name the table as `tables:` does, or none for all of them",
+            )),
             Self::File { .. } | Self::Stopped => None,
         }
     }

@@ -1,4 +1,5 @@
-//! The first rows that differ, by name: both sides are read a second time for the keys that the hashes found.
+//! The first rows that differ, by name: both sides are read a second time for the keys that the
+//! hashes found.
 
 use std::collections::{HashMap, HashSet};
 
@@ -65,7 +66,11 @@ struct Shown {
 type Side = HashMap<Hash, Shown>;
 
 /// Reads what the findings' first rows say on both sides.
-pub async fn read(snapshot: &mut Snapshot<'_>, lake: &Lake, findings: &Findings) -> Result<Vec<Example>, VerifyError> {
+pub async fn read(
+    snapshot: &mut Snapshot<'_>,
+    lake: &Lake,
+    findings: &Findings,
+) -> Result<Vec<Example>, VerifyError> {
     let kinds = [
         (Wrong::Missing, &findings.missing),
         (Wrong::Different, &findings.different),
@@ -74,7 +79,9 @@ pub async fn read(snapshot: &mut Snapshot<'_>, lake: &Lake, findings: &Findings)
     ];
     let wanted = |asked: &[Wrong]| -> HashSet<Hash> {
         let asked = kinds.iter().filter(|(wrong, _)| asked.contains(wrong));
-        asked.flat_map(|(_, finding)| finding.first.iter().map(|(key, _)| *key)).collect()
+        asked
+            .flat_map(|(_, finding)| finding.first.iter().map(|(key, _)| *key))
+            .collect()
     };
     let in_postgres = wanted(&[Wrong::Missing, Wrong::Different]);
     let in_lake = wanted(&[Wrong::Different, Wrong::OnlyInLake, Wrong::Doubled]);
@@ -82,22 +89,55 @@ pub async fn read(snapshot: &mut Snapshot<'_>, lake: &Lake, findings: &Findings)
     let mut hasher = Hasher::new(snapshot.schema.clone());
     let schema = snapshot.schema.clone();
     if !in_postgres.is_empty() {
-        snapshot.read(|rows| gather(&mut postgres, &in_postgres, &mut hasher, &schema, rows, |_| 0)).await?;
+        snapshot
+            .read(|rows| {
+                gather(
+                    &mut postgres,
+                    &in_postgres,
+                    &mut hasher,
+                    &schema,
+                    rows,
+                    |_| 0,
+                )
+            })
+            .await?;
     }
     if !in_lake.is_empty() {
-        let mut gather = |rows: &RecordBatch| gather(&mut latest, &in_lake, &mut hasher, &schema, rows, |row| offsets(rows)[row]);
+        let mut gather = |rows: &RecordBatch| {
+            gather(&mut latest, &in_lake, &mut hasher, &schema, rows, |row| {
+                offsets(rows)[row]
+            })
+        };
         tokio::task::block_in_place(|| lake.rows(&mut gather))?;
     }
     let example = |wrong: Wrong, key: &Hash, xid: u64| {
         let (postgres, latest) = (postgres.get(key), latest.get(key));
         let columns = match (wrong, postgres, latest) {
-            (Wrong::Different, Some(postgres), Some(latest)) => differences(&schema, &postgres.values, &latest.values),
+            (Wrong::Different, Some(postgres), Some(latest)) => {
+                differences(&schema, &postgres.values, &latest.values)
+            }
             _ => Vec::new(),
         };
-        let key = postgres.or(latest).map(|shown| shown.key.clone()).unwrap_or_default();
-        Example { finding: wrong, key, xid: (wrong == Wrong::Doubled).then_some(xid), columns }
+        let key = postgres
+            .or(latest)
+            .map(|shown| shown.key.clone())
+            .unwrap_or_default();
+        Example {
+            finding: wrong,
+            key,
+            xid: (wrong == Wrong::Doubled).then_some(xid),
+            columns,
+        }
     };
-    Ok(kinds.iter().flat_map(|(wrong, finding)| finding.first.iter().map(|(key, xid)| example(*wrong, key, *xid))).collect())
+    Ok(kinds
+        .iter()
+        .flat_map(|(wrong, finding)| {
+            finding
+                .first
+                .iter()
+                .map(|(key, xid)| example(*wrong, key, *xid))
+        })
+        .collect())
 }
 
 /// Keeps the rows with a wanted key; of several versions the latest.
@@ -110,7 +150,12 @@ fn gather(
     offset: impl Fn(usize) -> i64,
 ) {
     let hashed = hasher.hash(rows);
-    for (row, key) in hashed.keys.iter().enumerate().filter(|(_, key)| wanted.contains(key)) {
+    for (row, key) in hashed
+        .keys
+        .iter()
+        .enumerate()
+        .filter(|(_, key)| wanted.contains(key))
+    {
         let offset = offset(row);
         if side.get(key).is_some_and(|shown| shown.offset > offset) {
             continue;
@@ -118,17 +163,37 @@ fn gather(
         let one = rows.slice(row, 1);
         let values = columns(schema, &one)
             .iter()
-            .map(|column| column.is_valid(0).then(|| array_value_to_string(column, 0).unwrap_or_default()))
+            .map(|column| {
+                column
+                    .is_valid(0)
+                    .then(|| array_value_to_string(column, 0).unwrap_or_default())
+            })
             .collect();
         let key_text = hasher.key_texts(&one).pop().expect("one row has one key");
-        side.insert(*key, Shown { key: key_text, values, offset });
+        side.insert(
+            *key,
+            Shown {
+                key: key_text,
+                values,
+                offset,
+            },
+        );
     }
 }
 
-fn differences(schema: &inlet_model::table::TableSchema, postgres: &[Option<String>], lake: &[Option<String>]) -> Vec<Difference> {
+fn differences(
+    schema: &inlet_model::table::TableSchema,
+    postgres: &[Option<String>],
+    lake: &[Option<String>],
+) -> Vec<Difference> {
     let pairs = schema.columns.iter().zip(postgres.iter().zip(lake));
-    let differing = pairs.filter(|(_, (postgres, lake))| postgres != lake).take(COLUMNS_MAX);
-    let difference = |(column, (postgres, lake)): (&inlet_model::table::Column, (&Option<String>, &Option<String>))| Difference {
+    let differing = pairs
+        .filter(|(_, (postgres, lake))| postgres != lake)
+        .take(COLUMNS_MAX);
+    let difference = |(column, (postgres, lake)): (
+        &inlet_model::table::Column,
+        (&Option<String>, &Option<String>),
+    )| Difference {
         column: column.name.clone(),
         postgres: postgres.clone(),
         lake: lake.clone(),

@@ -1,13 +1,15 @@
 //! Rows of either side as two hashes each: which row it is, and what it says.
 //!
-//! A key is hashed as the bytes of its record in the topic, so that a key in quarantine has the same hash; the values are hashed as Arrow's row
-//! format, which knows nothing of the topic's JSON: a value that the JSON would have changed shows. 128 bits: among 10^9 rows, two that
-//! differ are taken for equal with a chance of 10^-20.
-//! Budget: 400 ns a row of 8 columns; no allocation a row.
+//! A key is hashed as the bytes of its record in the topic, so that a key in quarantine has the
+//! same hash; the values are hashed as Arrow's row format, which knows nothing of the topic's JSON:
+//! a value that the JSON would have changed shows. 128 bits: among 10^9 rows, two that differ are
+//! taken for equal with a chance of 10^-20. Budget: 400 ns a row of 8 columns; no allocation a row.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt8Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt8Array, new_null_array,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
@@ -37,7 +39,10 @@ pub struct KeyRange {
 
 impl KeyRange {
     /// Every key.
-    pub const ALL: Self = Self { first: 0, last: u64::MAX };
+    pub const ALL: Self = Self {
+        first: 0,
+        last: u64::MAX,
+    };
 
     /// Whether a key is of this range.
     pub fn holds(&self, key: &Hash) -> bool {
@@ -54,7 +59,10 @@ impl KeyRange {
     /// The keys behind this range; `None` at the end.
     pub fn behind(&self) -> Option<Self> {
         let first = self.last.checked_add(1)?;
-        Some(Self { first, last: u64::MAX })
+        Some(Self {
+            first,
+            last: u64::MAX,
+        })
     }
 }
 
@@ -80,9 +88,18 @@ pub struct Hasher {
 impl Hasher {
     /// A hasher for rows of a table.
     pub fn new(schema: Arc<TableSchema>) -> Self {
-        let fields = schema.columns.iter().map(|column| SortField::new(column.column_type.arrow()));
-        let converter = RowConverter::new(fields.collect()).expect("every type of a column has a row format");
-        Self { schema, converter, values: Rows::default(), keys: Rows::default() }
+        let fields = schema
+            .columns
+            .iter()
+            .map(|column| SortField::new(column.column_type.arrow()));
+        let converter =
+            RowConverter::new(fields.collect()).expect("every type of a column has a row format");
+        Self {
+            schema,
+            converter,
+            values: Rows::default(),
+            keys: Rows::default(),
+        }
     }
 
     /// Hashes rows that are polled, or come from a file of the lake.
@@ -91,18 +108,28 @@ impl Hasher {
         let values = if columns.is_empty() {
             vec![Hash::default(); rows.num_rows()]
         } else {
-            let converted = self.converter.convert_columns(&columns).expect("the columns are of the schema's types");
+            let converted = self
+                .converter
+                .convert_columns(&columns)
+                .expect("the columns are of the schema's types");
             converted.iter().map(|row| Hash::of(row.as_ref())).collect()
         };
         self.encode_keys(rows, columns);
-        let keys = (0..rows.num_rows()).map(|row| Hash::of(self.keys.get(row).expect("every row has a key")));
-        Hashed { keys: keys.collect(), values, xids: xids(rows) }
+        let keys = (0..rows.num_rows())
+            .map(|row| Hash::of(self.keys.get(row).expect("every row has a key")));
+        Hashed {
+            keys: keys.collect(),
+            values,
+            xids: xids(rows),
+        }
     }
 
     /// The keys of rows as JSON text.
     pub fn key_texts(&mut self, rows: &RecordBatch) -> Vec<String> {
         self.encode_keys(rows, columns(&self.schema, rows));
-        let text = |row| String::from_utf8_lossy(self.keys.get(row).expect("every row has a key")).into_owned();
+        let text = |row| {
+            String::from_utf8_lossy(self.keys.get(row).expect("every row has a key")).into_owned()
+        };
         (0..rows.num_rows()).map(text).collect()
     }
 
@@ -110,20 +137,30 @@ impl Hasher {
         let count = rows.num_rows();
         let polled = polled_schema(&self.schema);
         // The values of deletes are not encoded: a key does not need them.
-        let op = if self.schema.key.is_empty() { UPSERT } else { DELETE };
+        let op = if self.schema.key.is_empty() {
+            UPSERT
+        } else {
+            DELETE
+        };
         columns.push(Arc::new(UInt8Array::from_value(op, count)));
         columns.push(Arc::new(arrow::array::UInt64Array::from_value(0, count)));
         let unfit = rows.column_by_name(inlet_model::change::UNFIT).cloned();
         columns.push(unfit.unwrap_or_else(|| new_null_array(&DataType::Utf8, count)));
         let options = RecordBatchOptions::new().with_row_count(Some(count));
-        let rows = RecordBatch::try_new_with_options(polled, columns, &options).expect("the columns are of the polled schema");
-        let batch = ChangeBatch { schema: self.schema.clone(), rows, detected_at: 0 };
+        let rows = RecordBatch::try_new_with_options(polled, columns, &options)
+            .expect("the columns are of the polled schema");
+        let batch = ChangeBatch {
+            schema: self.schema.clone(),
+            rows,
+            detected_at: 0,
+        };
         encode_values(&batch, &mut self.values);
         encode_keys(&batch, &self.values, &mut self.keys);
     }
 }
 
-/// The table's columns by name: what a file does not have is null, what it has as another type is cast; what does not fit becomes null and shows.
+/// The table's columns by name: what a file does not have is null, what it has as another type is
+/// cast; what does not fit becomes null and shows.
 pub fn columns(schema: &TableSchema, rows: &RecordBatch) -> Vec<ArrayRef> {
     let column = |column: &inlet_model::table::Column| {
         let data_type = column.column_type.arrow();
@@ -138,11 +175,18 @@ pub fn columns(schema: &TableSchema, rows: &RecordBatch) -> Vec<ArrayRef> {
 }
 
 fn xids(rows: &RecordBatch) -> Vec<u64> {
-    let column = rows.column_by_name(XID).expect("rows of either side tell their xid");
+    let column = rows
+        .column_by_name(XID)
+        .expect("rows of either side tell their xid");
     match column.data_type() {
         DataType::UInt64 => column.as_primitive::<UInt64Type>().values().to_vec(),
         // The lake's column is signed, for readers that know no other; no xid comes near its end.
-        _ => column.as_primitive::<Int64Type>().values().iter().map(|xid| xid.cast_unsigned()).collect(),
+        _ => column
+            .as_primitive::<Int64Type>()
+            .values()
+            .iter()
+            .map(|xid| xid.cast_unsigned())
+            .collect(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The lake's side: every version in the data files, and what lies in quarantine. Files do not change, so each is read once a range of keys.
+//! The lake's side: every version in the data files, and what lies in quarantine. Files do not
+//! change, so each is read once a range of keys.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -42,8 +43,13 @@ struct Line {
 }
 
 impl Lake {
-    /// A table's folder with the files that it had before the snapshot; it may be empty or missing. One that holds another table is refused.
-    pub async fn open(folder: &Path, settled: BTreeSet<PathBuf>, schema: &Arc<TableSchema>) -> Result<Self, VerifyError> {
+    /// A table's folder with the files that it had before the snapshot; it may be empty or missing.
+    /// One that holds another table is refused.
+    pub async fn open(
+        folder: &Path,
+        settled: BTreeSet<PathBuf>,
+        schema: &Arc<TableSchema>,
+    ) -> Result<Self, VerifyError> {
         LakeTable::peek(folder, &schema.table).await?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -72,10 +78,16 @@ impl Lake {
         &self.quarantined
     }
 
-    /// Reads the files that came since; narrows the range while it holds more than `held_max` versions. True when there were any.
-    pub async fn read_on(&mut self, range: &mut KeyRange, held_max: usize) -> Result<bool, VerifyError> {
+    /// Reads the files that came since; narrows the range while it holds more than `held_max`
+    /// versions. True when there were any.
+    pub async fn read_on(
+        &mut self,
+        range: &mut KeyRange,
+        held_max: usize,
+    ) -> Result<bool, VerifyError> {
         tokio::task::block_in_place(|| {
-            // Quarantine after the data: a row that goes from one commit to the next is seen in one of them.
+            // Quarantine after the data: a row that goes from one commit to the next is seen in one
+            // of them.
             let data = self.read_data(range, held_max)?;
             Ok(self.read_quarantine()? || data)
         })
@@ -98,7 +110,14 @@ impl Lake {
             }
             let settled = self.settled.contains(&path);
             read_file(&path, &mut |rows| {
-                push(&mut self.versions, &mut hasher, &self.schema, rows, range, settled);
+                push(
+                    &mut self.versions,
+                    &mut hasher,
+                    &self.schema,
+                    rows,
+                    range,
+                    settled,
+                );
                 while self.versions.len() > held_max && range.narrow() {
                     self.versions.retain(|version| range.holds(&version.key));
                 }
@@ -107,7 +126,8 @@ impl Lake {
             grown = true;
         }
         if grown {
-            self.versions.sort_unstable_by_key(|version| (version.key, version.offset));
+            self.versions
+                .sort_unstable_by_key(|version| (version.key, version.offset));
         }
         Ok(grown)
     }
@@ -118,12 +138,20 @@ impl Lake {
             if self.quarantine_read.contains(&path) {
                 continue;
             }
-            let text = fs::read_to_string(&path).map_err(|source| VerifyError::Disk { path: path.clone(), source })?;
+            let text = fs::read_to_string(&path).map_err(|source| VerifyError::Disk {
+                path: path.clone(),
+                source,
+            })?;
             for line in text.lines() {
-                let line: Line =
-                    serde_json::from_str(line).map_err(|error| VerifyError::Disk { path: path.clone(), source: error.into() })?;
+                let line: Line = serde_json::from_str(line).map_err(|error| VerifyError::Disk {
+                    path: path.clone(),
+                    source: error.into(),
+                })?;
                 let Some(key) = line.key else { continue };
-                let quarantined = self.quarantined.entry(Hash::of(key.as_bytes())).or_default();
+                let quarantined = self
+                    .quarantined
+                    .entry(Hash::of(key.as_bytes()))
+                    .or_default();
                 quarantined.versions += 1;
                 quarantined.offset = quarantined.offset.max(line.offset);
             }
@@ -139,31 +167,68 @@ pub fn data_files(folder: &Path) -> Result<Vec<PathBuf>, VerifyError> {
     listed(folder, folder::data_files(folder))
 }
 
-fn listed(folder: &Path, files: std::io::Result<Vec<PathBuf>>) -> Result<Vec<PathBuf>, VerifyError> {
-    files.map_err(|source| VerifyError::Disk { path: folder.to_owned(), source })
+fn listed(
+    folder: &Path,
+    files: std::io::Result<Vec<PathBuf>>,
+) -> Result<Vec<PathBuf>, VerifyError> {
+    files.map_err(|source| VerifyError::Disk {
+        path: folder.to_owned(),
+        source,
+    })
 }
 
 fn read_file(path: &Path, take: &mut impl FnMut(&RecordBatch)) -> Result<(), VerifyError> {
-    let damaged = |source: ParquetError| VerifyError::File { path: path.to_owned(), source };
-    let file = File::open(path).map_err(|source| VerifyError::Disk { path: path.to_owned(), source })?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
+    let damaged = |source: ParquetError| VerifyError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(|source| VerifyError::Disk {
+        path: path.to_owned(),
+        source,
+    })?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
     for rows in reader.map_err(damaged)? {
         let rows = rows.map_err(|error| damaged(error.into()))?;
-        if let Some(lacking) = [OFFSET, OP, inlet_model::change::XID].iter().find(|name| rows.column_by_name(name).is_none()) {
-            return Err(damaged(ParquetError::General(format!("it has no column `{lacking}`"))));
+        if let Some(lacking) = [OFFSET, OP, inlet_model::change::XID]
+            .iter()
+            .find(|name| rows.column_by_name(name).is_none())
+        {
+            return Err(damaged(ParquetError::General(format!(
+                "it has no column `{lacking}`"
+            ))));
         }
         take(&rows);
     }
     Ok(())
 }
 
-fn push(versions: &mut Vec<Version>, hasher: &mut Hasher, schema: &TableSchema, rows: &RecordBatch, range: &KeyRange, settled: bool) {
+fn push(
+    versions: &mut Vec<Version>,
+    hasher: &mut Hasher,
+    schema: &TableSchema,
+    rows: &RecordBatch,
+    range: &KeyRange,
+    settled: bool,
+) {
     let hashed = hasher.hash(rows);
     let (offsets, ops, columns) = (offsets(rows), ops(rows), columns(rows));
     // Versions of before a column of the key had its name came again with it.
-    let named: Vec<_> = schema.never_null_key().map(|column| rows.column_by_name(&column.name)).collect();
-    let is_named = |at: usize| named.iter().all(|values| values.is_some_and(|values| values.is_valid(at)));
-    for (at, key) in hashed.keys.iter().enumerate().filter(|(at, key)| range.holds(key) && is_named(*at)) {
+    let named: Vec<_> = schema
+        .never_null_key()
+        .map(|column| rows.column_by_name(&column.name))
+        .collect();
+    let is_named = |at: usize| {
+        named
+            .iter()
+            .all(|values| values.is_some_and(|values| values.is_valid(at)))
+    };
+    for (at, key) in hashed
+        .keys
+        .iter()
+        .enumerate()
+        .filter(|(at, key)| range.holds(key) && is_named(*at))
+    {
         let deleted = ops.value(at) == "d";
         versions.push(Version {
             key: *key,
@@ -179,16 +244,25 @@ fn push(versions: &mut Vec<Version>, hasher: &mut Hasher, schema: &TableSchema, 
 
 /// The offsets of a file's rows.
 pub fn offsets(rows: &RecordBatch) -> &[i64] {
-    rows.column_by_name(OFFSET).expect("it was looked for").as_primitive::<Int64Type>().values()
+    rows.column_by_name(OFFSET)
+        .expect("it was looked for")
+        .as_primitive::<Int64Type>()
+        .values()
 }
 
 /// A hash of a file's columns, by name.
 fn columns(rows: &RecordBatch) -> u32 {
     let schema = rows.schema();
-    let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let names: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
     xxh3_64(names.join("\0").as_bytes()) as u32
 }
 
 fn ops(rows: &RecordBatch) -> &arrow::array::StringArray {
-    rows.column_by_name(OP).expect("it was looked for").as_string::<i32>()
+    rows.column_by_name(OP)
+        .expect("it was looked for")
+        .as_string::<i32>()
 }

@@ -24,7 +24,8 @@ const BATCH_ROWS_MAX: usize = 8192;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// The snapshot is held while the lake catches up; nobody is kept from writing.
-const PATIENT: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+const PATIENT: &str =
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// An open transaction on one table.
 pub struct Snapshot<'a> {
@@ -38,18 +39,32 @@ pub struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    /// Finds the table and opens a snapshot of it. A table that is being altered or locked is awaited until the deadline.
-    pub async fn open(connection: &'a mut PgConnection, settings: &TableSettings, deadline: Instant) -> Result<Self, PollError> {
+    /// Finds the table and opens a snapshot of it. A table that is being altered or locked is
+    /// awaited until the deadline.
+    pub async fn open(
+        connection: &'a mut PgConnection,
+        settings: &TableSettings,
+        deadline: Instant,
+    ) -> Result<Self, PollError> {
         let overrides = settings.overrides();
         loop {
             let captured = read_table(connection, &settings.name, &overrides).await?;
             match begin(connection, &captured).await {
                 Ok((sight, xid_end)) => {
                     let impossible_as_null = captured.impossible_as_null;
-                    return Ok(Self { schema: captured.schema, sight, connection, xid_end, impossible_as_null });
+                    return Ok(Self {
+                        schema: captured.schema,
+                        sight,
+                        connection,
+                        xid_end,
+                        impossible_as_null,
+                    });
                 }
                 Err(PollError::Altered(_) | PollError::Locked(_)) if Instant::now() < deadline => {
-                    raw_sql("ROLLBACK").execute(&mut *connection).await.map_err(PollError::server("transaction could not be ended"))?;
+                    raw_sql("ROLLBACK")
+                        .execute(&mut *connection)
+                        .await
+                        .map_err(PollError::server("transaction could not be ended"))?;
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
                 Err(error) => return Err(error),
@@ -60,8 +75,13 @@ impl<'a> Snapshot<'a> {
     /// Hands over every row of the snapshot, in batches as the poller reads them.
     pub async fn read(&mut self, mut take: impl FnMut(&RecordBatch)) -> Result<(), PollError> {
         let table = &self.schema.table;
-        let sql = format!("SELECT {} FROM {}", select_list(&self.schema), table.quoted());
-        let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX).impossible_as_null(self.impossible_as_null);
+        let sql = format!(
+            "SELECT {} FROM {}",
+            select_list(&self.schema),
+            table.quoted()
+        );
+        let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX)
+            .impossible_as_null(self.impossible_as_null);
         let bar = explain::reading(self.connection, "verify", table).await;
         let mut finish = |decoder: &mut RowDecoder| {
             let batch = decoder.finish(0);
@@ -69,9 +89,15 @@ impl<'a> Snapshot<'a> {
             tokio::task::block_in_place(|| take(&batch.rows));
         };
         let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut *self.connection);
-        while let Some(row) = rows.try_next().await.map_err(|error| PollError::rows(table, error))? {
+        while let Some(row) = rows
+            .try_next()
+            .await
+            .map_err(|error| PollError::rows(table, error))?
+        {
             let xid = Xid::widen(xmin(&row), self.xid_end);
-            decoder.append(&row, xid, UPSERT).map_err(|error| PollError::decode(table, error))?;
+            decoder
+                .append(&row, xid, UPSERT)
+                .map_err(|error| PollError::decode(table, error))?;
             if decoder.rows() >= BATCH_ROWS_MAX || decoder.bytes() >= BATCH_BYTES_MAX {
                 finish(&mut decoder);
             }
@@ -83,12 +109,25 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-async fn begin(connection: &mut PgConnection, captured: &Captured) -> Result<(Sight, Xid), PollError> {
+async fn begin(
+    connection: &mut PgConnection,
+    captured: &Captured,
+) -> Result<(Sight, Xid), PollError> {
     let block = Block::begin(connection, &[captured]).await?;
-    raw_sql(PATIENT).execute(&mut *connection).await.map_err(PollError::server("timeouts could not be set"))?;
-    let unread = |source| PollError::Server { act: "snapshot could not be read".to_owned(), source };
-    let row = sqlx::query("SELECT pg_current_snapshot()::text").fetch_one(connection).await.map_err(unread)?;
+    raw_sql(PATIENT)
+        .execute(&mut *connection)
+        .await
+        .map_err(PollError::server("timeouts could not be set"))?;
+    let unread = |source| PollError::Server {
+        act: "snapshot could not be read".to_owned(),
+        source,
+    };
+    let row = sqlx::query("SELECT pg_current_snapshot()::text")
+        .fetch_one(connection)
+        .await
+        .map_err(unread)?;
     let text: String = row.try_get(0).map_err(unread)?;
-    let sight = Sight::parse(&text).ok_or_else(|| unread(sqlx::Error::Protocol(format!("a snapshot reads `{text}`"))))?;
+    let sight = Sight::parse(&text)
+        .ok_or_else(|| unread(sqlx::Error::Protocol(format!("a snapshot reads `{text}`"))))?;
     Ok((sight, block.snapshot.xid_end))
 }

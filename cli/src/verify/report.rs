@@ -1,4 +1,5 @@
-//! What a user reads of a comparison: one line a table, and the first rows that differ; or one JSON object.
+//! What a user reads of a comparison: one line a table, and the first rows that differ; or one JSON
+//! object.
 
 use std::fmt;
 
@@ -58,21 +59,34 @@ pub fn json(reports: &[Report]) -> Value {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = &self.findings;
-        let verdict = if self.is_equal() { "equal" } else { "different" };
+        let verdict = if self.is_equal() {
+            "equal"
+        } else {
+            "different"
+        };
         write!(f, "{}: {verdict}, {} rows", self.table, found.rows)?;
         let parts = [
             (found.quarantined, "in quarantine"),
             (found.changed_since, "changed since"),
             (found.missing.rows, "missing in the lake"),
             (found.different.rows, "with other values"),
-            (found.only_in_lake.rows, if self.keyed { ONLY_IN_LAKE } else { ONLY_IN_LAKE_WITHOUT_KEY }),
+            (
+                found.only_in_lake.rows,
+                if self.keyed {
+                    ONLY_IN_LAKE
+                } else {
+                    ONLY_IN_LAKE_WITHOUT_KEY
+                },
+            ),
             (found.doubled.rows, "doubled in the lake"),
         ];
         for (rows, what) in parts.iter().filter(|(rows, _)| *rows > 0) {
             write!(f, ", {rows} {what}")?;
         }
         writeln!(f)?;
-        self.examples.iter().try_for_each(|example| writeln!(f, "  {example}"))
+        self.examples
+            .iter()
+            .try_for_each(|example| writeln!(f, "  {example}"))
     }
 }
 
@@ -85,14 +99,25 @@ impl fmt::Display for Example {
                 write!(f, "other values: {}: {}", self.key, columns.join("; "))
             }
             Wrong::OnlyInLake => write!(f, "only in the lake: {}", self.key),
-            Wrong::Doubled => write!(f, "doubled in the lake: {}, xid {}", self.key, self.xid.unwrap_or_default()),
+            Wrong::Doubled => write!(
+                f,
+                "doubled in the lake: {}, xid {}",
+                self.key,
+                self.xid.unwrap_or_default()
+            ),
         }
     }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {} in PostgreSQL, {} in the lake", self.column, shown(self.postgres.as_deref()), shown(self.lake.as_deref()))
+        write!(
+            f,
+            "{} is {} in PostgreSQL, {} in the lake",
+            self.column,
+            shown(self.postgres.as_deref()),
+            shown(self.lake.as_deref())
+        )
     }
 }
 
@@ -100,7 +125,10 @@ fn shown(value: Option<&str>) -> String {
     match value {
         None => "null".to_owned(),
         Some(value) if value.chars().count() > VALUE_CHARS_MAX => {
-            format!("`{}..`", value.chars().take(VALUE_CHARS_MAX).collect::<String>())
+            format!(
+                "`{}..`",
+                value.chars().take(VALUE_CHARS_MAX).collect::<String>()
+            )
         }
         Some(value) => format!("`{value}`"),
     }
@@ -112,23 +140,57 @@ mod tests {
     use super::*;
 
     fn report(findings: Findings, examples: Vec<Example>) -> Report {
-        Report { table: TableName::new("public", "orders"), keyed: true, findings, examples }
+        Report {
+            table: TableName::new("public", "orders"),
+            keyed: true,
+            findings,
+            examples,
+        }
     }
 
     #[test]
     fn an_equal_table_is_one_line() {
-        let findings = Findings { rows: 1_000_000, quarantined: 5, ..Findings::default() };
-        assert_eq!(report(findings, vec![]).to_string(), "public.orders: equal, 1000000 rows, 5 in quarantine\n");
+        let findings = Findings {
+            rows: 1_000_000,
+            quarantined: 5,
+            ..Findings::default()
+        };
+        assert_eq!(
+            report(findings, vec![]).to_string(),
+            "public.orders: equal, 1000000 rows, 5 in quarantine\n"
+        );
     }
 
     #[test]
     fn a_difference_names_key_column_and_both_values() {
-        let different = Finding { rows: 1, first: vec![] };
-        let columns = vec![Difference { column: "city".into(), postgres: Some("Oslo".into()), lake: None }];
-        let example = Example { finding: Wrong::Different, key: "{\"order_id\":42}".into(), xid: None, columns };
-        let report = report(Findings { rows: 3, different, ..Findings::default() }, vec![example]);
+        let different = Finding {
+            rows: 1,
+            first: vec![],
+        };
+        let columns = vec![Difference {
+            column: "city".into(),
+            postgres: Some("Oslo".into()),
+            lake: None,
+        }];
+        let example = Example {
+            finding: Wrong::Different,
+            key: "{\"order_id\":42}".into(),
+            xid: None,
+            columns,
+        };
+        let report = report(
+            Findings {
+                rows: 3,
+                different,
+                ..Findings::default()
+            },
+            vec![example],
+        );
         let expected = "public.orders: different, 3 rows, 1 with other values\n  other values: {\"order_id\":42}: city is `Oslo` in PostgreSQL, null in the lake\n";
         assert_eq!(report.to_string(), expected);
-        assert_eq!(json(&[report])["tables"][0]["examples"][0]["columns"][0]["column"], "city");
+        assert_eq!(
+            json(&[report])["tables"][0]["examples"][0]["columns"][0]["column"],
+            "city"
+        );
     }
 }

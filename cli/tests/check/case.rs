@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::time::Duration;
 
-use inlet_harness::{Database, Finished, Folder, Inlet, PASSWORD, USER, eventually, shared_database};
+use inlet_harness::{
+    Database, Finished, Folder, Inlet, PASSWORD, USER, eventually, shared_database,
+};
 use serde_json::Value;
 
 pub const INLET: &str = env!("CARGO_BIN_EXE_inlet");
@@ -36,8 +38,17 @@ impl Case {
     pub fn over(database: Database) -> Self {
         let folder = Folder::new("check").unwrap();
         let postgres = format!("  url: {}\n  table: orders\n", database.url());
-        let rest = format!("datalake:\n  path: {}\nstreaming:\n  flush_interval: 100ms\n", folder.join("lake").display());
-        let mut case = Self { folder, database, shown: Vec::new(), postgres, rest };
+        let rest = format!(
+            "datalake:\n  path: {}\nstreaming:\n  flush_interval: 100ms\n",
+            folder.join("lake").display()
+        );
+        let mut case = Self {
+            folder,
+            database,
+            shown: Vec::new(),
+            postgres,
+            rest,
+        };
         case.show(case.folder.display().to_string(), "/data");
         case.show(port(case.database.url()), "127.0.0.1:5432");
         case.show(case.database.name().to_owned(), "shop");
@@ -76,7 +87,10 @@ impl Case {
     /// The same as another role, which may log in and nothing else.
     pub async fn as_role(&mut self) -> String {
         let role = format!("reader_{}", self.database.name());
-        self.database.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'")).await.unwrap();
+        self.database
+            .sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"))
+            .await
+            .unwrap();
         self.replace(&format!("{USER}:{PASSWORD}@"), &format!("{role}:secret@"));
         self.shown.insert(0, (role.clone(), "reader"));
         role
@@ -100,14 +114,23 @@ impl Case {
 
     pub async fn check_with(&self, more: &[&str], env: &[(&str, &str)]) -> Checked<'_> {
         let finished = self.run(more, env).await;
-        let json: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"));
+        let json: Value = serde_json::from_str(&finished.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {finished:?}"));
         let failed = json["errors"].as_u64().unwrap() > 0;
         assert_eq!(finished.code, i32::from(failed), "{finished:?}");
-        Checked { case: self, findings: json["findings"].as_array().unwrap().clone() }
+        Checked {
+            case: self,
+            findings: json["findings"].as_array().unwrap().clone(),
+        }
     }
 
     /// Runs `inlet run` or another service until something is true, then ends it.
-    pub async fn service(&self, verb: &str, what: &str, until: impl AsyncFn(&Inlet) -> anyhow::Result<bool>) {
+    pub async fn service(
+        &self,
+        verb: &str,
+        what: &str,
+        until: impl AsyncFn(&Inlet) -> anyhow::Result<bool>,
+    ) {
         let mut inlet = Inlet::start(INLET, &[verb, "--config", &self.config()], &[]).unwrap();
         eventually(PATIENCE, what, async || until(&inlet).await).await;
         inlet.terminate().unwrap();
@@ -116,11 +139,18 @@ impl Case {
 
     /// The rows are in the lake.
     pub async fn load(&self) {
-        self.service("run", "rows are committed", async |inlet| Ok(inlet.stderr()?.contains("batch committed"))).await;
+        self.service("run", "rows are committed", async |inlet| {
+            Ok(inlet.stderr()?.contains("batch committed"))
+        })
+        .await;
     }
 
     fn shown(&self, text: &str) -> String {
-        self.shown.iter().fold(text.to_owned(), |text, (found, shown)| text.replace(found, shown))
+        self.shown
+            .iter()
+            .fold(text.to_owned(), |text, (found, shown)| {
+                text.replace(found, shown)
+            })
     }
 }
 
@@ -133,46 +163,90 @@ pub struct Checked<'a> {
 impl Checked<'_> {
     /// What stops or warns.
     pub fn complaints(&self) -> Vec<String> {
-        let bad = self.findings.iter().filter(|finding| finding["severity"] == "error" || finding["severity"] == "warning");
+        let bad = self
+            .findings
+            .iter()
+            .filter(|finding| finding["severity"] == "error" || finding["severity"] == "warning");
         bad.map(|finding| format!("{finding}")).collect()
     }
 
-    /// The planted mistake is named with this severity, for this object, with these words in what mends it, as docs/check.md shows it.
+    /// The planted mistake is named with this severity, for this object, with these words in what
+    /// mends it, as docs/check.md shows it.
     pub fn names(&self, planted: &str, severity: &str, object: &str, mend: &str) {
         self.names_with(planted, severity, object, mend, &[]);
     }
 
     /// The same, where times and ids stand between two marks: (before, behind, shown).
-    pub fn names_with(&self, planted: &str, severity: &str, object: &str, mend: &str, masks: &[(&str, &str, &str)]) {
+    pub fn names_with(
+        &self,
+        planted: &str,
+        severity: &str,
+        object: &str,
+        mend: &str,
+        masks: &[(&str, &str, &str)],
+    ) {
         let field = |finding: &Value, name: &str| {
             let text = self.case.shown(finding[name].as_str().unwrap_or_default());
-            masks.iter().fold(text, |text, (before, behind, shown)| mask(&text, before, behind, shown))
+            masks.iter().fold(text, |text, (before, behind, shown)| {
+                mask(&text, before, behind, shown)
+            })
         };
-        let found = self
-            .findings
-            .iter()
-            .find(|finding| finding["severity"] == severity && field(finding, "object") == object && field(finding, "mend").contains(mend));
-        let found = found.unwrap_or_else(|| panic!("{severity} of {object} with {mend} is missing in {:#?}", self.findings));
+        let found = self.findings.iter().find(|finding| {
+            finding["severity"] == severity
+                && field(finding, "object") == object
+                && field(finding, "mend").contains(mend)
+        });
+        let found = found.unwrap_or_else(|| {
+            panic!(
+                "{severity} of {object} with {mend} is missing in {:#?}",
+                self.findings
+            )
+        });
         let cell = |name: &str| field(found, name).replace('|', "\\|").replace('\n', "<br>");
         let evidence = cell("evidence");
-        let row = format!("| {planted} | {severity} | {object} | {evidence} | {} |", cell("mend"));
+        let row = format!(
+            "| {planted} | {severity} | {object} | {evidence} | {} |",
+            cell("mend")
+        );
         match std::env::var_os("INLET_CHECK_ROWS") {
             Some(rows) => {
                 let hop = found["hop"].as_str().unwrap();
-                File::options().create(true).append(true).open(rows).unwrap().write_all(format!("{hop}\t{row}\n").as_bytes()).unwrap();
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(rows)
+                    .unwrap()
+                    .write_all(format!("{hop}\t{row}\n").as_bytes())
+                    .unwrap();
             }
-            None => assert!(DOCS.lines().any(|line| line == row), "docs/check.md has no row\n{row}"),
+            None => assert!(
+                DOCS.lines().any(|line| line == row),
+                "docs/check.md has no row\n{row}"
+            ),
         }
     }
 }
 
 fn mask(text: &str, before: &str, behind: &str, shown: &str) -> String {
-    let Some((head, rest)) = text.split_once(before) else { return text.to_owned() };
-    let end = if behind.is_empty() { Some(rest.len()) } else { rest.find(behind) };
-    end.map_or_else(|| text.to_owned(), |end| format!("{head}{before}{shown}{}", &rest[end..]))
+    let Some((head, rest)) = text.split_once(before) else {
+        return text.to_owned();
+    };
+    let end = if behind.is_empty() {
+        Some(rest.len())
+    } else {
+        rest.find(behind)
+    };
+    end.map_or_else(
+        || text.to_owned(),
+        |end| format!("{head}{before}{shown}{}", &rest[end..]),
+    )
 }
 
 /// `host:port` of a URL.
 pub fn port(url: &str) -> String {
-    url.split('@').nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned()
+    url.split('@')
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .unwrap()
+        .to_owned()
 }

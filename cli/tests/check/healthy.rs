@@ -9,8 +9,18 @@ async fn what_is_as_it_should_be_gives_no_complaint() {
     case.load().await;
     let checked = case.check().await;
     assert_eq!(checked.complaints(), [""; 0]);
-    let progress = checked.findings.iter().find(|finding| finding["hop"] == "progress").unwrap();
-    assert!(progress["evidence"].as_str().unwrap().contains("of this database"), "{progress}");
+    let progress = checked
+        .findings
+        .iter()
+        .find(|finding| finding["hop"] == "progress")
+        .unwrap();
+    assert!(
+        progress["evidence"]
+            .as_str()
+            .unwrap()
+            .contains("of this database"),
+        "{progress}"
+    );
 }
 
 #[tokio::test]
@@ -18,7 +28,10 @@ async fn with_a_broker_nothing_is_made_and_nothing_is_wrong() {
     let mut case = Case::new().await;
     let kafka = shared_kafka().await;
     let topic = case.database.name().to_owned();
-    case.add(&format!("kafka:\n  brokers: {}\n  topic: {topic}\n", kafka.bootstrap()));
+    case.add(&format!(
+        "kafka:\n  brokers: {}\n  topic: {topic}\n",
+        kafka.bootstrap()
+    ));
     assert_eq!(case.check().await.complaints(), [""; 0]);
     assert!(!case.folder.join("lake").exists());
     kafka.read(&topic).await.unwrap_err();
@@ -40,10 +53,24 @@ async fn a_trigger_that_keeps_the_cursor_is_enough() {
 #[tokio::test]
 async fn text_is_for_people() {
     let case = Case::new().await;
-    case.database.sql("DROP INDEX orders_created_at_idx").await.unwrap();
-    let finished = Inlet::run(INLET, &["check", "--config", &case.config()], &[]).await.unwrap();
+    case.database
+        .sql("DROP INDEX orders_created_at_idx")
+        .await
+        .unwrap();
+    let finished = Inlet::run(INLET, &["check", "--config", &case.config()], &[])
+        .await
+        .unwrap();
     assert_eq!(finished.code, 0, "{finished:?}");
-    for line in ["PostgreSQL\n", "Tables\n  warning  orders.created_at", "mend: CREATE INDEX CONCURRENTLY", "\n0 errors, 1 warning; "] {
-        assert!(finished.stdout.contains(line), "`{line}` is missing in:\n{}", finished.stdout);
+    for line in [
+        "PostgreSQL\n",
+        "Tables\n  warning  orders.created_at",
+        "mend: CREATE INDEX CONCURRENTLY",
+        "\n0 errors, 1 warning; ",
+    ] {
+        assert!(
+            finished.stdout.contains(line),
+            "`{line}` is missing in:\n{}",
+            finished.stdout
+        );
     }
 }

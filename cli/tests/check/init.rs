@@ -6,7 +6,17 @@ use crate::case::{Case, INLET};
 
 async fn init(case: &Case, more: &[&str]) -> (Finished, String) {
     let output = case.folder.join("made.yml").display().to_string();
-    let arguments = [&["init", "--url", case.database.url(), "--output", output.as_str()], more].concat();
+    let arguments = [
+        &[
+            "init",
+            "--url",
+            case.database.url(),
+            "--output",
+            output.as_str(),
+        ],
+        more,
+    ]
+    .concat();
     let finished = Inlet::run(INLET, &arguments, &[]).await.unwrap();
     (finished, output)
 }
@@ -30,15 +40,33 @@ async fn what_is_written_can_be_checked_and_run() {
     ] {
         assert!(text.contains(line), "`{line}` is missing in:\n{text}");
     }
-    fs::write(&file, text.replace("./datalake", &case.folder.join("lake").display().to_string())).unwrap();
+    fs::write(
+        &file,
+        text.replace(
+            "./datalake",
+            &case.folder.join("lake").display().to_string(),
+        ),
+    )
+    .unwrap();
     let password = [("PGPASSWORD", PASSWORD)];
-    let checked = Inlet::run(INLET, &["check", "--config", &file], &password).await.unwrap();
-    assert!(checked.code == 0 && checked.stdout.contains("\n0 errors, "), "{checked:?}");
+    let checked = Inlet::run(INLET, &["check", "--config", &file], &password)
+        .await
+        .unwrap();
+    assert!(
+        checked.code == 0 && checked.stdout.contains("\n0 errors, "),
+        "{checked:?}"
+    );
     let mut inlet = Inlet::start(INLET, &["run", "--config", &file], &password).unwrap();
     let committed = async || Ok(inlet.stderr()?.contains("batch committed"));
     inlet_harness::eventually(crate::case::PATIENCE, "rows are committed", committed).await;
     inlet.terminate().unwrap();
-    assert!(inlet.wait_exit(std::time::Duration::from_secs(20)).await.unwrap().success());
+    assert!(
+        inlet
+            .wait_exit(std::time::Duration::from_secs(20))
+            .await
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]

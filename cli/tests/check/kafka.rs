@@ -6,7 +6,9 @@ use crate::case::Case;
 async fn over(bootstrap: &str, more: &str) -> (Case, String) {
     let mut case = Case::new().await;
     let topic = case.database.name().to_owned();
-    case.add(&format!("kafka:\n  brokers: {bootstrap}\n  topic: {topic}\n{more}"));
+    case.add(&format!(
+        "kafka:\n  brokers: {bootstrap}\n  topic: {topic}\n{more}"
+    ));
     case.show(bootstrap, "127.0.0.1:9092");
     (case, topic)
 }
@@ -23,17 +25,29 @@ async fn topic(settings: &[(&str, &str)]) -> Case {
 async fn a_broker_that_is_down() {
     let nobody = Port::claim().unwrap();
     let (case, _) = over(&format!("127.0.0.1:{}", nobody.number()), "").await;
-    case.check().await.names("no broker at `kafka.brokers`", "error", "127.0.0.1:9092", "start the broker");
+    case.check().await.names(
+        "no broker at `kafka.brokers`",
+        "error",
+        "127.0.0.1:9092",
+        "start the broker",
+    );
 }
 
 #[tokio::test]
 async fn a_broker_that_advertises_another_address() {
     let nobody = Port::claim().unwrap();
     let listeners = format!("PLAINTEXT://127.0.0.1:{}", nobody.number());
-    let kafka = Kafka::start_with("512m", &[("advertised.listeners", &listeners)]).await.unwrap();
+    let kafka = Kafka::start_with("512m", &[("advertised.listeners", &listeners)])
+        .await
+        .unwrap();
     let (mut case, _) = over(&kafka.bootstrap(), "").await;
     case.show(format!("127.0.0.1:{}", nobody.number()), "172.17.0.2:9092");
-    case.check().await.names("`advertised.listeners` that is not reached", "error", "127.0.0.1:9092", "advertised.listeners");
+    case.check().await.names(
+        "`advertised.listeners` that is not reached",
+        "error",
+        "127.0.0.1:9092",
+        "advertised.listeners",
+    );
 }
 
 #[tokio::test]
@@ -41,26 +55,53 @@ async fn a_topic_that_may_not_be_created() {
     let kafka = Kafka::start_with("512m", AUTHORIZED).await.unwrap();
     kafka.deny_topic_creation().await.unwrap();
     let (case, _) = over(&kafka.bootstrap(), "").await;
-    case.check().await.names("no right to create topics", "error", "topic shop", "--operation Create --topic shop");
+    case.check().await.names(
+        "no right to create topics",
+        "error",
+        "topic shop",
+        "--operation Create --topic shop",
+    );
 }
 
 #[tokio::test]
 async fn more_copies_than_brokers() {
-    let (case, _) = over(&shared_kafka().await.bootstrap(), "  replication_factor: 3\n").await;
-    case.check().await.names("`replication_factor: 3` with one broker", "error", "topic shop", "kafka.replication_factor");
+    let (case, _) = over(
+        &shared_kafka().await.bootstrap(),
+        "  replication_factor: 3\n",
+    )
+    .await;
+    case.check().await.names(
+        "`replication_factor: 3` with one broker",
+        "error",
+        "topic shop",
+        "kafka.replication_factor",
+    );
 }
 
 #[tokio::test]
 async fn a_property_that_librdkafka_does_not_know() {
-    let (case, _) = over(&shared_kafka().await.bootstrap(), "  properties:\n    sasl.pasword: secret\n").await;
+    let (case, _) = over(
+        &shared_kafka().await.bootstrap(),
+        "  properties:\n    sasl.pasword: secret\n",
+    )
+    .await;
     let checked = case.check().await;
-    checked.names("a misspelt property", "error", "kafka.properties.sasl.pasword", "`sasl.pasword`");
+    checked.names(
+        "a misspelt property",
+        "error",
+        "kafka.properties.sasl.pasword",
+        "`sasl.pasword`",
+    );
     assert!(!format!("{:?}", checked.findings).contains("secret"));
 }
 
 #[tokio::test]
 async fn encryption_that_the_broker_does_not_have() {
-    let (case, _) = over(&shared_kafka().await.bootstrap(), "  properties:\n    security.protocol: ssl\n").await;
+    let (case, _) = over(
+        &shared_kafka().await.bootstrap(),
+        "  properties:\n    security.protocol: ssl\n",
+    )
+    .await;
     let masks = [("SSL handshake failed", "", "")];
     case.check().await.names_with(
         "`security.protocol: ssl`, and a broker without TLS",
@@ -74,34 +115,73 @@ async fn encryption_that_the_broker_does_not_have() {
 #[tokio::test]
 async fn a_compacted_topic_of_rows() {
     let case = topic(&[("cleanup.policy", "compact")]).await;
-    case.check().await.names("a data topic with cleanup.policy=compact", "warning", "topic shop", "--add-config cleanup.policy=delete");
+    case.check().await.names(
+        "a data topic with cleanup.policy=compact",
+        "warning",
+        "topic shop",
+        "--add-config cleanup.policy=delete",
+    );
 }
 
 #[tokio::test]
 async fn rows_that_expire_within_the_hour() {
     let case = topic(&[("retention.ms", "3600000")]).await;
-    case.check().await.names("a data topic with retention.ms=3600000", "warning", "topic shop", "--add-config retention.ms=604800000");
+    case.check().await.names(
+        "a data topic with retention.ms=3600000",
+        "warning",
+        "topic shop",
+        "--add-config retention.ms=604800000",
+    );
 }
 
 #[tokio::test]
 async fn a_topic_for_small_rows() {
     let case = topic(&[("max.message.bytes", "100000")]).await;
-    case.check().await.names("a data topic with max.message.bytes=100000", "warning", "topic shop", "max.message.bytes=16777216");
+    case.check().await.names(
+        "a data topic with max.message.bytes=100000",
+        "warning",
+        "topic shop",
+        "max.message.bytes=16777216",
+    );
 }
 
 #[tokio::test]
 async fn a_control_topic_that_forgets() {
     let kafka = shared_kafka().await;
     let (case, topic) = over(&kafka.bootstrap(), "").await;
-    kafka.create_topic(&format!("{topic}_control"), 1, &[("cleanup.policy", "delete")]).await.unwrap();
+    kafka
+        .create_topic(
+            &format!("{topic}_control"),
+            1,
+            &[("cleanup.policy", "delete")],
+        )
+        .await
+        .unwrap();
     let mend = "--entity-name shop_control --add-config cleanup.policy=compact";
-    case.check().await.names("a control topic with cleanup.policy=delete", "error", "topic shop_control", mend);
+    case.check().await.names(
+        "a control topic with cleanup.policy=delete",
+        "error",
+        "topic shop_control",
+        mend,
+    );
 }
 
 #[tokio::test]
 async fn a_control_topic_with_several_partitions() {
     let kafka = shared_kafka().await;
     let (case, topic) = over(&kafka.bootstrap(), "").await;
-    kafka.create_topic(&format!("{topic}_control"), 3, &[("cleanup.policy", "compact")]).await.unwrap();
-    case.check().await.names("a control topic with three partitions", "error", "topic shop_control", "kafka-topics.sh --delete");
+    kafka
+        .create_topic(
+            &format!("{topic}_control"),
+            3,
+            &[("cleanup.policy", "compact")],
+        )
+        .await
+        .unwrap();
+    case.check().await.names(
+        "a control topic with three partitions",
+        "error",
+        "topic shop_control",
+        "kafka-topics.sh --delete",
+    );
 }

@@ -11,7 +11,12 @@ const LAKE: &str = "/data/lake";
 async fn a_lake_below_a_file() {
     let case = Case::new().await;
     fs::write(case.folder.join("lake"), "not a folder").unwrap();
-    case.check().await.names("a file in the place of the lake", "error", LAKE, "`datalake.path`");
+    case.check().await.names(
+        "a file in the place of the lake",
+        "error",
+        LAKE,
+        "`datalake.path`",
+    );
 }
 
 #[tokio::test]
@@ -20,7 +25,12 @@ async fn a_lake_of_another_table() {
     case.load().await;
     case.items().await;
     case.replace("table: orders", "table: items");
-    case.check().await.names("a folder that holds another table", "error", LAKE, "its own folder");
+    case.check().await.names(
+        "a folder that holds another table",
+        "error",
+        LAKE,
+        "its own folder",
+    );
 }
 
 #[tokio::test]
@@ -29,7 +39,12 @@ async fn a_second_table_for_a_lake_of_one() {
     case.load().await;
     case.items().await;
     case.add("tables:\n  orders: {}\n  items: {}\n");
-    case.check().await.names("a second table in a pipeline of one", "error", LAKE, "`datalake.path` of its own");
+    case.check().await.names(
+        "a second table in a pipeline of one",
+        "error",
+        LAKE,
+        "`datalake.path` of its own",
+    );
 }
 
 #[tokio::test]
@@ -39,16 +54,30 @@ async fn one_table_of_a_lake_of_two() {
     case.add("tables:\n  orders: {}\n  items: {}\n");
     case.load().await;
     case.forget("  items: {}\n");
-    case.check().await.names("one table left of a pipeline of two", "error", LAKE, "datalake.path: /data/lake/orders");
+    case.check().await.names(
+        "one table left of a pipeline of two",
+        "error",
+        LAKE,
+        "datalake.path: /data/lake/orders",
+    );
 }
 
 #[tokio::test]
 async fn another_writer() {
     let case = Case::new().await;
     let mut inlet = Inlet::start(INLET, &["run", "--config", &case.config()], &[]).unwrap();
-    eventually(PATIENCE, "rows are committed", async || Ok(inlet.stderr()?.contains("batch committed"))).await;
+    eventually(PATIENCE, "rows are committed", async || {
+        Ok(inlet.stderr()?.contains("batch committed"))
+    })
+    .await;
     let masks = [("process ", " writes", "4711"), ("kill ", "", "4711")];
-    case.check().await.names_with("another process that writes", "warning", LAKE, "kill 4711", &masks);
+    case.check().await.names_with(
+        "another process that writes",
+        "warning",
+        LAKE,
+        "kill 4711",
+        &masks,
+    );
     inlet.terminate().unwrap();
     inlet.wait_exit(Duration::from_secs(20)).await.unwrap();
 }
@@ -57,18 +86,37 @@ async fn another_writer() {
 async fn a_machine_without_duckdb() {
     let case = Case::new().await;
     let nothing = case.folder.display().to_string();
-    let checked = case.check_with(&[], &[("PATH", &nothing), ("INLET_CACHE", &nothing)]).await;
-    checked.names("no DuckDB on PATH", "warning", "duckdb", "pip install duckdb-cli");
+    let checked = case
+        .check_with(&[], &[("PATH", &nothing), ("INLET_CACHE", &nothing)])
+        .await;
+    checked.names(
+        "no DuckDB on PATH",
+        "warning",
+        "duckdb",
+        "pip install duckdb-cli",
+    );
 }
 
 #[tokio::test]
 async fn a_log_that_cannot_be_read() {
     let case = Case::new().await;
     case.load().await;
-    fs::write(case.folder.join("lake/_log").join(format!("{:020}.json", 1)), "{\"table\":{\"schema\":\"public\",\"name\":\"orders\"}}")
-        .unwrap();
+    fs::write(
+        case.folder
+            .join("lake/_log")
+            .join(format!("{:020}.json", 1)),
+        "{\"table\":{\"schema\":\"public\",\"name\":\"orders\"}}",
+    )
+    .unwrap();
     let checked = case.check().await;
-    assert!(checked.complaints().iter().any(|text| text.contains("_log/")), "{:#?}", checked.findings);
+    assert!(
+        checked
+            .complaints()
+            .iter()
+            .any(|text| text.contains("_log/")),
+        "{:#?}",
+        checked.findings
+    );
 }
 
 #[tokio::test]

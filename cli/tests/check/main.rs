@@ -1,7 +1,8 @@
-//! Mistakes that were planted on real servers: `inlet check` names each with its severity, its object and what mends it.
+//! Mistakes that were planted on real servers: `inlet check` names each with its severity, its
+//! object and what mends it.
 //!
-//! docs/check.md shows what it says, row by row; a test that finds another text than its row fails. To write the rows anew:
-//! `INLET_CHECK_ROWS=rows.md cargo test --test check`.
+//! docs/check.md shows what it says, row by row; a test that finds another text than its row fails.
+//! To write the rows anew: `INLET_CHECK_ROWS=rows.md cargo test --test check`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -19,10 +20,26 @@ mod tables;
 /// A row that no test plants would not be kept true.
 #[test]
 fn every_row_of_the_documentation_is_planted() {
-    let tests = [include_str!("cursor.rs"), include_str!("kafka.rs"), include_str!("lake.rs"), include_str!("postgres.rs")];
-    let more = [include_str!("progress.rs"), include_str!("settings.rs"), include_str!("tables.rs")];
-    let planted: usize = tests.iter().chain(&more).map(|text| text.matches(".names(").count() + text.matches(".names_with(").count()).sum();
-    let shown =
-        case::DOCS.lines().filter(|line| line.contains(" | error | ") || line.contains(" | warning | ") || line.contains(" | info | "));
+    let tests = [
+        include_str!("cursor.rs"),
+        include_str!("kafka.rs"),
+        include_str!("lake.rs"),
+        include_str!("postgres.rs"),
+    ];
+    let more = [
+        include_str!("progress.rs"),
+        include_str!("settings.rs"),
+        include_str!("tables.rs"),
+    ];
+    let planted: usize = tests
+        .iter()
+        .chain(&more)
+        .map(|text| text.matches(".names(").count() + text.matches(".names_with(").count())
+        .sum();
+    let shown = case::DOCS.lines().filter(|line| {
+        line.contains(" | error | ")
+            || line.contains(" | warning | ")
+            || line.contains(" | info | ")
+    });
     assert_eq!(shown.count(), planted);
 }

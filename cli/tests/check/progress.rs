@@ -11,7 +11,10 @@ const TABLE: &str =
 async fn with_broker(kafka: &Kafka) -> (Case, String) {
     let mut case = Case::new().await;
     let topic = case.database.name().to_owned();
-    case.add(&format!("kafka:\n  brokers: {}\n  topic: {topic}\n", kafka.bootstrap()));
+    case.add(&format!(
+        "kafka:\n  brokers: {}\n  topic: {topic}\n",
+        kafka.bootstrap()
+    ));
     (case, topic)
 }
 
@@ -28,8 +31,17 @@ async fn the_lake_of_another_database() {
     let (ours, theirs) = (case.database.url().to_owned(), other.url().to_owned());
     case.replace(&ours, &theirs);
     case.shown.insert(0, (other.name().to_owned(), "store"));
-    let masks = [("`shop` of cluster ", " instead", "73"), ("`store` of cluster ", "", "73")];
-    case.check().await.names_with("progress of another database", "error", "orders", "its own `pipeline` name", &masks);
+    let masks = [
+        ("`shop` of cluster ", " instead", "73"),
+        ("`store` of cluster ", "", "73"),
+    ];
+    case.check().await.names_with(
+        "progress of another database",
+        "error",
+        "orders",
+        "its own `pipeline` name",
+        &masks,
+    );
 }
 
 #[tokio::test]
@@ -39,41 +51,74 @@ async fn another_cursor_than_before() {
     let sql = "ALTER TABLE orders ADD COLUMN changed_on timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON orders (changed_on)";
     case.database.sql(sql).await.unwrap();
     case.add("tables:\n  orders:\n    cursor: changed_on\n");
-    case.check().await.names("another cursor than that of the progress", "error", "orders", "tables.orders.cursor: created_at");
+    case.check().await.names(
+        "another cursor than that of the progress",
+        "error",
+        "orders",
+        "tables.orders.cursor: created_at",
+    );
 }
 
 #[tokio::test]
 async fn partitions_that_were_added() {
     let kafka = shared_kafka().await;
     let (case, topic) = with_broker(kafka).await;
-    case.service("producer", "two rows are published", async |_| Ok(kafka.read(&topic).await?.len() == 2)).await;
+    case.service("producer", "two rows are published", async |_| {
+        Ok(kafka.read(&topic).await?.len() == 2)
+    })
+    .await;
     let admin: AdminClient<DefaultClientContext> = kafka.client().create().unwrap();
-    admin.create_partitions(&[NewPartitions::new(&topic, 3)], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
-    case.check().await.names("partitions added to a topic with rows", "error", "topic shop", "a new topic (`kafka.topic`)");
+    admin
+        .create_partitions(&[NewPartitions::new(&topic, 3)], &AdminOptions::new())
+        .await
+        .unwrap()[0]
+        .as_ref()
+        .unwrap();
+    case.check().await.names(
+        "partitions added to a topic with rows",
+        "error",
+        "topic shop",
+        "a new topic (`kafka.topic`)",
+    );
 }
 
 #[tokio::test]
 async fn a_topic_that_was_made_anew() {
     let kafka = shared_kafka().await;
     let (case, topic) = with_broker(kafka).await;
-    case.service("run", "rows are committed", async |inlet| committed(inlet)).await;
+    case.service("run", "rows are committed", async |inlet| committed(inlet))
+        .await;
     kafka.delete_topic(&topic).await.unwrap();
     kafka.create_topic(&topic, 1, &[]).await.unwrap();
     let masks = [("waits for offset ", "", "2")];
-    case.check().await.names_with("a topic that was deleted and made anew", "error", "topic shop", "a new lake folder", &masks);
+    case.check().await.names_with(
+        "a topic that was deleted and made anew",
+        "error",
+        "topic shop",
+        "a new lake folder",
+        &masks,
+    );
 }
 
 #[tokio::test]
 async fn another_database_over_the_same_broker() {
     let kafka = shared_kafka().await;
     let (mut case, topic) = with_broker(kafka).await;
-    case.service("producer", "two rows are published", async |_| Ok(kafka.read(&topic).await?.len() == 2)).await;
+    case.service("producer", "two rows are published", async |_| {
+        Ok(kafka.read(&topic).await?.len() == 2)
+    })
+    .await;
     let other = inlet_harness::shared_database().await;
     other.sql(TABLE).await.unwrap();
     let (ours, theirs) = (case.database.url().to_owned(), other.url().to_owned());
     case.replace(&ours, &theirs);
     let found = case.check().await.complaints();
-    assert!(found.iter().any(|text| text.contains("belongs to another database")), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|text| text.contains("belongs to another database")),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -82,5 +127,8 @@ async fn a_cursor_in_capitals_is_the_same_cursor() {
     case.add("tables:\n  orders:\n    cursor: Created_At\n");
     case.load().await;
     assert_eq!(case.check().await.complaints(), [""; 0]);
-    case.service("run", "the poll goes on", async |inlet| Ok(inlet.stderr()?.contains("resuming"))).await;
+    case.service("run", "the poll goes on", async |inlet| {
+        Ok(inlet.stderr()?.contains("resuming"))
+    })
+    .await;
 }

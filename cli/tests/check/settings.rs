@@ -5,7 +5,11 @@ async fn a_key_that_is_misspelt_ends_before_any_server_is_asked() {
     let mut case = Case::new().await;
     case.add("  flush_rowz: 10\n");
     let finished = case.run(&[], &[]).await;
-    assert_eq!((finished.code, finished.stdout.as_str()), (78, ""), "{finished:?}");
+    assert_eq!(
+        (finished.code, finished.stdout.as_str()),
+        (78, ""),
+        "{finished:?}"
+    );
     assert!(finished.stderr.contains("flush_rows"), "{finished:?}");
 }
 
@@ -13,7 +17,12 @@ async fn a_key_that_is_misspelt_ends_before_any_server_is_asked() {
 async fn a_rule_that_is_no_sentence() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    rules: [amount is positive]\n");
-    case.check().await.names("a rule `amount is positive`", "error", "tables.orders.rules", "a rule is `<column> is not null`");
+    case.check().await.names(
+        "a rule `amount is positive`",
+        "error",
+        "tables.orders.rules",
+        "a rule is `<column> is not null`",
+    );
 }
 
 #[tokio::test]
@@ -23,13 +32,24 @@ async fn two_tables_in_one_folder() {
         .sql("CREATE TABLE a_b (id int PRIMARY KEY, at timestamptz); CREATE TABLE \"a/b\" (id int PRIMARY KEY, at timestamptz)")
         .await
         .unwrap();
-    case.replace("  table: orders\n", "").add("tables:\n  a_b: {}\n  '\"a/b\"': {}\n");
-    case.check().await.names("tables `a_b` and `a/b`", "error", "/data/lake/a_b", "datalake.path");
+    case.replace("  table: orders\n", "")
+        .add("tables:\n  a_b: {}\n  '\"a/b\"': {}\n");
+    case.check().await.names(
+        "tables `a_b` and `a/b`",
+        "error",
+        "/data/lake/a_b",
+        "datalake.path",
+    );
 }
 
 #[tokio::test]
 async fn a_flush_that_is_rarer_than_the_sweep() {
     let mut case = Case::new().await;
     case.add("  sweep_interval: 50ms\n");
-    case.check().await.names("`sweep_interval: 50ms` with `flush_interval: 100ms`", "warning", "streaming.flush_interval", "exchange");
+    case.check().await.names(
+        "`sweep_interval: 50ms` with `flush_interval: 100ms`",
+        "warning",
+        "streaming.flush_interval",
+        "exchange",
+    );
 }

@@ -12,22 +12,37 @@ async fn planted(sql: &str) -> Case {
 async fn a_typo_in_the_table() {
     let mut case = Case::new().await;
     case.replace("table: orders", "table: ordres");
-    case.check().await.names("`table: ordres`", "error", "ordres", "write `orders`");
+    case.check()
+        .await
+        .names("`table: ordres`", "error", "ordres", "write `orders`");
 }
 
 #[tokio::test]
 async fn a_role_that_may_not_read() {
     let mut case = Case::new().await;
     let role = case.as_role().await;
-    case.database.sql(&format!("GRANT pg_read_all_stats TO {role}")).await.unwrap();
-    case.check().await.names("a role without SELECT", "error", "orders", "GRANT SELECT ON \"public\".\"orders\" TO \"reader\";");
+    case.database
+        .sql(&format!("GRANT pg_read_all_stats TO {role}"))
+        .await
+        .unwrap();
+    case.check().await.names(
+        "a role without SELECT",
+        "error",
+        "orders",
+        "GRANT SELECT ON \"public\".\"orders\" TO \"reader\";",
+    );
 }
 
 #[tokio::test]
 async fn a_role_that_may_not_use_the_schema() {
     let mut case = planted("CREATE SCHEMA sales; CREATE TABLE sales.orders (id int PRIMARY KEY, created_at timestamptz)").await;
     let role = case.as_role().await;
-    case.database.sql(&format!("GRANT pg_read_all_stats TO {role}; GRANT SELECT ON sales.orders TO {role}")).await.unwrap();
+    case.database
+        .sql(&format!(
+            "GRANT pg_read_all_stats TO {role}; GRANT SELECT ON sales.orders TO {role}"
+        ))
+        .await
+        .unwrap();
     case.replace("table: orders", "table: sales.orders");
     case.check().await.names(
         "a role without USAGE on the schema",
@@ -41,20 +56,29 @@ async fn a_role_that_may_not_use_the_schema() {
 async fn a_view() {
     let mut case = planted("CREATE VIEW recent AS SELECT * FROM orders").await;
     case.replace("table: orders", "table: recent");
-    case.check().await.names("a view", "error", "recent", "`tables`");
+    case.check()
+        .await
+        .names("a view", "error", "recent", "`tables`");
 }
 
 #[tokio::test]
 async fn a_materialized_view() {
     let mut case = planted("CREATE MATERIALIZED VIEW daily AS SELECT * FROM orders").await;
     case.replace("table: orders", "table: daily");
-    case.check().await.names("a materialized view", "error", "daily", "`tables`");
+    case.check()
+        .await
+        .names("a materialized view", "error", "daily", "`tables`");
 }
 
 #[tokio::test]
 async fn a_table_that_others_inherit_from() {
     let case = planted("CREATE TABLE web_orders (browser text) INHERITS (orders)").await;
-    case.check().await.names("`CREATE TABLE web_orders () INHERITS (orders)`", "warning", "orders", "tables.orders.key");
+    case.check().await.names(
+        "`CREATE TABLE web_orders () INHERITS (orders)`",
+        "warning",
+        "orders",
+        "tables.orders.key",
+    );
 }
 
 #[tokio::test]
@@ -63,49 +87,86 @@ async fn a_foreign_table() {
                CREATE FOREIGN TABLE far_orders (id int, created_at timestamptz) SERVER far";
     let mut case = planted(sql).await;
     case.replace("table: orders", "table: far_orders");
-    case.check().await.names("a foreign table", "error", "far_orders", "`tables`");
+    case.check()
+        .await
+        .names("a foreign table", "error", "far_orders", "`tables`");
 }
 
 #[tokio::test]
 async fn row_security_that_hides_rows() {
     let mut case = planted("ALTER TABLE orders ENABLE ROW LEVEL SECURITY").await;
     let role = case.as_role().await;
-    case.database.sql(&format!("GRANT pg_read_all_stats TO {role}; GRANT SELECT ON orders TO {role}")).await.unwrap();
-    case.check().await.names("row-level security", "error", "orders", "ALTER ROLE \"reader\" BYPASSRLS;");
+    case.database
+        .sql(&format!(
+            "GRANT pg_read_all_stats TO {role}; GRANT SELECT ON orders TO {role}"
+        ))
+        .await
+        .unwrap();
+    case.check().await.names(
+        "row-level security",
+        "error",
+        "orders",
+        "ALTER ROLE \"reader\" BYPASSRLS;",
+    );
 }
 
 #[tokio::test]
 async fn a_table_without_a_key() {
     let case = planted("ALTER TABLE orders DROP CONSTRAINT orders_pkey").await;
-    case.check().await.names("no primary key", "warning", "orders", "ADD PRIMARY KEY (\"order_id\");");
+    case.check().await.names(
+        "no primary key",
+        "warning",
+        "orders",
+        "ADD PRIMARY KEY (\"order_id\");",
+    );
 }
 
 #[tokio::test]
 async fn a_key_that_is_not_unique() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    key: [customer]\n");
-    case.check().await.names("`key: [customer]`, where customers repeat", "warning", "orders", "CREATE UNIQUE INDEX CONCURRENTLY");
+    case.check().await.names(
+        "`key: [customer]`, where customers repeat",
+        "warning",
+        "orders",
+        "CREATE UNIQUE INDEX CONCURRENTLY",
+    );
 }
 
 #[tokio::test]
 async fn a_typo_in_the_key() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    key: [order_ID, custmer]\n");
-    case.check().await.names("a misspelt key column", "error", "orders", "tables.orders.key: [customer]");
+    case.check().await.names(
+        "a misspelt key column",
+        "error",
+        "orders",
+        "tables.orders.key: [customer]",
+    );
 }
 
 #[tokio::test]
 async fn a_rule_on_a_column_that_is_not_there() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    rules: [total >= 0]\n");
-    case.check().await.names("a rule on a column that the table has not", "error", "tables.orders.rules", "tables.<name>.rules");
+    case.check().await.names(
+        "a rule on a column that the table has not",
+        "error",
+        "tables.orders.rules",
+        "tables.<name>.rules",
+    );
 }
 
 #[tokio::test]
 async fn a_rule_that_compares_with_what_the_column_cannot_hold() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    rules: [\"order_id >= 'a'\"]\n");
-    case.check().await.names("a rule `order_id >= 'a'`", "error", "tables.orders.rules", "write a value");
+    case.check().await.names(
+        "a rule `order_id >= 'a'`",
+        "error",
+        "tables.orders.rules",
+        "write a value",
+    );
 }
 
 #[tokio::test]
@@ -113,13 +174,23 @@ async fn a_date_column_that_is_no_date() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    date_column: customer\n");
     let mend = "tables.orders.date_column: created_at";
-    case.check().await.names("a `date_column` of text", "error", "tables.orders.date_column", mend);
+    case.check().await.names(
+        "a `date_column` of text",
+        "error",
+        "tables.orders.date_column",
+        mend,
+    );
 }
 
 #[tokio::test]
 async fn a_table_that_a_crash_empties() {
     let case = planted("ALTER TABLE orders SET UNLOGGED").await;
-    case.check().await.names("an unlogged table", "warning", "orders", "ALTER TABLE \"public\".\"orders\" SET LOGGED;");
+    case.check().await.names(
+        "an unlogged table",
+        "warning",
+        "orders",
+        "ALTER TABLE \"public\".\"orders\" SET LOGGED;",
+    );
 }
 
 #[tokio::test]
@@ -127,12 +198,23 @@ async fn a_table_that_is_locked() {
     let case = Case::new().await;
     let mut holder = case.database.connect().await.unwrap();
     holder.execute("BEGIN; LOCK TABLE orders").await.unwrap();
-    let masks = [("session ", " holds", "4711"), ("terminate_backend(", ")", "4711")];
-    case.check().await.names_with("a table that a session has locked", "warning", "orders", "pg_terminate_backend(4711)", &masks);
+    let masks = [
+        ("session ", " holds", "4711"),
+        ("terminate_backend(", ")", "4711"),
+    ];
+    case.check().await.names_with(
+        "a table that a session has locked",
+        "warning",
+        "orders",
+        "pg_terminate_backend(4711)",
+        &masks,
+    );
 }
 
 #[tokio::test]
 async fn types_that_come_as_text() {
     let case = planted("ALTER TABLE orders ADD COLUMN place point, ADD COLUMN price money").await;
-    case.check().await.names("columns of types point and money", "info", "orders", "");
+    case.check()
+        .await
+        .names("columns of types point and money", "info", "orders", "");
 }

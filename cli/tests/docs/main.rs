@@ -1,6 +1,8 @@
-//! What the documentation says is so: its commands run, their output is what stands there, its configurations are valid, and so is their schema.
+//! What the documentation says is so: its commands run, their output is what stands there, its
+//! configurations are valid, and so is their schema.
 //!
-//! * [`page`] takes a page apart; [`session`] runs its blocks of `sh` in one shell, in order, against real servers.
+//! * [`page`] takes a page apart; [`session`] runs its blocks of `sh` in one shell, in order,
+//!   against real servers.
 //! * [`pages`] says which servers a page finds, and which commands cannot run here.
 //! * [`troubleshooting`] provokes the messages of docs/troubleshooting.md.
 

@@ -16,7 +16,13 @@ pub fn blocks(page: &str) -> Vec<Block> {
     let mut open: Option<Block> = None;
     for (at, line) in page.lines().enumerate() {
         match (line.strip_prefix("```"), open.as_mut()) {
-            (Some(language), None) => open = Some(Block { language: language.trim().to_owned(), line: at + 2, text: String::new() }),
+            (Some(language), None) => {
+                open = Some(Block {
+                    language: language.trim().to_owned(),
+                    line: at + 2,
+                    text: String::new(),
+                })
+            }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (None, Some(block)) => block.text.push_str(&format!("{line}\n")),
             (None, None) => {}
@@ -28,10 +34,28 @@ pub fn blocks(page: &str) -> Vec<Block> {
 
 /// The commands that stand in blocks without a fence, where nothing runs them.
 pub fn unfenced_commands(page: &str) -> Vec<&str> {
-    const PROGRAMS: [&str; 14] =
-        ["inlet", "make", "cargo", "psql", "duckdb", "docker", "kubectl", "systemctl", "curl", "kcat", "apt-get", "pip", "createdb", "git"];
+    const PROGRAMS: [&str; 14] = [
+        "inlet",
+        "make",
+        "cargo",
+        "psql",
+        "duckdb",
+        "docker",
+        "kubectl",
+        "systemctl",
+        "curl",
+        "kcat",
+        "apt-get",
+        "pip",
+        "createdb",
+        "git",
+    ];
     let mut is_fenced = false;
-    let is_command = |line: &&str| line.split_whitespace().next().is_some_and(|first| PROGRAMS.contains(&first));
+    let is_command = |line: &&str| {
+        line.split_whitespace()
+            .next()
+            .is_some_and(|first| PROGRAMS.contains(&first))
+    };
     let outside = page.lines().filter(|line| {
         is_fenced ^= line.starts_with("```");
         !is_fenced && line.starts_with("    ")
@@ -39,18 +63,26 @@ pub fn unfenced_commands(page: &str) -> Vec<&str> {
     outside.filter(is_command).collect()
 }
 
-/// Whether a page shows this output: digits, the widths of columns and the parts behind a lonely `...` may differ.
+/// Whether a page shows this output: digits, the widths of columns and the parts behind a lonely
+/// `...` may differ.
 pub fn shows(page: &str, output: &str) -> bool {
     let output = masked(output);
     let expected = masked(page);
     let mut parts = expected.split(|line| line == "...");
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = output.strip_prefix(first) else { return false };
+    let Some(mut rest) = output.strip_prefix(first) else {
+        return false;
+    };
     let mut last: Option<&[String]> = None;
     for part in parts {
         // What stood before may stand anywhere from here on, this one perhaps at the end.
         if let Some(before) = last.replace(part) {
-            let Some(at) = rest.windows(before.len().max(1)).position(|window| window == before) else { return before.is_empty() };
+            let Some(at) = rest
+                .windows(before.len().max(1))
+                .position(|window| window == before)
+            else {
+                return before.is_empty();
+            };
             rest = &rest[at + before.len()..];
         }
     }
@@ -80,21 +112,31 @@ fn masked(text: &str) -> Vec<String> {
 fn a_page_is_taken_apart() {
     let page = "# A\n\n```sh\nls\n```\n\n```text\na\nb\n```\n    make test\n    a diagram\n";
     let found = blocks(page);
-    let shown: Vec<_> = found.iter().map(|block| (block.language.as_str(), block.line, block.text.as_str())).collect();
+    let shown: Vec<_> = found
+        .iter()
+        .map(|block| (block.language.as_str(), block.line, block.text.as_str()))
+        .collect();
     assert_eq!(shown, [("sh", 4, "ls\n"), ("text", 8, "a\nb\n")]);
     assert_eq!(unfenced_commands(page), ["    make test"]);
 }
 
 #[test]
 fn an_output_is_shown_when_only_numbers_and_widths_differ() {
-    assert!(shows("orders: 12 rows\n│ a  │\n", "orders: 3 rows\n│ a │\n"));
+    assert!(shows(
+        "orders: 12 rows\n│ a  │\n",
+        "orders: 3 rows\n│ a │\n"
+    ));
     assert!(!shows("orders: 12 rows\n", "orders: 12 rows, 1 lost\n"));
     assert!(!shows("a\n", "a\nb\n") && !shows("a\nb\n", "a\n"));
 }
 
 #[test]
 fn three_points_stand_for_any_lines() {
-    assert!(shows("a\n...\nc\n", "a\nb\nb\nc\n") && shows("a\n...\n", "a\n") && shows("...\nc\n", "b\nc\n"));
+    assert!(
+        shows("a\n...\nc\n", "a\nb\nb\nc\n")
+            && shows("a\n...\n", "a\n")
+            && shows("...\nc\n", "b\nc\n")
+    );
     assert!(shows("a\n...\nc\n...\ne\n", "a\nb\nc\nd\ne\n"));
     assert!(!shows("a\n...\nc\n", "a\nb\n") && !shows("a\n...\nc\n...\ne\n", "a\nb\nd\ne\n"));
 }

@@ -14,7 +14,10 @@ use crate::session::{World, read};
 const NOT_RUN: &[(&str, &str)] = &[
     ("make ", "the CI runs it itself: .ci/run"),
     ("docker ", "no machine of the checks has a container engine"),
-    ("POSTGRES_WAL_LEVEL=logical docker ", "no machine of the checks has a container engine"),
+    (
+        "POSTGRES_WAL_LEVEL=logical docker ",
+        "no machine of the checks has a container engine",
+    ),
     ("curl ", "it speaks with a container of the Compose file"),
     ("install ", "it writes to the machine's own folders"),
     ("useradd ", "it makes a user of the machine"),
@@ -31,20 +34,35 @@ GRANT SELECT ON orders TO me;
 INSERT INTO orders (customer, amount) VALUES ('Ada', 12.50), ('Grace', 8.00);";
 
 fn pages() -> Vec<String> {
-    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| format!("docs/{}", entry.unwrap().file_name().display()));
+    let docs = fs::read_dir(root().join("docs"))
+        .unwrap()
+        .map(|entry| format!("docs/{}", entry.unwrap().file_name().display()));
     let mut pages: Vec<String> = docs.filter(|name| name.ends_with(".md")).collect();
-    pages.extend(["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "scenarios/orders/README.md"].map(str::to_owned));
+    pages.extend(
+        [
+            "README.md",
+            "CONTRIBUTING.md",
+            "ARCHITECTURE.md",
+            "scenarios/orders/README.md",
+        ]
+        .map(str::to_owned),
+    );
     pages
 }
 
 /// The commands of a page that run, in order.
 fn commands(all: &[Block]) -> Vec<&Block> {
-    all.iter().filter(|block| block.language == "sh" && !is_left_out(block)).collect()
+    all.iter()
+        .filter(|block| block.language == "sh" && !is_left_out(block))
+        .collect()
 }
 
 /// True where every line begins as one of [`NOT_RUN`], or is a remark.
 fn is_left_out(block: &Block) -> bool {
-    let mut lines = block.text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#') && !line.starts_with(' '));
+    let mut lines = block
+        .text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#') && !line.starts_with(' '));
     lines.all(|line| NOT_RUN.iter().any(|(begin, _)| line.starts_with(begin)))
 }
 
@@ -55,7 +73,11 @@ async fn holds(name: &str, world: &World) {
     assert!(!commands.is_empty(), "{name} has no commands to run");
     let written = world.run(&commands).await;
     for (block, written) in commands.iter().zip(&written) {
-        let behind = all.iter().skip_while(|other| other.line <= block.line).take(1).find(|other| other.language == "text");
+        let behind = all
+            .iter()
+            .skip_while(|other| other.line <= block.line)
+            .take(1)
+            .find(|other| other.language == "text");
         if let Some(shown) = behind {
             assert!(
                 shows(&shown.text, &written.stdout),
@@ -109,7 +131,11 @@ async fn the_readme_holds() {
 #[tokio::test]
 async fn the_pages_of_the_reference_hold() {
     let world = shop(false).await;
-    for name in ["docs/configuration.md", "docs/check.md", "docs/operations.md"] {
+    for name in [
+        "docs/configuration.md",
+        "docs/check.md",
+        "docs/operations.md",
+    ] {
         world.put("inlet.yml", &world.here(INLET_YML));
         holds(name, &world).await;
     }
@@ -134,12 +160,24 @@ fn every_command_is_run_or_said_not_to_be() {
     for name in pages() {
         let text = read(&root().join(&name));
         let unfenced = unfenced_commands(&text);
-        assert!(unfenced.is_empty(), "{name} shows commands that nothing runs; begin their block with ```sh: {unfenced:?}");
+        assert!(
+            unfenced.is_empty(),
+            "{name} shows commands that nothing runs; begin their block with ```sh: {unfenced:?}"
+        );
         let all = blocks(&text);
         for block in &all {
             let known = ["sh", "text", "yaml", "sql", "json"].contains(&block.language.as_str());
-            assert!(known, "{name}:{}: a block of `{}`: say what it is", block.line, block.language);
-            used.extend(NOT_RUN.iter().map(|(begin, _)| *begin).filter(|begin| block.text.lines().any(|line| line.starts_with(begin))));
+            assert!(
+                known,
+                "{name}:{}: a block of `{}`: say what it is",
+                block.line, block.language
+            );
+            used.extend(
+                NOT_RUN
+                    .iter()
+                    .map(|(begin, _)| *begin)
+                    .filter(|begin| block.text.lines().any(|line| line.starts_with(begin))),
+            );
         }
         let run = commands(&all);
         assert!(
@@ -148,17 +186,27 @@ fn every_command_is_run_or_said_not_to_be() {
             run[0].line
         );
     }
-    let unused: Vec<_> = NOT_RUN.iter().filter(|(begin, _)| !used.contains(begin)).collect();
-    assert!(unused.is_empty(), "no page has such a command any more: {unused:?}");
+    let unused: Vec<_> = NOT_RUN
+        .iter()
+        .filter(|(begin, _)| !used.contains(begin))
+        .collect();
+    assert!(
+        unused.is_empty(),
+        "no page has such a command any more: {unused:?}"
+    );
 }
 
 #[test]
 fn every_configuration_of_a_page_is_valid() {
     let environment = HashMap::from([("PGPASSWORD".to_owned(), "x".to_owned())]);
     for name in pages() {
-        for block in blocks(&read(&root().join(&name))).iter().filter(|block| block.language == "yaml") {
+        for block in blocks(&read(&root().join(&name)))
+            .iter()
+            .filter(|block| block.language == "yaml")
+        {
             let place = format!("{name}:{}", block.line);
-            Config::from_texts(&[(&place, &block.text)], &environment).unwrap_or_else(|error| panic!("{error}"));
+            Config::from_texts(&[(&place, &block.text)], &environment)
+                .unwrap_or_else(|error| panic!("{error}"));
         }
     }
 }
@@ -167,12 +215,24 @@ fn every_configuration_of_a_page_is_valid() {
 fn every_link_of_a_page_leads_somewhere() {
     for name in pages() {
         let text = read(&root().join(&name));
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://")) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+            .filter(|link| !link.contains("://"))
+        {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = root().join(&name).parent().unwrap().join(file);
-            let target = if file.is_empty() { root().join(&name) } else { target };
+            let target = if file.is_empty() {
+                root().join(&name)
+            } else {
+                target
+            };
             assert!(target.exists(), "{name} links to `{link}`");
-            assert!(anchor.is_empty() || has_heading(&target, anchor), "{name} links to `{link}`, which has no such heading");
+            assert!(
+                anchor.is_empty() || has_heading(&target, anchor),
+                "{name} links to `{link}`, which has no such heading"
+            );
         }
     }
 }
@@ -180,9 +240,16 @@ fn every_link_of_a_page_leads_somewhere() {
 /// A heading becomes an anchor: lower case, blanks as `-`, the rest of the signs left out.
 fn has_heading(page: &Path, anchor: &str) -> bool {
     let text = read(page);
-    let mut headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let mut headings = text
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase());
     headings.any(|heading| {
-        let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
-        kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>() == anchor
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c })
+            .collect::<String>()
+            == anchor
     })
 }

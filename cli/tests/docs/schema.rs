@@ -1,4 +1,5 @@
-//! configs/inlet.schema.json takes every configuration of the repository, and refuses what Inlet refuses.
+//! configs/inlet.schema.json takes every configuration of the repository, and refuses what Inlet
+//! refuses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,11 @@ fn schema() -> PathBuf {
 
 fn yaml_files(folder: &Path) -> Vec<PathBuf> {
     let is_yaml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yml");
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(is_yaml).collect()
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(is_yaml)
+        .collect()
 }
 
 /// What the checker says of a text.
@@ -33,7 +38,8 @@ fn every_configuration_of_the_repository_is_taken() {
     }
     assert!(files.len() >= 5, "{files:?}");
     for file in files {
-        check_file_by(&schema(), &file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        check_file_by(&schema(), &file)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 }
 
@@ -56,15 +62,33 @@ fn planted_mistakes_are_refused() {
         ("postgres:\n  table: [orders]\n", "postgres.table"),
         ("postgres:\n  port: 70000\n", "postgres.port"),
         ("datalake:\n  format: delta\n", "datalake.format"),
-        ("tables:\n  orders:\n    impossible_values: drop\n", "impossible_values"),
+        (
+            "tables:\n  orders:\n    impossible_values: drop\n",
+            "impossible_values",
+        ),
         ("tables:\n  orders:\n    skip: 3\n", "skip"),
-        ("streaming:\n  poll_interval: 5\n", "streaming.poll_interval"),
-        ("streaming:\n  poll_interval: 5 minutes\n", "streaming.poll_interval"),
+        (
+            "streaming:\n  poll_interval: 5\n",
+            "streaming.poll_interval",
+        ),
+        (
+            "streaming:\n  poll_interval: 5 minutes\n",
+            "streaming.poll_interval",
+        ),
         ("streaming:\n  flush_rows: 0\n", "streaming.flush_rows"),
         ("streaming:\n  flush_bytes: 64MB\n", "streaming.flush_bytes"),
-        ("kafka:\n  replication_factor: 0\n", "kafka.replication_factor"),
-        ("kafka:\n  properties:\n    enable.idempotence: false\n", "enable.idempotence"),
-        ("kafka:\n  properties:\n    sasl: { password: x }\n", "kafka.properties.sasl"),
+        (
+            "kafka:\n  replication_factor: 0\n",
+            "kafka.replication_factor",
+        ),
+        (
+            "kafka:\n  properties:\n    enable.idempotence: false\n",
+            "enable.idempotence",
+        ),
+        (
+            "kafka:\n  properties:\n    sasl: { password: x }\n",
+            "kafka.properties.sasl",
+        ),
     ];
     for (text, named) in mistakes {
         let refusal = judged(text).expect_err(text);
@@ -74,6 +98,11 @@ fn planted_mistakes_are_refused() {
 
 #[tokio::test]
 async fn the_binary_prints_the_schema() {
-    let printed = Inlet::run(env!("CARGO_BIN_EXE_inlet"), &["schema"], &[]).await.unwrap();
-    assert_eq!((printed.code, printed.stdout), (0, fs::read_to_string(schema()).unwrap()));
+    let printed = Inlet::run(env!("CARGO_BIN_EXE_inlet"), &["schema"], &[])
+        .await
+        .unwrap();
+    assert_eq!(
+        (printed.code, printed.stdout),
+        (0, fs::read_to_string(schema()).unwrap())
+    );
 }

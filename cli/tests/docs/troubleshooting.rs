@@ -1,9 +1,12 @@
-//! docs/troubleshooting.md: each message is provoked and compared, or, where that would take a broken disk or broker, found in the source.
+//! docs/troubleshooting.md: each message is provoked and compared, or, where that would take a
+//! broken disk or broker, found in the source.
 
 use std::fs;
 use std::path::Path;
 
-use inlet_harness::{Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually, shared_database};
+use inlet_harness::{
+    Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually, shared_database,
+};
 
 use crate::page::{blocks, shows};
 use crate::schema::root;
@@ -11,21 +14,54 @@ use crate::session::{PATIENCE, read};
 
 const INLET: &str = env!("CARGO_BIN_EXE_inlet");
 
-/// Headings whose messages are not provoked here: the file that makes the message, and its words there.
+/// Headings whose messages are not provoked here: the file that makes the message, and its words
+/// there.
 const IN_THE_SOURCE: &[(&str, &str, &str)] = &[
-    ("The topic may not be created", "producer/src/sink/kafka/admin.rs", "was not created"),
+    (
+        "The topic may not be created",
+        "producer/src/sink/kafka/admin.rs",
+        "was not created",
+    ),
     (
         "Rows left the topic before they reached the lake",
         "consumer/src/source/error.rs",
         "rows have left the topic before they reached the lake",
     ),
-    ("The topic was deleted and created again", "consumer/src/source/error.rs", "the topic was deleted and created again, or lost its end"),
-    ("No space is left", "consumer/src/lake/error.rs", "no space is left for"),
-    ("The log of the lake is damaged", "consumer/src/lake/error.rs", "of the lake's log is corrupt"),
-    ("The file system has no hard links", "consumer/src/lake/error.rs", "has no hard links, which a commit needs"),
-    ("The server is a hot standby", "producer/src/source/error.rs", "is a hot standby: it does not know what is open on its primary"),
-    ("DuckDB is not installed", "cli/src/query.rs", "is not installed; with it, this is the line to type"),
-    ("The broker has forgotten to end a transaction", "producer/src/sink/kafka/hanging.rs", "has forgotten to end a transaction"),
+    (
+        "The topic was deleted and created again",
+        "consumer/src/source/error.rs",
+        "the topic was deleted and created again, or lost its end",
+    ),
+    (
+        "No space is left",
+        "consumer/src/lake/error.rs",
+        "no space is left for",
+    ),
+    (
+        "The log of the lake is damaged",
+        "consumer/src/lake/error.rs",
+        "of the lake's log is corrupt",
+    ),
+    (
+        "The file system has no hard links",
+        "consumer/src/lake/error.rs",
+        "has no hard links, which a commit needs",
+    ),
+    (
+        "The server is a hot standby",
+        "producer/src/source/error.rs",
+        "is a hot standby: it does not know what is open on its primary",
+    ),
+    (
+        "DuckDB is not installed",
+        "cli/src/query.rs",
+        "is not installed; with it, this is the line to type",
+    ),
+    (
+        "The broker has forgotten to end a transaction",
+        "producer/src/sink/kafka/hanging.rs",
+        "has forgotten to end a transaction",
+    ),
 ];
 
 /// A table, a configuration that fits it, and what was compared so far.
@@ -46,7 +82,13 @@ impl Case {
                       INSERT INTO orders (amount) VALUES (12.50), (8.00);";
         database.sql(schema).await.unwrap();
         let page = read(&root().join("docs/troubleshooting.md"));
-        Self { folder: Folder::new("troubles").unwrap(), database, page, provoked: Vec::new(), differences: Vec::new() }
+        Self {
+            folder: Folder::new("troubles").unwrap(),
+            database,
+            page,
+            provoked: Vec::new(),
+            differences: Vec::new(),
+        }
     }
 
     /// A configuration of the table, with a lake of this name.
@@ -62,7 +104,10 @@ impl Case {
     /// Runs a verb with this text as its configuration, which the arguments call `FILE`.
     async fn run(&self, arguments: &str, text: &str) -> Finished {
         let path = self.file(text);
-        let arguments: Vec<&str> = arguments.split(' ').map(|word| if word == "FILE" { path.as_str() } else { word }).collect();
+        let arguments: Vec<&str> = arguments
+            .split(' ')
+            .map(|word| if word == "FILE" { path.as_str() } else { word })
+            .collect();
         Inlet::run(INLET, &arguments, &[]).await.unwrap()
     }
 
@@ -76,7 +121,13 @@ impl Case {
     async fn start(&self, verb: &str, text: &str) -> Inlet {
         let inlet = Inlet::start(INLET, &[verb, "--config", &self.file(text)], &[]).unwrap();
         let begun = async || {
-            Ok(["batch committed", "the initial load begins", "progress found"].iter().any(|word| inlet.stderr().unwrap().contains(word)))
+            Ok([
+                "batch committed",
+                "the initial load begins",
+                "progress found",
+            ]
+            .iter()
+            .any(|word| inlet.stderr().unwrap().contains(word)))
         };
         eventually(PATIENCE, "the service works", begun).await;
         inlet
@@ -85,27 +136,58 @@ impl Case {
     /// What a service wrote when it ended by itself.
     async fn end(&self, mut inlet: Inlet) -> Finished {
         let code = inlet.wait_exit(PATIENCE).await.unwrap().code().unwrap();
-        Finished { code, stdout: inlet.stdout().unwrap(), stderr: inlet.stderr().unwrap() }
+        Finished {
+            code,
+            stdout: inlet.stdout().unwrap(),
+            stderr: inlet.stderr().unwrap(),
+        }
     }
 
-    /// Compares what was written with the page: the error, or what stood on stdout where there is none.
+    /// Compares what was written with the page: the error, or what stood on stdout where there is
+    /// none.
     fn says(&mut self, heading: &'static str, finished: &Finished, code: i32) {
         self.provoked.push(heading);
-        let error: String =
-            finished.stderr.lines().skip_while(|line| !line.starts_with("error: ")).map(|line| format!("{line}\n")).collect();
-        let written = if error.is_empty() { finished.stdout.clone() } else { error };
+        let error: String = finished
+            .stderr
+            .lines()
+            .skip_while(|line| !line.starts_with("error: "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let written = if error.is_empty() {
+            finished.stdout.clone()
+        } else {
+            error
+        };
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-        let written = written.replace(&format!("{}/", self.folder.display()), "").replace(self.database.name(), "shop");
-        let written = written.replace("inlet_shop", "inlet").replace(USER, "inlet");
+        let written = written
+            .replace(&format!("{}/", self.folder.display()), "")
+            .replace(self.database.name(), "shop");
+        let written = written
+            .replace("inlet_shop", "inlet")
+            .replace(USER, "inlet");
         let written = written.replace(&format!(" on {} since", host.trim()), " on db since");
         // What librdkafka counts differs from run to run.
-        let written: String = written.lines().map(|line| format!("{}\n", line.split(" (after ").next().unwrap())).collect();
-        let section = self.page.split("\n### ").find_map(|section| section.strip_prefix(&format!("{heading}\n")));
-        let shown = section.and_then(|section| blocks(section).into_iter().find(|block| block.language == "text"));
+        let written: String = written
+            .lines()
+            .map(|line| format!("{}\n", line.split(" (after ").next().unwrap()))
+            .collect();
+        let section = self
+            .page
+            .split("\n### ")
+            .find_map(|section| section.strip_prefix(&format!("{heading}\n")));
+        let shown = section.and_then(|section| {
+            blocks(section)
+                .into_iter()
+                .find(|block| block.language == "text")
+        });
         let is_shown = shown.is_some_and(|block| shows(&block.text, &written));
-        let has_code = section.is_some_and(|section| section.contains(&format!("Exit code {code}.")));
+        let has_code =
+            section.is_some_and(|section| section.contains(&format!("Exit code {code}.")));
         if !is_shown || !has_code || finished.code != code {
-            self.differences.push(format!("### {heading}\n\n```text\n{written}```\n\nExit code {}.\n", finished.code));
+            self.differences.push(format!(
+                "### {heading}\n\n```text\n{written}```\n\nExit code {}.\n",
+                finished.code
+            ));
         }
     }
 }
@@ -118,11 +200,18 @@ async fn every_message_of_the_page_is_what_is_said() {
     lake(&mut case).await;
     broker(&mut case).await;
     others(&mut case).await;
-    assert!(case.differences.is_empty(), "docs/troubleshooting.md does not show what is said:\n\n{}", case.differences.join("\n"));
+    assert!(
+        case.differences.is_empty(),
+        "docs/troubleshooting.md does not show what is said:\n\n{}",
+        case.differences.join("\n")
+    );
     let listed: Vec<&str> = IN_THE_SOURCE.iter().map(|(heading, ..)| *heading).collect();
     for section in case.page.split("\n### ").skip(1) {
         let heading = section.lines().next().unwrap();
-        assert!(case.provoked.contains(&heading) || listed.contains(&heading), "nothing keeps the section `{heading}` true");
+        assert!(
+            case.provoked.contains(&heading) || listed.contains(&heading),
+            "nothing keeps the section `{heading}` true"
+        );
     }
 }
 
@@ -130,23 +219,45 @@ async fn every_message_of_the_page_is_what_is_said() {
 fn every_message_that_is_not_provoked_stands_in_the_source() {
     let page = read(&root().join("docs/troubleshooting.md"));
     for (heading, file, words) in IN_THE_SOURCE {
-        let section = page.split("\n### ").find(|section| section.starts_with(&format!("{heading}\n")));
+        let section = page
+            .split("\n### ")
+            .find(|section| section.starts_with(&format!("{heading}\n")));
         let section = section.unwrap_or_else(|| panic!("the page has no section `{heading}`"));
-        assert!(section.contains(words), "`{heading}` does not show `{words}`");
-        assert!(read(&root().join(file)).contains(words), "{file} does not say `{words}`");
+        assert!(
+            section.contains(words),
+            "`{heading}` does not show `{words}`"
+        );
+        assert!(
+            read(&root().join(file)).contains(words),
+            "{file} does not say `{words}`"
+        );
     }
 }
 
 #[test]
 fn every_warning_of_the_page_stands_in_the_source() {
     let page = read(&root().join("docs/troubleshooting.md"));
-    let table = page.split("| it says |").nth(1).unwrap().split("\n\n").next().unwrap();
-    let sources: Vec<String> =
-        ["producer/src", "consumer/src", "service/src"].iter().flat_map(|name| sources(&root().join(name))).collect();
-    let warnings: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let table = page
+        .split("| it says |")
+        .nth(1)
+        .unwrap()
+        .split("\n\n")
+        .next()
+        .unwrap();
+    let sources: Vec<String> = ["producer/src", "consumer/src", "service/src"]
+        .iter()
+        .flat_map(|name| sources(&root().join(name)))
+        .collect();
+    let warnings: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
     assert!(!warnings.is_empty());
     for warning in warnings {
-        assert!(sources.iter().any(|text| text.contains(warning)), "nothing says `{warning}`");
+        assert!(
+            sources.iter().any(|text| text.contains(warning)),
+            "nothing says `{warning}`"
+        );
     }
 }
 
@@ -168,42 +279,102 @@ async fn configuration(case: &mut Case) {
     let finished = case.run("run --config FILE", text).await;
     case.says("The configuration has problems", &finished, 78);
     let missing = case.folder.join("nothing.yml").display().to_string();
-    let finished = Inlet::run(INLET, &["run", "--config", &missing], &[]).await.unwrap();
+    let finished = Inlet::run(INLET, &["run", "--config", &missing], &[])
+        .await
+        .unwrap();
     case.says("The configuration file cannot be read", &finished, 78);
-    let text = case.right("lake").replace("  table", "  password: ${SHOP_PASSWORD:?the password of the role inlet}\n  table");
+    let text = case.right("lake").replace(
+        "  table",
+        "  password: ${SHOP_PASSWORD:?the password of the role inlet}\n  table",
+    );
     let finished = case.run("run --config FILE", &text).await;
     case.says("A variable is not set", &finished, 78);
-    let text = case.right("lake").replace("  table", "  password: \"${SHOP_PASSWORD}\"\n  table");
+    let text = case
+        .right("lake")
+        .replace("  table", "  password: \"${SHOP_PASSWORD}\"\n  table");
     let finished = case.run("run --config FILE", &text).await;
     case.says("A variable stands in quotes", &finished, 78);
-    let text = case.right("lake").replace("  table", "  password_file: /run/secrets/shop\n  table");
+    let text = case
+        .right("lake")
+        .replace("  table", "  password_file: /run/secrets/shop\n  table");
     let finished = case.run("run --config FILE", &text).await;
     case.says("A secret's file cannot be read", &finished, 78);
-    let finished = case.run("run --config FILE", &case.right("lake").replace("  table: orders\n", "")).await;
+    let finished = case
+        .run(
+            "run --config FILE",
+            &case.right("lake").replace("  table: orders\n", ""),
+        )
+        .await;
     case.says("No table is named", &finished, 78);
-    let finished = case.run("producer --config FILE", &case.right("lake")).await;
+    let finished = case
+        .run("producer --config FILE", &case.right("lake"))
+        .await;
     case.says("A section is missing", &finished, 78);
 }
 
 async fn database(case: &mut Case) {
     let right = case.right("lake");
     let port = Port::claim().unwrap();
-    let server = case.database.url().split(['@', '/']).nth(3).unwrap().to_owned();
-    let finished = case.run("run --config FILE", &right.replace(&server, &format!("127.0.0.1:{}", port.number()))).await;
+    let server = case
+        .database
+        .url()
+        .split(['@', '/'])
+        .nth(3)
+        .unwrap()
+        .to_owned();
+    let finished = case
+        .run(
+            "run --config FILE",
+            &right.replace(&server, &format!("127.0.0.1:{}", port.number())),
+        )
+        .await;
     case.says("PostgreSQL does not answer", &finished, 1);
-    let finished = case.run("run --config FILE", &right.replace(&format!(":{PASSWORD}@"), ":wrong@")).await;
+    let finished = case
+        .run(
+            "run --config FILE",
+            &right.replace(&format!(":{PASSWORD}@"), ":wrong@"),
+        )
+        .await;
     case.says("PostgreSQL refuses the password", &finished, 78);
-    let finished = case.run("run --config FILE", &right.replace(&format!("/{}\n", case.database.name()), "/shopx\n")).await;
+    let finished = case
+        .run(
+            "run --config FILE",
+            &right.replace(&format!("/{}\n", case.database.name()), "/shopx\n"),
+        )
+        .await;
     case.says("The database does not exist", &finished, 78);
-    let finished = case.run("run --config FILE", &right.replace("table: orders", "table: ordres")).await;
+    let finished = case
+        .run(
+            "run --config FILE",
+            &right.replace("table: orders", "table: ordres"),
+        )
+        .await;
     case.says("The table does not exist", &finished, 78);
     let role = format!("inlet_{}", case.database.name());
-    case.database.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'")).await.unwrap();
-    let finished = case.run("run --config FILE", &right.replace(&format!("{USER}:{PASSWORD}@"), &format!("{role}:secret@"))).await;
+    case.database
+        .sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"))
+        .await
+        .unwrap();
+    let finished = case
+        .run(
+            "run --config FILE",
+            &right.replace(&format!("{USER}:{PASSWORD}@"), &format!("{role}:secret@")),
+        )
+        .await;
     case.says("The role may not read the table", &finished, 78);
-    let finished = case.run("run --config FILE", &format!("{right}tables:\n  orders:\n    cursor: order_id\n")).await;
+    let finished = case
+        .run(
+            "run --config FILE",
+            &format!("{right}tables:\n  orders:\n    cursor: order_id\n"),
+        )
+        .await;
     case.says("The cursor is no timestamp", &finished, 78);
-    let finished = case.run("run --config FILE", &format!("{right}tables:\n  orders:\n    rules: [amount is positive]\n")).await;
+    let finished = case
+        .run(
+            "run --config FILE",
+            &format!("{right}tables:\n  orders:\n    rules: [amount is positive]\n"),
+        )
+        .await;
     case.says("A rule is not understood", &finished, 78);
 }
 
@@ -212,47 +383,84 @@ async fn lake(case: &mut Case) {
     let mut inlet = case.start("run", &right).await;
     let finished = case.run("verify --config FILE", &right).await;
     assert_eq!(finished.code, 0, "{}", finished.stderr);
-    case.database.sql("INSERT INTO orders (amount) VALUES (3)").await.unwrap();
-    let is_followed = async || Ok(case.run("status --config FILE --json", &right).await.stdout.contains("\"phase\":\"tailing\""));
+    case.database
+        .sql("INSERT INTO orders (amount) VALUES (3)")
+        .await
+        .unwrap();
+    let is_followed = async || {
+        Ok(case
+            .run("status --config FILE --json", &right)
+            .await
+            .stdout
+            .contains("\"phase\":\"tailing\""))
+    };
     eventually(PATIENCE, "the table is followed by its cursor", is_followed).await;
-    case.database.sql("DELETE FROM orders WHERE order_id = 2").await.unwrap();
+    case.database
+        .sql("DELETE FROM orders WHERE order_id = 2")
+        .await
+        .unwrap();
     let finished = case.run("verify --config FILE", &right).await;
     case.says("The lake has a row that PostgreSQL has not", &finished, 3);
     inlet.terminate().unwrap();
     inlet.wait_exit(PATIENCE).await.unwrap();
-    let finished = case.run("run --config FILE", &format!("{right}tables:\n  orders:\n    cursor: paid_at\n")).await;
+    let finished = case
+        .run(
+            "run --config FILE",
+            &format!("{right}tables:\n  orders:\n    cursor: paid_at\n"),
+        )
+        .await;
     case.says("The table was polled by another column", &finished, 78);
     case.database
         .sql("CREATE TABLE items (item_id bigint PRIMARY KEY, created_at timestamptz); CREATE INDEX ON items (created_at)")
         .await
         .unwrap();
-    let finished = case.run("run --config FILE", &right.replace("table: orders", "table: items")).await;
+    let finished = case
+        .run(
+            "run --config FILE",
+            &right.replace("table: orders", "table: items"),
+        )
+        .await;
     case.says("The folder holds another table", &finished, 78);
     let elsewhere = shared_database().await;
     elsewhere
         .sql("CREATE TABLE orders (order_id bigint PRIMARY KEY, created_at timestamptz); CREATE INDEX ON orders (created_at)")
         .await
         .unwrap();
-    let mut finished = case.run("run --config FILE", &right.replace(case.database.name(), elsewhere.name())).await;
+    let mut finished = case
+        .run(
+            "run --config FILE",
+            &right.replace(case.database.name(), elsewhere.name()),
+        )
+        .await;
     finished.stderr = finished.stderr.replace(elsewhere.name(), "billing");
     case.says("The progress belongs to another database", &finished, 78);
     fs::write(case.folder.join("file"), "").unwrap();
-    let finished = case.run("run --config FILE", &case.right("file/lake")).await;
+    let finished = case
+        .run("run --config FILE", &case.right("file/lake"))
+        .await;
     case.says("The lake's folder is not writable", &finished, 78);
 }
 
 async fn broker(case: &mut Case) {
     let port = Port::claim().unwrap();
     let section = |address: &str| format!("kafka:\n  brokers: {address}\n  topic: shop\n");
-    let text = format!("{}{}", case.right("by-kafka"), section(&format!("127.0.0.1:{}", port.number())));
+    let text = format!(
+        "{}{}",
+        case.right("by-kafka"),
+        section(&format!("127.0.0.1:{}", port.number()))
+    );
     let finished = case.run("producer --config FILE", &text).await;
     case.says("Kafka does not answer", &finished, 1);
     let kafka = Kafka::start().await.unwrap();
     let text = format!("{}{}", case.right("by-kafka"), section(&kafka.bootstrap()));
     let first = case.start("producer", &text).await;
     let mut second = case.start("producer", &text).await;
-    // An idle producer has nothing to say to the broker, and does not hear that another one has its place.
-    case.database.sql("INSERT INTO orders (amount) VALUES (3)").await.unwrap();
+    // An idle producer has nothing to say to the broker, and does not hear that another one has its
+    // place.
+    case.database
+        .sql("INSERT INTO orders (amount) VALUES (3)")
+        .await
+        .unwrap();
     let finished = case.end(first).await;
     case.says("Another instance has taken over", &finished, 75);
     second.terminate().unwrap();
@@ -262,13 +470,20 @@ async fn broker(case: &mut Case) {
 async fn others(case: &mut Case) {
     let right = case.right("filled");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let finished = case.run(&format!("run --config FILE --http {}", taken.local_addr().unwrap()), &right).await;
+    let finished = case
+        .run(
+            &format!("run --config FILE --http {}", taken.local_addr().unwrap()),
+            &right,
+        )
+        .await;
     case.says("The HTTP address is taken", &finished, 78);
     let finished = case.run("run", &right).await;
     case.says("The command line is wrong", &finished, 2);
     let finished = case.run("verify --config FILE items", &right).await;
     case.says("The table is not in the configuration", &finished, 78);
     let url = case.database.url().to_owned();
-    let finished = case.run(&format!("init --url {url} --output FILE"), &right).await;
+    let finished = case
+        .run(&format!("init --url {url} --output FILE"), &right)
+        .await;
     case.says("The file exists already", &finished, 78);
 }

@@ -14,15 +14,28 @@ use crate::orders::{Orders, PATIENCE};
 async fn a_foreign_client_reads_each_version_once_and_in_commit_order_per_key() {
     let (postgres, kafka) = (shared_postgres().await, shared_kafka().await);
     let mut orders = Orders::new(postgres, Some(kafka), false).await.unwrap();
-    orders.configure("kafka: { partitions: 4 }\nstreaming: { poll_interval: 5ms }\n").unwrap();
+    orders
+        .configure("kafka: { partitions: 4 }\nstreaming: { poll_interval: 5ms }\n")
+        .unwrap();
     let load = Load::start(orders.database.url(), 3, 11);
     let mut producer = orders.start("producer").unwrap();
-    eventually(PATIENCE, "400 transactions are committed", async || load.committed() > 400).await;
+    eventually(PATIENCE, "400 transactions are committed", async || {
+        load.committed() > 400
+    })
+    .await;
     producer.kill_9().unwrap();
     let mut producer = orders.start("producer").unwrap();
-    eventually(PATIENCE, "800 transactions are committed", async || load.committed() > 800).await;
+    eventually(PATIENCE, "800 transactions are committed", async || {
+        load.committed() > 800
+    })
+    .await;
     load.stop().await;
-    eventually(PATIENCE, "the topic has the last state of every row", async || latest_equals(&orders, kafka).await).await;
+    eventually(
+        PATIENCE,
+        "the topic has the last state of every row",
+        async || latest_equals(&orders, kafka).await,
+    )
+    .await;
     producer.terminate().unwrap();
     producer.wait_exit(Duration::from_secs(20)).await.unwrap();
 
@@ -30,15 +43,29 @@ async fn a_foreign_client_reads_each_version_once_and_in_commit_order_per_key() 
     let mut versions = HashSet::new();
     let mut partitions = BTreeMap::new();
     for record in &records {
-        // Every update of the load changes the amount, so no two versions of a key have the same value.
-        assert!(versions.insert((record.key_text(), record.value_text())), "a version of {} is there twice", record.key_text());
-        let partition = partitions.entry(record.key_text()).or_insert(record.kafka_partition);
-        assert_eq!(*partition, record.kafka_partition, "a key stays in its kafka_partition");
+        // Every update of the load changes the amount, so no two versions of a key have the same
+        // value.
+        assert!(
+            versions.insert((record.key_text(), record.value_text())),
+            "a version of {} is there twice",
+            record.key_text()
+        );
+        let partition = partitions
+            .entry(record.key_text())
+            .or_insert(record.kafka_partition);
+        assert_eq!(
+            *partition, record.kafka_partition,
+            "a key stays in its kafka_partition"
+        );
     }
-    assert!(partitions.values().collect::<HashSet<_>>().len() == 4, "keys spread over all kafka_partitions");
+    assert!(
+        partitions.values().collect::<HashSet<_>>().len() == 4,
+        "keys spread over all kafka_partitions"
+    );
 }
 
-/// The last record of each key is the row as PostgreSQL has it: so the versions of a key stand in commit order.
+/// The last record of each key is the row as PostgreSQL has it: so the versions of a key stand in
+/// commit order.
 async fn latest_equals(orders: &Orders, kafka: &inlet_harness::Kafka) -> Result<bool> {
     let mut topic = BTreeMap::new();
     for record in kafka.read(orders.database.name()).await? {
@@ -46,10 +73,24 @@ async fn latest_equals(orders: &Orders, kafka: &inlet_harness::Kafka) -> Result<
         let id = value["order_id"].as_i64().context("a number")?;
         topic.insert(
             id,
-            (value["amount"].as_str().unwrap_or("NULL").to_owned(), value["order_status"].as_str().unwrap_or("NULL").to_owned()),
+            (
+                value["amount"].as_str().unwrap_or("NULL").to_owned(),
+                value["order_status"].as_str().unwrap_or("NULL").to_owned(),
+            ),
         );
     }
-    let rows = orders.database.rows("SELECT order_id, amount, order_status FROM ROLL001_orders").await?;
-    let table: BTreeMap<i64, _> = rows.into_iter().map(|row| (row[0].parse().unwrap_or(-1), (row[1].clone(), row[2].clone()))).collect();
+    let rows = orders
+        .database
+        .rows("SELECT order_id, amount, order_status FROM ROLL001_orders")
+        .await?;
+    let table: BTreeMap<i64, _> = rows
+        .into_iter()
+        .map(|row| {
+            (
+                row[0].parse().unwrap_or(-1),
+                (row[1].clone(), row[2].clone()),
+            )
+        })
+        .collect();
     Ok(table == topic)
 }

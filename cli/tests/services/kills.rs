@@ -1,4 +1,5 @@
-//! `kill -9` at random moments under load: nothing lost, nothing doubled, and readers never lied to.
+//! `kill -9` at random moments under load: nothing lost, nothing doubled, and readers never lied
+//! to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,14 +21,18 @@ const WRITERS: u64 = 3;
 /// The glob is read this often.
 const READ_EVERY: Duration = Duration::from_millis(200);
 /// Short intervals, so that a kill hits every step.
-const FAST: &str = "streaming: { poll_interval: 20ms, flush_interval: 200ms, sweep_interval: 20s }\n";
+const FAST: &str =
+    "streaming: { poll_interval: 20ms, flush_interval: 200ms, sweep_interval: 20s }\n";
 
 fn seed() -> u64 {
-    let seed = std::env::var("INLET_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = std::env::var("INLET_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
     seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000))
 }
 
-/// A reader with DuckDB's plain glob: rows never go away, no version stands there twice, no file is torn.
+/// A reader with DuckDB's plain glob: rows never go away, no version stands there twice, no file is
+/// torn.
 struct Reader {
     stop: Arc<AtomicBool>,
     reads: Arc<AtomicU64>,
@@ -36,7 +41,10 @@ struct Reader {
 
 impl Reader {
     fn start(glob: String) -> Self {
-        let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, reads) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let task = tokio::spawn(read(glob, stop.clone(), reads.clone()));
         Self { stop, reads, task }
     }
@@ -44,7 +52,9 @@ impl Reader {
     /// Waits for one more read, or for its end by a wrong answer.
     async fn once_more(&self) {
         let before = self.reads.load(Ordering::Relaxed);
-        let is_over = async || anyhow::Ok(self.reads.load(Ordering::Relaxed) > before || self.task.is_finished());
+        let is_over = async || {
+            anyhow::Ok(self.reads.load(Ordering::Relaxed) > before || self.task.is_finished())
+        };
         eventually(PATIENCE, "the glob is read", is_over).await;
     }
 
@@ -59,14 +69,20 @@ impl Reader {
 async fn read(glob: String, stop: Arc<AtomicBool>, reads: Arc<AtomicU64>) -> Result<()> {
     let mut before = 0;
     let mut clock = interval(READ_EVERY);
-    let sql = format!("SELECT count(*), count(DISTINCT (order_id, _xid)) FROM read_parquet('{glob}', union_by_name = true)");
+    let sql = format!(
+        "SELECT count(*), count(DISTINCT (order_id, _xid)) FROM read_parquet('{glob}', union_by_name = true)"
+    );
     while !stop.load(Ordering::Relaxed) {
         clock.tick().await;
         // A glob without any file is an error to DuckDB, so the first rows are awaited otherwise.
         if before > 0 || duckdb::count_glob(&glob).await? > 0 {
             let row = duckdb::query(&sql).await?.concat();
             let (rows, versions): (u64, u64) = (row[0].parse()?, row[1].parse()?);
-            ensure!(rows == versions, "{} versions were doubled among {rows}", rows - versions);
+            ensure!(
+                rows == versions,
+                "{} versions were doubled among {rows}",
+                rows - versions
+            );
             ensure!(rows >= before, "{before} rows had been there, then {rows}");
             before = rows;
             reads.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +91,8 @@ async fn read(glob: String, stop: Arc<AtomicBool>, reads: Arc<AtomicU64>) -> Res
     Ok(())
 }
 
-/// Kills `services` one after the other and starts them again; now and then `crash` takes a server down, and in every round the lake is read.
+/// Kills `services` one after the other and starts them again; now and then `crash` takes a server
+/// down, and in every round the lake is read.
 async fn rounds(
     orders: &Orders,
     verbs: &[&str],
@@ -83,13 +100,20 @@ async fn rounds(
     random: &mut StdRng,
     mut crash: impl AsyncFnMut(u64) -> Result<()>,
 ) -> Result<Vec<Inlet>> {
-    let mut services: Vec<Inlet> = verbs.iter().map(|verb| orders.start(verb)).collect::<Result<_>>()?;
+    let mut services: Vec<Inlet> = verbs
+        .iter()
+        .map(|verb| orders.start(verb))
+        .collect::<Result<_>>()?;
     for round in 0..ROUNDS {
         for at in 0..services.len() {
             // The moment is what is random here; nothing is awaited.
             sleep(Duration::from_millis(random.random_range(50..900))).await;
             if !services[at].is_running()? {
-                anyhow::bail!("`inlet {}` ended by itself: {}", verbs[at], services[at].stderr()?);
+                anyhow::bail!(
+                    "`inlet {}` ended by itself: {}",
+                    verbs[at],
+                    services[at].stderr()?
+                );
             }
             services[at].kill_9()?;
             services[at] = orders.start(verbs[at])?;
@@ -99,18 +123,29 @@ async fn rounds(
     }
     let before = orders.lake_rows().await.unwrap_or(0);
     orders.insert(&["1.00"]).await?;
-    eventually(PATIENCE, "rows arrive after the last kill", async || Ok(orders.lake_rows().await? > before)).await;
+    eventually(PATIENCE, "rows arrive after the last kill", async || {
+        Ok(orders.lake_rows().await? > before)
+    })
+    .await;
     Ok(services)
 }
 
 async fn judge(orders: &Orders, load: Load, reader: Reader, seed: u64) -> Result<()> {
     let transactions = load.committed();
     load.stop().await;
-    eventually(PATIENCE, "PostgreSQL and lake are equal", async || orders.check_equal().await.map(|()| true)).await;
+    eventually(PATIENCE, "PostgreSQL and lake are equal", async || {
+        orders.check_equal().await.map(|()| true)
+    })
+    .await;
     let reads = reader.stop().await?;
     let rows = orders.lake_rows().await?;
-    println!("seed {seed}: {transactions} transactions, {rows} versions in the lake, {reads} reads of the glob in between");
-    ensure!(reads >= ROUNDS && rows > 100, "too little happened: {reads} reads, {rows} rows");
+    println!(
+        "seed {seed}: {transactions} transactions, {rows} versions in the lake, {reads} reads of the glob in between"
+    );
+    ensure!(
+        reads >= ROUNDS && rows > 100,
+        "too little happened: {reads} reads, {rows} rows"
+    );
     Ok(())
 }
 
@@ -118,7 +153,10 @@ async fn judge(orders: &Orders, load: Load, reader: Reader, seed: u64) -> Result
 async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut postgres, mut kafka) = (Postgres::start().await.unwrap(), Kafka::start().await.unwrap());
+    let (mut postgres, mut kafka) = (
+        Postgres::start().await.unwrap(),
+        Kafka::start().await.unwrap(),
+    );
     let mut orders = Orders::new(&postgres, Some(&kafka), false).await.unwrap();
     orders.configure(FAST).unwrap();
     let load = Load::start(orders.database.url(), WRITERS, seed);
@@ -137,10 +175,18 @@ async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
         }
         Ok(())
     };
-    let _services = rounds(&orders, &["producer", "consumer"], &reader, &mut random, crash)
+    let _services = rounds(
+        &orders,
+        &["producer", "consumer"],
+        &reader,
+        &mut random,
+        crash,
+    )
+    .await
+    .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    judge(&orders, load, reader, seed)
         .await
         .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
-    judge(&orders, load, reader, seed).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
 }
 
 #[tokio::test]
@@ -159,6 +205,10 @@ async fn a_run_without_broker_killed_at_any_moment_loses_and_doubles_nothing() {
         }
         Ok(())
     };
-    let _services = rounds(&orders, &["run"], &reader, &mut random, crash).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
-    judge(&orders, load, reader, seed).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    let _services = rounds(&orders, &["run"], &reader, &mut random, crash)
+        .await
+        .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    judge(&orders, load, reader, seed)
+        .await
+        .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
 }

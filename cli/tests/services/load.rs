@@ -1,4 +1,5 @@
-//! Writers that do what makes pollers lose rows: late commits, savepoints, updates, aborts, asynchronous commits.
+//! Writers that do what makes pollers lose rows: late commits, savepoints, updates, aborts,
+//! asynchronous commits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,10 +18,24 @@ pub struct Load {
 
 impl Load {
     pub fn start(url: &str, writers: u64, seed: u64) -> Self {
-        let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let writer = |number| tokio::spawn(write(url.to_owned(), StdRng::seed_from_u64(seed + number), stop.clone(), committed.clone()));
+        let (stop, committed) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let writer = |number| {
+            tokio::spawn(write(
+                url.to_owned(),
+                StdRng::seed_from_u64(seed + number),
+                stop.clone(),
+                committed.clone(),
+            ))
+        };
         let writers = (0..writers).map(writer).collect();
-        Self { stop, committed, writers }
+        Self {
+            stop,
+            committed,
+            writers,
+        }
     }
 
     /// Transactions committed so far.
@@ -43,7 +58,11 @@ async fn write(url: String, mut random: StdRng, stop: Arc<AtomicBool>, committed
             continue;
         };
         while !stop.load(Ordering::Relaxed) {
-            if raw_sql(AssertSqlSafe(transaction(&mut random))).execute(&mut connection).await.is_err() {
+            if raw_sql(AssertSqlSafe(transaction(&mut random)))
+                .execute(&mut connection)
+                .await
+                .is_err()
+            {
                 break;
             }
             committed.fetch_add(1, Ordering::Relaxed);
@@ -70,15 +89,25 @@ fn transaction(random: &mut StdRng) -> String {
     );
     match random.random_range(0..10) {
         0..3 => insert("Thali", amount),
-        3 => format!("SET synchronous_commit = off; {} SET synchronous_commit = on;", insert("Momo", amount)),
+        3 => format!(
+            "SET synchronous_commit = off; {} SET synchronous_commit = on;",
+            insert("Momo", amount)
+        ),
         4 => update,
-        5 => format!("BEGIN; {} SELECT pg_sleep(0.{pause:03}); COMMIT;", insert("Late", amount)),
+        5 => format!(
+            "BEGIN; {} SELECT pg_sleep(0.{pause:03}); COMMIT;",
+            insert("Late", amount)
+        ),
         6 => format!(
             "BEGIN; SELECT now(), pg_sleep(0.{pause:03}); {} SAVEPOINT s; {} RELEASE s; COMMIT;",
             insert("Outer", amount),
             insert("Inner", amount)
         ),
-        7 => format!("BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; {update} COMMIT;", insert("Kept", amount), insert("Undone", amount)),
+        7 => format!(
+            "BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; {update} COMMIT;",
+            insert("Kept", amount),
+            insert("Undone", amount)
+        ),
         8 => format!("BEGIN; {} ROLLBACK;", insert("Aborted", amount)),
         _ => format!(
             "INSERT INTO ROLL001_orders (customer_name, item, amount) SELECT 'Many', 'Bulk ' || i, i FROM generate_series(1, {}) i;",

@@ -1,4 +1,5 @@
-//! The services as processes, on real servers: what a user does, and what the machine does to a user.
+//! The services as processes, on real servers: what a user does, and what the machine does to a
+//! user.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

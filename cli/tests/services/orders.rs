@@ -19,7 +19,8 @@ const TABLE: &str = "
     CREATE INDEX ON ROLL001_orders (created_at);
     CREATE INDEX ON ROLL001_orders (updated_at);";
 
-const COLUMNS: &str = "order_id, customer_name, restaurant_name, item, amount, order_status, created_at, updated_at";
+const COLUMNS: &str =
+    "order_id, customer_name, restaurant_name, item, amount, order_status, created_at, updated_at";
 
 /// The table, its topic and its lake.
 pub struct Orders {
@@ -29,22 +30,37 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// The shipped files with other hosts and paths; without a broker the `kafka:` section is left out.
+    /// The shipped files with other hosts and paths; without a broker the `kafka:` section is left
+    /// out.
     pub async fn new(postgres: &Postgres, kafka: Option<&Kafka>, rules: bool) -> Result<Self> {
         let folder = Folder::new("orders")?;
         let database = postgres.database().await?;
         database.sql(TABLE).await?;
-        let shipped = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name));
+        let shipped = |name: &str| {
+            fs::read_to_string(
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("../configs")
+                    .join(name),
+            )
+        };
         let text = shipped("orders_stream.yml")?
-            .replace("postgres:5432/food_delivery_db", &format!("127.0.0.1:{}/{}", postgres.port(), database.name()))
+            .replace(
+                "postgres:5432/food_delivery_db",
+                &format!("127.0.0.1:{}/{}", postgres.port(), database.name()),
+            )
             .replace("host: \"postgres\"", "host: \"127.0.0.1\"")
             .replace("port: 5432", &format!("port: {}", postgres.port()))
-            .replace("db: \"food_delivery_db\"", &format!("db: \"{}\"", database.name()))
+            .replace(
+                "db: \"food_delivery_db\"",
+                &format!("db: \"{}\"", database.name()),
+            )
             .replace("\"student\"", &format!("\"reader_{}\"", database.name()))
             .replace("\"student123\"", &format!("\"{PASSWORD}\""))
             .replace("/opt/spark-apps/datalake", &folder.display().to_string());
         let text = match kafka {
-            Some(kafka) => text.replace("kafka:29092", &kafka.bootstrap()).replace("ROLL001_food_orders_raw", database.name()),
+            Some(kafka) => text
+                .replace("kafka:29092", &kafka.bootstrap())
+                .replace("ROLL001_food_orders_raw", database.name()),
             None => {
                 text.split("kafka:").next().unwrap_or_default().to_owned()
                     + "datalake:"
@@ -57,7 +73,11 @@ impl Orders {
             configs.push(folder.join("orders_rules.yml"));
             fs::write(&configs[1], shipped("orders_rules.yml")?)?;
         }
-        let orders = Self { folder, database, configs };
+        let orders = Self {
+            folder,
+            database,
+            configs,
+        };
         orders.grant().await?;
         Ok(orders)
     }
@@ -67,12 +87,19 @@ impl Orders {
         let finished = Inlet::run(INLET, &self.arguments("grants"), &[]).await?;
         ensure!(finished.code == 0, "{}", finished.stderr);
         self.database.sql(&finished.stdout).await?;
-        self.database.sql(&format!("ALTER ROLE reader_{} PASSWORD '{PASSWORD}'", self.database.name())).await
+        self.database
+            .sql(&format!(
+                "ALTER ROLE reader_{} PASSWORD '{PASSWORD}'",
+                self.database.name()
+            ))
+            .await
     }
 
     /// Adds a file that overrides the ones before it.
     pub fn configure(&mut self, text: &str) -> Result<()> {
-        let path = self.folder.join(format!("config{}.yml", self.configs.len()));
+        let path = self
+            .folder
+            .join(format!("config{}.yml", self.configs.len()));
         fs::write(&path, text)?;
         self.configs.push(path);
         Ok(())
@@ -80,7 +107,10 @@ impl Orders {
 
     /// Starts a service or runs a verb with the scenario's configuration.
     pub fn arguments(&self, verb: &str) -> Vec<String> {
-        let configs = self.configs.iter().flat_map(|path| ["--config".to_owned(), path.display().to_string()]);
+        let configs = self
+            .configs
+            .iter()
+            .flat_map(|path| ["--config".to_owned(), path.display().to_string()]);
         std::iter::once(verb.to_owned()).chain(configs).collect()
     }
 
@@ -106,7 +136,9 @@ impl Orders {
         let row = |amount: &&str| format!("('Asha', 'Blue Door', 'Dosa', {amount}, 'PLACED')");
         let rows: Vec<_> = amounts.iter().map(row).collect();
         let insert = "INSERT INTO ROLL001_orders (customer_name, restaurant_name, item, amount, order_status) VALUES";
-        self.database.sql(&format!("{insert} {}", rows.join(", "))).await
+        self.database
+            .sql(&format!("{insert} {}", rows.join(", ")))
+            .await
     }
 
     pub async fn lake_rows(&self) -> Result<u64> {
@@ -118,26 +150,50 @@ impl Orders {
         if !folder.is_dir() || fs::read_dir(folder)?.next().is_none() {
             return Ok(0);
         }
-        Ok(duckdb::query(&format!("SELECT count(*) FROM read_json('{}')", self.quarantine())).await?[0][0].parse()?)
+        Ok(duckdb::query(&format!(
+            "SELECT count(*) FROM read_json('{}')",
+            self.quarantine()
+        ))
+        .await?[0][0]
+            .parse()?)
     }
 
     pub async fn await_lake_rows(&self, rows: u64) {
-        eventually(PATIENCE, &format!("the lake holds {rows} rows"), async || Ok(self.lake_rows().await? >= rows)).await;
+        eventually(
+            PATIENCE,
+            &format!("the lake holds {rows} rows"),
+            async || Ok(self.lake_rows().await? >= rows),
+        )
+        .await;
         assert_eq!(self.lake_rows().await.unwrap(), rows);
     }
 
-    /// Every value of PostgreSQL against the newest version of each key in the lake, and no version twice.
+    /// Every value of PostgreSQL against the newest version of each key in the lake, and no version
+    /// twice.
     pub async fn check_equal(&self) -> Result<()> {
-        let source = self.database.rows(&format!("SELECT {COLUMNS} FROM ROLL001_orders ORDER BY order_id")).await?;
+        let source = self
+            .database
+            .rows(&format!(
+                "SELECT {COLUMNS} FROM ROLL001_orders ORDER BY order_id"
+            ))
+            .await?;
         let newest = format!(
             "SELECT {COLUMNS} FROM read_parquet('{}', union_by_name = true)
              QUALIFY row_number() OVER (PARTITION BY order_id ORDER BY _offset DESC) = 1 ORDER BY order_id",
             self.glob()
         );
         let lake = duckdb::query(&format!("SET TimeZone = 'UTC'; {newest}")).await?;
-        ensure!(source.len() == lake.len(), "PostgreSQL has {} rows, the lake {}", source.len(), lake.len());
+        ensure!(
+            source.len() == lake.len(),
+            "PostgreSQL has {} rows, the lake {}",
+            source.len(),
+            lake.len()
+        );
         for (theirs, ours) in source.iter().zip(&lake) {
-            ensure!(theirs == ours, "PostgreSQL has {theirs:?}, the lake {ours:?}");
+            ensure!(
+                theirs == ours,
+                "PostgreSQL has {theirs:?}, the lake {ours:?}"
+            );
         }
         let doubled = self.doubled().await?;
         ensure!(doubled == 0, "{doubled} versions are in the lake twice");
@@ -146,7 +202,10 @@ impl Orders {
 
     /// Versions that stand in the lake more than once.
     pub async fn doubled(&self) -> Result<u64> {
-        let sql = format!("SELECT count(*) - count(DISTINCT (order_id, _xid)) FROM read_parquet('{}', union_by_name = true)", self.glob());
+        let sql = format!(
+            "SELECT count(*) - count(DISTINCT (order_id, _xid)) FROM read_parquet('{}', union_by_name = true)",
+            self.glob()
+        );
         Ok(duckdb::query(&sql).await?[0][0].parse()?)
     }
 }

@@ -1,4 +1,5 @@
-//! Every type of PostgreSQL on both ways into the lake: what DuckDB reads there against what PostgreSQL prints.
+//! Every type of PostgreSQL on both ways into the lake: what DuckDB reads there against what
+//! PostgreSQL prints.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -41,7 +42,9 @@ impl Shown {
             Self::Plain | Self::Padded => "$::VARCHAR",
             Self::Fraction => r"regexp_replace($::VARCHAR, '^(-?)\.', '\10.')",
             Self::Calendar => r"regexp_replace($::VARCHAR, '^(\S+) \(BC\)(.*)', '\1\2 BC')",
-            Self::Float => "replace(replace(replace($::VARCHAR, 'nan', 'NaN'), 'inf', 'Infinity'), '-0.0', '-0')",
+            Self::Float => {
+                "replace(replace(replace($::VARCHAR, 'nan', 'NaN'), 'inf', 'Infinity'), '-0.0', '-0')"
+            }
             Self::Bytes => r"'\x' || lower(hex($))",
             Self::List => "CASE WHEN $ IS NOT NULL THEN to_json($::VARCHAR[])::VARCHAR END",
         }
@@ -56,8 +59,18 @@ struct Case {
     values: &'static [&'static str],
 }
 
-const fn case(sql_type: &'static str, duckdb_type: &'static str, shown: Shown, values: &'static [&'static str]) -> Case {
-    Case { sql_type, duckdb_type, shown, values }
+const fn case(
+    sql_type: &'static str,
+    duckdb_type: &'static str,
+    shown: Shown,
+    values: &'static [&'static str],
+) -> Case {
+    Case {
+        sql_type,
+        duckdb_type,
+        shown,
+        values,
+    }
 }
 
 const fn text(sql_type: &'static str, values: &'static [&'static str]) -> Case {
@@ -75,77 +88,240 @@ const TYPES: &str = "CREATE TYPE mood AS ENUM ('happy', 'so so', 'ä\"''');
 const EXACT: &[Case] = &[
     case("boolean", "BOOLEAN", Shown::Plain, &["true", "false"]),
     case("smallint", "SMALLINT", Shown::Plain, &["-32768", "32767"]),
-    case("integer", "INTEGER", Shown::Plain, &["-2147483648", "2147483647"]),
-    case("bigint", "BIGINT", Shown::Plain, &["-9223372036854775808", "9223372036854775807"]),
+    case(
+        "integer",
+        "INTEGER",
+        Shown::Plain,
+        &["-2147483648", "2147483647"],
+    ),
+    case(
+        "bigint",
+        "BIGINT",
+        Shown::Plain,
+        &["-9223372036854775808", "9223372036854775807"],
+    ),
     case("oid", "BIGINT", Shown::Plain, &["0", "4294967295"]),
-    case("real", "FLOAT", Shown::Float, &["1.1", "NaN", "Infinity", "-0"]),
-    case("double precision", "DOUBLE", Shown::Float, &["0.1", "5e-324", "1.7976931348623157e308", "NaN", "Infinity", "-Infinity", "-0"]),
-    case("numeric(10,2)", "DECIMAL(10,2)", Shown::Plain, &["220.00", "-99999999.99", "99999999.99", "1.01"]),
-    case("numeric(38,0)", "DECIMAL(38,0)", Shown::Plain, &["99999999999999999999999999999999999999", "-1"]),
+    case(
+        "real",
+        "FLOAT",
+        Shown::Float,
+        &["1.1", "NaN", "Infinity", "-0"],
+    ),
+    case(
+        "double precision",
+        "DOUBLE",
+        Shown::Float,
+        &[
+            "0.1",
+            "5e-324",
+            "1.7976931348623157e308",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "-0",
+        ],
+    ),
+    case(
+        "numeric(10,2)",
+        "DECIMAL(10,2)",
+        Shown::Plain,
+        &["220.00", "-99999999.99", "99999999.99", "1.01"],
+    ),
+    case(
+        "numeric(38,0)",
+        "DECIMAL(38,0)",
+        Shown::Plain,
+        &["99999999999999999999999999999999999999", "-1"],
+    ),
     case(
         "numeric(76,10)",
         "VARCHAR",
         Shown::Plain,
-        &["-999999999999999999999999999999999999999999999999999999999999999999.9999999999", "0.0000000001"],
+        &[
+            "-999999999999999999999999999999999999999999999999999999999999999999.9999999999",
+            "0.0000000001",
+        ],
     ),
     case("amount", "DECIMAL(10,2)", Shown::Plain, &["1.50", "-2.25"]),
     case("small_amount", "DECIMAL(10,2)", Shown::Plain, &["1.50"]),
-    case("text", "VARCHAR", Shown::Plain, &["", "naïve 🐟 \"q\"\\ 'x'", "NULL", "\t\u{1}\n"]),
+    case(
+        "text",
+        "VARCHAR",
+        Shown::Plain,
+        &["", "naïve 🐟 \"q\"\\ 'x'", "NULL", "\t\u{1}\n"],
+    ),
     case("varchar(3)", "VARCHAR", Shown::Plain, &["", "abc"]),
     case("char(5)", "VARCHAR", Shown::Padded, &["ab", "abcde", ""]),
     case("note", "VARCHAR", Shown::Plain, &["a note"]),
-    case("json", "JSON", Shown::Plain, &[" {\"b\": 1,  \"a\":9007199254740993}", "null"]),
-    case("jsonb", "JSON", Shown::Plain, &["{\"a\": 9007199254740993, \"b\": 1e400}", "[1.10, \"é\"]", "null"]),
-    case("uuid", "UUID", Shown::Plain, &["00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]),
+    case(
+        "json",
+        "JSON",
+        Shown::Plain,
+        &[" {\"b\": 1,  \"a\":9007199254740993}", "null"],
+    ),
+    case(
+        "jsonb",
+        "JSON",
+        Shown::Plain,
+        &[
+            "{\"a\": 9007199254740993, \"b\": 1e400}",
+            "[1.10, \"é\"]",
+            "null",
+        ],
+    ),
+    case(
+        "uuid",
+        "UUID",
+        Shown::Plain,
+        &[
+            "00000000-0000-0000-0000-000000000000",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        ],
+    ),
     case("bytea", "BLOB", Shown::Bytes, &["", "\\x00ff6162"]),
-    case("date", "DATE", Shown::Calendar, &["2026-11-20", "1582-10-10", "0044-03-15 BC", "4714-11-24 BC", "5874897-12-31"]),
-    case("time", "TIME", Shown::Plain, &["00:00:00", "12:34:56.000001", "23:59:59.999999"]),
+    case(
+        "date",
+        "DATE",
+        Shown::Calendar,
+        &[
+            "2026-11-20",
+            "1582-10-10",
+            "0044-03-15 BC",
+            "4714-11-24 BC",
+            "5874897-12-31",
+        ],
+    ),
+    case(
+        "time",
+        "TIME",
+        Shown::Plain,
+        &["00:00:00", "12:34:56.000001", "23:59:59.999999"],
+    ),
     case(
         "timestamp",
         "TIMESTAMP",
         Shown::Calendar,
-        &["2026-11-20 12:34:56.000001", "1969-12-31 23:59:59.999999", "0044-03-15 12:00:00 BC"],
+        &[
+            "2026-11-20 12:34:56.000001",
+            "1969-12-31 23:59:59.999999",
+            "0044-03-15 12:00:00 BC",
+        ],
     ),
     case(
         "timestamptz",
         "TIMESTAMP WITH TIME ZONE",
         Shown::Calendar,
-        &["2026-11-20 12:34:56.7+02", "0001-01-01 00:00:00+00", "0044-03-15 12:00:00+00 BC"],
+        &[
+            "2026-11-20 12:34:56.7+02",
+            "0001-01-01 00:00:00+00",
+            "0044-03-15 12:00:00+00 BC",
+        ],
     ),
     case("boolean[]", "BOOLEAN[]", Shown::List, &["{t,NULL,f}", "{}"]),
     case("smallint[]", "SMALLINT[]", Shown::List, &["{-32768,32767}"]),
-    case("integer[]", "INTEGER[]", Shown::List, &["{1,NULL,3}", "{}", "{NULL}", "{-2147483648}"]),
-    case("bigint[]", "BIGINT[]", Shown::List, &["{9007199254740993,-9223372036854775808}"]),
+    case(
+        "integer[]",
+        "INTEGER[]",
+        Shown::List,
+        &["{1,NULL,3}", "{}", "{NULL}", "{-2147483648}"],
+    ),
+    case(
+        "bigint[]",
+        "BIGINT[]",
+        Shown::List,
+        &["{9007199254740993,-9223372036854775808}"],
+    ),
     case("oid[]", "BIGINT[]", Shown::List, &["{4294967295}"]),
-    case("double precision[]", "DOUBLE[]", Shown::List, &["{0.1,NULL,1.5}"]),
-    case("numeric(10,2)[]", "DECIMAL(10,2)[]", Shown::List, &["{220.00,NULL,-1.50}", "{}"]),
+    case(
+        "double precision[]",
+        "DOUBLE[]",
+        Shown::List,
+        &["{0.1,NULL,1.5}"],
+    ),
+    case(
+        "numeric(10,2)[]",
+        "DECIMAL(10,2)[]",
+        Shown::List,
+        &["{220.00,NULL,-1.50}", "{}"],
+    ),
     case("prices", "DECIMAL(10,2)[]", Shown::List, &["{1.50}"]),
     case("amount[]", "DECIMAL(10,2)[]", Shown::List, &["{1.50,NULL}"]),
-    case("text[]", "VARCHAR[]", Shown::List, &["{a,NULL,\"\",\"null\",\"a \\\"b\\\", {c}\"}", "{}"]),
+    case(
+        "text[]",
+        "VARCHAR[]",
+        Shown::List,
+        &["{a,NULL,\"\",\"null\",\"a \\\"b\\\", {c}\"}", "{}"],
+    ),
     case("varchar(3)[]", "VARCHAR[]", Shown::List, &["{abc,é}"]),
-    case("jsonb[]", "JSON[]", Shown::List, &["{\"{\\\"a\\\": 9007199254740993}\",null}"]),
-    case("uuid[]", "UUID[]", Shown::List, &["{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}"]),
-    case("date[]", "DATE[]", Shown::List, &["{2026-11-20,NULL,1582-10-10}"]),
+    case(
+        "jsonb[]",
+        "JSON[]",
+        Shown::List,
+        &["{\"{\\\"a\\\": 9007199254740993}\",null}"],
+    ),
+    case(
+        "uuid[]",
+        "UUID[]",
+        Shown::List,
+        &["{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}"],
+    ),
+    case(
+        "date[]",
+        "DATE[]",
+        Shown::List,
+        &["{2026-11-20,NULL,1582-10-10}"],
+    ),
     case("time[]", "TIME[]", Shown::List, &["{12:34:56.000001}"]),
-    case("timestamp[]", "TIMESTAMP[]", Shown::List, &["{\"2026-11-20 12:34:56.000001\"}"]),
-    case("timestamptz[]", "TIMESTAMP WITH TIME ZONE[]", Shown::List, &["{\"2026-11-20 12:34:56.7+02\",NULL}", "{}"]),
+    case(
+        "timestamp[]",
+        "TIMESTAMP[]",
+        Shown::List,
+        &["{\"2026-11-20 12:34:56.000001\"}"],
+    ),
+    case(
+        "timestamptz[]",
+        "TIMESTAMP WITH TIME ZONE[]",
+        Shown::List,
+        &["{\"2026-11-20 12:34:56.7+02\",NULL}", "{}"],
+    ),
 ];
 
 /// Types that come as PostgreSQL's text.
 const AS_TEXT: &[Case] = &[
-    text("numeric", &["1234567890123456789012345678901234567890.5", "NaN", "1e-30", "1.2300"]),
+    text(
+        "numeric",
+        &[
+            "1234567890123456789012345678901234567890.5",
+            "NaN",
+            "1e-30",
+            "1.2300",
+        ],
+    ),
     text("numeric(80,2)", &["1.50"]),
     text("\"char\"", &["x", ""]),
     text("name", &["orders", "Größe"]),
     text("money", &["-12.34", "92233720368547758.07"]),
-    text("interval", &["1 year 2 mons -3 days 04:05:06.000007", "-178000000 years", "00:00:00"]),
+    text(
+        "interval",
+        &[
+            "1 year 2 mons -3 days 04:05:06.000007",
+            "-178000000 years",
+            "00:00:00",
+        ],
+    ),
     text("timetz", &["12:00:00.000001+02", "24:00:00-15:59"]),
     text("inet", &["10.0.0.1/8", "::1", "2001:db8::/32"]),
     text("cidr", &["10.0.0.0/8", "2001:db8::/32"]),
     text("macaddr", &["08:00:2b:01:02:03"]),
     text("macaddr8", &["08:00:2b:01:02:03:04:05"]),
     text("bit(3)", &["101"]),
-    text("bit varying", &["", "10110000000000000000000000000000000000000000000000000000000000000000001"]),
+    text(
+        "bit varying",
+        &[
+            "",
+            "10110000000000000000000000000000000000000000000000000000000000000000001",
+        ],
+    ),
     text("xml", &["<a b=\"1\">é &amp; <c/></a>"]),
     text("tsvector", &["a:1A b:2,3 'it''s'"]),
     text("tsquery", &["'a' & !'b' <-> 'c':*"]),
@@ -176,21 +352,61 @@ const AS_TEXT: &[Case] = &[
 ];
 
 /// Scales below 0 and above the precision.
-const SCALES: &str = "SELECT FROM pg_settings WHERE name = 'server_version_num' AND setting::integer >= 150000";
+const SCALES: &str =
+    "SELECT FROM pg_settings WHERE name = 'server_version_num' AND setting::integer >= 150000";
 
 /// What a server may lack: what must be there, what has to be done, and the case.
 const PERHAPS: &[(&str, &str, Case)] = &[
-    (SCALES, "SELECT 1", case("numeric(5,-2)", "DECIMAL(7,0)", Shown::Plain, &["9999900", "-100", "1234567"])),
-    (SCALES, "SELECT 1", case("numeric(3,5)", "DECIMAL(5,5)", Shown::Fraction, &["0.00999", "-0.00001"])),
     (
         SCALES,
         "SELECT 1",
-        case("numeric(30,60)", "VARCHAR", Shown::Plain, &["-0.000000000000000000000000000000999999999999999999999999999999"]),
+        case(
+            "numeric(5,-2)",
+            "DECIMAL(7,0)",
+            Shown::Plain,
+            &["9999900", "-100", "1234567"],
+        ),
     ),
-    ("SELECT FROM pg_type WHERE typname = 'int4multirange'", "SELECT 1", text("int4multirange", &["{[1,3),[5,7)}", "{}"])),
-    ("SELECT FROM pg_type WHERE typname = 'xid8'", "SELECT 1", text("xid8", &["18446744073709551615"])),
-    ("SELECT FROM pg_available_extensions WHERE name = 'hstore'", "CREATE EXTENSION hstore", text("hstore", &["a=>1, \"b c\"=>NULL"])),
-    ("SELECT FROM pg_available_extensions WHERE name = 'citext'", "CREATE EXTENSION citext", text("citext", &["MiXed"])),
+    (
+        SCALES,
+        "SELECT 1",
+        case(
+            "numeric(3,5)",
+            "DECIMAL(5,5)",
+            Shown::Fraction,
+            &["0.00999", "-0.00001"],
+        ),
+    ),
+    (
+        SCALES,
+        "SELECT 1",
+        case(
+            "numeric(30,60)",
+            "VARCHAR",
+            Shown::Plain,
+            &["-0.000000000000000000000000000000999999999999999999999999999999"],
+        ),
+    ),
+    (
+        "SELECT FROM pg_type WHERE typname = 'int4multirange'",
+        "SELECT 1",
+        text("int4multirange", &["{[1,3),[5,7)}", "{}"]),
+    ),
+    (
+        "SELECT FROM pg_type WHERE typname = 'xid8'",
+        "SELECT 1",
+        text("xid8", &["18446744073709551615"]),
+    ),
+    (
+        "SELECT FROM pg_available_extensions WHERE name = 'hstore'",
+        "CREATE EXTENSION hstore",
+        text("hstore", &["a=>1, \"b c\"=>NULL"]),
+    ),
+    (
+        "SELECT FROM pg_available_extensions WHERE name = 'citext'",
+        "CREATE EXTENSION citext",
+        text("citext", &["MiXed"]),
+    ),
 ];
 
 /// A database with a table, and a lake for each way.
@@ -209,21 +425,40 @@ impl Scene {
     /// The configuration of a way: through Kafka or not.
     async fn config(&self, way: &str, settings: &str) -> Result<String> {
         let kafka = match way {
-            "kafka" => format!("kafka:\n  brokers: {}\n  topic: {}\n", shared_kafka().await.bootstrap(), self.database.name()),
+            "kafka" => format!(
+                "kafka:\n  brokers: {}\n  topic: {}\n",
+                shared_kafka().await.bootstrap(),
+                self.database.name()
+            ),
             _ => String::new(),
         };
         let path = self.folder.join(format!("{way}.yml"));
-        let postgres = format!("pipeline: {}_{way}\npostgres:\n  url: \"{}\"\n", self.database.name(), self.database.url());
-        let lake = format!("datalake:\n  path: {}\nstreaming:\n  flush_interval: 100ms\n", self.folder.join(way).display());
-        fs::write(&path, format!("{postgres}tables:\n  every: {{{settings}}}\n{kafka}{lake}"))?;
+        let postgres = format!(
+            "pipeline: {}_{way}\npostgres:\n  url: \"{}\"\n",
+            self.database.name(),
+            self.database.url()
+        );
+        let lake = format!(
+            "datalake:\n  path: {}\nstreaming:\n  flush_interval: 100ms\n",
+            self.folder.join(way).display()
+        );
+        fs::write(
+            &path,
+            format!("{postgres}tables:\n  every: {{{settings}}}\n{kafka}{lake}"),
+        )?;
         Ok(path.display().to_string())
     }
 
     fn glob(&self, way: &str) -> String {
-        self.folder.join(way).join("**/*.parquet").display().to_string()
+        self.folder
+            .join(way)
+            .join("**/*.parquet")
+            .display()
+            .to_string()
     }
 
-    /// Runs a way until the lake holds so many rows and quarantine so many, then stops it; `verify` must find no difference. Brings the log.
+    /// Runs a way until the lake holds so many rows and quarantine so many, then stops it; `verify`
+    /// must find no difference. Brings the log.
     async fn fill(&self, way: &str, settings: &str, rows: u64, quarantined: u64) -> Result<String> {
         let config = self.config(way, settings).await?;
         let mut inlet = Inlet::start(INLET, &["run", "--config", &config], &[])?;
@@ -236,11 +471,18 @@ impl Scene {
             Ok(lines)
         };
         let what = format!("the lake by {way} holds {rows} rows and {quarantined} in quarantine");
-        eventually(PATIENCE, &what, async || Ok(duckdb::count_glob(self.glob(way)).await? == rows && lines()? == quarantined)).await;
+        eventually(PATIENCE, &what, async || {
+            Ok(duckdb::count_glob(self.glob(way)).await? == rows && lines()? == quarantined)
+        })
+        .await;
         let verified = Inlet::run(INLET, &["verify", "--config", &config], &[]).await?;
         ensure!(verified.code == 0, "verify by {way}: {verified:?}");
         inlet.terminate()?;
-        ensure!(inlet.wait_exit(PATIENCE).await?.success(), "{}", inlet.stderr()?);
+        ensure!(
+            inlet.wait_exit(PATIENCE).await?.success(),
+            "{}",
+            inlet.stderr()?
+        );
         inlet.stderr()
     }
 
@@ -251,22 +493,41 @@ impl Scene {
     }
 }
 
-/// A table with one column a case; row `n` holds the n-th value of each, or null, and the last row nulls alone.
+/// A table with one column a case; row `n` holds the n-th value of each, or null, and the last row
+/// nulls alone.
 fn table(cases: &[&Case]) -> String {
-    let columns: Vec<String> = cases.iter().enumerate().map(|(at, case)| format!("c{at} {}", case.sql_type)).collect();
-    let mut sql = format!("{TYPES} CREATE TABLE every (id serial PRIMARY KEY, {});", columns.join(", "));
+    let columns: Vec<String> = cases
+        .iter()
+        .enumerate()
+        .map(|(at, case)| format!("c{at} {}", case.sql_type))
+        .collect();
+    let mut sql = format!(
+        "{TYPES} CREATE TABLE every (id serial PRIMARY KEY, {});",
+        columns.join(", ")
+    );
     for row in 0..=most(cases) {
         let value = |case: &&Case| {
-            case.values.get(row).map_or("NULL".to_owned(), |value| format!("'{}'::{}", value.replace('\'', "''"), case.sql_type))
+            case.values.get(row).map_or("NULL".to_owned(), |value| {
+                format!("'{}'::{}", value.replace('\'', "''"), case.sql_type)
+            })
         };
         let values: Vec<String> = cases.iter().map(value).collect();
-        write!(sql, "INSERT INTO every VALUES (DEFAULT, {});", values.join(", ")).expect("a string takes all");
+        write!(
+            sql,
+            "INSERT INTO every VALUES (DEFAULT, {});",
+            values.join(", ")
+        )
+        .expect("a string takes all");
     }
     sql
 }
 
 fn most(cases: &[&Case]) -> usize {
-    cases.iter().map(|case| case.values.len()).max().unwrap_or(0)
+    cases
+        .iter()
+        .map(|case| case.values.len())
+        .max()
+        .unwrap_or(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,12 +536,19 @@ async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
     let mut cases: Vec<&Case> = EXACT.iter().chain(AS_TEXT).collect();
     let mut sql = String::new();
     for (present, prepare, case) in PERHAPS {
-        if !server.rows(&format!("SELECT EXISTS ({present})")).await.unwrap()[0][0].starts_with('f') {
+        if !server
+            .rows(&format!("SELECT EXISTS ({present})"))
+            .await
+            .unwrap()[0][0]
+            .starts_with('f')
+        {
             write!(sql, "{prepare};").expect("a string takes all");
             cases.push(case);
         }
     }
-    let scene = Scene::new(&format!("{sql}{}", table(&cases))).await.unwrap();
+    let scene = Scene::new(&format!("{sql}{}", table(&cases)))
+        .await
+        .unwrap();
     let rows = most(&cases) as u64 + 1;
     for way in ["direct", "kafka"] {
         scene.fill(way, "", rows, 0).await.unwrap();
@@ -288,13 +556,31 @@ async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
     let mut wrong = String::new();
     for (at, case) in cases.iter().enumerate() {
         let column = format!("\"c{at}\"");
-        let said = format!("SELECT {} FROM every ORDER BY id", case.shown.in_postgres().replace('$', &column));
+        let said = format!(
+            "SELECT {} FROM every ORDER BY id",
+            case.shown.in_postgres().replace('$', &column)
+        );
         let expected = scene.database.rows(&said).await.unwrap();
         for way in ["direct", "kafka"] {
-            let columns = format!("{}, typeof({column})", case.shown.in_duckdb().replace('$', &column));
-            for (row, (read, expected)) in scene.in_lake(way, &columns).await.unwrap().iter().zip(&expected).enumerate() {
+            let columns = format!(
+                "{}, typeof({column})",
+                case.shown.in_duckdb().replace('$', &column)
+            );
+            for (row, (read, expected)) in scene
+                .in_lake(way, &columns)
+                .await
+                .unwrap()
+                .iter()
+                .zip(&expected)
+                .enumerate()
+            {
                 if read[0] != expected[0] || read[1] != case.duckdb_type {
-                    writeln!(wrong, "{} by {way}, row {row}: {read:?} is {expected:?}", case.sql_type).expect("a string takes all");
+                    writeln!(
+                        wrong,
+                        "{} by {way}, row {row}: {read:?} is {expected:?}",
+                        case.sql_type
+                    )
+                    .expect("a string takes all");
                 }
             }
         }
@@ -309,17 +595,30 @@ const IMPOSSIBLE: &str = "CREATE TABLE every (id serial PRIMARY KEY, amount nume
     INSERT INTO every (amount, due, happened, seen, hour, numbers, moments, note) VALUES
         (1.50, '2026-11-20', '2026-11-20 12:34:56', '2026-11-20 12:34:56.000001+00', '12:34', '{1,NULL}', '{\"2026-11-20 12:34:56+00\"}', 'possible'),
         ('NaN', 'infinity', '-infinity', '294276-12-31 23:59:59.999999+00', '24:00', '[0:1]={1,2}', '{infinity,NULL}', 'impossible');";
-const IMPOSSIBLE_COLUMNS: [&str; 7] = ["amount", "due", "happened", "seen", "hour", "numbers", "moments"];
+const IMPOSSIBLE_COLUMNS: [&str; 7] = [
+    "amount", "due", "happened", "seen", "hour", "numbers", "moments",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_with_impossible_values_goes_to_quarantine_unless_told_otherwise() {
     let scene = Scene::new(IMPOSSIBLE).await.unwrap();
     for way in ["direct", "kafka"] {
         scene.fill(way, "", 1, 1).await.unwrap();
-        assert_eq!(scene.in_lake(way, "note, numbers").await.unwrap(), [["possible", "[1, NULL]"]]);
-        let quarantine = format!("SELECT value FROM read_json('{}/_quarantine/*.jsonl')", scene.folder.join(way).display());
+        assert_eq!(
+            scene.in_lake(way, "note, numbers").await.unwrap(),
+            [["possible", "[1, NULL]"]]
+        );
+        let quarantine = format!(
+            "SELECT value FROM read_json('{}/_quarantine/*.jsonl')",
+            scene.folder.join(way).display()
+        );
         let value = duckdb::query(&quarantine).await.unwrap()[0].concat();
-        for text in [r#""numbers":"[0:1]={1,2}""#, r#""moments":"{infinity,NULL}""#, r#""amount":"NaN""#, r#""hour":"24:00:00""#] {
+        for text in [
+            r#""numbers":"[0:1]={1,2}""#,
+            r#""moments":"{infinity,NULL}""#,
+            r#""amount":"NaN""#,
+            r#""hour":"24:00:00""#,
+        ] {
             assert!(value.contains(text), "{text} is not in {value}");
         }
     }
@@ -329,11 +628,21 @@ async fn a_row_with_impossible_values_goes_to_quarantine_unless_told_otherwise()
 async fn impossible_values_are_null_and_counted_where_that_is_asked_for() {
     let scene = Scene::new(IMPOSSIBLE).await.unwrap();
     for way in ["direct", "kafka"] {
-        let log = scene.fill(way, "impossible_values: null", 2, 0).await.unwrap();
+        let log = scene
+            .fill(way, "impossible_values: null", 2, 0)
+            .await
+            .unwrap();
         assert!(log.contains("values=7"), "{log}");
         for column in IMPOSSIBLE_COLUMNS {
-            let read = scene.in_lake(way, &format!("note, {column} IS NULL")).await.unwrap();
-            assert_eq!(read, [["possible", "false"], ["impossible", "true"]], "{column} by {way}");
+            let read = scene
+                .in_lake(way, &format!("note, {column} IS NULL"))
+                .await
+                .unwrap();
+            assert_eq!(
+                read,
+                [["possible", "false"], ["impossible", "true"]],
+                "{column} by {way}"
+            );
         }
     }
 }
@@ -342,12 +651,31 @@ async fn impossible_values_are_null_and_counted_where_that_is_asked_for() {
 async fn columns_that_can_be_impossible_are_text_where_that_is_asked_for() {
     let scene = Scene::new(IMPOSSIBLE).await.unwrap();
     for way in ["direct", "kafka"] {
-        scene.fill(way, "impossible_values: text", 2, 0).await.unwrap();
+        scene
+            .fill(way, "impossible_values: text", 2, 0)
+            .await
+            .unwrap();
         for column in IMPOSSIBLE_COLUMNS {
-            let expected = scene.database.rows(&format!("SELECT {column}::text, 'VARCHAR' FROM every ORDER BY id")).await.unwrap();
-            assert_eq!(scene.in_lake(way, &format!("{column}, typeof({column})")).await.unwrap(), expected, "{column} by {way}");
+            let expected = scene
+                .database
+                .rows(&format!(
+                    "SELECT {column}::text, 'VARCHAR' FROM every ORDER BY id"
+                ))
+                .await
+                .unwrap();
+            assert_eq!(
+                scene
+                    .in_lake(way, &format!("{column}, typeof({column})"))
+                    .await
+                    .unwrap(),
+                expected,
+                "{column} by {way}"
+            );
         }
-        let kept = scene.in_lake(way, "typeof(created_at), typeof(id)").await.unwrap();
+        let kept = scene
+            .in_lake(way, "typeof(created_at), typeof(id)")
+            .await
+            .unwrap();
         assert_eq!(kept[0], ["TIMESTAMP WITH TIME ZONE", "INTEGER"]);
     }
 }

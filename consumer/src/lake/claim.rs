@@ -1,7 +1,8 @@
 //! Which writers of a folder are alive.
 //!
-//! A writer holds an operating system lock on `_staging/<writer>.lock` for as long as it lives, and every staging file starts with its name. So what
-//! a dead writer left is known for certain, without clocks: the kernel releases the lock when the process is gone, however it went.
+//! A writer holds an operating system lock on `_staging/<writer>.lock` for as long as it lives, and
+//! every staging file starts with its name. So what a dead writer left is known for certain,
+//! without clocks: the kernel releases the lock when the process is gone, however it went.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -28,15 +29,27 @@ impl Claim {
     /// Makes this process a writer of the folder.
     pub fn take(store: Arc<Store>) -> Result<Self, LakeError> {
         loop {
-            let writer = format!("{}-{}-{}", std::process::id(), chrono::Utc::now().timestamp(), uuid::Uuid::new_v4().simple());
+            let writer = format!(
+                "{}-{}-{}",
+                std::process::id(),
+                chrono::Utc::now().timestamp(),
+                uuid::Uuid::new_v4().simple()
+            );
             let path = store.path(&lock_name(&writer));
             let failed = |act, source| LakeError::io(act, &path, source);
             let lock = File::create_new(&path).map_err(|source| failed("creation", source))?;
-            // Another writer that looks for the dead may lock the file before us, and then remove it: then it is not ours.
+            // Another writer that looks for the dead may lock the file before us, and then remove
+            // it: then it is not ours.
             let locked = lock.try_lock().is_ok();
-            let named = std::fs::metadata(&path).is_ok_and(|named| lock.metadata().is_ok_and(|ours| ours.ino() == named.ino()));
+            let named = std::fs::metadata(&path)
+                .is_ok_and(|named| lock.metadata().is_ok_and(|ours| ours.ino() == named.ino()));
             if locked && named {
-                return Ok(Self { store, writer, files: AtomicU64::new(0), _lock: lock });
+                return Ok(Self {
+                    store,
+                    writer,
+                    files: AtomicU64::new(0),
+                    _lock: lock,
+                });
             }
         }
     }
@@ -55,16 +68,21 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Files that stay are left with their lock, as if the process had died: whoever opens the folder next judges them by the log.
+        // Files that stay are left with their lock, as if the process had died: whoever opens the
+        // folder next judges them by the log.
         let names = self.store.list(STAGING).unwrap_or_default();
-        let ours = names.iter().filter(|name| writer_of(name) == Some(&self.writer)).count();
+        let ours = names
+            .iter()
+            .filter(|name| writer_of(name) == Some(&self.writer))
+            .count();
         if ours == 1 {
             self.store.remove_litter(&lock_name(&self.writer));
         }
     }
 }
 
-/// Writers that are gone for good; their locks are held, so that no one else judges them at the same time.
+/// Writers that are gone for good; their locks are held, so that no one else judges them at the
+/// same time.
 #[derive(Debug, Default)]
 pub(super) struct Dead(Vec<(String, File)>);
 
@@ -73,13 +91,19 @@ impl Dead {
     pub fn find(store: &Store, ours: &str) -> Result<Self, LakeError> {
         let mut dead = Vec::new();
         for name in store.list(STAGING)? {
-            let Some(writer) = name.strip_suffix(LOCK).filter(|writer| *writer != ours) else { continue };
+            let Some(writer) = name.strip_suffix(LOCK).filter(|writer| *writer != ours) else {
+                continue;
+            };
             let path = store.path(&lock_name(writer));
-            let Ok(lock) = File::options().write(true).open(&path) else { continue };
+            let Ok(lock) = File::options().write(true).open(&path) else {
+                continue;
+            };
             match lock.try_lock() {
                 Ok(()) => dead.push((writer.to_owned(), lock)),
                 Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(source)) => return Err(LakeError::io("locking", path, source)),
+                Err(TryLockError::Error(source)) => {
+                    return Err(LakeError::io("locking", path, source));
+                }
             }
         }
         Ok(Self(dead))
@@ -92,8 +116,12 @@ impl Dead {
         }
         let names = store.list(STAGING)?;
         for (writer, _lock) in &self.0 {
-            let left: Vec<_> = names.iter().filter(|name| writer_of(name) == Some(writer) && !name.ends_with(LOCK)).collect();
-            left.iter().for_each(|name| store.remove_litter(&format!("{STAGING}/{name}")));
+            let left: Vec<_> = names
+                .iter()
+                .filter(|name| writer_of(name) == Some(writer) && !name.ends_with(LOCK))
+                .collect();
+            left.iter()
+                .for_each(|name| store.remove_litter(&format!("{STAGING}/{name}")));
             // The lock goes last: until then the files have an owner that can be judged.
             store.remove_litter(&lock_name(writer));
             if !left.is_empty() {
@@ -127,14 +155,24 @@ pub fn writers(folder: &Path) -> Result<Vec<Writer>, LakeError> {
     let store = Store::existing(folder);
     let names = store.list(STAGING)?;
     let living = |writer: &str| {
-        let lock = File::options().write(true).open(store.path(&lock_name(writer)));
+        let lock = File::options()
+            .write(true)
+            .open(store.path(&lock_name(writer)));
         lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     };
     let mut found = BTreeMap::<&str, usize>::new();
     for name in &names {
-        *found.entry(writer_of(name).unwrap_or(name)).or_default() += usize::from(!name.ends_with(LOCK));
+        *found.entry(writer_of(name).unwrap_or(name)).or_default() +=
+            usize::from(!name.ends_with(LOCK));
     }
-    Ok(found.into_iter().map(|(name, files)| Writer { name: name.to_owned(), alive: living(name), files }).collect())
+    Ok(found
+        .into_iter()
+        .map(|(name, files)| Writer {
+            name: name.to_owned(),
+            alive: living(name),
+            files,
+        })
+        .collect())
 }
 
 fn lock_name(writer: &str) -> String {
@@ -153,12 +191,19 @@ mod tests {
     fn only_what_a_dead_writer_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::create(folder.path()).unwrap());
-        let (alive, dead) = (Claim::take(store.clone()).unwrap(), Claim::take(store.clone()).unwrap());
+        let (alive, dead) = (
+            Claim::take(store.clone()).unwrap(),
+            Claim::take(store.clone()).unwrap(),
+        );
         let (kept, left) = (alive.staging_name("staged"), dead.staging_name("staged"));
         for name in [&kept, &left] {
             std::fs::write(store.path(name), b"x").unwrap();
         }
-        let seen = |claim: &Claim, alive| Writer { name: claim.writer().to_owned(), alive, files: 1 };
+        let seen = |claim: &Claim, alive| Writer {
+            name: claim.writer().to_owned(),
+            alive,
+            files: 1,
+        };
         let mut expected = vec![seen(&alive, true), seen(&dead, false)];
         expected.sort_by(|a, b| a.name.cmp(&b.name));
         drop(dead);
@@ -166,6 +211,10 @@ mod tests {
         Dead::find(&store, "us").unwrap().bury(&store).unwrap();
         assert_eq!(store.size(&kept).unwrap(), Some(1));
         assert_eq!(store.size(&left).unwrap(), None);
-        assert_eq!(store.list(STAGING).unwrap().len(), 2, "the living writer's file and lock");
+        assert_eq!(
+            store.list(STAGING).unwrap().len(),
+            2,
+            "the living writer's file and lock"
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! The columns of a data file: the table's own, then `_op`, `_xid`, `_kafka_partition`, `_offset`, `_detected_at`.
+//! The columns of a data file: the table's own, then `_op`, `_xid`, `_kafka_partition`, `_offset`,
+//! `_detected_at`.
 //!
-//! The date_partition's column is the folder's name alone: a reader's Hive key hides a column of the file that is called the same.
+//! The date_partition's column is the folder's name alone: a reader's Hive key hides a column of
+//! the file that is called the same.
 
 use std::sync::Arc;
 
@@ -41,10 +43,20 @@ pub(super) struct Columns {
 
 impl Columns {
     /// The columns of a schema. `date_key` is the one that the table's folders have already.
-    pub fn new(table: &Arc<TableSchema>, options: &LakeOptions, date_key: Option<&str>) -> Result<Self, LakeError> {
+    pub fn new(
+        table: &Arc<TableSchema>,
+        options: &LakeOptions,
+        date_key: Option<&str>,
+    ) -> Result<Self, LakeError> {
         let positioned = positioned_schema(table);
         check_names(table, &positioned)?;
-        let arrow = Arc::new(Schema::new(positioned.fields().iter().map(|field| in_file(field)).collect::<Vec<_>>()));
+        let arrow = Arc::new(Schema::new(
+            positioned
+                .fields()
+                .iter()
+                .map(|field| in_file(field))
+                .collect::<Vec<_>>(),
+        ));
         Ok(Self {
             date_key: date_key_of(table, date_key)?,
             date_column: date_column_of(table, options, &positioned)?,
@@ -58,24 +70,47 @@ impl Columns {
     /// A positioned batch as the file holds it. Costs nothing a row but the offsets of `_op`.
     pub fn in_file(&self, rows: &RecordBatch) -> Result<RecordBatch, LakeError> {
         let wrong = |reason: String| LakeError::batch(&self.table.table, reason);
-        let types =
-            |schema: &Schema| schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>();
+        let types = |schema: &Schema| {
+            schema
+                .fields()
+                .iter()
+                .map(|field| (field.name().clone(), field.data_type().clone()))
+                .collect::<Vec<_>>()
+        };
         if types(&rows.schema()) != types(&self.positioned) {
-            return Err(wrong(format!("its columns are {:?}", types(&rows.schema()))));
+            return Err(wrong(format!(
+                "its columns are {:?}",
+                types(&rows.schema())
+            )));
         }
-        let columns = self.positioned.fields().iter().zip(rows.columns()).map(|(field, column)| match field.name().as_str() {
-            OP => op_as_text(column),
-            XID => Arc::new(Int64Array::new(ScalarBuffer::from(column.as_primitive::<UInt64Type>().values().inner().clone()), None)),
-            _ => wide_as_text(column),
-        });
-        RecordBatch::try_new(self.arrow.clone(), columns.collect()).map_err(|error| wrong(error.to_string()))
+        let columns = self
+            .positioned
+            .fields()
+            .iter()
+            .zip(rows.columns())
+            .map(|(field, column)| match field.name().as_str() {
+                OP => op_as_text(column),
+                XID => Arc::new(Int64Array::new(
+                    ScalarBuffer::from(
+                        column.as_primitive::<UInt64Type>().values().inner().clone(),
+                    ),
+                    None,
+                )),
+                _ => wide_as_text(column),
+            });
+        RecordBatch::try_new(self.arrow.clone(), columns.collect())
+            .map_err(|error| wrong(error.to_string()))
     }
 }
 
 /// Each operation is one ASCII letter, so the bytes of the column are the text already.
 fn op_as_text(column: &ArrayRef) -> ArrayRef {
     let letters = column.as_primitive::<UInt8Type>().values().inner().clone();
-    Arc::new(StringArray::new(OffsetBuffer::from_repeated_length(1, letters.len()), letters, None))
+    Arc::new(StringArray::new(
+        OffsetBuffer::from_repeated_length(1, letters.len()),
+        letters,
+        None,
+    ))
 }
 
 /// Readers know 38 digits: DuckDB reads a wider decimal as a double. Its text is exact.
@@ -97,41 +132,76 @@ fn in_file(field: &Field) -> Field {
 /// Names are compared as readers do: DuckDB and Spark take no notice of case.
 fn check_names(table: &TableSchema, positioned: &Schema) -> Result<(), LakeError> {
     let ours = &positioned.fields()[table.columns.len()..];
-    match table.columns.iter().find(|column| ours.iter().any(|field| field.name().eq_ignore_ascii_case(&column.name))) {
-        Some(column) => Err(refused(table, &column.name, "has the name of a column that the lake adds itself")),
+    match table.columns.iter().find(|column| {
+        ours.iter()
+            .any(|field| field.name().eq_ignore_ascii_case(&column.name))
+    }) {
+        Some(column) => Err(refused(
+            table,
+            &column.name,
+            "has the name of a column that the lake adds itself",
+        )),
         None => Ok(()),
     }
 }
 
 fn date_key_of(table: &TableSchema, known: Option<&str>) -> Result<String, LakeError> {
-    let taken = |key: &str| table.columns.iter().find(|column| column.name.eq_ignore_ascii_case(key));
+    let taken = |key: &str| {
+        table
+            .columns
+            .iter()
+            .find(|column| column.name.eq_ignore_ascii_case(key))
+    };
     let keys = known.map_or(vec![DATE_KEY, DATE_KEY_BESIDE_COLUMN], |known| vec![known]);
     match keys.iter().find(|key| taken(key).is_none()) {
         Some(key) => Ok((*key).to_owned()),
-        None => Err(refused(table, keys[keys.len() - 1], "has the name of the folders by date, and readers would see only the folder's")),
+        None => Err(refused(
+            table,
+            keys[keys.len() - 1],
+            "has the name of the folders by date, and readers would see only the folder's",
+        )),
     }
 }
 
-fn date_column_of(table: &TableSchema, options: &LakeOptions, positioned: &Schema) -> Result<usize, LakeError> {
+fn date_column_of(
+    table: &TableSchema,
+    options: &LakeOptions,
+    positioned: &Schema,
+) -> Result<usize, LakeError> {
     let Some(name) = &options.date_column else {
         if let Some(position) = table.event_time() {
             return Ok(position);
         }
-        return Ok(positioned.index_of(DETECTED_AT).expect("a positioned batch has this column"));
+        return Ok(positioned
+            .index_of(DETECTED_AT)
+            .expect("a positioned batch has this column"));
     };
-    let position = table.position(name).ok_or_else(|| refused(table, name, "does not exist, but dates shall come from it"))?;
+    let position = table
+        .position(name)
+        .ok_or_else(|| refused(table, name, "does not exist, but dates shall come from it"))?;
     match table.columns[position].column_type {
         ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz => Ok(position),
-        _ => Err(refused(table, name, &format!("is of type {}, which tells no date", table.columns[position].postgres_type))),
+        _ => Err(refused(
+            table,
+            name,
+            &format!(
+                "is of type {}, which tells no date",
+                table.columns[position].postgres_type
+            ),
+        )),
     }
 }
 
 fn refused(table: &TableSchema, column: &str, reason: &str) -> LakeError {
-    LakeError::Column { table: table.table.clone(), column: column.to_owned(), reason: reason.to_owned() }
+    LakeError::Column {
+        table: table.table.clone(),
+        column: column.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
-/// Zstd and statistics for every column. What counts upwards (offsets, xids, keys, times) is stored as differences, and no dictionary is
-/// tried for what hardly repeats.
+/// Zstd and statistics for every column. What counts upwards (offsets, xids, keys, times) is stored
+/// as differences, and no dictionary is tried for what hardly repeats.
 fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("the level is one that zstd has");
     let mut builder = WriterProperties::builder()
@@ -145,7 +215,9 @@ fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
     for (position, column) in table.columns.iter().enumerate() {
         let key = table.key.contains(&position);
         builder = match column.column_type {
-            ColumnType::Timestamp | ColumnType::TimestampTz => as_differences(builder, &column.name),
+            ColumnType::Timestamp | ColumnType::TimestampTz => {
+                as_differences(builder, &column.name)
+            }
             ColumnType::Int32 | ColumnType::Int64 if key => as_differences(builder, &column.name),
             _ if key => builder.set_column_dictionary_enabled(path(&column.name), false),
             _ => builder,
@@ -155,7 +227,9 @@ fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
 }
 
 fn as_differences(builder: WriterPropertiesBuilder, column: &str) -> WriterPropertiesBuilder {
-    builder.set_column_dictionary_enabled(path(column), false).set_column_encoding(path(column), Encoding::DELTA_BINARY_PACKED)
+    builder
+        .set_column_dictionary_enabled(path(column), false)
+        .set_column_encoding(path(column), Encoding::DELTA_BINARY_PACKED)
 }
 
 fn path(column: &str) -> ColumnPath {

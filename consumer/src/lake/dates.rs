@@ -1,6 +1,7 @@
 //! The date_partition of every row: the date of its event in the configured time zone.
 //!
-//! Pure. Budget: 5 ns a row when neighbouring rows are of the same day; a time zone is asked once a UTC day, not once a row.
+//! Pure. Budget: 5 ns a row when neighbouring rows are of the same day; a time zone is asked once a
+//! UTC day, not once a row.
 
 use std::collections::HashMap;
 
@@ -37,25 +38,43 @@ enum Shift {
 impl Calendar {
     /// A calendar of a time zone.
     pub fn new(timezone: Tz) -> Self {
-        Self { timezone, shifts: HashMap::new(), last: (i64::MIN, Shift::Changes) }
+        Self {
+            timezone,
+            shifts: HashMap::new(),
+            last: (i64::MIN, Shift::Changes),
+        }
     }
 
-    /// The day of every value of a date or timestamp column; a timestamp without zone is taken as it is. `None` for another type.
+    /// The day of every value of a date or timestamp column; a timestamp without zone is taken as
+    /// it is. `None` for another type.
     pub fn days(&mut self, column: &ArrayRef) -> Option<Vec<Day>> {
         let mut days: Vec<Day> = match column.data_type() {
-            DataType::Date32 => column.as_primitive::<Date32Type>().values().iter().map(|day| named(i64::from(*day))).collect(),
+            DataType::Date32 => column
+                .as_primitive::<Date32Type>()
+                .values()
+                .iter()
+                .map(|day| named(i64::from(*day)))
+                .collect(),
             DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, zone) => {
-                let values = column.as_primitive::<TimestampMicrosecondType>().values().iter();
+                let values = column
+                    .as_primitive::<TimestampMicrosecondType>()
+                    .values()
+                    .iter();
                 if zone.is_some() {
                     values.map(|micros| self.local_day(*micros)).collect()
                 } else {
-                    values.map(|micros| named(micros.div_euclid(DAY_MICROS))).collect()
+                    values
+                        .map(|micros| named(micros.div_euclid(DAY_MICROS)))
+                        .collect()
                 }
             }
             _ => return None,
         };
         if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
-            days.iter_mut().zip(nulls.iter()).filter(|(_, valid)| !valid).for_each(|(day, _)| *day = NO_DAY);
+            days.iter_mut()
+                .zip(nulls.iter())
+                .filter(|(_, valid)| !valid)
+                .for_each(|(day, _)| *day = NO_DAY);
         }
         Some(days)
     }
@@ -69,7 +88,9 @@ impl Calendar {
             Shift::Steady(shift) => Some(shift),
             Shift::Changes => self.shift_at(micros),
         };
-        shift.map_or(NO_DAY, |shift| named(micros.saturating_add(shift).div_euclid(DAY_MICROS)))
+        shift.map_or(NO_DAY, |shift| {
+            named(micros.saturating_add(shift).div_euclid(DAY_MICROS))
+        })
     }
 
     fn shift_of(&mut self, utc_day: i64) -> Shift {
@@ -77,7 +98,10 @@ impl Calendar {
             return *shift;
         }
         let start = utc_day.saturating_mul(DAY_MICROS);
-        let shift = match (self.shift_at(start), self.shift_at(start.saturating_add(DAY_MICROS))) {
+        let shift = match (
+            self.shift_at(start),
+            self.shift_at(start.saturating_add(DAY_MICROS)),
+        ) {
             (Some(start), Some(end)) if start == end => Shift::Steady(start),
             _ => Shift::Changes,
         };
@@ -90,7 +114,14 @@ impl Calendar {
 
     fn shift_at(&self, micros: i64) -> Option<i64> {
         let utc = DateTime::from_timestamp_micros(micros)?.naive_utc();
-        Some(i64::from(self.timezone.offset_from_utc_datetime(&utc).fix().local_minus_utc()) * 1_000_000)
+        Some(
+            i64::from(
+                self.timezone
+                    .offset_from_utc_datetime(&utc)
+                    .fix()
+                    .local_minus_utc(),
+            ) * 1_000_000,
+        )
     }
 }
 
@@ -106,7 +137,11 @@ pub(super) fn name(day: Day) -> Option<String> {
 }
 
 fn named(day: i64) -> Day {
-    if NAMED_DAYS.contains(&day) { Day::try_from(day).expect("a day of a four-digit year is small") } else { NO_DAY }
+    if NAMED_DAYS.contains(&day) {
+        Day::try_from(day).expect("a day of a four-digit year is small")
+    } else {
+        NO_DAY
+    }
 }
 
 #[cfg(test)]
@@ -119,39 +154,83 @@ mod tests {
 
     fn local(zone: Tz, at: &str) -> String {
         let micros = DateTime::parse_from_rfc3339(at).unwrap().timestamp_micros();
-        let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC"));
+        let column: ArrayRef =
+            Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone("UTC"));
         name(Calendar::new(zone).days(&column).unwrap()[0]).unwrap()
     }
 
     #[test]
     fn midnight_is_the_zones_own() {
-        assert_eq!(local(Tz::Asia__Kolkata, "2026-11-20T18:29:59.999999Z"), "2026-11-20");
-        assert_eq!(local(Tz::Asia__Kolkata, "2026-11-20T18:30:00Z"), "2026-11-21");
+        assert_eq!(
+            local(Tz::Asia__Kolkata, "2026-11-20T18:29:59.999999Z"),
+            "2026-11-20"
+        );
+        assert_eq!(
+            local(Tz::Asia__Kolkata, "2026-11-20T18:30:00Z"),
+            "2026-11-21"
+        );
         assert_eq!(local(Tz::UTC, "2026-11-20T23:59:59.999999Z"), "2026-11-20");
     }
 
     #[test]
     fn a_day_on_which_the_clock_changes_has_its_own_midnights() {
-        // New York leaves daylight time on 2026-11-01 at 06:00 UTC: that day lasts from 04:00 UTC until 05:00 UTC of the next.
-        assert_eq!(local(Tz::America__New_York, "2026-11-01T03:59:59Z"), "2026-10-31");
-        assert_eq!(local(Tz::America__New_York, "2026-11-01T04:00:00Z"), "2026-11-01");
-        assert_eq!(local(Tz::America__New_York, "2026-11-02T04:59:59Z"), "2026-11-01");
-        assert_eq!(local(Tz::America__New_York, "2026-11-02T05:00:00Z"), "2026-11-02");
+        // New York leaves daylight time on 2026-11-01 at 06:00 UTC: that day lasts from 04:00 UTC
+        // until 05:00 UTC of the next.
+        assert_eq!(
+            local(Tz::America__New_York, "2026-11-01T03:59:59Z"),
+            "2026-10-31"
+        );
+        assert_eq!(
+            local(Tz::America__New_York, "2026-11-01T04:00:00Z"),
+            "2026-11-01"
+        );
+        assert_eq!(
+            local(Tz::America__New_York, "2026-11-02T04:59:59Z"),
+            "2026-11-01"
+        );
+        assert_eq!(
+            local(Tz::America__New_York, "2026-11-02T05:00:00Z"),
+            "2026-11-02"
+        );
     }
 
     #[test]
     fn what_has_no_date_or_none_that_four_digits_name_stands_together() {
-        let dates: ArrayRef =
-            Arc::new(Date32Array::from(vec![None, Some(2_932_897), Some(2_932_896), Some(-719_163), Some(-719_162), Some(0)]));
-        let names: Vec<_> = Calendar::new(Tz::UTC).days(&dates).unwrap().into_iter().map(name).collect();
+        let dates: ArrayRef = Arc::new(Date32Array::from(vec![
+            None,
+            Some(2_932_897),
+            Some(2_932_896),
+            Some(-719_163),
+            Some(-719_162),
+            Some(0),
+        ]));
+        let names: Vec<_> = Calendar::new(Tz::UTC)
+            .days(&dates)
+            .unwrap()
+            .into_iter()
+            .map(name)
+            .collect();
         let named = |text: &str| Some(text.to_owned());
-        assert_eq!(names, [None, None, named("9999-12-31"), None, named("0001-01-01"), named("1970-01-01")]);
+        assert_eq!(
+            names,
+            [
+                None,
+                None,
+                named("9999-12-31"),
+                None,
+                named("0001-01-01"),
+                named("1970-01-01")
+            ]
+        );
     }
 
     #[test]
     fn a_naive_timestamp_is_taken_as_it_is() {
         let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![-1, 0]));
-        assert_eq!(Calendar::new(Tz::Asia__Kolkata).days(&column).unwrap(), [-1, 0]);
+        assert_eq!(
+            Calendar::new(Tz::Asia__Kolkata).days(&column).unwrap(),
+            [-1, 0]
+        );
     }
 
     #[test]

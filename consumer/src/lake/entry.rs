@@ -17,7 +17,8 @@ use super::store::LOG;
 pub struct Entry {
     /// Its number, as in its name.
     pub seq: u64,
-    /// Chosen by the writer before it commits: tells its own entry from another's when an answer was lost.
+    /// Chosen by the writer before it commits: tells its own entry from another's when an answer
+    /// was lost.
     pub commit_id: String,
     /// Who wrote it: the name of its lock and its staging files.
     pub writer: String,

@@ -96,7 +96,9 @@ pub enum LakeError {
         source: io::Error,
     },
     /// An earlier failure left in doubt what is on the disk; only opening the lake anew settles it.
-    #[error("the lake of table `{table}` has to be opened anew, because the disk failed in the middle of a commit")]
+    #[error(
+        "the lake of table `{table}` has to be opened anew, because the disk failed in the middle of a commit"
+    )]
     Doubtful {
         /// The table.
         table: TableName,
@@ -143,7 +145,11 @@ impl LakeError {
         match source.kind() {
             E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => {
                 let owner = super::store::ownership(&path);
-                Self::NotWritable { path, owner, source }
+                Self::NotWritable {
+                    path,
+                    owner,
+                    source,
+                }
             }
             E::StorageFull | E::QuotaExceeded => Self::Full { path, source },
             _ => Self::Io { act, path, source },
@@ -151,14 +157,20 @@ impl LakeError {
     }
 
     pub(super) fn batch(table: &TableName, reason: impl Into<String>) -> Self {
-        Self::Batch { table: table.clone(), reason: reason.into() }
+        Self::Batch {
+            table: table.clone(),
+            reason: reason.into(),
+        }
     }
 }
 
 impl Explain for LakeError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotWritable { .. } | Self::Unsupported { .. } | Self::OtherTable { .. } | Self::Column { .. } => Kind::Config,
+            Self::NotWritable { .. }
+            | Self::Unsupported { .. }
+            | Self::OtherTable { .. }
+            | Self::Column { .. } => Kind::Config,
             Self::Conflict { .. } | Self::Fenced { .. } => Kind::Fenced,
             Self::Full { .. } | Self::Io { .. } | Self::Doubtful { .. } => Kind::Unavailable,
             Self::Corrupt { .. } | Self::Missing { .. } => Kind::Data,
@@ -168,15 +180,33 @@ impl Explain for LakeError {
 
     fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::NotWritable { owner, .. } => Hint::text(format!("{owner}; change its owner, or the key `datalake.path`")),
-            Self::Unsupported { .. } => Hint::text("put `datalake.path` on a local file system such as ext4 or XFS"),
-            Self::OtherTable { .. } => Hint::text("give every table its own folder: see the key `datalake.path`"),
-            Self::Column { .. } => Hint::text("see the key `tables.<name>.date_column`, or rename the column"),
-            Self::Conflict { .. } | Self::Fenced { .. } => Hint::text("another instance writes this table: stop one of the two"),
-            Self::Full { .. } => Hint::text("free space on the lake's disk; writing goes on by itself"),
-            Self::Corrupt { entry, .. } => Hint::text(format!("restore `{entry}` from a copy; the entries behind it depend on it")),
-            Self::Missing { path, .. } => Hint::text(format!("restore `{path}` from a copy, or delete the table's folder to load it anew")),
-            Self::Io { .. } | Self::Doubtful { .. } | Self::Encode { .. } | Self::Batch { .. } => return None,
+            Self::NotWritable { owner, .. } => Hint::text(format!(
+                "{owner}; change its owner, or the key `datalake.path`"
+            )),
+            Self::Unsupported { .. } => {
+                Hint::text("put `datalake.path` on a local file system such as ext4 or XFS")
+            }
+            Self::OtherTable { .. } => {
+                Hint::text("give every table its own folder: see the key `datalake.path`")
+            }
+            Self::Column { .. } => {
+                Hint::text("see the key `tables.<name>.date_column`, or rename the column")
+            }
+            Self::Conflict { .. } | Self::Fenced { .. } => {
+                Hint::text("another instance writes this table: stop one of the two")
+            }
+            Self::Full { .. } => {
+                Hint::text("free space on the lake's disk; writing goes on by itself")
+            }
+            Self::Corrupt { entry, .. } => Hint::text(format!(
+                "restore `{entry}` from a copy; the entries behind it depend on it"
+            )),
+            Self::Missing { path, .. } => Hint::text(format!(
+                "restore `{path}` from a copy, or delete the table's folder to load it anew"
+            )),
+            Self::Io { .. } | Self::Doubtful { .. } | Self::Encode { .. } | Self::Batch { .. } => {
+                return None;
+            }
         })
     }
 }
@@ -187,13 +217,23 @@ mod tests {
 
     #[test]
     fn a_folder_without_permission_is_a_matter_of_the_configuration() {
-        let error = LakeError::io("creation", "/", io::Error::from(io::ErrorKind::PermissionDenied));
+        let error = LakeError::io(
+            "creation",
+            "/",
+            io::Error::from(io::ErrorKind::PermissionDenied),
+        );
         assert_eq!(error.kind(), Kind::Config);
-        assert!(error.hint().expect("a hint").to_string().contains("uid"), "{error:?}");
+        assert!(
+            error.hint().expect("a hint").to_string().contains("uid"),
+            "{error:?}"
+        );
     }
 
     #[test]
     fn a_full_disk_is_waited_for() {
-        assert_eq!(LakeError::io("write", "/x", io::Error::from(io::ErrorKind::StorageFull)).kind(), Kind::Unavailable);
+        assert_eq!(
+            LakeError::io("write", "/x", io::Error::from(io::ErrorKind::StorageFull)).kind(),
+            Kind::Unavailable
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What the log says in sum: where every kafka_partition stands, who owns it, and the poller's progress.
+//! What the log says in sum: where every kafka_partition stands, who owns it, and the poller's
+//! progress.
 //!
 //! Pure: entries in, head out. The checkpoint of the log is a head as JSON.
 
@@ -79,30 +80,54 @@ impl Head {
         self.schemas.contains_key(&fingerprint.to_string())
     }
 
-    /// Whether a batch may be committed here: it must start where the log ends, under an epoch that is still the newest.
-    pub(super) fn admit(&self, partition: KafkaPartition, covered: &Covered) -> Result<(), LakeError> {
+    /// Whether a batch may be committed here: it must start where the log ends, under an epoch that
+    /// is still the newest.
+    pub(super) fn admit(
+        &self,
+        partition: KafkaPartition,
+        covered: &Covered,
+    ) -> Result<(), LakeError> {
         self.admit_epoch(partition, covered.epoch)?;
-        let range = OffsetRange { from: covered.from, next: covered.next };
+        let range = OffsetRange {
+            from: covered.from,
+            next: covered.next,
+        };
         match self.partition(partition).next {
-            Some(next) if next != covered.from => {
-                Err(LakeError::Conflict { table: self.table.clone(), partition, range, head: next, seq: self.seq })
-            }
+            Some(next) if next != covered.from => Err(LakeError::Conflict {
+                table: self.table.clone(),
+                partition,
+                range,
+                head: next,
+                seq: self.seq,
+            }),
             _ => Ok(()),
         }
     }
 
     /// Whether `epoch` still owns the kafka_partition.
-    pub(super) fn admit_epoch(&self, partition: KafkaPartition, epoch: u64) -> Result<(), LakeError> {
+    pub(super) fn admit_epoch(
+        &self,
+        partition: KafkaPartition,
+        epoch: u64,
+    ) -> Result<(), LakeError> {
         let owner = self.partition(partition).epoch;
         if owner == epoch {
             return Ok(());
         }
-        Err(LakeError::Fenced { table: self.table.clone(), partition, epoch, owner })
+        Err(LakeError::Fenced {
+            table: self.table.clone(),
+            partition,
+            epoch,
+            owner,
+        })
     }
 
     /// The head after one more entry; an entry that does not follow is a corrupt log.
     pub(super) fn apply(&mut self, entry: &Entry) -> Result<(), LakeError> {
-        self.follows(entry).map_err(|reason| LakeError::Corrupt { entry: Entry::name(entry.seq), reason })?;
+        self.follows(entry).map_err(|reason| LakeError::Corrupt {
+            entry: Entry::name(entry.seq),
+            reason,
+        })?;
         for (partition, epoch) in &entry.acquired {
             self.offsets.entry(*partition).or_default().epoch = *epoch;
         }
@@ -128,19 +153,29 @@ impl Head {
     /// Whether an entry may stand behind this head; else why not.
     pub(super) fn follows(&self, entry: &Entry) -> Result<(), String> {
         if entry.seq != self.seq + 1 {
-            return Err(format!("it says that it is entry {}, behind entry {}", entry.seq, self.seq));
+            return Err(format!(
+                "it says that it is entry {}, behind entry {}",
+                entry.seq, self.seq
+            ));
         }
         if entry.table != self.table {
-            return Err(format!("it is of table `{}`, the log is of `{}`", entry.table, self.table));
+            return Err(format!(
+                "it is of table `{}`, the log is of `{}`",
+                entry.table, self.table
+            ));
         }
         for (partition, epoch) in &entry.acquired {
             let owner = self.partition(*partition).epoch;
             if *epoch <= owner {
-                return Err(format!("it takes kafka_partition {} with epoch {epoch}, the owner has {owner}", partition.0));
+                return Err(format!(
+                    "it takes kafka_partition {} with epoch {epoch}, the owner has {owner}",
+                    partition.0
+                ));
             }
         }
         for (partition, covered) in &entry.offsets {
-            self.admit(*partition, covered).map_err(|error| error.to_string())?;
+            self.admit(*partition, covered)
+                .map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -153,7 +188,15 @@ mod tests {
     fn entry(seq: u64, from: i64, next: i64, epoch: u64) -> Entry {
         let mut entry = Entry::new(&TableName::new("public", "orders"), "w", "c");
         entry.seq = seq;
-        entry.offsets.insert(KafkaPartition(0), Covered { from: Offset(from), next: Offset(next), epoch, sequence: next as u64 });
+        entry.offsets.insert(
+            KafkaPartition(0),
+            Covered {
+                from: Offset(from),
+                next: Offset(next),
+                epoch,
+                sequence: next as u64,
+            },
+        );
         entry
     }
 
@@ -165,7 +208,10 @@ mod tests {
     fn the_first_entry_may_start_anywhere_and_the_next_must_follow() {
         let mut head = head();
         head.apply(&entry(1, 7, 9, 0)).unwrap();
-        assert!(matches!(head.apply(&entry(2, 10, 12, 0)), Err(LakeError::Corrupt { .. })));
+        assert!(matches!(
+            head.apply(&entry(2, 10, 12, 0)),
+            Err(LakeError::Corrupt { .. })
+        ));
         head.apply(&entry(2, 9, 12, 0)).unwrap();
         assert_eq!(head.partition(KafkaPartition(0)).next, Some(Offset(12)));
     }
@@ -177,12 +223,27 @@ mod tests {
         take.seq = 1;
         take.acquired.insert(KafkaPartition(0), 3);
         head.apply(&take).unwrap();
-        let covered = Covered { from: Offset(0), next: Offset(1), epoch: 2, sequence: 1 };
-        assert!(matches!(head.admit(KafkaPartition(0), &covered), Err(LakeError::Fenced { epoch: 2, owner: 3, .. })));
+        let covered = Covered {
+            from: Offset(0),
+            next: Offset(1),
+            epoch: 2,
+            sequence: 1,
+        };
+        assert!(matches!(
+            head.admit(KafkaPartition(0), &covered),
+            Err(LakeError::Fenced {
+                epoch: 2,
+                owner: 3,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn a_missing_entry_is_a_corrupt_log() {
-        assert!(matches!(head().apply(&entry(2, 0, 1, 0)), Err(LakeError::Corrupt { .. })));
+        assert!(matches!(
+            head().apply(&entry(2, 0, 1, 0)),
+            Err(LakeError::Corrupt { .. })
+        ));
     }
 }

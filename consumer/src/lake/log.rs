@@ -1,8 +1,8 @@
 //! The commit log of one table's folder: read in constant time, appended to by put-if-absent.
 //!
-//! Promises: an entry is committed once or not at all, by any number of writers; the head in memory is what the entries say.
-//! Leaves to others: which entry to write (the caller's function over the head), publishing files (`recover`).
-//! Blocking: runs on threads made for it.
+//! Promises: an entry is committed once or not at all, by any number of writers; the head in memory
+//! is what the entries say. Leaves to others: which entry to write (the caller's function over the
+//! head), publishing files (`recover`). Blocking: runs on threads made for it.
 
 use std::sync::Arc;
 
@@ -15,9 +15,11 @@ use super::head::Head;
 use super::store::{Put, Store};
 
 const CHECKPOINT: &str = "_log/_checkpoint.json";
-/// Entries between two checkpoints: as many as an opening reads at most, if no writer dies in between.
+/// Entries between two checkpoints: as many as an opening reads at most, if no writer dies in
+/// between.
 const CHECKPOINT_ENTRIES: u64 = 64;
-/// Entries of other writers that one commit gives way to before it reports that it cannot get through.
+/// Entries of other writers that one commit gives way to before it reports that it cannot get
+/// through.
 const OVERTAKEN_MAX: usize = 4096;
 
 /// The log as one writer sees it.
@@ -28,7 +30,8 @@ pub(super) struct Log {
     /// Entries behind the checkpoint whose files are not known to be published.
     pub unsettled: Vec<Unsettled>,
     checkpoint: u64,
-    /// Set when the disk left in doubt whether an entry is there: the log is not trusted until it was opened anew, and the entry's files stay.
+    /// Set when the disk left in doubt whether an entry is there: the log is not trusted until it
+    /// was opened anew, and the entry's files stay.
     pub doubtful: bool,
 }
 
@@ -48,11 +51,18 @@ pub(super) enum Found {
 }
 
 impl Log {
-    /// Reads the log: the checkpoint, then entry by entry up to the first name that is free.
-    /// An unreadable entry at the end is left out and returned: a power cut can leave one on a disk that lies about syncs.
+    /// Reads the log: the checkpoint, then entry by entry up to the first name that is free. An
+    /// unreadable entry at the end is left out and returned: a power cut can leave one on a disk
+    /// that lies about syncs.
     pub fn read(store: Arc<Store>, table: &TableName) -> Result<(Self, Option<u64>), LakeError> {
         let head = read_checkpoint(&store)?.unwrap_or_else(|| Head::empty(table));
-        let mut log = Self { store, checkpoint: head.seq, head, unsettled: Vec::new(), doubtful: false };
+        let mut log = Self {
+            store,
+            checkpoint: head.seq,
+            head,
+            unsettled: Vec::new(),
+            doubtful: false,
+        };
         loop {
             let seq = log.head.seq + 1;
             match log.find(seq)? {
@@ -63,7 +73,10 @@ impl Log {
                 }
                 Found::Unreadable(reason) => {
                     if !matches!(log.find(seq + 1)?, Found::Nothing) {
-                        return Err(LakeError::Corrupt { entry: Entry::name(seq), reason });
+                        return Err(LakeError::Corrupt {
+                            entry: Entry::name(seq),
+                            reason,
+                        });
                     }
                     return Ok((log, Some(seq)));
                 }
@@ -80,27 +93,54 @@ impl Log {
             match self.find(self.head.seq + 1)? {
                 Found::Nothing => return Ok(()),
                 Found::Entry(entry) => self.apply(*entry)?,
-                Found::Unreadable(reason) => return Err(LakeError::Corrupt { entry: Entry::name(self.head.seq + 1), reason }),
+                Found::Unreadable(reason) => {
+                    return Err(LakeError::Corrupt {
+                        entry: Entry::name(self.head.seq + 1),
+                        reason,
+                    });
+                }
             }
         }
     }
 
-    /// Commits the entry that `make` builds for the head. When another writer took the number first, its entry is read and `make` is asked again: it
-    /// refuses what no longer follows. Returns the committed entry.
-    pub fn append(&mut self, claim: &Claim, make: impl Fn(&Head) -> Result<Entry, LakeError>) -> Result<Entry, LakeError> {
+    /// Commits the entry that `make` builds for the head. When another writer took the number
+    /// first, its entry is read and `make` is asked again: it refuses what no longer follows.
+    /// Returns the committed entry.
+    pub fn append(
+        &mut self,
+        claim: &Claim,
+        make: impl Fn(&Head) -> Result<Entry, LakeError>,
+    ) -> Result<Entry, LakeError> {
         self.check_trusted()?;
         for _ in 0..OVERTAKEN_MAX {
-            let entry = Entry { seq: self.head.seq + 1, ..make(&self.head)? };
-            self.head.follows(&entry).map_err(|reason| LakeError::batch(&self.head.table, reason))?;
-            let bytes = serde_json::to_vec(&entry).expect("an entry of strings and numbers is JSON");
-            match self.store.put_if_absent(&Entry::name(entry.seq), &claim.staging_name("entry"), &bytes)? {
+            let entry = Entry {
+                seq: self.head.seq + 1,
+                ..make(&self.head)?
+            };
+            self.head
+                .follows(&entry)
+                .map_err(|reason| LakeError::batch(&self.head.table, reason))?;
+            let bytes =
+                serde_json::to_vec(&entry).expect("an entry of strings and numbers is JSON");
+            match self.store.put_if_absent(
+                &Entry::name(entry.seq),
+                &claim.staging_name("entry"),
+                &bytes,
+            )? {
                 Put::Created => return self.applied(entry),
                 // The answer to an earlier try may have been lost: then the entry is our own.
                 Put::Exists => match self.find(entry.seq)? {
-                    Found::Entry(found) if found.commit_id == entry.commit_id => return self.applied(*found),
+                    Found::Entry(found) if found.commit_id == entry.commit_id => {
+                        return self.applied(*found);
+                    }
                     Found::Entry(found) => self.apply(*found)?,
                     Found::Nothing => {}
-                    Found::Unreadable(reason) => return Err(LakeError::Corrupt { entry: Entry::name(entry.seq), reason }),
+                    Found::Unreadable(reason) => {
+                        return Err(LakeError::Corrupt {
+                            entry: Entry::name(entry.seq),
+                            reason,
+                        });
+                    }
                 },
                 Put::Doubtful(error) => {
                     self.doubtful = true;
@@ -109,7 +149,11 @@ impl Log {
             }
         }
         let source = std::io::Error::from(std::io::ErrorKind::WouldBlock);
-        Err(LakeError::Io { act: "commit behind the entries of other writers", path: self.store.root().to_owned(), source })
+        Err(LakeError::Io {
+            act: "commit behind the entries of other writers",
+            path: self.store.root().to_owned(),
+            source,
+        })
     }
 
     /// True when enough entries stand behind the checkpoint for a new one.
@@ -119,19 +163,27 @@ impl Log {
 
     /// Writes the head as the log's checkpoint. Only when everything up to it is published.
     pub fn write_checkpoint(&mut self, claim: &Claim) -> Result<(), LakeError> {
-        assert!(self.unsettled.is_empty(), "a checkpoint stands behind published files only");
+        assert!(
+            self.unsettled.is_empty(),
+            "a checkpoint stands behind published files only"
+        );
         let bytes = serde_json::to_vec(&self.head).expect("a head of strings and numbers is JSON");
-        self.store.replace(CHECKPOINT, &claim.staging_name("entry"), &bytes)?;
+        self.store
+            .replace(CHECKPOINT, &claim.staging_name("entry"), &bytes)?;
         self.checkpoint = self.head.seq;
         Ok(())
     }
 
     /// What stands under an entry's name.
     pub fn find(&self, seq: u64) -> Result<Found, LakeError> {
-        let Some(bytes) = self.store.read(&Entry::name(seq))? else { return Ok(Found::Nothing) };
+        let Some(bytes) = self.store.read(&Entry::name(seq))? else {
+            return Ok(Found::Nothing);
+        };
         Ok(match serde_json::from_slice(&bytes) {
             Ok(entry) => Found::Entry(Box::new(entry)),
-            Err(_) if bytes.is_empty() => Found::Unreadable("it is empty, as after a power cut".to_owned()),
+            Err(_) if bytes.is_empty() => {
+                Found::Unreadable("it is empty, as after a power cut".to_owned())
+            }
             Err(error) => Found::Unreadable(error.to_string()),
         })
     }
@@ -144,30 +196,48 @@ impl Log {
     fn apply(&mut self, entry: Entry) -> Result<(), LakeError> {
         self.head.apply(&entry)?;
         // A writer publishes before it commits again: whatever it committed before is published.
-        self.unsettled.retain(|unsettled| unsettled.writer != entry.writer);
+        self.unsettled
+            .retain(|unsettled| unsettled.writer != entry.writer);
         let files: Vec<_> = entry.files.into_iter().chain(entry.quarantine).collect();
         if !files.is_empty() {
-            self.unsettled.push(Unsettled { seq: entry.seq, writer: entry.writer, files });
+            self.unsettled.push(Unsettled {
+                seq: entry.seq,
+                writer: entry.writer,
+                files,
+            });
         }
         Ok(())
     }
 
     /// Fails when the log has to be opened anew first.
     pub fn check_trusted(&self) -> Result<(), LakeError> {
-        if self.doubtful { Err(LakeError::Doubtful { table: self.head.table.clone() }) } else { Ok(()) }
+        if self.doubtful {
+            Err(LakeError::Doubtful {
+                table: self.head.table.clone(),
+            })
+        } else {
+            Ok(())
+        }
     }
 
     fn check_table(&self, found: &TableName, expected: &TableName) -> Result<(), LakeError> {
         if found == expected {
             return Ok(());
         }
-        Err(LakeError::OtherTable { path: self.store.root().to_owned(), found: found.clone(), expected: expected.clone() })
+        Err(LakeError::OtherTable {
+            path: self.store.root().to_owned(),
+            found: found.clone(),
+            expected: expected.clone(),
+        })
     }
 }
 
-/// The head that the checkpoint holds. It is derived: without it, or with a broken one, the log is read from its beginning.
+/// The head that the checkpoint holds. It is derived: without it, or with a broken one, the log is
+/// read from its beginning.
 fn read_checkpoint(store: &Store) -> Result<Option<Head>, LakeError> {
-    let Some(bytes) = store.read(CHECKPOINT)? else { return Ok(None) };
+    let Some(bytes) = store.read(CHECKPOINT)? else {
+        return Ok(None);
+    };
     match serde_json::from_slice(&bytes) {
         Ok(head) => Ok(Some(head)),
         Err(error) => {

@@ -4,12 +4,23 @@ use inlet_model::offsets::{KafkaPartition, Offset};
 
 use super::store::QUARANTINE;
 
-/// The folder of rows without a date, and of dates that four digits of a year cannot name. Readers of Hive partitions take it as null.
+/// The folder of rows without a date, and of dates that four digits of a year cannot name. Readers
+/// of Hive partitions take it as null.
 pub(super) const NO_DATE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// A data file's place.
-pub(super) fn data_file(date_key: &str, date: Option<&str>, partition: KafkaPartition, first: Offset, epoch: u64) -> String {
-    format!("{date_key}={}/{}.parquet", date.unwrap_or(NO_DATE), stem(partition, first, epoch))
+pub(super) fn data_file(
+    date_key: &str,
+    date: Option<&str>,
+    partition: KafkaPartition,
+    first: Offset,
+    epoch: u64,
+) -> String {
+    format!(
+        "{date_key}={}/{}.parquet",
+        date.unwrap_or(NO_DATE),
+        stem(partition, first, epoch)
+    )
 }
 
 /// The place of a file of rejected rows.
@@ -34,9 +45,18 @@ mod tests {
 
     #[test]
     fn a_name_tells_its_first_row() {
-        let path = data_file("date", Some("2026-11-20"), KafkaPartition(3), Offset(120), 7);
+        let path = data_file(
+            "date",
+            Some("2026-11-20"),
+            KafkaPartition(3),
+            Offset(120),
+            7,
+        );
         assert_eq!(path, "date=2026-11-20/3-00000000000000000120-7.parquet");
-        assert_eq!(first_row(path.rsplit('/').next().unwrap()), Some((KafkaPartition(3), Offset(120))));
+        assert_eq!(
+            first_row(path.rsplit('/').next().unwrap()),
+            Some((KafkaPartition(3), Offset(120)))
+        );
         assert_eq!(first_row("part-0.parquet"), None);
     }
 }

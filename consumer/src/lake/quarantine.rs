@@ -51,8 +51,14 @@ impl Rejected {
             topic: &self.topic,
             kafka_partition: self.kafka_partition.0,
             offset: self.offset.0,
-            key: self.key.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()),
-            value: self.value.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()),
+            key: self
+                .key
+                .as_deref()
+                .and_then(|bytes| std::str::from_utf8(bytes).ok()),
+            value: self
+                .value
+                .as_deref()
+                .and_then(|bytes| std::str::from_utf8(bytes).ok()),
             key_base64: self.key.as_deref().map(|bytes| STANDARD.encode(bytes)),
             value_base64: self.value.as_deref().map(|bytes| STANDARD.encode(bytes)),
         }
@@ -70,15 +76,29 @@ pub(super) struct QuarantineFile {
 }
 
 impl QuarantineFile {
-    pub fn new(staged: String, path: std::path::PathBuf, first: (KafkaPartition, Offset)) -> Result<Self, LakeError> {
-        let file = File::create_new(&path).map_err(|source| LakeError::io("creation", &path, source))?;
-        Ok(Self { staged, first, rows: 0, litter: Litter::new(path), file: BufWriter::new(file) })
+    pub fn new(
+        staged: String,
+        path: std::path::PathBuf,
+        first: (KafkaPartition, Offset),
+    ) -> Result<Self, LakeError> {
+        let file =
+            File::create_new(&path).map_err(|source| LakeError::io("creation", &path, source))?;
+        Ok(Self {
+            staged,
+            first,
+            rows: 0,
+            litter: Litter::new(path),
+            file: BufWriter::new(file),
+        })
     }
 
     pub fn write(&mut self, rejected: &Rejected) -> Result<(), LakeError> {
-        let mut line = serde_json::to_vec(&rejected.line()).expect("a line of text and numbers is JSON");
+        let mut line =
+            serde_json::to_vec(&rejected.line()).expect("a line of text and numbers is JSON");
         line.push(b'\n');
-        self.file.write_all(&line).map_err(|source| LakeError::io("writing", &self.staged, source))?;
+        self.file
+            .write_all(&line)
+            .map_err(|source| LakeError::io("writing", &self.staged, source))?;
         self.rows += 1;
         Ok(())
     }

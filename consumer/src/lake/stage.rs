@@ -1,7 +1,8 @@
 //! An open batch: rows on their way into staged files, and the offsets that they cover.
 //!
-//! Encoding and syncing run on a blocking thread of their own, fed through a bounded channel: [`OpenBatch::append`] waits when it is full.
-//! An open batch that is dropped removes its files; nothing of it was ever visible.
+//! Encoding and syncing run on a blocking thread of their own, fed through a bounded channel:
+//! [`OpenBatch::append`] waits when it is full. An open batch that is dropped removes its files;
+//! nothing of it was ever visible.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +41,8 @@ pub struct OpenBatch {
     rejected: u64,
 }
 
-/// Files that are durable and invisible, with what they cover: ready to be committed. Dropped, they are removed.
+/// Files that are durable and invisible, with what they cover: ready to be committed. Dropped, they
+/// are removed.
 #[derive(Debug)]
 pub struct Staged {
     pub(super) commit_id: String,
@@ -57,7 +59,15 @@ impl OpenBatch {
         let encoder = Encoder::new(shared.clone(), date_key);
         let bytes = encoded_bytes.clone();
         let encoder = tokio::task::spawn_blocking(move || encode(encoder, received, &bytes));
-        Self { shared, steps, encoder: Some(encoder), encoded_bytes, covered: BTreeMap::new(), rows: 0, rejected: 0 }
+        Self {
+            shared,
+            steps,
+            encoder: Some(encoder),
+            encoded_bytes,
+            covered: BTreeMap::new(),
+            rows: 0,
+            rejected: 0,
+        }
     }
 
     /// Takes rows that have their position; waits when the encoder is behind.
@@ -69,28 +79,53 @@ impl OpenBatch {
     /// Takes rows for quarantine.
     pub async fn reject(&mut self, rejected: Vec<Rejected>) -> Result<(), LakeError> {
         self.rejected += rejected.len() as u64;
-        if rejected.is_empty() { Ok(()) } else { self.send(Step::Rejected(rejected)).await }
+        if rejected.is_empty() {
+            Ok(())
+        } else {
+            self.send(Step::Rejected(rejected)).await
+        }
     }
 
-    /// Says that the rows of these offsets are all in this batch, appended, rejected or left out with right (duplicates, markers of transactions).
-    /// `sequence` is the one that the next record must carry. Ranges of a kafka_partition follow each other.
-    pub fn cover(&mut self, partition: KafkaPartition, range: OffsetRange, sequence: u64) -> Result<(), LakeError> {
+    /// Says that the rows of these offsets are all in this batch, appended, rejected or left out
+    /// with right (duplicates, markers of transactions). `sequence` is the one that the next record
+    /// must carry. Ranges of a kafka_partition follow each other.
+    pub fn cover(
+        &mut self,
+        partition: KafkaPartition,
+        range: OffsetRange,
+        sequence: u64,
+    ) -> Result<(), LakeError> {
         let wrong = |reason: &str| {
-            let reason = format!("offsets {}..{} of kafka_partition {} {reason}", range.from.0, range.next.0, partition.0);
+            let reason = format!(
+                "offsets {}..{} of kafka_partition {} {reason}",
+                range.from.0, range.next.0, partition.0
+            );
             Err(LakeError::batch(&self.shared.options.table, reason))
         };
-        let Some(epoch) = self.shared.epoch(partition) else { return wrong("are not ours to write") };
+        let Some(epoch) = self.shared.epoch(partition) else {
+            return wrong("are not ours to write");
+        };
         if range.next < range.from {
             return wrong("run backwards");
         }
         match self.covered.get_mut(&partition) {
-            Some(covered) if covered.next != range.from || covered.epoch != epoch => wrong("do not follow what the batch covers"),
+            Some(covered) if covered.next != range.from || covered.epoch != epoch => {
+                wrong("do not follow what the batch covers")
+            }
             Some(covered) => {
                 (covered.next, covered.sequence) = (range.next, sequence);
                 Ok(())
             }
             None => {
-                self.covered.insert(partition, Covered { from: range.from, next: range.next, epoch, sequence });
+                self.covered.insert(
+                    partition,
+                    Covered {
+                        from: range.from,
+                        next: range.next,
+                        epoch,
+                        sequence,
+                    },
+                );
                 Ok(())
             }
         }
@@ -118,16 +153,29 @@ impl OpenBatch {
 
     /// The next offset to read of every kafka_partition that the batch covers.
     pub fn offsets(&self) -> Offsets {
-        self.covered.iter().map(|(partition, covered)| (*partition, covered.next)).collect()
+        self.covered
+            .iter()
+            .map(|(partition, covered)| (*partition, covered.next))
+            .collect()
     }
 
     /// Closes all files and makes them durable, still invisible.
     pub async fn stage(mut self) -> Result<Staged, LakeError> {
         self.send(Step::Finish).await?;
-        let encoded = self.end().await?.ok_or_else(|| LakeError::batch(&self.shared.options.table, "its encoder failed before"))?;
+        let encoded = self.end().await?.ok_or_else(|| {
+            LakeError::batch(&self.shared.options.table, "its encoder failed before")
+        })?;
         let commit_id = uuid::Uuid::new_v4().to_string();
-        let staged = Staged { commit_id, encoded, covered: self.covered, rows: self.rows, rejected: self.rejected };
-        staged.check().map_err(|reason| LakeError::batch(&self.shared.options.table, reason))?;
+        let staged = Staged {
+            commit_id,
+            encoded,
+            covered: self.covered,
+            rows: self.rows,
+            rejected: self.rejected,
+        };
+        staged
+            .check()
+            .map_err(|reason| LakeError::batch(&self.shared.options.table, reason))?;
         Ok(staged)
     }
 
@@ -147,7 +195,10 @@ impl OpenBatch {
         }
         // The encoder lets go of the channel only when it failed: why is told once.
         self.end().await?;
-        Err(LakeError::batch(&self.shared.options.table, "its encoder failed before"))
+        Err(LakeError::batch(
+            &self.shared.options.table,
+            "its encoder failed before",
+        ))
     }
 
     async fn end(&mut self) -> Result<Option<Encoded>, LakeError> {
@@ -176,30 +227,52 @@ impl Staged {
 
     /// The next offset to read of every kafka_partition that is covered.
     pub fn offsets(&self) -> Offsets {
-        self.covered.iter().map(|(partition, covered)| (*partition, covered.next)).collect()
+        self.covered
+            .iter()
+            .map(|(partition, covered)| (*partition, covered.next))
+            .collect()
     }
 
     /// The files stay: from here on the log decides what becomes of them.
     pub(super) fn keep_files(self) {
-        self.encoded.files.into_iter().chain(self.encoded.quarantine).for_each(|StagedFile { litter, .. }| litter.disarm());
+        self.encoded
+            .files
+            .into_iter()
+            .chain(self.encoded.quarantine)
+            .for_each(|StagedFile { litter, .. }| litter.disarm());
     }
 
-    /// What was given in must be what the files hold, and lie in what is covered: else a row could be lost or doubled.
+    /// What was given in must be what the files hold, and lie in what is covered: else a row could
+    /// be lost or doubled.
     fn check(&self) -> Result<(), String> {
         let in_files: u64 = self.encoded.files.iter().map(|file| file.rows).sum();
         if in_files != self.rows {
-            return Err(format!("its files hold {in_files} rows instead of {}", self.rows));
+            return Err(format!(
+                "its files hold {in_files} rows instead of {}",
+                self.rows
+            ));
         }
         let in_quarantine = self.encoded.quarantine.as_ref().map_or(0, |file| file.rows);
         if in_quarantine != self.rejected {
-            return Err(format!("its quarantine holds {in_quarantine} rows instead of {}", self.rejected));
+            return Err(format!(
+                "its quarantine holds {in_quarantine} rows instead of {}",
+                self.rejected
+            ));
         }
         for (partition, positions) in &self.encoded.positions {
-            let covered =
-                self.covered.get(partition).ok_or(format!("it has rows of kafka_partition {} and does not cover it", partition.0))?;
+            let covered = self.covered.get(partition).ok_or(format!(
+                "it has rows of kafka_partition {} and does not cover it",
+                partition.0
+            ))?;
             let offsets = covered.next.0 - covered.from.0;
-            if positions.first < covered.from || positions.last >= covered.next || i128::from(positions.rows) > i128::from(offsets) {
-                return Err(format!("its rows of kafka_partition {} are not those of the offsets that it covers", partition.0));
+            if positions.first < covered.from
+                || positions.last >= covered.next
+                || i128::from(positions.rows) > i128::from(offsets)
+            {
+                return Err(format!(
+                    "its rows of kafka_partition {} are not those of the offsets that it covers",
+                    partition.0
+                ));
             }
         }
         Ok(())
@@ -207,7 +280,11 @@ impl Staged {
 }
 
 /// The encoding thread: ends when it was told to finish, or when the batch was dropped.
-fn encode(mut encoder: Encoder, mut steps: mpsc::Receiver<Step>, bytes: &AtomicU64) -> Result<Option<Encoded>, LakeError> {
+fn encode(
+    mut encoder: Encoder,
+    mut steps: mpsc::Receiver<Step>,
+    bytes: &AtomicU64,
+) -> Result<Option<Encoded>, LakeError> {
     while let Some(step) = steps.blocking_recv() {
         match step {
             Step::Rows(batch) => encoder.take(&batch)?,

@@ -1,8 +1,9 @@
 //! Rows into one staged Parquet file a date, on a thread of its own.
 //!
-//! Promises: rows of one kafka_partition stand in the order of their offsets; memory is bounded whatever dates come; nothing is visible.
-//! Leaves to others: which offsets the rows cover (`stage`), names and commit (`lake`).
-//! Budget: rows of one date are encoded without a copy; rows of many dates are copied once, so that each file is written in runs.
+//! Promises: rows of one kafka_partition stand in the order of their offsets; memory is bounded
+//! whatever dates come; nothing is visible. Leaves to others: which offsets the rows cover
+//! (`stage`), names and commit (`lake`). Budget: rows of one date are encoded without a copy; rows
+//! of many dates are copied once, so that each file is written in runs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -113,7 +114,10 @@ impl Encoder {
             quarantine: None,
             last_rows: BTreeMap::new(),
             writes: 0,
-            done: Encoded { date_key, ..Encoded::default() },
+            done: Encoded {
+                date_key,
+                ..Encoded::default()
+            },
             unsynced: Vec::new(),
         }
     }
@@ -126,13 +130,26 @@ impl Encoder {
         self.follow_schema(&batch.schema)?;
         let columns = self.columns.as_ref().expect("the schema was followed");
         let rows = columns.in_file(&batch.rows)?;
-        let days = self.calendar.days(rows.column(columns.date_column)).expect("a date column tells days");
+        let days = self
+            .calendar
+            .days(rows.column(columns.date_column))
+            .expect("a date column tells days");
         self.note_positions(&rows)?;
         for (day, rows) in split(&rows, &days)? {
             self.gather(day, rows)?;
         }
-        while self.gathered.values().map(|gathered| gathered.bytes).sum::<usize>() > GATHERED_BYTES_MAX {
-            let largest = self.gathered.iter().max_by_key(|(_, gathered)| gathered.bytes).map(|(day, _)| *day);
+        while self
+            .gathered
+            .values()
+            .map(|gathered| gathered.bytes)
+            .sum::<usize>()
+            > GATHERED_BYTES_MAX
+        {
+            let largest = self
+                .gathered
+                .iter()
+                .max_by_key(|(_, gathered)| gathered.bytes)
+                .map(|(day, _)| *day);
             self.encode(largest.expect("bytes were gathered"))?;
         }
         self.bound_encoded()
@@ -144,9 +161,16 @@ impl Encoder {
             if self.quarantine.is_none() {
                 let staged = self.shared.claim.staging_name("staged");
                 let path = self.shared.store.path(&staged);
-                self.quarantine = Some(QuarantineFile::new(staged, path, (row.kafka_partition, row.offset))?);
+                self.quarantine = Some(QuarantineFile::new(
+                    staged,
+                    path,
+                    (row.kafka_partition, row.offset),
+                )?);
             }
-            self.quarantine.as_mut().expect("it was opened").write(row)?;
+            self.quarantine
+                .as_mut()
+                .expect("it was opened")
+                .write(row)?;
             self.note(row.kafka_partition, row.offset, row.offset, 1);
         }
         Ok(())
@@ -155,7 +179,11 @@ impl Encoder {
     /// Bytes that the files will have, about.
     pub fn bytes(&self) -> u64 {
         let closed: u64 = self.done.files.iter().map(|file| file.bytes).sum();
-        let open: usize = self.open.values().map(|file| file.writer.bytes_written() + file.writer.in_progress_size()).sum();
+        let open: usize = self
+            .open
+            .values()
+            .map(|file| file.writer.bytes_written() + file.writer.in_progress_size())
+            .sum();
         closed + open as u64
     }
 
@@ -165,8 +193,21 @@ impl Encoder {
         self.sync()?;
         if let Some(mut file) = self.quarantine.take() {
             let bytes = file.finish()?;
-            let QuarantineFile { staged, first, rows, litter, .. } = file;
-            self.done.quarantine = Some(StagedFile { staged, first, date: None, rows, bytes, litter });
+            let QuarantineFile {
+                staged,
+                first,
+                rows,
+                litter,
+                ..
+            } = file;
+            self.done.quarantine = Some(StagedFile {
+                staged,
+                first,
+                date: None,
+                rows,
+                bytes,
+                litter,
+            });
         }
         if !self.done.files.is_empty() || self.done.quarantine.is_some() {
             self.shared.store.sync(STAGING)?;
@@ -176,7 +217,11 @@ impl Encoder {
 
     /// One file holds rows of one schema.
     fn follow_schema(&mut self, schema: &Arc<TableSchema>) -> Result<(), LakeError> {
-        if self.columns.as_ref().is_some_and(|columns| Arc::ptr_eq(&columns.table, schema) || columns.table == *schema) {
+        if self
+            .columns
+            .as_ref()
+            .is_some_and(|columns| Arc::ptr_eq(&columns.table, schema) || columns.table == *schema)
+        {
             return Ok(());
         }
         self.close_all()?;
@@ -189,8 +234,15 @@ impl Encoder {
 
     fn note_positions(&mut self, rows: &RecordBatch) -> Result<(), LakeError> {
         for (partition, first, last, count) in runs(rows) {
-            if self.last_rows.insert(partition, last).is_some_and(|behind| first <= behind) {
-                let reason = format!("offset {} of kafka_partition {} comes twice or out of order", first.0, partition.0);
+            if self
+                .last_rows
+                .insert(partition, last)
+                .is_some_and(|behind| first <= behind)
+            {
+                let reason = format!(
+                    "offset {} of kafka_partition {} comes twice or out of order",
+                    first.0, partition.0
+                );
                 return Err(LakeError::batch(&self.shared.options.table, reason));
             }
             self.note(partition, first, last, count);
@@ -199,7 +251,11 @@ impl Encoder {
     }
 
     fn note(&mut self, partition: KafkaPartition, first: Offset, last: Offset, rows: u64) {
-        let positions = self.done.positions.entry(partition).or_insert(Positions { first, last, rows: 0 });
+        let positions = self.done.positions.entry(partition).or_insert(Positions {
+            first,
+            last,
+            rows: 0,
+        });
         positions.first = positions.first.min(first);
         positions.last = positions.last.max(last);
         positions.rows += rows;
@@ -210,25 +266,36 @@ impl Encoder {
         gathered.rows += rows.num_rows();
         gathered.bytes += rows.get_array_memory_size();
         gathered.batches.push(rows);
-        if gathered.rows >= RUN_ROWS { self.encode(day) } else { Ok(()) }
+        if gathered.rows >= RUN_ROWS {
+            self.encode(day)
+        } else {
+            Ok(())
+        }
     }
 
     /// Encodes what is gathered of a date into its file.
     fn encode(&mut self, day: Day) -> Result<(), LakeError> {
-        let Some(gathered) = self.gathered.remove(&day) else { return Ok(()) };
+        let Some(gathered) = self.gathered.remove(&day) else {
+            return Ok(());
+        };
         let rows = match gathered.batches.as_slice() {
             [one] => one.clone(),
-            many => {
-                concat_batches(&many[0].schema(), many).map_err(|error| LakeError::batch(&self.shared.options.table, error.to_string()))?
-            }
+            many => concat_batches(&many[0].schema(), many)
+                .map_err(|error| LakeError::batch(&self.shared.options.table, error.to_string()))?,
         };
         self.open(day, &rows)?;
         self.writes += 1;
         let file = self.open.get_mut(&day).expect("it was opened");
-        file.writer.write(&rows).map_err(|source| encode_error(&file.staged, source))?;
+        file.writer
+            .write(&rows)
+            .map_err(|source| encode_error(&file.staged, source))?;
         file.rows += rows.num_rows() as u64;
         file.written = self.writes;
-        if file.writer.bytes_written() >= FILE_BYTES_MAX { self.close(day) } else { Ok(()) }
+        if file.writer.bytes_written() >= FILE_BYTES_MAX {
+            self.close(day)
+        } else {
+            Ok(())
+        }
     }
 
     fn open(&mut self, day: Day, rows: &RecordBatch) -> Result<(), LakeError> {
@@ -236,42 +303,95 @@ impl Encoder {
             return Ok(());
         }
         if self.open.len() >= OPEN_DATES_MAX {
-            let coldest = self.open.iter().min_by_key(|(_, file)| file.written).map(|(day, _)| *day);
+            let coldest = self
+                .open
+                .iter()
+                .min_by_key(|(_, file)| file.written)
+                .map(|(day, _)| *day);
             self.close(coldest.expect("files are open"))?;
         }
         let columns = self.columns.as_ref().expect("gathered rows have a schema");
         let staged = self.shared.claim.staging_name("staged");
         let path = self.shared.store.path(&staged);
-        let file = File::create_new(&path).map_err(|source| LakeError::io("creation", &path, source))?;
+        let file =
+            File::create_new(&path).map_err(|source| LakeError::io("creation", &path, source))?;
         let litter = Litter::new(path);
-        let writer = ArrowWriter::try_new(file, columns.arrow.clone(), Some(columns.properties.clone()))
-            .map_err(|source| encode_error(&staged, source))?;
+        let writer = ArrowWriter::try_new(
+            file,
+            columns.arrow.clone(),
+            Some(columns.properties.clone()),
+        )
+        .map_err(|source| encode_error(&staged, source))?;
         let (partition, first, ..) = runs(rows).next().expect("rows are written, never none");
-        self.open.insert(day, DateFile { writer, staged, litter, first: (partition, first), rows: 0, written: 0 });
+        self.open.insert(
+            day,
+            DateFile {
+                writer,
+                staged,
+                litter,
+                first: (partition, first),
+                rows: 0,
+                written: 0,
+            },
+        );
         Ok(())
     }
 
     fn close(&mut self, day: Day) -> Result<(), LakeError> {
-        let Some(DateFile { writer, staged, litter, first, rows, .. }) = self.open.remove(&day) else { return Ok(()) };
-        let file = writer.into_inner().map_err(|source| encode_error(&staged, source))?;
-        let bytes = file.metadata().map_err(|source| LakeError::io("inspection", &staged, source))?.len();
+        let Some(DateFile {
+            writer,
+            staged,
+            litter,
+            first,
+            rows,
+            ..
+        }) = self.open.remove(&day)
+        else {
+            return Ok(());
+        };
+        let file = writer
+            .into_inner()
+            .map_err(|source| encode_error(&staged, source))?;
+        let bytes = file
+            .metadata()
+            .map_err(|source| LakeError::io("inspection", &staged, source))?
+            .len();
         self.unsynced.push(file);
-        self.done.files.push(StagedFile { staged, first, date: dates::name(day), rows, bytes, litter });
-        if self.unsynced.len() >= UNSYNCED_MAX { self.sync() } else { Ok(()) }
+        self.done.files.push(StagedFile {
+            staged,
+            first,
+            date: dates::name(day),
+            rows,
+            bytes,
+            litter,
+        });
+        if self.unsynced.len() >= UNSYNCED_MAX {
+            self.sync()
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes the closed files durable.
     fn sync(&mut self) -> Result<(), LakeError> {
         let files = std::mem::take(&mut self.unsynced);
         let closed = &self.done.files[self.done.files.len() - files.len()..];
-        let named: Vec<_> = closed.iter().map(|closed| closed.staged.as_str()).zip(files).collect();
+        let named: Vec<_> = closed
+            .iter()
+            .map(|closed| closed.staged.as_str())
+            .zip(files)
+            .collect();
         sync_files(&named)
     }
 
     fn close_all(&mut self) -> Result<(), LakeError> {
-        // Open files first: a date that opens another one closes the coldest, which may have rows gathered.
+        // Open files first: a date that opens another one closes the coldest, which may have rows
+        // gathered.
         let opened: Vec<Day> = self.open.keys().copied().collect();
-        for day in opened.into_iter().chain(self.gathered.keys().copied().collect::<Vec<_>>()) {
+        for day in opened
+            .into_iter()
+            .chain(self.gathered.keys().copied().collect::<Vec<_>>())
+        {
             self.encode(day)?;
             self.close(day)?;
         }
@@ -280,12 +400,25 @@ impl Encoder {
 
     /// Ends the largest row group while too much waits in memory for one.
     fn bound_encoded(&mut self) -> Result<(), LakeError> {
-        while self.open.values().map(|file| file.writer.memory_size()).sum::<usize>() > ENCODED_BYTES_MAX {
-            let largest = self.open.values_mut().max_by_key(|file| file.writer.memory_size()).expect("bytes are encoded in open files");
+        while self
+            .open
+            .values()
+            .map(|file| file.writer.memory_size())
+            .sum::<usize>()
+            > ENCODED_BYTES_MAX
+        {
+            let largest = self
+                .open
+                .values_mut()
+                .max_by_key(|file| file.writer.memory_size())
+                .expect("bytes are encoded in open files");
             if largest.writer.in_progress_rows() == 0 {
                 break;
             }
-            largest.writer.flush().map_err(|source| encode_error(&largest.staged, source))?;
+            largest
+                .writer
+                .flush()
+                .map_err(|source| encode_error(&largest.staged, source))?;
         }
         Ok(())
     }
@@ -302,29 +435,51 @@ fn split(rows: &RecordBatch, days: &[Day]) -> Result<Vec<(Day, RecordBatch)>, La
     }
     let part = |indices: Vec<u32>| {
         let (first, count) = (indices[0] as usize, indices.len());
-        // A long run is encoded at once; a short one is copied, so that waiting rows do not hold the whole batch.
+        // A long run is encoded at once; a short one is copied, so that waiting rows do not hold
+        // the whole batch.
         if count >= RUN_ROWS && indices[count - 1] as usize - first == count - 1 {
             return Ok(rows.slice(first, count));
         }
         take_record_batch(rows, &UInt32Array::from(indices))
     };
-    let parts = by_day.into_iter().map(|(day, indices)| part(indices).map(|rows| (day, rows)));
-    parts.collect::<Result<_, _>>().map_err(|error| LakeError::Encode { path: STAGING.to_owned(), source: error.into() })
+    let parts = by_day
+        .into_iter()
+        .map(|(day, indices)| part(indices).map(|rows| (day, rows)));
+    parts
+        .collect::<Result<_, _>>()
+        .map_err(|error| LakeError::Encode {
+            path: STAGING.to_owned(),
+            source: error.into(),
+        })
 }
 
 /// Runs of rows of one kafka_partition with rising offsets: partition, first and last offset, rows.
 fn runs(rows: &RecordBatch) -> impl Iterator<Item = (KafkaPartition, Offset, Offset, u64)> {
-    let column = |name: &str| rows.column_by_name(name).expect("a batch of the lake has its position columns");
-    let partitions = column(KAFKA_PARTITION).as_primitive::<Int32Type>().values().clone();
+    let column = |name: &str| {
+        rows.column_by_name(name)
+            .expect("a batch of the lake has its position columns")
+    };
+    let partitions = column(KAFKA_PARTITION)
+        .as_primitive::<Int32Type>()
+        .values()
+        .clone();
     let offsets = column(OFFSET).as_primitive::<Int64Type>().values().clone();
     let mut start = 0;
     std::iter::from_fn(move || {
         let partition = *partitions.get(start)?;
         let mut end = start + 1;
-        while end < partitions.len() && partitions[end] == partition && offsets[end] > offsets[end - 1] {
+        while end < partitions.len()
+            && partitions[end] == partition
+            && offsets[end] > offsets[end - 1]
+        {
             end += 1;
         }
-        let run = (KafkaPartition(partition), Offset(offsets[start]), Offset(offsets[end - 1]), (end - start) as u64);
+        let run = (
+            KafkaPartition(partition),
+            Offset(offsets[start]),
+            Offset(offsets[end - 1]),
+            (end - start) as u64,
+        );
         start = end;
         Some(run)
     })
@@ -335,8 +490,14 @@ fn encode_error(path: &str, source: ParquetError) -> LakeError {
     match source {
         ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
             Ok(io) => LakeError::io("writing", path, *io),
-            Err(cause) => LakeError::Encode { path: path.to_owned(), source: ParquetError::External(cause) },
+            Err(cause) => LakeError::Encode {
+                path: path.to_owned(),
+                source: ParquetError::External(cause),
+            },
         },
-        source => LakeError::Encode { path: path.to_owned(), source },
+        source => LakeError::Encode {
+            path: path.to_owned(),
+            source,
+        },
     }
 }

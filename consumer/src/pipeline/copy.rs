@@ -1,4 +1,5 @@
-//! A readable copy of a table's offsets, for people. The truth is the lake's log: nobody reads the copy back.
+//! A readable copy of a table's offsets, for people. The truth is the lake's log: nobody reads the
+//! copy back.
 
 use std::fs;
 use std::io;
@@ -19,9 +20,20 @@ struct Copy<'a> {
 }
 
 /// Writes `<folder>/<table>.json`, whole or not at all. Blocking.
-pub(super) fn write(folder: &Path, table: &TableName, topic: &str, offsets: &Offsets, seq: u64) -> io::Result<()> {
+pub(super) fn write(
+    folder: &Path,
+    table: &TableName,
+    topic: &str,
+    offsets: &Offsets,
+    seq: u64,
+) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let text = serde_json::to_vec_pretty(&Copy { table, topic, offsets, seq })?;
+    let text = serde_json::to_vec_pretty(&Copy {
+        table,
+        topic,
+        offsets,
+        seq,
+    })?;
     let name = table.short().replace('/', "%2F");
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     fs::write(&temporary, text)?;

@@ -64,7 +64,11 @@ pub(super) struct Durable {
 
 impl Table {
     pub fn new(consumer: &ConsumerSettings, settings: &TableSettings, rules: Rules) -> Self {
-        let limits = Limits { rows: consumer.flush_rows, bytes: consumer.flush_bytes, age: consumer.flush_interval };
+        let limits = Limits {
+            rows: consumer.flush_rows,
+            bytes: consumer.flush_bytes,
+            age: consumer.flush_interval,
+        };
         Self {
             settings: settings.clone(),
             limits,
@@ -77,14 +81,17 @@ impl Table {
         }
     }
 
-    /// Takes kafka_partitions over and tells where each begins; `None` while the table has no schema.
+    /// Takes kafka_partitions over and tells where each begins; `None` while the table has no
+    /// schema.
     pub async fn begin(
         &mut self,
         schemas: &Schemas,
         marks: &BTreeMap<KafkaPartition, Marks>,
     ) -> Result<Option<BTreeMap<KafkaPartition, Offset>>, ConsumerError> {
         self.waiting = !self.make_ready(schemas).await?;
-        let Some(ready) = self.ready.as_mut() else { return Ok(None) };
+        let Some(ready) = self.ready.as_mut() else {
+            return Ok(None);
+        };
         let heads = ready.lake.acquire(marks.keys().copied()).await?;
         let work = ready.work.as_mut().expect("no slab is worked on");
         work.positions.clear();
@@ -97,7 +104,10 @@ impl Table {
                 marks: *marks,
                 next: head.next.expect("an empty lake begins anywhere"),
             })?;
-            work.positions.begin(*partition, position(&self.settings.topic, *partition, &head, offset));
+            work.positions.begin(
+                *partition,
+                position(&self.settings.topic, *partition, &head, offset),
+            );
             begun.insert(*partition, offset);
         }
         let (table, topic, seq) = (&ready.name, &self.settings.topic, ready.lake.head().seq);
@@ -111,23 +121,42 @@ impl Table {
     }
 
     /// Takes messages into the open batch.
-    pub async fn take(&mut self, slab: Slab, known: Arc<HashMap<Fingerprint, Arc<TableSchema>>>) -> Result<(), ConsumerError> {
-        let ready = self.ready.as_mut().expect("messages come behind an answered assignment");
+    pub async fn take(
+        &mut self,
+        slab: Slab,
+        known: Arc<HashMap<Fingerprint, Arc<TableSchema>>>,
+    ) -> Result<(), ConsumerError> {
+        let ready = self
+            .ready
+            .as_mut()
+            .expect("messages come behind an answered assignment");
         let mut work = ready.work.take().expect("one slab at a time is worked on");
         let run = move || {
             let taken = work.run(&slab, &known);
             (work, taken)
         };
-        let (work, taken) = tokio::task::spawn_blocking(run).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let (work, taken) = tokio::task::spawn_blocking(run)
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         ready.work = Some(work);
-        let Taken { batches, rejected, covered, doubles } = taken?;
+        let Taken {
+            batches,
+            rejected,
+            covered,
+            doubles,
+        } = taken?;
         if covered.is_empty() {
             return Ok(());
         }
         if doubles > 0 {
             tracing::debug!(table = %ready.name, doubles, "records that were there before are left out");
         }
-        let open = self.open.get_or_insert_with(|| Open { batch: ready.lake.writer(), since: Instant::now(), newest: None, doubles: 0 });
+        let open = self.open.get_or_insert_with(|| Open {
+            batch: ready.lake.writer(),
+            since: Instant::now(),
+            newest: None,
+            doubles: 0,
+        });
         open.doubles += doubles;
         for (partition, (range, sequence)) in covered {
             open.batch.cover(partition, range, sequence)?;
@@ -148,7 +177,11 @@ impl Table {
 
     /// True when the open batch is full and has to wait for the commit before it.
     pub fn is_blocked(&self) -> bool {
-        self.is_committing && self.open.as_ref().is_some_and(|open| self.limits.is_full(&open.size()))
+        self.is_committing
+            && self
+                .open
+                .as_ref()
+                .is_some_and(|open| self.limits.is_full(&open.size()))
     }
 
     /// Starts the commit of the open batch, unless another one runs.
@@ -156,7 +189,9 @@ impl Table {
         if self.is_committing {
             return;
         }
-        let (Some(open), Some(ready)) = (self.open.take(), self.ready.as_ref()) else { return };
+        let (Some(open), Some(ready)) = (self.open.take(), self.ready.as_ref()) else {
+            return;
+        };
         self.is_committing = true;
         let (topic, copies) = (self.settings.topic.clone(), self.copies.clone());
         let (lake, name) = (ready.lake.clone(), ready.name.clone());
@@ -172,13 +207,38 @@ impl Table {
     /// Notes a commit; returns the offsets that it covers.
     pub fn committed(&mut self, topic: &str, durable: Durable) -> Offsets {
         self.is_committing = false;
-        let Durable { committed, newest, doubles } = durable;
-        let table = self.ready.as_ref().map(|ready| ready.name.to_string()).unwrap_or_default();
+        let Durable {
+            committed,
+            newest,
+            doubles,
+        } = durable;
+        let table = self
+            .ready
+            .as_ref()
+            .map(|ready| ready.name.to_string())
+            .unwrap_or_default();
         let freshness_ms = metrics::freshness_ms(newest);
         metrics::committed(&table, &committed, freshness_ms);
         metrics::doubles(&table, doubles);
-        let Committed { seq, rows, quarantined, files, offsets, .. } = committed;
-        tracing::info!(table, topic, seq, rows, quarantined, doubles, files, freshness_ms, "batch committed");
+        let Committed {
+            seq,
+            rows,
+            quarantined,
+            files,
+            offsets,
+            ..
+        } = committed;
+        tracing::info!(
+            table,
+            topic,
+            seq,
+            rows,
+            quarantined,
+            doubles,
+            files,
+            freshness_ms,
+            "batch committed"
+        );
         offsets
     }
 
@@ -215,31 +275,52 @@ impl Table {
         };
         let mut bound = Ok(());
         for schema in schemas.of(&name) {
-            // One schema that fits is enough to begin: older ones may lack a column that a rule needs.
+            // One schema that fits is enough to begin: older ones may lack a column that a rule
+            // needs.
             bound = self.rules.bind(schema).map(drop);
             if bound.is_ok() {
                 break;
             }
         }
         bound?;
-        let date_column = self.settings.date_column.as_ref().map(|column| exact_column(column, schemas.of(&name)));
-        let options = LakeOptions { table: name.clone(), timezone: self.settings.timezone, date_column };
+        let date_column = self
+            .settings
+            .date_column
+            .as_ref()
+            .map(|column| exact_column(column, schemas.of(&name)));
+        let options = LakeOptions {
+            table: name.clone(),
+            timezone: self.settings.timezone,
+            date_column,
+        };
         let lake = LakeTable::open(&self.settings.path, options).await?;
-        self.ready = Some(Ready { work: Some(Work::new(name.clone(), self.rules.clone())), name, lake });
+        self.ready = Some(Ready {
+            work: Some(Work::new(name.clone(), self.rules.clone())),
+            name,
+            lake,
+        });
         Ok(true)
     }
 }
 
 impl Open {
     fn size(&self) -> Size {
-        Size { rows: self.batch.rows() + self.batch.rejected(), bytes: self.batch.bytes(), since: self.since }
+        Size {
+            rows: self.batch.rows() + self.batch.rejected(),
+            bytes: self.batch.bytes(),
+            since: self.since,
+        }
     }
 }
 
 async fn commit(lake: &LakeTable, open: Open) -> Result<Durable, LakeError> {
     let staged = open.batch.stage().await?;
     let committed = lake.commit(staged, None).await?;
-    Ok(Durable { committed, newest: open.newest, doubles: open.doubles })
+    Ok(Durable {
+        committed,
+        newest: open.newest,
+        doubles: open.doubles,
+    })
 }
 
 async fn copy_offsets(folder: PathBuf, table: TableName, topic: String, committed: Committed) {
@@ -251,7 +332,12 @@ async fn copy_offsets(folder: PathBuf, table: TableName, topic: String, committe
 }
 
 /// Where the proof begins: behind what the log covers, or at the topic's beginning.
-fn position(topic: &str, partition: KafkaPartition, head: &PartitionHead, start: Offset) -> Position {
+fn position(
+    topic: &str,
+    partition: KafkaPartition,
+    head: &PartitionHead,
+    start: Offset,
+) -> Position {
     let Some(next) = head.next else {
         let sequence = (start == Offset::ZERO).then_some(0);
         if sequence.is_none() {
@@ -262,19 +348,34 @@ fn position(topic: &str, partition: KafkaPartition, head: &PartitionHead, start:
                 "the topic's beginning has expired, its first rows are not in it"
             );
         }
-        return Position { next: start, sequence };
+        return Position {
+            next: start,
+            sequence,
+        };
     };
-    Position { next, sequence: Some(head.sequence) }
+    Position {
+        next,
+        sequence: Some(head.sequence),
+    }
 }
 
 /// The column as the catalog spells it: folded, then exact.
 fn exact_column<'a>(written: &str, schemas: impl Iterator<Item = &'a Arc<TableSchema>>) -> String {
     let folded = written.to_lowercase();
-    let is_folded = schemas.into_iter().any(|schema| schema.position(&folded).is_some());
-    if is_folded { folded } else { written.to_owned() }
+    let is_folded = schemas
+        .into_iter()
+        .any(|schema| schema.position(&folded).is_some());
+    if is_folded {
+        folded
+    } else {
+        written.to_owned()
+    }
 }
 
 fn show(offsets: &BTreeMap<KafkaPartition, Offset>) -> String {
-    let texts: Vec<_> = offsets.iter().map(|(partition, offset)| format!("{}:{}", partition.0, offset.0)).collect();
+    let texts: Vec<_> = offsets
+        .iter()
+        .map(|(partition, offset)| format!("{}:{}", partition.0, offset.0))
+        .collect();
     texts.join(" ")
 }

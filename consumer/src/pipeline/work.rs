@@ -35,41 +35,83 @@ pub(super) struct Taken {
 
 impl Work {
     pub fn new(table: TableName, rules: Rules) -> Self {
-        Self { positions: Positions::default(), decoders: Decoders::new(table), rules, bound: HashMap::new() }
+        Self {
+            positions: Positions::default(),
+            decoders: Decoders::new(table),
+            rules,
+            bound: HashMap::new(),
+        }
     }
 
     /// Runs the steps.
-    pub fn run(&mut self, slab: &Slab, known: &HashMap<Fingerprint, Arc<TableSchema>>) -> Result<Taken, ConsumerError> {
-        let checked = self.positions.advance(slab).map_err(|hole| ConsumerError::Hole {
-            topic: slab.topic().to_string(),
-            partition: hole.partition,
-            offset: hole.offset,
-            expected: hole.expected,
-            got: hole.got,
-        })?;
-        let decoded = self.decoders.decode(slab, &checked.kept, |fingerprint| known.get(&fingerprint).cloned());
-        let mut taken = Taken { rejected: decoded.rejected, covered: checked.covered, doubles: checked.doubles, ..Taken::default() };
+    pub fn run(
+        &mut self,
+        slab: &Slab,
+        known: &HashMap<Fingerprint, Arc<TableSchema>>,
+    ) -> Result<Taken, ConsumerError> {
+        let checked = self
+            .positions
+            .advance(slab)
+            .map_err(|hole| ConsumerError::Hole {
+                topic: slab.topic().to_string(),
+                partition: hole.partition,
+                offset: hole.offset,
+                expected: hole.expected,
+                got: hole.got,
+            })?;
+        let decoded = self.decoders.decode(slab, &checked.kept, |fingerprint| {
+            known.get(&fingerprint).cloned()
+        });
+        let mut taken = Taken {
+            rejected: decoded.rejected,
+            covered: checked.covered,
+            doubles: checked.doubles,
+            ..Taken::default()
+        };
         for batch in decoded.batches {
             self.validate(slab, batch, &mut taken)?;
         }
-        let rows: usize = taken.batches.iter().map(|batch| batch.rows.num_rows()).sum();
-        assert_eq!(rows + taken.rejected.len(), checked.kept.len(), "every message is accepted or rejected");
+        let rows: usize = taken
+            .batches
+            .iter()
+            .map(|batch| batch.rows.num_rows())
+            .sum();
+        assert_eq!(
+            rows + taken.rejected.len(),
+            checked.kept.len(),
+            "every message is accepted or rejected"
+        );
         Ok(taken)
     }
 
-    fn validate(&mut self, slab: &Slab, batch: DecodedBatch, taken: &mut Taken) -> Result<(), ConsumerError> {
-        let DecodedBatch { mut changes, messages } = batch;
+    fn validate(
+        &mut self,
+        slab: &Slab,
+        batch: DecodedBatch,
+        taken: &mut Taken,
+    ) -> Result<(), ConsumerError> {
+        let DecodedBatch {
+            mut changes,
+            messages,
+        } = batch;
         let fingerprint = changes.schema.fingerprint();
         let rules = match self.bound.entry(fingerprint) {
             std::collections::hash_map::Entry::Occupied(bound) => bound.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => place.insert(self.rules.bind(&changes.schema)?),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(self.rules.bind(&changes.schema)?)
+            }
         };
         let verdict = rules.judge(&changes.rows);
         if !verdict.rejected.is_empty() {
-            changes.rows = filter_record_batch(&changes.rows, &verdict.accepted).expect("the verdict has a flag for each row");
+            changes.rows = filter_record_batch(&changes.rows, &verdict.accepted)
+                .expect("the verdict has a flag for each row");
         }
         for (row, reason) in verdict.rejected {
-            taken.rejected.push(rejected(slab, &slab.message(messages[row] as usize), reason));
+            taken.rejected.push(rejected(
+                slab,
+                &slab.message(messages[row] as usize),
+                reason,
+            ));
         }
         if changes.rows.num_rows() > 0 {
             taken.batches.push(changes);

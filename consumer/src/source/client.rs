@@ -31,16 +31,21 @@ const RESERVED: [&str; 11] = [
     "allow.auto.create.topics",
 ];
 
-/// Our values where librdkafka's do not suit, under every name that librdkafka knows for them; `kafka.properties` goes before.
+/// Our values where librdkafka's do not suit, under every name that librdkafka knows for them;
+/// `kafka.properties` goes before.
 ///
-/// What waits in librdkafka is bounded to 16 MiB, and a fetch that had to pause for it goes on at once. A topic that appears is found
-/// within a second, and so is a broker that comes back. A member that died is noticed after six seconds, the least that brokers allow by default.
+/// What waits in librdkafka is bounded to 16 MiB, and a fetch that had to pause for it goes on at
+/// once. A topic that appears is found within a second, and so is a broker that comes back. A
+/// member that died is noticed after six seconds, the least that brokers allow by default.
 const CONSUMER: [(&[&str], &str); 16] = [
     (&["check.crcs"], "true"),
     (&["queued.min.messages"], "100000"),
     (&["queued.max.messages.kbytes"], "16384"),
     (&["fetch.queue.backoff.ms"], "2"),
-    (&["fetch.message.max.bytes", "max.partition.fetch.bytes"], "2097152"),
+    (
+        &["fetch.message.max.bytes", "max.partition.fetch.bytes"],
+        "2097152",
+    ),
     (&["fetch.max.bytes"], "8388608"),
     (&["message.max.bytes"], "8388608"),
     (&["receive.message.max.bytes"], "67108864"),
@@ -56,22 +61,32 @@ const CONSUMER: [(&[&str], &str); 16] = [
 
 /// Refuses properties that the consumer depends on.
 pub(super) fn check_properties(settings: &ConsumerSettings) -> Result<(), SourceError> {
-    match settings.properties.keys().find(|key| RESERVED.contains(&key.as_str())) {
+    match settings
+        .properties
+        .keys()
+        .find(|key| RESERVED.contains(&key.as_str()))
+    {
         None => Ok(()),
-        Some(key) => Err(SourceError::Reserved { property: key.clone() }),
+        Some(key) => Err(SourceError::Reserved {
+            property: key.clone(),
+        }),
     }
 }
 
 /// The property that names a member for longer than its process lives.
 pub(super) const INSTANCE: &str = "group.instance.id";
 
-/// The member of the group. Rebalances are eager: every one revokes all, which is simple, and cheap because the log says where to go on.
+/// The member of the group. Rebalances are eager: every one revokes all, which is simple, and cheap
+/// because the log says where to go on.
 pub(super) fn member(settings: &ConsumerSettings, instance: Option<&str>) -> ClientConfig {
     let mut config = reader(settings, "read_committed");
     if let Some(instance) = instance {
         config.set(INSTANCE, instance);
     }
-    config.set("group.id", &settings.group).set("partition.assignment.strategy", "range").set("enable.partition.eof", "false");
+    config
+        .set("group.id", &settings.group)
+        .set("partition.assignment.strategy", "range")
+        .set("enable.partition.eof", "false");
     config
 }
 
@@ -82,7 +97,10 @@ pub(super) fn reader(settings: &ConsumerSettings, isolation: &str) -> ClientConf
         config.set(key, value);
     }
     for (names, value) in CONSUMER {
-        if !names.iter().any(|name| settings.properties.contains_key(*name)) {
+        if !names
+            .iter()
+            .any(|name| settings.properties.contains_key(*name))
+        {
             config.set(names[0], value);
         }
     }
@@ -119,17 +137,24 @@ pub(super) struct Watch {
 impl Watch {
     /// The oldest rebalance that is not answered.
     pub fn rebalance(&self) -> Option<Rebalance> {
-        self.rebalances.lock().expect("no thread panics while it holds the lock").pop_front()
+        self.rebalances
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .pop_front()
     }
 
-    /// From here on nothing is taken any more: rebalances are answered at once, so that closing ends.
+    /// From here on nothing is taken any more: rebalances are answered at once, so that closing
+    /// ends.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
     }
 
     /// librdkafka's words for the last error.
     pub fn reason(&self) -> String {
-        self.reason.lock().expect("no thread panics while it holds the lock").clone()
+        self.reason
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .clone()
     }
 }
 
@@ -138,30 +163,52 @@ impl ClientContext for Watch {
         match level {
             // Properties of producers are given to us, too.
             _ if facility == "CONFWARN" => tracing::debug!(facility, message, "librdkafka"),
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => tracing::warn!(facility, message, "librdkafka"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::warn!(facility, message, "librdkafka")
+            }
             _ => tracing::debug!(facility, message, "librdkafka"),
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka reports an error");
-        reason.clone_into(&mut self.reason.lock().expect("no thread panics while it holds the lock"));
+        reason.clone_into(
+            &mut self
+                .reason
+                .lock()
+                .expect("no thread panics while it holds the lock"),
+        );
     }
 }
 
 impl ConsumerContext for Watch {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        code: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
         if self.closing.load(Ordering::Acquire) {
             // Whatever is said here, closing goes on until the group lets us go.
             let _ = consumer.unassign();
             return;
         }
-        let name = |element: &TopicPartitionListElem<'_>| (element.topic().to_owned(), KafkaPartition(element.partition()));
+        let name = |element: &TopicPartitionListElem<'_>| {
+            (
+                element.topic().to_owned(),
+                KafkaPartition(element.partition()),
+            )
+        };
         let rebalance = match code {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions.elements().iter().map(name).collect()),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                Rebalance::Assign(partitions.elements().iter().map(name).collect())
+            }
             _ => Rebalance::Revoke,
         };
-        self.rebalances.lock().expect("no thread panics while it holds the lock").push_back(rebalance);
+        self.rebalances
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .push_back(rebalance);
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {

@@ -90,7 +90,9 @@ impl Explain for SourceError {
 
     fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::Reserved { property } => Hint::text(format!("remove `{property}` from the key `kafka.properties` of the configuration")),
+            Self::Reserved { property } => Hint::text(format!(
+                "remove `{property}` from the key `kafka.properties` of the configuration"
+            )),
             Self::Settings { .. } => Hint::key("kafka.properties"),
             Self::Denied { .. } => Hint::text(
                 "the consumer needs READ and DESCRIBE on its topics and on the control topic, and READ on its group; \
@@ -105,10 +107,12 @@ impl Explain for SourceError {
                 "rows have left the topic before they reached the lake: raise the topic's `retention.ms`, then let the producer load the table \
                  again into a new topic (`kafka.topic`) and the consumer write a new lake folder (`datalake.path`)",
             ),
-            Self::Corrupt { .. } => {
-                Hint::text("check the broker's disk and its log; another replica of the kafka_partition may still be whole")
+            Self::Corrupt { .. } => Hint::text(
+                "check the broker's disk and its log; another replica of the kafka_partition may still be whole",
+            ),
+            Self::Replaced { .. } => {
+                Hint::text("give each consumer a `group.instance.id` of its own")
             }
-            Self::Replaced { .. } => Hint::text("give each consumer a `group.instance.id` of its own"),
             Self::Ended => return None,
         })
     }
@@ -126,17 +130,23 @@ pub(super) enum Verdict {
     Fatal(SourceError),
 }
 
-/// Judges an error of `poll`. What is not known to pass ends the client: a new one goes on from the lake's log, and nothing is skipped.
+/// Judges an error of `poll`. What is not known to pass ends the client: a new one goes on from the
+/// lake's log, and nothing is skipped.
 pub(super) fn judge(error: KafkaError, reason: String) -> Verdict {
     let code = match &error {
-        KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code) | KafkaError::Global(code) => *code,
+        KafkaError::MessageConsumption(code)
+        | KafkaError::MessageConsumptionFatal(code)
+        | KafkaError::Global(code) => *code,
         _ => Code::Fail,
     };
     if code == Code::FencedInstanceId {
         return Verdict::Fatal(SourceError::Replaced { source: error });
     }
     if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-        return Verdict::Fatal(SourceError::Unavailable { act: format!("the consumer cannot go on: {reason}"), source: error });
+        return Verdict::Fatal(SourceError::Unavailable {
+            act: format!("the consumer cannot go on: {reason}"),
+            source: error,
+        });
     }
     match code {
         Code::BrokerTransportFailure
@@ -155,17 +165,30 @@ pub(super) fn judge(error: KafkaError, reason: String) -> Verdict {
         | Code::UnknownMemberId
         | Code::IllegalGeneration
         | Code::PollExceeded => Verdict::Passing,
-        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => Verdict::NoTopic,
-        Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => Verdict::OutOfRange,
-        Code::BadMessage | Code::BadCompression | Code::NotImplemented | Code::InvalidMessage | Code::MessageSizeTooLarge => {
-            Verdict::Fatal(SourceError::Corrupt { reason, source: error })
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+            Verdict::NoTopic
         }
+        Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => Verdict::OutOfRange,
+        Code::BadMessage
+        | Code::BadCompression
+        | Code::NotImplemented
+        | Code::InvalidMessage
+        | Code::MessageSizeTooLarge => Verdict::Fatal(SourceError::Corrupt {
+            reason,
+            source: error,
+        }),
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::SaslAuthenticationFailed
         | Code::Authentication
-        | Code::SSL => Verdict::Fatal(SourceError::Denied { reason, source: error }),
-        _ => Verdict::Fatal(SourceError::Unavailable { act: format!("reading has to begin anew: {reason}"), source: error }),
+        | Code::SSL => Verdict::Fatal(SourceError::Denied {
+            reason,
+            source: error,
+        }),
+        _ => Verdict::Fatal(SourceError::Unavailable {
+            act: format!("reading has to begin anew: {reason}"),
+            source: error,
+        }),
     }
 }

@@ -20,7 +20,8 @@ use crate::settings::ConsumerSettings;
 /// The topic's only partition.
 const PARTITION: i32 = 0;
 const POLL_TIME: Duration = Duration::from_millis(100);
-/// How long another transaction may keep the records that we need from being read: longer than the broker lets one stay open.
+/// How long another transaction may keep the records that we need from being read: longer than the
+/// broker lets one stay open.
 const DEADLINE: Duration = Duration::from_secs(70);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// How long to wait before looking again whether a transaction has ended.
@@ -37,7 +38,11 @@ pub struct Schemas {
 impl Schemas {
     /// Knows none until it is refreshed.
     pub fn new(settings: Arc<ConsumerSettings>) -> Self {
-        Self { settings, known: Arc::default(), next: 0 }
+        Self {
+            settings,
+            known: Arc::default(),
+            next: 0,
+        }
     }
 
     /// What was read.
@@ -64,52 +69,75 @@ impl Schemas {
 
     /// Schemas of a table.
     pub fn of<'a>(&'a self, table: &'a TableName) -> impl Iterator<Item = &'a Arc<TableSchema>> {
-        self.known.values().filter(move |schema| schema.table == *table)
+        self.known
+            .values()
+            .filter(move |schema| schema.table == *table)
     }
 
     /// Reads on to the end. Blocking. Without a control topic there is nothing to read.
     ///
-    /// A record that we could read was committed together with its schema, so the schema lies below the end that the control topic has now.
-    /// But transactions end in one kafka_partition after the other: what is committed up to that end is waited for. So a fingerprint that
-    /// is unknown behind this is in no schema at all.
+    /// A record that we could read was committed together with its schema, so the schema lies below
+    /// the end that the control topic has now. But transactions end in one kafka_partition after
+    /// the other: what is committed up to that end is waited for. So a fingerprint that is unknown
+    /// behind this is in no schema at all.
     pub fn refresh(&mut self) -> Result<(), SourceError> {
         let deadline = Instant::now() + DEADLINE;
         let topic = self.settings.control_topic.clone();
-        let failed = |source| SourceError::Unavailable { act: format!("control topic `{topic}` was not read"), source };
+        let failed = |source| SourceError::Unavailable {
+            act: format!("control topic `{topic}` was not read"),
+            source,
+        };
         let create = |isolation| -> Result<BaseConsumer<Watch>, SourceError> {
-            let created = client::reader(&self.settings, isolation).create_with_context(Watch::default());
+            let created =
+                client::reader(&self.settings, isolation).create_with_context(Watch::default());
             created.map_err(|source| SourceError::Settings { source })
         };
         let written = create("read_uncommitted")?;
         if !exists(&written, &topic).map_err(failed)? {
             return Ok(());
         }
-        let (_, written) = written.fetch_watermarks(&topic, PARTITION, REQUEST_DEADLINE).map_err(failed)?;
+        let (_, written) = written
+            .fetch_watermarks(&topic, PARTITION, REQUEST_DEADLINE)
+            .map_err(failed)?;
         let consumer = create("read_committed")?;
         let (low, end) = loop {
-            let (low, end) = consumer.fetch_watermarks(&topic, PARTITION, REQUEST_DEADLINE).map_err(failed)?;
+            let (low, end) = consumer
+                .fetch_watermarks(&topic, PARTITION, REQUEST_DEADLINE)
+                .map_err(failed)?;
             if end >= written {
                 break (low, end);
             }
             if Instant::now() >= deadline {
-                return Err(SourceError::Late { act: format!("waiting for an open transaction in control topic `{topic}`") });
+                return Err(SourceError::Late {
+                    act: format!("waiting for an open transaction in control topic `{topic}`"),
+                });
             }
             pause(LOOK_AGAIN);
         };
         // A topic that was created again begins anew.
-        let next = if self.next > end { low } else { self.next.max(low) };
+        let next = if self.next > end {
+            low
+        } else {
+            self.next.max(low)
+        };
         if next >= end {
             return Ok(());
         }
         let mut assignment = TopicPartitionList::with_capacity(1);
-        assignment.add_partition_offset(&topic, PARTITION, Offset::Offset(next)).map_err(failed)?;
+        assignment
+            .add_partition_offset(&topic, PARTITION, Offset::Offset(next))
+            .map_err(failed)?;
         consumer.assign(&assignment).map_err(failed)?;
         self.read(&consumer, deadline)?;
         self.next = end;
         Ok(())
     }
 
-    fn read(&mut self, consumer: &BaseConsumer<Watch>, deadline: Instant) -> Result<(), SourceError> {
+    fn read(
+        &mut self,
+        consumer: &BaseConsumer<Watch>,
+        deadline: Instant,
+    ) -> Result<(), SourceError> {
         loop {
             match consumer.poll(POLL_TIME) {
                 Some(Ok(message)) => self.take(&message),
@@ -121,19 +149,28 @@ impl Schemas {
                 None => {}
             }
             if Instant::now() >= deadline {
-                return Err(SourceError::Late { act: format!("reading control topic `{}`", self.settings.control_topic) });
+                return Err(SourceError::Late {
+                    act: format!("reading control topic `{}`", self.settings.control_topic),
+                });
             }
         }
     }
 
     fn take(&mut self, message: &BorrowedMessage<'_>) {
-        let key = message.key().and_then(|key| std::str::from_utf8(key).ok()).and_then(ControlKey::decode);
-        let (Some(ControlKey::Schema(fingerprint)), Some(value)) = (key, message.payload()) else { return };
+        let key = message
+            .key()
+            .and_then(|key| std::str::from_utf8(key).ok())
+            .and_then(ControlKey::decode);
+        let (Some(ControlKey::Schema(fingerprint)), Some(value)) = (key, message.payload()) else {
+            return;
+        };
         match serde_json::from_slice::<TableSchema>(value) {
             Ok(schema) if schema.fingerprint() == fingerprint => {
                 Arc::make_mut(&mut self.known).insert(fingerprint, Arc::new(schema));
             }
-            _ => tracing::warn!(%fingerprint, offset = message.offset(), "a schema of the control topic is not one"),
+            _ => {
+                tracing::warn!(%fingerprint, offset = message.offset(), "a schema of the control topic is not one")
+            }
         }
     }
 }
@@ -141,5 +178,7 @@ impl Schemas {
 /// Asked of the metadata, which answers at once.
 fn exists(consumer: &BaseConsumer<Watch>, topic: &str) -> Result<bool, KafkaError> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_DEADLINE)?;
-    Ok(metadata.topics().iter().any(|found| found.name() == topic && found.error().is_none() && !found.partitions().is_empty()))
+    Ok(metadata.topics().iter().any(|found| {
+        found.name() == topic && found.error().is_none() && !found.partitions().is_empty()
+    }))
 }

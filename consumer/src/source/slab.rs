@@ -60,7 +60,12 @@ struct Entry {
 impl Slab {
     /// An empty slab of a topic, with room for as many bytes as are expected.
     pub fn new(topic: Arc<str>, expected_bytes: usize) -> Self {
-        Self { topic, bytes: Vec::with_capacity(expected_bytes), entries: Vec::new(), permit: None }
+        Self {
+            topic,
+            bytes: Vec::with_capacity(expected_bytes),
+            entries: Vec::new(),
+            permit: None,
+        }
     }
 
     /// The topic of all messages.
@@ -91,15 +96,31 @@ impl Slab {
     /// One message.
     pub fn message(&self, at: usize) -> Message<'_> {
         let entry = &self.entries[at];
-        let part = |range: &Option<Range<u32>>| range.as_ref().map(|range| &self.bytes[range.start as usize..range.end as usize]);
-        Message { partition: entry.partition, offset: entry.offset, key: part(&entry.key), value: part(&entry.value), headed: entry.headed }
+        let part = |range: &Option<Range<u32>>| {
+            range
+                .as_ref()
+                .map(|range| &self.bytes[range.start as usize..range.end as usize])
+        };
+        Message {
+            partition: entry.partition,
+            offset: entry.offset,
+            key: part(&entry.key),
+            value: part(&entry.value),
+            headed: entry.headed,
+        }
     }
 
     /// Adds a message.
     pub fn push(&mut self, message: Message<'_>) {
         let key = message.key.map(|key| self.copy(key));
         let value = message.value.map(|value| self.copy(value));
-        self.entries.push(Entry { partition: message.partition, offset: message.offset, key, value, headed: message.headed });
+        self.entries.push(Entry {
+            partition: message.partition,
+            offset: message.offset,
+            key,
+            value,
+            headed: message.headed,
+        });
     }
 
     /// The memory budget's share that this slab holds as long as it lives.
@@ -113,7 +134,8 @@ impl Slab {
     }
 
     fn copy(&mut self, part: &[u8]) -> Range<u32> {
-        let position = |at: usize| u32::try_from(at).expect("a slab and its last message are far below 4 GiB");
+        let position =
+            |at: usize| u32::try_from(at).expect("a slab and its last message are far below 4 GiB");
         let start = position(self.bytes.len());
         self.bytes.extend_from_slice(part);
         start..position(self.bytes.len())
@@ -132,8 +154,12 @@ pub(super) fn borrowed<'a>(message: &'a rdkafka::message::BorrowedMessage<'_>) -
 }
 
 fn headed(message: &rdkafka::message::BorrowedMessage<'_>) -> Headed {
-    let Some(headers) = message.headers() else { return Headed::Missing };
-    let Some(ours) = headers.iter().find(|header| header.key == HEADER) else { return Headed::Missing };
+    let Some(headers) = message.headers() else {
+        return Headed::Missing;
+    };
+    let Some(ours) = headers.iter().find(|header| header.key == HEADER) else {
+        return Headed::Missing;
+    };
     match Header::decode(ours.value.unwrap_or_default()) {
         Ok(header) => Headed::Ours(header),
         Err(error) => Headed::Unknown(error),
@@ -147,13 +173,28 @@ mod tests {
     #[test]
     fn messages_come_out_as_they_went_in_and_null_is_not_empty() {
         let mut slab = Slab::new("orders".into(), 0);
-        let message =
-            |offset, key, value| Message { partition: KafkaPartition(2), offset: Offset(offset), key, value, headed: Headed::Missing };
+        let message = |offset, key, value| Message {
+            partition: KafkaPartition(2),
+            offset: Offset(offset),
+            key,
+            value,
+            headed: Headed::Missing,
+        };
         slab.push(message(5, Some(&b"k"[..]), Some(&b"value"[..])));
         slab.push(message(7, None, Some(&b""[..])));
         slab.push(message(8, Some(&b"gone"[..]), None));
-        let read: Vec<_> = slab.iter().map(|message| (message.offset.0, message.key, message.value)).collect();
-        assert_eq!(read, [(5, Some(&b"k"[..]), Some(&b"value"[..])), (7, None, Some(&b""[..])), (8, Some(&b"gone"[..]), None)]);
+        let read: Vec<_> = slab
+            .iter()
+            .map(|message| (message.offset.0, message.key, message.value))
+            .collect();
+        assert_eq!(
+            read,
+            [
+                (5, Some(&b"k"[..]), Some(&b"value"[..])),
+                (7, None, Some(&b""[..])),
+                (8, Some(&b"gone"[..]), None)
+            ]
+        );
         assert_eq!(slab.size_bytes(), 10 + 3 * MESSAGE_BYTES);
     }
 }

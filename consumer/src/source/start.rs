@@ -15,10 +15,12 @@ pub struct Marks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone;
 
-/// Where to begin: where the lake's log ends, or at the topic's beginning for a lake that has nothing of this kafka_partition.
+/// Where to begin: where the lake's log ends, or at the topic's beginning for a lake that has
+/// nothing of this kafka_partition.
 ///
-/// Every transaction ends with a marker that takes an offset and is never seen. The lake's end lies before the marker of its last
-/// transaction, so a topic whose records have all expired begins one further; the sequence proves that no record was there.
+/// Every transaction ends with a marker that takes an offset and is never seen. The lake's end lies
+/// before the marker of its last transaction, so a topic whose records have all expired begins one
+/// further; the sequence proves that no record was there.
 pub fn start(next: Option<Offset>, marks: Marks) -> Result<Offset, Gone> {
     match next {
         None => Ok(marks.low),
@@ -32,7 +34,10 @@ pub fn start(next: Option<Offset>, marks: Marks) -> Result<Offset, Gone> {
 mod tests {
     use super::*;
 
-    const MARKS: Marks = Marks { low: Offset(10), end: Offset(20) };
+    const MARKS: Marks = Marks {
+        low: Offset(10),
+        end: Offset(20),
+    };
 
     #[test]
     fn reading_begins_where_the_log_ends() {

@@ -1,4 +1,5 @@
-//! The thread that owns the consumer: polls it, copies messages into slabs, and answers rebalances with the pipeline's word.
+//! The thread that owns the consumer: polls it, copies messages into slabs, and answers rebalances
+//! with the pipeline's word.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,11 +25,14 @@ use crate::settings::ConsumerSettings;
 const IDLE: Duration = Duration::from_millis(50);
 /// How long the first message of a slab waits for company.
 const LINGER: Duration = Duration::from_millis(10);
-/// How long room is waited for before reading is paused, so that the group does not take us for dead.
+/// How long room is waited for before reading is paused, so that the group does not take us for
+/// dead.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
-/// How long it is asked whether the group was left. It is only courtesy: the session ends by itself.
+/// How long it is asked whether the group was left. It is only courtesy: the session ends by
+/// itself.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
-/// How long the broker may take to answer that; where it does not, as long is waited for librdkafka's threads.
+/// How long the broker may take to answer that; where it does not, as long is waited for
+/// librdkafka's threads.
 const LEAVE_TIME: Duration = Duration::from_millis(200);
 /// How long one request for a kafka_partition's offsets may take.
 const MARKS_DEADLINE: Duration = Duration::from_secs(5);
@@ -78,14 +82,29 @@ impl Reader {
         budget: Arc<Semaphore>,
         runtime: Handle,
     ) -> Result<Self, SourceError> {
-        let member = settings.tables.first().and_then(|table| Member::take(&table.path));
+        let member = settings
+            .tables
+            .first()
+            .and_then(|table| Member::take(&table.path));
         let named = settings.properties.get(INSTANCE).cloned();
-        let instance = named.or_else(|| member.as_ref().map(|member| member.instance(&settings.group)));
-        let created = client::member(settings, instance.as_deref()).create_with_context(Watch::default());
-        let consumer: BaseConsumer<Watch> = created.map_err(|source| SourceError::Settings { source })?;
-        let topics: Vec<String> = settings.tables.iter().map(|table| table.topic.clone()).collect();
+        let instance = named.or_else(|| {
+            member
+                .as_ref()
+                .map(|member| member.instance(&settings.group))
+        });
+        let created =
+            client::member(settings, instance.as_deref()).create_with_context(Watch::default());
+        let consumer: BaseConsumer<Watch> =
+            created.map_err(|source| SourceError::Settings { source })?;
+        let topics: Vec<String> = settings
+            .tables
+            .iter()
+            .map(|table| table.topic.clone())
+            .collect();
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&names).map_err(|source| SourceError::Settings { source })?;
+        consumer
+            .subscribe(&names)
+            .map_err(|source| SourceError::Settings { source })?;
         Ok(Self {
             consumer: Some(consumer),
             _member: member,
@@ -122,23 +141,41 @@ impl Reader {
     pub fn leave(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.context().close();
-            // A member with a lasting name that only closes keeps its kafka_partitions until its session ends: it has to leave before.
+            // A member with a lasting name that only closes keeps its kafka_partitions until its
+            // session ends: it has to leave before.
             consumer.unsubscribe();
             let since = Instant::now();
-            while since.elapsed() < LEAVE_DEADLINE && self.is_member(&consumer).unwrap_or(since.elapsed() < LEAVE_TIME) {
+            while since.elapsed() < LEAVE_DEADLINE
+                && self
+                    .is_member(&consumer)
+                    .unwrap_or(since.elapsed() < LEAVE_TIME)
+            {
                 consumer.poll(Duration::from_millis(10));
             }
             drop(consumer);
         }
     }
 
-    /// Whether the group has a member by our lasting name; librdkafka does not tell when it has left. `None` while the broker does not say.
+    /// Whether the group has a member by our lasting name; librdkafka does not tell when it has
+    /// left. `None` while the broker does not say.
     fn is_member(&self, consumer: &BaseConsumer<Watch>) -> Option<bool> {
-        let Some(instance) = &self.instance else { return Some(false) };
-        let groups = consumer.fetch_group_list(Some(&self.group), LEAVE_TIME).ok()?;
-        let group = groups.groups().iter().find(|group| group.name() == self.group)?;
+        let Some(instance) = &self.instance else {
+            return Some(false);
+        };
+        let groups = consumer
+            .fetch_group_list(Some(&self.group), LEAVE_TIME)
+            .ok()?;
+        let group = groups
+            .groups()
+            .iter()
+            .find(|group| group.name() == self.group)?;
         // The broker makes a member's id of its name.
-        Some(group.members().iter().any(|member| member.id().starts_with(&format!("{instance}-"))))
+        Some(
+            group
+                .members()
+                .iter()
+                .any(|member| member.id().starts_with(&format!("{instance}-"))),
+        )
     }
 
     fn read(&mut self, consumer: &BaseConsumer<Watch>) -> End {
@@ -182,14 +219,20 @@ impl Reader {
             Err(error) => return self.take_error(consumer, error),
         };
         self.unreachable_said = false;
-        if self.slab.as_ref().is_some_and(|slab| slab.is_full() || **slab.topic() != *message.topic()) {
+        if self
+            .slab
+            .as_ref()
+            .is_some_and(|slab| slab.is_full() || **slab.topic() != *message.topic())
+        {
             self.send_slab()?;
         }
         if self.slab.is_none() {
             self.slab_since = Instant::now();
         }
         let expected = self.slab_bytes_expected;
-        self.slab.get_or_insert_with(|| Slab::new(message.topic().into(), expected)).push(borrowed(&message));
+        self.slab
+            .get_or_insert_with(|| Slab::new(message.topic().into(), expected))
+            .push(borrowed(&message));
         Ok(())
     }
 
@@ -203,7 +246,11 @@ impl Reader {
             }
             Verdict::NoTopic => {
                 if !std::mem::replace(&mut self.missing_said, true) {
-                    tracing::info!(topics = self.topics.join(", "), reason, "waiting for the topic");
+                    tracing::info!(
+                        topics = self.topics.join(", "),
+                        reason,
+                        "waiting for the topic"
+                    );
                 }
             }
             Verdict::OutOfRange => return Err(self.find_gone(consumer, reason).into()),
@@ -214,7 +261,9 @@ impl Reader {
 
     /// Hands the slab over. There is a place in the channel for every share of the budget.
     fn send_slab(&mut self) -> Result<(), End> {
-        let Some(mut slab) = self.slab.take() else { return Ok(()) };
+        let Some(mut slab) = self.slab.take() else {
+            return Ok(());
+        };
         self.slab_bytes_expected = slab.size_bytes().min(SLAB_BYTES);
         if let Some(mut permit) = self.permit.take() {
             let share = slab.size_bytes().clamp(SHARE_BYTES_MIN, SLAB_BYTES);
@@ -228,7 +277,8 @@ impl Reader {
         self.events.blocking_send(event).map_err(|_| End::Left)
     }
 
-    /// Takes the next slab's share of the memory. Polls go on when that takes long: a group expels who does not poll.
+    /// Takes the next slab's share of the memory. Polls go on when that takes long: a group expels
+    /// who does not poll.
     fn ensure_room(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), End> {
         let share = u32::try_from(SLAB_BYTES).expect("a slab is far below 4 GiB");
         let since = Instant::now();
@@ -237,7 +287,13 @@ impl Reader {
             let room = self.budget.clone().acquire_many_owned(share);
             match self.budget.clone().try_acquire_many_owned(share) {
                 Ok(permit) => self.permit = Some(permit),
-                Err(_) => self.permit = self.runtime.block_on(async { tokio::time::timeout(IDLE, room).await }).ok().and_then(Result::ok),
+                Err(_) => {
+                    self.permit = self
+                        .runtime
+                        .block_on(async { tokio::time::timeout(IDLE, room).await })
+                        .ok()
+                        .and_then(Result::ok)
+                }
             }
             if self.permit.is_some() {
                 break;
@@ -254,14 +310,20 @@ impl Reader {
             }
             self.answer(consumer)?;
         }
-        if paused { set_paused(consumer, false) } else { Ok(()) }
+        if paused {
+            set_paused(consumer, false)
+        } else {
+            Ok(())
+        }
     }
 
     fn obey(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), End> {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Commit { topic, offsets }) => commit(consumer, &topic, &offsets),
-                Ok(Command::Leave) | Err(commands::TryRecvError::Disconnected) => return Err(End::Left),
+                Ok(Command::Leave) | Err(commands::TryRecvError::Disconnected) => {
+                    return Err(End::Left);
+                }
                 Err(commands::TryRecvError::Empty) => return Ok(()),
             }
         }
@@ -270,7 +332,8 @@ impl Reader {
     /// Carries a waiting rebalance out.
     fn answer(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), End> {
         if let Some(rebalance) = consumer.context().rebalance() {
-            // Every rebalance revokes all: what was read and not handed over is read again by whoever gets it.
+            // Every rebalance revokes all: what was read and not handed over is read again by
+            // whoever gets it.
             self.slab = None;
             self.begun.clear();
             match rebalance {
@@ -291,11 +354,17 @@ impl Reader {
         let (reply, answer) = oneshot::channel();
         self.send(Event::Revoked { reply })?;
         answer.blocking_recv().map_err(|_| End::Left)?;
-        consumer.unassign().map_err(|source| unavailable("the kafka_partitions were not given back", source))?;
+        consumer
+            .unassign()
+            .map_err(|source| unavailable("the kafka_partitions were not given back", source))?;
         Ok(())
     }
 
-    fn assign(&mut self, consumer: &BaseConsumer<Watch>, partitions: Vec<(String, KafkaPartition)>) -> Result<(), End> {
+    fn assign(
+        &mut self,
+        consumer: &BaseConsumer<Watch>,
+        partitions: Vec<(String, KafkaPartition)>,
+    ) -> Result<(), End> {
         let marks = match marks(consumer, &partitions) {
             Ok(marks) => marks,
             Err(error) => {
@@ -308,13 +377,17 @@ impl Reader {
             }
         };
         let (reply, answer) = oneshot::channel();
-        self.send(Event::Assigned { partitions: marks, reply })?;
+        self.send(Event::Assigned {
+            partitions: marks,
+            reply,
+        })?;
         let begun = answer.blocking_recv().map_err(|_| End::Left)?;
         let failed = |source| unavailable("the kafka_partitions were not taken", source);
         let mut list = TopicPartitionList::new();
         for (topic, partitions) in &begun {
             for (partition, offset) in partitions {
-                list.add_partition_offset(topic, partition.0, RawOffset::Offset(offset.0)).map_err(failed)?;
+                list.add_partition_offset(topic, partition.0, RawOffset::Offset(offset.0))
+                    .map_err(failed)?;
             }
         }
         consumer.assign(&list).map_err(failed)?;
@@ -324,7 +397,10 @@ impl Reader {
 
     /// Which kafka_partition has lost the offset that comes next.
     fn find_gone(&self, consumer: &BaseConsumer<Watch>, reason: String) -> SourceError {
-        let positions = consumer.position().map(|list| list.to_topic_map()).unwrap_or_default();
+        let positions = consumer
+            .position()
+            .map(|list| list.to_topic_map())
+            .unwrap_or_default();
         for (topic, partitions) in &self.begun {
             for (partition, begun) in partitions {
                 let next = match positions.get(&(topic.clone(), partition.0)) {
@@ -333,46 +409,82 @@ impl Reader {
                 };
                 match watermarks(consumer, topic, *partition) {
                     Ok(marks) if next < marks.low || next > marks.end => {
-                        return SourceError::Gone { topic: topic.clone(), partition: *partition, marks, next };
+                        return SourceError::Gone {
+                            topic: topic.clone(),
+                            partition: *partition,
+                            marks,
+                            next,
+                        };
                     }
                     Ok(_) => {}
-                    Err(source) => return unavailable("the offsets of the topic are not known", source),
+                    Err(source) => {
+                        return unavailable("the offsets of the topic are not known", source);
+                    }
                 }
             }
         }
-        SourceError::Late { act: format!("finding a lost offset ({reason})") }
+        SourceError::Late {
+            act: format!("finding a lost offset ({reason})"),
+        }
     }
 }
 
 fn unavailable(act: &str, source: KafkaError) -> SourceError {
-    SourceError::Unavailable { act: act.to_owned(), source }
+    SourceError::Unavailable {
+        act: act.to_owned(),
+        source,
+    }
 }
 
 fn set_paused(consumer: &BaseConsumer<Watch>, paused: bool) -> Result<(), End> {
-    let change = |list| if paused { consumer.pause(&list) } else { consumer.resume(&list) };
+    let change = |list| {
+        if paused {
+            consumer.pause(&list)
+        } else {
+            consumer.resume(&list)
+        }
+    };
     let changed = consumer.assignment().and_then(change);
     changed.map_err(|source| unavailable("reading was not paused", source).into())
 }
 
-fn marks(consumer: &BaseConsumer<Watch>, partitions: &[(String, KafkaPartition)]) -> Result<Partitions<Marks>, KafkaError> {
+fn marks(
+    consumer: &BaseConsumer<Watch>,
+    partitions: &[(String, KafkaPartition)],
+) -> Result<Partitions<Marks>, KafkaError> {
     let mut marks: Partitions<Marks> = BTreeMap::new();
     for (topic, partition) in partitions {
         let found = watermarks(consumer, topic, *partition)?;
-        marks.entry(topic.clone()).or_default().insert(*partition, found);
+        marks
+            .entry(topic.clone())
+            .or_default()
+            .insert(*partition, found);
     }
     Ok(marks)
 }
 
-fn watermarks(consumer: &BaseConsumer<Watch>, topic: &str, partition: KafkaPartition) -> Result<Marks, KafkaError> {
+fn watermarks(
+    consumer: &BaseConsumer<Watch>,
+    topic: &str,
+    partition: KafkaPartition,
+) -> Result<Marks, KafkaError> {
     let (low, end) = consumer.fetch_watermarks(topic, partition.0, MARKS_DEADLINE)?;
-    Ok(Marks { low: Offset(low), end: Offset(end) })
+    Ok(Marks {
+        low: Offset(low),
+        end: Offset(end),
+    })
 }
 
 fn commit(consumer: &BaseConsumer<Watch>, topic: &str, offsets: &Offsets) {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
-    let mut add =
-        |(partition, offset): (&KafkaPartition, &Offset)| list.add_partition_offset(topic, partition.0, RawOffset::Offset(offset.0));
-    if let Err(error) = offsets.iter().try_for_each(&mut add).and_then(|()| consumer.commit(&list, CommitMode::Async)) {
+    let mut add = |(partition, offset): (&KafkaPartition, &Offset)| {
+        list.add_partition_offset(topic, partition.0, RawOffset::Offset(offset.0))
+    };
+    if let Err(error) = offsets
+        .iter()
+        .try_for_each(&mut add)
+        .and_then(|()| consumer.commit(&list, CommitMode::Async))
+    {
         tracing::debug!(topic, %error, "offsets of the group were not committed");
     }
 }

@@ -1,10 +1,12 @@
-//! A rule on the column of one schema: its literals are values of the column's type, and it runs over whole columns.
+//! A rule on the column of one schema: its literals are values of the column's type, and it runs
+//! over whole columns.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, Float32Array,
-    Float64Array, Int16Array, Int32Array, Int64Array, Scalar, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, Decimal256Array,
+    FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, Scalar,
+    StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::kernels::cmp;
@@ -46,8 +48,15 @@ enum Form {
 enum BoundTest {
     NotNull,
     Compare(Comparison, Value),
-    Between { low: Value, high: Value, negated: bool },
-    In { values: Vec<Value>, negated: bool },
+    Between {
+        low: Value,
+        high: Value,
+        negated: bool,
+    },
+    In {
+        values: Vec<Value>,
+        negated: bool,
+    },
     Matches(Regex),
 }
 
@@ -56,16 +65,30 @@ impl BoundRule {
     pub fn new(rule: &Rule, schema: &TableSchema) -> Result<Self, RuleError> {
         let position = resolve(&rule.column, schema).ok_or_else(|| unknown_column(rule, schema))?;
         let column = &schema.columns[position];
-        let binder = Binder { rule, column, form: form(column) };
-        Ok(Self { text: rule.text.clone(), column: position, form: binder.form, test: binder.test()? })
+        let binder = Binder {
+            rule,
+            column,
+            form: form(column),
+        };
+        Ok(Self {
+            text: rule.text.clone(),
+            column: position,
+            form: binder.form,
+            test: binder.test()?,
+        })
     }
 
     /// The rows where the rule is false.
     pub fn broken(&self, column: &ArrayRef) -> BooleanBuffer {
         if matches!(self.test, BoundTest::NotNull) {
-            return column.nulls().map_or_else(|| BooleanBuffer::new_unset(column.len()), |nulls| !nulls.inner());
+            return column.nulls().map_or_else(
+                || BooleanBuffer::new_unset(column.len()),
+                |nulls| !nulls.inner(),
+            );
         }
-        let holds = self.holds(&self.form.apply(column)).expect("a literal has its column's type");
+        let holds = self
+            .holds(&self.form.apply(column))
+            .expect("a literal has its column's type");
         let (values, nulls) = holds.into_parts();
         match nulls {
             Some(nulls) => &!&values & nulls.inner(),
@@ -90,14 +113,20 @@ impl BoundRule {
             }
             BoundTest::Matches(pattern) => {
                 let texts = column.as_string::<i32>();
-                let found = BooleanBuffer::collect_bool(texts.len(), |row| texts.is_valid(row) && pattern.is_match(texts.value(row)));
+                let found = BooleanBuffer::collect_bool(texts.len(), |row| {
+                    texts.is_valid(row) && pattern.is_match(texts.value(row))
+                });
                 Ok(BooleanArray::new(found, texts.nulls().cloned()))
             }
         }
     }
 }
 
-fn compare(comparison: Comparison, column: &dyn Datum, value: &Value) -> Result<BooleanArray, ArrowError> {
+fn compare(
+    comparison: Comparison,
+    column: &dyn Datum,
+    value: &Value,
+) -> Result<BooleanArray, ArrowError> {
     match comparison {
         Comparison::Equal => cmp::eq(column, value),
         Comparison::NotEqual => cmp::neq(column, value),
@@ -114,12 +143,20 @@ fn negate(values: BooleanBuffer, negated: bool, nulls: Option<NullBuffer>) -> Bo
 
 /// Names resolve as SQL does: folded, then exact; quoted ones exact only.
 fn resolve(name: &Name, schema: &TableSchema) -> Option<usize> {
-    let folded = if name.quoted { None } else { schema.position(&name.text.to_lowercase()) };
+    let folded = if name.quoted {
+        None
+    } else {
+        schema.position(&name.text.to_lowercase())
+    };
     folded.or_else(|| schema.position(&name.text))
 }
 
 fn unknown_column(rule: &Rule, schema: &TableSchema) -> RuleError {
-    let columns: Vec<_> = schema.columns.iter().map(|column| format!("`{}`", column.name)).collect();
+    let columns: Vec<_> = schema
+        .columns
+        .iter()
+        .map(|column| format!("`{}`", column.name))
+        .collect();
     RuleError::Column {
         rule: rule.text.clone(),
         column: rule.column.text.clone(),
@@ -141,15 +178,23 @@ impl Form {
     fn apply(self, column: &ArrayRef) -> ArrayRef {
         match self {
             Self::AsIs => Arc::clone(column),
-            Self::Float32 => {
-                Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(|x| if x.is_nan() { f32::NAN } else { x + 0.0 }))
-            }
-            Self::Float64 => {
-                Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| if x.is_nan() { f64::NAN } else { x + 0.0 }))
-            }
-            Self::Padded => {
-                Arc::new(column.as_string::<i32>().iter().map(|text| text.map(|text| text.trim_end_matches(' '))).collect::<StringArray>())
-            }
+            Self::Float32 => Arc::new(
+                column
+                    .as_primitive::<Float32Type>()
+                    .unary::<_, Float32Type>(|x| if x.is_nan() { f32::NAN } else { x + 0.0 }),
+            ),
+            Self::Float64 => Arc::new(
+                column
+                    .as_primitive::<Float64Type>()
+                    .unary::<_, Float64Type>(|x| if x.is_nan() { f64::NAN } else { x + 0.0 }),
+            ),
+            Self::Padded => Arc::new(
+                column
+                    .as_string::<i32>()
+                    .iter()
+                    .map(|text| text.map(|text| text.trim_end_matches(' ')))
+                    .collect::<StringArray>(),
+            ),
         }
     }
 }
@@ -172,22 +217,38 @@ impl Binder<'_> {
             }
             Test::Between { low, high, negated } => {
                 self.ordered(low)?;
-                BoundTest::Between { low: self.value(low)?, high: self.value(high)?, negated: *negated }
+                BoundTest::Between {
+                    low: self.value(low)?,
+                    high: self.value(high)?,
+                    negated: *negated,
+                }
             }
-            Test::In { values, negated } => {
-                BoundTest::In { values: values.iter().map(|value| self.value(value)).collect::<Result<_, _>>()?, negated: *negated }
-            }
-            Test::Matches(pattern) if self.column.column_type.arrow() == arrow::datatypes::DataType::Utf8 => {
+            Test::In { values, negated } => BoundTest::In {
+                values: values
+                    .iter()
+                    .map(|value| self.value(value))
+                    .collect::<Result<_, _>>()?,
+                negated: *negated,
+            },
+            Test::Matches(pattern)
+                if self.column.column_type.arrow() == arrow::datatypes::DataType::Utf8 =>
+            {
                 BoundTest::Matches(pattern.clone())
             }
-            Test::Matches(pattern) => return Err(self.refused(&Literal::Text(pattern.as_str().to_owned()))),
+            Test::Matches(pattern) => {
+                return Err(self.refused(&Literal::Text(pattern.as_str().to_owned())));
+            }
         })
     }
 
     /// The text of a type that is carried as text has another order than its values.
     fn ordered(&self, literal: &Literal) -> Result<(), RuleError> {
         let text_of_other_type = self.column.as_text || self.column.column_type == ColumnType::Json;
-        if text_of_other_type { Err(self.refused(literal)) } else { Ok(()) }
+        if text_of_other_type {
+            Err(self.refused(literal))
+        } else {
+            Ok(())
+        }
     }
 
     fn value(&self, literal: &Literal) -> Result<Value, RuleError> {
@@ -205,11 +266,14 @@ impl Binder<'_> {
     }
 }
 
-/// A literal as an array of one value of the type, or nothing when the type does not have exactly this value.
+/// A literal as an array of one value of the type, or nothing when the type does not have exactly
+/// this value.
 fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
     let text = literal.text();
     Some(match column_type {
-        ColumnType::Bool => Arc::new(BooleanArray::from(vec![text.to_ascii_lowercase().parse::<bool>().ok()?])),
+        ColumnType::Bool => Arc::new(BooleanArray::from(vec![
+            text.to_ascii_lowercase().parse::<bool>().ok()?,
+        ])),
         ColumnType::Int16 => Arc::new(Int16Array::from(vec![text.parse::<i16>().ok()?])),
         ColumnType::Int32 => Arc::new(Int32Array::from(vec![text.parse::<i32>().ok()?])),
         ColumnType::Int64 => Arc::new(Int64Array::from(vec![text.parse::<i64>().ok()?])),
@@ -217,7 +281,9 @@ fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
         ColumnType::Float64 => Arc::new(Float64Array::from(vec![text.parse::<f64>().ok()?])),
         ColumnType::Decimal { precision, scale } => decimal(text, precision, scale)?,
         ColumnType::Text | ColumnType::Json => {
-            let Literal::Text(text) = literal else { return None };
+            let Literal::Text(text) = literal else {
+                return None;
+            };
             Arc::new(StringArray::from(vec![text.as_str()]))
         }
         ColumnType::Uuid => {
@@ -227,14 +293,24 @@ fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
         ColumnType::Oid => Arc::new(Int64Array::from(vec![i64::from(text.parse::<u32>().ok()?)])),
         ColumnType::Bytes | ColumnType::List(_) => return None,
         ColumnType::Date => {
-            let days = text.parse::<NaiveDate>().ok()?.signed_duration_since(NaiveDate::default()).num_days();
+            let days = text
+                .parse::<NaiveDate>()
+                .ok()?
+                .signed_duration_since(NaiveDate::default())
+                .num_days();
             Arc::new(Date32Array::from(vec![i32::try_from(days).ok()?]))
         }
         ColumnType::Time => Arc::new(Time64MicrosecondArray::from(vec![time(text)?])),
-        ColumnType::Timestamp => Arc::new(TimestampMicrosecondArray::from(vec![micros(wall_clock(text)?)?])),
+        ColumnType::Timestamp => Arc::new(TimestampMicrosecondArray::from(vec![micros(
+            wall_clock(text)?,
+        )?])),
         ColumnType::TimestampTz => {
-            let with_zone = DateTime::parse_from_str(&text.replacen('T', " ", 1), "%Y-%m-%d %H:%M:%S%.f%#z").ok();
-            let utc = with_zone.map(|time| time.naive_utc()).or_else(|| wall_clock(text.trim_end_matches(['Z', 'z'])))?;
+            let with_zone =
+                DateTime::parse_from_str(&text.replacen('T', " ", 1), "%Y-%m-%d %H:%M:%S%.f%#z")
+                    .ok();
+            let utc = with_zone
+                .map(|time| time.naive_utc())
+                .or_else(|| wall_clock(text.trim_end_matches(['Z', 'z'])))?;
             Arc::new(TimestampMicrosecondArray::from(vec![micros(utc)?]).with_timezone("UTC"))
         }
     })
@@ -246,7 +322,11 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Option<ArrayRef> {
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let clean = whole.len() + fraction.len() > 0 && whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit());
+    let clean = whole.len() + fraction.len() > 0
+        && whole
+            .bytes()
+            .chain(fraction.bytes())
+            .all(|byte| byte.is_ascii_digit());
     let fraction = fraction.trim_end_matches('0');
     let scale_digits = usize::try_from(scale).ok()?;
     if !clean || fraction.len() > scale_digits {
@@ -257,17 +337,31 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Option<ArrayRef> {
     if unscaled.len() > usize::from(precision) {
         return None;
     }
-    let signed = format!("{}{}", if negative { "-" } else { "" }, if unscaled.is_empty() { "0" } else { unscaled });
+    let signed = format!(
+        "{}{}",
+        if negative { "-" } else { "" },
+        if unscaled.is_empty() { "0" } else { unscaled }
+    );
     Some(if precision <= 38 {
-        Arc::new(Decimal128Array::from(vec![signed.parse::<i128>().ok()?]).with_precision_and_scale(precision, scale).ok()?)
+        Arc::new(
+            Decimal128Array::from(vec![signed.parse::<i128>().ok()?])
+                .with_precision_and_scale(precision, scale)
+                .ok()?,
+        )
     } else {
-        Arc::new(Decimal256Array::from(vec![i256::from_string(&signed)?]).with_precision_and_scale(precision, scale).ok()?)
+        Arc::new(
+            Decimal256Array::from(vec![i256::from_string(&signed)?])
+                .with_precision_and_scale(precision, scale)
+                .ok()?,
+        )
     })
 }
 
 fn wall_clock(text: &str) -> Option<NaiveDateTime> {
     let text = text.replacen('T', " ", 1);
-    let with_time = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"].iter().find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok());
+    let with_time = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok());
     with_time.or_else(|| text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0))
 }
 
@@ -277,7 +371,12 @@ fn micros(time: NaiveDateTime) -> Option<i64> {
 }
 
 fn time(text: &str) -> Option<i64> {
-    let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f").or_else(|_| NaiveTime::parse_from_str(text, "%H:%M")).ok()?;
+    let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f")
+        .or_else(|_| NaiveTime::parse_from_str(text, "%H:%M"))
+        .ok()?;
     let exact = time.nanosecond().is_multiple_of(1_000);
-    exact.then(|| i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000))
+    exact.then(|| {
+        i64::from(time.num_seconds_from_midnight()) * 1_000_000
+            + i64::from(time.nanosecond() / 1_000)
+    })
 }

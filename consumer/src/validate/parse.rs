@@ -32,7 +32,11 @@ pub(super) enum Test {
     /// `= != <> < <= > >=`.
     Compare(Comparison, Literal),
     /// `[not] between a and b`, both ends included.
-    Between { low: Literal, high: Literal, negated: bool },
+    Between {
+        low: Literal,
+        high: Literal,
+        negated: bool,
+    },
     /// `[not] in (..)`.
     In { values: Vec<Literal>, negated: bool },
     /// `~ 'pattern'`.
@@ -77,14 +81,21 @@ impl std::fmt::Display for Literal {
 
 /// Parses one rule.
 pub(super) fn rule(text: &str) -> Result<Rule, RuleError> {
-    let mut reader = Reader { rule: text, rest: text };
+    let mut reader = Reader {
+        rule: text,
+        rest: text,
+    };
     let column = reader.identifier()?;
     let test = reader.test()?;
     reader.skip_space();
     if !reader.rest.is_empty() {
         return Err(reader.error("the end of the rule"));
     }
-    Ok(Rule { text: text.trim().to_owned(), column, test })
+    Ok(Rule {
+        text: text.trim().to_owned(),
+        column,
+        test,
+    })
 }
 
 struct Reader<'a> {
@@ -95,7 +106,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn test(&mut self) -> Result<Test, RuleError> {
         if self.keyword("is") {
-            return if self.keyword("not") && self.keyword("null") { Ok(Test::NotNull) } else { Err(self.error("`is not null`")) };
+            return if self.keyword("not") && self.keyword("null") {
+                Ok(Test::NotNull)
+            } else {
+                Err(self.error("`is not null`"))
+            };
         }
         if self.symbol("~") {
             return self.pattern().map(Test::Matches);
@@ -106,10 +121,17 @@ impl Reader<'_> {
             if !self.keyword("and") {
                 return Err(self.error("`and`"));
             }
-            return Ok(Test::Between { low, high: self.literal()?, negated });
+            return Ok(Test::Between {
+                low,
+                high: self.literal()?,
+                negated,
+            });
         }
         if self.keyword("in") {
-            return Ok(Test::In { values: self.list()?, negated });
+            return Ok(Test::In {
+                values: self.list()?,
+                negated,
+            });
         }
         if negated {
             return Err(self.error("`in` or `between`"));
@@ -128,7 +150,10 @@ impl Reader<'_> {
             ("<", Comparison::Less),
             (">", Comparison::Greater),
         ];
-        let found = SYMBOLS.into_iter().find(|(symbol, _)| self.symbol(symbol)).map(|(_, comparison)| comparison);
+        let found = SYMBOLS
+            .into_iter()
+            .find(|(symbol, _)| self.symbol(symbol))
+            .map(|(_, comparison)| comparison);
         found.ok_or_else(|| self.error("a comparison"))
     }
 
@@ -140,27 +165,46 @@ impl Reader<'_> {
         while self.symbol(",") {
             values.push(self.literal()?);
         }
-        if self.symbol(")") { Ok(values) } else { Err(self.error("`,` or `)`")) }
+        if self.symbol(")") {
+            Ok(values)
+        } else {
+            Err(self.error("`,` or `)`"))
+        }
     }
 
     fn pattern(&mut self) -> Result<Regex, RuleError> {
-        let Literal::Text(pattern) = self.literal()? else { return Err(self.error("a pattern in quotes")) };
-        Regex::new(&pattern).map_err(|error| RuleError::Pattern { rule: self.rule.to_owned(), why: error.to_string() })
+        let Literal::Text(pattern) = self.literal()? else {
+            return Err(self.error("a pattern in quotes"));
+        };
+        Regex::new(&pattern).map_err(|error| RuleError::Pattern {
+            rule: self.rule.to_owned(),
+            why: error.to_string(),
+        })
     }
 
     fn identifier(&mut self) -> Result<Name, RuleError> {
         self.skip_space();
         if self.rest.starts_with('"') {
-            return self.quoted('"', "a closing `\"`").map(|text| Name { text, quoted: true });
+            return self
+                .quoted('"', "a closing `\"`")
+                .map(|text| Name { text, quoted: true });
         }
-        let starts = self.rest.starts_with(|c: char| c.is_alphabetic() || c == '_');
-        let end = self.rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(self.rest.len());
+        let starts = self
+            .rest
+            .starts_with(|c: char| c.is_alphabetic() || c == '_');
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+            .unwrap_or(self.rest.len());
         if !starts {
             return Err(self.error("a column"));
         }
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
-        Ok(Name { text: word.to_owned(), quoted: false })
+        Ok(Name {
+            text: word.to_owned(),
+            quoted: false,
+        })
     }
 
     fn literal(&mut self) -> Result<Literal, RuleError> {
@@ -168,9 +212,14 @@ impl Reader<'_> {
         if self.rest.starts_with('\'') {
             return self.quoted('\'', "a closing `'`").map(Literal::Text);
         }
-        let end = self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || ['+', '-', '.', '_'].contains(&c))).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || ['+', '-', '.', '_'].contains(&c)))
+            .unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
-        let number = word.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit() || c == '.');
+        let number = word
+            .trim_start_matches(['+', '-'])
+            .starts_with(|c: char| c.is_ascii_digit() || c == '.');
         let truth = word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false");
         if !number && !truth {
             return Err(self.error("a number, true, false or a text in single quotes"));
@@ -201,9 +250,12 @@ impl Reader<'_> {
 
     fn keyword(&mut self, word: &str) -> bool {
         self.skip_space();
-        let Some(head) = self.rest.get(..word.len()) else { return false };
+        let Some(head) = self.rest.get(..word.len()) else {
+            return false;
+        };
         let behind = &self.rest[word.len()..];
-        let found = head.eq_ignore_ascii_case(word) && !behind.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let found = head.eq_ignore_ascii_case(word)
+            && !behind.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         if found {
             self.rest = behind;
         }
@@ -222,7 +274,15 @@ impl Reader<'_> {
     }
 
     fn error(&self, expected: &'static str) -> RuleError {
-        let at = if self.rest.is_empty() { "the end" } else { self.rest };
-        RuleError::Syntax { rule: self.rule.to_owned(), at: at.to_owned(), expected }
+        let at = if self.rest.is_empty() {
+            "the end"
+        } else {
+            self.rest
+        };
+        RuleError::Syntax {
+            rule: self.rule.to_owned(),
+            at: at.to_owned(),
+            expected,
+        }
     }
 }

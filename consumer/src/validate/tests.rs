@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    UInt8Array, UInt64Array,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
 use inlet_model::change::{DELETE, UPSERT, polled_schema};
 use inlet_model::table::{Column, TableName, TableSchema};
@@ -12,13 +12,27 @@ use inlet_service::error::{Explain, Kind};
 use super::{RuleError, Rules};
 
 fn column(name: &str, column_type: ColumnType, postgres_type: &str) -> Column {
-    Column { name: name.into(), column_type, postgres_type: postgres_type.into(), as_text: false, not_null: false, generated: false }
+    Column {
+        name: name.into(),
+        column_type,
+        postgres_type: postgres_type.into(),
+        as_text: false,
+        not_null: false,
+        generated: false,
+    }
 }
 
 fn orders() -> TableSchema {
     let columns = vec![
         column("order_id", ColumnType::Int64, "bigint"),
-        column("amount", ColumnType::Decimal { precision: 10, scale: 2 }, "numeric(10,2)"),
+        column(
+            "amount",
+            ColumnType::Decimal {
+                precision: 10,
+                scale: 2,
+            },
+            "numeric(10,2)",
+        ),
         column("status", ColumnType::Text, "text"),
         column("Code", ColumnType::Text, "character(4)"),
         column("weight", ColumnType::Float64, "double precision"),
@@ -26,20 +40,51 @@ fn orders() -> TableSchema {
         column("day", ColumnType::Date, "date"),
         column("at", ColumnType::TimestampTz, "timestamp with time zone"),
     ];
-    TableSchema { table: TableName::new("public", "orders"), columns, key: vec![0] }
+    TableSchema {
+        table: TableName::new("public", "orders"),
+        columns,
+        key: vec![0],
+    }
 }
 
 /// Three rows: a good one, one of odd values, one of nulls; and a delete.
 fn rows() -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(vec![Some(1), Some(-2), None, Some(4)])),
-        Arc::new(Decimal128Array::from(vec![Some(22_000), Some(-1), None, None]).with_precision_and_scale(10, 2).expect("fits")),
-        Arc::new(StringArray::from(vec![Some("new"), Some("it's odd"), None, None])),
-        Arc::new(StringArray::from(vec![Some("AB  "), Some("XY  "), None, None])),
-        Arc::new(Float64Array::from(vec![Some(-0.0), Some(f64::NAN), None, None])),
-        Arc::new(BooleanArray::from(vec![Some(true), Some(false), None, None])),
+        Arc::new(
+            Decimal128Array::from(vec![Some(22_000), Some(-1), None, None])
+                .with_precision_and_scale(10, 2)
+                .expect("fits"),
+        ),
+        Arc::new(StringArray::from(vec![
+            Some("new"),
+            Some("it's odd"),
+            None,
+            None,
+        ])),
+        Arc::new(StringArray::from(vec![
+            Some("AB  "),
+            Some("XY  "),
+            None,
+            None,
+        ])),
+        Arc::new(Float64Array::from(vec![
+            Some(-0.0),
+            Some(f64::NAN),
+            None,
+            None,
+        ])),
+        Arc::new(BooleanArray::from(vec![
+            Some(true),
+            Some(false),
+            None,
+            None,
+        ])),
         Arc::new(Date32Array::from(vec![Some(20_000), Some(-1), None, None])),
-        Arc::new(TimestampMicrosecondArray::from(vec![Some(1_700_000_000_000_000), Some(0), None, None]).with_timezone("UTC")),
+        Arc::new(
+            TimestampMicrosecondArray::from(vec![Some(1_700_000_000_000_000), Some(0), None, None])
+                .with_timezone("UTC"),
+        ),
         Arc::new(UInt8Array::from(vec![UPSERT, UPSERT, UPSERT, DELETE])),
         Arc::new(UInt64Array::from(vec![9, 9, 9, 9])),
         Arc::new(StringArray::from(vec![None::<&str>; 4])),
@@ -48,22 +93,38 @@ fn rows() -> RecordBatch {
 }
 
 fn rejected(rules: &[&str]) -> Vec<(usize, String)> {
-    Rules::parse(rules).expect("parses").bind(&orders()).expect("binds").judge(&rows()).rejected
+    Rules::parse(rules)
+        .expect("parses")
+        .bind(&orders())
+        .expect("binds")
+        .judge(&rows())
+        .rejected
 }
 
 fn broken_rows(rule: &str) -> Vec<usize> {
-    rejected(&[rule]).into_iter().map(|(row, reason)| (row, assert_eq!(reason, rule)).0).collect()
+    rejected(&[rule])
+        .into_iter()
+        .map(|(row, reason)| (row, assert_eq!(reason, rule)).0)
+        .collect()
 }
 
 fn refusal(rule: &str) -> RuleError {
-    Rules::parse(&[rule]).and_then(|rules| rules.bind(&orders()).map(drop)).expect_err(rule)
+    Rules::parse(&[rule])
+        .and_then(|rules| rules.bind(&orders()).map(drop))
+        .expect_err(rule)
 }
 
 #[test]
 fn null_breaks_only_is_not_null_and_a_delete_breaks_nothing() {
     assert_eq!(broken_rows("order_id is not null"), [2]);
     assert_eq!(broken_rows("amount IS NOT NULL"), [2]);
-    for rule in ["order_id < -100", "status = 'none'", "amount not between -9 and 999", "paid in (true) ", "status ~ '^z'"] {
+    for rule in [
+        "order_id < -100",
+        "status = 'none'",
+        "amount not between -9 and 999",
+        "paid in (true) ",
+        "status ~ '^z'",
+    ] {
         let rows: Vec<_> = rejected(&[rule]).into_iter().map(|(row, _)| row).collect();
         assert!(!rows.contains(&2) && !rows.contains(&3), "{rule}: {rows:?}");
     }
@@ -106,13 +167,22 @@ fn texts_lists_patterns_and_padding() {
 #[test]
 fn all_broken_rules_are_the_reason() {
     let rejected = rejected(&["order_id >= 0", "status in ('new')", "amount >= -1"]);
-    assert_eq!(rejected, [(1, "order_id >= 0; status in ('new')".to_owned())]);
+    assert_eq!(
+        rejected,
+        [(1, "order_id >= 0; status in ('new')".to_owned())]
+    );
 }
 
 #[test]
 fn no_rules_accept_everything() {
-    let verdict = Rules::default().bind(&orders()).expect("binds").judge(&rows());
-    assert_eq!((verdict.accepted.true_count(), verdict.rejected.len()), (4, 0));
+    let verdict = Rules::default()
+        .bind(&orders())
+        .expect("binds")
+        .judge(&rows());
+    assert_eq!(
+        (verdict.accepted.true_count(), verdict.rejected.len()),
+        (4, 0)
+    );
 }
 
 #[test]
@@ -136,7 +206,10 @@ fn what_is_no_rule_is_refused_where_it_stops() {
         assert!(matches!(refusal(rule), RuleError::Syntax { .. }), "{rule}");
     }
     assert!(matches!(refusal("status ~ '('"), RuleError::Pattern { .. }));
-    assert_eq!(refusal("amount > 0 or 1").to_string(), "rule `amount > 0 or 1` is not understood at `or 1`: the end of the rule expected");
+    assert_eq!(
+        refusal("amount > 0 or 1").to_string(),
+        "rule `amount > 0 or 1` is not understood at `or 1`: the end of the rule expected"
+    );
 }
 
 #[test]
@@ -158,9 +231,15 @@ fn a_literal_or_column_that_cannot_be_is_a_configuration_error() {
         "amount > --1",
     ] {
         let refusal = refusal(rule);
-        assert!(matches!(refusal, RuleError::Literal { .. }), "{rule}: {refusal}");
+        assert!(
+            matches!(refusal, RuleError::Literal { .. }),
+            "{rule}: {refusal}"
+        );
         assert_eq!(refusal.kind(), Kind::Config);
     }
     assert!(matches!(refusal("total > 1"), RuleError::Column { .. }));
-    assert!(matches!(refusal("\"code\" = 'x'"), RuleError::Column { .. }));
+    assert!(matches!(
+        refusal("\"code\" = 'x'"),
+        RuleError::Column { .. }
+    ));
 }

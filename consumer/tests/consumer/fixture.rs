@@ -63,11 +63,19 @@ impl Fixture {
             flush_bytes: 64 << 20,
             checkpoint_location: Some(folder.join("checkpoints")),
         };
-        Ok(Self { kafka, topic, control, settings, folder })
+        Ok(Self {
+            kafka,
+            topic,
+            control,
+            settings,
+            folder,
+        })
     }
 
     pub async fn create_topics(&self, partitions: i32) -> Result<()> {
-        self.kafka.create_topic(&self.control, 1, &[("cleanup.policy", "compact")]).await?;
+        self.kafka
+            .create_topic(&self.control, 1, &[("cleanup.policy", "compact")])
+            .await?;
         self.kafka.create_topic(&self.topic, partitions, &[]).await
     }
 
@@ -88,7 +96,10 @@ impl Fixture {
 
     /// The lake as any reader finds it.
     pub fn rows(&self) -> String {
-        format!("read_parquet('{}/**/*.parquet', hive_partitioning = true)", self.folder.join("lake").display())
+        format!(
+            "read_parquet('{}/**/*.parquet', hive_partitioning = true)",
+            self.folder.join("lake").display()
+        )
     }
 
     /// The quarantine, a line a row.
@@ -106,18 +117,30 @@ impl Fixture {
 
     /// Rows, different rows, and the sum of all keys.
     pub async fn counts(&self) -> Result<(i64, i64, i64)> {
-        let rows = self.query("count(*), count(DISTINCT order_id), sum(order_id)", &self.rows(), "").await?;
-        let [row] = rows.as_slice() else { anyhow::bail!("{rows:?}") };
+        let rows = self
+            .query(
+                "count(*), count(DISTINCT order_id), sum(order_id)",
+                &self.rows(),
+                "",
+            )
+            .await?;
+        let [row] = rows.as_slice() else {
+            anyhow::bail!("{rows:?}")
+        };
         let number = |at: usize| row[at].parse::<i64>().with_context(|| format!("{row:?}"));
         Ok((number(0)?, number(1)?, number(2)?))
     }
 
-    /// Waits until the lake holds the rows `0..ids`, each once; fails when there is ever one too many.
+    /// Waits until the lake holds the rows `0..ids`, each once; fails when there is ever one too
+    /// many.
     pub async fn holds(&self, ids: i64) {
         let expected = (ids, ids, ids * (ids - 1) / 2);
         eventually(DEADLINE, &format!("{ids} rows in the lake"), async || {
             let counts = self.counts().await?;
-            assert!(counts.0 <= ids && counts.0 == counts.1, "rows, different rows, sum: {counts:?}, expected {expected:?}");
+            assert!(
+                counts.0 <= ids && counts.0 == counts.1,
+                "rows, different rows, sum: {counts:?}, expected {expected:?}"
+            );
             anyhow::ensure!(counts == expected, "{counts:?}");
             Ok(true)
         })
@@ -129,7 +152,9 @@ impl Running {
     /// Asks it to leave and waits.
     pub async fn stop(self) {
         self.stop.cancel();
-        let ended = tokio::time::timeout(DEADLINE, self.task).await.expect("a stopped consumer ends");
+        let ended = tokio::time::timeout(DEADLINE, self.task)
+            .await
+            .expect("a stopped consumer ends");
         ended.expect("no panic").expect("no error");
     }
 
@@ -141,7 +166,9 @@ impl Running {
 
     /// The error that it ends with by itself.
     pub async fn failure(self) -> ConsumerError {
-        let ended = tokio::time::timeout(DEADLINE, self.task).await.expect("the consumer stops");
+        let ended = tokio::time::timeout(DEADLINE, self.task)
+            .await
+            .expect("the consumer stops");
         ended.expect("no panic").expect_err("an error")
     }
 }

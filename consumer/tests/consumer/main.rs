@@ -34,13 +34,24 @@ async fn rows_arrive_once_with_every_value_and_aborted_transactions_never() -> R
     publisher.publish(1_000..1_500, 4)?;
     fixture.holds(1_500).await;
     publisher.publish_records(&[(3, key(7), None)])?;
-    let deletes = async || Ok(fixture.query("order_id", &fixture.rows(), "WHERE _op = 'd'").await? == [["7"]]);
+    let deletes = async || {
+        Ok(fixture
+            .query("order_id", &fixture.rows(), "WHERE _op = 'd'")
+            .await?
+            == [["7"]])
+    };
     eventually(DEADLINE, "the delete in the lake", deletes).await;
     consumer.stop().await;
     let exact = "WHERE _op = 'u' AND amount = order_id + 0.25 AND note = 'row ' || order_id AND _kafka_partition = order_id % 4 \
                  AND created_at = TIMESTAMP '2026-11-01 12:34:56.000001' + INTERVAL 1 DAY * (order_id % 3) AND date = created_at::DATE AND _xid = 1000";
-    assert_eq!(fixture.query("count(*)", &fixture.rows(), exact).await?, [["1500"]]);
-    assert_eq!(fixture.query("count(*)", &fixture.rows(), "").await?, [["1501"]]);
+    assert_eq!(
+        fixture.query("count(*)", &fixture.rows(), exact).await?,
+        [["1500"]]
+    );
+    assert_eq!(
+        fixture.query("count(*)", &fixture.rows(), "").await?,
+        [["1501"]]
+    );
     assert!(std::fs::read_to_string(fixture.checkpoint())?.contains("offsets"));
     Ok(())
 }
@@ -51,7 +62,13 @@ async fn garbage_is_quarantined_whole_and_the_rest_goes_on() -> Result<()> {
     fixture.settings.tables[0].rules = vec!["amount >= 5".to_owned(), "note ~ '^row'".to_owned()];
     let mut publisher = fixture.publisher()?;
     publisher.publish(5..10, 1)?;
-    fixture.kafka.produce(&fixture.topic, &[(0, Some(b"k"), Some(b"\xff\x00 no json")), (0, None, None)]).await?;
+    fixture
+        .kafka
+        .produce(
+            &fixture.topic,
+            &[(0, Some(b"k"), Some(b"\xff\x00 no json")), (0, None, None)],
+        )
+        .await?;
     publisher.publish_records(&[
         (0, key(10), Some(value(10))),
         (0, key(11), Some("{\"order_id\":11".to_owned())),
@@ -63,15 +80,31 @@ async fn garbage_is_quarantined_whole_and_the_rest_goes_on() -> Result<()> {
     let arrived = async || Ok(fixture.counts().await? == (7, 7, 5 + 6 + 7 + 8 + 9 + 10 + 12));
     eventually(DEADLINE, "the good rows", arrived).await;
     consumer.stop().await;
-    let lines = fixture.query("\"offset\", key, value_base64, reason", &fixture.quarantine(), "ORDER BY ALL").await?;
-    // The marker of the first transaction may come behind the records that belong to none: offsets tell the order, and not more.
-    let found: Vec<_> = lines.iter().map(|line| (line[1].as_str(), line[2].as_str())).collect();
+    let lines = fixture
+        .query(
+            "\"offset\", key, value_base64, reason",
+            &fixture.quarantine(),
+            "ORDER BY ALL",
+        )
+        .await?;
+    // The marker of the first transaction may come behind the records that belong to none: offsets
+    // tell the order, and not more.
+    let found: Vec<_> = lines
+        .iter()
+        .map(|line| (line[1].as_str(), line[2].as_str()))
+        .collect();
     assert_eq!(found[..2], [("k", "/wAgbm8ganNvbg=="), ("NULL", "NULL")]);
     assert_eq!(lines.len(), 5, "{lines:?}");
     assert!(lines[0][3].contains("header"), "{lines:?}");
     assert_eq!(lines[3][3], "amount >= 5; note ~ '^row'");
     assert!(lines[4][3].contains("amount"), "{lines:?}");
-    let whole = fixture.query("value", &fixture.quarantine(), &format!("WHERE \"offset\" = {}", lines[2][0])).await?;
+    let whole = fixture
+        .query(
+            "value",
+            &fixture.quarantine(),
+            &format!("WHERE \"offset\" = {}", lines[2][0]),
+        )
+        .await?;
     assert_eq!(whole, [["{\"order_id\":11"]]);
     Ok(())
 }
@@ -95,8 +128,16 @@ async fn members_come_and_go_and_no_row_is_lost_or_doubled() -> Result<()> {
         if round % 2 == 0 {
             fixture.holds(arrived).await;
         }
-        let goes = if round % 3 == 0 { comes } else { std::mem::replace(&mut stays, comes) };
-        if round % 2 == 0 { goes.stop().await } else { goes.kill().await }
+        let goes = if round % 3 == 0 {
+            comes
+        } else {
+            std::mem::replace(&mut stays, comes)
+        };
+        if round % 2 == 0 {
+            goes.stop().await
+        } else {
+            goes.kill().await
+        }
     }
     fixture.holds(publish(400)?).await;
     stays.stop().await;
@@ -109,7 +150,10 @@ async fn a_restart_resumes_from_the_log_whatever_the_group_says() -> Result<()> 
     let fixture = Fixture::new("resume", 2).await?;
     let mut publisher = fixture.publisher()?;
     publisher.publish(0..1_000, 2)?;
-    for (restart, moved_to) in [Offset::Beginning, Offset::End, Offset::Offset(100)].into_iter().enumerate() {
+    for (restart, moved_to) in [Offset::Beginning, Offset::End, Offset::Offset(100)]
+        .into_iter()
+        .enumerate()
+    {
         let rows = 1_000 + 100 * i64::try_from(restart)?;
         let consumer = fixture.start();
         fixture.holds(rows).await;
@@ -136,8 +180,20 @@ async fn a_hole_in_the_sequence_stops_loudly_and_a_double_is_left_out() -> Resul
     publisher.publish(12..20, 1)?;
     let error = consumer.failure().await;
     assert_eq!(error.kind(), Kind::Data);
-    let ConsumerError::Hole { topic, partition, expected, got, .. } = &error else { panic!("{error}") };
-    assert_eq!((topic.as_str(), partition.0, *expected, *got), (fixture.topic.as_str(), 0, 12, 14));
+    let ConsumerError::Hole {
+        topic,
+        partition,
+        expected,
+        got,
+        ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (topic.as_str(), partition.0, *expected, *got),
+        (fixture.topic.as_str(), 0, 12, 14)
+    );
     fixture.holds(12).await;
     Ok(())
 }
@@ -154,10 +210,17 @@ async fn rows_that_left_the_topic_unread_stop_it_loudly() -> Result<()> {
     let admin: AdminClient<DefaultClientContext> = fixture.kafka.client().create()?;
     let mut until = TopicPartitionList::new();
     until.add_partition_offset(&fixture.topic, 0, Offset::Offset(15))?;
-    admin.delete_records(&until, &AdminOptions::new().operation_timeout(Some(DEADLINE))).await?;
+    admin
+        .delete_records(
+            &until,
+            &AdminOptions::new().operation_timeout(Some(DEADLINE)),
+        )
+        .await?;
     let error = fixture.start().failure().await;
     assert_eq!(error.kind(), Kind::Data);
-    let ConsumerError::Source(SourceError::Gone { marks, next, .. }) = &error else { panic!("{error}") };
+    let ConsumerError::Source(SourceError::Gone { marks, next, .. }) = &error else {
+        panic!("{error}")
+    };
     assert_eq!((marks.low.0, marks.end.0, next.0), (15, 22, 10));
     assert!(error.hint().is_some());
     fixture.holds(10).await;
@@ -173,9 +236,18 @@ async fn a_topic_that_was_created_again_stops_it_loudly() -> Result<()> {
     fixture.holds(50).await;
     consumer.stop().await;
     fixture.kafka.delete_topic(&fixture.topic).await?;
-    eventually(DEADLINE, "the topic again", async || fixture.kafka.create_topic(&fixture.topic, 1, &[]).await.map(|()| true)).await;
+    eventually(DEADLINE, "the topic again", async || {
+        fixture
+            .kafka
+            .create_topic(&fixture.topic, 1, &[])
+            .await
+            .map(|()| true)
+    })
+    .await;
     let error = fixture.start().failure().await;
-    let ConsumerError::Source(SourceError::Gone { marks, next, .. }) = &error else { panic!("{error}") };
+    let ConsumerError::Source(SourceError::Gone { marks, next, .. }) = &error else {
+        panic!("{error}")
+    };
     assert_eq!((marks.end.0, next.0), (0, 50));
     Ok(())
 }
@@ -185,18 +257,29 @@ async fn topic_and_schema_may_come_later_than_the_consumer() -> Result<()> {
     let fixture = Fixture::without_topics("later").await?;
     let consumer = fixture.start();
     fixture.create_topics(2).await?;
-    fixture.kafka.produce(&fixture.topic, &[(0, None, Some(b"early garbage"))]).await?;
+    fixture
+        .kafka
+        .produce(&fixture.topic, &[(0, None, Some(b"early garbage"))])
+        .await?;
     // The group has the topic before its first schema comes.
     eventually(DEADLINE, "the group has members", async || {
         let probe: BaseConsumer = fixture.kafka.client().create()?;
-        let groups = tokio::task::block_in_place(|| probe.fetch_group_list(Some(&fixture.settings.group), Duration::from_secs(5)))?;
-        Ok(groups.groups().iter().any(|group| group.state() == "Stable"))
+        let groups = tokio::task::block_in_place(|| {
+            probe.fetch_group_list(Some(&fixture.settings.group), Duration::from_secs(5))
+        })?;
+        Ok(groups
+            .groups()
+            .iter()
+            .any(|group| group.state() == "Stable"))
     })
     .await;
     fixture.publisher()?.publish(0..100, 2)?;
     fixture.holds(100).await;
     consumer.stop().await;
-    assert_eq!(fixture.query("value", &fixture.quarantine(), "").await?, [["early garbage"]]);
+    assert_eq!(
+        fixture.query("value", &fixture.quarantine(), "").await?,
+        [["early garbage"]]
+    );
     // It joined twice, in the same place: another one would be waited for when it is gone.
     let places = std::fs::read_dir(fixture.settings.tables[0].path.join("_members"))?.count();
     assert_eq!(places, 1);
@@ -206,7 +289,10 @@ async fn topic_and_schema_may_come_later_than_the_consumer() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_leaves_is_followed_before_its_session_ends() -> Result<()> {
     let mut fixture = Fixture::new("leaves", 2).await?;
-    fixture.settings.properties.insert("session.timeout.ms".to_owned(), LONG_SESSION_MS.to_owned());
+    fixture
+        .settings
+        .properties
+        .insert("session.timeout.ms".to_owned(), LONG_SESSION_MS.to_owned());
     let mut publisher = fixture.publisher()?;
     let (goes, stays) = (fixture.start(), fixture.start());
     publisher.publish(0..100, 2)?;
@@ -221,16 +307,25 @@ async fn a_member_that_leaves_is_followed_before_its_session_ends() -> Result<()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_place_of_a_member_that_died_is_taken_before_its_session_ends() -> Result<()> {
     let mut fixture = Fixture::new("died", 2).await?;
-    fixture.settings.properties.insert("session.timeout.ms".to_owned(), LONG_SESSION_MS.to_owned());
+    fixture
+        .settings
+        .properties
+        .insert("session.timeout.ms".to_owned(), LONG_SESSION_MS.to_owned());
     let group = &fixture.settings.group;
     let mut config = fixture.kafka.client();
-    config.set("group.id", group).set("group.instance.id", format!("{group}-0")).set("session.timeout.ms", LONG_SESSION_MS);
+    config
+        .set("group.id", group)
+        .set("group.instance.id", format!("{group}-0"))
+        .set("session.timeout.ms", LONG_SESSION_MS);
     // It holds all kafka_partitions, and never reads, leaves or comes again.
-    let died: BaseConsumer = config.set("partition.assignment.strategy", "range").create()?;
+    let died: BaseConsumer = config
+        .set("partition.assignment.strategy", "range")
+        .create()?;
     died.subscribe(&[&fixture.topic])?;
     eventually(DEADLINE, "a member with kafka_partitions", async || {
         tokio::task::block_in_place(|| died.poll(Duration::from_millis(10)));
-        died.assignment().is_ok_and(|assignment| assignment.count() == 2)
+        died.assignment()
+            .is_ok_and(|assignment| assignment.count() == 2)
     })
     .await;
     fixture.publisher()?.publish(0..100, 2)?;
@@ -243,7 +338,11 @@ async fn the_place_of_a_member_that_died_is_taken_before_its_session_ends() -> R
 /// Moves the offsets of the group, as a tool would.
 fn move_group(fixture: &Fixture, to: Offset) -> Result<()> {
     tokio::task::block_in_place(|| {
-        let group: BaseConsumer = fixture.kafka.client().set("group.id", &fixture.settings.group).create()?;
+        let group: BaseConsumer = fixture
+            .kafka
+            .client()
+            .set("group.id", &fixture.settings.group)
+            .create()?;
         let mut list = TopicPartitionList::new();
         for partition in 0..2 {
             let (low, end) = group.fetch_watermarks(&fixture.topic, partition, DEADLINE)?;

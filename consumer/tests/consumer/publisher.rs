@@ -25,17 +25,34 @@ pub fn orders() -> TableSchema {
     };
     let columns = vec![
         column("order_id", ColumnType::Int64, "bigint"),
-        column("amount", ColumnType::Decimal { precision: 10, scale: 2 }, "numeric(10,2)"),
+        column(
+            "amount",
+            ColumnType::Decimal {
+                precision: 10,
+                scale: 2,
+            },
+            "numeric(10,2)",
+        ),
         column("note", ColumnType::Text, "text"),
-        column("created_at", ColumnType::Timestamp, "timestamp without time zone"),
+        column(
+            "created_at",
+            ColumnType::Timestamp,
+            "timestamp without time zone",
+        ),
     ];
-    TableSchema { table: TableName::new("public", "orders"), columns, key: vec![0] }
+    TableSchema {
+        table: TableName::new("public", "orders"),
+        columns,
+        key: vec![0],
+    }
 }
 
 /// A value of the table.
 pub fn value(id: i64) -> String {
     let day = id % 3 + 1;
-    format!(r#"{{"order_id":{id},"amount":"{id}.25","note":"row {id}","created_at":"2026-11-{day:02}T12:34:56.000001"}}"#)
+    format!(
+        r#"{{"order_id":{id},"amount":"{id}.25","note":"row {id}","created_at":"2026-11-{day:02}T12:34:56.000001"}}"#
+    )
 }
 
 /// A key of the table.
@@ -55,16 +72,35 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn new(kafka: &Kafka, topic: &str, control: &str) -> Result<Self> {
-        let producer: BaseProducer = kafka.client().set("transactional.id", format!("{topic}-publisher")).set("linger.ms", "0").create()?;
+        let producer: BaseProducer = kafka
+            .client()
+            .set("transactional.id", format!("{topic}-publisher"))
+            .set("linger.ms", "0")
+            .create()?;
         block_in_place(|| producer.init_transactions(DEADLINE))?;
         let (topic, control) = (topic.to_owned(), control.to_owned());
-        Ok(Self { producer, topic, control, schema: orders(), sequences: BTreeMap::new(), schema_is_published: false })
+        Ok(Self {
+            producer,
+            topic,
+            control,
+            schema: orders(),
+            sequences: BTreeMap::new(),
+            schema_is_published: false,
+        })
     }
 
     /// Rows of these ids, in one transaction; each lies in kafka_partition `id % partitions`.
     pub fn publish(&mut self, ids: impl IntoIterator<Item = i64>, partitions: i32) -> Result<()> {
-        let rows: Vec<_> =
-            ids.into_iter().map(|id| (i32::try_from(id % i64::from(partitions)).unwrap(), key(id), Some(value(id)))).collect();
+        let rows: Vec<_> = ids
+            .into_iter()
+            .map(|id| {
+                (
+                    i32::try_from(id % i64::from(partitions)).unwrap(),
+                    key(id),
+                    Some(value(id)),
+                )
+            })
+            .collect();
         self.publish_records(&rows)
     }
 
@@ -81,8 +117,16 @@ impl Publisher {
     /// The same in a transaction that is taken back.
     pub fn abort(&mut self, ids: impl IntoIterator<Item = i64>, partitions: i32) -> Result<()> {
         let before = (self.sequences.clone(), self.schema_is_published);
-        let rows: Vec<_> =
-            ids.into_iter().map(|id| (i32::try_from(id % i64::from(partitions)).unwrap(), key(id), Some(value(id)))).collect();
+        let rows: Vec<_> = ids
+            .into_iter()
+            .map(|id| {
+                (
+                    i32::try_from(id % i64::from(partitions)).unwrap(),
+                    key(id),
+                    Some(value(id)),
+                )
+            })
+            .collect();
         block_in_place(|| {
             self.begin()?;
             self.send(&rows)?;
@@ -93,7 +137,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Moves the next sequence of a kafka_partition: forth for a lost record, back for a doubled one.
+    /// Moves the next sequence of a kafka_partition: forth for a lost record, back for a doubled
+    /// one.
     pub fn shift_sequence(&mut self, partition: i32, by: i64) {
         let sequence = self.sequences.entry(partition).or_default();
         *sequence = sequence.checked_add_signed(by).unwrap();
@@ -102,8 +147,14 @@ impl Publisher {
     fn begin(&mut self) -> Result<()> {
         self.producer.begin_transaction()?;
         if !std::mem::replace(&mut self.schema_is_published, true) {
-            let (key, value) = (format!("schema/{}", self.schema.fingerprint()), serde_json::to_vec(&self.schema)?);
-            let record = BaseRecord::to(&self.control).partition(0).key(&key).payload(&value);
+            let (key, value) = (
+                format!("schema/{}", self.schema.fingerprint()),
+                serde_json::to_vec(&self.schema)?,
+            );
+            let record = BaseRecord::to(&self.control)
+                .partition(0)
+                .key(&key)
+                .payload(&value);
             self.producer.send(record).map_err(|(error, _)| error)?;
         }
         Ok(())
@@ -112,9 +163,19 @@ impl Publisher {
     fn send(&mut self, records: &[(i32, String, Option<String>)]) -> Result<()> {
         for (partition, key, value) in records {
             let sequence = self.sequences.entry(*partition).or_default();
-            let header = header(&self.schema, if value.is_some() { b'u' } else { b'd' }, *sequence);
-            let headers = OwnedHeaders::new().insert(Header { key: "inlet", value: Some(&header) });
-            let mut record = BaseRecord::<String, String>::to(&self.topic).partition(*partition).key(key).headers(headers);
+            let header = header(
+                &self.schema,
+                if value.is_some() { b'u' } else { b'd' },
+                *sequence,
+            );
+            let headers = OwnedHeaders::new().insert(Header {
+                key: "inlet",
+                value: Some(&header),
+            });
+            let mut record = BaseRecord::<String, String>::to(&self.topic)
+                .partition(*partition)
+                .key(key)
+                .headers(headers);
             record.payload = value.as_ref();
             self.producer.send(record).map_err(|(error, _)| error)?;
             *sequence += 1;
@@ -127,7 +188,8 @@ impl Publisher {
     }
 }
 
-/// Layout 1 of the header, written from its definition: layout, operation, xid, sequence, fingerprint, time.
+/// Layout 1 of the header, written from its definition: layout, operation, xid, sequence,
+/// fingerprint, time.
 fn header(schema: &TableSchema, op: u8, sequence: u64) -> Vec<u8> {
     let mut bytes = vec![1, op];
     bytes.extend_from_slice(&1000_u64.to_be_bytes());

@@ -7,7 +7,10 @@ use inlet_model::offsets::Offset;
 use inlet_model::progress::ProgressDelta;
 use inlet_service::error::{Explain, Kind};
 
-use crate::fixture::{P0, P1, commit, count, crash_image, fill, open, options, orders, orders_at, positions, range, stage, texts};
+use crate::fixture::{
+    P0, P1, commit, count, crash_image, fill, open, options, orders, orders_at, positions, range,
+    stage, texts,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_appear_with_the_commit_and_not_before() {
@@ -16,8 +19,14 @@ async fn rows_appear_with_the_commit_and_not_before() {
     let staged = stage(&table, P0, 0..10).await.unwrap();
     assert_eq!(count(folder.path()).await, 0);
     let committed = table.commit(staged, None).await.unwrap();
-    assert_eq!((committed.rows, committed.files, committed.offsets[&P0]), (10, 2, Offset(10)));
-    assert_eq!(positions(folder.path()).await, texts([["0", "10", "10", "0", "9"]]));
+    assert_eq!(
+        (committed.rows, committed.files, committed.offsets[&P0]),
+        (10, 2, Offset(10))
+    );
+    assert_eq!(
+        positions(folder.path()).await,
+        texts([["0", "10", "10", "0", "9"]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,21 +36,42 @@ async fn a_batch_that_does_not_start_at_the_head_is_refused_and_leaves_nothing()
     commit(&table, P0, 0..10).await.unwrap();
     for offsets in [5..15, 11..20] {
         let error = commit(&table, P0, offsets).await.unwrap_err();
-        assert!(matches!(error, LakeError::Conflict { head: Offset(10), .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                LakeError::Conflict {
+                    head: Offset(10),
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert_eq!(error.kind(), Kind::Fenced);
     }
     assert_eq!(count(folder.path()).await, 10);
-    assert_eq!(crate::fixture::files(&folder.path().join("_staging"), ".staged").len(), 0);
+    assert_eq!(
+        crate::fixture::files(&folder.path().join("_staging"), ".staged").len(),
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_batch_twice_is_committed_once() {
     let folder = tempfile::tempdir().unwrap();
     let table = open(folder.path(), [P0]).await;
-    let (first, again) = (stage(&table, P0, 0..10).await.unwrap(), stage(&table, P0, 0..10).await.unwrap());
+    let (first, again) = (
+        stage(&table, P0, 0..10).await.unwrap(),
+        stage(&table, P0, 0..10).await.unwrap(),
+    );
     table.commit(first, None).await.unwrap();
-    assert!(matches!(table.commit(again, None).await, Err(LakeError::Conflict { .. })));
-    assert_eq!(positions(folder.path()).await, texts([["0", "10", "10", "0", "9"]]));
+    assert!(matches!(
+        table.commit(again, None).await,
+        Err(LakeError::Conflict { .. })
+    ));
+    assert_eq!(
+        positions(folder.path()).await,
+        texts([["0", "10", "10", "0", "9"]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,7 +87,10 @@ async fn a_row_outside_of_what_is_covered_is_refused() {
     open.append(orders_at(P0, 0..10, |_| None)).await.unwrap();
     open.append(orders_at(P0, 9..11, |_| None)).await.unwrap();
     open.cover(P0, range(0..20), 11).unwrap();
-    assert!(matches!(open.stage().await, Err(LakeError::Batch { .. })), "an offset comes twice");
+    assert!(
+        matches!(open.stage().await, Err(LakeError::Batch { .. })),
+        "an offset comes twice"
+    );
 
     let mut open = table.writer();
     open.cover(P0, range(0..20), 11).unwrap();
@@ -70,19 +103,34 @@ async fn progress_becomes_durable_with_its_rows() {
     let folder = tempfile::tempdir().unwrap();
     let table = open(folder.path(), [P0]).await;
     let staged = stage(&table, P0, 0..10).await.unwrap();
-    let set = |part: &str, value: Option<&str>| ProgressDelta([(part.to_owned(), value.map(str::to_owned))].into());
+    let set = |part: &str, value: Option<&str>| {
+        ProgressDelta([(part.to_owned(), value.map(str::to_owned))].into())
+    };
     let before = crash_image(folder.path());
-    table.commit(staged, Some(set("poll", Some("{\"xid\":7}")))).await.unwrap();
+    table
+        .commit(staged, Some(set("poll", Some("{\"xid\":7}"))))
+        .await
+        .unwrap();
     // Progress alone is a commit too.
     let idle = table.writer().stage().await.unwrap();
-    table.commit(idle, Some(set("load", Some("1")))).await.unwrap();
+    table
+        .commit(idle, Some(set("load", Some("1"))))
+        .await
+        .unwrap();
     let idle = table.writer().stage().await.unwrap();
     table.commit(idle, Some(set("load", None))).await.unwrap();
 
-    let head = LakeTable::peek(folder.path(), &orders().table).await.unwrap();
-    assert_eq!(head.progress.0, [("poll".to_owned(), "{\"xid\":7}".to_owned())].into());
+    let head = LakeTable::peek(folder.path(), &orders().table)
+        .await
+        .unwrap();
+    assert_eq!(
+        head.progress.0,
+        [("poll".to_owned(), "{\"xid\":7}".to_owned())].into()
+    );
     assert_eq!((head.seq, head.rows), (4, 10));
-    let head = LakeTable::peek(before.path(), &orders().table).await.unwrap();
+    let head = LakeTable::peek(before.path(), &orders().table)
+        .await
+        .unwrap();
     assert_eq!((head.progress.0.len(), head.rows), (0, 0));
 }
 
@@ -93,14 +141,24 @@ async fn a_thousand_commits_do_not_make_opening_slower() {
     commit(&table, P0, 0..2).await.unwrap();
     for offset in 2..1000 {
         let mut open = table.writer();
-        open.cover(P0, range(offset..offset + 1), offset as u64 + 1).unwrap();
-        table.commit(open.stage().await.unwrap(), None).await.unwrap();
+        open.cover(P0, range(offset..offset + 1), offset as u64 + 1)
+            .unwrap();
+        table
+            .commit(open.stage().await.unwrap(), None)
+            .await
+            .unwrap();
     }
     let expected = table.head();
     assert_eq!(expected.seq, 1000);
-    let reopened = LakeTable::open(folder.path(), options(Tz::UTC)).await.unwrap();
+    let reopened = LakeTable::open(folder.path(), options(Tz::UTC))
+        .await
+        .unwrap();
     assert_eq!(reopened.head(), expected);
-    assert!(reopened.log_reads() <= 1 + 64 + 1, "the checkpoint, the tail, and one name that is free: {}", reopened.log_reads());
+    assert!(
+        reopened.log_reads() <= 1 + 64 + 1,
+        "the checkpoint, the tail, and one name that is free: {}",
+        reopened.log_reads()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,13 +167,22 @@ async fn a_checkpoint_is_only_a_shortcut() {
     let table = open(folder.path(), [P0]).await;
     for offset in 0..70 {
         let mut open = table.writer();
-        open.cover(P0, range(offset..offset + 1), offset as u64 + 1).unwrap();
-        table.commit(open.stage().await.unwrap(), None).await.unwrap();
+        open.cover(P0, range(offset..offset + 1), offset as u64 + 1)
+            .unwrap();
+        table
+            .commit(open.stage().await.unwrap(), None)
+            .await
+            .unwrap();
     }
     let checkpoint = folder.path().join("_log/_checkpoint.json");
     assert!(checkpoint.exists());
     std::fs::write(&checkpoint, b"{").unwrap();
-    assert_eq!(LakeTable::peek(folder.path(), &orders().table).await.unwrap(), *table.head());
+    assert_eq!(
+        LakeTable::peek(folder.path(), &orders().table)
+            .await
+            .unwrap(),
+        *table.head()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +198,12 @@ async fn rejected_rows_are_committed_whole_beside_the_good_ones() {
         value: Some(value.to_vec().into()),
     };
     let mut open = fill(&table, P0, 0..10).await.unwrap();
-    open.reject(vec![rejected(10, b"{\"amount\":\"-1\"}"), rejected(11, &[0xff, 0x00])]).await.unwrap();
+    open.reject(vec![
+        rejected(10, b"{\"amount\":\"-1\"}"),
+        rejected(11, &[0xff, 0x00]),
+    ])
+    .await
+    .unwrap();
     open.cover(P0, range(10..12), 12).unwrap();
     let staged = open.stage().await.unwrap();
     let read = format!(
@@ -139,12 +211,31 @@ async fn rejected_rows_are_committed_whole_beside_the_good_ones() {
          FROM read_json('{}/_quarantine/*.jsonl') ORDER BY 2",
         folder.path().display()
     );
-    assert!(duckdb::query(&read).await.is_err(), "nothing is there before the commit");
+    assert!(
+        duckdb::query(&read).await.is_err(),
+        "nothing is there before the commit"
+    );
     let committed = table.commit(staged, None).await.unwrap();
     assert_eq!((committed.rows, committed.quarantined), (10, 2));
     let expected = texts([
-        ["0", "10", "amount >= 0", "orders", "{\"order_id\":1}", "{\"amount\":\"-1\"}", "eyJhbW91bnQiOiItMSJ9"],
-        ["0", "11", "amount >= 0", "orders", "{\"order_id\":1}", "NULL", "/wA="],
+        [
+            "0",
+            "10",
+            "amount >= 0",
+            "orders",
+            "{\"order_id\":1}",
+            "{\"amount\":\"-1\"}",
+            "eyJhbW91bnQiOiItMSJ9",
+        ],
+        [
+            "0",
+            "11",
+            "amount >= 0",
+            "orders",
+            "{\"order_id\":1}",
+            "NULL",
+            "/wA=",
+        ],
     ]);
     assert_eq!(duckdb::query(&read).await.unwrap(), expected);
     assert_eq!(count(folder.path()).await, 10);
@@ -158,7 +249,10 @@ async fn an_open_batch_that_is_dropped_leaves_no_file() {
     let open = fill(&table, P0, 0..20_000).await.unwrap();
     open.drop_open().await;
     drop(stage(&table, P0, 0..10).await.unwrap());
-    assert_eq!(crate::fixture::files(&folder.path().join("_staging"), ".staged").len(), 0);
+    assert_eq!(
+        crate::fixture::files(&folder.path().join("_staging"), ".staged").len(),
+        0
+    );
     commit(&table, P0, 0..10).await.unwrap();
     assert_eq!(count(folder.path()).await, 10);
 }
@@ -166,7 +260,9 @@ async fn an_open_batch_that_is_dropped_leaves_no_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_another_table_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    commit(&open(folder.path(), [P0]).await, P0, 0..10).await.unwrap();
+    commit(&open(folder.path(), [P0]).await, P0, 0..10)
+        .await
+        .unwrap();
     let mut other = options(Tz::UTC);
     other.table.name = "payments".into();
     let error = LakeTable::open(folder.path(), other).await.unwrap_err();

@@ -8,15 +8,26 @@ use inlet_consumer::lake::{LakeError, LakeTable};
 use inlet_model::offsets::Offset;
 use inlet_service::error::{Explain, Kind};
 
-use crate::fixture::{P0, commit, count, crash_image, files, last_entry, open, options, orders, positions, stage, texts};
+use crate::fixture::{
+    P0, commit, count, crash_image, files, last_entry, open, options, orders, positions, stage,
+    texts,
+};
 
 /// Opens a crashed folder, checks where it stands, and goes on from there.
 async fn goes_on(path: &Path, from: i64) {
     let table = open(path, [P0]).await;
     assert_eq!(table.head().partition(P0).next, Some(Offset(from)));
     assert_eq!(count(path).await, from as u64, "opening rolls forward");
-    assert_eq!(files(&path.join("_staging"), ".staged").len(), 0, "opening removes what was not committed");
-    assert_eq!(files(&path.join("_staging"), ".lock").len(), 1, "only the living writer");
+    assert_eq!(
+        files(&path.join("_staging"), ".staged").len(),
+        0,
+        "opening removes what was not committed"
+    );
+    assert_eq!(
+        files(&path.join("_staging"), ".lock").len(),
+        1,
+        "only the living writer"
+    );
     commit(&table, P0, from..30).await.unwrap();
     assert_eq!(positions(path).await, texts([["0", "30", "30", "0", "29"]]));
 }
@@ -54,7 +65,11 @@ async fn a_crash_between_entry_and_publishing_is_rolled_forward_from_every_file(
             let place = |key: &str| image.path().join(file[key].as_str().unwrap());
             fs::rename(place("staged"), place("path")).unwrap();
         }
-        assert_eq!(count(image.path()).await, 10 + 5 * published as u64, "a reader sees whole files of the commit");
+        assert_eq!(
+            count(image.path()).await,
+            10 + 5 * published as u64,
+            "a reader sees whole files of the commit"
+        );
         goes_on(image.path(), 20).await;
     }
 }
@@ -67,12 +82,23 @@ async fn opening_again_and_again_changes_nothing() {
     let expected = table.head();
     drop(table);
     for _ in 0..3 {
-        let table = LakeTable::open(folder.path(), options(Tz::UTC)).await.unwrap();
+        let table = LakeTable::open(folder.path(), options(Tz::UTC))
+            .await
+            .unwrap();
         assert_eq!(table.head(), expected);
         assert_eq!(table.recover().await.unwrap(), expected);
     }
-    assert_eq!(positions(folder.path()).await, texts([["0", "10", "10", "0", "9"]]));
-    assert_eq!(fs::read_dir(folder.path().join("_staging")).unwrap().count(), 0, "writers that ended leave nothing");
+    assert_eq!(
+        positions(folder.path()).await,
+        texts([["0", "10", "10", "0", "9"]])
+    );
+    assert_eq!(
+        fs::read_dir(folder.path().join("_staging"))
+            .unwrap()
+            .count(),
+        0,
+        "writers that ended leave nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,24 +108,38 @@ async fn recovery_by_two_writers_at_once_publishes_once() {
     let staged = stage(&table, P0, 0..20).await.unwrap();
     let before = crash_image(folder.path());
     table.commit(staged, None).await.unwrap();
-    let name = format!("_log/{:020}.json", last_entry(folder.path())["seq"].as_u64().unwrap());
+    let name = format!(
+        "_log/{:020}.json",
+        last_entry(folder.path())["seq"].as_u64().unwrap()
+    );
     fs::copy(folder.path().join(&name), before.path().join(&name)).unwrap();
     let opened = || LakeTable::open(before.path(), options(Tz::UTC));
     let (one, two, three) = tokio::join!(opened(), opened(), opened());
     for opened in [one, two, three] {
         assert_eq!(opened.unwrap().head().rows, 20);
     }
-    assert_eq!(positions(before.path()).await, texts([["0", "20", "20", "0", "19"]]));
+    assert_eq!(
+        positions(before.path()).await,
+        texts([["0", "20", "20", "0", "19"]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_last_entry_is_set_aside_when_it_was_never_committed() {
     for torn in [b"".as_slice(), b"{\"seq\":"] {
         let folder = tempfile::tempdir().unwrap();
-        commit(&open(folder.path(), [P0]).await, P0, 0..10).await.unwrap();
+        commit(&open(folder.path(), [P0]).await, P0, 0..10)
+            .await
+            .unwrap();
         let next = last_entry(folder.path())["seq"].as_u64().unwrap() + 1;
         fs::write(folder.path().join(format!("_log/{next:020}.json")), torn).unwrap();
-        assert_eq!(LakeTable::peek(folder.path(), &orders().table).await.unwrap().rows, 10);
+        assert_eq!(
+            LakeTable::peek(folder.path(), &orders().table)
+                .await
+                .unwrap()
+                .rows,
+            10
+        );
         goes_on(folder.path(), 10).await;
         assert_eq!(files(&folder.path().join("_log"), ".torn").len(), 1);
     }
@@ -108,11 +148,18 @@ async fn a_torn_last_entry_is_set_aside_when_it_was_never_committed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_last_entry_whose_files_are_published_stops_the_lake() {
     let folder = tempfile::tempdir().unwrap();
-    commit(&open(folder.path(), [P0]).await, P0, 0..10).await.unwrap();
+    commit(&open(folder.path(), [P0]).await, P0, 0..10)
+        .await
+        .unwrap();
     let seq = last_entry(folder.path())["seq"].as_u64().unwrap();
     fs::write(folder.path().join(format!("_log/{seq:020}.json")), b"").unwrap();
-    let error = LakeTable::open(folder.path(), options(Tz::UTC)).await.unwrap_err();
-    assert!(matches!(&error, LakeError::Corrupt { entry, .. } if entry.contains(&format!("{seq:020}"))), "{error}");
+    let error = LakeTable::open(folder.path(), options(Tz::UTC))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, LakeError::Corrupt { entry, .. } if entry.contains(&format!("{seq:020}"))),
+        "{error}"
+    );
     assert_eq!(error.kind(), Kind::Data);
 }
 
@@ -123,8 +170,13 @@ async fn a_corrupt_entry_in_the_middle_is_named() {
     commit(&table, P0, 0..10).await.unwrap();
     commit(&table, P0, 10..20).await.unwrap();
     fs::write(folder.path().join("_log/00000000000000000002.json"), b"").unwrap();
-    let error = LakeTable::open(folder.path(), options(Tz::UTC)).await.unwrap_err();
-    assert!(error.to_string().contains("_log/00000000000000000002.json"), "{error}");
+    let error = LakeTable::open(folder.path(), options(Tz::UTC))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("_log/00000000000000000002.json"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,9 +184,14 @@ async fn a_committed_file_that_vanished_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let table = open(folder.path(), [P0]).await;
     commit(&table, P0, 0..10).await.unwrap();
-    let path = last_entry(folder.path())["files"][0]["path"].as_str().unwrap().to_owned();
+    let path = last_entry(folder.path())["files"][0]["path"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     drop(table);
     fs::remove_file(folder.path().join(&path)).unwrap();
-    let error = LakeTable::open(folder.path(), options(Tz::UTC)).await.unwrap_err();
+    let error = LakeTable::open(folder.path(), options(Tz::UTC))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains(&path), "{error}");
 }

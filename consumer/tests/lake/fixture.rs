@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use arrow::array::{
-    ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt8Array, UInt64Array,
+    ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
 use chrono_tz::Tz;
 use inlet_consumer::lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, Staged};
@@ -23,11 +24,22 @@ pub const NOV_20: i64 = 1_795_132_800_000_000;
 pub const HOUR: i64 = 3_600_000_000;
 
 pub fn column(name: &str, column_type: ColumnType, postgres_type: &str) -> Column {
-    Column { name: name.into(), column_type, postgres_type: postgres_type.into(), as_text: false, not_null: false, generated: false }
+    Column {
+        name: name.into(),
+        column_type,
+        postgres_type: postgres_type.into(),
+        as_text: false,
+        not_null: false,
+        generated: false,
+    }
 }
 
 pub fn table(columns: Vec<Column>) -> Arc<TableSchema> {
-    Arc::new(TableSchema { table: TableName::new("public", "orders"), columns, key: vec![0] })
+    Arc::new(TableSchema {
+        table: TableName::new("public", "orders"),
+        columns,
+        key: vec![0],
+    })
 }
 
 /// `order_id`, `city`, `amount`, `created_at`.
@@ -35,62 +47,120 @@ pub fn orders() -> Arc<TableSchema> {
     table(vec![
         column("order_id", ColumnType::Int64, "bigint"),
         column("city", ColumnType::Text, "text"),
-        column("amount", ColumnType::Decimal { precision: 10, scale: 2 }, "numeric(10,2)"),
-        column("created_at", ColumnType::TimestampTz, "timestamp with time zone"),
+        column(
+            "amount",
+            ColumnType::Decimal {
+                precision: 10,
+                scale: 2,
+            },
+            "numeric(10,2)",
+        ),
+        column(
+            "created_at",
+            ColumnType::TimestampTz,
+            "timestamp with time zone",
+        ),
     ])
 }
 
 pub fn options(timezone: Tz) -> LakeOptions {
-    LakeOptions { table: orders().table.clone(), timezone, date_column: Some("created_at".into()) }
+    LakeOptions {
+        table: orders().table.clone(),
+        timezone,
+        date_column: Some("created_at".into()),
+    }
 }
 
 /// The change columns of upserts, for rows of a kafka_partition.
 pub fn change_columns(partition: KafkaPartition, offsets: &[i64]) -> Vec<ArrayRef> {
     vec![
         Arc::new(UInt8Array::from(vec![UPSERT; offsets.len()])),
-        Arc::new(UInt64Array::from_iter_values(offsets.iter().map(|offset| 1000 + *offset as u64))),
+        Arc::new(UInt64Array::from_iter_values(
+            offsets.iter().map(|offset| 1000 + *offset as u64),
+        )),
         Arc::new(Int32Array::from(vec![partition.0; offsets.len()])),
         Arc::new(Int64Array::from(offsets.to_vec())),
         Arc::new(TimestampMicrosecondArray::from(vec![NOV_20; offsets.len()]).with_timezone("UTC")),
     ]
 }
 
-pub fn batch(schema: &Arc<TableSchema>, columns: Vec<ArrayRef>, partition: KafkaPartition, offsets: &[i64]) -> ChangeBatch {
-    let columns = columns.into_iter().chain(change_columns(partition, offsets)).collect();
+pub fn batch(
+    schema: &Arc<TableSchema>,
+    columns: Vec<ArrayRef>,
+    partition: KafkaPartition,
+    offsets: &[i64],
+) -> ChangeBatch {
+    let columns = columns
+        .into_iter()
+        .chain(change_columns(partition, offsets))
+        .collect();
     let rows = RecordBatch::try_new(positioned_schema(schema), columns).unwrap();
-    ChangeBatch { schema: schema.clone(), rows, detected_at: NOV_20 }
+    ChangeBatch {
+        schema: schema.clone(),
+        rows,
+        detected_at: NOV_20,
+    }
 }
 
 /// Orders at these offsets, created when `created` says.
-pub fn orders_at(partition: KafkaPartition, offsets: std::ops::Range<i64>, created: impl Fn(i64) -> Option<i64>) -> ChangeBatch {
+pub fn orders_at(
+    partition: KafkaPartition,
+    offsets: std::ops::Range<i64>,
+    created: impl Fn(i64) -> Option<i64>,
+) -> ChangeBatch {
     let offsets: Vec<i64> = offsets.collect();
-    let amounts = Decimal128Array::from_iter_values(offsets.iter().map(|offset| i128::from(*offset) * 100 + 25));
+    let amounts = Decimal128Array::from_iter_values(
+        offsets.iter().map(|offset| i128::from(*offset) * 100 + 25),
+    );
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(offsets.clone())),
-        Arc::new(StringArray::from_iter_values(offsets.iter().map(|offset| format!("city {}", offset % 7)))),
+        Arc::new(StringArray::from_iter_values(
+            offsets.iter().map(|offset| format!("city {}", offset % 7)),
+        )),
         Arc::new(amounts.with_precision_and_scale(10, 2).unwrap()),
-        Arc::new(TimestampMicrosecondArray::from_iter(offsets.iter().map(|offset| created(*offset))).with_timezone("UTC")),
+        Arc::new(
+            TimestampMicrosecondArray::from_iter(offsets.iter().map(|offset| created(*offset)))
+                .with_timezone("UTC"),
+        ),
     ];
     batch(&orders(), columns, partition, &offsets)
 }
 
 pub fn range(offsets: std::ops::Range<i64>) -> OffsetRange {
-    OffsetRange { from: Offset(offsets.start), next: Offset(offsets.end) }
+    OffsetRange {
+        from: Offset(offsets.start),
+        next: Offset(offsets.end),
+    }
 }
 
 /// An open batch with one order an offset, alternating between 2026-11-20 and 2026-11-21.
-pub async fn fill(table: &LakeTable, partition: KafkaPartition, offsets: std::ops::Range<i64>) -> Result<OpenBatch, LakeError> {
+pub async fn fill(
+    table: &LakeTable,
+    partition: KafkaPartition,
+    offsets: std::ops::Range<i64>,
+) -> Result<OpenBatch, LakeError> {
     let mut open = table.writer();
-    open.append(orders_at(partition, offsets.clone(), |offset| Some(NOV_20 + offset % 2 * 24 * HOUR))).await?;
+    open.append(orders_at(partition, offsets.clone(), |offset| {
+        Some(NOV_20 + offset % 2 * 24 * HOUR)
+    }))
+    .await?;
     open.cover(partition, range(offsets.clone()), offsets.end as u64)?;
     Ok(open)
 }
 
-pub async fn stage(table: &LakeTable, partition: KafkaPartition, offsets: std::ops::Range<i64>) -> Result<Staged, LakeError> {
+pub async fn stage(
+    table: &LakeTable,
+    partition: KafkaPartition,
+    offsets: std::ops::Range<i64>,
+) -> Result<Staged, LakeError> {
     fill(table, partition, offsets).await?.stage().await
 }
 
-pub async fn commit(table: &LakeTable, partition: KafkaPartition, offsets: std::ops::Range<i64>) -> Result<Committed, LakeError> {
+pub async fn commit(
+    table: &LakeTable,
+    partition: KafkaPartition,
+    offsets: std::ops::Range<i64>,
+) -> Result<Committed, LakeError> {
     let staged = stage(table, partition, offsets).await?;
     table.commit(staged, None).await
 }
@@ -105,14 +175,21 @@ pub async fn open(path: &Path, partitions: impl IntoIterator<Item = KafkaPartiti
 /// What a user reads: a plain glob over the folder.
 pub async fn select(path: &Path, what: &str) -> Vec<Vec<String>> {
     let glob = format!("{}/**/*.parquet", path.display());
-    duckdb::query(&format!("SELECT {what} FROM read_parquet('{glob}', hive_partitioning = true) ORDER BY ALL")).await.unwrap()
+    duckdb::query(&format!(
+        "SELECT {what} FROM read_parquet('{glob}', hive_partitioning = true) ORDER BY ALL"
+    ))
+    .await
+    .unwrap()
 }
 
 pub async fn count(path: &Path) -> u64 {
-    duckdb::count_glob(format!("{}/**/*.parquet", path.display())).await.unwrap()
+    duckdb::count_glob(format!("{}/**/*.parquet", path.display()))
+        .await
+        .unwrap()
 }
 
-/// Rows, distinct positions, first and last offset of each kafka_partition: `rows` = `distinct` and no gap means nothing lost, nothing doubled.
+/// Rows, distinct positions, first and last offset of each kafka_partition: `rows` = `distinct` and
+/// no gap means nothing lost, nothing doubled.
 pub async fn positions(path: &Path) -> Vec<Vec<String>> {
     let glob = format!("{}/**/*.parquet", path.display());
     let sql = format!(
@@ -122,7 +199,9 @@ pub async fn positions(path: &Path) -> Vec<Vec<String>> {
 }
 
 pub fn texts<const R: usize, const C: usize>(rows: [[&str; C]; R]) -> Vec<Vec<String>> {
-    rows.iter().map(|row| row.iter().map(|text| (*text).to_owned()).collect()).collect()
+    rows.iter()
+        .map(|row| row.iter().map(|text| (*text).to_owned()).collect())
+        .collect()
 }
 
 /// The folder as a crash at this moment leaves it: all files, no process that holds a lock.
@@ -147,14 +226,20 @@ pub fn copy(from: &Path, to: &Path) {
 
 /// Files in a folder whose name ends so, sorted.
 pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let mut found: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.to_str().unwrap().ends_with(ending)).collect();
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().ends_with(ending))
+        .collect();
     found.sort();
     found
 }
 
 /// The last entry of the log, as JSON.
 pub fn last_entry(path: &Path) -> serde_json::Value {
-    let entries: Vec<_> = files(&path.join("_log"), ".json").into_iter().filter(|path| !path.ends_with("_checkpoint.json")).collect();
+    let entries: Vec<_> = files(&path.join("_log"), ".json")
+        .into_iter()
+        .filter(|path| !path.ends_with("_checkpoint.json"))
+        .collect();
     serde_json::from_slice(&fs::read(entries.last().unwrap()).unwrap()).unwrap()
 }

@@ -9,24 +9,53 @@ use inlet_harness::duckdb;
 use inlet_model::types::ColumnType;
 use inlet_service::error::{Explain, Kind};
 
-use crate::fixture::{HOUR, NOV_20, P0, P1, batch, column, files, open, options, orders_at, range, select, table, texts};
+use crate::fixture::{
+    HOUR, NOV_20, P0, P1, batch, column, files, open, options, orders_at, range, select, table,
+    texts,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_date_is_the_date_in_the_configured_zone() {
     let folder = tempfile::tempdir().unwrap();
-    let lake = LakeTable::open(folder.path(), options(Tz::Asia__Kolkata)).await.unwrap();
+    let lake = LakeTable::open(folder.path(), options(Tz::Asia__Kolkata))
+        .await
+        .unwrap();
     lake.acquire([P0]).await.unwrap();
     // Midnight in Kolkata is 18:30 UTC.
     let midnight = NOV_20 + 18 * HOUR + HOUR / 2;
-    let created = [Some(midnight - 1), Some(midnight), Some(midnight + 24 * HOUR - 1), None];
+    let created = [
+        Some(midnight - 1),
+        Some(midnight),
+        Some(midnight + 24 * HOUR - 1),
+        None,
+    ];
     let mut open = lake.writer();
-    open.append(orders_at(P0, 0..4, |offset| created[offset as usize])).await.unwrap();
+    open.append(orders_at(P0, 0..4, |offset| created[offset as usize]))
+        .await
+        .unwrap();
     open.cover(P0, range(0..4), 4).unwrap();
-    lake.commit(open.stage().await.unwrap(), None).await.unwrap();
-    let expected = texts([["0", "2026-11-20"], ["1", "2026-11-21"], ["2", "2026-11-21"], ["3", "NULL"]]);
+    lake.commit(open.stage().await.unwrap(), None)
+        .await
+        .unwrap();
+    let expected = texts([
+        ["0", "2026-11-20"],
+        ["1", "2026-11-21"],
+        ["2", "2026-11-21"],
+        ["3", "NULL"],
+    ]);
     assert_eq!(select(folder.path(), "_offset, date").await, expected);
-    assert!(folder.path().join("date=2026-11-20/0-00000000000000000000-1.parquet").exists());
-    assert!(folder.path().join("date=__HIVE_DEFAULT_PARTITION__/0-00000000000000000003-1.parquet").exists());
+    assert!(
+        folder
+            .path()
+            .join("date=2026-11-20/0-00000000000000000000-1.parquet")
+            .exists()
+    );
+    assert!(
+        folder
+            .path()
+            .join("date=__HIVE_DEFAULT_PARTITION__/0-00000000000000000003-1.parquet")
+            .exists()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,14 +67,19 @@ async fn many_dates_in_one_batch_keep_every_row_in_its_place() {
         for partition in [P0, P1] {
             let offsets = part * 10_000..(part + 1) * 10_000;
             // Runs of one date, and dates that alternate from row to row.
-            open.append(orders_at(partition, offsets.clone(), |offset| Some(NOV_20 + (offset % 40 + offset / 9000) * 24 * HOUR)))
-                .await
+            open.append(orders_at(partition, offsets.clone(), |offset| {
+                Some(NOV_20 + (offset % 40 + offset / 9000) * 24 * HOUR)
+            }))
+            .await
+            .unwrap();
+            open.cover(partition, range(offsets.clone()), offsets.end as u64)
                 .unwrap();
-            open.cover(partition, range(offsets.clone()), offsets.end as u64).unwrap();
         }
     }
     assert_eq!(open.rows(), 80_000);
-    lake.commit(open.stage().await.unwrap(), None).await.unwrap();
+    lake.commit(open.stage().await.unwrap(), None)
+        .await
+        .unwrap();
     let expected = texts([["80000", "80000", "0"]]);
     let what = "count(*), count(DISTINCT (_kafka_partition, _offset)), count(*) FILTER (date <> created_at::DATE)";
     assert_eq!(select(folder.path(), what).await, expected);
@@ -54,7 +88,11 @@ async fn many_dates_in_one_batch_keep_every_row_in_its_place() {
         "SELECT count(*) FROM (SELECT _offset < lag(_offset) OVER (PARTITION BY filename, _kafka_partition ORDER BY file_row_number) AS back \
          FROM read_parquet('{glob}', filename = true, file_row_number = true)) WHERE back"
     );
-    assert_eq!(duckdb::query(&disorder).await.unwrap(), [["0"]], "rows of a kafka_partition stand in the order of their offsets");
+    assert_eq!(
+        duckdb::query(&disorder).await.unwrap(),
+        [["0"]],
+        "rows of a kafka_partition stand in the order of their offsets"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,10 +104,22 @@ async fn a_table_without_event_time_has_the_date_on_which_the_row_was_found() {
     lake.acquire([P0]).await.unwrap();
     let schema = table(vec![column("id", ColumnType::Int64, "bigint")]);
     let mut open = lake.writer();
-    open.append(batch(&schema, vec![Arc::new(Int64Array::from(vec![1]))], P0, &[0])).await.unwrap();
+    open.append(batch(
+        &schema,
+        vec![Arc::new(Int64Array::from(vec![1]))],
+        P0,
+        &[0],
+    ))
+    .await
+    .unwrap();
     open.cover(P0, range(0..1), 1).unwrap();
-    lake.commit(open.stage().await.unwrap(), None).await.unwrap();
-    assert_eq!(select(folder.path(), "id, date").await, texts([["1", "2026-11-19"]]));
+    lake.commit(open.stage().await.unwrap(), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        select(folder.path(), "id, date").await,
+        texts([["1", "2026-11-19"]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,29 +134,47 @@ async fn a_table_with_a_column_called_date_keeps_it() {
     by_day.date_column = Some("day".into());
     let lake = LakeTable::open(folder.path(), by_day).await.unwrap();
     lake.acquire([P0]).await.unwrap();
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(Int64Array::from(vec![1])), Arc::new(StringArray::from(vec!["mine"])), Arc::new(Date32Array::from(vec![20_777]))];
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![1])),
+        Arc::new(StringArray::from(vec!["mine"])),
+        Arc::new(Date32Array::from(vec![20_777])),
+    ];
     let mut open = lake.writer();
-    open.append(batch(&schema, columns, P0, &[0])).await.unwrap();
+    open.append(batch(&schema, columns, P0, &[0]))
+        .await
+        .unwrap();
     open.cover(P0, range(0..1), 1).unwrap();
-    lake.commit(open.stage().await.unwrap(), None).await.unwrap();
-    assert_eq!(select(folder.path(), "\"Date\", _date, day").await, texts([["mine", "2026-11-20", "2026-11-20"]]));
+    lake.commit(open.stage().await.unwrap(), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        select(folder.path(), "\"Date\", _date, day").await,
+        texts([["mine", "2026-11-20", "2026-11-20"]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_that_hides_one_of_ours_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let lake = open(folder.path(), [P0]).await;
-    let schema = table(vec![column("_OP", ColumnType::Int64, "bigint"), column("created_at", ColumnType::TimestampTz, "timestamptz")]);
+    let schema = table(vec![
+        column("_OP", ColumnType::Int64, "bigint"),
+        column("created_at", ColumnType::TimestampTz, "timestamptz"),
+    ]);
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(vec![1])),
         Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![NOV_20]).with_timezone("UTC")),
     ];
     let mut open = lake.writer();
-    open.append(batch(&schema, columns, P0, &[0])).await.unwrap();
+    open.append(batch(&schema, columns, P0, &[0]))
+        .await
+        .unwrap();
     open.cover(P0, range(0..1), 1).unwrap();
     let error = open.stage().await.unwrap_err();
-    assert!(matches!(&error, LakeError::Column { column, .. } if column == "_OP"), "{error}");
+    assert!(
+        matches!(&error, LakeError::Column { column, .. } if column == "_OP"),
+        "{error}"
+    );
     assert_eq!(error.kind(), Kind::Config);
     assert_eq!(files(&folder.path().join("_staging"), ".staged").len(), 0);
 }
@@ -117,16 +185,29 @@ async fn a_new_column_appears_in_new_files() {
     let lake = open(folder.path(), [P0]).await;
     let mut schema = (*crate::fixture::orders()).clone();
     let old = orders_at(P0, 0..2, |_| Some(NOV_20));
-    schema.columns.push(column("note", ColumnType::Text, "text"));
+    schema
+        .columns
+        .push(column("note", ColumnType::Text, "text"));
     let mut columns = old.rows.columns()[..4].to_vec();
     columns.push(Arc::new(StringArray::from(vec![Some("new"), None])));
     let mut open = lake.writer();
     open.append(old).await.unwrap();
-    open.append(batch(&Arc::new(schema), columns, P0, &[2, 3])).await.unwrap();
+    open.append(batch(&Arc::new(schema), columns, P0, &[2, 3]))
+        .await
+        .unwrap();
     open.cover(P0, range(0..4), 4).unwrap();
-    lake.commit(open.stage().await.unwrap(), None).await.unwrap();
+    lake.commit(open.stage().await.unwrap(), None)
+        .await
+        .unwrap();
     assert_eq!(lake.head().schemas.len(), 2);
     let glob = format!("{}/**/*.parquet", folder.path().display());
-    let rows = duckdb::query(&format!("SELECT _offset, note FROM read_parquet('{glob}', union_by_name = true) ORDER BY 1")).await.unwrap();
-    assert_eq!(rows, texts([["0", "NULL"], ["1", "NULL"], ["2", "new"], ["3", "NULL"]]));
+    let rows = duckdb::query(&format!(
+        "SELECT _offset, note FROM read_parquet('{glob}', union_by_name = true) ORDER BY 1"
+    ))
+    .await
+    .unwrap();
+    assert_eq!(
+        rows,
+        texts([["0", "NULL"], ["1", "NULL"], ["2", "new"], ["3", "NULL"]])
+    );
 }

@@ -15,17 +15,32 @@ async fn writers_of_different_kafka_partitions_interleave_without_loss() {
         tokio::spawn(async move {
             let table = open(&path, [partition]).await;
             for number in 0..100 {
-                commit(&table, partition, number * 3..number * 3 + 3).await.unwrap();
+                commit(&table, partition, number * 3..number * 3 + 3)
+                    .await
+                    .unwrap();
             }
         })
     };
     let (one, two) = (write(P0), write(P1));
     one.await.unwrap();
     two.await.unwrap();
-    assert_eq!(positions(folder.path()).await, texts([["0", "300", "300", "0", "299"], ["1", "300", "300", "0", "299"]]));
-    let head = LakeTable::open(folder.path(), options(Tz::UTC)).await.unwrap().head();
+    assert_eq!(
+        positions(folder.path()).await,
+        texts([
+            ["0", "300", "300", "0", "299"],
+            ["1", "300", "300", "0", "299"]
+        ])
+    );
+    let head = LakeTable::open(folder.path(), options(Tz::UTC))
+        .await
+        .unwrap()
+        .head();
     assert_eq!((head.seq, head.rows), (202, 600));
-    assert_eq!(files(&folder.path().join("_log"), ".json").len(), 203, "every entry and the checkpoint");
+    assert_eq!(
+        files(&folder.path().join("_log"), ".json").len(),
+        203,
+        "every entry and the checkpoint"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,15 +51,34 @@ async fn a_zombie_is_fenced_and_what_it_staged_stays_invisible() {
     let late = stage(&zombie, P0, 10..20).await.unwrap();
     let other_partition = stage(&zombie, P1, 0..10).await.unwrap();
 
-    let owner = LakeTable::open(folder.path(), options(Tz::UTC)).await.unwrap();
+    let owner = LakeTable::open(folder.path(), options(Tz::UTC))
+        .await
+        .unwrap();
     let taken = owner.acquire([P0]).await.unwrap();
-    assert_eq!((taken[&P0].next, taken[&P0].epoch, taken[&P0].sequence), (Some(Offset(10)), 2, 10));
+    assert_eq!(
+        (taken[&P0].next, taken[&P0].epoch, taken[&P0].sequence),
+        (Some(Offset(10)), 2, 10)
+    );
     let error = zombie.commit(late, None).await.unwrap_err();
-    assert!(matches!(error, LakeError::Fenced { partition: P0, epoch: 1, owner: 2, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            LakeError::Fenced {
+                partition: P0,
+                epoch: 1,
+                owner: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
     // What nobody took away it may still write.
     zombie.commit(other_partition, None).await.unwrap();
     commit(&owner, P0, 10..15).await.unwrap();
-    assert_eq!(positions(folder.path()).await, texts([["0", "15", "15", "0", "14"], ["1", "10", "10", "0", "9"]]));
+    assert_eq!(
+        positions(folder.path()).await,
+        texts([["0", "15", "15", "0", "14"], ["1", "10", "10", "0", "9"]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +88,10 @@ async fn progress_of_a_zombie_is_refused_too() {
     let _owner = open(folder.path(), [P0]).await;
     let idle = zombie.writer().stage().await.unwrap();
     let progress = ProgressDelta([("poll".to_owned(), Some("1".to_owned()))].into());
-    assert!(matches!(zombie.commit(idle, Some(progress)).await, Err(LakeError::Fenced { .. })));
+    assert!(matches!(
+        zombie.commit(idle, Some(progress)).await,
+        Err(LakeError::Fenced { .. })
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,14 +101,22 @@ async fn opening_leaves_a_living_writers_files_alone() {
     let staged = stage(&alive, P0, 0..10).await.unwrap();
     let _other = open(folder.path(), [P1]).await;
     alive.commit(staged, None).await.unwrap();
-    assert_eq!(positions(folder.path()).await, texts([["0", "10", "10", "0", "9"]]));
+    assert_eq!(
+        positions(folder.path()).await,
+        texts([["0", "10", "10", "0", "9"]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kafka_partition_without_commits_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let table = LakeTable::open(folder.path(), options(Tz::UTC)).await.unwrap();
+    let table = LakeTable::open(folder.path(), options(Tz::UTC))
+        .await
+        .unwrap();
     assert_eq!(table.acquire([P0]).await.unwrap()[&P0].next, None);
     table.release([P0]);
-    assert!(matches!(commit(&table, P0, 0..1).await, Err(LakeError::Batch { .. })), "released is not ours");
+    assert!(
+        matches!(commit(&table, P0, 0..1).await, Err(LakeError::Batch { .. })),
+        "released is not ours"
+    );
 }

@@ -1,7 +1,9 @@
-//! Records of the control topic (compacted, one kafka_partition): schemas by fingerprint, and the poller's progress.
+//! Records of the control topic (compacted, one kafka_partition): schemas by fingerprint, and the
+//! poller's progress.
 //!
-//! Key `schema/<fingerprint>`: the value is a [`TableSchema`] as JSON. Key `progress/<schema>.<table>/<part>`: the value is the part's JSON text, null
-//! when it was removed. Key [`OWNER`]: which process publishes; of no interest to readers.
+//! Key `schema/<fingerprint>`: the value is a [`TableSchema`] as JSON. Key
+//! `progress/<schema>.<table>/<part>`: the value is the part's JSON text, null when it was removed.
+//! Key [`OWNER`]: which process publishes; of no interest to readers.
 
 use crate::table::{Fingerprint, TableName};
 
@@ -18,12 +20,17 @@ pub enum ControlKey {
 }
 
 impl ControlKey {
-    /// The key's text. Slashes and percent signs in names are percent-encoded, and dots in a schema's name.
+    /// The key's text. Slashes and percent signs in names are percent-encoded, and dots in a
+    /// schema's name.
     pub fn encode(&self) -> String {
         match self {
             Self::Schema(fingerprint) => format!("schema/{fingerprint}"),
             Self::Progress(table, part) => {
-                format!("progress/{}.{}/{part}", escape(&table.schema).replace('.', "%2E"), escape(&table.name))
+                format!(
+                    "progress/{}.{}/{part}",
+                    escape(&table.schema).replace('.', "%2E"),
+                    escape(&table.name)
+                )
             }
         }
     }
@@ -32,11 +39,16 @@ impl ControlKey {
     pub fn decode(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once('/')?;
         match kind {
-            "schema" => u64::from_str_radix(rest, 16).ok().map(|hash| Self::Schema(Fingerprint(hash))),
+            "schema" => u64::from_str_radix(rest, 16)
+                .ok()
+                .map(|hash| Self::Schema(Fingerprint(hash))),
             "progress" => {
                 let (table, part) = rest.split_once('/')?;
                 let (schema, name) = table.split_once('.')?;
-                Some(Self::Progress(TableName::new(unescape(schema), unescape(name)), part.to_owned()))
+                Some(Self::Progress(
+                    TableName::new(unescape(schema), unescape(name)),
+                    part.to_owned(),
+                ))
             }
             _ => None,
         }
@@ -48,7 +60,9 @@ fn escape(name: &str) -> String {
 }
 
 fn unescape(name: &str) -> String {
-    name.replace("%2E", ".").replace("%2F", "/").replace("%25", "%")
+    name.replace("%2E", ".")
+        .replace("%2F", "/")
+        .replace("%25", "%")
 }
 
 #[cfg(test)]
@@ -57,9 +71,10 @@ mod tests {
 
     #[test]
     fn keys_read_back_whatever_the_table_is_called() {
-        for key in
-            [ControlKey::Schema(Fingerprint(0xabc)), ControlKey::Progress(TableName::new("a.b/%2E", "c.d/e"), "covered/12".to_owned())]
-        {
+        for key in [
+            ControlKey::Schema(Fingerprint(0xabc)),
+            ControlKey::Progress(TableName::new("a.b/%2E", "c.d/e"), "covered/12".to_owned()),
+        ] {
             assert_eq!(ControlKey::decode(&key.encode()), Some(key));
         }
         assert_eq!(ControlKey::decode("something else"), None);

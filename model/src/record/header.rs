@@ -1,7 +1,8 @@
 //! The one header of a record: operation, version, sequence, schema and time of detection.
 //!
-//! Layout, big endian, 34 bytes: version of the layout `u8` = 1 | operation `u8` (`u`, `d`) | xid `u64` | sequence `u64` |
-//! schema fingerprint `u64` | detected at, microseconds since 1970-01-01 UTC, `i64`.
+//! Layout, big endian, 34 bytes: version of the layout `u8` = 1 | operation `u8` (`u`, `d`) | xid
+//! `u64` | sequence `u64` | schema fingerprint `u64` | detected at, microseconds since 1970-01-01
+//! UTC, `i64`.
 
 use crate::table::Fingerprint;
 use crate::xid::Xid;
@@ -58,13 +59,27 @@ impl Header {
 
     /// Reads a header back.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let bytes: &[u8; HEADER_BYTES] = bytes.try_into().map_err(|_| HeaderError::Length(bytes.len()))?;
-        let word = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes inside the header"));
+        let bytes: &[u8; HEADER_BYTES] = bytes
+            .try_into()
+            .map_err(|_| HeaderError::Length(bytes.len()))?;
+        let word = |at: usize| {
+            u64::from_be_bytes(
+                bytes[at..at + 8]
+                    .try_into()
+                    .expect("eight bytes inside the header"),
+            )
+        };
         let (layout, op) = (bytes[0], bytes[1]);
         if layout != LAYOUT || ![crate::change::UPSERT, crate::change::DELETE].contains(&op) {
             return Err(HeaderError::Unknown { layout, op });
         }
-        Ok(Self { op, xid: Xid(word(2)), sequence: word(10), fingerprint: Fingerprint(word(18)), detected_at: word(26) as i64 })
+        Ok(Self {
+            op,
+            xid: Xid(word(2)),
+            sequence: word(10),
+            fingerprint: Fingerprint(word(18)),
+            detected_at: word(26) as i64,
+        })
     }
 }
 
@@ -74,13 +89,22 @@ mod tests {
 
     #[test]
     fn a_header_reads_back() {
-        let header = Header { op: b'u', xid: Xid(1 << 33), sequence: 7, fingerprint: Fingerprint(u64::MAX), detected_at: -5 };
+        let header = Header {
+            op: b'u',
+            xid: Xid(1 << 33),
+            sequence: 7,
+            fingerprint: Fingerprint(u64::MAX),
+            detected_at: -5,
+        };
         assert_eq!(Header::decode(&header.encode()), Ok(header));
     }
 
     #[test]
     fn foreign_bytes_are_refused() {
         assert_eq!(Header::decode(b"abc"), Err(HeaderError::Length(3)));
-        assert!(matches!(Header::decode(&[9; HEADER_BYTES]), Err(HeaderError::Unknown { layout: 9, op: 9 })));
+        assert!(matches!(
+            Header::decode(&[9; HEADER_BYTES]),
+            Err(HeaderError::Unknown { layout: 9, op: 9 })
+        ));
     }
 }

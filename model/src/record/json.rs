@@ -1,8 +1,9 @@
 //! The `json` format: keys and values of the topic's records. This page is the format's definition.
 //!
-//! A **value** is one flat JSON object in UTF-8, without spaces, with every column of the table in table order; a null is written, never left
-//! out. A **key** is such an object of the key columns in the order of the key; of a table without a key it is `{"_row":"<hex>"}`, the 16 hex
-//! digits of the value's xxh3-64. A delete has a key and a null value.
+//! A **value** is one flat JSON object in UTF-8, without spaces, with every column of the table in
+//! table order; a null is written, never left out. A **key** is such an object of the key columns
+//! in the order of the key; of a table without a key it is `{"_row":"<hex>"}`, the 16 hex digits of
+//! the value's xxh3-64. A delete has a key and a null value.
 //!
 //! | PostgreSQL | JSON | example |
 //! |---|---|---|
@@ -21,17 +22,21 @@
 //! | timestamptz | string, 6 decimals, UTC | `"2026-11-20T12:34:56.000001Z"` |
 //! | array of one dimension of these types | array, nulls explicit | `[1,null,3]` |
 //!
-//! Years outside 0..=9999 carry a sign and at least four digits (ISO 8601, expanded), counted astronomically: `-0043-03-15` is 44 BC.
-//! In strings only `"`, `\` and what lies below U+0020 is escaped.
+//! Years outside 0..=9999 carry a sign and at least four digits (ISO 8601, expanded), counted
+//! astronomically: `-0043-03-15` is 44 BC. In strings only `"`, `\` and what lies below U+0020 is
+//! escaped.
 //!
-//! A value that Arrow cannot hold ([`crate::change::UNFIT`]: infinity in a date, NaN in a numeric, an array of two dimensions) is a string with PostgreSQL's text of it, which
-//! no reader of that column takes for a value. Where any string would be taken for one (text, json, bytea), it is `{"unfit":"<text>"}`.
+//! A value that Arrow cannot hold ([`crate::change::UNFIT`]: infinity in a date, NaN in a numeric,
+//! an array of two dimensions) is a string with PostgreSQL's text of it, which no reader of that
+//! column takes for a value. Where any string would be taken for one (text, json, bytea), it is
+//! `{"unfit":"<text>"}`.
 //!
-//! Promises: what [`encode_values`] writes, [`Decoder`] reads back to the same arrays, or, unfit, refuses; nothing is rounded, cut or guessed.
-//! Read of foreign producers, too: columns in any order, spaces between tokens, any JSON escape, `numeric` as a number, fewer than 6 decimals
-//! of a second, offsets such as `+02:00` in a timestamptz.
-//! Leaves to others: headers ([`crate::record::header`]), what to do with a refused row.
-//! Budget on one core, for a row of 8 columns: 1.5 M rows/s encoded, 1.2 M rows/s decoded; no allocation a row.
+//! Promises: what [`encode_values`] writes, [`Decoder`] reads back to the same arrays, or, unfit,
+//! refuses; nothing is rounded, cut or guessed. Read of foreign producers, too: columns in any
+//! order, spaces between tokens, any JSON escape, `numeric` as a number, fewer than 6 decimals of a
+//! second, offsets such as `+02:00` in a timestamptz. Leaves to others: headers
+//! ([`crate::record::header`]), what to do with a refused row. Budget on one core, for a row of 8
+//! columns: 1.5 M rows/s encoded, 1.2 M rows/s decoded; no allocation a row.
 
 mod calendar;
 mod column;

@@ -1,7 +1,8 @@
-//! Which kafka_partition a key belongs to: Kafka's own default partitioner (murmur2), so that other producers agree.
+//! Which kafka_partition a key belongs to: Kafka's own default partitioner (murmur2), so that other
+//! producers agree.
 //!
-//! Promises: the same key, the same kafka_partition, as long as their number stays. Source: Kafka, `Utils.murmur2` and
-//! `BuiltInPartitioner.partitionForKey` of the Java client.
+//! Promises: the same key, the same kafka_partition, as long as their number stays. Source: Kafka,
+//! `Utils.murmur2` and `BuiltInPartitioner.partitionForKey` of the Java client.
 
 use crate::offsets::KafkaPartition;
 
@@ -26,7 +27,10 @@ pub fn murmur2(bytes: &[u8]) -> u32 {
         hash = hash.wrapping_mul(MULTIPLIER) ^ mixed.wrapping_mul(MULTIPLIER);
     }
     if !rest.is_empty() {
-        let tail = rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u32::from(*byte));
+        let tail = rest
+            .iter()
+            .rev()
+            .fold(0, |tail, byte| (tail << 8) | u32::from(*byte));
         hash = (hash ^ tail).wrapping_mul(MULTIPLIER);
     }
     hash ^= hash >> 13;
@@ -45,7 +49,10 @@ mod tests {
             ("foobar", -790_332_482),
             ("a-little-bit-long-string", -985_981_536),
             ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            (
+                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+                -58_897_971,
+            ),
             ("abc", 479_470_107),
         ] {
             assert_eq!(murmur2(key.as_bytes()).cast_signed(), expected, "{key}");
@@ -54,7 +61,10 @@ mod tests {
 
     #[test]
     fn a_negative_hash_gives_a_kafka_partition_too() {
-        assert_eq!(partition_of(b"21", 6), KafkaPartition((-973_932_308_i32 & 0x7fff_ffff) % 6));
+        assert_eq!(
+            partition_of(b"21", 6),
+            KafkaPartition((-973_932_308_i32 & 0x7fff_ffff) % 6)
+        );
         assert_eq!(partition_of(b"", 1), KafkaPartition(0));
     }
 }

@@ -1,15 +1,17 @@
 //! Kafka as the sink: rows and the progress that covers them in one transaction.
 //!
-//! Promises: a checkpoint is in the topics whole or not at all, for every reader with `isolation.level=read_committed`; each record carries the
-//! next sequence of its kafka_partition, without a hole; the versions of a key keep their order; a process that was replaced by another
-//! with the same pipeline name cannot publish any more, and says so.
-//! Leaves to others: what to publish and what the progress means (the poll), when to try again (the pipeline).
+//! Promises: a checkpoint is in the topics whole or not at all, for every reader with
+//! `isolation.level=read_committed`; each record carries the next sequence of its kafka_partition,
+//! without a hole; the versions of a key keep their order; a process that was replaced by another
+//! with the same pipeline name cannot publish any more, and says so. Leaves to others: what to
+//! publish and what the progress means (the poll), when to try again (the pipeline).
 //!
-//! After any error the client is thrown away, because it cannot tell whether its transaction was committed: [`Sink::resume`] ends or
-//! fences what is left of it and reads the truth from the control topic.
+//! After any error the client is thrown away, because it cannot tell whether its transaction was
+//! committed: [`Sink::resume`] ends or fences what is left of it and reads the truth from the
+//! control topic.
 //!
-//! Read in this order: `thread` (who does it), [`publisher`] (what is published), `transaction`, `hanging`, `control`, `admin`, `client`,
-//! `fault`.
+//! Read in this order: `thread` (who does it), [`publisher`] (what is published), `transaction`,
+//! `hanging`, `control`, `admin`, `client`, `fault`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -42,7 +44,8 @@ mod transaction;
 pub struct KafkaSinkSettings {
     /// `host:port`, several with commas.
     pub brokers: String,
-    /// librdkafka's properties: security and tuning. Those that exactly-once delivery rests on are refused.
+    /// librdkafka's properties: security and tuning. Those that exactly-once delivery rests on are
+    /// refused.
     pub properties: BTreeMap<String, String>,
     /// `inlet-<pipeline>`: who has it owns the pipeline.
     pub transactional_id: String,
@@ -50,13 +53,15 @@ pub struct KafkaSinkSettings {
     pub control_topic: String,
     /// The topic of every table that may be resumed.
     pub topics: BTreeMap<TableName, String>,
-    /// Partitions of a topic that the sink creates, -1 for the broker's default; a topic that exists keeps its own.
+    /// Partitions of a topic that the sink creates, -1 for the broker's default; a topic that
+    /// exists keeps its own.
     pub partitions: i32,
     /// Copies of a topic that the sink creates, -1 for the broker's default.
     pub replication_factor: i32,
     /// How long one call waits for the broker before it fails.
     pub deadline: Duration,
-    /// Names this process to the one that takes over from it; no two sinks may have the same, see [`instance_name`].
+    /// Names this process to the one that takes over from it; no two sinks may have the same, see
+    /// [`instance_name`].
     pub instance: String,
 }
 
@@ -76,28 +81,44 @@ impl Default for KafkaSinkSettings {
     }
 }
 
-/// The poller's progress of every table that is committed in the control topic, which must exist. Blocking.
-pub fn stored_progress(settings: &KafkaSinkSettings) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+/// The poller's progress of every table that is committed in the control topic, which must exist.
+/// Blocking.
+pub fn stored_progress(
+    settings: &KafkaSinkSettings,
+) -> Result<BTreeMap<TableName, Progress>, SinkError> {
     control::read(settings, Instant::now() + settings.deadline).map(|contents| contents.progress)
 }
 
 /// A name for this sink that no other has: `process 4711 on db-host since 1795226400.123456789`.
 pub fn instance_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let host = if host.trim().is_empty() { "an unnamed host" } else { host.trim() };
-    format!("process {} on {host} since {}.{:09}", std::process::id(), since.as_secs(), since.subsec_nanos())
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let host = if host.trim().is_empty() {
+        "an unnamed host"
+    } else {
+        host.trim()
+    };
+    format!(
+        "process {} on {host} since {}.{:09}",
+        std::process::id(),
+        since.as_secs(),
+        since.subsec_nanos()
+    )
 }
 
 /// The sink of a pipeline with a broker.
 ///
-/// One batch is in work on its thread while the caller reads the next: so much of the batches is held, and 32 MiB in librdkafka's queue.
+/// One batch is in work on its thread while the caller reads the next: so much of the batches is
+/// held, and 32 MiB in librdkafka's queue.
 #[derive(Debug)]
 pub struct KafkaSink {
     commands: mpsc::Sender<Command>,
     /// The answer to the last write, while nobody has looked at it.
     writing: Option<oneshot::Receiver<Result<(), SinkError>>>,
-    /// True while nothing is known to be lost: after an error, or a call whose future was dropped, only [`Sink::resume`] helps.
+    /// True while nothing is known to be lost: after an error, or a call whose future was dropped,
+    /// only [`Sink::resume`] helps.
     whole: bool,
     /// Ends when the thread has ended.
     ended: oneshot::Receiver<()>,
@@ -113,49 +134,81 @@ impl KafkaSink {
             hint: None,
             source: Some(Box::new(error)),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(not_started)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(not_started)?;
         let (commands, received) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         let run = move || {
             Owner::new(settings).run(&runtime, received);
             drop(end);
         };
-        std::thread::Builder::new().name("kafka-sink".to_owned()).spawn(run).map_err(not_started)?;
-        Ok(Self { commands, writing: None, whole: false, ended })
+        std::thread::Builder::new()
+            .name("kafka-sink".to_owned())
+            .spawn(run)
+            .map_err(not_started)?;
+        Ok(Self {
+            commands,
+            writing: None,
+            whole: false,
+            ended,
+        })
     }
 
-    /// Throws away what is not durable and ends the thread; waits for that no longer than `time_max`.
+    /// Throws away what is not durable and ends the thread; waits for that no longer than
+    /// `time_max`.
     pub async fn close(self, time_max: Duration) {
-        let Self { commands, ended, .. } = self;
+        let Self {
+            commands, ended, ..
+        } = self;
         drop(commands);
         if tokio::time::timeout(time_max, ended).await.is_err() {
-            tracing::warn!("the kafka sink did not close in time, its transaction is left to the broker");
+            tracing::warn!(
+                "the kafka sink did not close in time, its transaction is left to the broker"
+            );
         }
     }
 
     /// Waits for the write in work.
     async fn written(&mut self) -> Result<(), SinkError> {
-        let Some(answer) = &mut self.writing else { return Ok(()) };
+        let Some(answer) = &mut self.writing else {
+            return Ok(());
+        };
         let written = answer.await;
         self.writing = None;
         written.unwrap_or_else(|_| Err(gone()))
     }
 
-    async fn ask<T>(&mut self, command: impl FnOnce(oneshot::Sender<Result<T, SinkError>>) -> Command) -> Result<T, SinkError> {
+    async fn ask<T>(
+        &mut self,
+        command: impl FnOnce(oneshot::Sender<Result<T, SinkError>>) -> Command,
+    ) -> Result<T, SinkError> {
         let (answer, answered) = oneshot::channel();
-        self.commands.send(command(answer)).await.map_err(|_| gone())?;
+        self.commands
+            .send(command(answer))
+            .await
+            .map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Marks the sink until the call has ended well.
     fn begin(&mut self) -> Result<(), SinkError> {
-        if std::mem::take(&mut self.whole) { Ok(()) } else { Err(fault::bug("the kafka sink must be resumed first")) }
+        if std::mem::take(&mut self.whole) {
+            Ok(())
+        } else {
+            Err(fault::bug("the kafka sink must be resumed first"))
+        }
     }
 }
 
 impl Sink for KafkaSink {
-    async fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError> {
-        // What became of a write that is still in work is of no interest any more; that it has ended is.
+    async fn resume(
+        &mut self,
+        tables: &[TableName],
+    ) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+        // What became of a write that is still in work is of no interest any more; that it has
+        // ended is.
         _ = self.written().await;
         self.whole = false;
         let tables = tables.to_vec();
@@ -168,16 +221,24 @@ impl Sink for KafkaSink {
         self.begin()?;
         self.written().await?;
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Write(batch, answer)).await.map_err(|_| gone())?;
+        self.commands
+            .send(Command::Write(batch, answer))
+            .await
+            .map_err(|_| gone())?;
         self.writing = Some(answered);
         self.whole = true;
         Ok(())
     }
 
-    async fn checkpoint(&mut self, progress: BTreeMap<TableName, ProgressDelta>) -> Result<Checkpoint, SinkError> {
+    async fn checkpoint(
+        &mut self,
+        progress: BTreeMap<TableName, ProgressDelta>,
+    ) -> Result<Checkpoint, SinkError> {
         self.begin()?;
         self.written().await?;
-        let checkpoint = self.ask(|answer| Command::Checkpoint(progress, answer)).await?;
+        let checkpoint = self
+            .ask(|answer| Command::Checkpoint(progress, answer))
+            .await?;
         self.whole = true;
         Ok(checkpoint)
     }

@@ -1,6 +1,7 @@
 //! A sink in memory that keeps the contract of [`Sink`]: the double for tests of the poll.
 //!
-//! All sinks of one [`MemoryStore`] share what is durable, as those of one broker do, and the last that resumed fences the others.
+//! All sinks of one [`MemoryStore`] share what is durable, as those of one broker do, and the last
+//! that resumed fences the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -37,7 +38,12 @@ pub enum Fault {
 impl MemoryStore {
     /// A sink that writes here.
     pub fn sink(&self) -> MemorySink {
-        MemorySink { store: self.clone(), owner: 0, whole: false, open: Vec::new() }
+        MemorySink {
+            store: self.clone(),
+            owner: 0,
+            whole: false,
+            open: Vec::new(),
+        }
     }
 
     /// The batches that are visible, in the order of their writes.
@@ -47,7 +53,11 @@ impl MemoryStore {
 
     /// A table's durable progress, empty when it has none.
     pub fn progress(&self, table: &TableName) -> Progress {
-        self.durable().progress.get(table).cloned().unwrap_or_default()
+        self.durable()
+            .progress
+            .get(table)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// How many calls its sinks have had.
@@ -55,7 +65,8 @@ impl MemoryStore {
         self.durable().calls
     }
 
-    /// Makes a call fail with [`Kind::Unavailable`]; `nth` counts from here, 0 is the next call of any of its sinks.
+    /// Makes a call fail with [`Kind::Unavailable`]; `nth` counts from here, 0 is the next call of
+    /// any of its sinks.
     pub fn fail(&self, nth: u64, fault: Fault) {
         let mut durable = self.durable();
         let call = durable.calls + nth;
@@ -63,7 +74,9 @@ impl MemoryStore {
     }
 
     fn durable(&self) -> MutexGuard<'_, Durable> {
-        self.0.lock().expect("no thread panics while it holds the lock")
+        self.0
+            .lock()
+            .expect("no thread panics while it holds the lock")
     }
 }
 
@@ -78,7 +91,10 @@ pub struct MemorySink {
 
 impl MemorySink {
     /// Counts the call, runs it, and fails it where that was asked.
-    fn call<T>(&mut self, act: impl FnOnce(&mut Self, &mut Durable) -> Result<T, SinkError>) -> Result<T, SinkError> {
+    fn call<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self, &mut Durable) -> Result<T, SinkError>,
+    ) -> Result<T, SinkError> {
         let store = self.store.clone();
         let mut durable = store.durable();
         let number = durable.calls;
@@ -100,26 +116,44 @@ impl MemorySink {
             return Err(error(Kind::Bug, "the sink must be resumed first"));
         }
         if durable.owner != self.owner {
-            return Err(error(Kind::Fenced, "another producer with the same pipeline name took over"));
+            return Err(error(
+                Kind::Fenced,
+                "another producer with the same pipeline name took over",
+            ));
         }
         Ok(())
     }
 }
 
 impl Sink for MemorySink {
-    async fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+    async fn resume(
+        &mut self,
+        tables: &[TableName],
+    ) -> Result<BTreeMap<TableName, Progress>, SinkError> {
         self.call(|sink, durable| {
             sink.open.clear();
             if sink.owner != 0 && sink.owner != durable.owner {
-                return Err(error(Kind::Fenced, "another producer with the same pipeline name took over"));
+                return Err(error(
+                    Kind::Fenced,
+                    "another producer with the same pipeline name took over",
+                ));
             }
             if sink.owner == 0 {
                 durable.owner += 1;
                 sink.owner = durable.owner;
             }
             sink.whole = true;
-            let known = |table: &TableName| durable.progress.get(table).map(|progress| (table.clone(), progress.clone()));
-            Ok(tables.iter().filter_map(known).filter(|(_, progress)| !progress.0.is_empty()).collect())
+            let known = |table: &TableName| {
+                durable
+                    .progress
+                    .get(table)
+                    .map(|progress| (table.clone(), progress.clone()))
+            };
+            Ok(tables
+                .iter()
+                .filter_map(known)
+                .filter(|(_, progress)| !progress.0.is_empty())
+                .collect())
         })
     }
 
@@ -133,10 +167,17 @@ impl Sink for MemorySink {
         })
     }
 
-    async fn checkpoint(&mut self, progress: BTreeMap<TableName, ProgressDelta>) -> Result<Checkpoint, SinkError> {
+    async fn checkpoint(
+        &mut self,
+        progress: BTreeMap<TableName, ProgressDelta>,
+    ) -> Result<Checkpoint, SinkError> {
         self.call(|sink, durable| {
             sink.check(durable)?;
-            let rows = sink.open.iter().map(|batch| batch.rows.num_rows() as u64).sum();
+            let rows = sink
+                .open
+                .iter()
+                .map(|batch| batch.rows.num_rows() as u64)
+                .sum();
             durable.batches.append(&mut sink.open);
             for (table, delta) in progress {
                 durable.progress.entry(table).or_default().apply(delta);
@@ -167,5 +208,10 @@ fn unavailable(call: u64) -> SinkError {
 }
 
 fn error(kind: Kind, act: &str) -> SinkError {
-    SinkError { kind, act: act.to_owned(), hint: None, source: None }
+    SinkError {
+        kind,
+        act: act.to_owned(),
+        hint: None,
+        source: None,
+    }
 }

@@ -1,8 +1,9 @@
-//! Who may still bring rows with old timestamps: the holders, from one reading of the server's activity to the next.
+//! Who may still bring rows with old timestamps: the holders, from one reading of the server's
+//! activity to the next.
 //!
-//! Pure. A holder is an open transaction, a running message (several transactions in one message share `now()`), or a prepared transaction.
-//! What counts is not who is open but who *ended* between two readings: see [`super::bounds`].
-//! Source: docs/polling.md, "Holders".
+//! Pure. A holder is an open transaction, a running message (several transactions in one message
+//! share `now()`), or a prepared transaction. What counts is not who is open but who *ended*
+//! between two readings: see [`super::bounds`]. Source: docs/polling.md, "Holders".
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,10 @@ impl ServerTime {
 
     /// This time minus a span, not below [`Self::MIN`].
     pub fn minus(self, span: std::time::Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -64,7 +68,9 @@ impl HolderId {
     /// The process of its session; a prepared transaction has none.
     fn session(&self) -> Option<i32> {
         match self {
-            Self::Transaction { pid, .. } | Self::Message { pid, .. } | Self::Hidden { pid, .. } => Some(*pid),
+            Self::Transaction { pid, .. }
+            | Self::Message { pid, .. }
+            | Self::Hidden { pid, .. } => Some(*pid),
             Self::Prepared { .. } => None,
         }
     }
@@ -77,7 +83,8 @@ pub struct Holder {
     pub start: ServerTime,
     /// The smallest xid that its rows may carry.
     pub xid_bound: Xid,
-    /// True when it had no xid and had gone beyond its first message at the last reading: one half of the raise rule.
+    /// True when it had no xid and had gone beyond its first message at the last reading: one half
+    /// of the raise rule.
     pub xidless: bool,
 }
 
@@ -106,14 +113,16 @@ pub enum Seen {
         /// True while a message runs.
         running: bool,
     },
-    /// Its times are hidden (no right to see them, or `track_activities` is off); the local part of its virtual xid if it is in a transaction.
+    /// Its times are hidden (no right to see them, or `track_activities` is off); the local part of
+    /// its virtual xid if it is in a transaction.
     Hidden {
         /// From `pg_locks`.
         local_xid: Option<u32>,
     },
 }
 
-/// One reading of the server's activity: sessions first, then prepared transactions, before the snapshot of the data.
+/// One reading of the server's activity: sessions first, then prepared transactions, before the
+/// snapshot of the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// The server's time at the start of the statement that read the sessions.
@@ -154,23 +163,53 @@ impl Activity {
         let known = |id: &HolderId| last.and_then(|last| last.holders.get(id)).copied();
         for session in &reading.sessions {
             match session.seen {
-                Seen::Open { backend_start, xact_start, query_start, running } => {
+                Seen::Open {
+                    backend_start,
+                    xact_start,
+                    query_start,
+                    running,
+                } => {
                     if let Some(xact_start) = xact_start {
-                        let id = HolderId::Transaction { pid: session.pid, backend_start, xact_start };
-                        // Behind its first message a transaction cannot be another one of the same message with the same `now()`.
-                        let xidless = session.xid.is_none() && query_start.is_some_and(|start| start > xact_start);
-                        holders.insert(id, transaction(known(&id), session.xid, xact_start, xidless, reading));
+                        let id = HolderId::Transaction {
+                            pid: session.pid,
+                            backend_start,
+                            xact_start,
+                        };
+                        // Behind its first message a transaction cannot be another one of the same
+                        // message with the same `now()`.
+                        let xidless = session.xid.is_none()
+                            && query_start.is_some_and(|start| start > xact_start);
+                        holders.insert(
+                            id,
+                            transaction(known(&id), session.xid, xact_start, xidless, reading),
+                        );
                     }
                     if let Some(query_start) = query_start.filter(|_| running) {
-                        let id = HolderId::Message { pid: session.pid, backend_start, query_start };
-                        let first = Holder { start: query_start, xid_bound: reading.xid_end, xidless: false };
+                        let id = HolderId::Message {
+                            pid: session.pid,
+                            backend_start,
+                            query_start,
+                        };
+                        let first = Holder {
+                            start: query_start,
+                            xid_bound: reading.xid_end,
+                            xidless: false,
+                        };
                         holders.insert(id, known(&id).unwrap_or(first));
                     }
                 }
-                Seen::Hidden { local_xid: Some(local_xid) } => {
-                    let id = HolderId::Hidden { pid: session.pid, local_xid };
-                    let first =
-                        || Holder { start: hidden_start(last, session.pid), xid_bound: first_bound(session.xid, reading), xidless: false };
+                Seen::Hidden {
+                    local_xid: Some(local_xid),
+                } => {
+                    let id = HolderId::Hidden {
+                        pid: session.pid,
+                        local_xid,
+                    };
+                    let first = || Holder {
+                        start: hidden_start(last, session.pid),
+                        xid_bound: first_bound(session.xid, reading),
+                        xidless: false,
+                    };
                     holders.insert(id, known(&id).unwrap_or_else(first));
                 }
                 Seen::Hidden { local_xid: None } => {}
@@ -179,47 +218,88 @@ impl Activity {
         for low in &reading.prepared {
             let xid = widen(*low, reading);
             let id = HolderId::Prepared { xid };
-            let first = || Holder { start: oldest_start(last), xid_bound: xid, xidless: false };
+            let first = || Holder {
+                start: oldest_start(last),
+                xid_bound: xid,
+                xidless: false,
+            };
             holders.insert(id, known(&id).unwrap_or_else(first));
         }
-        Self { read_at: reading.read_at, xid_end: reading.xid_end, snapshot: reading.snapshot.clone(), holders }
+        Self {
+            read_at: reading.read_at,
+            xid_end: reading.xid_end,
+            snapshot: reading.snapshot.clone(),
+            holders,
+        }
     }
 
     /// The smallest xid that a later scan may ask for on account of these holders.
     pub fn xid_bound(&self) -> Xid {
-        self.holders.values().map(|holder| holder.xid_bound).fold(self.xid_end, Xid::min)
+        self.holders
+            .values()
+            .map(|holder| holder.xid_bound)
+            .fold(self.xid_end, Xid::min)
     }
 }
 
-/// A transaction's bound is fixed at first sight; it is raised when the transaction is seen twice without an xid behind its first message.
-fn transaction(known: Option<Holder>, xid: Option<u32>, xact_start: ServerTime, xidless: bool, reading: &Reading) -> Holder {
+/// A transaction's bound is fixed at first sight; it is raised when the transaction is seen twice
+/// without an xid behind its first message.
+fn transaction(
+    known: Option<Holder>,
+    xid: Option<u32>,
+    xact_start: ServerTime,
+    xidless: bool,
+    reading: &Reading,
+) -> Holder {
     match known {
-        Some(holder) if holder.xidless && xidless => Holder { xid_bound: reading.xid_end, ..holder },
+        Some(holder) if holder.xidless && xidless => Holder {
+            xid_bound: reading.xid_end,
+            ..holder
+        },
         Some(holder) => Holder { xidless, ..holder },
-        None => Holder { start: xact_start, xid_bound: first_bound(xid, reading), xidless },
+        None => Holder {
+            start: xact_start,
+            xid_bound: first_bound(xid, reading),
+            xidless,
+        },
     }
 }
 
 /// At first sight: its own xid, or whatever comes after the reading.
 fn first_bound(xid: Option<u32>, reading: &Reading) -> Xid {
-    xid.map_or(reading.xid_end, |low| widen(low, reading).min(reading.xid_end))
+    xid.map_or(reading.xid_end, |low| {
+        widen(low, reading).min(reading.xid_end)
+    })
 }
 
 fn widen(low: u32, reading: &Reading) -> Xid {
     Xid::widen(low, Xid(reading.xid_end.0 + XIDS_AHEAD))
 }
 
-/// A prepared transaction tells when it was prepared, not when it began: it began no earlier than the oldest holder of the last reading.
+/// A prepared transaction tells when it was prepared, not when it began: it began no earlier than
+/// the oldest holder of the last reading.
 fn oldest_start(last: Option<&Activity>) -> ServerTime {
-    last.map_or(ServerTime::MIN, |last| last.holders.values().map(|holder| holder.start).fold(last.read_at, ServerTime::min))
+    last.map_or(ServerTime::MIN, |last| {
+        last.holders
+            .values()
+            .map(|holder| holder.start)
+            .fold(last.read_at, ServerTime::min)
+    })
 }
 
-/// A hidden transaction that was not there at the last reading began after it, or follows another one of its session within one message, or its
-/// session has ceased to show its times.
+/// A hidden transaction that was not there at the last reading began after it, or follows another
+/// one of its session within one message, or its session has ceased to show its times.
 fn hidden_start(last: Option<&Activity>, session: i32) -> ServerTime {
-    let Some(last) = last else { return ServerTime::MIN };
-    let before = last.holders.iter().filter(|(id, _)| id.session() == Some(session));
-    before.map(|(_, holder)| holder.start).fold(last.read_at, ServerTime::min)
+    let Some(last) = last else {
+        return ServerTime::MIN;
+    };
+    let before = last
+        .holders
+        .iter()
+        .filter(|(id, _)| id.session() == Some(session));
+    before
+        .map(|(_, holder)| holder.start)
+        .fold(last.read_at, ServerTime::min)
 }
 
 /// JSON has no maps with keys of several fields.
@@ -227,12 +307,19 @@ mod as_pairs {
     use super::{BTreeMap, Holder, HolderId};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub fn serialize<S: Serializer>(holders: &BTreeMap<HolderId, Holder>, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        holders: &BTreeMap<HolderId, Holder>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         holders.iter().collect::<Vec<_>>().serialize(to)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<HolderId, Holder>, D::Error> {
-        Ok(Vec::<(HolderId, Holder)>::deserialize(from)?.into_iter().collect())
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<HolderId, Holder>, D::Error> {
+        Ok(Vec::<(HolderId, Holder)>::deserialize(from)?
+            .into_iter()
+            .collect())
     }
 }
 

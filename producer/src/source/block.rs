@@ -1,8 +1,9 @@
 //! One locked snapshot: the transaction that scans read in.
 //!
-//! Locks first, snapshot second: a snapshot that is older than a lock we waited for would miss what the lock's owner committed. The transaction is
-//! short, read-only and ours alone; nothing is held between cycles. Source: PostgreSQL manual, "Data Consistency Checks at the Application
-//! Level"; docs/polling.md, "Locks before the snapshot".
+//! Locks first, snapshot second: a snapshot that is older than a lock we waited for would miss what
+//! the lock's owner committed. The transaction is short, read-only and ours alone; nothing is held
+//! between cycles. Source: PostgreSQL manual, "Data Consistency Checks at the Application Level";
+//! docs/polling.md, "Locks before the snapshot".
 
 use inlet_model::table::TableName;
 use sqlx::postgres::PgConnection;
@@ -13,8 +14,9 @@ use super::error::PollError;
 use super::scan::Snapshot;
 use super::server;
 
-/// Locks are awaited for two seconds, then the cycle is repeated: while we wait, others queue behind us. The settings make text forms the same
-/// on every server, turn rows that row security would hide into an error, and keep the planner from compiling a statement of microseconds.
+/// Locks are awaited for two seconds, then the cycle is repeated: while we wait, others queue
+/// behind us. The settings make text forms the same on every server, turn rows that row security
+/// would hide into an error, and keep the planner from compiling a statement of microseconds.
 const BEGIN: &str = "\
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL lock_timeout = '2s';
@@ -34,22 +36,40 @@ SELECT pg_snapshot_xmax(pg_current_snapshot())::text, statement_timestamp(),
 pub struct Block {
     /// What it sees.
     pub snapshot: Snapshot,
-    /// Up to where the log must be flushed before its rows may be shown; a standby replays only what is flushed.
+    /// Up to where the log must be flushed before its rows may be shown; a standby replays only
+    /// what is flushed.
     flush_to: Option<String>,
     /// The tables that are read with others below them.
     trees: Vec<(TableName, u32, Structure)>,
 }
 
 impl Block {
-    /// Opens the transaction, locks the tables, takes the snapshot, and makes sure that the tables are still what the catalog said.
-    pub async fn begin(connection: &mut PgConnection, tables: &[&Captured]) -> Result<Self, PollError> {
-        let names: Vec<_> = tables.iter().map(|table| table.schema.table.quoted()).collect();
+    /// Opens the transaction, locks the tables, takes the snapshot, and makes sure that the tables
+    /// are still what the catalog said.
+    pub async fn begin(
+        connection: &mut PgConnection,
+        tables: &[&Captured],
+    ) -> Result<Self, PollError> {
+        let names: Vec<_> = tables
+            .iter()
+            .map(|table| table.schema.table.quoted())
+            .collect();
         let begin = format!("{BEGIN}{} IN ACCESS SHARE MODE", names.join(", "));
         let first = &tables.first().expect("a block reads a table").schema.table;
-        raw_sql(AssertSqlSafe(begin)).execute(&mut *connection).await.map_err(|error| PollError::locking(first, error))?;
-        let row = sqlx::query(SNAPSHOT).fetch_one(&mut *connection).await.map_err(unread)?;
+        raw_sql(AssertSqlSafe(begin))
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| PollError::locking(first, error))?;
+        let row = sqlx::query(SNAPSHOT)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(unread)?;
         let xid_end = server::xid(&row.try_get::<String, _>(0).map_err(unread)?).map_err(unread)?;
-        let taken_at = server::time(&row, 1).map_err(unread)?.ok_or(sqlx::Error::RowNotFound).map_err(unread)?.0;
+        let taken_at = server::time(&row, 1)
+            .map_err(unread)?
+            .ok_or(sqlx::Error::RowNotFound)
+            .map_err(unread)?
+            .0;
         let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
         let structures = read_structures(connection, &oids).await?;
         for table in tables {
@@ -57,31 +77,49 @@ impl Block {
                 return Err(PollError::Altered(table.schema.table.clone()));
             }
         }
-        let trees = tables.iter().filter(|table| table.partitioned || !table.descendants.is_empty());
-        let trees = trees.map(|table| (table.schema.table.clone(), table.oid, table.structure)).collect();
-        Ok(Self { snapshot: Snapshot { xid_end, taken_at }, flush_to: row.try_get(2).map_err(unread)?, trees })
+        let trees = tables
+            .iter()
+            .filter(|table| table.partitioned || !table.descendants.is_empty());
+        let trees = trees
+            .map(|table| (table.schema.table.clone(), table.oid, table.structure))
+            .collect();
+        Ok(Self {
+            snapshot: Snapshot { xid_end, taken_at },
+            flush_to: row.try_get(2).map_err(unread)?,
+            trees,
+        })
     }
 
     /// Ends the transaction; the position to flush to is what remains of it.
     ///
-    /// Our locks do not keep a table from being attached, and a scan reads it along from that moment on, though the snapshot's catalog does not know
-    /// of it: then the cycle is repeated.
+    /// Our locks do not keep a table from being attached, and a scan reads it along from that
+    /// moment on, though the snapshot's catalog does not know of it: then the cycle is repeated.
     pub async fn end(self, connection: &mut PgConnection) -> Result<Gate, PollError> {
-        raw_sql("COMMIT").execute(&mut *connection).await.map_err(unread)?;
+        raw_sql("COMMIT")
+            .execute(&mut *connection)
+            .await
+            .map_err(unread)?;
         if !self.trees.is_empty() {
             let oids: Vec<u32> = self.trees.iter().map(|(_, oid, _)| *oid).collect();
             let structures = read_structures(connection, &oids).await?;
-            if let Some((table, ..)) = self.trees.iter().find(|(_, oid, structure)| !structures.contains(&(*oid, *structure))) {
+            if let Some((table, ..)) = self
+                .trees
+                .iter()
+                .find(|(_, oid, structure)| !structures.contains(&(*oid, *structure)))
+            {
                 return Err(PollError::Altered(table.clone()));
             }
         }
-        Ok(Gate { flush_to: self.flush_to })
+        Ok(Gate {
+            flush_to: self.flush_to,
+        })
     }
 }
 
 /// The flush gate: what a snapshot showed may be published once a crash cannot take it back.
 ///
-/// With asynchronous commits a crash makes rows vanish that others have seen, and hands their xids out again.
+/// With asynchronous commits a crash makes rows vanish that others have seen, and hands their xids
+/// out again.
 #[derive(Debug)]
 #[must_use = "rows may be published only behind the gate"]
 pub struct Gate {
@@ -89,7 +127,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Waits at most about three times `wal_writer_delay`; with synchronous commits it is open already, or after a second on an idle server.
+    /// Waits at most about three times `wal_writer_delay`; with synchronous commits it is open
+    /// already, or after a second on an idle server.
     pub async fn pass(self, primary: &mut PgConnection) -> Result<(), PollError> {
         match self.flush_to {
             Some(position) => server::flushed(primary, &position).await.map_err(unread),
@@ -99,5 +138,8 @@ impl Gate {
 }
 
 fn unread(source: sqlx::Error) -> PollError {
-    PollError::Server { act: "snapshot could not be read".to_owned(), source }
+    PollError::Server {
+        act: "snapshot could not be read".to_owned(),
+        source,
+    }
 }

@@ -1,8 +1,10 @@
-//! What PostgreSQL's catalog says about a captured table: its columns, key and cursor column, and whether it can be captured at all.
+//! What PostgreSQL's catalog says about a captured table: its columns, key and cursor column, and
+//! whether it can be captured at all.
 //!
-//! Promises: names resolve as SQL does, nothing is guessed that the catalog knows, and a table that would hide rows is refused.
-//! Leaves to others: reading rows (`decode`, the poll), and what to do about a cursor without an index.
-//! Source: PostgreSQL manual, "System Catalogs": `pg_class`, `pg_attribute`, `pg_index`, `pg_type`.
+//! Promises: names resolve as SQL does, nothing is guessed that the catalog knows, and a table that
+//! would hide rows is refused. Leaves to others: reading rows (`decode`, the poll), and what to do
+//! about a cursor without an index. Source: PostgreSQL manual, "System Catalogs": `pg_class`,
+//! `pg_attribute`, `pg_index`, `pg_type`.
 
 use std::sync::Arc;
 
@@ -47,18 +49,20 @@ pub struct Captured {
     pub oid: u32,
     /// Its columns and key.
     pub schema: Arc<TableSchema>,
-    /// The columns' numbers in the catalog: a number stays with its column when that is renamed, and never comes again.
+    /// The columns' numbers in the catalog: a number stays with its column when that is renamed,
+    /// and never comes again.
     pub numbers: Vec<i16>,
     /// The column by which new rows are found; without one only sweeps find rows.
     pub cursor: Option<Cursor>,
-    /// What tells later that the table is not the same any more. It is read before the columns: an ALTER in between shows as a change.
+    /// What tells later that the table is not the same any more. It is read before the columns: an
+    /// ALTER in between shows as a change.
     pub structure: Structure,
     /// True for a partitioned table, read through its parent.
     pub partitioned: bool,
     /// What a SELECT reads along: its partitions, or the tables that inherit from it.
     pub descendants: Vec<Descendant>,
-    /// Those among them whose rows no poll has read yet, though they may be older than all that the polls ask for. Whoever knows what was polled
-    /// fills it in.
+    /// Those among them whose rows no poll has read yet, though they may be older than all that the
+    /// polls ask for. Whoever knows what was polled fills it in.
     pub unread: Vec<u32>,
     /// True when a value that the lake's type cannot hold is read as null, outside the key.
     pub impossible_as_null: bool,
@@ -70,16 +74,22 @@ impl Captured {
     /// The statement that gives the cursor its index, when it has none.
     pub fn missing_index(&self) -> Option<String> {
         let cursor = self.cursor.filter(|cursor| !cursor.indexed)?;
-        Some(index_statement(&self.schema.table, &self.schema.columns[cursor.column].name, self.partitioned))
+        Some(index_statement(
+            &self.schema.table,
+            &self.schema.columns[cursor.column].name,
+            self.partitioned,
+        ))
     }
 }
 
 /// Cheap values of a table that change when it is altered or rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Structure {
-    /// The table's file: another one after TRUNCATE, a rewriting ALTER, VACUUM FULL or CLUSTER. 0 for a partitioned table.
+    /// The table's file: another one after TRUNCATE, a rewriting ALTER, VACUUM FULL or CLUSTER. 0
+    /// for a partitioned table.
     pub relfilenode: u32,
-    /// Sum of the xids that wrote the table's row and its columns' rows in the catalog: name, rights, columns and their types.
+    /// Sum of the xids that wrote the table's row and its columns' rows in the catalog: name,
+    /// rights, columns and their types.
     pub definition: i64,
     /// The same of its indexes: key and cursor may have changed.
     pub indexes: i64,
@@ -87,10 +97,10 @@ pub struct Structure {
     pub descendants: i64,
 }
 
-/// The statement by which a cycle reads the [`Structure`] of many tables: `$1` is an array of oids; [`StructureRow::split`] takes its
-/// rows. A table that is gone has none.
-// Catalog rows are written anew by every ALTER, with its xid, while VACUUM and ANALYZE write in place: so the sum is the same exactly as
-// long as nothing was altered.
+/// The statement by which a cycle reads the [`Structure`] of many tables: `$1` is an array of oids;
+/// [`StructureRow::split`] takes its rows. A table that is gone has none.
+// Catalog rows are written anew by every ALTER, with its xid, while VACUUM and ANALYZE write in
+// place: so the sum is the same exactly as long as nothing was altered.
 pub fn structure_sql() -> &'static str {
     "SELECT c.oid, c.relfilenode,
             c.xmin::text::bigint + (SELECT coalesce(sum(a.xmin::text::bigint), 0)::bigint
@@ -121,21 +131,40 @@ impl StructureRow {
 
 impl<'r> FromRow<'r, PgRow> for StructureRow {
     fn from_row(row: &'r PgRow) -> Result<Self, sqlx::Error> {
-        let (oid, Oid(relfilenode), definition, indexes, descendants) = <(Oid, Oid, i64, i64, i64)>::from_row(row)?;
-        Ok(Self(oid, Structure { relfilenode, definition, indexes, descendants }))
+        let (oid, Oid(relfilenode), definition, indexes, descendants) =
+            <(Oid, Oid, i64, i64, i64)>::from_row(row)?;
+        Ok(Self(
+            oid,
+            Structure {
+                relfilenode,
+                definition,
+                indexes,
+                descendants,
+            },
+        ))
     }
 }
 
 /// Reads the structure of tables by oid; one that is gone is absent from the answer.
-pub async fn read_structures(conn: &mut PgConnection, oids: &[u32]) -> Result<Vec<(u32, Structure)>, CatalogError> {
+pub async fn read_structures(
+    conn: &mut PgConnection,
+    oids: &[u32],
+) -> Result<Vec<(u32, Structure)>, CatalogError> {
     let oids: Vec<Oid> = oids.iter().copied().map(Oid).collect();
-    let rows: Vec<StructureRow> =
-        sqlx::query_as(structure_sql()).bind(oids).fetch_all(conn).await.map_err(CatalogError::read("structure"))?;
+    let rows: Vec<StructureRow> = sqlx::query_as(structure_sql())
+        .bind(oids)
+        .fetch_all(conn)
+        .await
+        .map_err(CatalogError::read("structure"))?;
     Ok(rows.into_iter().map(StructureRow::split).collect())
 }
 
 /// Finds a table by the name that the user gave and reads all that capturing it needs.
-pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overrides) -> Result<Captured, CatalogError> {
+pub async fn read_table(
+    conn: &mut PgConnection,
+    asked: &str,
+    overrides: &Overrides,
+) -> Result<Captured, CatalogError> {
     let found = find(conn, asked).await?;
     found.check()?;
     let structure = read_structures(conn, &[found.oid.0]).await?;
@@ -147,14 +176,31 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
     columns::refuse_reserved(&table, &rows)?;
     let descendants = descendants::read(conn, found.oid).await?;
     let indexes = key::read(conn, found.oid, &rows).await?;
-    let (numbers, columns): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (row.number, row.column)).unzip();
+    let (numbers, columns): (Vec<_>, Vec<_>) =
+        rows.into_iter().map(|row| (row.number, row.column)).unzip();
     let key = key::choose(&table, &columns, &indexes, overrides.key.as_deref())?;
-    let cursor = cursor::choose(&table, &columns, &key::leading_columns(&indexes), overrides.cursor.as_deref())?;
+    let cursor = cursor::choose(
+        &table,
+        &columns,
+        &key::leading_columns(&indexes),
+        overrides.cursor.as_deref(),
+    )?;
     let partitioned = found.kind == "p";
-    let mut schema = TableSchema { table, columns, key };
+    let mut schema = TableSchema {
+        table,
+        columns,
+        key,
+    };
     if overrides.impossible_values == ImpossibleValues::Text {
-        let dated_by = overrides.date_column.as_ref().and_then(|name| schema.position(name)).or_else(|| schema.event_time());
-        columns::carry_as_text(&mut schema.columns, &[cursor.map(|cursor| cursor.column), dated_by]);
+        let dated_by = overrides
+            .date_column
+            .as_ref()
+            .and_then(|name| schema.position(name))
+            .or_else(|| schema.event_time());
+        columns::carry_as_text(
+            &mut schema.columns,
+            &[cursor.map(|cursor| cursor.column), dated_by],
+        );
     }
     let impossible_as_null = overrides.impossible_values == ImpossibleValues::Null;
     Ok(Captured {
@@ -171,22 +217,43 @@ pub async fn read_table(conn: &mut PgConnection, asked: &str, overrides: &Overri
     })
 }
 
-/// Those of these columns whose values rows have although nobody wrote them: added with a default, or generated when they are read.
-pub async fn unwritten(conn: &mut PgConnection, captured: &Captured, columns: &[&str]) -> Result<Vec<String>, CatalogError> {
+/// Those of these columns whose values rows have although nobody wrote them: added with a default,
+/// or generated when they are read.
+pub async fn unwritten(
+    conn: &mut PgConnection,
+    captured: &Captured,
+    columns: &[&str],
+) -> Result<Vec<String>, CatalogError> {
     const UNWRITTEN: &str = "SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a
          WHERE a.attrelid = ANY($1) AND a.attname = ANY($2) AND (a.atthasmissing OR a.attgenerated = 'v') ORDER BY 1";
-    let oids: Vec<Oid> = captured.descendants.iter().map(|table| Oid(table.oid)).chain([Oid(captured.oid)]).collect();
-    sqlx::query_scalar(UNWRITTEN).bind(oids).bind(columns).fetch_all(conn).await.map_err(CatalogError::read("columns"))
+    let oids: Vec<Oid> = captured
+        .descendants
+        .iter()
+        .map(|table| Oid(table.oid))
+        .chain([Oid(captured.oid)])
+        .collect();
+    sqlx::query_scalar(UNWRITTEN)
+        .bind(oids)
+        .bind(columns)
+        .fetch_all(conn)
+        .await
+        .map_err(CatalogError::read("columns"))
 }
 
-/// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a partitioned table concurrently.
+/// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a
+/// partitioned table concurrently.
 pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> String {
     let mut name = format!("{}_{column}_idx", table.name);
     while name.len() > IDENTIFIER_BYTES_MAX {
         name.pop();
     }
     let concurrently = if partitioned { "" } else { " CONCURRENTLY" };
-    format!("CREATE INDEX{concurrently} {} ON {} ({})", quote(&name), table.quoted(), quote(column))
+    format!(
+        "CREATE INDEX{concurrently} {} ON {} ({})",
+        quote(&name),
+        table.quoted(),
+        quote(column)
+    )
 }
 
 /// A relation as the catalog names it, with what decides whether it can be captured.
@@ -234,14 +301,23 @@ impl Relation {
     /// Refuses what cannot be captured without losing rows.
     fn check(&self) -> Result<(), CatalogError> {
         let table = self.name();
-        let refused = |what: &str, why: &'static str| Err(CatalogError::Refused { table: table.clone(), what: what.to_owned(), why });
+        let refused = |what: &str, why: &'static str| {
+            Err(CatalogError::Refused {
+                table: table.clone(),
+                what: what.to_owned(),
+                why,
+            })
+        };
         const NO_VERSIONS: &str = "its rows have no version (`xmin`): name the table behind it";
         match self.kind.as_str() {
             "r" | "p" => {}
             "v" => return refused("a view", NO_VERSIONS),
             "m" => return refused("a materialized view", NO_VERSIONS),
             "f" => {
-                return refused("a foreign table", "its rows have no version (`xmin`): capture it in the database where it lives");
+                return refused(
+                    "a foreign table",
+                    "its rows have no version (`xmin`): capture it in the database where it lives",
+                );
             }
             "i" | "I" => return refused("an index", "name its table"),
             "S" => return refused("a sequence", "only tables are captured"),
@@ -289,11 +365,16 @@ const TABLES: &str = "SELECT n.nspname::text, c.relname::text
        AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
      ORDER BY 1, 2";
 
-/// Finds a relation as SQL does: first with what is not quoted folded to lower case, then exactly as given.
+/// Finds a relation as SQL does: first with what is not quoted folded to lower case, then exactly
+/// as given.
 async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogError> {
     for (schema, relation) in name::table_candidates(asked)? {
         let query = sqlx::query_as(FIND).bind(schema).bind(relation);
-        if let Some(found) = query.fetch_optional(&mut *conn).await.map_err(CatalogError::read("tables"))? {
+        if let Some(found) = query
+            .fetch_optional(&mut *conn)
+            .await
+            .map_err(CatalogError::read("tables"))?
+        {
             return Ok(found);
         }
     }
@@ -302,8 +383,14 @@ async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogE
 
 /// The tables of users that are no partitions, by name.
 pub async fn list_tables(conn: &mut PgConnection) -> Result<Vec<TableName>, CatalogError> {
-    let tables: Vec<(String, String)> = sqlx::query_as(TABLES).fetch_all(conn).await.map_err(CatalogError::read("tables"))?;
-    Ok(tables.into_iter().map(|(schema, name)| TableName::new(schema, name)).collect())
+    let tables: Vec<(String, String)> = sqlx::query_as(TABLES)
+        .fetch_all(conn)
+        .await
+        .map_err(CatalogError::read("tables"))?;
+    Ok(tables
+        .into_iter()
+        .map(|(schema, name)| TableName::new(schema, name))
+        .collect())
 }
 
 /// True when a name means a relation.
@@ -318,15 +405,24 @@ pub async fn is_there(conn: &mut PgConnection, asked: &str) -> Result<bool, Cata
 /// What a table is called now; `None` when it was dropped.
 pub async fn name_of(conn: &mut PgConnection, oid: u32) -> Result<Option<TableName>, CatalogError> {
     let sql = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
-    let found: Option<(String, String)> =
-        sqlx::query_as(sql).bind(Oid(oid)).fetch_optional(conn).await.map_err(CatalogError::read("tables"))?;
+    let found: Option<(String, String)> = sqlx::query_as(sql)
+        .bind(Oid(oid))
+        .fetch_optional(conn)
+        .await
+        .map_err(CatalogError::read("tables"))?;
     Ok(found.map(|(schema, name)| TableName::new(schema, name)))
 }
 
 /// The error for a table that is not there, with those that have a similar name.
 async fn not_found(conn: &mut PgConnection, asked: &str) -> Result<CatalogError, CatalogError> {
-    let names = list_tables(conn).await?.into_iter().map(|table| table.short());
-    Ok(CatalogError::NotFound { asked: asked.to_owned(), similar: name::similar(asked, names) })
+    let names = list_tables(conn)
+        .await?
+        .into_iter()
+        .map(|table| table.short());
+    Ok(CatalogError::NotFound {
+        asked: asked.to_owned(),
+        similar: name::similar(asked, names),
+    })
 }
 
 #[cfg(test)]
@@ -336,8 +432,17 @@ mod tests {
     #[test]
     fn the_index_statement_quotes_and_fits_an_identifier() {
         let table = TableName::new("public", "Orders");
-        assert_eq!(index_statement(&table, "at", false), r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#);
+        assert_eq!(
+            index_statement(&table, "at", false),
+            r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#
+        );
         let statement = index_statement(&TableName::new("public", "ü".repeat(31)), "at", true);
-        assert_eq!(statement, format!("CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")", "ü".repeat(31)));
+        assert_eq!(
+            statement,
+            format!(
+                "CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")",
+                "ü".repeat(31)
+            )
+        );
     }
 }

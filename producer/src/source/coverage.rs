@@ -1,9 +1,10 @@
 //! The map F: for each xid, the lowest floor that was scanned for it.
 //!
-//! Pure. A version is new unless its xid is covered at or below its timestamp: after a scan with floor `L` every visible version of a returned
-//! xid with `cursor >= L` has been emitted, and a committed transaction shows no further ones later.
-//! Floors are whole seconds, so that one bitmap holds all xids of a second's scans, and one part of the progress is one bitmap.
-//! Source: docs/polling.md, "The map F".
+//! Pure. A version is new unless its xid is covered at or below its timestamp: after a scan with
+//! floor `L` every visible version of a returned xid with `cursor >= L` has been emitted, and a
+//! committed transaction shows no further ones later. Floors are whole seconds, so that one bitmap
+//! holds all xids of a second's scans, and one part of the progress is one bitmap. Source:
+//! docs/polling.md, "The map F".
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,8 @@ use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::xid::Xid;
 use roaring::RoaringTreemap;
 
-/// A floor in the unit of the table's cursor: microseconds, whole seconds. `i64::MIN` is "no floor".
+/// A floor in the unit of the table's cursor: microseconds, whole seconds. `i64::MIN` is "no
+/// floor".
 pub type Floor = i64;
 
 /// The part of the progress that holds a floor's xids.
@@ -31,7 +33,12 @@ pub struct Coverage {
 impl Coverage {
     /// True when the version (xid, timestamp) has been emitted.
     pub fn covers(&self, xid: Xid, at: i64) -> bool {
-        self.all.contains(xid.0) && self.floors.range(..=at).rev().any(|(_, xids)| xids.contains(xid.0))
+        self.all.contains(xid.0)
+            && self
+                .floors
+                .range(..=at)
+                .rev()
+                .any(|(_, xids)| xids.contains(xid.0))
     }
 
     /// After a scan with this floor that returned these xids.
@@ -45,7 +52,10 @@ impl Coverage {
         }
         let known = &lowered & &self.all;
         if !known.is_empty() {
-            for (higher, xids) in self.floors.range_mut((std::ops::Bound::Excluded(floor), std::ops::Bound::Unbounded)) {
+            for (higher, xids) in self
+                .floors
+                .range_mut((std::ops::Bound::Excluded(floor), std::ops::Bound::Unbounded))
+            {
                 let before = xids.len();
                 *xids -= &known;
                 if xids.len() != before {
@@ -67,7 +77,8 @@ impl Coverage {
         let changed = &mut self.changed;
         self.floors.retain(|floor, xids| {
             xids.remove_range(..keep.0);
-            // A floor that only shrank is not written again: forgotten xids do no harm in the durable copy.
+            // A floor that only shrank is not written again: forgotten xids do no harm in the
+            // durable copy.
             if xids.is_empty() {
                 changed.insert(*floor);
             }
@@ -75,7 +86,8 @@ impl Coverage {
         });
     }
 
-    /// Forgets all; the next delta takes it out of the progress, where it would come back from at the next start.
+    /// Forgets all; the next delta takes it out of the progress, where it would come back from at
+    /// the next start.
     pub fn forget(&mut self) {
         self.changed.extend(self.floors.keys());
         self.floors.clear();
@@ -90,8 +102,21 @@ impl Coverage {
     /// What the progress has to learn; the changes count as durable from here on.
     pub fn take_delta(&mut self) -> ProgressDelta {
         let floors = &self.floors;
-        let part = |floor| (format!("{PART}{floor}"), floors.get(&floor).filter(|xids| !xids.is_empty()).map(encode));
-        ProgressDelta(std::mem::take(&mut self.changed).into_iter().map(part).collect())
+        let part = |floor| {
+            (
+                format!("{PART}{floor}"),
+                floors
+                    .get(&floor)
+                    .filter(|xids| !xids.is_empty())
+                    .map(encode),
+            )
+        };
+        ProgressDelta(
+            std::mem::take(&mut self.changed)
+                .into_iter()
+                .map(part)
+                .collect(),
+        )
     }
 
     /// Reads the coverage back; `None` when the progress is damaged.
@@ -100,7 +125,9 @@ impl Coverage {
         for (part, text) in progress.0.iter().filter(|(part, _)| part.starts_with(PART)) {
             let xids = decode(text)?;
             coverage.all |= &xids;
-            coverage.floors.insert(part[PART.len()..].parse().ok()?, xids);
+            coverage
+                .floors
+                .insert(part[PART.len()..].parse().ok()?, xids);
         }
         Some(coverage)
     }
@@ -108,12 +135,15 @@ impl Coverage {
 
 fn encode(xids: &RoaringTreemap) -> String {
     let mut bytes = Vec::with_capacity(xids.serialized_size());
-    xids.serialize_into(&mut bytes).expect("memory takes every byte");
+    xids.serialize_into(&mut bytes)
+        .expect("memory takes every byte");
     format!("\"{}\"", STANDARD.encode(bytes))
 }
 
 fn decode(text: &str) -> Option<RoaringTreemap> {
-    let bytes = STANDARD.decode(text.strip_prefix('"')?.strip_suffix('"')?).ok()?;
+    let bytes = STANDARD
+        .decode(text.strip_prefix('"')?.strip_suffix('"')?)
+        .ok()?;
     RoaringTreemap::deserialize_from(bytes.as_slice()).ok()
 }
 
@@ -153,7 +183,10 @@ mod tests {
         coverage.take_delta();
         coverage.prune(Xid(8));
         assert!(!coverage.covers(Xid(7), 100));
-        assert_eq!(coverage.take_delta().0, BTreeMap::from([("covered/100".to_owned(), None)]));
+        assert_eq!(
+            coverage.take_delta().0,
+            BTreeMap::from([("covered/100".to_owned(), None)])
+        );
         assert_eq!(coverage.xids(), 1);
     }
 
@@ -177,7 +210,12 @@ mod tests {
     fn the_sum_of_all_deltas_reads_back_as_the_coverage() {
         let mut coverage = Coverage::default();
         let mut progress = Progress::default();
-        for (floor, of) in [(100, vec![7, 8, 9]), (200, vec![9, 10, 1 << 40]), (i64::MIN, vec![8, 10]), (50, vec![9])] {
+        for (floor, of) in [
+            (100, vec![7, 8, 9]),
+            (200, vec![9, 10, 1 << 40]),
+            (i64::MIN, vec![8, 10]),
+            (50, vec![9]),
+        ] {
             coverage.add(floor, &xids(&of));
             progress.apply(coverage.take_delta());
         }

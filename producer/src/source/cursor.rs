@@ -1,7 +1,8 @@
 //! Floors in the unit of a cursor column.
 //!
-//! Pure. A floor is a whole second (a whole day for `date`), so that scans of one second share one entry of the coverage. A wall clock without
-//! zone is read in the zone that the table is configured with; where the offset changes between the floor and now, the lower one holds.
+//! Pure. A floor is a whole second (a whole day for `date`), so that scans of one second share one
+//! entry of the coverage. A wall clock without zone is read in the zone that the table is
+//! configured with; where the offset changes between the floor and now, the lower one holds.
 
 use std::time::Duration;
 
@@ -16,9 +17,11 @@ const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
 impl CursorKind {
-    /// The greatest floor in the cursor's unit that is not above this server time, whatever the zone's offset was since.
+    /// The greatest floor in the cursor's unit that is not above this server time, whatever the
+    /// zone's offset was since.
     ///
-    /// Before every time there is no floor: such a scan returns rows without a stamp as well, and has to cover them.
+    /// Before every time there is no floor: such a scan returns rows without a stamp as well, and
+    /// has to cover them.
     pub fn floor(self, at: ServerTime, now: ServerTime, zone: Tz) -> Floor {
         if at == ServerTime::MIN {
             return Floor::MIN;
@@ -31,7 +34,8 @@ impl CursorKind {
         }
     }
 
-    /// The slack of the tier that finds what the writers' zones hide: none is needed where the column says its zone.
+    /// The slack of the tier that finds what the writers' zones hide: none is needed where the
+    /// column says its zone.
     pub fn zone_slack(self) -> Duration {
         match self {
             Self::Timestamptz => Duration::from_secs(300),
@@ -39,10 +43,11 @@ impl CursorKind {
         }
     }
 
-    /// A floor as text that PostgreSQL casts to the column's type; `None` below the years that it knows.
+    /// A floor as text that PostgreSQL casts to the column's type; `None` below the years that it
+    /// knows.
     pub fn text(self, floor: Floor) -> Option<String> {
-        let time =
-            DateTime::from_timestamp_micros(floor).filter(|time| *time >= DateTime::UNIX_EPOCH - chrono::TimeDelta::days(365_000))?;
+        let time = DateTime::from_timestamp_micros(floor)
+            .filter(|time| *time >= DateTime::UNIX_EPOCH - chrono::TimeDelta::days(365_000))?;
         Some(match self {
             Self::Timestamptz => time.format("%Y-%m-%d %H:%M:%S+00").to_string(),
             Self::Timestamp => time.format("%Y-%m-%d %H:%M:%S").to_string(),
@@ -63,7 +68,11 @@ impl CursorKind {
 /// The zone's offset from UTC at a time, microseconds.
 fn offset(zone: Tz, at: ServerTime) -> i64 {
     let time = DateTime::<Utc>::from_timestamp_micros(at.0).unwrap_or(DateTime::UNIX_EPOCH);
-    i64::from(zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc()) * SECOND
+    i64::from(
+        zone.offset_from_utc_datetime(&time.naive_utc())
+            .fix()
+            .local_minus_utc(),
+    ) * SECOND
 }
 
 fn round_down(value: i64, unit: i64) -> i64 {
@@ -75,37 +84,85 @@ mod tests {
     use super::*;
 
     fn utc(text: &str) -> ServerTime {
-        ServerTime(text.parse::<DateTime<Utc>>().expect("a time").timestamp_micros())
+        ServerTime(
+            text.parse::<DateTime<Utc>>()
+                .expect("a time")
+                .timestamp_micros(),
+        )
     }
 
     fn text(kind: CursorKind, at: &str, now: &str, zone: Tz) -> String {
-        kind.text(kind.floor(utc(at), utc(now), zone)).expect("a floor")
+        kind.text(kind.floor(utc(at), utc(now), zone))
+            .expect("a floor")
     }
 
     #[test]
     fn floors_are_whole_seconds_rounded_down_also_before_1970() {
         let kind = CursorKind::Timestamptz;
-        assert_eq!(text(kind, "2026-11-20T10:00:00.9Z", "2026-11-20T10:00:01Z", Tz::UTC), "2026-11-20 10:00:00+00");
-        assert_eq!(text(kind, "1969-12-31T23:59:59.5Z", "2026-11-20T10:00:01Z", Tz::UTC), "1969-12-31 23:59:59+00");
+        assert_eq!(
+            text(
+                kind,
+                "2026-11-20T10:00:00.9Z",
+                "2026-11-20T10:00:01Z",
+                Tz::UTC
+            ),
+            "2026-11-20 10:00:00+00"
+        );
+        assert_eq!(
+            text(
+                kind,
+                "1969-12-31T23:59:59.5Z",
+                "2026-11-20T10:00:01Z",
+                Tz::UTC
+            ),
+            "1969-12-31 23:59:59+00"
+        );
     }
 
     #[test]
     fn a_wall_clock_that_was_set_back_in_between_lowers_the_floor_by_an_hour() {
         let zone = Tz::Europe__Berlin;
         // 00:59:59Z is 02:59:59 in summer time; a second later the clock shows 02:00:00.
-        assert_eq!(text(CursorKind::Timestamp, "2026-10-25T00:59:59Z", "2026-10-25T01:00:01Z", zone), "2026-10-25 01:59:59");
-        assert_eq!(text(CursorKind::Timestamp, "2026-10-24T00:59:59Z", "2026-10-24T01:00:01Z", zone), "2026-10-24 02:59:59");
+        assert_eq!(
+            text(
+                CursorKind::Timestamp,
+                "2026-10-25T00:59:59Z",
+                "2026-10-25T01:00:01Z",
+                zone
+            ),
+            "2026-10-25 01:59:59"
+        );
+        assert_eq!(
+            text(
+                CursorKind::Timestamp,
+                "2026-10-24T00:59:59Z",
+                "2026-10-24T01:00:01Z",
+                zone
+            ),
+            "2026-10-24 02:59:59"
+        );
     }
 
     #[test]
     fn a_date_is_the_day_in_the_zone() {
-        assert_eq!(text(CursorKind::Date, "2026-11-20T20:00:00Z", "2026-11-20T20:00:01Z", Tz::Asia__Kolkata), "2026-11-21");
+        assert_eq!(
+            text(
+                CursorKind::Date,
+                "2026-11-20T20:00:00Z",
+                "2026-11-20T20:00:01Z",
+                Tz::Asia__Kolkata
+            ),
+            "2026-11-21"
+        );
     }
 
     #[test]
     fn before_every_time_there_is_no_floor_in_any_zone() {
         for zone in [Tz::Asia__Tokyo, Tz::America__New_York] {
-            assert_eq!(CursorKind::Timestamp.floor(ServerTime::MIN, utc("2026-11-20T10:00:00Z"), zone), Floor::MIN);
+            assert_eq!(
+                CursorKind::Timestamp.floor(ServerTime::MIN, utc("2026-11-20T10:00:00Z"), zone),
+                Floor::MIN
+            );
         }
     }
 

@@ -1,14 +1,17 @@
 //! PostgreSQL's binary rows into Arrow columns.
 //!
-//! Promises: a value is exact, or it is null and stands in `_unfit` with PostgreSQL's text, or, where that is asked for, is counted; never rounded,
-//! never wrapped.
-//! Leaves to others: which columns are read and how (`catalog`), which rows are new and their 64-bit xid (the poll).
-//! Budget: 250 ns a row of 8 columns; one copy of each value, from the connection's buffer into the column; no allocation a row.
-//! Formats: PostgreSQL manual, "Frontend/Backend Protocol", and each type's send function.
+//! Promises: a value is exact, or it is null and stands in `_unfit` with PostgreSQL's text, or,
+//! where that is asked for, is counted; never rounded, never wrapped. Leaves to others: which
+//! columns are read and how (`catalog`), which rows are new and their 64-bit xid (the poll).
+//! Budget: 250 ns a row of 8 columns; one copy of each value, from the connection's buffer into the
+//! column; no allocation a row. Formats: PostgreSQL manual, "Frontend/Backend Protocol", and each
+//! type's send function.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder, UInt8Builder, UInt64Builder, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, RecordBatch, StringBuilder, UInt8Builder, UInt64Builder, new_null_array,
+};
 use arrow::datatypes::{DataType, SchemaRef};
 use inlet_model::change::{ChangeBatch, polled_schema};
 use inlet_model::table::{TableName, TableSchema, quote};
@@ -29,29 +32,35 @@ mod value;
 
 /// Where the table's columns begin in a row: [`select_list`] puts `xmin` first.
 const FIRST_COLUMN: usize = 1;
-/// A decoder that holds this much must be finished before it takes more: Arrow's text columns end at 2 GiB, a row of PostgreSQL at 1 GiB.
+/// A decoder that holds this much must be finished before it takes more: Arrow's text columns end
+/// at 2 GiB, a row of PostgreSQL at 1 GiB.
 pub const DECODER_BYTES_MAX: usize = 1 << 30;
 /// Arrow's bytes for a value beside its own: an offset or padding.
 const VALUE_BYTES: usize = 4;
 /// `_op` and `_xid`.
 const CHANGE_BYTES: usize = 9;
 
-/// What a session runs once before it reads rows: text forms that do not depend on the server's configuration, and the bytes of a
-/// `SQL_ASCII` database as they are. With a conversion to UTF-8 one invalid byte would fail the whole statement.
+/// What a session runs once before it reads rows: text forms that do not depend on the server's
+/// configuration, and the bytes of a `SQL_ASCII` database as they are. With a conversion to UTF-8
+/// one invalid byte would fail the whole statement.
 pub const SESSION_SQL: &str = "SELECT set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),
             set_config('extra_float_digits', '1', false),
             set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false)";
 
-/// What a SELECT that feeds a [`RowDecoder`] reads: the row's `xmin`, then the table's columns, those without a mapping as their text.
+/// What a SELECT that feeds a [`RowDecoder`] reads: the row's `xmin`, then the table's columns,
+/// those without a mapping as their text.
 pub fn select_list(schema: &TableSchema) -> String {
-    schema.columns.iter().fold("xmin".to_owned(), |mut list, column| {
-        list.push_str(", ");
-        list.push_str(&quote(&column.name));
-        if column.as_text {
-            list.push_str("::text");
-        }
-        list
-    })
+    schema
+        .columns
+        .iter()
+        .fold("xmin".to_owned(), |mut list, column| {
+            list.push_str(", ");
+            list.push_str(&quote(&column.name));
+            if column.as_text {
+                list.push_str("::text");
+            }
+            list
+        })
 }
 
 /// The 32-bit `xmin` of a row that was read with [`select_list`].
@@ -60,8 +69,8 @@ pub fn xmin(row: &PgRow) -> u32 {
     u32::from_be_bytes(bytes.expect("the select list begins with xmin, 4 bytes and never null"))
 }
 
-/// A row's cursor in microseconds since 1970-01-01 (of its wall clock, for a type without zone); infinity, and what lies beyond 64 bits,
-/// is the number at that end.
+/// A row's cursor in microseconds since 1970-01-01 (of its wall clock, for a type without zone);
+/// infinity, and what lies beyond 64 bits, is the number at that end.
 pub fn cursor_value(row: &PgRow, cursor: &Cursor) -> Option<i64> {
     let bytes = raw(row, FIRST_COLUMN + cursor.column)?;
     let micros = match cursor.kind {
@@ -88,9 +97,14 @@ pub struct RowDecoder {
 }
 
 impl RowDecoder {
-    /// A decoder with room for `capacity` rows; it grows, and later batches get the room that the one before took.
+    /// A decoder with room for `capacity` rows; it grows, and later batches get the room that the
+    /// one before took.
     pub fn new(schema: Arc<TableSchema>, capacity: usize) -> Self {
-        let columns = schema.columns.iter().map(|column| ColumnBuilder::new(column.column_type, capacity, 0)).collect();
+        let columns = schema
+            .columns
+            .iter()
+            .map(|column| ColumnBuilder::new(column.column_type, capacity, 0))
+            .collect();
         Self {
             arrow: polled_schema(&schema),
             schema,
@@ -105,23 +119,32 @@ impl RowDecoder {
         }
     }
 
-    /// Whether a value that no Arrow value can hold is read as null, and counted, instead of standing in `_unfit`. A key's value always stands there:
-    /// two keys must not become one.
+    /// Whether a value that no Arrow value can hold is read as null, and counted, instead of
+    /// standing in `_unfit`. A key's value always stands there: two keys must not become one.
     #[must_use]
     pub fn impossible_as_null(self, impossible_as_null: bool) -> Self {
-        Self { impossible_as_null, ..self }
+        Self {
+            impossible_as_null,
+            ..self
+        }
     }
 
-    /// Values that were read as null because no Arrow value can hold them, since this was asked last.
+    /// Values that were read as null because no Arrow value can hold them, since this was asked
+    /// last.
     pub fn take_nulled(&mut self) -> u64 {
         std::mem::take(&mut self.nulled)
     }
 
-    /// Appends a row that was read with [`select_list`]. After an error the decoder holds half a row: it must be thrown away.
+    /// Appends a row that was read with [`select_list`]. After an error the decoder holds half a
+    /// row: it must be thrown away.
     pub fn append(&mut self, row: &PgRow, xid: Xid, op: u8) -> Result<(), DecodeError> {
         if row.len() != FIRST_COLUMN + self.columns.len() {
             let (table, expected) = (self.schema.table.clone(), FIRST_COLUMN + self.columns.len());
-            return Err(DecodeError::Columns { table, expected, got: row.len() });
+            return Err(DecodeError::Columns {
+                table,
+                expected,
+                got: row.len(),
+            });
         }
         self.append_values(|column| raw(row, FIRST_COLUMN + column), xid, op)
     }
@@ -148,15 +171,33 @@ impl RowDecoder {
         arrays.push(Arc::new(self.op.finish()));
         arrays.push(Arc::new(self.xid.finish()));
         arrays.push(unfit_column(rows, &std::mem::take(&mut self.unfit)));
-        let batch = RecordBatch::try_new(Arc::clone(&self.arrow), arrays).expect("the builders are made from this schema");
-        assert!(batch.num_rows() == rows, "a batch of {} rows from {rows} appended", batch.num_rows());
-        ChangeBatch { schema: Arc::clone(&self.schema), rows: batch, detected_at }
+        let batch = RecordBatch::try_new(Arc::clone(&self.arrow), arrays)
+            .expect("the builders are made from this schema");
+        assert!(
+            batch.num_rows() == rows,
+            "a batch of {} rows from {rows} appended",
+            batch.num_rows()
+        );
+        ChangeBatch {
+            schema: Arc::clone(&self.schema),
+            rows: batch,
+            detected_at,
+        }
     }
 
     /// The hot loop: `value` gives the bytes of a column, `None` for NULL.
     #[inline]
-    fn append_values<'a>(&mut self, value: impl Fn(usize) -> Option<&'a [u8]>, xid: Xid, op: u8) -> Result<(), DecodeError> {
-        assert!(self.bytes < DECODER_BYTES_MAX, "a decoder of {} bytes was not finished", self.bytes);
+    fn append_values<'a>(
+        &mut self,
+        value: impl Fn(usize) -> Option<&'a [u8]>,
+        xid: Xid,
+        op: u8,
+    ) -> Result<(), DecodeError> {
+        assert!(
+            self.bytes < DECODER_BYTES_MAX,
+            "a decoder of {} bytes was not finished",
+            self.bytes
+        );
         let mut bytes = CHANGE_BYTES + VALUE_BYTES * self.columns.len();
         let mut unfit = String::new();
         for (index, builder) in self.columns.iter_mut().enumerate() {
@@ -175,7 +216,9 @@ impl RowDecoder {
                         push_unfit(&mut unfit, &self.schema.columns[index].name, &text);
                     }
                 }
-                Err(Misfit::Malformed) => return Err(DecodeError::malformed(&self.schema, index, value.len())),
+                Err(Misfit::Malformed) => {
+                    return Err(DecodeError::malformed(&self.schema, index, value.len()));
+                }
             }
         }
         if !unfit.is_empty() {
@@ -194,8 +237,14 @@ impl RowDecoder {
 /// The bytes of a row's value; `None` for NULL.
 #[inline]
 fn raw(row: &PgRow, index: usize) -> Option<&[u8]> {
-    let value = row.try_get_raw(index).expect("a row has the columns of its select list");
-    if value.is_null() { None } else { Some(value.as_bytes().expect("the value is not null")) }
+    let value = row
+        .try_get_raw(index)
+        .expect("a row has the columns of its select list");
+    if value.is_null() {
+        None
+    } else {
+        Some(value.as_bytes().expect("the value is not null"))
+    }
 }
 
 /// Adds a member to an open JSON object.
@@ -213,14 +262,19 @@ fn unfit_column(rows: usize, unfit: &[(usize, String)]) -> ArrayRef {
     if unfit.is_empty() {
         return new_null_array(&DataType::Utf8, rows);
     }
-    let mut builder = StringBuilder::with_capacity(rows, unfit.iter().map(|(_, json)| json.len()).sum());
+    let mut builder =
+        StringBuilder::with_capacity(rows, unfit.iter().map(|(_, json)| json.len()).sum());
     for (row, json) in unfit {
         builder.append_nulls(row + 1 - builder.offsets_slice().len());
         builder.append_value(json);
     }
     builder.append_nulls(rows + 1 - builder.offsets_slice().len());
     let column = builder.finish();
-    assert!(column.len() == rows, "an `_unfit` of {} for {rows} rows", column.len());
+    assert!(
+        column.len() == rows,
+        "an `_unfit` of {} for {rows} rows",
+        column.len()
+    );
     Arc::new(column)
 }
 
@@ -238,7 +292,9 @@ pub enum DecodeError {
         got: usize,
     },
     /// A value that is not in its type's binary format.
-    #[error("a value of column `{column}` of table `{table}` has {bytes} bytes that are not PostgreSQL's format of {postgres_type}")]
+    #[error(
+        "a value of column `{column}` of table `{table}` has {bytes} bytes that are not PostgreSQL's format of {postgres_type}"
+    )]
     Malformed {
         /// The table.
         table: TableName,
@@ -255,7 +311,12 @@ impl DecodeError {
     #[cold]
     fn malformed(schema: &TableSchema, index: usize, bytes: usize) -> Self {
         let column = &schema.columns[index];
-        Self::Malformed { table: schema.table.clone(), column: column.name.clone(), postgres_type: column.postgres_type.clone(), bytes }
+        Self::Malformed {
+            table: schema.table.clone(),
+            column: column.name.clone(),
+            postgres_type: column.postgres_type.clone(),
+            bytes,
+        }
     }
 }
 

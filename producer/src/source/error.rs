@@ -73,7 +73,9 @@ pub enum PollError {
         ours: String,
     },
     /// The configured cursor is not the one that the progress was made with.
-    #[error("table `{table}` was polled by column `{theirs}` so far, and the configuration says `{ours}`")]
+    #[error(
+        "table `{table}` was polled by column `{theirs}` so far, and the configuration says `{ours}`"
+    )]
     OtherCursor {
         /// Which table.
         table: TableName,
@@ -83,10 +85,14 @@ pub enum PollError {
         ours: String,
     },
     /// The address that rows and activity are read from is a hot standby.
-    #[error("the server at `postgres` is a hot standby: it does not know what is open on its primary")]
+    #[error(
+        "the server at `postgres` is a hot standby: it does not know what is open on its primary"
+    )]
     Standby,
     /// A pooler gives our session of the server to others between two statements.
-    #[error("at {host}:{port} stands a pooler in transaction mode: it gives every transaction another session of the server")]
+    #[error(
+        "at {host}:{port} stands a pooler in transaction mode: it gives every transaction another session of the server"
+    )]
     Pooled {
         /// Where.
         host: String,
@@ -124,26 +130,40 @@ impl PollError {
         match state(&source) {
             State::Altered => Self::Altered(table.clone()),
             State::Locked => Self::Locked(source),
-            State::Refused | State::Pooled | State::NoUtf8 | State::Passing => Self::Rows { table: table.clone(), source },
+            State::Refused | State::Pooled | State::NoUtf8 | State::Passing => Self::Rows {
+                table: table.clone(),
+                source,
+            },
         }
     }
 
-    /// An error of the statement that locks tables: only the server knows which of them it is about.
+    /// An error of the statement that locks tables: only the server knows which of them it is
+    /// about.
     pub fn locking(first: &TableName, source: sqlx::Error) -> Self {
         match state(&source) {
-            State::Altered => Self::Gone(source.into_database_error().map_or_else(String::new, |error| error.message().to_owned())),
+            State::Altered => Self::Gone(
+                source
+                    .into_database_error()
+                    .map_or_else(String::new, |error| error.message().to_owned()),
+            ),
             _ => Self::rows(first, source),
         }
     }
 
     /// A row that could not be decoded.
     pub fn decode(table: &TableName, source: DecodeError) -> Self {
-        Self::Decode { table: table.clone(), source }
+        Self::Decode {
+            table: table.clone(),
+            source,
+        }
     }
 
-    /// True when the server did not let the role in: after a password was changed, or while a server is being set up.
+    /// True when the server did not let the role in: after a password was changed, or while a
+    /// server is being set up.
     pub fn is_refused_login(&self) -> bool {
-        let (Self::Server { source, .. } | Self::Rows { source, .. }) = self else { return false };
+        let (Self::Server { source, .. } | Self::Rows { source, .. }) = self else {
+            return false;
+        };
         matches!(source, sqlx::Error::Database(refused) if matches!(refused.code().as_deref(), Some("28000" | "28P01")))
     }
 }
@@ -151,13 +171,19 @@ impl PollError {
 /// Source: PostgreSQL manual, "PostgreSQL Error Codes".
 fn state(error: &sqlx::Error) -> State {
     let sqlx::Error::Database(database) = error else {
-        return if matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Tls(_)) { State::Refused } else { State::Passing };
+        return if matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::Tls(_)) {
+            State::Refused
+        } else {
+            State::Passing
+        };
     };
     match database.code().as_deref().unwrap_or_default() {
-        // Cached plan must not change result type; undefined column; undefined table; datatype mismatch.
+        // Cached plan must not change result type; undefined column; undefined table; datatype
+        // mismatch.
         "0A000" | "42703" | "42P01" | "42804" => State::Altered,
         "55P03" => State::Locked,
-        // A prepared statement that is not there, or is there twice: another session answers than the one that prepared it.
+        // A prepared statement that is not there, or is there twice: another session answers than
+        // the one that prepared it.
         "26000" | "42P05" => State::Pooled,
         // Untranslatable character; character not in repertoire.
         "22P05" | "22021" => State::NoUtf8,
@@ -175,11 +201,16 @@ impl Explain for PollError {
                 State::NoUtf8 => Kind::Data,
                 _ => Kind::Unavailable,
             },
-            Self::Altered(_) | Self::Returned(_) | Self::Gone(_) | Self::Locked(_) => Kind::Unavailable,
+            Self::Altered(_) | Self::Returned(_) | Self::Gone(_) | Self::Locked(_) => {
+                Kind::Unavailable
+            }
             Self::Catalog(error) => error.kind(),
             Self::Decode { .. } => Kind::Bug,
             Self::Progress { .. } => Kind::Data,
-            Self::Foreign { .. } | Self::OtherCursor { .. } | Self::Standby | Self::Pooled { .. } => Kind::Config,
+            Self::Foreign { .. }
+            | Self::OtherCursor { .. }
+            | Self::Standby
+            | Self::Pooled { .. } => Kind::Config,
             Self::Sink(error) => error.kind(),
         }
     }
@@ -191,10 +222,12 @@ impl Explain for PollError {
             Self::Foreign { .. } => Some(Hint::text(
                 "connect to the database the pipeline was started with, or give the new one its own `pipeline` name (and its own `datalake.path`)",
             )),
-            Self::OtherCursor { theirs, .. } => {
-                Some(Hint::text(format!("set `tables.<name>.cursor: {theirs}`, or begin anew under another `pipeline` name")))
-            }
-            Self::Standby => Some(Hint::text("give the primary as `postgres.url`, and the standby as `postgres.read_url`")),
+            Self::OtherCursor { theirs, .. } => Some(Hint::text(format!(
+                "set `tables.<name>.cursor: {theirs}`, or begin anew under another `pipeline` name"
+            ))),
+            Self::Standby => Some(Hint::text(
+                "give the primary as `postgres.url`, and the standby as `postgres.read_url`",
+            )),
             Self::Pooled { .. } => Some(Hint::text(POOLED)),
             Self::Sink(error) => error.hint(),
             _ => None,
@@ -211,13 +244,17 @@ fn server_hint(error: &sqlx::Error) -> Option<Hint> {
             )),
             "26000" | "42P05" => Some(Hint::text(POOLED)),
             // PgBouncer's word for an option of ours that it was not told to pass by.
-            "08P01" if database.message().contains("unsupported startup parameter") => Some(Hint::text(POOLED)),
-            "3D000" => Some(Hint::text("check the database's name in `postgres.jdbc_url`, `postgres.url` or `postgres.db`")),
+            "08P01" if database.message().contains("unsupported startup parameter") => {
+                Some(Hint::text(POOLED))
+            }
+            "3D000" => Some(Hint::text(
+                "check the database's name in `postgres.jdbc_url`, `postgres.url` or `postgres.db`",
+            )),
             _ => None,
         },
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => {
-            Some(Hint::text("check host and port in `postgres`, and that PostgreSQL is running and listens there"))
-        }
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => Some(Hint::text(
+            "check host and port in `postgres`, and that PostgreSQL is running and listens there",
+        )),
         _ => None,
     }
 }

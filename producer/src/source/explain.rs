@@ -1,4 +1,5 @@
-//! What people are told of a table, once: what its cursor means, what became of it, and how far a reading of it is.
+//! What people are told of a table, once: what its cursor means, what became of it, and how far a
+//! reading of it is.
 
 use inlet_model::table::{TableName, quote};
 use inlet_model::types::ColumnType;
@@ -12,16 +13,23 @@ use super::poll::Polled;
 use super::table::{Plan, Table};
 use super::waiting::expected_rows;
 
-/// A bar for reading a whole table; PostgreSQL is asked how many rows it expects where the bar can be seen.
+/// A bar for reading a whole table; PostgreSQL is asked how many rows it expects where the bar can
+/// be seen.
 pub async fn reading(connection: &mut PgConnection, what: &str, table: &TableName) -> Bar {
-    let total = if bar::is_visible() { expected_rows(connection, table).await } else { None };
+    let total = if bar::is_visible() {
+        expected_rows(connection, table).await
+    } else {
+        None
+    };
     Bar::new(format!("{what} {table}"), total)
 }
 
 /// A bar for a scan without a floor, and one that is never shown for any other.
 pub(super) fn scanning(table: &Table, plan: &Plan) -> Bar {
     match plan.tier {
-        Some(tier) if plan.tiers.is_sweep(tier) => Bar::new(format!("sweep {}", table.captured.schema.table), None),
+        Some(tier) if plan.tiers.is_sweep(tier) => {
+            Bar::new(format!("sweep {}", table.captured.schema.table), None)
+        }
         Some(_) => Bar::default(),
         None => Bar::new(format!("join {}", table.captured.schema.table), None),
     }
@@ -34,7 +42,9 @@ pub(super) async fn absence(connection: &mut PgConnection, gone: &Polled) -> Res
         Some(renamed) => {
             warn!(%table, "table was renamed to `{renamed}`: it is not polled any more, the others are; name it so in the configuration");
         }
-        None => warn!(%table, "table was dropped: the others are polled on, and it is taken again once it is back"),
+        None => {
+            warn!(%table, "table was dropped: the others are polled on, and it is taken again once it is back")
+        }
     }
     Ok(())
 }
@@ -55,11 +65,12 @@ pub(super) fn cursor(captured: &Captured) {
     let table = &captured.schema.table;
     match &captured.cursor {
         None => {
-            let times = captured
-                .schema
-                .columns
-                .iter()
-                .filter(|column| matches!(column.column_type, ColumnType::TimestampTz | ColumnType::Timestamp));
+            let times = captured.schema.columns.iter().filter(|column| {
+                matches!(
+                    column.column_type,
+                    ColumnType::TimestampTz | ColumnType::Timestamp
+                )
+            });
             let times: Vec<_> = times.map(|column| column.name.as_str()).collect();
             if times.is_empty() {
                 warn!(%table, "table has no timestamp column: every poll reads all of it, at most a twentieth of the time");

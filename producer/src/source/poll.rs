@@ -1,8 +1,10 @@
-//! The cycle: probe, activity, snapshot, scans, flush gate, and the progress that covers what was found.
+//! The cycle: probe, activity, snapshot, scans, flush gate, and the progress that covers what was
+//! found.
 //!
-//! The order of its statements is what makes it lossless: activity first and in a statement of its own, then prepared transactions, then the locks,
-//! then the snapshot. Nothing of a table's state changes before the whole cycle has succeeded, so a cycle that fails is simply repeated.
-//! Source: docs/polling.md, "The order of a cycle".
+//! The order of its statements is what makes it lossless: activity first and in a statement of its
+//! own, then prepared transactions, then the locks, then the snapshot. Nothing of a table's state
+//! changes before the whole cycle has succeeded, so a cycle that fails is simply repeated. Source:
+//! docs/polling.md, "The order of a cycle".
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -121,7 +123,8 @@ pub struct Source {
 pub struct Found {
     /// Changes handed to the sink.
     pub rows: u64,
-    /// Those among them whose timestamp lay below the floor of the fast scan: backdated, rounded, or from another zone.
+    /// Those among them whose timestamp lay below the floor of the fast scan: backdated, rounded,
+    /// or from another zone.
     pub late: u64,
 }
 
@@ -129,7 +132,11 @@ impl Source {
     /// Connects, finds the tables, and goes on from their progress.
     pub async fn open(settings: SourceSettings) -> Result<Self, PollError> {
         let mut primary = connect(&settings.primary).await?;
-        let greeting = server::greet(&mut primary).await.map_err(PollError::server("identity of the server could not be read"))?;
+        let greeting = server::greet(&mut primary)
+            .await
+            .map_err(PollError::server(
+                "identity of the server could not be read",
+            ))?;
         if greeting.standby {
             return Err(PollError::Standby);
         }
@@ -161,16 +168,27 @@ impl Source {
         })
     }
 
-    /// Goes on without tables that were polled before, should they be gone: the others must not wait for them.
+    /// Goes on without tables that were polled before, should they be gone: the others must not
+    /// wait for them.
     pub fn knowing(self, known: Known) -> Self {
         Self { known, ..self }
     }
 
     /// The tables that are polled, for [`Source::knowing`].
     pub fn known(&self) -> Known {
-        let configured = self.settings.tables.iter().filter(|table| !self.absent.contains(&table.name));
-        let polled = |table: &Table| Polled { oid: table.captured.oid, table: table.captured.schema.table.clone() };
-        configured.zip(&self.tables).map(|(settings, table)| (settings.name.clone(), polled(table))).collect()
+        let configured = self
+            .settings
+            .tables
+            .iter()
+            .filter(|table| !self.absent.contains(&table.name));
+        let polled = |table: &Table| Polled {
+            oid: table.captured.oid,
+            table: table.captured.schema.table.clone(),
+        };
+        configured
+            .zip(&self.tables)
+            .map(|(settings, table)| (settings.name.clone(), polled(table)))
+            .collect()
     }
 
     /// The names of the tables, as the catalog spells them.
@@ -179,7 +197,9 @@ impl Source {
         for table in &self.settings.tables {
             match capture(&mut self.primary, table, None).await {
                 Ok(captured) => names.push(captured.schema.table.clone()),
-                Err(PollError::Catalog(CatalogError::NotFound { .. })) if self.known.contains_key(&table.name) => {
+                Err(PollError::Catalog(CatalogError::NotFound { .. }))
+                    if self.known.contains_key(&table.name) =>
+                {
                     explain::absence(&mut self.primary, &self.known[&table.name]).await?;
                     self.absent.push(table.name.clone());
                 }
@@ -200,24 +220,49 @@ impl Source {
     }
 
     /// Reads the catalog and goes on from what the sink has durably.
-    pub async fn restore(&mut self, mut progress: BTreeMap<TableName, Progress>) -> Result<(), PollError> {
-        let reading = server::read_activity(&mut self.primary).await.map_err(PollError::server("activity could not be read"))?;
-        let zone = server::writers_zone(&mut self.primary).await.map_err(PollError::server("time zone could not be read"))?;
+    pub async fn restore(
+        &mut self,
+        mut progress: BTreeMap<TableName, Progress>,
+    ) -> Result<(), PollError> {
+        let reading = server::read_activity(&mut self.primary)
+            .await
+            .map_err(PollError::server("activity could not be read"))?;
+        let zone = server::writers_zone(&mut self.primary)
+            .await
+            .map_err(PollError::server("time zone could not be read"))?;
         let begin = load::begin(&mut self.primary).await?;
-        let depths = Depths { wide_interval: self.settings.wide_interval, sweep_interval: self.settings.sweep_interval };
+        let depths = Depths {
+            wide_interval: self.settings.wide_interval,
+            sweep_interval: self.settings.sweep_interval,
+        };
         self.tables.clear();
         self.quiet = None;
-        let there = self.settings.tables.iter().filter(|table| !self.absent.contains(&table.name)).cloned();
+        let there = self
+            .settings
+            .tables
+            .iter()
+            .filter(|table| !self.absent.contains(&table.name))
+            .cloned();
         for settings in there.collect::<Vec<_>>() {
             let captured = match capture(&mut self.primary, &settings, None).await {
                 // It was there a moment ago.
-                Err(PollError::Catalog(CatalogError::NotFound { .. })) => return Err(PollError::Gone(format!("`{}`", settings.name))),
+                Err(PollError::Catalog(CatalogError::NotFound { .. })) => {
+                    return Err(PollError::Gone(format!("`{}`", settings.name)));
+                }
                 captured => captured?,
             };
             let table = captured.schema.table.clone();
             let zone = settings.zone.unwrap_or(zone);
-            let restored = progress.remove(&table).map(|progress| Restored::read(&progress)).transpose();
-            let restored = restored.map_err(|source| PollError::Progress { table: table.clone(), source })?.flatten();
+            let restored = progress
+                .remove(&table)
+                .map(|progress| Restored::read(&progress))
+                .transpose();
+            let restored = restored
+                .map_err(|source| PollError::Progress {
+                    table: table.clone(),
+                    source,
+                })?
+                .flatten();
             let again = match &restored {
                 None => {
                     info!(%table, "no progress: the initial load begins");
@@ -230,7 +275,10 @@ impl Source {
                 Some(restored) => self.is_unwritten(&captured, restored).await?,
             };
             let table = match restored {
-                Some(restored) if !again => self.resumed(&settings, captured, zone, depths, restored, &reading).await?,
+                Some(restored) if !again => {
+                    self.resumed(&settings, captured, zone, depths, restored, &reading)
+                        .await?
+                }
                 before => Table::fresh(captured, zone, depths, begin, reading.read_at, before),
             };
             explain::cursor(&table.captured);
@@ -239,9 +287,18 @@ impl Source {
         Ok(())
     }
 
-    /// True when rows have values in columns that have come since the progress was written, and another load brings them: nobody wrote these rows.
-    async fn is_unwritten(&mut self, captured: &Captured, restored: &Restored) -> Result<bool, PollError> {
-        let come = restored.relation.as_ref().map(|relation| relation.come(captured)).unwrap_or_default();
+    /// True when rows have values in columns that have come since the progress was written, and
+    /// another load brings them: nobody wrote these rows.
+    async fn is_unwritten(
+        &mut self,
+        captured: &Captured,
+        restored: &Restored,
+    ) -> Result<bool, PollError> {
+        let come = restored
+            .relation
+            .as_ref()
+            .map(|relation| relation.come(captured))
+            .unwrap_or_default();
         let mut columns: Vec<String> = come.renamed.iter().map(ToString::to_string).collect();
         if !come.added.is_empty() {
             columns.extend(catalog::unwritten(&mut self.primary, captured, &come.added).await?);
@@ -271,7 +328,9 @@ impl Source {
         let table = captured.schema.table.clone();
         match (&restored.cursor, &settings.cursor) {
             (Some(theirs), Some(_)) => check_cursor(&captured, theirs)?,
-            (Some(theirs), None) => captured = capture(&mut self.primary, settings, Some(theirs)).await?,
+            (Some(theirs), None) => {
+                captured = capture(&mut self.primary, settings, Some(theirs)).await?
+            }
             _ => {}
         }
         let broken = lineage_broken(&table, restored.identity.as_ref(), &self.identity)?;
@@ -279,7 +338,10 @@ impl Source {
         if !resumed.captured.unread.is_empty() {
             info!(%table, tables = resumed.captured.unread.len(), "tables were attached to it: all their rows are read in the next cycle");
         }
-        let ahead = resumed.activity.as_ref().is_some_and(|activity| activity.xid_end > reading.xid_end);
+        let ahead = resumed
+            .activity
+            .as_ref()
+            .is_some_and(|activity| activity.xid_end > reading.xid_end);
         if broken || ahead {
             warn!(%table, "xids were taken back (promotion, restore or lost commits): the last hour is read again, and all of it swept");
             resumed.rewind(LINEAGE_REWIND);
@@ -293,7 +355,12 @@ impl Source {
     pub async fn cycle<S: Sink>(&mut self, sink: &mut S) -> Result<Found, PollError> {
         let reading = self.read_activity().await?;
         let mut activities = Activities::default();
-        let plan = |(at, table): (usize, &Table)| Some((at, table.plan(&activities.after(table.activity.as_ref(), &reading))?));
+        let plan = |(at, table): (usize, &Table)| {
+            Some((
+                at,
+                table.plan(&activities.after(table.activity.as_ref(), &reading))?,
+            ))
+        };
         let plans: Vec<(usize, Plan)> = self.tables.iter().enumerate().filter_map(plan).collect();
         if plans.is_empty() {
             self.quiet = Some(reading.snapshot);
@@ -301,7 +368,10 @@ impl Source {
         }
         self.quiet = None;
         let scans = self.scan_all(&plans, sink).await?;
-        let found = scans.iter().fold(Found::default(), |sum, scan| Found { rows: sum.rows + scan.rows, late: sum.late + scan.late });
+        let found = scans.iter().fold(Found::default(), |sum, scan| Found {
+            rows: sum.rows + scan.rows,
+            late: sum.late + scan.late,
+        });
         for ((at, plan), scan) in plans.into_iter().zip(scans) {
             let table = &mut self.tables[at];
             if scan.late > 0 {
@@ -315,26 +385,42 @@ impl Source {
     /// True when nothing can have become visible since the last cycle: one statement of 16 us.
     pub async fn is_quiet(&mut self) -> Result<bool, PollError> {
         // A table that is loaded joins the others at once, whatever the server does.
-        let joins = self.tables.iter().any(|table| matches!(table.phase, Phase::Joining { .. }));
-        let Some(quiet) = self.quiet.as_ref().filter(|_| !joins) else { return Ok(false) };
-        let snapshot = server::snapshot(&mut self.primary).await.map_err(PollError::server("snapshot could not be read"))?;
+        let joins = self
+            .tables
+            .iter()
+            .any(|table| matches!(table.phase, Phase::Joining { .. }));
+        let Some(quiet) = self.quiet.as_ref().filter(|_| !joins) else {
+            return Ok(false);
+        };
+        let snapshot = server::snapshot(&mut self.primary)
+            .await
+            .map_err(PollError::server("snapshot could not be read"))?;
         Ok(snapshot == *quiet)
     }
 
     /// True while a table is not loaded yet.
     pub fn is_loading(&self) -> bool {
-        self.tables.iter().any(|table| matches!(table.phase, Phase::Loading(_)))
+        self.tables
+            .iter()
+            .any(|table| matches!(table.phase, Phase::Loading(_)))
     }
 
     /// True once every table is loaded and joined to the cycles.
     pub fn is_tailing(&self) -> bool {
-        self.tables.iter().all(|table| table.phase == Phase::Tailing)
+        self.tables
+            .iter()
+            .all(|table| table.phase == Phase::Tailing)
     }
 
-    /// What the sink has to learn with what was written: the progress of the tables that had rows, or of all.
+    /// What the sink has to learn with what was written: the progress of the tables that had rows,
+    /// or of all.
     ///
-    /// Both are behind the flush gate then. Without rows the progress needs it too: its xids would be handed out again after a crash.
-    pub async fn progress(&mut self, all: bool) -> Result<BTreeMap<TableName, ProgressDelta>, PollError> {
+    /// Both are behind the flush gate then. Without rows the progress needs it too: its xids would
+    /// be handed out again after a crash.
+    pub async fn progress(
+        &mut self,
+        all: bool,
+    ) -> Result<BTreeMap<TableName, ProgressDelta>, PollError> {
         if !all && !self.tables.iter().any(|table| table.unsaved) {
             return Ok(BTreeMap::new());
         }
@@ -343,12 +429,21 @@ impl Source {
         }
         let identity = &self.identity;
         let told = self.tables.iter_mut().filter(|table| all || table.unsaved);
-        Ok(told.map(|table| (table.captured.schema.table.clone(), table.take_delta(identity))).collect())
+        Ok(told
+            .map(|table| {
+                (
+                    table.captured.schema.table.clone(),
+                    table.take_delta(identity),
+                )
+            })
+            .collect())
     }
 
     /// Sweeps every table in the next cycle, whatever the interval says.
     pub fn sweep_now(&mut self) {
-        self.tables.iter_mut().for_each(|table| table.tiers.sweep_now());
+        self.tables
+            .iter_mut()
+            .for_each(|table| table.tiers.sweep_now());
     }
 
     /// Rows of a chunk of the initial load.
@@ -358,38 +453,58 @@ impl Source {
 
     /// Waits until the standby that rows are read from shows all that the primary had committed.
     pub(super) async fn catch_up(&mut self) -> Result<(), PollError> {
-        let Some(standby) = &mut self.standby else { return Ok(()) };
+        let Some(standby) = &mut self.standby else {
+            return Ok(());
+        };
         let act = || PollError::server("standby could not be awaited");
-        let position = server::insert_position(&mut self.primary).await.map_err(act())?;
+        let position = server::insert_position(&mut self.primary)
+            .await
+            .map_err(act())?;
         server::replayed(standby, &position).await.map_err(act())
     }
 
     async fn read_activity(&mut self) -> Result<Reading, PollError> {
-        let reading = server::read_activity(&mut self.primary).await.map_err(PollError::server("activity could not be read"))?;
+        let reading = server::read_activity(&mut self.primary)
+            .await
+            .map_err(PollError::server("activity could not be read"))?;
         if reading.backend != self.backend {
-            return Err(PollError::Pooled { host: self.settings.primary.get_host().to_owned(), port: self.settings.primary.get_port() });
+            return Err(PollError::Pooled {
+                host: self.settings.primary.get_host().to_owned(),
+                port: self.settings.primary.get_port(),
+            });
         }
-        let hidden = reading.sessions.iter().filter(|session| matches!(session.seen, Seen::Hidden { .. })).count();
+        let hidden = reading
+            .sessions
+            .iter()
+            .filter(|session| matches!(session.seen, Seen::Hidden { .. }))
+            .count();
         if (hidden > 0) != self.blind {
             self.blind = hidden > 0;
             if self.blind {
                 let sweep_seconds = BLIND_SWEEP.as_secs();
                 warn!(
                     sessions = hidden,
-                    sweep_seconds, "times of other sessions are hidden: polling by virtual xids, with frequent sweeps"
+                    sweep_seconds,
+                    "times of other sessions are hidden: polling by virtual xids, with frequent sweeps"
                 );
             } else {
                 info!("times of all sessions are visible again");
             }
         }
         if self.blind {
-            self.tables.iter_mut().for_each(|table| table.tiers.sweep_at_least(BLIND_SWEEP));
+            self.tables
+                .iter_mut()
+                .for_each(|table| table.tiers.sweep_at_least(BLIND_SWEEP));
         }
         Ok(reading)
     }
 
     /// Every plan in one snapshot, so that the tables are consistent with each other.
-    async fn scan_all<S: Sink>(&mut self, plans: &[(usize, Plan)], sink: &mut S) -> Result<Vec<Scanned>, PollError> {
+    async fn scan_all<S: Sink>(
+        &mut self,
+        plans: &[(usize, Plan)],
+        sink: &mut S,
+    ) -> Result<Vec<Scanned>, PollError> {
         self.catch_up().await?;
         let tables = &self.tables;
         let connection = self.standby.as_mut().unwrap_or(&mut self.primary);
@@ -398,7 +513,10 @@ impl Source {
         let mut scans = Vec::with_capacity(plans.len());
         for (at, plan) in plans {
             let table = &tables[*at];
-            let condition = Condition::Since { floor: plan.floor, xid: plan.xid };
+            let condition = Condition::Since {
+                floor: plan.floor,
+                xid: plan.xid,
+            };
             let snapshot = block.snapshot;
             let (captured, bar) = (&table.captured, explain::scanning(table, plan));
             let known = Scan {
@@ -411,7 +529,12 @@ impl Source {
             };
             let mut scanned = scan(connection, known, sink).await?;
             if plan.reads_unread() && !captured.unread.is_empty() {
-                let unread = Scan { coverage: &Coverage::default(), condition: &Condition::Unread, late_below: Floor::MIN, ..known };
+                let unread = Scan {
+                    coverage: &Coverage::default(),
+                    condition: &Condition::Unread,
+                    late_below: Floor::MIN,
+                    ..known
+                };
                 let unread = scan(connection, unread, sink).await?;
                 info!(table = %captured.schema.table, rows = unread.rows, "rows of what was attached to the table are read");
                 scanned = scanned.and(unread);
@@ -445,44 +568,95 @@ impl Activities {
 
 /// A connection as the poll uses it: to a session of the server that is ours alone.
 pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
-    let act = format!("connection to PostgreSQL at {}:{} failed", options.get_host(), options.get_port());
-    let mut connection = options.connect().await.map_err(PollError::server(act.clone()))?;
-    if pooler::shares_sessions(&mut connection, options).await.map_err(PollError::server(act.clone()))? {
-        return Err(PollError::Pooled { host: options.get_host().to_owned(), port: options.get_port() });
+    let act = format!(
+        "connection to PostgreSQL at {}:{} failed",
+        options.get_host(),
+        options.get_port()
+    );
+    let mut connection = options
+        .connect()
+        .await
+        .map_err(PollError::server(act.clone()))?;
+    if pooler::shares_sessions(&mut connection, options)
+        .await
+        .map_err(PollError::server(act.clone()))?
+    {
+        return Err(PollError::Pooled {
+            host: options.get_host().to_owned(),
+            port: options.get_port(),
+        });
     }
-    sqlx::raw_sql(SESSION_SQL).execute(&mut connection).await.map_err(PollError::server(act))?;
+    sqlx::raw_sql(SESSION_SQL)
+        .execute(&mut connection)
+        .await
+        .map_err(PollError::server(act))?;
     Ok(connection)
 }
 
-/// The table as the catalog has it; the cursor of its progress stays unless the configuration names another one.
-pub(super) async fn capture(connection: &mut PgConnection, table: &TableSettings, polled_by: Option<&str>) -> Result<Captured, PollError> {
+/// The table as the catalog has it; the cursor of its progress stays unless the configuration names
+/// another one.
+pub(super) async fn capture(
+    connection: &mut PgConnection,
+    table: &TableSettings,
+    polled_by: Option<&str>,
+) -> Result<Captured, PollError> {
     // The progress spells the column as the catalog does; unquoted it would be folded.
     let cursor = table.cursor.clone().or_else(|| polled_by.map(quote));
-    let overrides = Overrides { cursor, ..table.overrides() };
+    let overrides = Overrides {
+        cursor,
+        ..table.overrides()
+    };
     Ok(read_table(connection, &table.name, &overrides).await?)
 }
 
-/// Refuses a configured cursor that is not the progress's; both as the catalog spells them, because `cursor: Created_At` means `created_at`.
+/// Refuses a configured cursor that is not the progress's; both as the catalog spells them, because
+/// `cursor: Created_At` means `created_at`.
 pub fn check_cursor(captured: &Captured, theirs: &str) -> Result<(), PollError> {
-    let ours = captured.cursor.map(|cursor| captured.schema.columns[cursor.column].name.as_str()).unwrap_or_default();
+    let ours = captured
+        .cursor
+        .map(|cursor| captured.schema.columns[cursor.column].name.as_str())
+        .unwrap_or_default();
     if ours == theirs {
         return Ok(());
     }
-    Err(PollError::OtherCursor { table: captured.schema.table.clone(), theirs: theirs.to_owned(), ours: ours.to_owned() })
+    Err(PollError::OtherCursor {
+        table: captured.schema.table.clone(),
+        theirs: theirs.to_owned(),
+        ours: ours.to_owned(),
+    })
 }
 
 /// True when the progress is of another table that had this name.
-pub(super) fn is_another(captured: &Captured, restored: &Restored, ours: &Identity) -> Result<bool, PollError> {
+pub(super) fn is_another(
+    captured: &Captured,
+    restored: &Restored,
+    ours: &Identity,
+) -> Result<bool, PollError> {
     lineage_broken(&captured.schema.table, restored.identity.as_ref(), ours)?;
-    Ok(restored.relation.as_ref().is_some_and(|relation| relation.oid != captured.oid))
+    Ok(restored
+        .relation
+        .as_ref()
+        .is_some_and(|relation| relation.oid != captured.oid))
 }
 
-/// True when the xids of the progress mean nothing any more; an error when they were another database's.
-pub fn lineage_broken(table: &TableName, theirs: Option<&Identity>, ours: &Identity) -> Result<bool, PollError> {
-    let Some(theirs) = theirs else { return Ok(false) };
+/// True when the xids of the progress mean nothing any more; an error when they were another
+/// database's.
+pub fn lineage_broken(
+    table: &TableName,
+    theirs: Option<&Identity>,
+    ours: &Identity,
+) -> Result<bool, PollError> {
+    let Some(theirs) = theirs else {
+        return Ok(false);
+    };
     if (theirs.system, &theirs.database) != (ours.system, &ours.database) {
-        let name = |identity: &Identity| format!("`{}` of cluster {}", identity.database, identity.system);
-        return Err(PollError::Foreign { table: table.clone(), theirs: name(theirs), ours: name(ours) });
+        let name =
+            |identity: &Identity| format!("`{}` of cluster {}", identity.database, identity.system);
+        return Err(PollError::Foreign {
+            table: table.clone(),
+            theirs: name(theirs),
+            ours: name(ours),
+        });
     }
     Ok(theirs.timeline != ours.timeline)
 }

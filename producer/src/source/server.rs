@@ -1,7 +1,9 @@
-//! What is asked of the server besides rows: identity, activity, prepared transactions, and how far its log is flushed.
+//! What is asked of the server besides rows: identity, activity, prepared transactions, and how far
+//! its log is flushed.
 //!
-//! Every statement here is its own transaction: inside one, `pg_stat_activity` would be cached, and a statement takes its snapshot before it
-//! reads the activity. Source: PostgreSQL manual, "The Cumulative Statistics System"; docs/polling.md, "The order of a cycle".
+//! Every statement here is its own transaction: inside one, `pg_stat_activity` would be cached, and
+//! a statement takes its snapshot before it reads the activity. Source: PostgreSQL manual, "The
+//! Cumulative Statistics System"; docs/polling.md, "The order of a cycle".
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,8 @@ use sqlx::{Row, ValueRef};
 
 use super::activity::{Reading, Seen, ServerTime, Session};
 
-/// What was committed asynchronously is flushed within three times `wal_writer_delay`, 0.6 s by default.
+/// What was committed asynchronously is flushed within three times `wal_writer_delay`, 0.6 s by
+/// default.
 const LOG_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Where xids and log positions mean something.
@@ -28,8 +31,9 @@ pub struct Identity {
 
 /// The sessions of our database but us, and the snapshot's end, in one statement.
 ///
-/// An idle transaction without a start is one whose session did not report its activity when it began.
-/// Kinds of processes that write no rows of users are left out by name; everything else counts, because extensions name theirs freely.
+/// An idle transaction without a start is one whose session did not report its activity when it
+/// began. Kinds of processes that write no rows of users are left out by name; everything else
+/// counts, because extensions name theirs freely.
 const SESSIONS: &str = "\
 SELECT statement_timestamp(), pg_snapshot_xmax(s)::text, s::text, a.pid, a.backend_start, a.xact_start, a.query_start,
        coalesce(a.state, '?') NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)', 'disabled') AS running,
@@ -46,7 +50,8 @@ LEFT JOIN pg_stat_get_activity(NULL) a
 /// Virtual xids: visible to everybody, also where times are not.
 const VIRTUAL_XIDS: &str = "SELECT pid, virtualtransaction FROM pg_locks WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock'";
 
-const PREPARED: &str = "SELECT transaction FROM pg_prepared_xacts WHERE database = current_database()";
+const PREPARED: &str =
+    "SELECT transaction FROM pg_prepared_xacts WHERE database = current_database()";
 
 const IDENTITY: &str = "\
 SELECT (SELECT system_identifier FROM pg_control_system()), current_database()::text,
@@ -54,7 +59,8 @@ SELECT (SELECT system_identifier FROM pg_control_system()), current_database()::
             ELSE ('x' || lpad(left(pg_walfile_name(pg_current_wal_lsn()), 8), 16, '0'))::bit(64)::bigint END,
        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_user::text, pg_is_in_recovery(), pg_backend_pid()";
 
-/// The zone that writers without a setting of their own most likely use; our own session is always set to UTC.
+/// The zone that writers without a setting of their own most likely use; our own session is always
+/// set to UTC.
 const ZONE: &str = "\
 SELECT coalesce((SELECT split_part(s, '=', 2) FROM pg_db_role_setting d, unnest(d.setconfig) s
                  WHERE s ILIKE 'timezone=%' AND d.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
@@ -79,8 +85,18 @@ pub struct Greeting {
 /// Asks who the server is.
 pub async fn greet(connection: &mut PgConnection) -> Result<Greeting, sqlx::Error> {
     let row = sqlx::query(IDENTITY).fetch_one(connection).await?;
-    let identity = Identity { system: row.try_get(0)?, database: row.try_get(1)?, timeline: row.try_get(2)? };
-    Ok(Greeting { identity, sees_all: row.try_get(3)?, user: row.try_get(4)?, standby: row.try_get(5)?, backend: row.try_get(6)? })
+    let identity = Identity {
+        system: row.try_get(0)?,
+        database: row.try_get(1)?,
+        timeline: row.try_get(2)?,
+    };
+    Ok(Greeting {
+        identity,
+        sees_all: row.try_get(3)?,
+        user: row.try_get(4)?,
+        standby: row.try_get(5)?,
+        backend: row.try_get(6)?,
+    })
 }
 
 /// The zone that wall clocks without zone are most likely written in.
@@ -89,12 +105,17 @@ pub async fn writers_zone(connection: &mut PgConnection) -> Result<chrono_tz::Tz
     Ok(name.trim().parse().unwrap_or(chrono_tz::Tz::UTC))
 }
 
-/// The text of a snapshot: the same text, and no transaction with an xid has ended in between. 16 us.
+/// The text of a snapshot: the same text, and no transaction with an xid has ended in between. 16
+/// us.
 pub async fn snapshot(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
-    sqlx::query("SELECT pg_current_snapshot()::text").fetch_one(connection).await?.try_get(0)
+    sqlx::query("SELECT pg_current_snapshot()::text")
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
 }
 
-/// Reads sessions, then prepared transactions: a hand-over from the one to the other is then never missed.
+/// Reads sessions, then prepared transactions: a hand-over from the one to the other is then never
+/// missed.
 pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sqlx::Error> {
     let rows = sqlx::query(SESSIONS).fetch_all(&mut *connection).await?;
     let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
@@ -102,35 +123,68 @@ pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sql
     let xid_end = xid(&first.try_get::<String, _>(1)?)?;
     let snapshot = first.try_get(2)?;
     let backend = first.try_get(10)?;
-    let mut sessions = rows.iter().map(session).filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
-    if sessions.iter().any(|session| matches!(session.seen, Seen::Hidden { .. })) {
-        let virtual_xids = sqlx::query(VIRTUAL_XIDS).fetch_all(&mut *connection).await?;
+    let mut sessions = rows
+        .iter()
+        .map(session)
+        .filter_map(Result::transpose)
+        .collect::<Result<Vec<_>, _>>()?;
+    if sessions
+        .iter()
+        .any(|session| matches!(session.seen, Seen::Hidden { .. }))
+    {
+        let virtual_xids = sqlx::query(VIRTUAL_XIDS)
+            .fetch_all(&mut *connection)
+            .await?;
         name_hidden(&mut sessions, &virtual_xids)?;
     }
     let prepared = sqlx::query(PREPARED).fetch_all(connection).await?;
-    let prepared = prepared.iter().filter_map(|row| low_xid(row, 0).transpose()).collect::<Result<_, _>>()?;
-    Ok(Reading { read_at, xid_end, snapshot, backend, sessions, prepared })
+    let prepared = prepared
+        .iter()
+        .filter_map(|row| low_xid(row, 0).transpose())
+        .collect::<Result<_, _>>()?;
+    Ok(Reading {
+        read_at,
+        xid_end,
+        snapshot,
+        backend,
+        sessions,
+        prepared,
+    })
 }
 
 /// The left join gives one row without a session when there is none.
 fn session(row: &PgRow) -> Result<Option<Session>, sqlx::Error> {
-    let Some(pid) = row.try_get::<Option<i32>, _>(3)? else { return Ok(None) };
+    let Some(pid) = row.try_get::<Option<i32>, _>(3)? else {
+        return Ok(None);
+    };
     let backend_start = time(row, 4)?;
     let hidden = row.try_get::<Option<bool>, _>(9)?.unwrap_or(true);
     let seen = match backend_start {
-        Some(backend_start) if !hidden => {
-            Seen::Open { backend_start, xact_start: time(row, 5)?, query_start: time(row, 6)?, running: row.try_get(7)? }
-        }
+        Some(backend_start) if !hidden => Seen::Open {
+            backend_start,
+            xact_start: time(row, 5)?,
+            query_start: time(row, 6)?,
+            running: row.try_get(7)?,
+        },
         _ => Seen::Hidden { local_xid: None },
     };
-    Ok(Some(Session { pid, seen, xid: low_xid(row, 8)? }))
+    Ok(Some(Session {
+        pid,
+        seen,
+        xid: low_xid(row, 8)?,
+    }))
 }
 
 fn name_hidden(sessions: &mut [Session], virtual_xids: &[PgRow]) -> Result<(), sqlx::Error> {
     for row in virtual_xids {
         let pid: Option<i32> = row.try_get(0)?;
-        let local = row.try_get::<Option<String>, _>(1)?.and_then(|text| text.rsplit('/').next()?.parse().ok());
-        for session in sessions.iter_mut().filter(|session| Some(session.pid) == pid) {
+        let local = row
+            .try_get::<Option<String>, _>(1)?
+            .and_then(|text| text.rsplit('/').next()?.parse().ok());
+        for session in sessions
+            .iter_mut()
+            .filter(|session| Some(session.pid) == pid)
+        {
             if let Seen::Hidden { local_xid } = &mut session.seen {
                 *local_xid = local;
             }
@@ -141,32 +195,54 @@ fn name_hidden(sessions: &mut [Session], virtual_xids: &[PgRow]) -> Result<(), s
 
 /// Where the log must be flushed to before rows of a snapshot may be shown.
 pub async fn insert_position(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
-    sqlx::query("SELECT pg_current_wal_insert_lsn()::text").fetch_one(connection).await?.try_get(0)
+    sqlx::query("SELECT pg_current_wal_insert_lsn()::text")
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
 }
 
-/// Waits until the log is flushed to a position: a crash cannot take back what was committed before it.
+/// Waits until the log is flushed to a position: a crash cannot take back what was committed before
+/// it.
 ///
-/// What a transaction logs while it reads (a page that it prunes) is flushed with the next commit, and by nobody when that transaction fails and no other
-/// commits: the background writer comes past every 15 s. Then a commit of ours, which needs an xid to be one, lets the log be flushed.
+/// What a transaction logs while it reads (a page that it prunes) is flushed with the next commit,
+/// and by nobody when that transaction fails and no other commits: the background writer comes past
+/// every 15 s. Then a commit of ours, which needs an xid to be one, lets the log be flushed.
 pub async fn flushed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
     const FLUSHED: &str = "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn";
     while !reached(connection, FLUSHED, position).await? {
-        sqlx::query("SELECT pg_current_xact_id()").execute(&mut *connection).await?;
+        sqlx::query("SELECT pg_current_xact_id()")
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }
 
 /// Waits until a standby has replayed the log to a position of its primary.
 pub async fn replayed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
-    while !reached(connection, "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position).await? {}
+    while !reached(
+        connection,
+        "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn",
+        position,
+    )
+    .await?
+    {}
     Ok(())
 }
 
 /// Asks again and again; false when the log has not come to the position after [`LOG_WAIT_MAX`].
-async fn reached(connection: &mut PgConnection, sql: &'static str, position: &str) -> Result<bool, sqlx::Error> {
+async fn reached(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    position: &str,
+) -> Result<bool, sqlx::Error> {
     let end = Instant::now() + LOG_WAIT_MAX;
     loop {
-        if sqlx::query(sql).bind(position).fetch_one(&mut *connection).await?.try_get(0)? {
+        if sqlx::query(sql)
+            .bind(position)
+            .fetch_one(&mut *connection)
+            .await?
+            .try_get(0)?
+        {
             return Ok(true);
         }
         if Instant::now() >= end {
@@ -178,10 +254,13 @@ async fn reached(connection: &mut PgConnection, sql: &'static str, position: &st
 
 /// A 64-bit xid from its text.
 pub fn xid(text: &str) -> Result<Xid, sqlx::Error> {
-    text.parse().map(Xid).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    text.parse()
+        .map(Xid)
+        .map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
-/// A `timestamptz` from its binary form, exact. Source: PostgreSQL, `timestamptz_send`: microseconds since 2000-01-01 UTC.
+/// A `timestamptz` from its binary form, exact. Source: PostgreSQL, `timestamptz_send`:
+/// microseconds since 2000-01-01 UTC.
 pub fn time(row: &PgRow, column: usize) -> Result<Option<ServerTime>, sqlx::Error> {
     const SINCE_1970: i64 = 946_684_800_000_000;
     let value = row.try_get_raw(column)?;
@@ -190,7 +269,9 @@ pub fn time(row: &PgRow, column: usize) -> Result<Option<ServerTime>, sqlx::Erro
     }
     let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?.try_into();
     let bytes: [u8; 8] = bytes.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok(Some(ServerTime(i64::from_be_bytes(bytes).saturating_add(SINCE_1970))))
+    Ok(Some(ServerTime(
+        i64::from_be_bytes(bytes).saturating_add(SINCE_1970),
+    )))
 }
 
 /// An `xid` from its binary form.

@@ -59,7 +59,8 @@ pub enum Phase {
 pub struct Load {
     /// All transactions below this xid had ended when the load began.
     pub begin: Xid,
-    /// The key behind which the next chunk starts, as text per key column; `None`: at the beginning.
+    /// The key behind which the next chunk starts, as text per key column; `None`: at the
+    /// beginning.
     pub after: Option<Vec<String>>,
     /// True when every chunk is read, and only the joining scan is missing.
     pub finished: bool,
@@ -94,14 +95,16 @@ const LOAD: &str = "load";
 const IDENTITY: &str = "identity";
 const RELATION: &str = "relation";
 
-/// The part `relation` of the progress: which table it is of, whatever its name, which tables below it have been read with it, and which columns.
+/// The part `relation` of the progress: which table it is of, whatever its name, which tables below
+/// it have been read with it, and which columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     /// Its object id.
     pub oid: u32,
     /// Its partitions, and tables that inherit from it.
     pub descendants: Vec<u32>,
-    /// Its columns' names by their numbers in the catalog; empty in a progress that was written before they were.
+    /// Its columns' names by their numbers in the catalog; empty in a progress that was written
+    /// before they were.
     #[serde(default)]
     pub columns: BTreeMap<i16, String>,
 }
@@ -165,7 +168,8 @@ impl Relation {
 }
 
 impl Plan {
-    /// True for a scan that takes every row above the xid bound: only beside one can all of what was attached count as emitted.
+    /// True for a scan that takes every row above the xid bound: only beside one can all of what
+    /// was attached count as emitted.
     pub fn reads_unread(&self) -> bool {
         self.floor.is_none()
     }
@@ -188,14 +192,42 @@ impl Restored {
         let identity = part(progress, IDENTITY)?;
         let relation = part(progress, RELATION)?;
         if let Some(load) = part::<Load>(progress, LOAD)? {
-            let phase = if load.finished { Phase::Joining { begin: load.begin } } else { Phase::Loading(load) };
-            let mut coverage = Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
+            let phase = if load.finished {
+                Phase::Joining { begin: load.begin }
+            } else {
+                Phase::Loading(load)
+            };
+            let mut coverage =
+                Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
             coverage.forget();
-            return Ok(Some(Self { identity, cursor: None, phase, relation, activity: None, owed: Vec::new(), coverage }));
+            return Ok(Some(Self {
+                identity,
+                cursor: None,
+                phase,
+                relation,
+                activity: None,
+                owed: Vec::new(),
+                coverage,
+            }));
         }
-        let Some(PollPart { activity, owed, cursor }) = part(progress, POLL)? else { return Ok(None) };
+        let Some(PollPart {
+            activity,
+            owed,
+            cursor,
+        }) = part(progress, POLL)?
+        else {
+            return Ok(None);
+        };
         let coverage = Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
-        Ok(Some(Self { identity, cursor, phase: Phase::Tailing, relation, activity: Some(activity), owed, coverage }))
+        Ok(Some(Self {
+            identity,
+            cursor,
+            phase: Phase::Tailing,
+            relation,
+            activity: Some(activity),
+            owed,
+            coverage,
+        }))
     }
 
     /// When the last durable cycle was.
@@ -204,43 +236,93 @@ impl Restored {
     }
 }
 
-fn part<T: for<'de> Deserialize<'de>>(progress: &Progress, name: &'static str) -> Result<Option<T>, Damaged> {
-    progress.0.get(name).map(|text| serde_json::from_str(text)).transpose().map_err(|_| Damaged { part: name })
+fn part<T: for<'de> Deserialize<'de>>(
+    progress: &Progress,
+    name: &'static str,
+) -> Result<Option<T>, Damaged> {
+    progress
+        .0
+        .get(name)
+        .map(|text| serde_json::from_str(text))
+        .transpose()
+        .map_err(|_| Damaged { part: name })
 }
 
 impl Table {
     /// A table that begins with the load of what stands below `begin`, whatever its progress said.
-    pub fn fresh(captured: Captured, zone: Tz, depths: Depths, begin: Xid, now: ServerTime, before: Option<Restored>) -> Self {
+    pub fn fresh(
+        captured: Captured,
+        zone: Tz,
+        depths: Depths,
+        begin: Xid,
+        now: ServerTime,
+        before: Option<Restored>,
+    ) -> Self {
         let tiers = Tiers::new(tiers(&captured, depths), now);
-        let phase = Phase::Loading(Load { begin, after: None, finished: false });
+        let phase = Phase::Loading(Load {
+            begin,
+            after: None,
+            finished: false,
+        });
         let mut coverage = before.map(|restored| restored.coverage).unwrap_or_default();
         coverage.forget();
-        Self { captured, zone, phase, activity: None, tiers, coverage, unsaved: false, told: false }
+        Self {
+            captured,
+            zone,
+            phase,
+            activity: None,
+            tiers,
+            coverage,
+            unsaved: false,
+            told: false,
+        }
     }
 
     /// A table that goes on from its progress.
     ///
-    /// What was attached to it since then may hold rows that are older than all that the progress asks for.
-    pub fn restored(mut captured: Captured, zone: Tz, depths: Depths, restored: Restored, now: ServerTime) -> Self {
+    /// What was attached to it since then may hold rows that are older than all that the progress
+    /// asks for.
+    pub fn restored(
+        mut captured: Captured,
+        zone: Tz,
+        depths: Depths,
+        restored: Restored,
+        now: ServerTime,
+    ) -> Self {
         if let Some(relation) = &restored.relation {
-            let unread = captured.descendants.iter().filter(|table| table.attached && !relation.descendants.contains(&table.oid));
+            let unread = captured
+                .descendants
+                .iter()
+                .filter(|table| table.attached && !relation.descendants.contains(&table.oid));
             captured.unread = unread.map(|table| table.oid).collect();
         }
         let mut tiers = Tiers::new(tiers(&captured, depths), now);
         tiers.restore(&restored.owed);
         let activity = restored.activity.map(Arc::new);
-        let mut resumed =
-            Self { captured, zone, phase: restored.phase, activity, tiers, coverage: restored.coverage, unsaved: false, told: false };
+        let mut resumed = Self {
+            captured,
+            zone,
+            phase: restored.phase,
+            activity,
+            tiers,
+            coverage: restored.coverage,
+            unsaved: false,
+            told: false,
+        };
         resumed.told = restored.relation.as_ref() == Some(&resumed.relation());
         resumed.unsaved = !resumed.told;
         resumed
     }
 
-    /// The xids of another lineage mean nothing: everything from a span before the last reading is read again, and then swept.
+    /// The xids of another lineage mean nothing: everything from a span before the last reading is
+    /// read again, and then swept.
     pub fn rewind(&mut self, span: Duration) {
         self.coverage.forget();
         if let Some(activity) = self.activity.take() {
-            self.tiers.owe(ScanBounds { floor: activity.read_at.minus(span), xid: Xid::FIRST_NORMAL });
+            self.tiers.owe(ScanBounds {
+                floor: activity.read_at.minus(span),
+                xid: Xid::FIRST_NORMAL,
+            });
             self.phase = Phase::Tailing;
         }
     }
@@ -251,7 +333,13 @@ impl Table {
         let mut tiers = self.tiers.clone();
         match (&self.phase, &self.activity) {
             (Phase::Loading(_), _) => None,
-            (Phase::Joining { begin }, _) => Some(Plan { floor: None, xid: *begin, tier: None, activity: Arc::clone(activity), tiers }),
+            (Phase::Joining { begin }, _) => Some(Plan {
+                floor: None,
+                xid: *begin,
+                tier: None,
+                activity: Arc::clone(activity),
+                tiers,
+            }),
             (Phase::Tailing, last) => {
                 if let Some(last) = last.as_deref().filter(|last| moved(last, activity)) {
                     tiers.owe(scan_bounds(last, activity));
@@ -259,21 +347,42 @@ impl Table {
                 let tier = if self.captured.unread.is_empty() {
                     tiers.due(now)?
                 } else {
-                    tiers.owe(ScanBounds { floor: now, xid: activity.xid_end });
+                    tiers.owe(ScanBounds {
+                        floor: now,
+                        xid: activity.xid_end,
+                    });
                     tiers.deepest()
                 };
                 let (floor, xid) = tiers.bounds(tier);
                 let cursor = self.captured.cursor.as_ref();
-                let floor = floor.zip(cursor).map(|(floor, cursor)| cursor.kind.floor(floor, now, self.zone));
-                Some(Plan { floor, xid, tier: Some(tier), activity: Arc::clone(activity), tiers })
+                let floor = floor
+                    .zip(cursor)
+                    .map(|(floor, cursor)| cursor.kind.floor(floor, now, self.zone));
+                Some(Plan {
+                    floor,
+                    xid,
+                    tier: Some(tier),
+                    activity: Arc::clone(activity),
+                    tiers,
+                })
             }
         }
     }
 
     /// What of it has been read, or will be by the scans that are to come.
     fn relation(&self) -> Relation {
-        let read = self.captured.descendants.iter().map(|table| table.oid).filter(|oid| !self.captured.unread.contains(oid));
-        let columns = self.captured.schema.columns.iter().map(|column| column.name.clone());
+        let read = self
+            .captured
+            .descendants
+            .iter()
+            .map(|table| table.oid)
+            .filter(|oid| !self.captured.unread.contains(oid));
+        let columns = self
+            .captured
+            .schema
+            .columns
+            .iter()
+            .map(|column| column.name.clone());
         Relation {
             oid: self.captured.oid,
             descendants: read.collect(),
@@ -281,10 +390,19 @@ impl Table {
         }
     }
 
-    /// Rows of a deeper scan below this were not where their transactions' times would have them; `Floor::MIN` where that means nothing.
+    /// Rows of a deeper scan below this were not where their transactions' times would have them;
+    /// `Floor::MIN` where that means nothing.
     pub fn late_below(&self, plan: &Plan) -> Floor {
-        let cursor = self.captured.cursor.as_ref().filter(|_| plan.tier.is_some_and(|tier| tier > 0));
-        cursor.zip(plan.tiers.bounds(0).0).map_or(Floor::MIN, |(cursor, floor)| cursor.kind.floor(floor, plan.activity.read_at, self.zone))
+        let cursor = self
+            .captured
+            .cursor
+            .as_ref()
+            .filter(|_| plan.tier.is_some_and(|tier| tier > 0));
+        cursor
+            .zip(plan.tiers.bounds(0).0)
+            .map_or(Floor::MIN, |(cursor, floor)| {
+                cursor.kind.floor(floor, plan.activity.read_at, self.zone)
+            })
     }
 
     /// After a cycle: the plan is carried out, and the scan returned this.
@@ -300,8 +418,10 @@ impl Table {
             Some(tier) => self.tiers.paid(tier, plan.activity.read_at, scanned.took),
             None => self.phase = Phase::Tailing,
         }
-        self.coverage.add(plan.floor.unwrap_or(Floor::MIN), &scanned.returned);
-        self.coverage.prune(plan.activity.xid_bound().min(self.tiers.xid_bound()));
+        self.coverage
+            .add(plan.floor.unwrap_or(Floor::MIN), &scanned.returned);
+        self.coverage
+            .prune(plan.activity.xid_bound().min(self.tiers.xid_bound()));
         self.activity = Some(plan.activity);
     }
 
@@ -316,8 +436,16 @@ impl Table {
         }
         match (&self.phase, &self.activity) {
             (Phase::Tailing, Some(activity)) => {
-                let cursor = self.captured.cursor.as_ref().map(|cursor| self.captured.schema.columns[cursor.column].name.clone());
-                let poll = PollPart { activity: activity.as_ref().clone(), owed: self.tiers.owed(), cursor };
+                let cursor = self
+                    .captured
+                    .cursor
+                    .as_ref()
+                    .map(|cursor| self.captured.schema.columns[cursor.column].name.clone());
+                let poll = PollPart {
+                    activity: activity.as_ref().clone(),
+                    owed: self.tiers.owed(),
+                    cursor,
+                };
                 set(POLL, Some(json(&poll)));
                 set(LOAD, None);
             }
@@ -325,7 +453,14 @@ impl Table {
                 set(LOAD, Some(json(load)));
             }
             (Phase::Joining { begin }, _) => {
-                set(LOAD, Some(json(&Load { begin: *begin, after: None, finished: true })));
+                set(
+                    LOAD,
+                    Some(json(&Load {
+                        begin: *begin,
+                        after: None,
+                        finished: true,
+                    })),
+                );
             }
             (Phase::Tailing, None) => {}
         }
@@ -342,14 +477,30 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("numbers and strings are JSON")
 }
 
-/// Without an index on a cursor a scan reads the whole table anyway: then every one is a sweep, throttled, and finds what a floor would hide.
+/// Without an index on a cursor a scan reads the whole table anyway: then every one is a sweep,
+/// throttled, and finds what a floor would hide.
 fn tiers(captured: &Captured, depths: Depths) -> Vec<Tier> {
-    let sweep = Tier { slack: Slack::Everything, every: depths.sweep_interval, throttled: true };
+    let sweep = Tier {
+        slack: Slack::Everything,
+        every: depths.sweep_interval,
+        throttled: true,
+    };
     match captured.cursor.filter(|cursor| cursor.indexed) {
-        None => vec![Tier { every: Duration::ZERO, ..sweep }],
+        None => vec![Tier {
+            every: Duration::ZERO,
+            ..sweep
+        }],
         Some(cursor) => {
-            let fast = Tier { slack: Slack::Span(Duration::ZERO), every: Duration::ZERO, throttled: false };
-            let wide = Tier { slack: Slack::Span(cursor.kind.zone_slack()), every: depths.wide_interval, throttled: true };
+            let fast = Tier {
+                slack: Slack::Span(Duration::ZERO),
+                every: Duration::ZERO,
+                throttled: false,
+            };
+            let wide = Tier {
+                slack: Slack::Span(cursor.kind.zone_slack()),
+                every: depths.wide_interval,
+                throttled: true,
+            };
             vec![fast, wide, sweep]
         }
     }

@@ -1,8 +1,10 @@
-//! How deep and how often a table is scanned: the same scan with more and more slack below the floor.
+//! How deep and how often a table is scanned: the same scan with more and more slack below the
+//! floor.
 //!
-//! Pure. Every cycle's bounds are added to what each tier still owes; a scan of a tier pays its own debt and that of all shallower tiers.
-//! So a row whose timestamp is older than its transaction is found by the first tier that is deep enough, and by the sweep at the latest.
-//! Source: docs/polling.md, "Tiers and the sweep".
+//! Pure. Every cycle's bounds are added to what each tier still owes; a scan of a tier pays its own
+//! debt and that of all shallower tiers. So a row whose timestamp is older than its transaction is
+//! found by the first tier that is deep enough, and by the sweep at the latest. Source:
+//! docs/polling.md, "Tiers and the sweep".
 
 use std::time::Duration;
 
@@ -51,7 +53,16 @@ impl Tiers {
     /// Tiers that owe nothing; the first is due at once, the others after their interval.
     pub fn new(tiers: Vec<Tier>, now: ServerTime) -> Self {
         let due = |tier: &Tier| ServerTime(now.0.saturating_add(micros(tier.every)));
-        Self { states: tiers.into_iter().map(|tier| State { tier, owed: ScanBounds::NOTHING, due: due(&tier) }).collect() }
+        Self {
+            states: tiers
+                .into_iter()
+                .map(|tier| State {
+                    tier,
+                    owed: ScanBounds::NOTHING,
+                    due: due(&tier),
+                })
+                .collect(),
+        }
     }
 
     /// After a reading: what its cycle has to read is owed by every tier.
@@ -63,12 +74,18 @@ impl Tiers {
 
     /// The deepest tier that owes something and is due.
     pub fn due(&self, now: ServerTime) -> Option<usize> {
-        self.states.iter().rposition(|state| state.due <= now && state.owed != ScanBounds::NOTHING)
+        self.states
+            .iter()
+            .rposition(|state| state.due <= now && state.owed != ScanBounds::NOTHING)
     }
 
     /// The floor (`None`: no floor) and the xid bound of a tier's scan.
     pub fn bounds(&self, tier: usize) -> (Option<ServerTime>, Xid) {
-        let State { tier: Tier { slack, .. }, owed, .. } = self.states[tier];
+        let State {
+            tier: Tier { slack, .. },
+            owed,
+            ..
+        } = self.states[tier];
         match slack {
             Slack::Span(span) => (Some(owed.floor.minus(span)), owed.xid),
             Slack::Everything => (None, owed.xid),
@@ -78,7 +95,11 @@ impl Tiers {
     /// After a scan of this tier at `now` that took `took`.
     pub fn paid(&mut self, tier: usize, now: ServerTime, took: Duration) {
         for state in &mut self.states[..=tier] {
-            let rest = if state.tier.throttled { took * REST } else { Duration::ZERO };
+            let rest = if state.tier.throttled {
+                took * REST
+            } else {
+                Duration::ZERO
+            };
             state.owed = ScanBounds::NOTHING;
             state.due = ServerTime(now.0.saturating_add(micros(state.tier.every.max(rest))));
         }
@@ -96,14 +117,22 @@ impl Tiers {
 
     /// Makes the sweep due at once.
     pub fn sweep_now(&mut self) {
-        for state in self.states.iter_mut().filter(|state| state.tier.slack == Slack::Everything) {
+        for state in self
+            .states
+            .iter_mut()
+            .filter(|state| state.tier.slack == Slack::Everything)
+        {
             state.due = ServerTime::MIN;
         }
     }
 
     /// Sweeps at least this often from here on.
     pub fn sweep_at_least(&mut self, every: Duration) {
-        for state in self.states.iter_mut().filter(|state| state.tier.slack == Slack::Everything && state.tier.every > every) {
+        for state in self
+            .states
+            .iter_mut()
+            .filter(|state| state.tier.slack == Slack::Everything && state.tier.every > every)
+        {
             let earlier = micros(state.tier.every - every);
             state.tier.every = every;
             state.due = ServerTime(state.due.0.saturating_sub(earlier));
@@ -112,7 +141,10 @@ impl Tiers {
 
     /// The smallest xid that a later scan may ask for on account of what is owed.
     pub fn xid_bound(&self) -> Xid {
-        self.states.iter().map(|state| state.owed.xid).fold(Xid::MAX, Xid::min)
+        self.states
+            .iter()
+            .map(|state| state.owed.xid)
+            .fold(Xid::MAX, Xid::min)
     }
 
     /// What each tier owes, for the progress.
@@ -120,9 +152,13 @@ impl Tiers {
         self.states.iter().map(|state| state.owed).collect()
     }
 
-    /// What each tier owed when the progress was written; with another number of tiers the sum of it is owed by all.
+    /// What each tier owed when the progress was written; with another number of tiers the sum of
+    /// it is owed by all.
     pub fn restore(&mut self, owed: &[ScanBounds]) {
-        let all = owed.iter().copied().fold(ScanBounds::NOTHING, ScanBounds::or);
+        let all = owed
+            .iter()
+            .copied()
+            .fold(ScanBounds::NOTHING, ScanBounds::or);
         let same = owed.len() == self.states.len();
         for (at, state) in self.states.iter_mut().enumerate() {
             state.owed = if same { owed[at] } else { all };
@@ -141,9 +177,24 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn tiers() -> Tiers {
-        let span = |span, every, throttled| Tier { slack: Slack::Span(span), every, throttled };
-        let sweep = Tier { slack: Slack::Everything, every: 100 * SECOND, throttled: true };
-        Tiers::new(vec![span(Duration::ZERO, Duration::ZERO, false), span(60 * SECOND, 10 * SECOND, true), sweep], at(0))
+        let span = |span, every, throttled| Tier {
+            slack: Slack::Span(span),
+            every,
+            throttled,
+        };
+        let sweep = Tier {
+            slack: Slack::Everything,
+            every: 100 * SECOND,
+            throttled: true,
+        };
+        Tiers::new(
+            vec![
+                span(Duration::ZERO, Duration::ZERO, false),
+                span(60 * SECOND, 10 * SECOND, true),
+                sweep,
+            ],
+            at(0),
+        )
     }
 
     fn at(seconds: i64) -> ServerTime {
@@ -151,7 +202,10 @@ mod tests {
     }
 
     fn bounds(floor: i64, xid: u64) -> ScanBounds {
-        ScanBounds { floor: at(floor), xid: Xid(xid) }
+        ScanBounds {
+            floor: at(floor),
+            xid: Xid(xid),
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the next poll would find, counted instead of read: how far the sink is behind PostgreSQL.
 //!
-//! Promises: reads only, and no statement for longer than [`ANSWER_TIME_MAX`]; 0 rows means that a poll from the durable progress would find none.
-//! Leaves to others: rows that only a sweep finds.
+//! Promises: reads only, and no statement for longer than [`ANSWER_TIME_MAX`]; 0 rows means that a
+//! poll from the durable progress would find none. Leaves to others: rows that only a sweep finds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,16 +30,21 @@ const READ_WHOLE_MAX: u64 = 1_000_000;
 /// PostgreSQL's code for a statement that took too long.
 const STOPPED: &str = "57014";
 /// No other depth than that of the next poll is asked for.
-const DEPTHS: Depths = Depths { wide_interval: Duration::MAX, sweep_interval: Duration::MAX };
+const DEPTHS: Depths = Depths {
+    wide_interval: Duration::MAX,
+    sweep_interval: Duration::MAX,
+};
 
 /// What waits in one table.
 #[derive(Debug, Clone)]
 pub struct Waiting {
     /// The table, as the catalog spells it.
     pub table: TableName,
-    /// Versions that are not durable in the sink; `None` while the table is loaded, and where counting them would read a large table whole or takes too long.
+    /// Versions that are not durable in the sink; `None` while the table is loaded, and where
+    /// counting them would read a large table whole or takes too long.
     pub rows: Option<u64>,
-    /// How old the oldest of them is: since it was stamped, and no longer than since the last durable poll.
+    /// How old the oldest of them is: since it was stamped, and no longer than since the last
+    /// durable poll.
     pub age: Duration,
     /// The rows that PostgreSQL expects in the table.
     pub expected_rows: Option<u64>,
@@ -59,19 +64,45 @@ impl Look {
         let mut connection = connect(primary).await?;
         let limit = format!("SET statement_timeout = {}", ANSWER_TIME_MAX.as_millis());
         let asked = async {
-            sqlx::query(AssertSqlSafe(limit)).execute(&mut connection).await?;
+            sqlx::query(AssertSqlSafe(limit))
+                .execute(&mut connection)
+                .await?;
             let identity = server::greet(&mut connection).await?.identity;
-            Ok((identity, server::writers_zone(&mut connection).await?, server::read_activity(&mut connection).await?))
+            Ok((
+                identity,
+                server::writers_zone(&mut connection).await?,
+                server::read_activity(&mut connection).await?,
+            ))
         };
-        let (identity, zone, reading) = asked.await.map_err(PollError::server("activity could not be read"))?;
-        Ok(Self { connection, identity, reading, zone })
+        let (identity, zone, reading) = asked
+            .await
+            .map_err(PollError::server("activity could not be read"))?;
+        Ok(Self {
+            connection,
+            identity,
+            reading,
+            zone,
+        })
     }
 
     /// What waits in a table whose sink has this progress.
-    pub async fn table(&mut self, settings: &TableSettings, progress: Option<&Progress>) -> Result<Waiting, PollError> {
-        let read = |source| PollError::Progress { table: TableName::new("", &settings.name), source };
-        let restored = progress.map(Restored::read).transpose().map_err(read)?.flatten();
-        let polled_by = restored.as_ref().and_then(|restored| restored.cursor.clone());
+    pub async fn table(
+        &mut self,
+        settings: &TableSettings,
+        progress: Option<&Progress>,
+    ) -> Result<Waiting, PollError> {
+        let read = |source| PollError::Progress {
+            table: TableName::new("", &settings.name),
+            source,
+        };
+        let restored = progress
+            .map(Restored::read)
+            .transpose()
+            .map_err(read)?
+            .flatten();
+        let polled_by = restored
+            .as_ref()
+            .and_then(|restored| restored.cursor.clone());
         let captured = capture(&mut self.connection, settings, polled_by.as_deref()).await?;
         let mut waiting = Waiting {
             table: captured.schema.table.clone(),
@@ -79,20 +110,34 @@ impl Look {
             age: Duration::ZERO,
             expected_rows: expected_rows(&mut self.connection, &captured.schema.table).await,
         };
-        let Some(restored) = restored.filter(|restored| restored.phase == Phase::Tailing) else { return Ok(waiting) };
-        waiting.age = restored.polled_at().map_or(Duration::ZERO, |polled_at| since(polled_at, self.reading.read_at));
+        let Some(restored) = restored.filter(|restored| restored.phase == Phase::Tailing) else {
+            return Ok(waiting);
+        };
+        waiting.age = restored.polled_at().map_or(Duration::ZERO, |polled_at| {
+            since(polled_at, self.reading.read_at)
+        });
         let broken = lineage_broken(&waiting.table, restored.identity.as_ref(), &self.identity)?;
         if broken || is_another(&captured, &restored, &self.identity)? {
             return Ok(waiting);
         }
-        let table = Table::restored(captured, settings.zone.unwrap_or(self.zone), DEPTHS, restored, self.reading.read_at);
+        let table = Table::restored(
+            captured,
+            settings.zone.unwrap_or(self.zone),
+            DEPTHS,
+            restored,
+            self.reading.read_at,
+        );
         let activity = Arc::new(Activity::next(table.activity.as_deref(), &self.reading));
         let Some(plan) = table.plan(&activity) else {
             (waiting.rows, waiting.age) = (Some(0), Duration::ZERO);
             return Ok(waiting);
         };
         let indexed = table.captured.cursor.is_some_and(|cursor| cursor.indexed);
-        if !indexed && waiting.expected_rows.is_none_or(|rows| rows > READ_WHOLE_MAX) {
+        if !indexed
+            && waiting
+                .expected_rows
+                .is_none_or(|rows| rows > READ_WHOLE_MAX)
+        {
             return Ok(waiting);
         }
         match self.count(&table, &plan).await {
@@ -107,9 +152,16 @@ impl Look {
     }
 
     /// The versions that the next scan would hand on, and the age of the oldest.
-    async fn count(&mut self, table: &Table, plan: &Plan) -> Result<(u64, Option<Duration>), sqlx::Error> {
+    async fn count(
+        &mut self,
+        table: &Table,
+        plan: &Plan,
+    ) -> Result<(u64, Option<Duration>), sqlx::Error> {
         let cursor = table.captured.cursor.as_ref();
-        let condition = Condition::Since { floor: plan.floor, xid: plan.xid };
+        let condition = Condition::Since {
+            floor: plan.floor,
+            xid: plan.xid,
+        };
         let (sql, values) = counts(&table.captured, &condition, self.reading.xid_end);
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for value in values {
@@ -120,16 +172,22 @@ impl Look {
         let mut groups = query.fetch(&mut self.connection);
         while let Some(group) = groups.try_next().await? {
             let low: i64 = group.try_get(0)?;
-            let xid = Xid::widen(u32::try_from(low).expect("an xid has 32 bits"), self.reading.xid_end);
+            let xid = Xid::widen(
+                u32::try_from(low).expect("an xid has 32 bits"),
+                self.reading.xid_end,
+            );
             let at = match cursor {
-                // Without a finite stamp all of them are in the future: below it no row would have been returned.
+                // Without a finite stamp all of them are in the future: below it no row would have
+                // been returned.
                 Some(_) => group.try_get::<Option<i64>, _>(2)?.unwrap_or(i64::MAX),
                 None => Floor::MIN,
             };
             if !table.coverage.covers(xid, at) {
                 waiting += u64::try_from(group.try_get::<i64, _>(1)?).expect("a count");
                 // Without a stamp it may be as old as the last poll.
-                let age = now.map_or(Duration::MAX, |now| Duration::from_micros(u64::try_from(now.saturating_sub(at)).unwrap_or(0)));
+                let age = now.map_or(Duration::MAX, |now| {
+                    Duration::from_micros(u64::try_from(now.saturating_sub(at)).unwrap_or(0))
+                });
                 oldest = oldest.max(Some(age));
             }
         }
@@ -140,12 +198,15 @@ impl Look {
     fn now(&self, kind: CursorKind, zone: Tz) -> i64 {
         match kind {
             CursorKind::Timestamptz => self.reading.read_at.0,
-            CursorKind::Timestamp | CursorKind::Date => kind.floor(self.reading.read_at, self.reading.read_at, zone),
+            CursorKind::Timestamp | CursorKind::Date => {
+                kind.floor(self.reading.read_at, self.reading.read_at, zone)
+            }
         }
     }
 }
 
-/// The statement that counts the rows of each transaction, with their smallest stamp in microseconds.
+/// The statement that counts the rows of each transaction, with their smallest stamp in
+/// microseconds.
 fn counts(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
     let (clauses, values) = filter(captured, condition, xid_end);
     let oldest = captured.cursor.map_or_else(
@@ -155,16 +216,26 @@ fn counts(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, 
             format!("(extract(epoch FROM min({column}) FILTER (WHERE isfinite({column}))) * 1000000)::bigint")
         },
     );
-    (format!("SELECT xmin::text::bigint, count(*), {oldest} FROM {}{clauses} GROUP BY 1", captured.schema.table.quoted()), values)
+    (
+        format!(
+            "SELECT xmin::text::bigint, count(*), {oldest} FROM {}{clauses} GROUP BY 1",
+            captured.schema.table.quoted()
+        ),
+        values,
+    )
 }
 
 fn since(earlier: ServerTime, now: ServerTime) -> Duration {
     Duration::from_micros(u64::try_from(now.0.saturating_sub(earlier.0)).unwrap_or(0))
 }
 
-/// How many rows PostgreSQL's planner expects, partitions and children included; `None` where it does not tell.
+/// How many rows PostgreSQL's planner expects, partitions and children included; `None` where it
+/// does not tell.
 pub async fn expected_rows(connection: &mut PgConnection, table: &TableName) -> Option<u64> {
     let sql = format!("EXPLAIN SELECT FROM {}", table.quoted());
-    let plan: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.ok()?;
+    let plan: String = sqlx::query_scalar(AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .ok()?;
     plan.split_once(" rows=")?.1.split(' ').next()?.parse().ok()
 }

@@ -24,7 +24,8 @@ pub trait Pipeline {
     async fn visible(&self) -> Vec<(i64, Option<String>)>;
 }
 
-/// Runs every claim as a test of its own, each with its own pipeline: `contract!(pipeline().await)`.
+/// Runs every claim as a test of its own, each with its own pipeline:
+/// `contract!(pipeline().await)`.
 #[macro_export]
 macro_rules! contract {
     ($pipeline:expr; $($claim:ident),+ $(,)?) => {
@@ -61,8 +62,15 @@ pub fn schema() -> Arc<TableSchema> {
         not_null,
         generated: false,
     };
-    let columns = vec![column("id", ColumnType::Int64, "bigint", true), column("note", ColumnType::Text, "text", false)];
-    Arc::new(TableSchema { table: orders(), columns, key: vec![0] })
+    let columns = vec![
+        column("id", ColumnType::Int64, "bigint", true),
+        column("note", ColumnType::Text, "text", false),
+    ];
+    Arc::new(TableSchema {
+        table: orders(),
+        columns,
+        key: vec![0],
+    })
 }
 
 /// Upserts of rows with these ids and one note.
@@ -88,12 +96,18 @@ fn batch(ids: impl IntoIterator<Item = i64>, note: Option<&str>) -> ChangeBatch 
     ];
     let schema = schema();
     let rows = RecordBatch::try_new(polled_schema(&schema), columns).unwrap();
-    ChangeBatch { schema, rows, detected_at: 1_795_226_400_000_000 }
+    ChangeBatch {
+        schema,
+        rows,
+        detected_at: 1_795_226_400_000_000,
+    }
 }
 
 /// A delta of the only table.
 pub fn delta(parts: &[(&str, Option<&str>)]) -> BTreeMap<TableName, ProgressDelta> {
-    let parts = parts.iter().map(|(part, value)| ((*part).to_owned(), value.map(str::to_owned)));
+    let parts = parts
+        .iter()
+        .map(|(part, value)| ((*part).to_owned(), value.map(str::to_owned)));
     BTreeMap::from([(orders(), ProgressDelta(parts.collect()))])
 }
 
@@ -104,16 +118,24 @@ pub fn poll(value: &str) -> BTreeMap<TableName, ProgressDelta> {
 
 /// The answer of a resume that finds these parts.
 pub fn progress(parts: &[(&str, &str)]) -> BTreeMap<TableName, Progress> {
-    let parts = parts.iter().map(|(part, value)| ((*part).to_owned(), (*value).to_owned()));
+    let parts = parts
+        .iter()
+        .map(|(part, value)| ((*part).to_owned(), (*value).to_owned()));
     BTreeMap::from([(orders(), Progress(parts.collect()))])
 }
 
 pub fn rows(ids: impl IntoIterator<Item = i64>, note: &str) -> Vec<(i64, Option<String>)> {
-    ids.into_iter().map(|id| (id, Some(note.to_owned()))).collect()
+    ids.into_iter()
+        .map(|id| (id, Some(note.to_owned())))
+        .collect()
 }
 
-/// What was committed is visible soon: Kafka says that it is committed a moment before readers see it.
-pub async fn assert_visible(pipeline: &impl Pipeline, expected: impl Into<Vec<(i64, Option<String>)>>) {
+/// What was committed is visible soon: Kafka says that it is committed a moment before readers see
+/// it.
+pub async fn assert_visible(
+    pipeline: &impl Pipeline,
+    expected: impl Into<Vec<(i64, Option<String>)>>,
+) {
     let expected = expected.into();
     let mut seen = Vec::new();
     let end = Instant::now() + VISIBLE_TIME_MAX;
@@ -131,13 +153,23 @@ async fn resumed<P: Pipeline>(pipeline: &P) -> P::Sink {
 
 pub async fn rows_and_progress_appear_together(pipeline: &impl Pipeline) {
     let mut sink = pipeline.sink();
-    assert_eq!(sink.resume(&[orders()]).await.unwrap(), BTreeMap::new(), "nothing is known of a new pipeline");
+    assert_eq!(
+        sink.resume(&[orders()]).await.unwrap(),
+        BTreeMap::new(),
+        "nothing is known of a new pipeline"
+    );
     sink.write(upserts(0..5, "a")).await.unwrap();
     sink.write(upserts(5..10, "a")).await.unwrap();
     assert_eq!(pipeline.visible().await, []);
-    assert_eq!(sink.checkpoint(poll("1")).await.unwrap(), Checkpoint { rows: 10 });
+    assert_eq!(
+        sink.checkpoint(poll("1")).await.unwrap(),
+        Checkpoint { rows: 10 }
+    );
     assert_visible(pipeline, rows(0..10, "a")).await;
-    assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    assert_eq!(
+        pipeline.sink().resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "1")])
+    );
 }
 
 pub async fn a_rollback_leaves_nothing(pipeline: &impl Pipeline) {
@@ -146,9 +178,15 @@ pub async fn a_rollback_leaves_nothing(pipeline: &impl Pipeline) {
     sink.checkpoint(poll("1")).await.unwrap();
     sink.write(upserts(3..6, "lost")).await.unwrap();
     sink.rollback().await.unwrap();
-    assert_eq!(sink.resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    assert_eq!(
+        sink.resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "1")])
+    );
     sink.write(upserts(6..9, "kept")).await.unwrap();
-    assert_eq!(sink.checkpoint(poll("2")).await.unwrap(), Checkpoint { rows: 3 });
+    assert_eq!(
+        sink.checkpoint(poll("2")).await.unwrap(),
+        Checkpoint { rows: 3 }
+    );
     assert_visible(pipeline, rows((0..3).chain(6..9), "kept")).await;
 }
 
@@ -158,7 +196,10 @@ pub async fn what_was_not_covered_is_gone_for_the_next_owner(pipeline: &impl Pip
     sink.checkpoint(poll("1")).await.unwrap();
     sink.write(upserts(3..6, "lost")).await.unwrap();
     let mut next = pipeline.sink();
-    assert_eq!(next.resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    assert_eq!(
+        next.resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "1")])
+    );
     next.write(upserts(3..6, "kept")).await.unwrap();
     next.checkpoint(poll("2")).await.unwrap();
     assert_visible(pipeline, rows(0..6, "kept")).await;
@@ -170,9 +211,19 @@ pub async fn a_second_sink_fences_the_first(pipeline: &impl Pipeline) {
     let mut second = resumed(pipeline).await;
     let fenced = first.checkpoint(poll("1")).await.unwrap_err();
     assert_eq!(fenced.kind, Kind::Fenced, "{fenced:?}");
-    assert!(fenced.act.contains("another producer with the same pipeline name"), "{}", fenced.act);
+    assert!(
+        fenced
+            .act
+            .contains("another producer with the same pipeline name"),
+        "{}",
+        fenced.act
+    );
     let fenced = first.resume(&[orders()]).await.unwrap_err();
-    assert_eq!(fenced.kind, Kind::Fenced, "who was fenced does not take the pipeline back: {fenced:?}");
+    assert_eq!(
+        fenced.kind,
+        Kind::Fenced,
+        "who was fenced does not take the pipeline back: {fenced:?}"
+    );
     second.write(upserts(0..3, "second")).await.unwrap();
     second.checkpoint(poll("2")).await.unwrap();
     assert_visible(pipeline, rows(0..3, "second")).await;
@@ -180,8 +231,16 @@ pub async fn a_second_sink_fences_the_first(pipeline: &impl Pipeline) {
 
 pub async fn progress_changes_part_by_part(pipeline: &impl Pipeline) {
     let mut sink = resumed(pipeline).await;
-    sink.checkpoint(delta(&[("poll", Some("1")), ("covered/7", Some("[1]")), ("load", Some("{}"))])).await.unwrap();
-    sink.checkpoint(delta(&[("covered/7", None), ("covered/9", Some("[2]"))])).await.unwrap();
+    sink.checkpoint(delta(&[
+        ("poll", Some("1")),
+        ("covered/7", Some("[1]")),
+        ("load", Some("{}")),
+    ]))
+    .await
+    .unwrap();
+    sink.checkpoint(delta(&[("covered/7", None), ("covered/9", Some("[2]"))]))
+        .await
+        .unwrap();
     sink.checkpoint(poll("2")).await.unwrap();
     let expected = progress(&[("covered/9", "[2]"), ("load", "{}"), ("poll", "2")]);
     assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), expected);
@@ -190,25 +249,46 @@ pub async fn progress_changes_part_by_part(pipeline: &impl Pipeline) {
 pub async fn a_checkpoint_without_rows_keeps_its_progress(pipeline: &impl Pipeline) {
     let mut sink = resumed(pipeline).await;
     sink.write(upserts([], "nothing")).await.unwrap();
-    assert_eq!(sink.checkpoint(poll("1")).await.unwrap(), Checkpoint { rows: 0 });
-    assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), progress(&[("poll", "1")]));
+    assert_eq!(
+        sink.checkpoint(poll("1")).await.unwrap(),
+        Checkpoint { rows: 0 }
+    );
+    assert_eq!(
+        pipeline.sink().resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "1")])
+    );
     assert_eq!(pipeline.visible().await, []);
 }
 
 pub async fn an_empty_checkpoint_does_nothing(pipeline: &impl Pipeline) {
     let mut sink = resumed(pipeline).await;
-    assert_eq!(sink.checkpoint(BTreeMap::new()).await.unwrap(), Checkpoint { rows: 0 });
-    assert_eq!(sink.checkpoint(delta(&[])).await.unwrap(), Checkpoint { rows: 0 });
+    assert_eq!(
+        sink.checkpoint(BTreeMap::new()).await.unwrap(),
+        Checkpoint { rows: 0 }
+    );
+    assert_eq!(
+        sink.checkpoint(delta(&[])).await.unwrap(),
+        Checkpoint { rows: 0 }
+    );
     assert_eq!(sink.flush().await.unwrap(), Checkpoint { rows: 0 });
-    assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), BTreeMap::new());
+    assert_eq!(
+        pipeline.sink().resume(&[orders()]).await.unwrap(),
+        BTreeMap::new()
+    );
 }
 
 pub async fn a_sink_must_be_resumed_before_it_is_used(pipeline: &impl Pipeline) {
     let mut sink = pipeline.sink();
-    assert_eq!(sink.write(upserts(0..1, "a")).await.unwrap_err().kind, Kind::Bug);
+    assert_eq!(
+        sink.write(upserts(0..1, "a")).await.unwrap_err().kind,
+        Kind::Bug
+    );
     let mut sink = resumed(pipeline).await;
     sink.rollback().await.unwrap();
-    assert_eq!(sink.checkpoint(poll("1")).await.unwrap_err().kind, Kind::Bug);
+    assert_eq!(
+        sink.checkpoint(poll("1")).await.unwrap_err().kind,
+        Kind::Bug
+    );
     assert_eq!(sink.resume(&[orders()]).await.unwrap(), BTreeMap::new());
     sink.checkpoint(poll("1")).await.unwrap();
 }
@@ -217,7 +297,14 @@ pub async fn a_delete_has_its_key(pipeline: &impl Pipeline) {
     let mut sink = resumed(pipeline).await;
     sink.write(upserts([1, 2], "a")).await.unwrap();
     sink.write(deletes([2])).await.unwrap();
-    assert_eq!(sink.checkpoint(poll("1")).await.unwrap(), Checkpoint { rows: 3 });
-    let expected = [(1, Some("a".to_owned())), (2, None), (2, Some("a".to_owned()))];
+    assert_eq!(
+        sink.checkpoint(poll("1")).await.unwrap(),
+        Checkpoint { rows: 3 }
+    );
+    let expected = [
+        (1, Some("a".to_owned())),
+        (2, None),
+        (2, Some("a".to_owned())),
+    ];
     assert_visible(pipeline, expected).await;
 }

@@ -1,4 +1,5 @@
-//! Cursors that do not say when their transaction began: backdated, rounded, of another zone, or not there at all.
+//! Cursors that do not say when their transaction began: backdated, rounded, of another zone, or
+//! not there at all.
 
 use std::time::Duration;
 
@@ -26,12 +27,14 @@ async fn without_an_index_every_poll_finds_whatever_the_cursor_says() {
     let (database, mut poller) =
         polled("CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, created_at timestamptz)").await;
     let mut w = Session::of(&database).await;
-    w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 year'), (2, 0, NULL), (3, 0, now())").await;
+    w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 year'), (2, 0, NULL), (3, 0, now())")
+        .await;
     poller.until(&[1, 2, 3]).await;
     w.run("UPDATE t SET ver = 1 WHERE id <= 2").await;
     poller.until(&[1, 2]).await;
     // What is owed is kept when the index comes.
-    w.run("CREATE INDEX ON t (created_at); UPDATE t SET ver = 2 WHERE id = 1").await;
+    w.run("CREATE INDEX ON t (created_at); UPDATE t SET ver = 2 WHERE id = 1")
+        .await;
     poller.restart().await;
     assert_eq!(poller.sweep().await, [1]);
     assert_eq!(poller.sweep().await, NONE);
@@ -41,7 +44,8 @@ async fn without_an_index_every_poll_finds_whatever_the_cursor_says() {
 async fn a_backdated_row_waits_for_the_sweep_and_is_counted_as_late() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
-    w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 hour')").await;
+    w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 hour')")
+        .await;
     assert_eq!(poller.cycle().await, NONE);
     assert_eq!((poller.sweep().await, poller.late), (vec![1], 1));
     assert_eq!((poller.sweep().await, poller.late), (vec![], 1));
@@ -69,7 +73,8 @@ async fn a_clock_that_is_minutes_slow_is_allowed_for_by_the_wide_scan() {
 async fn the_backdated_row_of_a_transaction_is_not_hidden_by_its_other_rows() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
-    w.run("INSERT INTO t VALUES (1, 0, now()), (2, 0, now() - interval '1 year'), (3, 0, NULL)").await;
+    w.run("INSERT INTO t VALUES (1, 0, now()), (2, 0, now() - interval '1 year'), (3, 0, NULL)")
+        .await;
     assert_eq!(poller.cycle().await, [1]);
     poller.restart().await;
     assert_eq!(poller.sweep().await, [2, 3]);
@@ -80,7 +85,8 @@ async fn the_backdated_row_of_a_transaction_is_not_hidden_by_its_other_rows() {
 async fn an_update_that_does_not_touch_the_cursor_is_found_by_the_sweep() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
-    w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 minute')").await;
+    w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 minute')")
+        .await;
     assert_eq!(poller.sweep().await, [1]);
     w.run("UPDATE t SET ver = 1").await;
     assert_eq!(poller.cycle().await, NONE);
@@ -111,7 +117,10 @@ async fn stamps_that_are_rounded_to_the_second_come_at_once() {
     let (database, mut poller) = polled(sql).await;
     let mut w = Session::of(&database).await;
     for id in 1..=12 {
-        w.run(&format!("SELECT pg_sleep(0.1); INSERT INTO t VALUES ({id})")).await;
+        w.run(&format!(
+            "SELECT pg_sleep(0.1); INSERT INTO t VALUES ({id})"
+        ))
+        .await;
         assert_eq!(poller.cycle().await, [id]);
     }
     assert_eq!(poller.sweep().await, NONE);
@@ -130,7 +139,8 @@ async fn a_day_as_cursor_finds_the_rows_of_today() {
         w.run(&format!("INSERT INTO t VALUES ({id})")).await;
         assert_eq!(poller.cycle().await, [id]);
     }
-    w.run("INSERT INTO t VALUES (4, 0, now() - interval '3 days')").await;
+    w.run("INSERT INTO t VALUES (4, 0, now() - interval '3 days')")
+        .await;
     assert_eq!(poller.cycle().await, NONE);
     assert_eq!(poller.sweep().await, [4]);
     assert_eq!(poller.sweep().await, NONE);
@@ -138,7 +148,8 @@ async fn a_day_as_cursor_finds_the_rows_of_today() {
 
 #[tokio::test]
 async fn without_a_cursor_every_cycle_sweeps() {
-    let (database, mut poller) = polled("CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0)").await;
+    let (database, mut poller) =
+        polled("CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0)").await;
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     w2.run("INSERT INTO t VALUES (2)").await;
@@ -153,12 +164,22 @@ async fn without_a_cursor_every_cycle_sweeps() {
 async fn wall_clocks_of_any_zone_come_once_through_the_wide_scan() {
     let (database, mut poller) = wall_clock(Tz::UTC, Duration::ZERO).await;
     let mut w = Session::of(&database).await;
-    for (id, zone) in [(1, "UTC"), (2, "Asia/Tokyo"), (3, "America/New_York"), (4, "Pacific/Kiritimati"), (5, "Pacific/Pago_Pago")] {
-        w.run(&format!("SET timezone = '{zone}'; INSERT INTO t VALUES ({id})")).await;
+    for (id, zone) in [
+        (1, "UTC"),
+        (2, "Asia/Tokyo"),
+        (3, "America/New_York"),
+        (4, "Pacific/Kiritimati"),
+        (5, "Pacific/Pago_Pago"),
+    ] {
+        w.run(&format!(
+            "SET timezone = '{zone}'; INSERT INTO t VALUES ({id})"
+        ))
+        .await;
         poller.until(&[id]).await;
     }
     // A clock that has just been set back by an hour.
-    w.run("SET timezone = 'UTC'; INSERT INTO t VALUES (6, 0, now() - interval '1 hour')").await;
+    w.run("SET timezone = 'UTC'; INSERT INTO t VALUES (6, 0, now() - interval '1 hour')")
+        .await;
     poller.until(&[6]).await;
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -168,10 +189,14 @@ async fn wall_clocks_of_the_configured_zone_and_of_zones_ahead_come_at_once() {
     let (database, mut poller) = wall_clock(Tz::America__New_York, NEVER).await;
     let mut w = Session::of(&database).await;
     for (id, zone) in [(1, "America/New_York"), (2, "UTC"), (3, "Asia/Tokyo")] {
-        w.run(&format!("SET timezone = '{zone}'; INSERT INTO t VALUES ({id})")).await;
+        w.run(&format!(
+            "SET timezone = '{zone}'; INSERT INTO t VALUES ({id})"
+        ))
+        .await;
         assert_eq!(poller.cycle().await, [id]);
     }
-    w.run("SET timezone = 'America/Los_Angeles'; INSERT INTO t VALUES (4)").await;
+    w.run("SET timezone = 'America/Los_Angeles'; INSERT INTO t VALUES (4)")
+        .await;
     assert_eq!(poller.cycle().await, NONE);
     assert_eq!(poller.sweep().await, [4]);
     assert_eq!(poller.sweep().await, NONE);
@@ -182,14 +207,21 @@ async fn a_scan_without_floor_covers_rows_without_stamp_in_every_zone() {
     let database = shared_database().await;
     database.sql(WALL_CLOCK).await.unwrap();
     let mut w = Session::of(&database).await;
-    // Nobody knows when a transaction began that was prepared before the first reading: its end asks for every row.
-    w.run(&format!("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION '{}'", database.name())).await;
+    // Nobody knows when a transaction began that was prepared before the first reading: its end
+    // asks for every row.
+    w.run(&format!(
+        "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION '{}'",
+        database.name()
+    ))
+    .await;
     let mut settings = settings(&database, &["t"]).await;
     settings.tables[0].zone = Some(Tz::Asia__Tokyo);
     let mut poller = Poller::tailing(settings).await;
-    w.run("INSERT INTO t VALUES (2, 0, NULL), (3, 0, '-infinity')").await;
+    w.run("INSERT INTO t VALUES (2, 0, NULL), (3, 0, '-infinity')")
+        .await;
     assert_eq!(poller.cycle().await, NONE);
-    w.run(&format!("COMMIT PREPARED '{}'", database.name())).await;
+    w.run(&format!("COMMIT PREPARED '{}'", database.name()))
+        .await;
     assert_eq!(poller.cycle().await, [1, 2, 3]);
     assert_eq!(poller.sweep().await, NONE);
 }

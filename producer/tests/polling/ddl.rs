@@ -15,7 +15,8 @@ async fn a_rewrite_that_the_cycle_waits_for_hides_no_row() {
     assert_eq!(poller.cycle().await, NONE);
     w2.run(BEYOND_THE_GAP).await;
     w2.run("COMMIT").await;
-    w1.run("BEGIN; ALTER TABLE t ALTER COLUMN ver TYPE integer USING ver + 100").await;
+    w1.run("BEGIN; ALTER TABLE t ALTER COLUMN ver TYPE integer USING ver + 100")
+        .await;
     let writer = async {
         judge.until_blocked().await;
         w1.run("COMMIT").await;
@@ -24,10 +25,17 @@ async fn a_rewrite_that_the_cycle_waits_for_hides_no_row() {
     assert!(found.contains(&21), "{found:?}");
     poller.sweep_next();
     poller.settle().await;
-    let rewritten = poller.published().iter().filter(|emitted| emitted.ver == 100);
+    let rewritten = poller
+        .published()
+        .iter()
+        .filter(|emitted| emitted.ver == 100);
     let mut keys: Vec<i64> = rewritten.map(|emitted| emitted.id).collect();
     keys.sort_unstable();
-    assert_eq!(keys, (1..=21).collect::<Vec<_>>(), "each rewritten row comes once");
+    assert_eq!(
+        keys,
+        (1..=21).collect::<Vec<_>>(),
+        "each rewritten row comes once"
+    );
     assert_eq!(poller.sweep().await, NONE);
 }
 
@@ -37,7 +45,8 @@ async fn rows_that_replace_a_truncated_table_come_once() {
     let [mut w1, mut judge] = Session::some(&database).await;
     w1.run("INSERT INTO t SELECT generate_series(1, 20)").await;
     assert_eq!(poller.cycle().await.len(), 20);
-    w1.run("BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(11, 60)").await;
+    w1.run("BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(11, 60)")
+        .await;
     judge.run("SELECT pg_current_xact_id()").await;
     let writer = async {
         judge.until_blocked().await;
@@ -52,7 +61,8 @@ async fn rows_that_replace_a_truncated_table_come_once() {
 async fn rows_that_are_copied_frozen_come_once() {
     let (database, mut poller) = polled(GATED).await;
     let [mut w1, mut w2, mut judge] = Session::some(&database).await;
-    w1.run("CREATE TABLE there (id bigint, ver integer, updated_at timestamptz, gate gate)").await;
+    w1.run("CREATE TABLE there (id bigint, ver integer, updated_at timestamptz, gate gate)")
+        .await;
     w1.run("INSERT INTO t (id, gate) VALUES (1, ROW(7))").await;
     w1.run("BEGIN; SELECT pg_advisory_xact_lock(7)").await;
     let writers = async {
@@ -60,13 +70,18 @@ async fn rows_that_are_copied_frozen_come_once() {
         // The cycle has its snapshot; TRUNCATE waits for the end of its transaction.
         let copy = async {
             w2.run("BEGIN; TRUNCATE t").await;
-            let mut copy = w2.0.copy_in_raw("COPY t (id) FROM STDIN WITH (FREEZE)").await.unwrap();
+            let mut copy =
+                w2.0.copy_in_raw("COPY t (id) FROM STDIN WITH (FREEZE)")
+                    .await
+                    .unwrap();
             copy.send(b"2\n3\n".as_slice()).await.unwrap();
             copy.finish().await.unwrap();
             w2.run("COMMIT").await;
         };
         let release = async {
-            judge.until("2 = (SELECT count(*) FROM pg_locks WHERE NOT granted)").await;
+            judge
+                .until("2 = (SELECT count(*) FROM pg_locks WHERE NOT granted)")
+                .await;
             w1.run("COMMIT").await;
         };
         tokio::join!(copy, release);
@@ -86,7 +101,16 @@ async fn a_new_column_is_in_the_next_batch_and_old_rows_are_not_repeated() {
     w.run("ALTER TABLE t ADD COLUMN note text").await;
     w.run("INSERT INTO t VALUES (2)").await;
     assert_eq!(poller.settle().await, [2]);
-    assert!(poller.store.batches().last().unwrap().schema.position("note").is_some());
+    assert!(
+        poller
+            .store
+            .batches()
+            .last()
+            .unwrap()
+            .schema
+            .position("note")
+            .is_some()
+    );
     assert_eq!(poller.sweep().await, NONE);
 }
 
@@ -96,14 +120,20 @@ async fn a_table_is_loaded_again_when_its_rows_have_a_new_column_that_nobody_wro
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
-    w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'; INSERT INTO t VALUES (3)").await;
+    w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'; INSERT INTO t VALUES (3)")
+        .await;
     assert_eq!(poller.load_again().await, [1, 2, 3]);
-    w.run("ALTER TABLE t RENAME COLUMN note TO remark; INSERT INTO t VALUES (4)").await;
+    w.run("ALTER TABLE t RENAME COLUMN note TO remark; INSERT INTO t VALUES (4)")
+        .await;
     assert_eq!(poller.load_again().await, [1, 2, 3, 4]);
     let batch = poller.store.batches().pop().unwrap();
-    assert_eq!(AsArray::as_string::<i32>(batch.rows.column_by_name("remark").unwrap()).value(0), "x");
+    assert_eq!(
+        AsArray::as_string::<i32>(batch.rows.column_by_name("remark").unwrap()).value(0),
+        "x"
+    );
     // Without a value in it there is nothing to bring; nor is there without the column.
-    w.run("ALTER TABLE t ADD COLUMN empty text, DROP COLUMN remark; INSERT INTO t VALUES (5)").await;
+    w.run("ALTER TABLE t ADD COLUMN empty text, DROP COLUMN remark; INSERT INTO t VALUES (5)")
+        .await;
     assert_eq!(poller.load_again().await, [5]);
     assert_eq!(poller.sweep().await, NONE);
     poller.restart().await;
@@ -116,11 +146,13 @@ async fn a_column_with_a_default_that_came_while_nobody_polled_is_found_at_the_n
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
-    w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'").await;
+    w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'")
+        .await;
     poller.forget().await.unwrap();
     assert_eq!(poller.load_again().await, [1, 2]);
     // Killed in the middle of it, it is read to its end all the same.
-    w.run("ALTER TABLE t ADD COLUMN more text DEFAULT 'y'; INSERT INTO t VALUES (3)").await;
+    w.run("ALTER TABLE t ADD COLUMN more text DEFAULT 'y'; INSERT INTO t VALUES (3)")
+        .await;
     poller.forget().await.unwrap();
     poller.forget().await.unwrap();
     assert_eq!(poller.load_again().await, [1, 2, 3]);
@@ -134,7 +166,8 @@ async fn without_a_key_no_row_comes_again_for_a_column_with_a_default() {
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
-    w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'; INSERT INTO t VALUES (2)").await;
+    w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'x'; INSERT INTO t VALUES (2)")
+        .await;
     assert_eq!(poller.load_again().await, [2]);
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -151,9 +184,11 @@ async fn rows_of_a_new_partition_and_rows_that_move_between_partitions_come_once
     assert_eq!(poller.cycle().await, [1]);
     w.run("CREATE TABLE high PARTITION OF t FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES (101)").await;
     assert_eq!(poller.settle().await, [101]);
-    w.run("UPDATE t SET id = 102, updated_at = now() WHERE id = 1").await;
+    w.run("UPDATE t SET id = 102, updated_at = now() WHERE id = 1")
+        .await;
     assert_eq!(poller.settle().await, [102]);
-    w.run("ALTER TABLE t DETACH PARTITION low; INSERT INTO t VALUES (103)").await;
+    w.run("ALTER TABLE t DETACH PARTITION low; INSERT INTO t VALUES (103)")
+        .await;
     assert_eq!(poller.settle().await, [103]);
     assert_eq!(poller.sweep().await, NONE);
 }

@@ -12,15 +12,34 @@ use super::script::{DEADLINE, GATED, NONE, Poller, Session, TABLE, polled, polle
 async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_all() {
     let database = shared_database().await;
     // The rows of `first` are with the sink already when the scan of `t` is cut off.
-    database.sql(&format!("{}; {GATED}", TABLE.replace("TABLE t", "TABLE first").replace("ON t", "ON first"))).await.unwrap();
+    database
+        .sql(&format!(
+            "{}; {GATED}",
+            TABLE
+                .replace("TABLE t", "TABLE first")
+                .replace("ON t", "ON first")
+        ))
+        .await
+        .unwrap();
     let mut poller = Poller::tailing(settings(&database, &["first", "t"]).await).await;
     let [mut w, mut judge] = Session::some(&database).await;
     w.run("SELECT pg_advisory_lock(7)").await;
-    let cuts = ["statement_timeout", "lock_timeout", "pg_cancel_backend", "pg_terminate_backend"];
+    let cuts = [
+        "statement_timeout",
+        "lock_timeout",
+        "pg_cancel_backend",
+        "pg_terminate_backend",
+    ];
     for (id, cut) in (1..).step_by(2).zip(cuts) {
-        w.run(&format!("INSERT INTO first VALUES ({id}); INSERT INTO t (id, gate) VALUES ({}, ROW(7))", id + 1)).await;
+        w.run(&format!(
+            "INSERT INTO first VALUES ({id}); INSERT INTO t (id, gate) VALUES ({}, ROW(7))",
+            id + 1
+        ))
+        .await;
         if cut == "statement_timeout" {
-            poller.connect_as(|options| options.options([("statement_timeout", "300ms")])).await;
+            poller
+                .connect_as(|options| options.options([("statement_timeout", "300ms")]))
+                .await;
         }
         let cutter = async {
             if cut.starts_with("pg_") {
@@ -33,7 +52,9 @@ async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_al
         assert_eq!(error.kind(), Kind::Unavailable, "{cut}: {error:?}");
         assert_eq!(poller.news(), NONE, "{cut}");
         if cut == "statement_timeout" {
-            poller.connect_as(|options| options.options([("statement_timeout", "0")])).await;
+            poller
+                .connect_as(|options| options.options([("statement_timeout", "0")]))
+                .await;
         }
         w.run("SELECT pg_advisory_unlock(7)").await;
         poller.restart().await;
@@ -49,7 +70,8 @@ async fn a_lock_that_is_held_too_long_fails_the_cycle_and_no_row() {
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, NONE);
     w1.run("COMMIT").await;
-    w2.run("BEGIN; LOCK TABLE t; INSERT INTO t VALUES (2)").await;
+    w2.run("BEGIN; LOCK TABLE t; INSERT INTO t VALUES (2)")
+        .await;
     let error = poller.attempt().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
     w2.run("COMMIT").await;
@@ -63,26 +85,52 @@ async fn a_sink_whose_answer_is_lost_gets_each_row_once() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
     let mut published = Vec::new();
-    for (id, (call, fault)) in (1..).zip([(0, Fault::Undone), (0, Fault::Done), (1, Fault::Undone), (1, Fault::Done)]) {
+    for (id, (call, fault)) in (1..).zip([
+        (0, Fault::Undone),
+        (0, Fault::Done),
+        (1, Fault::Undone),
+        (1, Fault::Done),
+    ]) {
         w.run(&format!("INSERT INTO t VALUES ({id})")).await;
         poller.store.fail(call, fault);
         assert!(poller.attempt().await.is_err());
         published.extend(poller.news());
         poller.restart().await;
         published.extend(poller.cycle().await);
-        assert_eq!(published, (1..=id).collect::<Vec<_>>(), "call {call}, {fault:?}");
+        assert_eq!(
+            published,
+            (1..=id).collect::<Vec<_>>(),
+            "call {call}, {fault:?}"
+        );
     }
     assert_eq!(poller.sweep().await, NONE);
 }
 
-/// Stops a process of the server, as the walwriter, which flushes what asynchronous commits have left in memory.
+/// Stops a process of the server, as the walwriter, which flushes what asynchronous commits have
+/// left in memory.
 async fn stop(session: &mut Session, backend_type: &str) {
-    let writer: i32 = session.value(&format!("SELECT pid FROM pg_stat_activity WHERE backend_type = '{backend_type}'")).await;
-    assert!(Command::new("kill").args(["-STOP", &writer.to_string()]).status().unwrap().success());
+    let writer: i32 = session
+        .value(&format!(
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = '{backend_type}'"
+        ))
+        .await;
+    assert!(
+        Command::new("kill")
+            .args(["-STOP", &writer.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 async fn asynchronous() -> Postgres {
-    Postgres::start_with(&[("synchronous_commit", "off"), ("autovacuum", "off"), ("bgwriter_lru_maxpages", "0")]).await.unwrap()
+    Postgres::start_with(&[
+        ("synchronous_commit", "off"),
+        ("autovacuum", "off"),
+        ("bgwriter_lru_maxpages", "0"),
+    ])
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -109,9 +157,17 @@ async fn a_row_that_a_crash_takes_back_is_not_published_and_the_next_owner_of_it
     assert_eq!(poller.news(), NONE, "what is not flushed is not published");
     server.restart().await.unwrap();
     let mut w = Session::of(&database).await;
-    assert_eq!(w.value::<i64>("SELECT count(*) FROM t").await, 1, "the crash has taken row 2 back");
+    assert_eq!(
+        w.value::<i64>("SELECT count(*) FROM t").await,
+        1,
+        "the crash has taken row 2 back"
+    );
     w.run("INSERT INTO t VALUES (3)").await;
-    assert_eq!(w.value::<i64>(XID).await, lost, "the xid is given out again");
+    assert_eq!(
+        w.value::<i64>(XID).await,
+        lost,
+        "the xid is given out again"
+    );
     poller.restart().await;
     assert_eq!(poller.cycle().await, [3]);
     assert_eq!(poller.sweep().await, NONE);
@@ -134,7 +190,8 @@ async fn progress_without_rows_is_behind_the_flush_gate_too() {
         let gate = "SELECT pg_current_wal_flush_lsn()%";
         judge.until(&format!("EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '{gate}' AND pid <> pg_backend_pid())")).await;
     };
-    // Either the progress waits for the flush, or it does not say anything yet of the xids that a crash gives back.
+    // Either the progress waits for the flush, or it does not say anything yet of the xids that a
+    // crash gives back.
     let beat = async {
         poller.sweep().await;
         poller.heartbeat().await;
@@ -143,7 +200,11 @@ async fn progress_without_rows_is_behind_the_flush_gate_too() {
     server.kill_9().unwrap();
     server.restart().await.unwrap();
     let mut w = Session::of(&database).await;
-    assert_eq!(w.value::<i64>("SELECT count(*) FROM other").await, 0, "the crash has taken them back");
+    assert_eq!(
+        w.value::<i64>("SELECT count(*) FROM other").await,
+        0,
+        "the crash has taken them back"
+    );
     for id in 2..=5 {
         w.run(&format!("INSERT INTO t VALUES ({id})")).await;
     }
@@ -169,20 +230,32 @@ async fn what_was_published_is_still_there_after_a_crash() {
         server.restart().await.unwrap();
         let mut judge = Session::of(&database).await;
         for emitted in poller.published().to_vec() {
-            let there = format!("SELECT count(*) FROM t WHERE id = {} AND xmin = '{}'", emitted.id, emitted.xid);
-            assert_eq!(judge.value::<i64>(&there).await, 1, "{emitted:?} is a phantom");
+            let there = format!(
+                "SELECT count(*) FROM t WHERE id = {} AND xmin = '{}'",
+                emitted.id, emitted.xid
+            );
+            assert_eq!(
+                judge.value::<i64>(&there).await,
+                1,
+                "{emitted:?} is a phantom"
+            );
         }
         poller.restart().await;
         poller.cycle().await;
     }
     let mut judge = Session::of(&database).await;
-    assert_eq!(poller.published().len() as i64, judge.value::<i64>("SELECT count(*) FROM t").await);
+    assert_eq!(
+        poller.published().len() as i64,
+        judge.value::<i64>("SELECT count(*) FROM t").await
+    );
     assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
 async fn what_a_reader_has_logged_and_nobody_flushes_holds_no_row_back() {
-    let server = Postgres::start_with(&[("autovacuum", "off")]).await.unwrap();
+    let server = Postgres::start_with(&[("autovacuum", "off")])
+        .await
+        .unwrap();
     let (database, mut poller) = polled_on(&server, TABLE).await;
     let [mut w, mut reader] = Session::some(&database).await;
     stop(&mut w, "background writer").await;
@@ -190,8 +263,15 @@ async fn what_a_reader_has_logged_and_nobody_flushes_holds_no_row_back() {
     w.run("UPDATE full_pages SET filler = filler || 'y'").await;
     poller.settle().await;
     w.run("INSERT INTO t VALUES (1)").await;
-    reader.run("BEGIN; SELECT count(*) FROM full_pages; ROLLBACK").await;
-    assert!(reader.value::<bool>("SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()").await, "the reader has pruned a page");
+    reader
+        .run("BEGIN; SELECT count(*) FROM full_pages; ROLLBACK")
+        .await;
+    assert!(
+        reader
+            .value::<bool>("SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()")
+            .await,
+        "the reader has pruned a page"
+    );
     let found = tokio::time::timeout(DEADLINE, poller.cycle()).await;
     assert_eq!(found.expect("the gate opens"), [1]);
 }

@@ -36,7 +36,8 @@ async fn rows_of_a_released_savepoint_come_with_their_transaction() {
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("BEGIN").await;
     w1.run("INSERT INTO t VALUES (1)").await;
-    w1.run("SAVEPOINT s; INSERT INTO t VALUES (11); RELEASE s").await;
+    w1.run("SAVEPOINT s; INSERT INTO t VALUES (11); RELEASE s")
+        .await;
     w2.run("INSERT INTO t VALUES (2)").await;
     assert_eq!(poller.cycle().await, [2]);
     w1.run("COMMIT").await;
@@ -50,7 +51,8 @@ async fn rows_of_a_savepoint_that_was_rolled_back_never_come() {
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("BEGIN").await;
     w1.run("INSERT INTO t VALUES (1)").await;
-    w1.run("SAVEPOINT s; INSERT INTO t VALUES (11); ROLLBACK TO s").await;
+    w1.run("SAVEPOINT s; INSERT INTO t VALUES (11); ROLLBACK TO s")
+        .await;
     w2.run("INSERT INTO t VALUES (2)").await;
     assert_eq!(poller.cycle().await, [2]);
     w1.run("COMMIT").await;
@@ -63,13 +65,24 @@ async fn a_row_of_an_exception_block_has_the_xid_of_its_subtransaction_and_comes
     let (database, mut poller) = polled(TABLE).await;
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("BEGIN; SELECT pg_current_xact_id()").await;
-    w1.run("DO $$ BEGIN INSERT INTO t VALUES (1); EXCEPTION WHEN unique_violation THEN NULL; END $$").await;
+    w1.run(
+        "DO $$ BEGIN INSERT INTO t VALUES (1); EXCEPTION WHEN unique_violation THEN NULL; END $$",
+    )
+    .await;
     let top: i64 = w1.value("SELECT pg_current_xact_id()::text::bigint").await;
     w2.run("INSERT INTO t VALUES (2)").await;
     assert_eq!(poller.cycle().await, [2]);
     w1.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [1]);
-    assert!(poller.published().iter().find(|emitted| emitted.id == 1).unwrap().xid > top as u64);
+    assert!(
+        poller
+            .published()
+            .iter()
+            .find(|emitted| emitted.id == 1)
+            .unwrap()
+            .xid
+            > top as u64
+    );
 }
 
 #[tokio::test]
@@ -78,12 +91,14 @@ async fn a_prepared_transaction_is_awaited_beyond_its_session_and_ours() {
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("BEGIN").await;
     w1.run("INSERT INTO t VALUES (1)").await;
-    w1.run(&format!("PREPARE TRANSACTION '{}'", database.name())).await;
+    w1.run(&format!("PREPARE TRANSACTION '{}'", database.name()))
+        .await;
     w1.end().await;
     w2.run("INSERT INTO t VALUES (2)").await;
     assert_eq!(poller.cycle().await, [2]);
     poller.restart().await;
-    w2.run(&format!("COMMIT PREPARED '{}'", database.name())).await;
+    w2.run(&format!("COMMIT PREPARED '{}'", database.name()))
+        .await;
     assert_eq!(poller.cycle().await, [1]);
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -93,9 +108,11 @@ async fn a_prepared_transaction_that_is_rolled_back_leaves_nothing() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w1 = Session::of(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
-    w1.run(&format!("PREPARE TRANSACTION '{}'", database.name())).await;
+    w1.run(&format!("PREPARE TRANSACTION '{}'", database.name()))
+        .await;
     assert_eq!(poller.cycle().await, NONE);
-    w1.run(&format!("ROLLBACK PREPARED '{}'", database.name())).await;
+    w1.run(&format!("ROLLBACK PREPARED '{}'", database.name()))
+        .await;
     assert_eq!(poller.cycle().await, NONE);
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -138,7 +155,11 @@ async fn a_procedure_with_inner_commits_shows_each_of_its_rows_at_most_one_cycle
     while !call.is_finished() {
         let there: i64 = w1.value("SELECT count(*) FROM t").await;
         found.extend(poller.cycle().await);
-        assert!(found.len() as i64 >= there, "{there} rows were there before the cycle, and {} have come", found.len());
+        assert!(
+            found.len() as i64 >= there,
+            "{there} rows were there before the cycle, and {} have come",
+            found.len()
+        );
     }
     call.await.unwrap();
     found.extend(poller.cycle().await);
@@ -202,7 +223,8 @@ async fn the_floor_goes_back_to_the_start_of_whatever_ended() {
     reader.run("BEGIN; SELECT 1").await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     w2.run("BEGIN; SELECT 1").await;
-    w3.run("BEGIN; SAVEPOINT s; INSERT INTO t VALUES (3); RELEASE s").await;
+    w3.run("BEGIN; SAVEPOINT s; INSERT INTO t VALUES (3); RELEASE s")
+        .await;
     w4.run("BEGIN; INSERT INTO t VALUES (4)").await;
     assert_eq!(poller.cycle().await, NONE);
     let message = w5.send("BEGIN; INSERT INTO t VALUES (5); COMMIT; SELECT pg_sleep(2.1); BEGIN; INSERT INTO t VALUES (6); COMMIT");
@@ -214,9 +236,11 @@ async fn the_floor_goes_back_to_the_start_of_whatever_ended() {
     w4.run(&format!("PREPARE TRANSACTION '{gid}'")).await;
     assert_eq!(poller.cycle().await, NONE);
     poller.restart().await;
-    for (message, session, keys) in
-        [("COMMIT", &mut w1, vec![1]), ("INSERT INTO t VALUES (2); COMMIT", &mut w2, vec![2]), ("COMMIT", &mut w3, vec![3])]
-    {
+    for (message, session, keys) in [
+        ("COMMIT", &mut w1, vec![1]),
+        ("INSERT INTO t VALUES (2); COMMIT", &mut w2, vec![2]),
+        ("COMMIT", &mut w3, vec![3]),
+    ] {
         session.run(message).await;
         assert_eq!(poller.cycle().await, keys);
     }

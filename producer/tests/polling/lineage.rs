@@ -10,20 +10,32 @@ use super::script::{NONE, Session, TABLE, polled_on};
 
 /// Copies a folder with its owners and rights.
 fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
 async fn after_a_restore_the_next_owners_of_its_xids_are_published_whenever_they_commit() {
     const XID: &str = "SELECT xmin::text::bigint FROM t WHERE id =";
-    let mut server = Postgres::start_with(&[("autovacuum", "off")]).await.unwrap();
+    let mut server = Postgres::start_with(&[("autovacuum", "off")])
+        .await
+        .unwrap();
     let (database, mut poller) = polled_on(&server, TABLE).await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
     w.end().await;
     server.stop().await.unwrap();
-    let (data, backup) = (server.socket_folder().join("data"), server.socket_folder().join("backup"));
+    let (data, backup) = (
+        server.socket_folder().join("data"),
+        server.socket_folder().join("backup"),
+    );
     copy(&data, &backup);
     server.restart().await.unwrap();
     poller.revive().await;
@@ -40,15 +52,27 @@ async fn after_a_restore_the_next_owners_of_its_xids_are_published_whenever_they
 
     poller.revive().await;
     let [mut w, mut late] = Session::some(&database).await;
-    while late.value::<i64>("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").await < lost {
+    while late
+        .value::<i64>("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        .await
+        < lost
+    {
         late.run("SELECT pg_current_xact_id()").await;
     }
     late.run("BEGIN; INSERT INTO t VALUES (5)").await;
     w.run("INSERT INTO t VALUES (6)").await;
-    assert_eq!(poller.settle().await, [1, 2, 6], "the last hour is read again");
+    assert_eq!(
+        poller.settle().await,
+        [1, 2, 6],
+        "the last hour is read again"
+    );
     // Another start knows no more than what is durable.
     poller.restart().await;
-    assert_eq!(late.value::<i64>(&format!("{XID} 5")).await, lost, "the xid is another transaction's now");
+    assert_eq!(
+        late.value::<i64>(&format!("{XID} 5")).await,
+        lost,
+        "the xid is another transaction's now"
+    );
     late.run("COMMIT").await;
     assert_eq!(poller.settle().await, [5]);
     assert_eq!(poller.sweep().await, NONE);
@@ -71,12 +95,18 @@ async fn a_promoted_standby_is_polled_on_though_it_lacks_the_last_commits() {
     standby.restart().await.unwrap();
     standby.promote().await.unwrap();
 
-    poller.connect_as(|options| options.port(standby.port())).await;
+    poller
+        .connect_as(|options| options.port(standby.port()))
+        .await;
     let mut w = Session::of(&standby.named(database.name())).await;
     w.run("INSERT INTO t VALUES (4)").await;
     let mut found = poller.settle().await;
     found.extend(poller.sweep().await);
-    assert_eq!(found, [1, 2, 4], "the last hour is read again; row 3 is gone with the old primary");
+    assert_eq!(
+        found,
+        [1, 2, 4],
+        "the last hour is read again; row 3 is gone with the old primary"
+    );
     poller.restart().await;
     assert_eq!(poller.sweep().await, NONE);
 }

@@ -1,4 +1,5 @@
-//! A pooler between us and the server: taken where it keeps our session for us, refused with its name where it does not.
+//! A pooler between us and the server: taken where it keeps our session for us, refused with its
+//! name where it does not.
 
 use inlet_harness::{Pooler, shared_postgres};
 use inlet_producer::source::error::PollError;
@@ -34,12 +35,24 @@ async fn a_pooler_in_session_mode_is_as_good_as_the_server() {
 async fn a_pooler_that_shares_sessions_is_refused_with_what_to_do() {
     for mode in ["transaction", "statement"] {
         let (_pooler, _, settings) = through(mode).await;
-        // The second time it has idle sessions of ours to hand out, with our prepared statements in them.
+        // The second time it has idle sessions of ours to hand out, with our prepared statements in
+        // them.
         for _ in 0..2 {
-            let error = Poller::try_new(settings.clone()).await.err().expect("a pooler is refused");
+            let error = Poller::try_new(settings.clone())
+                .await
+                .err()
+                .expect("a pooler is refused");
             assert_eq!(error.kind(), Kind::Config, "{mode}: {}", report(&error));
-            assert!(report(&error).contains("pool_mode = session"), "{mode}: {}", report(&error));
-            assert!(mode == "statement" || matches!(error, PollError::Pooled { .. }), "{}", report(&error));
+            assert!(
+                report(&error).contains("pool_mode = session"),
+                "{mode}: {}",
+                report(&error)
+            );
+            assert!(
+                mode == "statement" || matches!(error, PollError::Pooled { .. }),
+                "{}",
+                report(&error)
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Random interleavings: whatever the writers do, and whenever the poller dies, every row comes, in its final version, each version once.
+//! Random interleavings: whatever the writers do, and whenever the poller dies, every row comes, in
+//! its final version, each version once.
 //!
-//! One thread interleaves writers and poller step by step, so a seed is the same run again but for the clock. `INLET_POLL_SEED=7` runs that seed
-//! alone. Some runs are shown to [`naive`](super::naive) pollers: a run in which they lost nothing would prove nothing.
+//! One thread interleaves writers and poller step by step, so a seed is the same run again but for
+//! the clock. `INLET_POLL_SEED=7` runs that seed alone. Some runs are shown to
+//! [`naive`](super::naive) pollers: a run in which they lost nothing would prove nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +20,8 @@ use super::naive::Naive;
 use super::script::{Emitted, NEVER, Poller, Session, settings};
 use super::writer::{Dice, TABLE, Writer};
 
-/// Seeds of a run, in lanes that run beside each other: most of their time is spent in waiting for the clock to move.
+/// Seeds of a run, in lanes that run beside each other: most of their time is spent in waiting for
+/// the clock to move.
 const SEEDS: u64 = 64;
 const LANES: u64 = 16;
 const WRITERS: u64 = 4;
@@ -31,7 +34,11 @@ const STRESS: Duration = Duration::from_secs(10);
 type Losses = BTreeMap<&'static str, usize>;
 
 async fn server() -> Postgres {
-    let settings = [("max_connections", "200"), ("max_prepared_transactions", "200"), ("wal_writer_delay", "10ms")];
+    let settings = [
+        ("max_connections", "200"),
+        ("max_prepared_transactions", "200"),
+        ("wal_writer_delay", "10ms"),
+    ];
     Postgres::start_with(&settings).await.unwrap()
 }
 
@@ -48,7 +55,9 @@ async fn poller(database: &Database, dice: &mut Dice) -> Poller {
 async fn poll(poller: &mut Poller, dice: &mut Dice) {
     match dice.below(100) {
         0..6 => poller.revive().await,
-        6..12 => poller.store.fail(dice.below(4), dice.one(&[Fault::Undone, Fault::Done])),
+        6..12 => poller
+            .store
+            .fail(dice.below(4), dice.one(&[Fault::Undone, Fault::Done])),
         12..16 => poller.sweep_next(),
         _ => {}
     }
@@ -62,7 +71,13 @@ async fn poll(poller: &mut Poller, dice: &mut Dice) {
 async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
     let mut dice = Dice(seed);
     database.sql(TABLE).await.unwrap();
-    database.sql(&format!("INSERT INTO t (updated_at) SELECT now() FROM generate_series(1, {})", dice.below(12))).await.unwrap();
+    database
+        .sql(&format!(
+            "INSERT INTO t (updated_at) SELECT now() FROM generate_series(1, {})",
+            dice.below(12)
+        ))
+        .await
+        .unwrap();
     let mut writers = Vec::new();
     for number in 0..WRITERS {
         writers.push(Writer::new(database, format!("{lane}-{number}"), dice.below(u64::MAX)).await);
@@ -71,7 +86,11 @@ async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
     for _ in 0..dice.below(20) {
         writers[dice.below(WRITERS) as usize].step().await;
     }
-    let mut naive = if seed.is_multiple_of(NAIVE_EVERY) { Naive::all() } else { Vec::new() };
+    let mut naive = if seed.is_multiple_of(NAIVE_EVERY) {
+        Naive::all()
+    } else {
+        Vec::new()
+    };
     let mut other = Session::of(database).await;
     let mut poller = poller(database, &mut dice).await;
     for _ in 0..STEPS {
@@ -83,7 +102,14 @@ async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
                     naive.poll(&mut other).await;
                 }
             }
-            92..98 => other.run(&format!("SELECT pg_sleep({})", dice.one(&["0.1", "0.3", "0.9"]))).await,
+            92..98 => {
+                other
+                    .run(&format!(
+                        "SELECT pg_sleep({})",
+                        dice.one(&["0.1", "0.3", "0.9"])
+                    ))
+                    .await
+            }
             98 => freeze(&mut other).await,
             _ => other.run("ANALYZE t").await,
         }
@@ -96,10 +122,14 @@ async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
     }
     judge(database, &mut poller, seed).await;
     let honest = versions(database, "honest").await;
-    naive.iter().map(|naive| (naive.name, honest.difference(&naive.found).count())).collect()
+    naive
+        .iter()
+        .map(|naive| (naive.name, honest.difference(&naive.found).count()))
+        .collect()
 }
 
-/// Freezes rows. PostgreSQL 18 sometimes takes a row lock of a prepared transaction for damage, and refuses; then nothing is frozen.
+/// Freezes rows. PostgreSQL 18 sometimes takes a row lock of a prepared transaction for damage, and
+/// refuses; then nothing is frozen.
 async fn freeze(session: &mut Session) {
     match session.attempt("VACUUM (FREEZE) t").await {
         Err(error) if !error.to_string().contains("found to be still running") => panic!("{error}"),
@@ -107,7 +137,8 @@ async fn freeze(session: &mut Session) {
     }
 }
 
-/// When all writers are done: honest rows are there after a cycle, all rows after a sweep; no version came twice, and none after a later one.
+/// When all writers are done: honest rows are there after a cycle, all rows after a sweep; no
+/// version came twice, and none after a later one.
 async fn judge(database: &Database, poller: &mut Poller, seed: u64) {
     // Faults that still wait for their call are used up first.
     let calls = poller.store.calls() + 4;
@@ -120,40 +151,69 @@ async fn judge(database: &Database, poller: &mut Poller, seed: u64) {
     }
     poller.settle().await;
     let lost = missing(poller, &versions(database, "honest").await);
-    assert!(lost.is_empty(), "seed {seed}: a cycle has not found {lost:?}");
+    assert!(
+        lost.is_empty(),
+        "seed {seed}: a cycle has not found {lost:?}"
+    );
     poller.restart().await;
     poller.sweep().await;
     let table = versions(database, "true").await;
     let lost = missing(poller, &table);
-    assert!(lost.is_empty(), "seed {seed}: a sweep has not found {lost:?}");
+    assert!(
+        lost.is_empty(),
+        "seed {seed}: a sweep has not found {lost:?}"
+    );
     let mut last: BTreeMap<i64, Emitted> = BTreeMap::new();
     for emitted in poller.published() {
         if let Some(before) = last.insert(emitted.id, *emitted) {
-            assert!(before.ver < emitted.ver, "seed {seed}: {emitted:?} came after {before:?}");
+            assert!(
+                before.ver < emitted.ver,
+                "seed {seed}: {emitted:?} came after {before:?}"
+            );
         }
     }
-    let phantoms: Vec<_> = last.values().filter(|emitted| !table.contains(&(emitted.id, emitted.ver))).collect();
-    assert!(phantoms.is_empty(), "seed {seed}: {phantoms:?} came and are not in the table");
+    let phantoms: Vec<_> = last
+        .values()
+        .filter(|emitted| !table.contains(&(emitted.id, emitted.ver)))
+        .collect();
+    assert!(
+        phantoms.is_empty(),
+        "seed {seed}: {phantoms:?} came and are not in the table"
+    );
 }
 
 fn missing(poller: &mut Poller, versions: &BTreeSet<(i64, i32)>) -> Vec<(i64, i32)> {
-    let published: BTreeSet<(i64, i32)> = poller.published().iter().map(|emitted| (emitted.id, emitted.ver)).collect();
+    let published: BTreeSet<(i64, i32)> = poller
+        .published()
+        .iter()
+        .map(|emitted| (emitted.id, emitted.ver))
+        .collect();
     versions.difference(&published).copied().collect()
 }
 
 async fn versions(database: &Database, which: &str) -> BTreeSet<(i64, i32)> {
-    let rows = database.rows(&format!("SELECT id, ver FROM t WHERE {which}")).await.unwrap();
-    rows.iter().map(|row| (row[0].parse().unwrap(), row[1].parse().unwrap())).collect()
+    let rows = database
+        .rows(&format!("SELECT id, ver FROM t WHERE {which}"))
+        .await
+        .unwrap();
+    rows.iter()
+        .map(|row| (row[0].parse().unwrap(), row[1].parse().unwrap()))
+        .collect()
 }
 
 #[tokio::test]
 async fn no_interleaving_loses_or_doubles_a_row_and_naive_polls_lose_some() {
-    let only: Option<u64> = std::env::var("INLET_POLL_SEED").ok().map(|seed| seed.parse().unwrap());
+    let only: Option<u64> = std::env::var("INLET_POLL_SEED")
+        .ok()
+        .map(|seed| seed.parse().unwrap());
     let server = server().await;
     let lane = async |lane: u64| {
         let database = server.database().await.unwrap();
         let mut losses = Losses::new();
-        for seed in (lane..SEEDS).step_by(LANES as usize).filter(|seed| only.is_none_or(|only| only == *seed)) {
+        for seed in (lane..SEEDS)
+            .step_by(LANES as usize)
+            .filter(|seed| only.is_none_or(|only| only == *seed))
+        {
             for (name, lost) in run(&database, lane, seed).await {
                 *losses.entry(name).or_default() += lost;
             }

@@ -13,7 +13,8 @@ CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_a
 CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (100);
 CREATE INDEX ON t (updated_at)";
 
-/// A table that stands on its own, with rows of an hour ago that a sweep would not ask for any more.
+/// A table that stands on its own, with rows of an hour ago that a sweep would not ask for any
+/// more.
 const APART: &str = "\
 CREATE TABLE apart (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now());
 INSERT INTO apart (id, updated_at) SELECT id, now() - interval '1 hour' FROM generate_series(101, 105) id";
@@ -26,12 +27,17 @@ async fn rows_of_a_partition_that_is_attached_come_once_however_old_they_are() {
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
     assert_eq!(poller.sweep().await, NONE);
-    // One transaction writes into the table, where its row is polled, and into what will be a part of it.
+    // One transaction writes into the table, where its row is polled, and into what will be a part
+    // of it.
     w.run(BEYOND_THE_GAP).await;
-    w.run("INSERT INTO t VALUES (2); INSERT INTO apart VALUES (106)").await;
+    w.run("INSERT INTO t VALUES (2); INSERT INTO apart VALUES (106)")
+        .await;
     assert_eq!(poller.cycle().await, [2]);
     w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES (3), (107)").await;
-    assert_eq!(poller.settle().await, [3, 101, 102, 103, 104, 105, 106, 107]);
+    assert_eq!(
+        poller.settle().await,
+        [3, 101, 102, 103, 104, 105, 106, 107]
+    );
     assert_eq!(poller.sweep().await, NONE);
     poller.restart().await;
     w.run("UPDATE t SET ver = 1 WHERE id = 101").await;
@@ -45,12 +51,15 @@ async fn a_partition_that_is_attached_while_nobody_polls_is_found_at_the_next_st
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
-    w.run("CREATE TABLE sub (LIKE t INCLUDING ALL) PARTITION BY RANGE (id)").await;
+    w.run("CREATE TABLE sub (LIKE t INCLUDING ALL) PARTITION BY RANGE (id)")
+        .await;
     w.run(APART).await;
-    w.run("ALTER TABLE sub ATTACH PARTITION apart FOR VALUES FROM (100) TO (110)").await;
+    w.run("ALTER TABLE sub ATTACH PARTITION apart FOR VALUES FROM (100) TO (110)")
+        .await;
     poller.sweep().await;
     poller.heartbeat().await;
-    w.run("ALTER TABLE t ATTACH PARTITION sub FOR VALUES FROM (100) TO (200)").await;
+    w.run("ALTER TABLE t ATTACH PARTITION sub FOR VALUES FROM (100) TO (200)")
+        .await;
     poller.restart().await;
     assert_eq!(poller.cycle().await, [101, 102, 103, 104, 105]);
     // The progress knows of it: another start reads nothing again.
@@ -72,7 +81,8 @@ async fn a_partition_that_is_attached_during_the_initial_load_is_read_once() {
     let mut found = poller.cycle().await;
     assert_eq!(found, [201, 202, 203, 204]);
     // Its keys lie before the place that the load has come to.
-    w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)").await;
+    w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)")
+        .await;
     for _ in 0..12 {
         found.extend(poller.settle().await);
     }
@@ -95,7 +105,15 @@ async fn loading(server: &Postgres) -> (Database, SourceSettings) {
 #[tokio::test]
 async fn a_partition_that_is_attached_in_the_middle_of_a_cycle_is_read_once() {
     let database = shared_database().await;
-    database.sql(&format!("{}; {PARTITIONED}", GATED.replace("TABLE t", "TABLE first").replace("ON t", "ON first"))).await.unwrap();
+    database
+        .sql(&format!(
+            "{}; {PARTITIONED}",
+            GATED
+                .replace("TABLE t", "TABLE first")
+                .replace("ON t", "ON first")
+        ))
+        .await
+        .unwrap();
     let mut poller = Poller::tailing(settings(&database, &["first", "t"]).await).await;
     let [mut w, mut judge] = Session::some(&database).await;
     w.run(APART).await;
@@ -103,7 +121,8 @@ async fn a_partition_that_is_attached_in_the_middle_of_a_cycle_is_read_once() {
     let writer = async {
         // The cycle has its snapshot, and has not begun with `t`.
         judge.until_blocked().await;
-        w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)").await;
+        w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)")
+            .await;
         w.run("SELECT pg_advisory_unlock(7)").await;
     };
     let (found, ()) = tokio::join!(poller.settle(), writer);
@@ -136,9 +155,15 @@ async fn a_partition_that_comes_back_is_read_again() {
     w.run("ALTER TABLE t DETACH PARTITION low").await;
     poller.settle().await;
     poller.heartbeat().await;
-    w.run("INSERT INTO low VALUES (2, 0, now() - interval '1 day')").await;
-    w.run("ALTER TABLE t ATTACH PARTITION low FOR VALUES FROM (0) TO (100)").await;
-    assert_eq!(poller.settle().await, [1, 2], "what was written in the meantime comes, at the price of versions that were there before");
+    w.run("INSERT INTO low VALUES (2, 0, now() - interval '1 day')")
+        .await;
+    w.run("ALTER TABLE t ATTACH PARTITION low FOR VALUES FROM (0) TO (100)")
+        .await;
+    assert_eq!(
+        poller.settle().await,
+        [1, 2],
+        "what was written in the meantime comes, at the price of versions that were there before"
+    );
     assert_eq!(poller.sweep().await, NONE);
 }
 
@@ -147,11 +172,16 @@ async fn a_parent_is_polled_with_the_tables_that_inherit_from_it() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
     w.run("CREATE TABLE child (extra text) INHERITS (t); INSERT INTO t VALUES (1); INSERT INTO child VALUES (1, 7), (2, 7)").await;
-    assert_eq!(poller.settle().await, [1, 1, 2], "a primary key holds for each of the tables alone");
+    assert_eq!(
+        poller.settle().await,
+        [1, 1, 2],
+        "a primary key holds for each of the tables alone"
+    );
     w.run(APART).await;
     w.run("ALTER TABLE apart INHERIT t").await;
     assert_eq!(poller.settle().await, [101, 102, 103, 104, 105]);
-    w.run("ALTER TABLE child NO INHERIT t; INSERT INTO child VALUES (3); INSERT INTO t VALUES (4)").await;
+    w.run("ALTER TABLE child NO INHERIT t; INSERT INTO child VALUES (3); INSERT INTO t VALUES (4)")
+        .await;
     assert_eq!(poller.settle().await, [4]);
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -171,8 +201,18 @@ async fn a_table_that_is_dropped_and_made_anew_is_loaded_from_the_beginning() {
         found.extend(poller.cycle().await);
     }
     assert_eq!(found, [1, 2]);
-    assert!(poller.store.batches().last().unwrap().schema.position("note").is_some());
-    w.run("INSERT INTO t (note, updated_at) VALUES ('new', now())").await;
+    assert!(
+        poller
+            .store
+            .batches()
+            .last()
+            .unwrap()
+            .schema
+            .position("note")
+            .is_some()
+    );
+    w.run("INSERT INTO t (note, updated_at) VALUES ('new', now())")
+        .await;
     assert_eq!(poller.cycle().await, [3]);
     poller.restart().await;
     assert_eq!(poller.sweep().await, NONE);
@@ -200,12 +240,17 @@ async fn a_table_that_takes_another_ones_place_brings_all_its_rows() {
 #[tokio::test]
 async fn the_other_tables_are_polled_on_while_one_is_gone_and_it_comes_back_with_all_its_rows() {
     let database = shared_database().await;
-    database.sql(&format!("{TABLE}; CREATE TABLE u (LIKE t INCLUDING ALL)")).await.unwrap();
+    database
+        .sql(&format!("{TABLE}; CREATE TABLE u (LIKE t INCLUDING ALL)"))
+        .await
+        .unwrap();
     let mut poller = Poller::tailing(settings(&database, &["u", "t"]).await).await;
     let mut w = Session::of(&database).await;
-    w.run("INSERT INTO t VALUES (1); ALTER TABLE u RENAME TO v").await;
+    w.run("INSERT INTO t VALUES (1); ALTER TABLE u RENAME TO v")
+        .await;
     assert_eq!(poller.settle().await, [1]);
-    w.run("INSERT INTO t VALUES (2); INSERT INTO v VALUES (12); DROP TABLE v").await;
+    w.run("INSERT INTO t VALUES (2); INSERT INTO v VALUES (12); DROP TABLE v")
+        .await;
     assert_eq!(poller.cycle().await, [2]);
     let grant = format!("GRANT SELECT ON u TO reader_{}", database.name());
     w.run(&format!("CREATE TABLE u (LIKE t INCLUDING ALL); INSERT INTO u SELECT generate_series(11, 14); {grant}")).await;
@@ -233,14 +278,32 @@ async fn generated_and_identity_columns_are_read_like_others_and_unlogged_tables
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t (twice) VALUES (14), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
-    assert_eq!(poller.published().iter().map(|emitted| emitted.ver).sum::<i32>(), 8);
-    if w.value::<i32>("SELECT current_setting('server_version_num')::int").await >= 180_000 {
+    assert_eq!(
+        poller
+            .published()
+            .iter()
+            .map(|emitted| emitted.ver)
+            .sum::<i32>(),
+        8
+    );
+    if w.value::<i32>("SELECT current_setting('server_version_num')::int")
+        .await
+        >= 180_000
+    {
         w.run("ALTER TABLE t ADD COLUMN thrice integer GENERATED ALWAYS AS (twice / 2 * 3) VIRTUAL; INSERT INTO t (twice) VALUES (6)")
             .await;
-        assert_eq!(poller.load_again().await, [1, 2, 3], "the rows that stood have a value in it as well");
+        assert_eq!(
+            poller.load_again().await,
+            [1, 2, 3],
+            "the rows that stood have a value in it as well"
+        );
         let batches = poller.store.batches();
-        let columns = batches.iter().filter_map(|batch| batch.rows.column_by_name("thrice"));
-        let mut thrice: Vec<i32> = columns.flat_map(|column| column.as_primitive::<Int32Type>().values().to_vec()).collect();
+        let columns = batches
+            .iter()
+            .filter_map(|batch| batch.rows.column_by_name("thrice"));
+        let mut thrice: Vec<i32> = columns
+            .flat_map(|column| column.as_primitive::<Int32Type>().values().to_vec())
+            .collect();
         thrice.sort_unstable();
         assert_eq!(thrice, [3, 9, 21]);
     }

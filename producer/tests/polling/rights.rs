@@ -18,7 +18,8 @@ use super::script::{BEYOND_THE_GAP, NONE, Poller, Session, TABLE, polled, settin
 /// The warnings of all tests, by the thread on which each runs.
 static WARNINGS: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
 
-/// Collects warnings from here on. A subscriber of one thread alone would miss those that another thread was the first to pass by.
+/// Collects warnings from here on. A subscriber of one thread alone would miss those that another
+/// thread was the first to pass by.
 fn listen() {
     static LISTENER: Once = Once::new();
     LISTENER.call_once(|| tracing::subscriber::set_global_default(Listener).unwrap());
@@ -27,7 +28,11 @@ fn listen() {
 /// True when this thread was warned so.
 fn warned(text: &str) -> bool {
     let me = thread::current().id();
-    WARNINGS.lock().unwrap().iter().any(|(of, warning)| *of == me && warning.contains(text))
+    WARNINGS
+        .lock()
+        .unwrap()
+        .iter()
+        .any(|(of, warning)| *of == me && warning.contains(text))
 }
 
 struct Listener;
@@ -37,7 +42,10 @@ struct Message;
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            WARNINGS.lock().unwrap().push((thread::current().id(), format!("{value:?}")));
+            WARNINGS
+                .lock()
+                .unwrap()
+                .push((thread::current().id(), format!("{value:?}")));
         }
     }
 }
@@ -67,7 +75,12 @@ impl Subscriber for Listener {
 /// A role that may read `t` and nothing else, named like its database.
 async fn as_reader(database: &Database) -> SourceSettings {
     let role = database.name();
-    database.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {role}")).await.unwrap();
+    database
+        .sql(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {role}"
+        ))
+        .await
+        .unwrap();
     let mut settings = settings(database, &["t"]).await;
     settings.primary = settings.primary.username(role).password("reader");
     settings
@@ -79,7 +92,10 @@ async fn without_the_right_to_see_times_late_commits_are_found_by_virtual_xids()
     let database = shared_database().await;
     database.sql(TABLE).await.unwrap();
     let mut poller = Poller::tailing(as_reader(&database).await).await;
-    assert!(warned(&format!("run: GRANT pg_read_all_stats TO \"{}\"", database.name())));
+    assert!(warned(&format!(
+        "run: GRANT pg_read_all_stats TO \"{}\"",
+        database.name()
+    )));
     let [mut w1, mut w2, mut w3] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
     w2.run("BEGIN; SELECT 1").await;
@@ -117,13 +133,17 @@ async fn a_session_that_ceases_to_report_in_the_middle_of_a_transaction_is_not_f
     let (database, mut poller) = polled(TABLE).await;
     let [mut w1, mut w2] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
-    w2.run("SET track_activities = off; BEGIN; INSERT INTO t VALUES (2)").await;
+    w2.run("SET track_activities = off; BEGIN; INSERT INTO t VALUES (2)")
+        .await;
     assert_eq!(poller.cycle().await, NONE);
     w1.run(BEYOND_THE_GAP).await;
     w1.run("SET track_activities = off").await;
     w2.run("SET track_activities = on").await;
     w2.run("SELECT 1").await;
-    Session::of(&database).await.run("INSERT INTO t VALUES (3)").await;
+    Session::of(&database)
+        .await
+        .run("INSERT INTO t VALUES (3)")
+        .await;
     assert_eq!(poller.cycle().await, [3]);
     w1.run(BEYOND_THE_GAP).await;
     w1.run("COMMIT").await;
@@ -145,7 +165,10 @@ async fn row_security_that_would_hide_rows_is_an_error_when_it_is_switched_on() 
     w.run("INSERT INTO t VALUES (2)").await;
     assert!(matches!(poller.attempt().await, Err(PollError::Altered(_))));
     let error = poller.try_restart().await.unwrap_err();
-    assert!(matches!(error, PollError::Catalog(CatalogError::RowSecurity { .. })), "{error:?}");
+    assert!(
+        matches!(error, PollError::Catalog(CatalogError::RowSecurity { .. })),
+        "{error:?}"
+    );
     assert_eq!(error.kind(), Kind::Config);
     w.run("ALTER TABLE t DISABLE ROW LEVEL SECURITY").await;
     poller.restart().await;
@@ -158,16 +181,22 @@ async fn a_role_that_loses_its_exemption_from_row_security_is_told() {
     database.sql(TABLE).await.unwrap();
     let settings = as_reader(&database).await;
     let mut w = Session::of(&database).await;
-    w.run(&format!("ALTER ROLE {} BYPASSRLS; ALTER TABLE t ENABLE ROW LEVEL SECURITY", database.name())).await;
+    w.run(&format!(
+        "ALTER ROLE {} BYPASSRLS; ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+        database.name()
+    ))
+    .await;
     let mut poller = Poller::tailing(settings).await;
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
-    w.run(&format!("ALTER ROLE {} NOBYPASSRLS", database.name())).await;
+    w.run(&format!("ALTER ROLE {} NOBYPASSRLS", database.name()))
+        .await;
     // Until something makes the server plan the scan again, its plan still reads every row.
     w.run("INSERT INTO t VALUES (2); ANALYZE t").await;
     let error = poller.attempt().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Config, "{error:?}");
-    w.run(&format!("ALTER ROLE {} BYPASSRLS", database.name())).await;
+    w.run(&format!("ALTER ROLE {} BYPASSRLS", database.name()))
+        .await;
     poller.restart().await;
     assert_eq!(poller.cycle().await, [2]);
 }
@@ -178,10 +207,15 @@ async fn a_right_that_is_revoked_is_an_error() {
     database.sql(TABLE).await.unwrap();
     let mut poller = Poller::tailing(as_reader(&database).await).await;
     let mut w = Session::of(&database).await;
-    w.run(&format!("INSERT INTO t VALUES (1); REVOKE SELECT ON t FROM {}", database.name())).await;
+    w.run(&format!(
+        "INSERT INTO t VALUES (1); REVOKE SELECT ON t FROM {}",
+        database.name()
+    ))
+    .await;
     let error = poller.attempt().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Config, "{error:?}");
-    w.run(&format!("GRANT SELECT ON t TO {}", database.name())).await;
+    w.run(&format!("GRANT SELECT ON t TO {}", database.name()))
+        .await;
     poller.restart().await;
     assert_eq!(poller.cycle().await, [1]);
 }

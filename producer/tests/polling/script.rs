@@ -21,7 +21,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// An interval that no script lives to see.
 pub const NEVER: Duration = Duration::from_secs(1_000_000);
-/// Moves the server's clock out of the span that every scan reads anyway (`PUBLICATION_GAP`, and the rest of a whole second).
+/// Moves the server's clock out of the span that every scan reads anyway (`PUBLICATION_GAP`, and
+/// the rest of a whole second).
 pub const BEYOND_THE_GAP: &str = "SELECT pg_sleep(2.1)";
 
 /// No keys.
@@ -32,7 +33,8 @@ pub const TABLE: &str = "\
 CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now());
 CREATE INDEX ON t (updated_at)";
 
-/// A table whose rows stop the scan that reads them, for as long as somebody holds the advisory lock that the row names.
+/// A table whose rows stop the scan that reads them, for as long as somebody holds the advisory
+/// lock that the row names.
 pub const GATED: &str = "\
 CREATE TYPE gate AS (lock bigint);
 CREATE FUNCTION pass(gate) RETURNS text LANGUAGE plpgsql AS $$
@@ -64,12 +66,17 @@ impl Session {
 
     /// Sends one message and waits for its end.
     pub async fn run(&mut self, sql: &str) {
-        self.attempt(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        self.attempt(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// Sends one message, which may fail.
     pub async fn attempt(&mut self, sql: &str) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.0).await.map(drop)
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut self.0)
+            .await
+            .map(drop)
     }
 
     /// Sends one message whose end is awaited elsewhere.
@@ -85,12 +92,19 @@ impl Session {
     where
         T: Send + Unpin + sqlx::Type<sqlx::Postgres> + for<'r> sqlx::Decode<'r, sqlx::Postgres>,
     {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut self.0).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+            .fetch_one(&mut self.0)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// Waits until a condition in SQL is true.
     pub async fn until(&mut self, condition: &str) {
-        eventually(DEADLINE, condition, async || self.value::<bool>(&format!("SELECT coalesce({condition}, false)")).await).await;
+        eventually(DEADLINE, condition, async || {
+            self.value::<bool>(&format!("SELECT coalesce({condition}, false)"))
+                .await
+        })
+        .await;
     }
 
     /// Waits until some session of the database waits for a lock.
@@ -115,10 +129,13 @@ pub struct Emitted {
     pub xid: u64,
 }
 
-/// What a poll of these tables needs, with nothing that happens by the clock; as a role that has the rights of [`grants`] and no other, so that a
-/// right which is missing there shows here.
+/// What a poll of these tables needs, with nothing that happens by the clock; as a role that has
+/// the rights of [`grants`] and no other, so that a right which is missing there shows here.
 pub async fn settings(database: &Database, tables: &[&str]) -> SourceSettings {
-    let table = |name: &&str| TableSettings { name: (*name).to_owned(), ..TableSettings::default() };
+    let table = |name: &&str| TableSettings {
+        name: (*name).to_owned(),
+        ..TableSettings::default()
+    };
     SourceSettings {
         primary: reader(database, tables).await,
         standby: None,
@@ -133,10 +150,24 @@ pub async fn settings(database: &Database, tables: &[&str]) -> SourceSettings {
 async fn reader(database: &Database, tables: &[&str]) -> PgConnectOptions {
     let role = format!("reader_{}", database.name());
     let tables: String = tables.iter().map(|table| format!("  {table}:\n")).collect();
-    let config = Config::parse(&format!("postgres: {{ url: \"{}\" }}\ntables:\n{tables}", database.url())).unwrap();
-    database.sql(&grants::statements(&config, &role).unwrap()).await.unwrap();
-    database.sql(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await.unwrap();
-    database.url().parse::<PgConnectOptions>().unwrap().username(&role)
+    let config = Config::parse(&format!(
+        "postgres: {{ url: \"{}\" }}\ntables:\n{tables}",
+        database.url()
+    ))
+    .unwrap();
+    database
+        .sql(&grants::statements(&config, &role).unwrap())
+        .await
+        .unwrap();
+    database
+        .sql(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'"))
+        .await
+        .unwrap();
+    database
+        .url()
+        .parse::<PgConnectOptions>()
+        .unwrap()
+        .username(&role)
 }
 
 /// A source, its sink, and what the sink has published.
@@ -147,7 +178,8 @@ pub struct Poller {
     sink: MemorySink,
     /// What was polled since the start of the process.
     known: Known,
-    /// The source of the present connection; none after an error, as its connection may be in the middle of a transaction.
+    /// The source of the present connection; none after an error, as its connection may be in the
+    /// middle of a transaction.
     source: Option<Source>,
     published: Vec<Emitted>,
     batches: usize,
@@ -174,7 +206,9 @@ pub async fn polled_on(server: &Postgres, sql: &str) -> (Database, Poller) {
 impl Poller {
     /// A poller that begins with the load.
     pub async fn new(settings: SourceSettings) -> Self {
-        Self::try_new(settings).await.unwrap_or_else(|error| panic!("{}", report(&error)))
+        Self::try_new(settings)
+            .await
+            .unwrap_or_else(|error| panic!("{}", report(&error)))
     }
 
     /// The same, where it may be refused.
@@ -183,7 +217,16 @@ impl Poller {
         let mut sink = store.sink();
         let mut known = Known::new();
         let source = Some(resume(&settings, &mut known, &mut sink).await?);
-        Ok(Self { settings, store, sink, known, source, published: Vec::new(), batches: 0, late: 0 })
+        Ok(Self {
+            settings,
+            store,
+            sink,
+            known,
+            source,
+            published: Vec::new(),
+            batches: 0,
+            late: 0,
+        })
     }
 
     /// A poller that has loaded its tables.
@@ -195,17 +238,28 @@ impl Poller {
 
     /// True when every table is loaded and joined.
     pub fn is_tailing(&self) -> bool {
-        self.source.as_ref().unwrap().tables.iter().all(|table| table.phase == Phase::Tailing)
+        self.source
+            .as_ref()
+            .unwrap()
+            .tables
+            .iter()
+            .all(|table| table.phase == Phase::Tailing)
     }
 
-    /// A cycle as the pipeline runs it, a chunk of the load included; brings the keys that it published, sorted.
+    /// A cycle as the pipeline runs it, a chunk of the load included; brings the keys that it
+    /// published, sorted.
     pub async fn cycle(&mut self) -> Vec<i64> {
-        self.attempt().await.unwrap_or_else(|error| panic!("{}", report(&error)))
+        self.attempt()
+            .await
+            .unwrap_or_else(|error| panic!("{}", report(&error)))
     }
 
     /// A cycle that may fail; then only [`Poller::restart`] may follow.
     pub async fn attempt(&mut self) -> Result<Vec<i64>, PollError> {
-        let mut source = self.source.take().expect("a poller is restarted after an error");
+        let mut source = self
+            .source
+            .take()
+            .expect("a poller is restarted after an error");
         let found: Found = source.cycle(&mut self.sink).await?;
         source.load_chunk(&mut self.sink).await?;
         let progress = source.progress(false).await?;
@@ -277,9 +331,12 @@ impl Poller {
         self.source.as_mut().unwrap().sweep_now();
     }
 
-    /// What another process with the same settings would do: everything but the durable progress is forgotten.
+    /// What another process with the same settings would do: everything but the durable progress is
+    /// forgotten.
     pub async fn restart(&mut self) {
-        self.try_restart().await.unwrap_or_else(|error| panic!("{}", report(&error)));
+        self.try_restart()
+            .await
+            .unwrap_or_else(|error| panic!("{}", report(&error)));
     }
 
     /// The same, where it may be refused.
@@ -332,19 +389,36 @@ impl Poller {
         let batches = self.store.batches();
         for batch in &batches[self.batches..] {
             let rows = &batch.rows;
-            let (ids, vers) = (rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int32Type>());
-            let xids = rows.column_by_name(XID).unwrap().as_primitive::<UInt64Type>();
-            let emitted = |row| Emitted { id: ids.value(row), ver: vers.value(row), xid: xids.value(row) };
+            let (ids, vers) = (
+                rows.column(0).as_primitive::<Int64Type>(),
+                rows.column(1).as_primitive::<Int32Type>(),
+            );
+            let xids = rows
+                .column_by_name(XID)
+                .unwrap()
+                .as_primitive::<UInt64Type>();
+            let emitted = |row| Emitted {
+                id: ids.value(row),
+                ver: vers.value(row),
+                xid: xids.value(row),
+            };
             self.published.extend((0..rows.num_rows()).map(emitted));
         }
         self.batches = batches.len();
-        let mut keys: Vec<i64> = self.published[old..].iter().map(|emitted| emitted.id).collect();
+        let mut keys: Vec<i64> = self.published[old..]
+            .iter()
+            .map(|emitted| emitted.id)
+            .collect();
         keys.sort_unstable();
         keys
     }
 }
 
-async fn resume(settings: &SourceSettings, known: &mut Known, sink: &mut MemorySink) -> Result<Source, PollError> {
+async fn resume(
+    settings: &SourceSettings,
+    known: &mut Known,
+    sink: &mut MemorySink,
+) -> Result<Source, PollError> {
     let mut source = Source::open(settings.clone()).await?.knowing(known.clone());
     let tables = source.table_names().await?;
     source.restore(sink.resume(&tables).await?).await?;

@@ -43,7 +43,8 @@ async fn on_a_standby_the_middle_of_three_transactions_is_found_when_it_commits(
     poller.restart().await;
     w1.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [1]);
-    w3.run("SAVEPOINT s; INSERT INTO t VALUES (31); RELEASE s").await;
+    w3.run("SAVEPOINT s; INSERT INTO t VALUES (31); RELEASE s")
+        .await;
     w3.run("COMMIT").await;
     assert_eq!(poller.cycle().await, [3, 31]);
     assert_eq!(poller.sweep().await, NONE);

@@ -9,12 +9,18 @@ async fn of_three_updates_between_two_cycles_the_last_version_comes() {
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
     for _ in 0..3 {
-        w.run("UPDATE t SET ver = ver + 1, updated_at = now()").await;
+        w.run("UPDATE t SET ver = ver + 1, updated_at = now()")
+            .await;
     }
     assert_eq!(poller.cycle().await, [1]);
-    w.run("UPDATE t SET ver = ver + 1, updated_at = now()").await;
+    w.run("UPDATE t SET ver = ver + 1, updated_at = now()")
+        .await;
     assert_eq!(poller.cycle().await, [1]);
-    let versions: Vec<i32> = poller.published().iter().map(|emitted| emitted.ver).collect();
+    let versions: Vec<i32> = poller
+        .published()
+        .iter()
+        .map(|emitted| emitted.ver)
+        .collect();
     assert_eq!(versions, [0, 3, 4]);
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -52,7 +58,8 @@ async fn locks_aborts_and_vacuum_make_no_version() {
         poller.sweep_next();
         assert_eq!(poller.settle().await, NONE, "{message}");
     }
-    w.run("UPDATE t SET ver = 1, updated_at = now() WHERE id = 7").await;
+    w.run("UPDATE t SET ver = 1, updated_at = now() WHERE id = 7")
+        .await;
     assert_eq!(poller.cycle().await, [7]);
 }
 
@@ -62,9 +69,12 @@ async fn an_upsert_is_a_new_version_and_a_key_that_moves_is_a_new_row() {
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
-    w.run("INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET ver = 1, updated_at = now()").await;
-    w.run("UPDATE t SET id = 20, updated_at = now() WHERE id = 2").await;
+    w.run("INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET ver = 1, updated_at = now()")
+        .await;
+    w.run("UPDATE t SET id = 20, updated_at = now() WHERE id = 2")
+        .await;
     assert_eq!(poller.cycle().await, [1, 20]);
-    w.run("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING").await;
+    w.run("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING")
+        .await;
     assert_eq!(poller.cycle().await, NONE);
 }

@@ -1,7 +1,8 @@
 //! A session that does at random whatever a writer may do, one message at a time.
 //!
-//! It never waits for a lock (rows that others hold are skipped), so that one thread can interleave many writers step by step. A row says of
-//! itself whether its stamp is `honest`: not older than its transaction. Honest rows must come without a sweep.
+//! It never waits for a lock (rows that others hold are skipped), so that one thread can interleave
+//! many writers step by step. A row says of itself whether its stamp is `honest`: not older than
+//! its transaction. Honest rows must come without a sweep.
 
 use inlet_harness::Database;
 use tokio::task::JoinHandle;
@@ -60,14 +61,33 @@ impl Writer {
     pub async fn new(database: &Database, name: String, seed: u64) -> Self {
         let mut dice = Dice(seed);
         let mut session = Session::of(database).await;
-        session.run(&format!("SET synchronous_commit = {}", dice.one(&["on", "off"]))).await;
+        session
+            .run(&format!(
+                "SET synchronous_commit = {}",
+                dice.one(&["on", "off"])
+            ))
+            .await;
         let (state, savepoints, prepared, serial) = (State::Idle, 0, Vec::new(), 0);
-        Self { name, session: Some(session), running: None, state, savepoints, prepared, serial, dice }
+        Self {
+            name,
+            session: Some(session),
+            running: None,
+            state,
+            savepoints,
+            prepared,
+            serial,
+            dice,
+        }
     }
 
-    /// Sends the next message; a message that takes time runs on beside the steps that follow, which then do nothing.
+    /// Sends the next message; a message that takes time runs on beside the steps that follow,
+    /// which then do nothing.
     pub async fn step(&mut self) {
-        if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+        if self
+            .running
+            .as_ref()
+            .is_some_and(|running| !running.is_finished())
+        {
             return;
         }
         self.answered().await;
@@ -135,16 +155,28 @@ impl Writer {
                 self.run(&message).await;
             }
             48..58 if self.savepoints > 0 => {
-                let message = format!("{} s{}", self.dice.one(&["RELEASE", "ROLLBACK TO"]), self.savepoints);
+                let message = format!(
+                    "{} s{}",
+                    self.dice.one(&["RELEASE", "ROLLBACK TO"]),
+                    self.savepoints
+                );
                 self.savepoints -= 1;
                 self.run(&message).await;
             }
             58..62 => {
-                let message = format!("DO $$ BEGIN {}; EXCEPTION WHEN others THEN NULL; END $$", self.statement());
+                let message = format!(
+                    "DO $$ BEGIN {}; EXCEPTION WHEN others THEN NULL; END $$",
+                    self.statement()
+                );
                 self.run(&message).await;
             }
             62..65 => {
-                self.session.as_mut().unwrap().attempt("SELECT 1 / 0").await.unwrap_err();
+                self.session
+                    .as_mut()
+                    .unwrap()
+                    .attempt("SELECT 1 / 0")
+                    .await
+                    .unwrap_err();
                 self.state = State::Aborted;
             }
             65..72 if self.prepared.len() < 2 => {
@@ -201,23 +233,45 @@ impl Writer {
         for _ in 0..2 + self.dice.below(2) {
             let sleep = f64::from(u32::try_from(self.dice.below(1200)).unwrap()) / 1000.0;
             let end = self.dice.one(&["COMMIT", "COMMIT", "ROLLBACK"]);
-            message += &format!("BEGIN; {}; SELECT pg_sleep({sleep}); {}; {end}; ", self.statement(), self.statement());
+            message += &format!(
+                "BEGIN; {}; SELECT pg_sleep({sleep}); {}; {end}; ",
+                self.statement(),
+                self.statement()
+            );
         }
         self.send(message);
     }
 
     /// An insert or an update with some stamp.
     fn statement(&mut self) -> String {
-        const HONEST: [&str; 7] =
-            ["now()", "now()", "now()", "clock_timestamp()", "statement_timestamp()", "now() + interval '1 hour'", "'infinity'"];
-        const OTHER: [&str; 5] =
-            ["NULL", "now() - interval '10 seconds'", "now() - interval '4 minutes'", "now() - interval '1 day'", "'-infinity'"];
+        const HONEST: [&str; 7] = [
+            "now()",
+            "now()",
+            "now()",
+            "clock_timestamp()",
+            "statement_timestamp()",
+            "now() + interval '1 hour'",
+            "'infinity'",
+        ];
+        const OTHER: [&str; 5] = [
+            "NULL",
+            "now() - interval '10 seconds'",
+            "now() - interval '4 minutes'",
+            "now() - interval '1 day'",
+            "'-infinity'",
+        ];
         let honest = self.dice.below(8) > 0;
-        let stamp = if honest { self.dice.one(&HONEST) } else { self.dice.one(&OTHER) };
+        let stamp = if honest {
+            self.dice.one(&HONEST)
+        } else {
+            self.dice.one(&OTHER)
+        };
         match self.dice.below(10) {
             0..6 => {
                 let rows = 1 + self.dice.below(3);
-                format!("INSERT INTO t (updated_at, honest) SELECT {stamp}, {honest} FROM generate_series(1, {rows})")
+                format!(
+                    "INSERT INTO t (updated_at, honest) SELECT {stamp}, {honest} FROM generate_series(1, {rows})"
+                )
             }
             way => {
                 let stamp = if way == 9 { "updated_at" } else { stamp };

@@ -19,7 +19,10 @@ pub(super) const OURS: &[(&str, &str)] = &[
     ("enable.idempotence", "it is always on"),
     ("isolation.level", "it is always read_committed"),
     ("enable.auto.commit", "the lake's log holds the offsets"),
-    ("enable.auto.offset.store", "the lake's log holds the offsets"),
+    (
+        "enable.auto.offset.store",
+        "the lake's log holds the offsets",
+    ),
     ("auto.offset.reset", "the lake's log holds the offsets"),
 ];
 
@@ -59,8 +62,8 @@ impl KafkaConfig {
         format!("inlet-{}", self.pipeline)
     }
 
-    /// The table's topic: its own, else `kafka.topic`, else `<pipeline>.<table>`. It follows from the configuration alone, so that producer
-    /// and consumer agree without asking the catalog.
+    /// The table's topic: its own, else `kafka.topic`, else `<pipeline>.<table>`. It follows from
+    /// the configuration alone, so that producer and consumer agree without asking the catalog.
     pub fn topic_for(&self, table: &TableConfig) -> String {
         let given = table.topic.clone().or_else(|| self.topic.clone());
         let written = table.written();
@@ -71,7 +74,11 @@ impl KafkaConfig {
 
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let properties: BTreeMap<&str, &str> = self.properties.keys().map(|name| (name.as_str(), "***")).collect();
+        let properties: BTreeMap<&str, &str> = self
+            .properties
+            .keys()
+            .map(|name| (name.as_str(), "***"))
+            .collect();
         f.debug_struct("KafkaConfig")
             .field("pipeline", &self.pipeline)
             .field("brokers", &self.brokers)
@@ -88,18 +95,33 @@ impl fmt::Debug for KafkaConfig {
 const QUEUE_KBYTES: u64 = 32_768;
 /// What a consumer asks for at once as a rule.
 const FETCH_BYTES: u64 = 8_388_608;
-/// A consumer's answers are as large as this as a rule, and a broker's answer is larger than its messages.
+/// A consumer's answers are as large as this as a rule, and a broker's answer is larger than its
+/// messages.
 const ANSWER_BYTES: u64 = 67_108_864;
 
-pub(super) fn check(raw: &RawKafka, pipeline: &str, tables: &[TableConfig], problems: &mut Problems) -> Option<KafkaConfig> {
-    let missing = || Problem::new("`kafka.brokers` is missing").hint("add the broker's address, for example `brokers: \"localhost:9092\"`");
+pub(super) fn check(
+    raw: &RawKafka,
+    pipeline: &str,
+    tables: &[TableConfig],
+    problems: &mut Problems,
+) -> Option<KafkaConfig> {
+    let missing = || {
+        Problem::new("`kafka.brokers` is missing")
+            .hint("add the broker's address, for example `brokers: \"localhost:9092\"`")
+    };
     let brokers = problems.take(raw.brokers.as_ref().ok_or_else(missing));
     let brokers = brokers.and_then(|brokers| broker_list(&brokers.0, problems));
-    let partitions = raw.partitions.as_ref().map_or(Ok(1), |text| value::count("kafka.partitions", text, 1));
-    let replicas = raw.replication_factor.as_ref().map_or(Ok(-1), |text| match text.value.as_str() {
-        "-1" => Ok(-1),
-        _ => value::count("kafka.replication_factor", text, 1),
-    });
+    let partitions = raw
+        .partitions
+        .as_ref()
+        .map_or(Ok(1), |text| value::count("kafka.partitions", text, 1));
+    let replicas =
+        raw.replication_factor
+            .as_ref()
+            .map_or(Ok(-1), |text| match text.value.as_str() {
+                "-1" => Ok(-1),
+                _ => value::count("kafka.replication_factor", text, 1),
+            });
     let (partitions, replicas) = (problems.take(partitions), problems.take(replicas));
     let properties = properties(raw, problems);
     let config = KafkaConfig {
@@ -108,7 +130,10 @@ pub(super) fn check(raw: &RawKafka, pipeline: &str, tables: &[TableConfig], prob
         topic: raw.topic.as_ref().map(|topic| topic.value.clone()),
         partitions: partitions?,
         replication_factor: replicas?,
-        group: raw.group.as_ref().map_or_else(|| format!("inlet-{pipeline}"), |text| text.value.clone()),
+        group: raw
+            .group
+            .as_ref()
+            .map_or_else(|| format!("inlet-{pipeline}"), |text| text.value.clone()),
         properties,
     };
     check_topics(&config, raw.topic.as_ref(), tables, problems);
@@ -120,10 +145,18 @@ fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
     let found = problems.len();
     for text in texts {
         for broker in text.value.split(',').map(str::trim) {
-            let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+            let port = broker
+                .rsplit_once(':')
+                .filter(|(host, _)| !host.is_empty())
+                .and_then(|(_, port)| port.parse::<u16>().ok());
             if port.is_none() || broker.contains("://") {
-                let problem = Problem::at(&text.place, format!("`kafka.brokers` holds `{broker}`, which is not `host:port`"));
-                problems.add(problem.hint("for example `brokers: \"localhost:9092\"`; several with commas"));
+                let problem = Problem::at(
+                    &text.place,
+                    format!("`kafka.brokers` holds `{broker}`, which is not `host:port`"),
+                );
+                problems.add(
+                    problem.hint("for example `brokers: \"localhost:9092\"`; several with commas"),
+                );
             }
             brokers.push(broker);
         }
@@ -131,59 +164,113 @@ fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
     (problems.len() == found).then(|| brokers.join(","))
 }
 
-/// The properties, also those whose values stand in files: no property of librdkafka has a name that ends with `_file`.
+/// The properties, also those whose values stand in files: no property of librdkafka has a name
+/// that ends with `_file`.
 fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, String> {
     let given = || raw.properties.iter().flatten();
-    let names: BTreeSet<&str> = given().map(|(name, _)| name.value.strip_suffix(IN_A_FILE).unwrap_or(&name.value)).collect();
+    let names: BTreeSet<&str> = given()
+        .map(|(name, _)| name.value.strip_suffix(IN_A_FILE).unwrap_or(&name.value))
+        .collect();
     let mut properties = BTreeMap::new();
     for property in names {
         let in_a_file = format!("{property}{IN_A_FILE}");
         if let Some((_, instead)) = OURS.iter().find(|(ours, _)| *ours == property) {
-            for (name, _) in given().filter(|(name, _)| [property, &in_a_file].contains(&name.value.as_str())) {
-                problems.add(Problem::at(&name.place, format!("`kafka.properties.{}` is not yours to set", name.value)).hint(*instead));
+            for (name, _) in
+                given().filter(|(name, _)| [property, &in_a_file].contains(&name.value.as_str()))
+            {
+                problems.add(
+                    Problem::at(
+                        &name.place,
+                        format!("`kafka.properties.{}` is not yours to set", name.value),
+                    )
+                    .hint(*instead),
+                );
             }
             continue;
         }
-        let text = |wanted: &str| given().find(|(name, _)| name.value == wanted).map(|(_, text)| text);
-        let value = from_file::value(&format!("kafka.properties.{property}"), text(property), text(&in_a_file), problems);
+        let text = |wanted: &str| {
+            given()
+                .find(|(name, _)| name.value == wanted)
+                .map(|(_, text)| text)
+        };
+        let value = from_file::value(
+            &format!("kafka.properties.{property}"),
+            text(property),
+            text(&in_a_file),
+            problems,
+        );
         properties.extend(value.map(|text| (property.to_owned(), text.value)));
     }
     make_room(&mut properties);
     properties
 }
 
-/// Larger messages than usual need a larger queue on the one side and larger answers on the other: librdkafka would wait for room that never comes, and
-/// refuse what the broker sends. Only the size of a message is the user's to say.
+/// Larger messages than usual need a larger queue on the one side and larger answers on the other:
+/// librdkafka would wait for room that never comes, and refuse what the broker sends. Only the size
+/// of a message is the user's to say.
 fn make_room(properties: &mut BTreeMap<String, String>) {
-    let Some(bytes) = properties.get("message.max.bytes").and_then(|bytes| bytes.parse::<u64>().ok()) else { return };
+    let Some(bytes) = properties
+        .get("message.max.bytes")
+        .and_then(|bytes| bytes.parse::<u64>().ok())
+    else {
+        return;
+    };
     let kbytes = bytes.div_ceil(1024);
     if kbytes > QUEUE_KBYTES {
-        properties.entry("queue.buffering.max.kbytes".to_owned()).or_insert_with(|| (kbytes + QUEUE_KBYTES).to_string());
+        properties
+            .entry("queue.buffering.max.kbytes".to_owned())
+            .or_insert_with(|| (kbytes + QUEUE_KBYTES).to_string());
     }
     if bytes > FETCH_BYTES {
-        properties.entry("fetch.max.bytes".to_owned()).or_insert_with(|| bytes.to_string());
-        properties.entry("receive.message.max.bytes".to_owned()).or_insert_with(|| (bytes + ANSWER_BYTES).to_string());
+        properties
+            .entry("fetch.max.bytes".to_owned())
+            .or_insert_with(|| bytes.to_string());
+        properties
+            .entry("receive.message.max.bytes".to_owned())
+            .or_insert_with(|| (bytes + ANSWER_BYTES).to_string());
     }
 }
 
 /// Every table has a topic of its own, with a name that Kafka takes.
-pub(super) fn check_topics(config: &KafkaConfig, given: Option<&Text>, tables: &[TableConfig], problems: &mut Problems) {
-    let at = |what: String| given.map_or_else(|| Problem::new(what.clone()), |text| Problem::at(&text.place, what.clone()));
+pub(super) fn check_topics(
+    config: &KafkaConfig,
+    given: Option<&Text>,
+    tables: &[TableConfig],
+    problems: &mut Problems,
+) {
+    let at = |what: String| {
+        given.map_or_else(
+            || Problem::new(what.clone()),
+            |text| Problem::at(&text.place, what.clone()),
+        )
+    };
     if given.is_some() && (tables.len() > 1 || tables.iter().any(TableConfig::is_pattern)) {
         let names: Vec<String> = tables.iter().map(TableConfig::written).collect();
-        let what = format!("`kafka.topic` names one topic, and there are {} tables: {}", tables.len(), names.join(", "));
+        let what = format!(
+            "`kafka.topic` names one topic, and there are {} tables: {}",
+            tables.len(),
+            names.join(", ")
+        );
         problems.add(at(what).hint("leave it out, or give topics with `tables.<name>.topic`"));
         return;
     }
-    let mut taken = BTreeMap::from([(config.control_topic(), "the pipeline's own progress".to_owned())]);
+    let mut taken = BTreeMap::from([(
+        config.control_topic(),
+        "the pipeline's own progress".to_owned(),
+    )]);
     for table in tables.iter().filter(|table| !table.is_pattern()) {
         let topic = config.topic_for(table);
         if topic != value::topic_safe(&topic) || topic.is_empty() || topic.len() > TOPIC_CHARS_MAX {
             let what = format!("`{topic}` is not a name that Kafka takes for a topic");
-            problems.add(at(what).hint(format!("use letters, digits, `.`, `_` and `-`, at most {TOPIC_CHARS_MAX}")));
+            problems.add(at(what).hint(format!(
+                "use letters, digits, `.`, `_` and `-`, at most {TOPIC_CHARS_MAX}"
+            )));
         }
         if let Some(other) = taken.insert(topic.clone(), format!("table `{}`", table.written())) {
-            let what = format!("the topic `{topic}` would hold both table `{}` and {other}", table.written());
+            let what = format!(
+                "the topic `{topic}` would hold both table `{}` and {other}",
+                table.written()
+            );
             problems.add(at(what).hint("give each its own with `tables.<name>.topic`"));
         }
     }

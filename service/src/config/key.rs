@@ -1,7 +1,8 @@
-//! What the configuration may say: every key with its meaning, the form of its value, its default and an example.
+//! What the configuration may say: every key with its meaning, the form of its value, its default
+//! and an example.
 //!
-//! The keys are declared once, in [`super::raw`]. From there come the parser, the list of valid names, the JSON Schema ([`super::schema()`]) and
-//! docs/configuration.md.
+//! The keys are declared once, in [`super::raw`]. From there come the parser, the list of valid
+//! names, the JSON Schema ([`super::schema()`]) and docs/configuration.md.
 
 /// A key.
 #[derive(Debug, Clone, Copy)]
@@ -71,23 +72,42 @@ pub enum Form {
 impl Key {
     /// A key with values of this form; name and meaning are the declaration's.
     pub(super) const fn of(form: Form) -> Self {
-        Self { name: "", about: "", form, default: Absent::Nothing, example: "", is_secret: false }
+        Self {
+            name: "",
+            about: "",
+            form,
+            default: Absent::Nothing,
+            example: "",
+            is_secret: false,
+        }
     }
 
     pub(super) const fn default(self, value: &'static str) -> Self {
-        Self { default: Absent::Value(value), ..self }
+        Self {
+            default: Absent::Value(value),
+            ..self
+        }
     }
 
     pub(super) const fn else_(self, words: &'static str) -> Self {
-        Self { default: Absent::Words(words), ..self }
+        Self {
+            default: Absent::Words(words),
+            ..self
+        }
     }
 
     pub(super) const fn example(self, value: &'static str) -> Self {
-        Self { example: value, ..self }
+        Self {
+            example: value,
+            ..self
+        }
     }
 
     pub(super) const fn secret(self) -> Self {
-        Self { is_secret: true, ..self }
+        Self {
+            is_secret: true,
+            ..self
+        }
     }
 
     /// The keys below it: of a section, or of a table.
@@ -114,7 +134,13 @@ impl Form {
             Self::Port => "1 to 65535",
             Self::Boolean => "`true` or `false`",
             Self::Timezone => "IANA name",
-            Self::Choice(words) => return words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Self::Choice(words) => {
+                return words
+                    .iter()
+                    .map(|word| format!("`{word}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
+            }
             Self::Texts => "text, or a list",
             Self::Properties => "names and values",
             Self::Section(_) => "keys",

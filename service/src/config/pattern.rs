@@ -1,4 +1,5 @@
-//! Patterns among the tables: `shop.*` stands for every table of a schema that the catalog has, less those that say `skip: true`.
+//! Patterns among the tables: `shop.*` stands for every table of a schema that the catalog has,
+//! less those that say `skip: true`.
 
 use inlet_model::table::quote;
 
@@ -12,7 +13,11 @@ const ANY: char = '*';
 impl TableConfig {
     /// True for a pattern, which names tables only once the catalog was asked.
     pub fn is_pattern(&self) -> bool {
-        self.name.contains(ANY) || self.schema.as_ref().is_some_and(|schema| schema.contains(ANY))
+        self.name.contains(ANY)
+            || self
+                .schema
+                .as_ref()
+                .is_some_and(|schema| schema.contains(ANY))
     }
 
     /// Whether the pattern means this table; without a schema it means `public`.
@@ -27,39 +32,71 @@ impl Config {
         self.tables.iter().any(TableConfig::is_pattern)
     }
 
-    /// The same with the patterns replaced by the tables of the catalog that they mean, as (schema, name), and without those that are skipped.
+    /// The same with the patterns replaced by the tables of the catalog that they mean, as (schema,
+    /// name), and without those that are skipped.
     ///
     /// Fails when a pattern means no table, or two tables would share a topic.
     pub fn resolved(self, catalog: &[(String, String)]) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
         let patterns = self.tables.iter().filter(|table| table.is_pattern());
-        for pattern in patterns.filter(|pattern| !catalog.iter().any(|(schema, name)| pattern.matches(schema, name))) {
+        for pattern in patterns.filter(|pattern| {
+            !catalog
+                .iter()
+                .any(|(schema, name)| pattern.matches(schema, name))
+        }) {
             let hint = "a pattern is `schema.*` or `schema.part*`; the role sees only schemas that exist in this database";
-            problems.add(Problem::new(format!("no table of the database matches `{}`", pattern.written())).hint(hint));
+            problems.add(
+                Problem::new(format!(
+                    "no table of the database matches `{}`",
+                    pattern.written()
+                ))
+                .hint(hint),
+            );
         }
         let config = self.expanded(catalog);
         if config.tables.is_empty() && problems.len() == 0 {
-            problems.add(Problem::new("every table is skipped").hint("leave `skip: true` out where a table is to be captured"));
+            problems.add(
+                Problem::new("every table is skipped")
+                    .hint("leave `skip: true` out where a table is to be captured"),
+            );
         }
         if let Some(kafka) = &config.kafka {
             kafka::check_topics(kafka, None, &config.tables, &mut problems);
         }
-        if problems.len() == 0 { Ok(config) } else { Err(problems.into_error()) }
+        if problems.len() == 0 {
+            Ok(config)
+        } else {
+            Err(problems.into_error())
+        }
     }
 
-    /// The same with the patterns replaced by those of these tables that they mean, which may be none.
+    /// The same with the patterns replaced by those of these tables that they mean, which may be
+    /// none.
     ///
-    /// A table that is named goes before a pattern that means it, and of several patterns the longest one counts.
+    /// A table that is named goes before a pattern that means it, and of several patterns the
+    /// longest one counts.
     pub fn expanded(mut self, known: &[(String, String)]) -> Self {
-        let (mut patterns, named): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tables).into_iter().partition(TableConfig::is_pattern);
+        let (mut patterns, named): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tables)
+            .into_iter()
+            .partition(TableConfig::is_pattern);
         patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.written().len()));
         for (schema, name) in known {
             if named.iter().any(|table| table.may_be(Some(schema), name)) {
                 continue;
             }
-            let Some(pattern) = patterns.iter().find(|pattern| pattern.matches(schema, name)) else { continue };
+            let Some(pattern) = patterns
+                .iter()
+                .find(|pattern| pattern.matches(schema, name))
+            else {
+                continue;
+            };
             let identifier = format!("{}.{}", quote(schema), quote(name));
-            self.tables.push(TableConfig { schema: Some(schema.clone()), name: name.clone(), identifier, ..pattern.clone() });
+            self.tables.push(TableConfig {
+                schema: Some(schema.clone()),
+                name: name.clone(),
+                identifier,
+                ..pattern.clone()
+            });
         }
         self.tables.extend(named);
         self.tables.retain(|table| !table.skip);
@@ -69,12 +106,17 @@ impl Config {
     }
 }
 
-/// Whether a text is what a pattern says: its parts in this order, and nothing before the first and behind the last.
+/// Whether a text is what a pattern says: its parts in this order, and nothing before the first and
+/// behind the last.
 fn fits(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split(ANY);
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
     for part in parts {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
@@ -89,47 +131,96 @@ mod tests {
     use super::*;
 
     fn resolved(tables: &str, catalog: &[(&str, &str)]) -> Result<Vec<String>, ConfigError> {
-        let text = format!("postgres: {{ url: \"postgres://me@db/shop\" }}\ndatalake: {{ path: lake }}\ntables:\n{tables}");
-        let catalog: Vec<_> = catalog.iter().map(|(schema, name)| ((*schema).to_owned(), (*name).to_owned())).collect();
-        let config = Config::parse(&text).expect("the text is right").resolved(&catalog)?;
+        let text = format!(
+            "postgres: {{ url: \"postgres://me@db/shop\" }}\ndatalake: {{ path: lake }}\ntables:\n{tables}"
+        );
+        let catalog: Vec<_> = catalog
+            .iter()
+            .map(|(schema, name)| ((*schema).to_owned(), (*name).to_owned()))
+            .collect();
+        let config = Config::parse(&text)
+            .expect("the text is right")
+            .resolved(&catalog)?;
         Ok(config.tables.iter().map(TableConfig::written).collect())
     }
 
-    const SHOP: &[(&str, &str)] =
-        &[("public", "visits"), ("shop", "audit_1"), ("shop", "audit_2"), ("shop", "Orders"), ("shop", "customers")];
+    const SHOP: &[(&str, &str)] = &[
+        ("public", "visits"),
+        ("shop", "audit_1"),
+        ("shop", "audit_2"),
+        ("shop", "Orders"),
+        ("shop", "customers"),
+    ];
 
     #[test]
     fn a_pattern_is_every_table_of_its_schema() {
-        assert_eq!(resolved("  shop.*:\n", SHOP).unwrap(), ["shop.Orders", "shop.audit_1", "shop.audit_2", "shop.customers"]);
+        assert_eq!(
+            resolved("  shop.*:\n", SHOP).unwrap(),
+            [
+                "shop.Orders",
+                "shop.audit_1",
+                "shop.audit_2",
+                "shop.customers"
+            ]
+        );
         assert_eq!(resolved("  '*':\n", SHOP).unwrap(), ["public.visits"]);
-        assert_eq!(resolved("  '*.*t*s':\n", SHOP).unwrap(), ["public.visits", "shop.customers"]);
+        assert_eq!(
+            resolved("  '*.*t*s':\n", SHOP).unwrap(),
+            ["public.visits", "shop.customers"]
+        );
     }
 
     #[test]
     fn what_is_skipped_is_not_captured() {
-        assert_eq!(resolved("  shop.*:\n  shop.audit_*: { skip: true }\n", SHOP).unwrap(), ["shop.Orders", "shop.customers"]);
-        assert_eq!(resolved("  shop.a*:\n  shop.audit_2: { skip: true }\n", SHOP).unwrap(), ["shop.audit_1"]);
+        assert_eq!(
+            resolved("  shop.*:\n  shop.audit_*: { skip: true }\n", SHOP).unwrap(),
+            ["shop.Orders", "shop.customers"]
+        );
+        assert_eq!(
+            resolved("  shop.a*:\n  shop.audit_2: { skip: true }\n", SHOP).unwrap(),
+            ["shop.audit_1"]
+        );
     }
 
     #[test]
     fn a_table_that_is_named_keeps_its_own_settings() {
         let text = "postgres: { url: \"postgres://me@db/shop\" }\ntables:\n  shop.*: { rules: [\"a > 1\"] }\n  shop.orders: { rules: [\"b > 1\"] }\n";
-        let catalog: Vec<_> = [("shop", "orders"), ("shop", "customers")].map(|(s, n)| (s.to_owned(), n.to_owned())).to_vec();
+        let catalog: Vec<_> = [("shop", "orders"), ("shop", "customers")]
+            .map(|(s, n)| (s.to_owned(), n.to_owned()))
+            .to_vec();
         let config = Config::parse(text).unwrap().resolved(&catalog).unwrap();
-        let rules: Vec<_> = config.tables.iter().map(|table| (table.written(), table.rules.concat())).collect();
-        assert_eq!(rules, [("shop.customers".to_owned(), "a > 1".to_owned()), ("shop.orders".to_owned(), "b > 1".to_owned())]);
+        let rules: Vec<_> = config
+            .tables
+            .iter()
+            .map(|table| (table.written(), table.rules.concat()))
+            .collect();
+        assert_eq!(
+            rules,
+            [
+                ("shop.customers".to_owned(), "a > 1".to_owned()),
+                ("shop.orders".to_owned(), "b > 1".to_owned())
+            ]
+        );
     }
 
     #[test]
     fn a_pattern_without_a_table_is_named() {
         let error = resolved("  shp.*:\n", SHOP).unwrap_err().to_string();
-        assert!(error.contains("no table of the database matches `shp.*`"), "{error}");
+        assert!(
+            error.contains("no table of the database matches `shp.*`"),
+            "{error}"
+        );
     }
 
     #[test]
     fn parts_do_not_overlap() {
         assert!(
-            fits("a*a", "aa") && !fits("a*a", "a") && fits("*", "") && fits("a*b*c", "a1b2c") && !fits("a*b*c", "acb") && !fits("a", "ab")
+            fits("a*a", "aa")
+                && !fits("a*a", "a")
+                && fits("*", "")
+                && fits("a*b*c", "a1b2c")
+                && !fits("a*b*c", "acb")
+                && !fits("a", "ab")
         );
     }
 }

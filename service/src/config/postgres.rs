@@ -1,7 +1,7 @@
 //! `postgres:` where the database is, and as whom we come.
 //!
-//! An address may be given as `jdbc_url`, as `url`, or as host, port and db, also in several of these ways at once as long as they agree. Where
-//! files differ, the later one wins part by part.
+//! An address may be given as `jdbc_url`, as `url`, or as host, port and db, also in several of
+//! these ways at once as long as they agree. Where files differ, the later one wins part by part.
 
 mod address;
 #[cfg(test)]
@@ -80,32 +80,61 @@ pub enum SslMode {
 
 pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<PostgresConfig> {
     let found = problems.len();
-    let mut read = |key, own: &Option<Text>, file: &Option<Text>| from_file::value(key, own.as_ref(), file.as_ref(), problems);
+    let mut read = |key, own: &Option<Text>, file: &Option<Text>| {
+        from_file::value(key, own.as_ref(), file.as_ref(), problems)
+    };
     let url = read("postgres.url", &raw.url, &raw.url_file);
     let user = read("postgres.user", &raw.user, &raw.user_file);
     let password = read("postgres.password", &raw.password, &raw.password_file);
     let read_url = read("postgres.read_url", &raw.read_url, &raw.read_url_file);
-    let urls = addresses([("postgres.jdbc_url", &raw.jdbc_url), ("postgres.url", &url)], problems);
-    let port = raw.port.as_ref().and_then(|text| Some((problems.take(value::port("postgres.port", text))?, text)));
-    let mut part = Part { urls: &urls, problems };
+    let urls = addresses(
+        [("postgres.jdbc_url", &raw.jdbc_url), ("postgres.url", &url)],
+        problems,
+    );
+    let port = raw
+        .port
+        .as_ref()
+        .and_then(|text| Some((problems.take(value::port("postgres.port", text))?, text)));
+    let mut part = Part {
+        urls: &urls,
+        problems,
+    };
     let host = part.agree("host", |url| url.host.clone(), text_of(&raw.host));
-    let port = part.agree("port", |url| url.port, port.map(|(port, text)| (port, &text.place)));
+    let port = part.agree(
+        "port",
+        |url| url.port,
+        port.map(|(port, text)| (port, &text.place)),
+    );
     let db = part.agree("db", |url| url.db.clone(), text_of(&raw.db));
     let user = part.agree("user", |url| url.user.clone(), text_of(&user));
     let password = part.agree("password", |url| url.password.clone(), text_of(&password));
-    let sslmode = urls.iter().find_map(|(_, url, _)| url.sslmode).unwrap_or_default();
+    let sslmode = urls
+        .iter()
+        .find_map(|(_, url, _)| url.sslmode)
+        .unwrap_or_default();
     let sslrootcert = urls.iter().find_map(|(_, url, _)| url.sslrootcert.clone());
     if problems.len() > found {
         return None;
     }
-    let mut missing = |key: &str, hint: &str| problems.add(Problem::new(format!("`postgres.{key}` is missing")).hint(hint));
+    let mut missing = |key: &str, hint: &str| {
+        problems.add(Problem::new(format!("`postgres.{key}` is missing")).hint(hint))
+    };
     if host.is_none() {
-        missing("host", "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, `port` and `db`");
+        missing(
+            "host",
+            "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, `port` and `db`",
+        );
     } else if db.is_none() {
-        missing("db", "name the database, as `db` or at the end of the address");
+        missing(
+            "db",
+            "name the database, as `db` or at the end of the address",
+        );
     }
     if user.is_none() {
-        missing("user", "name the role to connect as; it needs SELECT on the tables");
+        missing(
+            "user",
+            "name the role to connect as; it needs SELECT on the tables",
+        );
     }
     let primary = PostgresAddress {
         host: host?,
@@ -116,12 +145,17 @@ pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<Postgr
         sslmode,
         sslrootcert,
     };
-    let read = read_url.as_ref().and_then(|text| read_address(text, &primary, problems));
+    let read = read_url
+        .as_ref()
+        .and_then(|text| read_address(text, &primary, problems));
     Some(PostgresConfig { primary, read })
 }
 
 /// The addresses given as one text, with their keys and places.
-fn addresses<'a>(given: [(&'static str, &'a Option<Text>); 2], problems: &mut Problems) -> Vec<(&'static str, Address, &'a Place)> {
+fn addresses<'a>(
+    given: [(&'static str, &'a Option<Text>); 2],
+    problems: &mut Problems,
+) -> Vec<(&'static str, Address, &'a Place)> {
     let parsed = given.into_iter().filter_map(|(key, text)| {
         let text = text.as_ref()?;
         Some((key, address::parse(key, text, problems)?, &text.place))
@@ -130,14 +164,21 @@ fn addresses<'a>(given: [(&'static str, &'a Option<Text>); 2], problems: &mut Pr
 }
 
 /// What is not in the standby's address is as at the primary.
-fn read_address(text: &Text, primary: &PostgresAddress, problems: &mut Problems) -> Option<PostgresAddress> {
+fn read_address(
+    text: &Text,
+    primary: &PostgresAddress,
+    problems: &mut Problems,
+) -> Option<PostgresAddress> {
     let url = address::parse("postgres.read_url", text, problems)?;
     Some(PostgresAddress {
         host: url.host?,
         port: url.port.unwrap_or(5432),
         db: url.db.unwrap_or_else(|| primary.db.clone()),
         user: url.user.unwrap_or_else(|| primary.user.clone()),
-        password: url.password.map(SecretString::from).or_else(|| primary.password.clone()),
+        password: url
+            .password
+            .map(SecretString::from)
+            .or_else(|| primary.password.clone()),
         sslmode: url.sslmode.unwrap_or(primary.sslmode),
         sslrootcert: url.sslrootcert.or_else(|| primary.sslrootcert.clone()),
     })
@@ -161,17 +202,27 @@ impl Part<'_> {
         of_url: impl Fn(&Address) -> Option<T>,
         own: Option<(T, &Place)>,
     ) -> Option<T> {
-        let of_urls = self.urls.iter().filter_map(|(key, url, place)| Some((of_url(url)?, *key, *place)));
+        let of_urls = self
+            .urls
+            .iter()
+            .filter_map(|(key, url, place)| Some((of_url(url)?, *key, *place)));
         let given: Vec<(T, String, &Place)> = of_urls
             .map(|(value, key, place)| (value, key.to_owned(), place))
             .chain(own.map(|(value, place)| (value, format!("postgres.{key}"), place)))
             .collect();
         let last = given.iter().map(|(_, _, place)| place.layer).max()?;
-        let latest: Vec<_> = given.iter().filter(|(_, _, place)| place.layer == last).collect();
+        let latest: Vec<_> = given
+            .iter()
+            .filter(|(_, _, place)| place.layer == last)
+            .collect();
         let (value, first, _) = latest.first()?;
         if let Some((_, second, place)) = latest.iter().find(|(other, _, _)| other != value) {
-            let problem = Problem::at(place, format!("`{first}` and `{second}` give a different {key}"));
-            self.problems.add(problem.hint("keep one of them, or make them equal"));
+            let problem = Problem::at(
+                place,
+                format!("`{first}` and `{second}` give a different {key}"),
+            );
+            self.problems
+                .add(problem.hint("keep one of them, or make them equal"));
         }
         Some(value.clone())
     }

@@ -35,7 +35,12 @@ pub(super) struct Source {
 
 impl Source {
     pub fn place(&self, line: u64, column: u64) -> Place {
-        Place { file: self.name.clone(), line, column, layer: self.layer }
+        Place {
+            file: self.name.clone(),
+            line,
+            column,
+            layer: self.layer,
+        }
     }
 }
 
@@ -50,18 +55,29 @@ pub struct Problem {
 impl Problem {
     /// A problem of no single place.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { place: None, what: what.into(), hint: None }
+        Self {
+            place: None,
+            what: what.into(),
+            hint: None,
+        }
     }
 
     /// A problem at a place.
     pub fn at(place: &Place, what: impl Into<String>) -> Self {
-        Self { place: Some(place.clone()), what: what.into(), hint: None }
+        Self {
+            place: Some(place.clone()),
+            what: what.into(),
+            hint: None,
+        }
     }
 
     /// The same, with what to do.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 
     /// What to do about it, where that is known.
@@ -125,7 +141,9 @@ impl Explain for ConfigError {
 
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> Self {
-        Self { problems: vec![problem] }
+        Self {
+            problems: vec![problem],
+        }
     }
 }
 
@@ -154,10 +172,12 @@ impl Problems {
         self.problems.len()
     }
 
-    /// Forgets the problems since `found` that stand nowhere: what is missing may stand in a file that could not be read.
+    /// Forgets the problems since `found` that stand nowhere: what is missing may stand in a file
+    /// that could not be read.
     pub fn forget_missing(&mut self, found: usize) {
         let later = self.problems.split_off(found);
-        self.problems.extend(later.into_iter().filter(|problem| problem.place.is_some()));
+        self.problems
+            .extend(later.into_iter().filter(|problem| problem.place.is_some()));
     }
 
     pub fn take_warnings(&mut self) -> Vec<Problem> {
@@ -165,17 +185,37 @@ impl Problems {
     }
 
     pub fn into_error(mut self) -> ConfigError {
-        assert!(!self.problems.is_empty(), "a configuration without problems is not an error");
+        assert!(
+            !self.problems.is_empty(),
+            "a configuration without problems is not an error"
+        );
         // What stands nowhere comes last: it often follows from a misspelt key above.
-        let order = |problem: &Problem| problem.place.as_ref().map_or((usize::MAX, 0, 0), |place| (place.layer, place.line, place.column));
+        let order = |problem: &Problem| {
+            problem.place.as_ref().map_or((usize::MAX, 0, 0), |place| {
+                (place.layer, place.line, place.column)
+            })
+        };
         self.problems.sort_by_key(order);
-        ConfigError { problems: self.problems }
+        ConfigError {
+            problems: self.problems,
+        }
     }
 }
 
 /// The candidate that a misspelt word most likely means.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let scored = candidates.into_iter().map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_lowercase()), candidate));
-    scored.filter(|(score, _)| *score >= 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+    let scored = candidates.into_iter().map(|candidate| {
+        (
+            strsim::jaro_winkler(&word, &candidate.to_lowercase()),
+            candidate,
+        )
+    });
+    scored
+        .filter(|(score, _)| *score >= 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
 }

@@ -1,8 +1,10 @@
 //! The raw layer: every key of the configuration as located text, nothing interpreted.
 //!
-//! This is the one declaration of the keys: what each means, the form of its value and its default stand here, and are rendered from here.
+//! This is the one declaration of the keys: what each means, the form of its value and its default
+//! stand here, and are rendered from here.
 //!
-//! Promises: a later file overrides an earlier one key by key; blanks around a value are removed with a warning; an empty value counts as absent.
+//! Promises: a later file overrides an earlier one key by key; blanks around a value are removed
+//! with a warning; an empty value counts as absent.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +27,8 @@ pub(super) trait Layer: Sized {
     /// Puts `self` over `base`: what is absent here stays as it is there.
     fn over(self, base: Self) -> Self;
 
-    /// Says from which file it comes and tidies its values; nothing is left of a value that is empty.
+    /// Says from which file it comes and tidies its values; nothing is left of a value that is
+    /// empty.
     fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self>;
 }
 
@@ -65,7 +68,8 @@ impl<L: Layer> Layer for BTreeMap<Text, L> {
 }
 
 impl Layer for Text {
-    // Not through `Option`: a password that is `~` or `null`, put in for a variable, is a text like any other.
+    // Not through `Option`: a password that is `~` or `null`, put in for a variable, is a text like
+    // any other.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
         Self::deserialize(deserializer).map(Some)
     }
@@ -80,9 +84,15 @@ impl Layer for Text {
         if trimmed.len() < self.value.len() && !trimmed.is_empty() {
             // A blank may belong to a password, and to nothing else.
             if path.ends_with("password") {
-                problems.warn(Problem::at(&self.place, format!("`{path}` starts or ends with a blank, which is taken as a part of it")));
+                problems.warn(Problem::at(
+                    &self.place,
+                    format!("`{path}` starts or ends with a blank, which is taken as a part of it"),
+                ));
             } else {
-                problems.warn(Problem::at(&self.place, format!("blanks around `{path}` are ignored")));
+                problems.warn(Problem::at(
+                    &self.place,
+                    format!("blanks around `{path}` are ignored"),
+                ));
                 self.value = trimmed.to_owned();
             }
         }
@@ -121,12 +131,17 @@ impl Layer for Texts {
     }
 
     fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
-        let texts: Vec<Text> = self.0.into_iter().filter_map(|text| text.settle(source, path, problems)).collect();
+        let texts: Vec<Text> = self
+            .0
+            .into_iter()
+            .filter_map(|text| text.settle(source, path, problems))
+            .collect();
         (!texts.is_empty()).then_some(Self(texts))
     }
 }
 
-/// Declares a section: its keys once, for parsing, for overriding, for the list of valid names and for what is rendered from them.
+/// Declares a section: its keys once, for parsing, for overriding, for the list of valid names and
+/// for what is rendered from them.
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $about:literal])+ $key:ident: $type:ty = $form:expr),+ $(,)? }) => {
         $(#[$doc])*
@@ -157,7 +172,8 @@ macro_rules! section {
 section! {
     /// The whole file.
     RawConfig {
-        /// The pipeline's name: it names the control topic, the transactional id and the consumer group. Letters, digits, `.`, `_` and `-`.
+        /// The pipeline's name: it names the control topic, the transactional id and the consumer
+        /// group. Letters, digits, `.`, `_` and `-`.
         pipeline: Text = Key::of(Form::Text).else_("`kafka.topic`, else the database's name").example("shop"),
         /// Where the database is, and as whom to connect.
         postgres: RawPostgres = Key::of(Form::Section(RawPostgres::KEYS)),
@@ -167,8 +183,9 @@ section! {
         datalake: RawDatalake = Key::of(Form::Section(RawDatalake::KEYS)),
         /// How often, and how much at once.
         streaming: RawStreaming = Key::of(Form::Section(RawStreaming::KEYS)),
-        /// The tables, and what is special about each. A name is written as in SQL: folded first, then taken exactly; a schema in front where it is not
-        /// `public`. `shop.*` stands for every table of a schema, also for those that are made later.
+        /// The tables, and what is special about each. A name is written as in SQL: folded first,
+        /// then taken exactly; a schema in front where it is not `public`. `shop.*` stands for
+        /// every table of a schema, also for those that are made later.
         tables: BTreeMap<Text, Option<RawTable>> = Key::of(Form::Tables(RawTable::KEYS)),
     }
 }
@@ -176,8 +193,9 @@ section! {
 section! {
     /// `postgres:`
     RawPostgres {
-        /// The address as Java programs write it. Of its parameters these are understood: `user`, `password`, `host`, `dbname`, `sslmode`,
-        /// `sslrootcert`, `ssl`. What is given in several ways must agree.
+        /// The address as Java programs write it. Of its parameters these are understood: `user`,
+        /// `password`, `host`, `dbname`, `sslmode`, `sslrootcert`, `ssl`. What is given in several
+        /// ways must agree.
         jdbc_url: Text = Key::of(Form::Text).example("jdbc:postgresql://localhost:5432/shop").secret(),
         /// The address as PostgreSQL's own programs write it; the same parameters.
         url: Text = Key::of(Form::Text).example("postgresql://inlet@localhost:5432/shop?sslmode=require").secret(),
@@ -191,7 +209,8 @@ section! {
         db: Text = Key::of(Form::Text).example("shop"),
         /// One table; with `tables:` beside it, it is captured as well.
         table: Text = Key::of(Form::Text).example("orders"),
-        /// The role. It needs `SELECT` on the tables, and should be a member of `pg_read_all_stats`.
+        /// The role. It needs `SELECT` on the tables, and should be a member of
+        /// `pg_read_all_stats`.
         user: Text = Key::of(Form::Text).example("inlet"),
         /// A file that holds `user`.
         user_file: Text = Key::of(Form::Path).example("/run/secrets/postgres-user"),
@@ -219,8 +238,8 @@ section! {
         replication_factor: Text = Key::of(Form::CountOrDefault).default("-1").example("3"),
         /// The consumer group.
         group: Text = Key::of(Form::Text).else_("`inlet-<pipeline>`").example("inlet-shop"),
-        /// Properties of librdkafka, for TLS and SASL. `<property>_file` takes the value of a property from a file. Those that the promises rest on
-        /// are refused.
+        /// Properties of librdkafka, for TLS and SASL. `<property>_file` takes the value of a
+        /// property from a file. Those that the promises rest on are refused.
         properties: BTreeMap<Text, Text> = Key::of(Form::Properties).secret(),
     }
 }
@@ -228,7 +247,8 @@ section! {
 section! {
     /// `datalake:`
     RawDatalake {
-        /// The lake's folder: that of the table, or, with several tables, with a folder for each below it. Local, or mounted.
+        /// The lake's folder: that of the table, or, with several tables, with a folder for each
+        /// below it. Local, or mounted.
         path: Text = Key::of(Form::Path).example("./datalake"),
         /// The format of data files.
         format: Text = Key::of(Form::Choice(&["parquet"])).default("parquet"),
@@ -240,19 +260,24 @@ section! {
 section! {
     /// `streaming:`
     RawStreaming {
-        /// A file or folder for a readable copy of the consumer's offsets; the truth is in the lake's log.
+        /// A file or folder for a readable copy of the consumer's offsets; the truth is in the
+        /// lake's log.
         checkpoint_location: Text = Key::of(Form::Path).else_("no copy").example("./state/offsets.json"),
-        /// A file or folder for a readable copy of the producer's position; the truth is in the sink.
+        /// A file or folder for a readable copy of the producer's position; the truth is in the
+        /// sink.
         last_processed_timestamp_location: Text = Key::of(Form::Path).else_("no copy").example("./state/position.json"),
         /// Sets `poll_interval` and `flush_interval` where they are not given.
         batch_interval: Text = Key::of(Form::Seconds).example("5"),
         /// The longest pause between two polls when nothing changes.
         poll_interval: Text = Key::of(Form::Duration).default("250ms").example("100ms"),
-        /// The longest time that a row waits for its commit to the lake. Shorter is fresher, with more and smaller files.
+        /// The longest time that a row waits for its commit to the lake. Shorter is fresher, with
+        /// more and smaller files.
         flush_interval: Text = Key::of(Form::Duration).default("1s").example("30s"),
-        /// How often a whole table is read for rows that their timestamps hide, and for updates that do not move the cursor.
+        /// How often a whole table is read for rows that their timestamps hide, and for updates
+        /// that do not move the cursor.
         sweep_interval: Text = Key::of(Form::Duration).default("1h").example("10m"),
-        /// How often the catalog is asked for new tables that a pattern means; 0: only at the start.
+        /// How often the catalog is asked for new tables that a pattern means; 0: only at the
+        /// start.
         discover_interval: Text = Key::of(Form::DurationOrNever).default("60s").example("10s"),
         /// A commit comes earlier with so many rows in memory.
         flush_rows: Text = Key::of(Form::Count).default("1_000_000").example("100_000"),
@@ -274,10 +299,12 @@ section! {
         timezone: Text = Key::of(Form::Timezone).else_("`datalake.timezone`").example("Europe/Berlin"),
         /// Its topic.
         topic: Text = Key::of(Form::Text).else_("`<pipeline>.<table>`").example("shop.orders"),
-        /// What must be true of a row that enters the lake; one that breaks a rule goes to quarantine, whole and counted.
+        /// What must be true of a row that enters the lake; one that breaks a rule goes to
+        /// quarantine, whole and counted.
         rules: Texts = Key::of(Form::Texts).else_("every row enters").example("[amount >= 0]"),
-        /// What becomes of a value that the lake's type cannot hold, as `infinity` in a timestamp or `NaN` in a `numeric(p,s)`: its row goes to
-        /// quarantine, null is written, or every such column is text.
+        /// What becomes of a value that the lake's type cannot hold, as `infinity` in a timestamp
+        /// or `NaN` in a `numeric(p,s)`: its row goes to quarantine, null is written, or every such
+        /// column is text.
         impossible_values: Word = Key::of(Form::Choice(&["quarantine", "null", "text"])).default("quarantine").example("text"),
         /// What a pattern beside it must not take.
         skip: Text = Key::of(Form::Boolean).default("false").example("true"),

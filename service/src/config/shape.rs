@@ -1,4 +1,5 @@
-//! The shape of a file: which keys stand where, and whether each has a value of its form. Values themselves are not looked at.
+//! The shape of a file: which keys stand where, and whether each has a value of its form. Values
+//! themselves are not looked at.
 
 use std::fmt;
 use std::ops::Range;
@@ -27,14 +28,22 @@ impl Shape {
     /// The lines of the key whose value begins here.
     pub fn lines_at(&self, location: Option<Location>) -> Option<Lines> {
         let at = location.map(|location| (location.line(), location.column()))?;
-        let found = self.values.iter().find(|(line, column, lines)| (*line, *column) == at && !lines.is_empty());
+        let found = self
+            .values
+            .iter()
+            .find(|(line, column, lines)| (*line, *column) == at && !lines.is_empty());
         found.map(|(_, _, lines)| lines.clone())
     }
 }
 
 /// Reports every unknown key, every value of a wrong form and every variable in quotes.
 pub(super) fn check(root: &Node, source: &Source, text: &str, problems: &mut Problems) -> Shape {
-    let mut keys = Keys { source, text, problems, shape: Shape::default() };
+    let mut keys = Keys {
+        source,
+        text,
+        problems,
+        shape: Shape::default(),
+    };
     keys.section("", root, RawConfig::KEYS, text.lines().count() as u64 + 1);
     keys.shape
 }
@@ -76,7 +85,9 @@ impl<'de> Deserialize<'de> for Node {
             }
 
             fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-                Ok(Node::Text { has_variable: value.contains("${") })
+                Ok(Node::Text {
+                    has_variable: value.contains("${"),
+                })
             }
 
             fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
@@ -111,7 +122,9 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-const PLAIN: Node = Node::Text { has_variable: false };
+const PLAIN: Node = Node::Text {
+    has_variable: false,
+};
 
 /// The walk over the keys.
 struct Keys<'a> {
@@ -134,17 +147,33 @@ impl Keys<'_> {
     fn value(&mut self, path: &str, form: Form, node: &Spanned<Node>, lines: &Lines) {
         let below = || entries(&node.value, lines.end);
         let what = match (form, &node.value) {
-            (Form::Section(keys), Node::Map(_)) => return self.section(&format!("{path}."), &node.value, keys, lines.end),
+            (Form::Section(keys), Node::Map(_)) => {
+                return self.section(&format!("{path}."), &node.value, keys, lines.end);
+            }
             (Form::Tables(keys), Node::Map(_)) => {
-                return below()
-                    .for_each(|(name, value, lines)| self.value(&format!("{path}.{}", name.value), Form::Section(keys), value, &lines));
+                return below().for_each(|(name, value, lines)| {
+                    self.value(
+                        &format!("{path}.{}", name.value),
+                        Form::Section(keys),
+                        value,
+                        &lines,
+                    )
+                });
             }
             (Form::Properties, Node::Map(_)) => {
-                return below().for_each(|(name, value, lines)| self.value(&format!("{path}.{}", name.value), Form::Text, value, &lines));
+                return below().for_each(|(name, value, lines)| {
+                    self.value(&format!("{path}.{}", name.value), Form::Text, value, &lines)
+                });
             }
             (Form::Section(_) | Form::Tables(_) | Form::Properties, Node::Nothing) => return,
-            (Form::Section(_) | Form::Tables(_) | Form::Properties, _) => "must hold lines of `key: value`",
-            (Form::Texts, Node::List(items)) if items.iter().all(|item| matches!(item.value, Node::Text { .. })) => {
+            (Form::Section(_) | Form::Tables(_) | Form::Properties, _) => {
+                "must hold lines of `key: value`"
+            }
+            (Form::Texts, Node::List(items))
+                if items
+                    .iter()
+                    .all(|item| matches!(item.value, Node::Text { .. })) =>
+            {
                 return items.iter().for_each(|item| self.text(item, lines));
             }
             (Form::Choice(words), Node::Nothing) if words.contains(&"null") => return,
@@ -158,7 +187,10 @@ impl Keys<'_> {
             (Node::Nothing, _) => problem.hint("give one, or leave the key out"),
             (_, Form::Section(keys)) => {
                 let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
-                problem.hint(format!("its keys go on lines below it, indented: {}", names.join(", ")))
+                problem.hint(format!(
+                    "its keys go on lines below it, indented: {}",
+                    names.join(", ")
+                ))
             }
             _ => problem,
         });
@@ -171,10 +203,16 @@ impl Keys<'_> {
 
     fn unknown(&mut self, path: &str, key: &Spanned<String>, keys: &[Key]) {
         let valid: Vec<&str> = keys.iter().map(|key| key.name).collect();
-        let problem = Problem::at(&self.place(&key.referenced), format!("unknown key `{path}{}`", key.value));
+        let problem = Problem::at(
+            &self.place(&key.referenced),
+            format!("unknown key `{path}{}`", key.value),
+        );
         let hint = match (home(&key.value), nearest(&key.value, valid.iter().copied())) {
             (Some(section), _) if format!("{section}.") != path => {
-                format!("`{}` belongs under `{section}:`; is it indented too little?", key.value)
+                format!(
+                    "`{}` belongs under `{section}:`; is it indented too little?",
+                    key.value
+                )
             }
             (_, Some(near)) => format!("did you mean `{near}`?"),
             (_, None) => format!("the valid keys here are {}", valid.join(", ")),
@@ -184,42 +222,79 @@ impl Keys<'_> {
 
     /// A text: where it begins, and that no variable in it is hidden by quotes.
     fn text(&mut self, node: &Spanned<Node>, lines: &Lines) {
-        self.shape.values.push((node.referenced.line(), node.referenced.column(), lines.clone()));
+        self.shape.values.push((
+            node.referenced.line(),
+            node.referenced.column(),
+            lines.clone(),
+        ));
         if matches!(node.value, Node::Text { has_variable: true }) && !self.is_plain(node) {
-            let problem = Problem::at(&self.place(&node.referenced), "`${..}` is not replaced inside quotes or a block");
-            self.problems.add(problem.hint("remove the quotes; a literal `${` is written `$${`, without quotes"));
+            let problem = Problem::at(
+                &self.place(&node.referenced),
+                "`${..}` is not replaced inside quotes or a block",
+            );
+            self.problems.add(
+                problem.hint("remove the quotes; a literal `${` is written `$${`, without quotes"),
+            );
             self.shape.wrong.push(lines.clone());
         }
     }
 
     /// Without quotes and not a block: the library replaces variables there only.
     fn is_plain(&self, node: &Spanned<Node>) -> bool {
-        let start = node.defined.span().byte_offset().and_then(|start| usize::try_from(start).ok());
+        let start = node
+            .defined
+            .span()
+            .byte_offset()
+            .and_then(|start| usize::try_from(start).ok());
         let Some((before, rest)) = start.and_then(|start| self.text.split_at_checked(start)) else {
             return false;
         };
-        // A block's place is its first line of content; the line before ends with its mark, perhaps with a comment behind.
+        // A block's place is its first line of content; the line before ends with its mark, perhaps
+        // with a comment behind.
         let opened_by = before.trim_end().rsplit('\n').next().unwrap_or_default();
-        let mark = opened_by.split(" #").next().and_then(|line| line.split_whitespace().last()).unwrap_or_default();
+        let mark = opened_by
+            .split(" #")
+            .next()
+            .and_then(|line| line.split_whitespace().last())
+            .unwrap_or_default();
         !rest.starts_with(['"', '\'']) && !mark.starts_with(['|', '>'])
     }
 }
 
 /// Keys and values, each with the lines up to the next key.
-fn entries(node: &Node, end: u64) -> impl Iterator<Item = (&Spanned<String>, &Spanned<Node>, Lines)> {
+fn entries(
+    node: &Node,
+    end: u64,
+) -> impl Iterator<Item = (&Spanned<String>, &Spanned<Node>, Lines)> {
     let entries = match node {
         Node::Map(entries) => entries.as_slice(),
         Node::List(_) | Node::Text { .. } | Node::Nothing => &[],
     };
-    let ends = entries.iter().skip(1).map(|(next, _)| next.referenced.line()).chain([end]);
-    entries.iter().zip(ends).map(|((name, value), end)| (name, value, name.referenced.line()..end))
+    let ends = entries
+        .iter()
+        .skip(1)
+        .map(|(next, _)| next.referenced.line())
+        .chain([end]);
+    entries
+        .iter()
+        .zip(ends)
+        .map(|((name, value), end)| (name, value, name.referenced.line()..end))
 }
 
 /// The one section that has this key.
 fn home(key: &str) -> Option<String> {
-    let mut homes = RawConfig::KEYS.iter().filter(|section| section.below().iter().any(|below| below.name == key));
+    let mut homes = RawConfig::KEYS
+        .iter()
+        .filter(|section| section.below().iter().any(|below| below.name == key));
     match (homes.next(), homes.next()) {
-        (Some(Key { name, form: Form::Tables(_), .. }), None) => Some(format!("{name}.<name>")),
+        (
+            Some(Key {
+                name,
+                form: Form::Tables(_),
+                ..
+            }),
+            None,
+        ) => Some(format!("{name}.<name>")),
         (Some(section), None) => Some(section.name.to_owned()),
         _ => None,
     }

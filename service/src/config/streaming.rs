@@ -11,9 +11,11 @@ use super::yaml::Text;
 /// Intervals, sizes, and where readable copies of the progress go.
 #[derive(Debug, Clone)]
 pub struct StreamingConfig {
-    /// The file or folder that receives a readable copy of the consumer's offsets; the truth is in the lake's log.
+    /// The file or folder that receives a readable copy of the consumer's offsets; the truth is in
+    /// the lake's log.
     pub checkpoint_location: Option<PathBuf>,
-    /// The file or folder that receives a readable copy of the producer's position; the truth is in the sink.
+    /// The file or folder that receives a readable copy of the producer's position; the truth is in
+    /// the sink.
     pub last_processed_timestamp_location: Option<PathBuf>,
     /// The longest pause between two polls when nothing changes.
     pub poll_interval: Duration,
@@ -21,7 +23,8 @@ pub struct StreamingConfig {
     pub flush_interval: Duration,
     /// How often a whole table is read for rows that their timestamps hide.
     pub sweep_interval: Duration,
-    /// How often the catalog is asked for new tables that a pattern means; nothing: only at the start.
+    /// How often the catalog is asked for new tables that a pattern means; nothing: only at the
+    /// start.
     pub discover_interval: Duration,
     /// Rows in memory that are committed before the interval is over.
     pub flush_rows: u64,
@@ -44,27 +47,54 @@ impl Default for StreamingConfig {
     }
 }
 
-pub(super) fn check(raw: Option<&RawStreaming>, problems: &mut Problems) -> Option<StreamingConfig> {
+pub(super) fn check(
+    raw: Option<&RawStreaming>,
+    problems: &mut Problems,
+) -> Option<StreamingConfig> {
     let default = StreamingConfig::default();
     let Some(raw) = raw else {
         return Some(default);
     };
     let mut duration = |key: &str, text: &Option<Text>, default| {
-        let checked = text.as_ref().map_or(Ok(default), |text| value::duration(&format!("streaming.{key}"), text));
+        let checked = text.as_ref().map_or(Ok(default), |text| {
+            value::duration(&format!("streaming.{key}"), text)
+        });
         problems.take(checked)
     };
     let batch = raw.batch_interval.as_ref().map(in_seconds);
     let batch_interval = duration("batch_interval", &batch, Duration::ZERO);
     let both = batch_interval.filter(|interval| !interval.is_zero());
-    let poll_interval = duration("poll_interval", &raw.poll_interval, both.unwrap_or(default.poll_interval));
-    let flush_interval = duration("flush_interval", &raw.flush_interval, both.unwrap_or(default.flush_interval));
-    let sweep_interval = duration("sweep_interval", &raw.sweep_interval, default.sweep_interval);
+    let poll_interval = duration(
+        "poll_interval",
+        &raw.poll_interval,
+        both.unwrap_or(default.poll_interval),
+    );
+    let flush_interval = duration(
+        "flush_interval",
+        &raw.flush_interval,
+        both.unwrap_or(default.flush_interval),
+    );
+    let sweep_interval = duration(
+        "sweep_interval",
+        &raw.sweep_interval,
+        default.sweep_interval,
+    );
     let discover_interval = match &raw.discover_interval {
         Some(text) if ["0", "0s"].contains(&text.value.as_str()) => Some(Duration::ZERO),
         text => duration("discover_interval", text, default.discover_interval),
     };
-    let flush_rows = raw.flush_rows.as_ref().map_or(Ok(default.flush_rows), |text| value::count("streaming.flush_rows", text, 1));
-    let flush_bytes = raw.flush_bytes.as_ref().map_or(Ok(default.flush_bytes), |text| value::size("streaming.flush_bytes", text));
+    let flush_rows = raw
+        .flush_rows
+        .as_ref()
+        .map_or(Ok(default.flush_rows), |text| {
+            value::count("streaming.flush_rows", text, 1)
+        });
+    let flush_bytes = raw
+        .flush_bytes
+        .as_ref()
+        .map_or(Ok(default.flush_bytes), |text| {
+            value::size("streaming.flush_bytes", text)
+        });
     let (flush_rows, flush_bytes) = (problems.take(flush_rows), problems.take(flush_bytes));
     let path = |text: &Option<Text>| text.as_ref().map(|text| PathBuf::from(&text.value));
     Some(StreamingConfig {
@@ -82,5 +112,12 @@ pub(super) fn check(raw: Option<&RawStreaming>, problems: &mut Problems) -> Opti
 /// `batch_interval` alone takes a bare number: its unit was always the second.
 fn in_seconds(text: &Text) -> Text {
     let bare = text.value.chars().all(|c| c.is_ascii_digit());
-    Text { value: if bare { format!("{}s", text.value) } else { text.value.clone() }, place: text.place.clone() }
+    Text {
+        value: if bare {
+            format!("{}s", text.value)
+        } else {
+            text.value.clone()
+        },
+        place: text.place.clone(),
+    }
 }

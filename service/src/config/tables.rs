@@ -7,7 +7,8 @@ use super::raw::{RawConfig, RawTable};
 use super::value;
 use super::yaml::Text;
 
-/// A captured table as the configuration names it; whether it exists, and how its name is cased, the catalog knows.
+/// A captured table as the configuration names it; whether it exists, and how its name is cased,
+/// the catalog knows.
 #[derive(Debug, Clone)]
 pub struct TableConfig {
     /// The schema, where it was given.
@@ -18,7 +19,8 @@ pub struct TableConfig {
     pub cursor: Option<String>,
     /// The key columns in order; the primary key when empty.
     pub key: Vec<String>,
-    /// The column whose date chooses the folder; when absent `created_at` and its like, else the first timestamp, else the first date.
+    /// The column whose date chooses the folder; when absent `created_at` and its like, else the
+    /// first timestamp, else the first date.
     pub date_column: Option<String>,
     /// The zone in which its days begin.
     pub timezone: Tz,
@@ -30,12 +32,13 @@ pub struct TableConfig {
     pub impossible_values: ImpossibleValues,
     /// True for what a pattern must not take.
     pub skip: bool,
-    /// The name as an identifier of SQL, which the catalog resolves: what the user wrote with its quotes, or the catalog's own name in quotes.
+    /// The name as an identifier of SQL, which the catalog resolves: what the user wrote with its
+    /// quotes, or the catalog's own name in quotes.
     pub identifier: String,
 }
 
-/// What becomes of a value that the lake's type cannot hold: `infinity` in a date or timestamp, `NaN` in a `numeric(p,s)`, an array of two
-/// dimensions.
+/// What becomes of a value that the lake's type cannot hold: `infinity` in a date or timestamp,
+/// `NaN` in a `numeric(p,s)`, an array of two dimensions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ImpossibleValues {
     /// Its row goes to quarantine, whole.
@@ -48,12 +51,21 @@ pub enum ImpossibleValues {
 }
 
 impl ImpossibleValues {
-    const ALL: [(&str, Self); 3] = [("quarantine", Self::Quarantine), ("null", Self::Null), ("text", Self::Text)];
+    const ALL: [(&str, Self); 3] = [
+        ("quarantine", Self::Quarantine),
+        ("null", Self::Null),
+        ("text", Self::Text),
+    ];
 
     fn read(key: &str, text: &Text) -> Result<Self, Problem> {
-        let found = Self::ALL.iter().find(|(name, _)| text.value.eq_ignore_ascii_case(name));
+        let found = Self::ALL
+            .iter()
+            .find(|(name, _)| text.value.eq_ignore_ascii_case(name));
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let problem = Problem::at(&text.place, format!("`{key}` is not known: `{}`", text.value));
+            let problem = Problem::at(
+                &text.place,
+                format!("`{key}` is not known: `{}`", text.value),
+            );
             match nearest(&text.value, Self::ALL.iter().map(|(name, _)| *name)) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
                 None => problem.hint("write quarantine, null or text"),
@@ -71,9 +83,15 @@ impl TableConfig {
         }
     }
 
-    /// Whether both may mean one table: the same after folding, and `public` where no schema is given.
+    /// Whether both may mean one table: the same after folding, and `public` where no schema is
+    /// given.
     pub(super) fn may_be(&self, schema: Option<&str>, name: &str) -> bool {
-        let fold = |schema: Option<&str>, name: &str| (schema.unwrap_or("public").to_lowercase(), name.to_lowercase());
+        let fold = |schema: Option<&str>, name: &str| {
+            (
+                schema.unwrap_or("public").to_lowercase(),
+                name.to_lowercase(),
+            )
+        };
         fold(self.schema.as_deref(), &self.name) == fold(schema, name)
     }
 }
@@ -85,9 +103,16 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
         let settings = settings.clone().unwrap_or_default();
         tables.extend(table(name, &settings, timezone, problems));
     }
-    if let Some(text) = raw.postgres.as_ref().and_then(|postgres| postgres.table.as_ref()) {
+    if let Some(text) = raw
+        .postgres
+        .as_ref()
+        .and_then(|postgres| postgres.table.as_ref())
+    {
         match split_name(&text.value) {
-            Ok((schema, name)) if tables.iter().any(|table| table.may_be(schema.as_deref(), &name)) => {}
+            Ok((schema, name))
+                if tables
+                    .iter()
+                    .any(|table| table.may_be(schema.as_deref(), &name)) => {}
             _ => tables.extend(table(text, &RawTable::default(), timezone, problems)),
         }
     }
@@ -102,33 +127,60 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
     tables
 }
 
-fn table(written: &Text, settings: &RawTable, timezone: Tz, problems: &mut Problems) -> Option<TableConfig> {
+fn table(
+    written: &Text,
+    settings: &RawTable,
+    timezone: Tz,
+    problems: &mut Problems,
+) -> Option<TableConfig> {
     let name = split_name(&written.value).map_err(|what| {
         let problem = Problem::at(&written.place, format!("`{}` does not name a table: {what}", written.value));
         problem.hint("write `orders` or `schema.orders`; a part that holds a dot goes in double quotes: 'sales.\"a.b\"'")
     });
     let zone_key = format!("tables.{}.timezone", written.value);
-    let timezone = settings.timezone.as_ref().map_or(Ok(timezone), |text| value::timezone(&zone_key, text));
+    let timezone = settings
+        .timezone
+        .as_ref()
+        .map_or(Ok(timezone), |text| value::timezone(&zone_key, text));
     let impossible_key = format!("tables.{}.impossible_values", written.value);
     let impossible = settings
         .impossible_values
         .as_ref()
         .and_then(|word| word.0.as_ref())
-        .map_or(Ok(ImpossibleValues::default()), |text| ImpossibleValues::read(&impossible_key, text));
+        .map_or(Ok(ImpossibleValues::default()), |text| {
+            ImpossibleValues::read(&impossible_key, text)
+        });
     let skip_key = format!("tables.{}.skip", written.value);
-    let skip = settings.skip.as_ref().map_or(Ok(false), |text| value::boolean(&skip_key, text));
-    let (name, timezone, impossible, skip) = (problems.take(name), problems.take(timezone), problems.take(impossible), problems.take(skip));
-    let ((schema, name), timezone, impossible_values, skip) = (name?, timezone?, impossible?, skip?);
+    let skip = settings
+        .skip
+        .as_ref()
+        .map_or(Ok(false), |text| value::boolean(&skip_key, text));
+    let (name, timezone, impossible, skip) = (
+        problems.take(name),
+        problems.take(timezone),
+        problems.take(impossible),
+        problems.take(skip),
+    );
+    let ((schema, name), timezone, impossible_values, skip) =
+        (name?, timezone?, impossible?, skip?);
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
     Some(TableConfig {
         schema,
         name,
         cursor: text(&settings.cursor),
-        key: settings.key.as_ref().map(|key| key.values()).unwrap_or_default(),
+        key: settings
+            .key
+            .as_ref()
+            .map(|key| key.values())
+            .unwrap_or_default(),
         date_column: text(&settings.date_column),
         timezone,
         topic: text(&settings.topic),
-        rules: settings.rules.as_ref().map(|rules| rules.values()).unwrap_or_default(),
+        rules: settings
+            .rules
+            .as_ref()
+            .map(|rules| rules.values())
+            .unwrap_or_default(),
         impossible_values,
         skip,
         identifier: written.value.clone(),

@@ -12,7 +12,10 @@ mod keys;
 const SMALL: &str = "postgres: { url: 'postgresql://me@localhost/shop', table: orders }\n";
 
 fn variables(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 pub(super) fn with(pairs: &[(&str, &str)], text: &str) -> Result<Config, ConfigError> {
@@ -31,40 +34,62 @@ fn refused_with(pairs: &[(&str, &str)], text: &str) -> String {
 }
 
 fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../configs")
+        .join(name)
 }
 
 #[test]
 fn the_orders_file_runs_unmodified() {
     let config = Config::load(&[shipped("orders_stream.yml")]).unwrap();
     let primary = &config.require_postgres().unwrap().primary;
-    assert_eq!(primary.to_string(), "student@postgres:5432/food_delivery_db");
+    assert_eq!(
+        primary.to_string(),
+        "student@postgres:5432/food_delivery_db"
+    );
     assert_eq!(primary.password(), Some("student123"));
     let kafka = config.require_kafka().unwrap();
     assert_eq!(kafka.brokers, "kafka:29092");
     assert_eq!(config.tables.len(), 1);
     assert_eq!(config.tables[0].name, "ROLL001_orders");
-    assert_eq!(kafka.topic_for(&config.tables[0]), "ROLL001_food_orders_raw");
+    assert_eq!(
+        kafka.topic_for(&config.tables[0]),
+        "ROLL001_food_orders_raw"
+    );
     assert_eq!(kafka.control_topic(), "ROLL001_food_orders_raw_control");
     assert_eq!(kafka.transactional_id(), "inlet-ROLL001_food_orders_raw");
     assert_eq!(kafka.group, "inlet-ROLL001_food_orders_raw");
-    assert_eq!(config.require_datalake().unwrap().path, Path::new("/opt/spark-apps/datalake/food/ROLL001/output/orders"));
+    assert_eq!(
+        config.require_datalake().unwrap().path,
+        Path::new("/opt/spark-apps/datalake/food/ROLL001/output/orders")
+    );
     assert_eq!(config.streaming.poll_interval, Duration::from_secs(5));
     assert_eq!(config.streaming.flush_interval, Duration::from_secs(5));
-    assert!(config.streaming.checkpoint_location.is_some() && config.streaming.last_processed_timestamp_location.is_some());
+    assert!(
+        config.streaming.checkpoint_location.is_some()
+            && config.streaming.last_processed_timestamp_location.is_some()
+    );
     assert!(config.warnings.is_empty());
 }
 
 #[test]
 fn rules_come_from_a_second_file() {
-    let config = Config::load(&[shipped("orders_stream.yml"), shipped("orders_rules.yml")]).unwrap();
+    let config =
+        Config::load(&[shipped("orders_stream.yml"), shipped("orders_rules.yml")]).unwrap();
     assert_eq!(config.tables.len(), 1);
-    assert_eq!(config.tables[0].rules, ["order_id is not null", "amount >= 0"]);
+    assert_eq!(
+        config.tables[0].rules,
+        ["order_id is not null", "amount >= 0"]
+    );
 }
 
 #[test]
 fn the_quick_start_works_without_any_variable() {
-    let config = with(&[], &std::fs::read_to_string(shipped("quickstart.yml")).unwrap()).unwrap();
+    let config = with(
+        &[],
+        &std::fs::read_to_string(shipped("quickstart.yml")).unwrap(),
+    )
+    .unwrap();
     let primary = &config.require_postgres().unwrap().primary;
     assert_eq!(primary.to_string(), "postgres@localhost:5432/postgres");
     assert_eq!(primary.password(), None);
@@ -74,8 +99,13 @@ fn the_quick_start_works_without_any_variable() {
 
 #[test]
 fn a_misspelt_key_is_refused_with_the_nearest_one() {
-    let shown = refused(&format!("{SMALL}kafka:\n  brokres: 'a:9092'\n  brokers: 'a:9092'\n"));
-    assert_eq!(shown, "error: a.yml:3:3: unknown key `kafka.brokres`\n  hint: did you mean `brokers`?");
+    let shown = refused(&format!(
+        "{SMALL}kafka:\n  brokres: 'a:9092'\n  brokers: 'a:9092'\n"
+    ));
+    assert_eq!(
+        shown,
+        "error: a.yml:3:3: unknown key `kafka.brokres`\n  hint: did you mean `brokers`?"
+    );
 }
 
 #[test]
@@ -101,7 +131,11 @@ fn a_wrong_form_and_a_missing_variable_hide_nothing_else() {
         "postgres:\n  host: localhost\n  db: [a]\n  user:\n  password: ${PW}\n  table: orders\n  port: 0\ndatalake: ./lake\n\
          kafka:\n  brokers:\n    - ${BROKER}\n  partitions: many\ntables:\n  orders:\n    key: { a: b }\n    skip: maybe\n",
     );
-    let told: Vec<&str> = shown.lines().filter(|line| line.starts_with("  a.yml")).map(str::trim).collect();
+    let told: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.starts_with("  a.yml"))
+        .map(str::trim)
+        .collect();
     assert_eq!(
         told,
         [
@@ -126,13 +160,29 @@ fn what_becomes_of_impossible_values_is_said_by_table() {
         config.tables[0].impossible_values
     };
     assert_eq!(meaning("{}"), ImpossibleValues::Quarantine);
-    assert_eq!(meaning("{impossible_values: quarantine}"), ImpossibleValues::Quarantine);
-    assert_eq!(meaning("{impossible_values: 'null'}"), ImpossibleValues::Null);
-    assert_eq!(meaning("{impossible_values: null}"), ImpossibleValues::Null, "as everybody writes it");
-    assert_eq!(meaning("{impossible_values: text}"), ImpossibleValues::Text);
-    assert_eq!(meaning("{impossible_values: }"), ImpossibleValues::Quarantine, "what is not written decides nothing");
     assert_eq!(
-        refused(&format!("{SMALL}tables:\n  orders:\n    impossible_values: txt\n")),
+        meaning("{impossible_values: quarantine}"),
+        ImpossibleValues::Quarantine
+    );
+    assert_eq!(
+        meaning("{impossible_values: 'null'}"),
+        ImpossibleValues::Null
+    );
+    assert_eq!(
+        meaning("{impossible_values: null}"),
+        ImpossibleValues::Null,
+        "as everybody writes it"
+    );
+    assert_eq!(meaning("{impossible_values: text}"), ImpossibleValues::Text);
+    assert_eq!(
+        meaning("{impossible_values: }"),
+        ImpossibleValues::Quarantine,
+        "what is not written decides nothing"
+    );
+    assert_eq!(
+        refused(&format!(
+            "{SMALL}tables:\n  orders:\n    impossible_values: txt\n"
+        )),
         "error: a.yml:4:24: `tables.orders.impossible_values` is not known: `txt`\n  hint: did you mean `text`?"
     );
 }
@@ -140,20 +190,32 @@ fn what_becomes_of_impossible_values_is_said_by_table() {
 #[test]
 fn a_key_that_is_indented_too_little_is_sent_home() {
     let shown = refused("postgres:\n  table: orders\njdbc_url: \"jdbc:postgresql://h/d\"\n");
-    assert!(shown.contains("a.yml:3:1: unknown key `jdbc_url`"), "{shown}");
-    assert!(shown.contains("`jdbc_url` belongs under `postgres:`; is it indented too little?"), "{shown}");
+    assert!(
+        shown.contains("a.yml:3:1: unknown key `jdbc_url`"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("`jdbc_url` belongs under `postgres:`; is it indented too little?"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn wrong_indentation_names_the_line() {
     let shown = refused("postgres:\n  table: orders\n    user: me\n");
-    assert!(shown.starts_with("error: a.yml:3:") || shown.starts_with("error: a.yml:2:"), "{shown}");
+    assert!(
+        shown.starts_with("error: a.yml:3:") || shown.starts_with("error: a.yml:2:"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn a_key_that_stands_twice_is_refused() {
     let shown = refused("postgres:\n  table: orders\n  table: items\n");
-    assert_eq!(shown, "error: a.yml:3:3: the key `table` stands here twice\n  hint: keep one of them");
+    assert_eq!(
+        shown,
+        "error: a.yml:3:3: the key `table` stands here twice\n  hint: keep one of them"
+    );
 }
 
 #[test]
@@ -166,7 +228,10 @@ fn a_section_that_is_not_one_is_refused_without_its_value() {
         "{shown}"
     );
     let shown = refused("tables:\n  - hunter2\n");
-    assert_eq!(shown, "error: a.yml:2:3: `tables` must hold lines of `key: value`");
+    assert_eq!(
+        shown,
+        "error: a.yml:2:3: `tables` must hold lines of `key: value`"
+    );
     let shown = refused("postgres:\n  user:\n    hunter2: x\n");
     assert_eq!(shown, "error: a.yml:3:5: `postgres.user` must be one value");
 }
@@ -181,22 +246,40 @@ fn a_tab_is_called_a_tab() {
 
 #[test]
 fn a_city_alone_is_sent_to_its_zone() {
-    let shown = refused(&format!("{SMALL}datalake:\n  path: lake\n  timezone: berlin\n"));
-    assert!(shown.ends_with("hint: did you mean `Europe/Berlin`?"), "{shown}");
+    let shown = refused(&format!(
+        "{SMALL}datalake:\n  path: lake\n  timezone: berlin\n"
+    ));
+    assert!(
+        shown.ends_with("hint: did you mean `Europe/Berlin`?"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn all_variables_that_are_not_set_are_named_with_their_hints() {
-    let shown = refused("postgres:\n  user: ${WHO:?the role to connect as}\n  password: ${SECRET}\n  table: orders\n");
-    assert!(shown.contains("a.yml:2:9: the environment variable `WHO` is not set\n    hint: the role to connect as"), "{shown}");
-    assert!(shown.contains("a.yml:3:13: the environment variable `SECRET` is not set"), "{shown}");
+    let shown = refused(
+        "postgres:\n  user: ${WHO:?the role to connect as}\n  password: ${SECRET}\n  table: orders\n",
+    );
+    assert!(
+        shown.contains(
+            "a.yml:2:9: the environment variable `WHO` is not set\n    hint: the role to connect as"
+        ),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("a.yml:3:13: the environment variable `SECRET` is not set"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn a_variable_in_quotes_is_refused() {
     for quoted in ["\"${WHO}\"", "'${WHO}'", "\"jdbc:${WHO}\""] {
         let shown = refused_with(&[("WHO", "me")], &format!("{SMALL}pipeline: {quoted}\n"));
-        assert!(shown.contains("a.yml:2:11: `${..}` is not replaced inside quotes"), "{shown}");
+        assert!(
+            shown.contains("a.yml:2:11: `${..}` is not replaced inside quotes"),
+            "{shown}"
+        );
         assert!(shown.contains("remove the quotes"), "{shown}");
     }
 }
@@ -204,14 +287,25 @@ fn a_variable_in_quotes_is_refused() {
 #[test]
 fn a_variable_in_braces_says_how_to_write_it() {
     let shown = refused("postgres: { user: ${WHO} }\n");
-    assert!(shown.contains("a variable cannot stand inside `{ .. }`: write the keys on lines of their own"), "{shown}");
+    assert!(
+        shown.contains(
+            "a variable cannot stand inside `{ .. }`: write the keys on lines of their own"
+        ),
+        "{shown}"
+    );
 }
 
 #[test]
 fn a_variable_in_a_block_is_refused() {
     for mark in ["|", ">-", "| # a name"] {
-        let shown = refused_with(&[("WHO", "me")], &format!("{SMALL}pipeline: {mark}\n  ${{WHO}}\n"));
-        assert!(shown.contains("is not replaced inside quotes or a block"), "{shown}");
+        let shown = refused_with(
+            &[("WHO", "me")],
+            &format!("{SMALL}pipeline: {mark}\n  ${{WHO}}\n"),
+        );
+        assert!(
+            shown.contains("is not replaced inside quotes or a block"),
+            "{shown}"
+        );
     }
 }
 
@@ -223,30 +317,59 @@ fn a_variable_without_quotes_on_its_own_line_is_replaced() {
 
 #[test]
 fn a_literal_variable_is_written_with_two_dollars() {
-    let config = with(&[], "postgres:\n  url: postgresql://me@h/shop\n  password: a$${B}\n  table: t\n").unwrap();
+    let config = with(
+        &[],
+        "postgres:\n  url: postgresql://me@h/shop\n  password: a$${B}\n  table: t\n",
+    )
+    .unwrap();
     assert_eq!(config.postgres.unwrap().primary.password(), Some("a${B}"));
 }
 
 #[test]
 fn a_key_without_a_value_is_refused_and_a_section_without_keys_is_not() {
-    assert_eq!(refused("postgres:\n  table:\n"), "error: a.yml:2:8: `postgres.table` has no value\n  hint: give one, or leave the key out");
-    with(&[], &format!("{SMALL}streaming:\n  # flush_interval: 5s\nkafka:\n")).unwrap();
+    assert_eq!(
+        refused("postgres:\n  table:\n"),
+        "error: a.yml:2:8: `postgres.table` has no value\n  hint: give one, or leave the key out"
+    );
+    with(
+        &[],
+        &format!("{SMALL}streaming:\n  # flush_interval: 5s\nkafka:\n"),
+    )
+    .unwrap();
 }
 
 #[test]
 fn a_password_from_a_variable_arrives_as_it_is() {
-    for secret in
-        ["s3cr\"et: {x}", "#no: [comment", "'", "007", "true", "~", "null", "1e5", "${OTHER}", "$$", "a\nuser: root", "ü😀\\n", "- x"]
-    {
-        let text = "postgres:\n  url: postgresql://me@h/shop\n  password: ${SECRET}\n  table: orders\n";
-        let config = with(&[("SECRET", secret)], text).unwrap_or_else(|error| panic!("{secret}: {error}"));
+    for secret in [
+        "s3cr\"et: {x}",
+        "#no: [comment",
+        "'",
+        "007",
+        "true",
+        "~",
+        "null",
+        "1e5",
+        "${OTHER}",
+        "$$",
+        "a\nuser: root",
+        "ü😀\\n",
+        "- x",
+    ] {
+        let text =
+            "postgres:\n  url: postgresql://me@h/shop\n  password: ${SECRET}\n  table: orders\n";
+        let config =
+            with(&[("SECRET", secret)], text).unwrap_or_else(|error| panic!("{secret}: {error}"));
         assert_eq!(config.postgres.unwrap().primary.password(), Some(secret));
     }
 }
 
 #[test]
 fn a_plain_password_of_digits_keeps_its_zeros() {
-    let config = with(&[], "postgres: { url: 'postgresql://me@h/shop', table: orders, password: 007 }\n").unwrap();
+    let config = with(
+        &[],
+        "postgres: { url: 'postgresql://me@h/shop', table: orders, password: 007 }\n",
+    )
+    .unwrap();
     assert_eq!(config.postgres.unwrap().primary.password(), Some("007"));
 }
 
@@ -283,11 +406,17 @@ fn no_error_prints_a_secret() {
 fn blanks_around_values_are_ignored_with_a_warning() {
     let text = "postgres:\n  jdbc_url: \"jdbc:postgresql://h:1/shop \"\n  user: \" student\"\n  table: t\n";
     let config = with(&[], text).unwrap();
-    assert_eq!(config.postgres.unwrap().primary.to_string(), "student@h:1/shop");
+    assert_eq!(
+        config.postgres.unwrap().primary.to_string(),
+        "student@h:1/shop"
+    );
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
-        ["a.yml:2:13: blanks around `postgres.jdbc_url` are ignored", "a.yml:3:9: blanks around `postgres.user` are ignored"]
+        [
+            "a.yml:2:13: blanks around `postgres.jdbc_url` are ignored",
+            "a.yml:3:9: blanks around `postgres.user` are ignored"
+        ]
     );
 }
 
@@ -297,9 +426,19 @@ fn intervals_and_sizes_carry_units() {
         "{SMALL}streaming: {{ poll_interval: 5ms, flush_interval: 2s, sweep_interval: 10m, discover_interval: 0, flush_rows: 1_000, flush_bytes: 64MiB }}\n"
     );
     let streaming = with(&[], &text).unwrap().streaming;
-    assert_eq!((streaming.poll_interval, streaming.flush_interval), (Duration::from_millis(5), Duration::from_secs(2)));
+    assert_eq!(
+        (streaming.poll_interval, streaming.flush_interval),
+        (Duration::from_millis(5), Duration::from_secs(2))
+    );
     assert!(streaming.discover_interval.is_zero());
-    assert_eq!((streaming.sweep_interval, streaming.flush_rows, streaming.flush_bytes), (Duration::from_secs(600), 1_000, 64 << 20));
+    assert_eq!(
+        (
+            streaming.sweep_interval,
+            streaming.flush_rows,
+            streaming.flush_bytes
+        ),
+        (Duration::from_secs(600), 1_000, 64 << 20)
+    );
     for wrong in [
         "flush_interval: 0s",
         "flush_interval: 1.5s",
@@ -314,8 +453,15 @@ fn intervals_and_sizes_carry_units() {
 
 #[test]
 fn a_topic_of_its_own_is_for_one_table() {
-    let shown = refused(&format!("{SMALL}tables: {{ items: {{}} }}\nkafka:\n  brokers: a:9092\n  topic: all\n"));
-    assert!(shown.contains("a.yml:5:10: `kafka.topic` names one topic, and there are 2 tables: items, orders"), "{shown}");
+    let shown = refused(&format!(
+        "{SMALL}tables: {{ items: {{}} }}\nkafka:\n  brokers: a:9092\n  topic: all\n"
+    ));
+    assert!(
+        shown.contains(
+            "a.yml:5:10: `kafka.topic` names one topic, and there are 2 tables: items, orders"
+        ),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -323,21 +469,42 @@ fn topics_follow_from_the_pipeline_and_the_table_as_written() {
     let config =
         with(&[], &format!("{SMALL}tables: {{ sales.items: {{}}, x: {{ topic: y }} }}\nkafka: {{ brokers: 'a:1, b:2' }}\n")).unwrap();
     let kafka = config.require_kafka().unwrap();
-    let topics: Vec<String> = config.tables.iter().map(|table| kafka.topic_for(table)).collect();
+    let topics: Vec<String> = config
+        .tables
+        .iter()
+        .map(|table| kafka.topic_for(table))
+        .collect();
     assert_eq!(topics, ["shop.sales.items", "y", "shop.orders"]);
-    assert_eq!((kafka.brokers.as_str(), kafka.partitions, kafka.replication_factor), ("a:1,b:2", 1, -1));
+    assert_eq!(
+        (
+            kafka.brokers.as_str(),
+            kafka.partitions,
+            kafka.replication_factor
+        ),
+        ("a:1,b:2", 1, -1)
+    );
 }
 
 #[test]
 fn two_tables_never_share_a_topic() {
-    let shown = refused(&format!("{SMALL}tables: {{ a: {{ topic: x }}, b: {{ topic: x }} }}\nkafka: {{ brokers: 'a:1' }}\n"));
-    assert!(shown.contains("the topic `x` would hold both table `b` and table `a`"), "{shown}");
+    let shown = refused(&format!(
+        "{SMALL}tables: {{ a: {{ topic: x }}, b: {{ topic: x }} }}\nkafka: {{ brokers: 'a:1' }}\n"
+    ));
+    assert!(
+        shown.contains("the topic `x` would hold both table `b` and table `a`"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn properties_that_the_promises_rest_on_are_refused() {
-    let shown = refused(&format!("{SMALL}kafka: {{ brokers: 'a:1', properties: {{ enable.idempotence: false }} }}\n"));
-    assert!(shown.contains("`kafka.properties.enable.idempotence` is not yours to set"), "{shown}");
+    let shown = refused(&format!(
+        "{SMALL}kafka: {{ brokers: 'a:1', properties: {{ enable.idempotence: false }} }}\n"
+    ));
+    assert!(
+        shown.contains("`kafka.properties.enable.idempotence` is not yours to set"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -345,42 +512,83 @@ fn a_property_may_come_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret").display().to_string();
     std::fs::write(&path, "hunter2\n").unwrap();
-    let text = |properties: &str| format!("{SMALL}kafka:\n  brokers: a:1\n  properties:\n{properties}");
-    let config = with(&[], &text(&format!("    sasl.username: me\n    sasl.password_file: {path}\n"))).unwrap();
-    let properties: Vec<_> = config.require_kafka().unwrap().properties.clone().into_iter().collect();
+    let text =
+        |properties: &str| format!("{SMALL}kafka:\n  brokers: a:1\n  properties:\n{properties}");
+    let config = with(
+        &[],
+        &text(&format!(
+            "    sasl.username: me\n    sasl.password_file: {path}\n"
+        )),
+    )
+    .unwrap();
+    let properties: Vec<_> = config
+        .require_kafka()
+        .unwrap()
+        .properties
+        .clone()
+        .into_iter()
+        .collect();
     assert_eq!(
         properties,
-        [("sasl.password", "hunter2"), ("sasl.username", "me")].map(|(name, value)| (name.to_owned(), value.to_owned()))
+        [("sasl.password", "hunter2"), ("sasl.username", "me")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
-    let both = refused(&text(&format!("    sasl.password_file: {path}\n    sasl.password: hunter3\n")));
+    let both = refused(&text(&format!(
+        "    sasl.password_file: {path}\n    sasl.password: hunter3\n"
+    )));
     assert!(
         both.contains("a.yml:5:25: `kafka.properties.sasl.password` and `kafka.properties.sasl.password_file` are both given"),
         "{both}"
     );
     assert!(!both.contains("hunter"), "{both}");
     let missing = refused(&text("    ssl.key.password_file: /nowhere\n"));
-    assert!(missing.contains("a.yml:5:28: `kafka.properties.ssl.key.password_file` cannot be read: /nowhere"), "{missing}");
+    assert!(
+        missing.contains(
+            "a.yml:5:28: `kafka.properties.ssl.key.password_file` cannot be read: /nowhere"
+        ),
+        "{missing}"
+    );
     let ours = refused(&text(&format!("    group.id_file: {path}\n")));
-    assert!(ours.contains("`kafka.properties.group.id_file` is not yours to set"), "{ours}");
+    assert!(
+        ours.contains("`kafka.properties.group.id_file` is not yours to set"),
+        "{ours}"
+    );
 }
 
 #[test]
 fn a_broker_without_a_port_is_refused() {
     let shown = refused(&format!("{SMALL}kafka:\n  brokers: localhost\n"));
-    assert!(shown.contains("a.yml:3:12: `kafka.brokers` holds `localhost`, which is not `host:port`"), "{shown}");
+    assert!(
+        shown.contains("a.yml:3:12: `kafka.brokers` holds `localhost`, which is not `host:port`"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn one_table_named_in_both_places_is_one_table() {
-    let config = with(&[], &format!("{SMALL}tables: {{ public.Orders: {{ rules: amount >= 0 }} }}\n")).unwrap();
+    let config = with(
+        &[],
+        &format!("{SMALL}tables: {{ public.Orders: {{ rules: amount >= 0 }} }}\n"),
+    )
+    .unwrap();
     assert_eq!(config.tables.len(), 1);
     assert_eq!(config.tables[0].rules, ["amount >= 0"]);
 }
 
 #[test]
 fn a_name_in_quotes_may_hold_a_dot() {
-    let config = with(&[], &format!("{SMALL}tables: {{ 'sales.\"a.b\"': {{}} }}\n")).unwrap();
-    assert_eq!((config.tables[0].schema.as_deref(), config.tables[0].name.as_str()), (Some("sales"), "a.b"));
+    let config = with(
+        &[],
+        &format!("{SMALL}tables: {{ 'sales.\"a.b\"': {{}} }}\n"),
+    )
+    .unwrap();
+    assert_eq!(
+        (
+            config.tables[0].schema.as_deref(),
+            config.tables[0].name.as_str()
+        ),
+        (Some("sales"), "a.b")
+    );
     for wrong in ["a.b.c", ".a", "'\"a'"] {
         refused(&format!("{SMALL}tables: {{ {wrong}: {{}} }}\n"));
     }
@@ -396,21 +604,30 @@ fn no_table_is_refused_and_so_is_an_empty_file() {
 fn a_missing_section_is_told_to_the_verb_that_needs_it() {
     let config = with(&[], SMALL).unwrap();
     let shown = report(&config.require_kafka().unwrap_err());
-    assert!(shown.contains("no section `kafka`") && shown.contains("inlet run"), "{shown}");
+    assert!(
+        shown.contains("no section `kafka`") && shown.contains("inlet run"),
+        "{shown}"
+    );
     assert!(report(&config.require_datalake().unwrap_err()).contains("datalake: { path:"));
 }
 
 #[test]
 fn a_missing_file_is_named() {
     let shown = report(&Config::load(&[PathBuf::from("no/such.yml")]).unwrap_err());
-    assert!(shown.starts_with("error: cannot read the configuration file no/such.yml: "), "{shown}");
+    assert!(
+        shown.starts_with("error: cannot read the configuration file no/such.yml: "),
+        "{shown}"
+    );
     assert!(shown.contains("--config FILE"), "{shown}");
 }
 
 #[test]
 fn a_file_that_expands_without_end_is_refused() {
     let mut text = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for (below, name) in ["a", "b", "c", "d", "e", "f"].iter().zip(["b", "c", "d", "e", "f", "g"]) {
+    for (below, name) in ["a", "b", "c", "d", "e", "f"]
+        .iter()
+        .zip(["b", "c", "d", "e", "f", "g"])
+    {
         text.push_str(&format!(
             "{name}: &{name} [*{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}]\n"
         ));

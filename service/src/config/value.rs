@@ -1,4 +1,5 @@
-//! Texts into numbers, durations, sizes, zones and names; what is wrong with them in a user's words.
+//! Texts into numbers, durations, sizes, zones and names; what is wrong with them in a user's
+//! words.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use super::yaml::Text;
 
 /// A duration with its unit: `5ms`, `2s`, `10m`, `1h`, `1d`; more than nothing.
 pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
-    let problem = |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
+    let problem =
+        |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
     let (number, unit) = number_and_unit(&text.value);
     let milliseconds_each = match unit {
         "ms" => 1,
@@ -19,22 +21,34 @@ pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
         "h" => 3_600_000,
         "d" => 86_400_000,
         "" if !number.is_empty() => {
-            return Err(problem("needs a unit").hint(format!("write `{number}s` or `{number}ms`; the units are ms, s, m, h, d")));
+            return Err(problem("needs a unit").hint(format!(
+                "write `{number}s` or `{number}ms`; the units are ms, s, m, h, d"
+            )));
         }
-        _ => return Err(problem("is not a duration").hint("write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d")),
+        _ => {
+            return Err(problem("is not a duration")
+                .hint("write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d"));
+        }
     };
-    let milliseconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds_each));
+    let milliseconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(milliseconds_each));
     match milliseconds {
         Some(0) => Err(problem("must be more than nothing").hint("the shortest is 1ms")),
         // A century: beyond it clocks overflow, and nobody waits.
-        Some(milliseconds) if milliseconds <= 100 * 365 * 86_400_000 => Ok(Duration::from_millis(milliseconds)),
-        _ => Err(problem("is not a duration").hint("write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d")),
+        Some(milliseconds) if milliseconds <= 100 * 365 * 86_400_000 => {
+            Ok(Duration::from_millis(milliseconds))
+        }
+        _ => Err(problem("is not a duration")
+            .hint("write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d")),
     }
 }
 
 /// A size in bytes with its unit: `64MiB`; more than nothing.
 pub(super) fn size(key: &str, text: &Text) -> Result<u64, Problem> {
-    let problem = |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
+    let problem =
+        |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
     let (number, unit) = number_and_unit(&text.value);
     let bytes_each: u64 = match unit {
         "B" => 1,
@@ -42,23 +56,45 @@ pub(super) fn size(key: &str, text: &Text) -> Result<u64, Problem> {
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
         "" if !number.is_empty() => {
-            return Err(problem("needs a unit").hint(format!("write `{number}MiB`; the units are B, KiB, MiB, GiB")));
+            return Err(problem("needs a unit").hint(format!(
+                "write `{number}MiB`; the units are B, KiB, MiB, GiB"
+            )));
         }
-        _ => return Err(problem("is not a size").hint("write a whole number and a unit: 512KiB, 64MiB, 1GiB")),
+        _ => {
+            return Err(problem("is not a size")
+                .hint("write a whole number and a unit: 512KiB, 64MiB, 1GiB"));
+        }
     };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes_each)) {
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(bytes_each))
+    {
         Some(0) => Err(problem("must be more than nothing").hint("write for example 64MiB")),
         Some(bytes) => Ok(bytes),
-        None => Err(problem("is not a size").hint("write a whole number and a unit: 512KiB, 64MiB, 1GiB")),
+        None => {
+            Err(problem("is not a size")
+                .hint("write a whole number and a unit: 512KiB, 64MiB, 1GiB"))
+        }
     }
 }
 
 /// A whole number from `least` on; `_` may group its digits.
-pub(super) fn count<N: FromStr + PartialOrd + std::fmt::Display>(key: &str, text: &Text, least: N) -> Result<N, Problem> {
+pub(super) fn count<N: FromStr + PartialOrd + std::fmt::Display>(
+    key: &str,
+    text: &Text,
+    least: N,
+) -> Result<N, Problem> {
     match text.value.replace('_', "").parse::<N>() {
         Ok(count) if count >= least => Ok(count),
         _ => {
-            let problem = Problem::at(&text.place, format!("`{key}` must be a whole number from {least} on, not `{}`", text.value));
+            let problem = Problem::at(
+                &text.place,
+                format!(
+                    "`{key}` must be a whole number from {least} on, not `{}`",
+                    text.value
+                ),
+            );
             Err(problem.hint("write digits only; `_` may group them: 1_000_000"))
         }
     }
@@ -69,23 +105,41 @@ pub(super) fn boolean(key: &str, text: &Text) -> Result<bool, Problem> {
     match text.value.as_str() {
         "true" | "yes" | "on" => Ok(true),
         "false" | "no" | "off" => Ok(false),
-        other => Err(Problem::at(&text.place, format!("`{key}` is neither true nor false: `{other}`"))),
+        other => Err(Problem::at(
+            &text.place,
+            format!("`{key}` is neither true nor false: `{other}`"),
+        )),
     }
 }
 
 /// A TCP port.
 pub(super) fn port(key: &str, text: &Text) -> Result<u16, Problem> {
     let port = text.value.parse::<u16>().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| Problem::at(&text.place, format!("`{key}` must be a port from 1 to 65535, not `{}`", text.value)))
+    port.ok_or_else(|| {
+        Problem::at(
+            &text.place,
+            format!(
+                "`{key}` must be a port from 1 to 65535, not `{}`",
+                text.value
+            ),
+        )
+    })
 }
 
 /// A time zone by its IANA name.
 pub(super) fn timezone(key: &str, text: &Text) -> Result<Tz, Problem> {
     Tz::from_str(&text.value).map_err(|_| {
-        let problem = Problem::at(&text.place, format!("`{key}` is not a time zone: `{}`", text.value));
+        let problem = Problem::at(
+            &text.place,
+            format!("`{key}` is not a time zone: `{}`", text.value),
+        );
         let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
         // A city alone, as `Berlin`.
-        let city = names().find(|name| name.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(&text.value)));
+        let city = names().find(|name| {
+            name.rsplit('/')
+                .next()
+                .is_some_and(|city| city.eq_ignore_ascii_case(&text.value))
+        });
         match city.or_else(|| nearest(&text.value, names())) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem.hint("write an IANA name, for example Europe/Berlin, or UTC"),
@@ -95,11 +149,21 @@ pub(super) fn timezone(key: &str, text: &Text) -> Result<Tz, Problem> {
 
 /// The name with everything replaced by `_` that Kafka does not allow in the name of a topic.
 pub(super) fn topic_safe(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
 }
 
 fn number_and_unit(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
 }

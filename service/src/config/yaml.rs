@@ -1,6 +1,8 @@
 //! One YAML text to the raw layer: the only file that knows the YAML library.
 //!
-//! Two passes over the text. The first, [`shape`], sees keys and places; the second fills the raw layer with the variables put in. Values never appear in a message: they may be secrets, also under a misspelt key.
+//! Two passes over the text. The first, [`shape`], sees keys and places; the second fills the raw
+//! layer with the variables put in. Values never appear in a message: they may be secrets, also
+//! under a misspelt key.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -15,7 +17,8 @@ use super::problem::{Place, Problem, Problems, Source};
 use super::raw::{Layer, RawConfig, Texts};
 use super::shape::{self, Lines, Node, Shape};
 
-/// A value as it was written, with its place. Compared by value alone. Not `Debug`: it may be a secret.
+/// A value as it was written, with its place. Compared by value alone. Not `Debug`: it may be a
+/// secret.
 #[derive(Clone)]
 pub(super) struct Text {
     pub value: String,
@@ -25,11 +28,15 @@ pub(super) struct Text {
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<String>::deserialize(deserializer)?;
-        Ok(Self { value: spanned.value, place: unsettled(&spanned.referenced) })
+        Ok(Self {
+            value: spanned.value,
+            place: unsettled(&spanned.referenced),
+        })
     }
 }
 
-/// A value that may be the word `null`, which YAML keeps for itself; nothing where nothing is written.
+/// A value that may be the word `null`, which YAML keeps for itself; nothing where nothing is
+/// written.
 #[derive(Clone)]
 pub(super) struct Word(pub Option<Text>);
 
@@ -74,7 +81,11 @@ impl<'de> Deserialize<'de> for Texts {
             }
 
             fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-                Ok(vec![Spanned::new(value.to_owned(), serde_yaml::Location::UNKNOWN, serde_yaml::Location::UNKNOWN)])
+                Ok(vec![Spanned::new(
+                    value.to_owned(),
+                    serde_yaml::Location::UNKNOWN,
+                    serde_yaml::Location::UNKNOWN,
+                )])
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -95,21 +106,32 @@ impl<'de> Deserialize<'de> for Texts {
         let spanned = Spanned::<Inner>::deserialize(deserializer)?;
         let here = spanned.referenced;
         let texts = spanned.value.0.into_iter().map(|text| {
-            let at = if text.referenced.line() == 0 { &here } else { &text.referenced };
-            Text { value: text.value, place: unsettled(at) }
+            let at = if text.referenced.line() == 0 {
+                &here
+            } else {
+                &text.referenced
+            };
+            Text {
+                value: text.value,
+                place: unsettled(at),
+            }
         });
         Ok(Self(texts.collect()))
     }
 }
 
-/// The text's layer, and whether it holds all of the text; nothing when it cannot be parsed. Problems say why, and which keys are unknown.
+/// The text's layer, and whether it holds all of the text; nothing when it cannot be parsed.
+/// Problems say why, and which keys are unknown.
 pub(super) fn read(
     source: &Source,
     text: &str,
     environment: &HashMap<String, String>,
     problems: &mut Problems,
 ) -> Option<(RawConfig, bool)> {
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
         return Some((RawConfig::default(), true));
     }
     let shape = match serde_yaml::from_str_with_options::<Node>(text, options(None)) {
@@ -123,7 +145,8 @@ pub(super) fn read(
     Some((raw.settle(source, "", problems)?, is_whole))
 }
 
-/// Fills the raw layer. What has a wrong form, or a variable that is not set, is noted and left out, so that the rest is looked at as well.
+/// Fills the raw layer. What has a wrong form, or a variable that is not set, is noted and left
+/// out, so that the rest is looked at as well.
 fn fill(
     text: &str,
     shape: &Shape,
@@ -136,7 +159,10 @@ fn fill(
     let mut is_readable = true;
     loop {
         let rest = without(text, &left_out);
-        let error = match serde_yaml::from_str_with_options::<RawConfig>(&rest, options(Some(&environment))) {
+        let error = match serde_yaml::from_str_with_options::<RawConfig>(
+            &rest,
+            options(Some(&environment)),
+        ) {
             Ok(raw) => return is_readable.then_some((raw, left_out.is_empty())),
             Err(error) => error,
         };
@@ -151,10 +177,17 @@ fn fill(
             return None;
         };
         problems.add(explain(&error, source, text));
-        // Each turn leaves more lines out or defines one variable more than the last, so the loop ends.
-        if let Some(lines) = shape.lines_at(error.location()).filter(|lines| !left_out.contains(lines)) {
+        // Each turn leaves more lines out or defines one variable more than the last, so the loop
+        // ends.
+        if let Some(lines) = shape
+            .lines_at(error.location())
+            .filter(|lines| !left_out.contains(lines))
+        {
             left_out.push(lines);
-        } else if environment.insert(name.clone(), "0".to_owned()).is_none_or(|value| value.is_empty()) {
+        } else if environment
+            .insert(name.clone(), "0".to_owned())
+            .is_none_or(|value| value.is_empty())
+        {
             is_readable = false;
         } else {
             return None;
@@ -165,7 +198,13 @@ fn fill(
 /// The text with these lines empty: the others keep their places.
 fn without(text: &str, left_out: &[Lines]) -> String {
     let numbered = (1_u64..).zip(text.split('\n'));
-    let kept = numbered.map(|(number, line)| if left_out.iter().any(|lines| lines.contains(&number)) { "" } else { line });
+    let kept = numbered.map(|(number, line)| {
+        if left_out.iter().any(|lines| lines.contains(&number)) {
+            ""
+        } else {
+            line
+        }
+    });
     kept.collect::<Vec<_>>().join("\n")
 }
 
@@ -190,7 +229,13 @@ fn place(location: &serde_yaml::Location, source: &Source) -> Place {
 
 /// A place whose file [`Layer::settle`] will know.
 fn unsettled(location: &serde_yaml::Location) -> Place {
-    place(location, &Source { name: Arc::from(""), layer: 0 })
+    place(
+        location,
+        &Source {
+            name: Arc::from(""),
+            layer: 0,
+        },
+    )
 }
 
 /// The library's error in the user's words, without any value.

@@ -10,18 +10,35 @@ fn hash(number: u64) -> Hash {
 }
 
 fn row(key: u64, values: u64, xmin: u32) -> Row {
-    Row { key: hash(key), values: hash(values), xmin }
+    Row {
+        key: hash(key),
+        values: hash(values),
+        xmin,
+    }
 }
 
 fn version(key: u64, values: u64, xid: u64, offset: i64) -> Version {
-    Version { key: hash(key), values: hash(values), xid, offset, columns: 0, deleted: false, settled: false }
+    Version {
+        key: hash(key),
+        values: hash(values),
+        xid,
+        offset,
+        columns: 0,
+        deleted: false,
+        settled: false,
+    }
 }
 
 fn compared(rows: &[Row], versions: &[Version]) -> Findings {
     with_quarantine(true, rows, versions, &HashMap::new())
 }
 
-fn with_quarantine(keyed: bool, rows: &[Row], versions: &[Version], quarantined: &HashMap<Hash, Quarantined>) -> Findings {
+fn with_quarantine(
+    keyed: bool,
+    rows: &[Row],
+    versions: &[Version],
+    quarantined: &HashMap<Hash, Quarantined>,
+) -> Findings {
     let (mut rows, mut versions) = (rows.to_vec(), versions.to_vec());
     rows.sort_by_key(|row| row.key);
     versions.sort_by_key(|version| (version.key, version.offset));
@@ -31,14 +48,24 @@ fn with_quarantine(keyed: bool, rows: &[Row], versions: &[Version], quarantined:
 #[test]
 fn a_snapshot_tells_what_it_sees() {
     let sight = sight();
-    assert_eq!([89, 90, 95, 100].map(|xid| sight.seen_by_xid(xid)), [Seen::Yes, Seen::No, Seen::Perhaps, Seen::No]);
+    assert_eq!(
+        [89, 90, 95, 100].map(|xid| sight.seen_by_xid(xid)),
+        [Seen::Yes, Seen::No, Seen::Perhaps, Seen::No]
+    );
     assert_eq!(Sight::parse("90:100:").unwrap().seen_by_xid(95), Seen::Yes);
     assert_eq!(Sight::parse("90"), None);
 }
 
 #[test]
 fn the_latest_version_counts() {
-    let found = compared(&[row(1, 20, 12), row(2, 30, 13)], &[version(1, 10, 11, 0), version(2, 30, 13, 1), version(1, 20, 12, 2)]);
+    let found = compared(
+        &[row(1, 20, 12), row(2, 30, 13)],
+        &[
+            version(1, 10, 11, 0),
+            version(2, 30, 13, 1),
+            version(1, 20, 12, 2),
+        ],
+    );
     assert!(found.is_equal());
     assert_eq!(found.rows, 2);
 }
@@ -46,53 +73,130 @@ fn the_latest_version_counts() {
 #[test]
 fn a_stale_version_is_a_difference_and_may_be_late() {
     let found = compared(&[row(1, 20, 12)], &[version(1, 10, 11, 0)]);
-    assert_eq!(found.different, Finding { rows: 1, first: vec![(hash(1), 0)] });
+    assert_eq!(
+        found.different,
+        Finding {
+            rows: 1,
+            first: vec![(hash(1), 0)]
+        }
+    );
     assert!(found.may_be_late());
 }
 
 #[test]
 fn an_older_version_behind_the_right_one_is_a_difference() {
-    assert_eq!(compared(&[row(1, 20, 12)], &[version(1, 20, 12, 0), version(1, 10, 11, 1)]).different.rows, 1);
+    assert_eq!(
+        compared(
+            &[row(1, 20, 12)],
+            &[version(1, 20, 12, 0), version(1, 10, 11, 1)]
+        )
+        .different
+        .rows,
+        1
+    );
 }
 
 #[test]
 fn a_row_that_changed_later_is_compared_by_its_version_of_the_snapshot() {
-    assert!(compared(&[row(1, 20, 12)], &[version(1, 20, 12, 0), version(1, 30, 101, 1)]).is_equal());
-    assert_eq!(compared(&[row(1, 20, 12)], &[version(1, 21, 12, 0), version(1, 30, 101, 1)]).different.rows, 1);
+    assert!(
+        compared(
+            &[row(1, 20, 12)],
+            &[version(1, 20, 12, 0), version(1, 30, 101, 1)]
+        )
+        .is_equal()
+    );
+    assert_eq!(
+        compared(
+            &[row(1, 20, 12)],
+            &[version(1, 21, 12, 0), version(1, 30, 101, 1)]
+        )
+        .different
+        .rows,
+        1
+    );
 }
 
 #[test]
 fn a_version_that_was_overtaken_before_the_poll_is_not_asked_for() {
-    let found = compared(&[row(1, 20, 12)], &[version(1, 10, 11, 0), version(1, 30, 101, 1)]);
+    let found = compared(
+        &[row(1, 20, 12)],
+        &[version(1, 10, 11, 0), version(1, 30, 101, 1)],
+    );
     assert!(found.is_equal());
     assert_eq!(found.changed_since, 1);
 }
 
 #[test]
 fn a_version_that_may_be_seen_does_not_excuse_a_stale_lake() {
-    assert_eq!(compared(&[row(1, 20, 96)], &[version(1, 10, 95, 0)]).different.rows, 1);
+    assert_eq!(
+        compared(&[row(1, 20, 96)], &[version(1, 10, 95, 0)])
+            .different
+            .rows,
+        1
+    );
 }
 
 #[test]
 fn a_row_that_is_gone_from_postgresql_is_only_in_the_lake_unless_it_is_newer() {
     let mut gone = version(3, 1, 14, 3);
     gone.deleted = true;
-    let found = compared(&[], &[version(1, 10, 11, 0), version(2, 10, 101, 1), version(3, 1, 12, 2), gone]);
+    let found = compared(
+        &[],
+        &[
+            version(1, 10, 11, 0),
+            version(2, 10, 101, 1),
+            version(3, 1, 12, 2),
+            gone,
+        ],
+    );
     assert_eq!(found.only_in_lake.rows, 1);
     assert!(!found.may_be_late() && !found.is_equal());
 }
 
 #[test]
 fn the_same_version_twice_is_doubled_also_when_the_latest_is_right() {
-    let found = compared(&[row(1, 20, 12)], &[version(1, 10, 11, 0), version(1, 10, 11, 0), version(1, 20, 12, 1)]);
-    assert_eq!(found.doubled, Finding { rows: 1, first: vec![(hash(1), 11)] });
+    let found = compared(
+        &[row(1, 20, 12)],
+        &[
+            version(1, 10, 11, 0),
+            version(1, 10, 11, 0),
+            version(1, 20, 12, 1),
+        ],
+    );
+    assert_eq!(
+        found.doubled,
+        Finding {
+            rows: 1,
+            first: vec![(hash(1), 11)]
+        }
+    );
 }
 
 #[test]
 fn quarantine_accounts_for_what_the_lake_did_not_take() {
-    let quarantined = HashMap::from([(hash(1), Quarantined { versions: 1, offset: 5 }), (hash(2), Quarantined { versions: 1, offset: 1 })]);
+    let quarantined = HashMap::from([
+        (
+            hash(1),
+            Quarantined {
+                versions: 1,
+                offset: 5,
+            },
+        ),
+        (
+            hash(2),
+            Quarantined {
+                versions: 1,
+                offset: 1,
+            },
+        ),
+    ]);
     let rows = [row(1, 20, 12), row(2, 20, 12)];
-    let found = with_quarantine(true, &rows, &[version(1, 10, 11, 4), version(2, 10, 11, 4)], &quarantined);
+    let found = with_quarantine(
+        true,
+        &rows,
+        &[version(1, 10, 11, 4), version(2, 10, 11, 4)],
+        &quarantined,
+    );
     assert_eq!((found.quarantined, found.different.rows), (1, 1));
     let found = with_quarantine(true, &rows, &[], &quarantined);
     assert_eq!((found.quarantined, found.missing.rows), (2, 0));
@@ -101,9 +205,20 @@ fn quarantine_accounts_for_what_the_lake_did_not_take() {
 #[test]
 fn rows_without_a_key_are_counted() {
     let rows = [row(1, 10, 11), row(1, 10, 11), row(2, 20, 11)];
-    let versions = [version(1, 10, 11, 0), version(1, 10, 11, 1), version(3, 30, 11, 2)];
+    let versions = [
+        version(1, 10, 11, 0),
+        version(1, 10, 11, 1),
+        version(3, 30, 11, 2),
+    ];
     let found = with_quarantine(false, &rows, &versions, &HashMap::new());
-    assert_eq!((found.missing.rows, found.only_in_lake.rows, found.doubled.rows), (1, 1, 0));
+    assert_eq!(
+        (
+            found.missing.rows,
+            found.only_in_lake.rows,
+            found.doubled.rows
+        ),
+        (1, 1, 0)
+    );
     assert!(with_quarantine(false, &rows[..2], &versions[..2], &HashMap::new()).is_equal());
 }
 
@@ -118,7 +233,10 @@ fn ten_examples_are_kept() {
 #[test]
 fn what_was_in_a_file_before_the_snapshot_is_seen_by_it_whatever_runs() {
     let later = version(1, 10, 95, 0);
-    let before = Version { settled: true, ..later };
+    let before = Version {
+        settled: true,
+        ..later
+    };
     assert!(compared(&[], &[later]).is_equal());
     assert_eq!(compared(&[], &[before]).only_in_lake.rows, 1);
 }
@@ -127,6 +245,9 @@ fn what_was_in_a_file_before_the_snapshot_is_seen_by_it_whatever_runs() {
 fn a_version_that_comes_again_with_another_column_is_not_doubled() {
     let (first, again) = (version(1, 10, 12, 0), version(1, 20, 12, 1));
     assert_eq!(compared(&[row(1, 20, 12)], &[first, again]).doubled.rows, 1);
-    let wider = Version { columns: 1, ..again };
+    let wider = Version {
+        columns: 1,
+        ..again
+    };
     assert!(compared(&[row(1, 20, 12)], &[first, wider]).is_equal());
 }

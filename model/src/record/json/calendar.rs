@@ -1,6 +1,7 @@
 //! Dates and times as text: the proleptic Gregorian calendar, years counted astronomically.
 //!
-//! Source of the arithmetic: Howard Hinnant, "chrono-compatible low-level date algorithms" (`civil_from_days`, `days_from_civil`).
+//! Source of the arithmetic: Howard Hinnant, "chrono-compatible low-level date algorithms"
+//! (`civil_from_days`, `days_from_civil`).
 
 use super::error::Why;
 
@@ -36,7 +37,10 @@ pub(super) fn write_date(out: &mut Vec<u8>, days: i64) {
 
 /// Writes `12:34:56.000001`; a time is 0..=24 hours.
 pub(super) fn write_time(out: &mut Vec<u8>, micros: i64) {
-    assert!((0..=DAY_MICROS).contains(&micros), "a time lies within one day");
+    assert!(
+        (0..=DAY_MICROS).contains(&micros),
+        "a time lies within one day"
+    );
     let mut text = *b"00:00:00.000000";
     let (seconds, fraction) = ((micros / 1_000_000) as u32, (micros % 1_000_000) as u32);
     text[..2].copy_from_slice(&pair(seconds / 3600));
@@ -67,13 +71,21 @@ pub(super) fn parse_date(text: &[u8]) -> Result<i32, Why> {
 /// Reads a time to microseconds since midnight.
 pub(super) fn parse_time(text: &[u8]) -> Result<i64, Why> {
     let (micros, rest) = split_time(text)?;
-    if rest.is_empty() { Ok(micros) } else { Err(Why::Malformed) }
+    if rest.is_empty() {
+        Ok(micros)
+    } else {
+        Err(Why::Malformed)
+    }
 }
 
 /// Reads a timestamp without zone to microseconds since 1970-01-01.
 pub(super) fn parse_timestamp(text: &[u8]) -> Result<i64, Why> {
     let (days, micros, rest) = split_timestamp(text)?;
-    if rest.is_empty() { instant(days, micros, 0) } else { Err(Why::Malformed) }
+    if rest.is_empty() {
+        instant(days, micros, 0)
+    } else {
+        Err(Why::Malformed)
+    }
 }
 
 /// Reads a timestamp with `Z` or an offset such as `+02:00` to microseconds since 1970-01-01 UTC.
@@ -88,11 +100,18 @@ pub(super) fn parse_timestamptz(text: &[u8]) -> Result<i64, Why> {
     let &[h1, h2, b':', m1, m2] = offset else {
         return Err(Why::Malformed);
     };
-    let (hours, minutes) = (number([h1, h2]).ok_or(Why::Malformed)?, number([m1, m2]).ok_or(Why::Malformed)?);
+    let (hours, minutes) = (
+        number([h1, h2]).ok_or(Why::Malformed)?,
+        number([m1, m2]).ok_or(Why::Malformed)?,
+    );
     if hours > 23 || minutes > 59 {
         return Err(Why::Malformed);
     }
-    instant(days, micros, east * i64::from(hours * 60 + minutes) * 60_000_000)
+    instant(
+        days,
+        micros,
+        east * i64::from(hours * 60 + minutes) * 60_000_000,
+    )
 }
 
 fn instant(days: i64, micros: i64, offset: i64) -> Result<i64, Why> {
@@ -115,17 +134,25 @@ fn split_timestamp(text: &[u8]) -> Result<(i64, i64, &[u8]), Why> {
 fn split_date(text: &[u8]) -> Option<(i64, &[u8])> {
     let (year, rest) = match text {
         [sign @ (b'+' | b'-'), digits @ ..] => {
-            let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let length = digits
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
             if !(4..=YEAR_DIGITS_MAX).contains(&length) {
                 return None;
             }
-            let year = digits[..length].iter().fold(0, |year, digit| year * 10 + i64::from(digit - b'0'));
+            let year = digits[..length]
+                .iter()
+                .fold(0, |year, digit| year * 10 + i64::from(digit - b'0'));
             if *sign == b'-' && year == 0 {
                 return None;
             }
             (if *sign == b'-' { -year } else { year }, &digits[length..])
         }
-        [y1, y2, y3, y4, rest @ ..] => (i64::from(number([*y1, *y2])? * 100 + number([*y3, *y4])?), rest),
+        [y1, y2, y3, y4, rest @ ..] => (
+            i64::from(number([*y1, *y2])? * 100 + number([*y3, *y4])?),
+            rest,
+        ),
         _ => return None,
     };
     let [b'-', m1, m2, b'-', d1, d2, rest @ ..] = rest else {
@@ -162,8 +189,13 @@ fn split_fraction(text: &[u8]) -> Result<(i64, &[u8]), Why> {
         1..=6 => 6 - length,
         _ => return Err(Why::Decimals),
     };
-    let digits = text[..length].iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    Ok(((0..missing).fold(digits, |sum, _| sum * 10), &text[length..]))
+    let digits = text[..length]
+        .iter()
+        .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    Ok((
+        (0..missing).fold(digits, |sum, _| sum * 10),
+        &text[length..],
+    ))
 }
 
 /// Year, month and day of a day since 1970-01-01.
@@ -171,12 +203,21 @@ fn civil(days: i64) -> (i64, u32, u32) {
     let shifted = days + EPOCH_DAYS;
     let era = shifted.div_euclid(ERA_DAYS);
     let day_of_era = shifted.rem_euclid(ERA_DAYS) as u32;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (i64::from(year_of_era) + era * 400 + i64::from(month <= 2), month, day)
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    (
+        i64::from(year_of_era) + era * 400 + i64::from(month <= 2),
+        month,
+        day,
+    )
 }
 
 /// Days since 1970-01-01 of a valid date.
@@ -186,7 +227,8 @@ fn days(year: i64, month: u32, day: u32) -> i64 {
     let year_of_era = shifted.rem_euclid(400);
     let shifted_month = i64::from(if month > 2 { month - 3 } else { month + 9 });
     let day_of_year = (153 * shifted_month + 2) / 5 + i64::from(day) - 1;
-    era * ERA_DAYS + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - EPOCH_DAYS
+    era * ERA_DAYS + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
+        - EPOCH_DAYS
 }
 
 fn month_days(year: i64, month: u32) -> u32 {
@@ -205,7 +247,8 @@ fn pair(number: u32) -> [u8; 2] {
 
 /// The number that two digits are.
 fn number([tens, ones]: [u8; 2]) -> Option<u32> {
-    (tens.is_ascii_digit() && ones.is_ascii_digit()).then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
+    (tens.is_ascii_digit() && ones.is_ascii_digit())
+        .then(|| u32::from(tens - b'0') * 10 + u32::from(ones - b'0'))
 }
 
 #[cfg(test)]
@@ -253,19 +296,38 @@ mod tests {
             "-0000-01-01T00:00:00",
             "+123-01-01T00:00:00",
         ] {
-            assert_eq!(parse_timestamp(text.as_bytes()), Err(Why::Malformed), "{text}");
+            assert_eq!(
+                parse_timestamp(text.as_bytes()),
+                Err(Why::Malformed),
+                "{text}"
+            );
         }
-        assert_eq!(parse_timestamp(b"2026-01-01T00:00:00.0000001"), Err(Why::Decimals));
-        assert_eq!(parse_timestamp(b"+294247-01-10T04:00:54.775808"), Err(Why::OutOfRange));
+        assert_eq!(
+            parse_timestamp(b"2026-01-01T00:00:00.0000001"),
+            Err(Why::Decimals)
+        );
+        assert_eq!(
+            parse_timestamp(b"+294247-01-10T04:00:54.775808"),
+            Err(Why::OutOfRange)
+        );
         assert_eq!(parse_date(b"+9999999-01-01"), Err(Why::OutOfRange));
-        assert_eq!(parse_timestamptz(b"2026-01-01T00:00:00"), Err(Why::Malformed));
+        assert_eq!(
+            parse_timestamptz(b"2026-01-01T00:00:00"),
+            Err(Why::Malformed)
+        );
     }
 
     #[test]
     fn an_offset_moves_the_moment_to_utc() {
-        assert_eq!(parse_timestamptz(b"1970-01-01T02:30:00.5+02:30"), Ok(500_000));
+        assert_eq!(
+            parse_timestamptz(b"1970-01-01T02:30:00.5+02:30"),
+            Ok(500_000)
+        );
         assert_eq!(parse_timestamptz(b"1969-12-31T22:00:00-02:00"), Ok(0));
-        assert_eq!(parse_timestamptz(b"1970-01-01T00:00:00+24:00"), Err(Why::Malformed));
+        assert_eq!(
+            parse_timestamptz(b"1970-01-01T00:00:00+24:00"),
+            Err(Why::Malformed)
+        );
     }
 
     #[test]

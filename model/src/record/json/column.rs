@@ -1,11 +1,13 @@
-//! One column under construction: values are checked while they are appended, and the last row can be taken back.
+//! One column under construction: values are checked while they are appended, and the last row can
+//! be taken back.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array, Decimal256Array, FixedSizeBinaryArray,
-    Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, ListArray, NullBufferBuilder, StringArray, Time64MicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array,
+    Decimal256Array, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array,
+    Int64Array, ListArray, NullBufferBuilder, StringArray, Time64MicrosecondArray,
     TimestampMicrosecondArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
@@ -71,19 +73,28 @@ struct Lists {
 impl Lists {
     /// Ends the list whose elements were appended.
     fn end(&mut self) -> Result<(), Why> {
-        self.offsets.push(i32::try_from(self.elements.len()).map_err(|_| Why::Full)?);
+        self.offsets
+            .push(i32::try_from(self.elements.len()).map_err(|_| Why::Full)?);
         Ok(())
     }
 
     fn truncate(&mut self, rows: usize) {
         self.offsets.truncate(rows + 1);
         let end = self.offsets.last().copied().unwrap_or_default();
-        self.elements.truncate(usize::try_from(end).expect("an offset is not negative"));
+        self.elements
+            .truncate(usize::try_from(end).expect("an offset is not negative"));
     }
 
     fn finish(self, nulls: Option<NullBuffer>) -> ListArray {
-        let DataType::List(field) = self.arrow else { unreachable!("lists have a list's type") };
-        ListArray::new(field, OffsetBuffer::new(ScalarBuffer::from(self.offsets)), self.elements.finish(), nulls)
+        let DataType::List(field) = self.arrow else {
+            unreachable!("lists have a list's type")
+        };
+        ListArray::new(
+            field,
+            OffsetBuffer::new(ScalarBuffer::from(self.offsets)),
+            self.elements.finish(),
+            nulls,
+        )
     }
 }
 
@@ -105,18 +116,23 @@ struct Strings {
 impl Strings {
     /// Ends the string that was appended to `bytes`.
     fn end(&mut self) -> Result<(), Why> {
-        self.offsets.push(i32::try_from(self.bytes.len()).map_err(|_| Why::Full)?);
+        self.offsets
+            .push(i32::try_from(self.bytes.len()).map_err(|_| Why::Full)?);
         Ok(())
     }
 
     fn truncate(&mut self, rows: usize) {
         self.offsets.truncate(rows + 1);
         let end = self.offsets.last().copied().unwrap_or_default();
-        self.bytes.truncate(usize::try_from(end).expect("an offset is not negative"));
+        self.bytes
+            .truncate(usize::try_from(end).expect("an offset is not negative"));
     }
 
     fn finish(self) -> (OffsetBuffer<i32>, Buffer) {
-        (OffsetBuffer::new(ScalarBuffer::from(self.offsets)), Buffer::from_vec(self.bytes))
+        (
+            OffsetBuffer::new(ScalarBuffer::from(self.offsets)),
+            Buffer::from_vec(self.bytes),
+        )
     }
 }
 
@@ -125,7 +141,10 @@ impl ColumnBuilder {
         let strings = || {
             let mut offsets = Vec::with_capacity(capacity + 1);
             offsets.push(0);
-            Strings { offsets, bytes: Vec::with_capacity(capacity * 16) }
+            Strings {
+                offsets,
+                bytes: Vec::with_capacity(capacity * 16),
+            }
         };
         let values = match column_type {
             ColumnType::Bool => Values::Bool(BooleanBufferBuilder::new(capacity)),
@@ -136,7 +155,11 @@ impl ColumnBuilder {
             ColumnType::Float64 => Values::Float64(Vec::with_capacity(capacity)),
             ColumnType::Decimal { precision, scale } => {
                 let own = usize::try_from(scale).expect("a scale is not negative");
-                let digits = Digits { arrow: (precision, scale), precision: usize::from(precision), scale: own };
+                let digits = Digits {
+                    arrow: (precision, scale),
+                    precision: usize::from(precision),
+                    scale: own,
+                };
                 if precision <= 38 {
                     Values::Decimal128(Vec::with_capacity(capacity), digits)
                 } else {
@@ -152,19 +175,27 @@ impl ColumnBuilder {
             ColumnType::TimestampTz => Values::TimestampTz(Vec::with_capacity(capacity)),
             ColumnType::List(element) => {
                 let elements = Self::new(element.column_type(), capacity);
-                Values::List(Box::new(Lists { arrow: column_type.arrow(), offsets: vec![0], elements }))
+                Values::List(Box::new(Lists {
+                    arrow: column_type.arrow(),
+                    offsets: vec![0],
+                    elements,
+                }))
             }
         };
-        Self { values, nulls: NullBufferBuilder::new(capacity) }
+        Self {
+            values,
+            nulls: NullBufferBuilder::new(capacity),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
         self.nulls.len()
     }
 
-    /// Appends a value; after a refusal the column must be cut with [`Self::truncate`], or, when it holds lists and an array begins, the array's
-    /// elements be appended to [`Self::elements`].
-    // Called of objects and of lists, and inlined in both: an object's loop is as tight as with one caller.
+    /// Appends a value; after a refusal the column must be cut with [`Self::truncate`], or, when it
+    /// holds lists and an array begins, the array's elements be appended to [`Self::elements`].
+    // Called of objects and of lists, and inlined in both: an object's loop is as tight as with one
+    // caller.
     #[inline(always)]
     pub(super) fn push(&mut self, token: Token<'_>) -> Result<(), Refusal> {
         match (&mut self.values, token) {
@@ -191,14 +222,22 @@ impl ColumnBuilder {
                 strings.end()?;
             }
             (Values::Bytes(strings), Token::Text(text)) => {
-                BASE64_STANDARD.decode_vec(text, &mut strings.bytes).map_err(|_| Why::Malformed)?;
+                BASE64_STANDARD
+                    .decode_vec(text, &mut strings.bytes)
+                    .map_err(|_| Why::Malformed)?;
                 strings.end()?;
             }
-            (Values::Uuid(values), Token::Text(text)) => values.extend_from_slice(&text::parse_uuid(text).ok_or(Why::Malformed)?),
+            (Values::Uuid(values), Token::Text(text)) => {
+                values.extend_from_slice(&text::parse_uuid(text).ok_or(Why::Malformed)?)
+            }
             (Values::Date(values), Token::Text(text)) => values.push(calendar::parse_date(text)?),
             (Values::Time(values), Token::Text(text)) => values.push(calendar::parse_time(text)?),
-            (Values::Timestamp(values), Token::Text(text)) => values.push(calendar::parse_timestamp(text)?),
-            (Values::TimestampTz(values), Token::Text(text)) => values.push(calendar::parse_timestamptz(text)?),
+            (Values::Timestamp(values), Token::Text(text)) => {
+                values.push(calendar::parse_timestamp(text)?)
+            }
+            (Values::TimestampTz(values), Token::Text(text)) => {
+                values.push(calendar::parse_timestamptz(text)?)
+            }
             _ => return Err(Refusal::Kind),
         }
         self.nulls.append_non_null();
@@ -212,13 +251,17 @@ impl ColumnBuilder {
 
     /// The elements of the list that is under construction.
     pub(super) fn elements(&mut self) -> &mut Self {
-        let Values::List(lists) = &mut self.values else { unreachable!("asked of a column of lists alone") };
+        let Values::List(lists) = &mut self.values else {
+            unreachable!("asked of a column of lists alone")
+        };
         &mut lists.elements
     }
 
     /// Ends a list: what was appended to its elements since the last one is its.
     pub(super) fn end_list(&mut self) -> Result<(), Refusal> {
-        let Values::List(lists) = &mut self.values else { unreachable!("asked of a column of lists alone") };
+        let Values::List(lists) = &mut self.values else {
+            unreachable!("asked of a column of lists alone")
+        };
         lists.end()?;
         self.nulls.append_non_null();
         Ok(())
@@ -229,12 +272,17 @@ impl ColumnBuilder {
             Values::Bool(values) => values.append(false),
             Values::Int16(values) => values.push(0),
             Values::Int32(values) | Values::Date(values) => values.push(0),
-            Values::Int64(values) | Values::Time(values) | Values::Timestamp(values) | Values::TimestampTz(values) => values.push(0),
+            Values::Int64(values)
+            | Values::Time(values)
+            | Values::Timestamp(values)
+            | Values::TimestampTz(values) => values.push(0),
             Values::Float32(values) => values.push(0.0),
             Values::Float64(values) => values.push(0.0),
             Values::Decimal128(values, _) => values.push(0),
             Values::Decimal256(values, _) => values.push(i256::ZERO),
-            Values::Text(strings) | Values::Bytes(strings) => strings.end().expect("a null has no bytes"),
+            Values::Text(strings) | Values::Bytes(strings) => {
+                strings.end().expect("a null has no bytes")
+            }
             Values::Uuid(values) => values.extend_from_slice(&[0; 16]),
             Values::List(lists) => lists.end().expect("a null has no elements"),
         }
@@ -247,7 +295,10 @@ impl ColumnBuilder {
             Values::Bool(values) => values.truncate(rows),
             Values::Int16(values) => values.truncate(rows),
             Values::Int32(values) | Values::Date(values) => values.truncate(rows),
-            Values::Int64(values) | Values::Time(values) | Values::Timestamp(values) | Values::TimestampTz(values) => values.truncate(rows),
+            Values::Int64(values)
+            | Values::Time(values)
+            | Values::Timestamp(values)
+            | Values::TimestampTz(values) => values.truncate(rows),
             Values::Float32(values) => values.truncate(rows),
             Values::Float64(values) => values.truncate(rows),
             Values::Decimal128(values, _) => values.truncate(rows),
@@ -268,27 +319,51 @@ impl ColumnBuilder {
             Values::Int64(values) => Arc::new(Int64Array::new(values.into(), nulls)),
             Values::Float32(values) => Arc::new(Float32Array::new(values.into(), nulls)),
             Values::Float64(values) => Arc::new(Float64Array::new(values.into(), nulls)),
-            Values::Decimal128(values, Digits { arrow: (precision, scale), .. }) => {
-                let array = Decimal128Array::new(values.into(), nulls).with_precision_and_scale(precision, scale);
+            Values::Decimal128(
+                values,
+                Digits {
+                    arrow: (precision, scale),
+                    ..
+                },
+            ) => {
+                let array = Decimal128Array::new(values.into(), nulls)
+                    .with_precision_and_scale(precision, scale);
                 Arc::new(array.expect("the type was mapped"))
             }
-            Values::Decimal256(values, Digits { arrow: (precision, scale), .. }) => {
-                let array = Decimal256Array::new(values.into(), nulls).with_precision_and_scale(precision, scale);
+            Values::Decimal256(
+                values,
+                Digits {
+                    arrow: (precision, scale),
+                    ..
+                },
+            ) => {
+                let array = Decimal256Array::new(values.into(), nulls)
+                    .with_precision_and_scale(precision, scale);
                 Arc::new(array.expect("the type was mapped"))
             }
             Values::Text(strings) => {
                 let (offsets, bytes) = strings.finish();
-                Arc::new(StringArray::try_new(offsets, bytes, nulls).expect("each message was UTF-8"))
+                Arc::new(
+                    StringArray::try_new(offsets, bytes, nulls).expect("each message was UTF-8"),
+                )
             }
-            Values::Uuid(values) => Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(values), nulls)),
+            Values::Uuid(values) => Arc::new(FixedSizeBinaryArray::new(
+                16,
+                Buffer::from_vec(values),
+                nulls,
+            )),
             Values::Bytes(strings) => {
                 let (offsets, bytes) = strings.finish();
                 Arc::new(BinaryArray::new(offsets, bytes, nulls))
             }
             Values::Date(values) => Arc::new(Date32Array::new(values.into(), nulls)),
             Values::Time(values) => Arc::new(Time64MicrosecondArray::new(values.into(), nulls)),
-            Values::Timestamp(values) => Arc::new(TimestampMicrosecondArray::new(values.into(), nulls)),
-            Values::TimestampTz(values) => Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC")),
+            Values::Timestamp(values) => {
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls))
+            }
+            Values::TimestampTz(values) => {
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC"))
+            }
             Values::List(lists) => Arc::new(lists.finish(nulls)),
         }
     }
@@ -305,22 +380,34 @@ fn integer<T: TryFrom<i64>>(text: &[u8]) -> Result<T, Why> {
     for byte in digits {
         match byte {
             b'0'..=b'9' => {
-                let next = sum.checked_mul(10).and_then(|sum| sum.checked_sub(i64::from(byte - b'0')));
+                let next = sum
+                    .checked_mul(10)
+                    .and_then(|sum| sum.checked_sub(i64::from(byte - b'0')));
                 sum = next.ok_or(Why::OutOfRange)?;
             }
             b'.' => return Err(Why::Decimals),
             _ => return Err(Why::Malformed),
         }
     }
-    let value = if negative { Some(sum) } else { sum.checked_neg() };
-    value.and_then(|value| T::try_from(value).ok()).ok_or(Why::OutOfRange)
+    let value = if negative {
+        Some(sum)
+    } else {
+        sum.checked_neg()
+    };
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or(Why::OutOfRange)
 }
 
 /// A JSON number as the nearest float; one beyond the largest is refused.
 fn float<T: FromStr + Copy + Into<f64>>(text: &[u8]) -> Result<T, Why> {
     let text = std::str::from_utf8(text).map_err(|_| Why::Malformed)?;
     let value: T = text.parse().map_err(|_| Why::Malformed)?;
-    if value.into().is_infinite() { Err(Why::OutOfRange) } else { Ok(value) }
+    if value.into().is_infinite() {
+        Err(Why::OutOfRange)
+    } else {
+        Ok(value)
+    }
 }
 
 /// The floats that JSON has no number for.

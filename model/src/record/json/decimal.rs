@@ -29,13 +29,19 @@ pub(super) fn write_i256(out: &mut Vec<u8>, value: i256, scale: usize) {
     let mut rest = value;
     for part in digits.chunks_exact_mut(PART_DIGITS).rev() {
         let (quotient, remainder) = rest.wrapping_div_rem(PART);
-        let magnitude = remainder.to_i128().expect("a remainder is below 10^38").unsigned_abs();
+        let magnitude = remainder
+            .to_i128()
+            .expect("a remainder is below 10^38")
+            .unsigned_abs();
         let mut buffer = itoa::Buffer::new();
         let text = buffer.format(magnitude).as_bytes();
         part[PART_DIGITS - text.len()..].copy_from_slice(text);
         rest = quotient;
     }
-    let start = digits.iter().position(|digit| *digit != b'0').unwrap_or(digits.len() - 1);
+    let start = digits
+        .iter()
+        .position(|digit| *digit != b'0')
+        .unwrap_or(digits.len() - 1);
     write_digits(out, value.is_negative(), &digits[start..], scale);
 }
 
@@ -68,18 +74,30 @@ struct Digits<'a> {
     zeros: usize,
 }
 
-/// Reads `-12.30` into 128 bits (precision of at most 38); more decimals than `scale` are refused, even zeros.
+/// Reads `-12.30` into 128 bits (precision of at most 38); more decimals than `scale` are refused,
+/// even zeros.
 pub(super) fn parse_i128(text: &[u8], precision: usize, scale: usize) -> Result<i128, Why> {
     let digits = Digits::split(text, precision, scale)?;
     let magnitude = if precision <= 18 {
-        i128::from(digits.each().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit)))
+        i128::from(
+            digits
+                .each()
+                .fold(0_u64, |sum, digit| sum * 10 + u64::from(digit)),
+        )
     } else {
-        digits.each().fold(0_i128, |sum, digit| sum * 10 + i128::from(digit))
+        digits
+            .each()
+            .fold(0_i128, |sum, digit| sum * 10 + i128::from(digit))
     };
-    Ok(if digits.negative { -magnitude } else { magnitude })
+    Ok(if digits.negative {
+        -magnitude
+    } else {
+        magnitude
+    })
 }
 
-/// Reads `-12.30` into 256 bits (precision of at most 76); more decimals than `scale` are refused, even zeros.
+/// Reads `-12.30` into 256 bits (precision of at most 76); more decimals than `scale` are refused,
+/// even zeros.
 pub(super) fn parse_i256(text: &[u8], precision: usize, scale: usize) -> Result<i256, Why> {
     let digits = Digits::split(text, precision, scale)?;
     let (mut high, mut low) = (0_i128, 0_i128);
@@ -88,8 +106,14 @@ pub(super) fn parse_i256(text: &[u8], precision: usize, scale: usize) -> Result<
         let part = if at < low_from { &mut high } else { &mut low };
         *part = *part * 10 + i128::from(digit);
     }
-    let magnitude = i256::from_i128(high).wrapping_mul(PART).wrapping_add(i256::from_i128(low));
-    Ok(if digits.negative { magnitude.wrapping_neg() } else { magnitude })
+    let magnitude = i256::from_i128(high)
+        .wrapping_mul(PART)
+        .wrapping_add(i256::from_i128(low));
+    Ok(if digits.negative {
+        magnitude.wrapping_neg()
+    } else {
+        magnitude
+    })
 }
 
 impl<'a> Digits<'a> {
@@ -99,7 +123,9 @@ impl<'a> Digits<'a> {
             _ => (false, text),
         };
         let point = text.iter().position(|byte| *byte == b'.');
-        let (whole, decimals) = point.map_or((text, &[][..]), |point| (&text[..point], &text[point + 1..]));
+        let (whole, decimals) = point.map_or((text, &[][..]), |point| {
+            (&text[..point], &text[point + 1..])
+        });
         let numeric = whole.iter().chain(decimals).all(u8::is_ascii_digit);
         if !numeric || whole.is_empty() || point.is_some() && decimals.is_empty() {
             return Err(Why::Malformed);
@@ -110,7 +136,12 @@ impl<'a> Digits<'a> {
         if whole.len() > precision - scale {
             return Err(Why::OutOfRange);
         }
-        Ok(Self { negative, whole, decimals, zeros })
+        Ok(Self {
+            negative,
+            whole,
+            decimals,
+            zeros,
+        })
     }
 
     fn len(self) -> usize {
@@ -118,7 +149,11 @@ impl<'a> Digits<'a> {
     }
 
     fn each(self) -> impl Iterator<Item = u8> {
-        let written = self.whole.iter().chain(self.decimals).map(|digit| digit - b'0');
+        let written = self
+            .whole
+            .iter()
+            .chain(self.decimals)
+            .map(|digit| digit - b'0');
         written.chain(std::iter::repeat_n(0, self.zeros))
     }
 }
@@ -149,8 +184,14 @@ mod tests {
         assert_eq!(parse_i128(b"100000000.00", 10, 2), Err(Why::OutOfRange));
         assert_eq!(parse_i128(b"-99999999.99", 10, 2), Ok(-9_999_999_999));
         assert_eq!(parse_i128(b"220", 10, 2), Ok(22_000));
-        for text in ["", "-", ".5", "5.", "1e2", "NaN", "1,5", "+1", " 1", "--1", "1.2.3"] {
-            assert_eq!(parse_i128(text.as_bytes(), 10, 2), Err(Why::Malformed), "{text}");
+        for text in [
+            "", "-", ".5", "5.", "1e2", "NaN", "1,5", "+1", " 1", "--1", "1.2.3",
+        ] {
+            assert_eq!(
+                parse_i128(text.as_bytes(), 10, 2),
+                Err(Why::Malformed),
+                "{text}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Keys and values of the format back into Arrow columns.
 //!
-//! Promises: a row is taken whole or not at all; time and memory are linear in the message, whatever it holds.
-//! Budget: 830 ns a row of 8 columns, each byte read twice, no allocation a row.
+//! Promises: a row is taken whole or not at all; time and memory are linear in the message,
+//! whatever it holds. Budget: 830 ns a row of 8 columns, each byte read twice, no allocation a row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,12 +27,21 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// An empty decoder with room for `capacity` rows; after the first batch it makes room for as many as the batch before had.
+    /// An empty decoder with room for `capacity` rows; after the first batch it makes room for as
+    /// many as the batch before had.
     pub fn new(schema: Arc<TableSchema>, capacity: usize) -> Self {
         let columns = builders(&schema, capacity);
         let values = Fields::new(&schema, (0..schema.columns.len()).collect());
         let keys = Fields::new(&schema, schema.key.clone());
-        Self { schema, columns, values, keys, rows: 0, bytes: 0, scratch: Vec::new() }
+        Self {
+            schema,
+            columns,
+            values,
+            keys,
+            rows: 0,
+            bytes: 0,
+            scratch: Vec::new(),
+        }
     }
 
     /// The table as it was when the records were written.
@@ -57,18 +66,36 @@ impl Decoder {
 
     /// Takes a record's value; after an error nothing of it is taken.
     pub fn decode_value(&mut self, value: &[u8]) -> Result<(), RowError> {
-        let result = read(value, &self.schema, &self.values, &mut self.columns, self.rows, &mut self.scratch);
+        let result = read(
+            value,
+            &self.schema,
+            &self.values,
+            &mut self.columns,
+            self.rows,
+            &mut self.scratch,
+        );
         self.close(result, value.len())
     }
 
-    /// Takes the key of a record without value: the key's columns, and nulls; after an error nothing of it is taken.
+    /// Takes the key of a record without value: the key's columns, and nulls; after an error
+    /// nothing of it is taken.
     pub fn decode_delete(&mut self, key: &[u8]) -> Result<(), RowError> {
         if self.schema.key.is_empty() {
             return Err(RowError::NoKey);
         }
-        let result = read(key, &self.schema, &self.keys, &mut self.columns, self.rows, &mut self.scratch);
+        let result = read(
+            key,
+            &self.schema,
+            &self.keys,
+            &mut self.columns,
+            self.rows,
+            &mut self.scratch,
+        );
         if result.is_ok() {
-            self.columns.iter_mut().filter(|column| column.len() == self.rows).for_each(ColumnBuilder::push_null);
+            self.columns
+                .iter_mut()
+                .filter(|column| column.len() == self.rows)
+                .for_each(ColumnBuilder::push_null);
         }
         self.close(result, key.len())
     }
@@ -86,20 +113,28 @@ impl Decoder {
                 self.rows += 1;
                 self.bytes += bytes;
             }
-            Err(_) => self.columns.iter_mut().for_each(|column| column.truncate(self.rows)),
+            Err(_) => self
+                .columns
+                .iter_mut()
+                .for_each(|column| column.truncate(self.rows)),
         }
         result
     }
 }
 
 fn builders(schema: &TableSchema, capacity: usize) -> Vec<ColumnBuilder> {
-    schema.columns.iter().map(|column| ColumnBuilder::new(column.column_type, capacity)).collect()
+    schema
+        .columns
+        .iter()
+        .map(|column| ColumnBuilder::new(column.column_type, capacity))
+        .collect()
 }
 
 /// The columns that an object must have.
 #[derive(Debug)]
 struct Fields {
-    /// Their indexes in the order in which they are expected, each with the bytes that announce it: `"name":`.
+    /// Their indexes in the order in which they are expected, each with the bytes that announce it:
+    /// `"name":`.
     expected: Vec<(usize, Vec<u8>)>,
     by_name: HashMap<Vec<u8>, usize>,
 }
@@ -112,12 +147,23 @@ impl Fields {
             label.push(b':');
             (index, label)
         };
-        let by_name = indexes.iter().map(|index| (schema.columns[*index].name.clone().into_bytes(), *index)).collect();
-        Self { expected: indexes.into_iter().map(label).collect(), by_name }
+        let by_name = indexes
+            .iter()
+            .map(|index| (schema.columns[*index].name.clone().into_bytes(), *index))
+            .collect();
+        Self {
+            expected: indexes.into_iter().map(label).collect(),
+            by_name,
+        }
     }
 
     /// Takes a field's name and colon; `nth` is the number of the fields before it.
-    fn take(&self, nth: usize, cursor: &mut Cursor<'_>, scratch: &mut Vec<u8>) -> Result<usize, RowError> {
+    fn take(
+        &self,
+        nth: usize,
+        cursor: &mut Cursor<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<usize, RowError> {
         if let Some((index, label)) = self.expected.get(nth)
             && cursor.take(label)
         {
@@ -126,7 +172,9 @@ impl Fields {
         cursor.next();
         let name = cursor.string(scratch)?;
         let Some(index) = self.by_name.get(name) else {
-            return Err(RowError::Unknown { column: shown(name) });
+            return Err(RowError::Unknown {
+                column: shown(name),
+            });
         };
         cursor.expect(b':', "a colon is expected")?;
         Ok(*index)
@@ -142,7 +190,9 @@ fn read(
     rows: usize,
     scratch: &mut Vec<u8>,
 ) -> Result<(), RowError> {
-    std::str::from_utf8(bytes).map_err(|error| RowError::Utf8 { at: error.valid_up_to() })?;
+    std::str::from_utf8(bytes).map_err(|error| RowError::Utf8 {
+        at: error.valid_up_to(),
+    })?;
     let mut cursor = Cursor::new(bytes);
     cursor.expect(b'{', "an object is expected")?;
     let mut count = 0;
@@ -153,7 +203,9 @@ fn read(
             let index = fields.take(count, &mut cursor, scratch)?;
             let (column, builder) = (&schema.columns[index], &mut columns[index]);
             if builder.len() > rows {
-                return Err(RowError::Twice { column: column.name.clone() });
+                return Err(RowError::Twice {
+                    column: column.name.clone(),
+                });
             }
             let token = cursor.token(scratch)?;
             if let Err(refusal) = builder.push(token) {
@@ -171,17 +223,28 @@ fn read(
     cursor.finish()?;
     // No column came twice and none was unknown: as many as expected are all.
     if count < fields.expected.len() {
-        let missing = fields.expected.iter().find(|(index, _)| columns[*index].len() == rows);
+        let missing = fields
+            .expected
+            .iter()
+            .find(|(index, _)| columns[*index].len() == rows);
         let (index, _) = missing.expect("fewer fields than columns");
-        return Err(RowError::Missing { column: schema.columns[*index].name.clone() });
+        return Err(RowError::Missing {
+            column: schema.columns[*index].name.clone(),
+        });
     }
     Ok(())
 }
 
-/// Appends a list; the cursor stands before it. Not inlined: the way of every other type stays as short as it is without lists.
+/// Appends a list; the cursor stands before it. Not inlined: the way of every other type stays as
+/// short as it is without lists.
 #[cold]
 #[inline(never)]
-fn read_elements(cursor: &mut Cursor<'_>, column: &Column, lists: &mut ColumnBuilder, scratch: &mut Vec<u8>) -> Result<(), RowError> {
+fn read_elements(
+    cursor: &mut Cursor<'_>,
+    column: &Column,
+    lists: &mut ColumnBuilder,
+    scratch: &mut Vec<u8>,
+) -> Result<(), RowError> {
     cursor.expect(b'[', "an array is expected")?;
     if cursor.next() == Some(b']') {
         cursor.take(b"]");
@@ -189,24 +252,49 @@ fn read_elements(cursor: &mut Cursor<'_>, column: &Column, lists: &mut ColumnBui
         let elements = lists.elements();
         loop {
             let token = cursor.token(scratch)?;
-            elements.push(token).map_err(|refusal| explain(refusal, column, token, cursor))?;
+            elements
+                .push(token)
+                .map_err(|refusal| explain(refusal, column, token, cursor))?;
             if cursor.ends(b']')? {
                 break;
             }
         }
     }
-    lists.end_list().map_err(|refusal| explain(refusal, column, Token::Nested(ValueKind::Array), cursor))
+    lists
+        .end_list()
+        .map_err(|refusal| explain(refusal, column, Token::Nested(ValueKind::Array), cursor))
 }
 
 #[cold]
 fn explain(refusal: Refusal, column: &Column, token: Token<'_>, cursor: &Cursor<'_>) -> RowError {
-    let (name, expected, kind) = (column.name.clone(), column.postgres_type.clone(), token.kind());
+    let (name, expected, kind) = (
+        column.name.clone(),
+        column.postgres_type.clone(),
+        token.kind(),
+    );
     match (refusal, token) {
-        (Refusal::Value(why), Token::Text(text) | Token::Number(text)) => {
-            RowError::Value { column: name, value: shown(text), kind, why, expected }
-        }
-        (Refusal::Value(why), Token::Nested(_)) => RowError::Value { column: name, value: String::new(), kind, why, expected },
-        (_, Token::Nested(_)) if cursor.rest().starts_with(b"{\"unfit\":") => RowError::Unfit { column: name, value: shown(cursor.rest()) },
-        _ => RowError::Kind { column: name, kind, expected },
+        (Refusal::Value(why), Token::Text(text) | Token::Number(text)) => RowError::Value {
+            column: name,
+            value: shown(text),
+            kind,
+            why,
+            expected,
+        },
+        (Refusal::Value(why), Token::Nested(_)) => RowError::Value {
+            column: name,
+            value: String::new(),
+            kind,
+            why,
+            expected,
+        },
+        (_, Token::Nested(_)) if cursor.rest().starts_with(b"{\"unfit\":") => RowError::Unfit {
+            column: name,
+            value: shown(cursor.rest()),
+        },
+        _ => RowError::Kind {
+            column: name,
+            kind,
+            expected,
+        },
     }
 }

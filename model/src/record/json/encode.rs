@@ -1,15 +1,19 @@
 //! A polled batch into the keys and values of its records.
 //!
-//! Promises: what is written is exact; an unfit value is written as PostgreSQL's text, never as null.
-//! Budget: 660 ns a row of 8 columns: one copy, one branch on the type a value, no allocation a row.
+//! Promises: what is written is exact; an unfit value is written as PostgreSQL's text, never as
+//! null. Budget: 660 ns a row of 8 columns: one copy, one branch on the type a value, no allocation
+//! a row.
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray};
+use arrow::array::{
+    Array, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, StringArray,
+};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowPrimitiveType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    Time64MicrosecondType, TimestampMicrosecondType, UInt8Type, i256,
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type,
+    Int16Type, Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType, UInt8Type,
+    i256,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -23,7 +27,9 @@ use crate::types::ColumnType;
 /// Writes the values of a polled batch over `values`; a delete's is null.
 pub fn encode_values(batch: &ChangeBatch, values: &mut Rows) {
     let unfit = Unfits::of(batch);
-    let sources: Vec<_> = (0..batch.schema.columns.len()).map(|index| Source::new(batch, index)).collect();
+    let sources: Vec<_> = (0..batch.schema.columns.len())
+        .map(|index| Source::new(batch, index))
+        .collect();
     values.clear();
     for (row, op) in ops(batch).iter().enumerate() {
         if *op != DELETE {
@@ -33,23 +39,37 @@ pub fn encode_values(batch: &ChangeBatch, values: &mut Rows) {
     }
 }
 
-/// Writes the keys of a polled batch over `keys`. `values` are the same batch's: without a key, the value's hash is the key.
+/// Writes the keys of a polled batch over `keys`. `values` are the same batch's: without a key, the
+/// value's hash is the key.
 pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
-    assert_eq!(values.len(), batch.rows.num_rows(), "the values are those of the batch");
+    assert_eq!(
+        values.len(),
+        batch.rows.num_rows(),
+        "the values are those of the batch"
+    );
     keys.clear();
     if batch.schema.key.is_empty() {
         for row in 0..values.len() {
-            let value = values.get(row).expect("a table without a key has no deletes");
+            let value = values
+                .get(row)
+                .expect("a table without a key has no deletes");
             keys.bytes.extend_from_slice(b"{\"_row\":\"");
             let hash = xxhash_rust::xxh3::xxh3_64(value);
-            hash.to_be_bytes().iter().for_each(|byte| write_hex(&mut keys.bytes, *byte));
+            hash.to_be_bytes()
+                .iter()
+                .for_each(|byte| write_hex(&mut keys.bytes, *byte));
             keys.bytes.extend_from_slice(b"\"}");
             keys.end();
         }
         return;
     }
     let unfit = Unfits::of(batch);
-    let sources: Vec<_> = batch.schema.key.iter().map(|index| Source::new(batch, *index)).collect();
+    let sources: Vec<_> = batch
+        .schema
+        .key
+        .iter()
+        .map(|index| Source::new(batch, *index))
+        .collect();
     for row in 0..values.len() {
         write_object(&mut keys.bytes, &sources, row, unfit.of_row(row).as_ref());
         keys.end();
@@ -57,7 +77,11 @@ pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
 }
 
 fn ops(batch: &ChangeBatch) -> &[u8] {
-    batch.rows.column(batch.schema.columns.len()).as_primitive::<UInt8Type>().values()
+    batch
+        .rows
+        .column(batch.schema.columns.len())
+        .as_primitive::<UInt8Type>()
+        .values()
 }
 
 /// The batch's unfit values; `None` when it has none, which is nearly always.
@@ -69,15 +93,22 @@ type UnfitTexts = BTreeMap<String, String>;
 impl<'a> Unfits<'a> {
     fn of(batch: &'a ChangeBatch) -> Self {
         let index = batch.schema.columns.len() + 2;
-        assert_eq!(batch.rows.schema_ref().field(index).name(), UNFIT, "a polled batch tells its unfit values");
+        assert_eq!(
+            batch.rows.schema_ref().field(index).name(),
+            UNFIT,
+            "a polled batch tells its unfit values"
+        );
         let texts = batch.rows.column(index).as_string::<i32>();
         Self((texts.null_count() < texts.len()).then_some((texts, batch)))
     }
 
     fn of_row(&self, row: usize) -> Option<UnfitTexts> {
         let (texts, batch) = self.0.filter(|(texts, _)| texts.is_valid(row))?;
-        let unfit: UnfitTexts = serde_json::from_str(texts.value(row)).expect("unfit values are an object of texts");
-        let known = unfit.keys().all(|column| batch.schema.position(column).is_some());
+        let unfit: UnfitTexts =
+            serde_json::from_str(texts.value(row)).expect("unfit values are an object of texts");
+        let known = unfit
+            .keys()
+            .all(|column| batch.schema.position(column).is_some());
         assert!(known, "an unfit value is that of a column");
         Some(unfit)
     }
@@ -87,10 +118,16 @@ fn write_object(out: &mut Vec<u8>, sources: &[Source<'_>], row: usize, unfit: Op
     out.push(b'{');
     for (nth, source) in sources.iter().enumerate() {
         // The label starts with the comma, which the first column does without.
-        out.extend_from_slice(if nth == 0 { &source.label[1..] } else { &source.label });
+        out.extend_from_slice(if nth == 0 {
+            &source.label[1..]
+        } else {
+            &source.label
+        });
         match unfit.and_then(|texts| texts.get(source.name)) {
             Some(text) => write_unfit(out, source.column_type, text),
-            None if source.nulls.is_some_and(|nulls| nulls.is_null(row)) => out.extend_from_slice(b"null"),
+            None if source.nulls.is_some_and(|nulls| nulls.is_null(row)) => {
+                out.extend_from_slice(b"null")
+            }
             None => source.cells.write(out, row),
         }
     }
@@ -99,7 +136,10 @@ fn write_object(out: &mut Vec<u8>, sources: &[Source<'_>], row: usize, unfit: Op
 
 /// Marks the text where the column's reader would take any string for a value.
 fn write_unfit(out: &mut Vec<u8>, column_type: ColumnType, text: &str) {
-    if matches!(column_type, ColumnType::Text | ColumnType::Json | ColumnType::Bytes) {
+    if matches!(
+        column_type,
+        ColumnType::Text | ColumnType::Json | ColumnType::Bytes
+    ) {
         out.extend_from_slice(b"{\"unfit\":");
         write_string(out, text);
         out.push(b'}');
@@ -153,7 +193,13 @@ impl<'a> Source<'a> {
         write_string(&mut label, &column.name);
         label.push(b':');
         let cells = Cells::new(array, column.column_type);
-        Self { name: &column.name, column_type: column.column_type, label, cells, nulls: array.nulls().filter(|n| n.null_count() > 0) }
+        Self {
+            name: &column.name,
+            column_type: column.column_type,
+            label,
+            cells,
+            nulls: array.nulls().filter(|n| n.null_count() > 0),
+        }
     }
 }
 
@@ -184,7 +230,11 @@ impl<'a> Cells<'a> {
             ColumnType::List(element) => {
                 let lists = array.as_list::<i32>();
                 let cells = Self::new(lists.values().as_ref(), element.column_type());
-                Self::List(Box::new(Elements { offsets: lists.value_offsets(), cells, nulls: lists.values().nulls() }))
+                Self::List(Box::new(Elements {
+                    offsets: lists.value_offsets(),
+                    cells,
+                    nulls: lists.values().nulls(),
+                }))
             }
         }
     }
@@ -192,20 +242,30 @@ impl<'a> Cells<'a> {
     #[inline]
     fn write(&self, out: &mut Vec<u8>, row: usize) {
         match self {
-            Self::Bool(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
+            Self::Bool(array) => {
+                out.extend_from_slice(if array.value(row) { b"true" } else { b"false" })
+            }
             Self::Int16(values) => write_integer(out, values[row]),
             Self::Int32(values) => write_integer(out, values[row]),
             Self::Int64(values) => write_integer(out, values[row]),
             Self::Float32(values) => write_float(out, values[row]),
             Self::Float64(values) => write_float(out, values[row]),
-            Self::Decimal128(values, scale) => quoted(out, |out| decimal::write_i128(out, values[row], *scale)),
-            Self::Decimal256(values, scale) => quoted(out, |out| decimal::write_i256(out, values[row], *scale)),
+            Self::Decimal128(values, scale) => {
+                quoted(out, |out| decimal::write_i128(out, values[row], *scale))
+            }
+            Self::Decimal256(values, scale) => {
+                quoted(out, |out| decimal::write_i256(out, values[row], *scale))
+            }
             Self::Text(array) => write_string(out, array.value(row)),
             Self::Uuid(array) => write_uuid(out, array.value(row)),
             Self::Bytes(array) => quoted(out, |out| write_base64(out, array.value(row))),
-            Self::Date(values) => quoted(out, |out| calendar::write_date(out, i64::from(values[row]))),
+            Self::Date(values) => {
+                quoted(out, |out| calendar::write_date(out, i64::from(values[row])))
+            }
             Self::Time(values) => quoted(out, |out| calendar::write_time(out, values[row])),
-            Self::Timestamp(values) => quoted(out, |out| calendar::write_timestamp(out, values[row])),
+            Self::Timestamp(values) => {
+                quoted(out, |out| calendar::write_timestamp(out, values[row]))
+            }
             Self::TimestampTz(values) => quoted(out, |out| {
                 calendar::write_timestamp(out, values[row]);
                 out.push(b'Z');
@@ -219,7 +279,8 @@ impl Elements<'_> {
     // Not inlined: the way of every other type stays as short as it is without lists.
     #[inline(never)]
     fn write(&self, out: &mut Vec<u8>, row: usize) {
-        let [start, end] = [self.offsets[row], self.offsets[row + 1]].map(|at| usize::try_from(at).expect("an offset is not negative"));
+        let [start, end] = [self.offsets[row], self.offsets[row + 1]]
+            .map(|at| usize::try_from(at).expect("an offset is not negative"));
         out.push(b'[');
         for at in start..end {
             if at > start {
@@ -257,12 +318,18 @@ fn write_float<T: zmij::Float + Copy + Into<f64>>(out: &mut Vec<u8>, value: T) {
     } else if wide.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else {
-        out.extend_from_slice(if wide > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
+        out.extend_from_slice(if wide > 0.0 {
+            b"\"Infinity\""
+        } else {
+            b"\"-Infinity\""
+        });
     }
 }
 
 fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    BASE64_STANDARD.encode_slice(bytes, &mut out[start..]).expect("four characters for three bytes");
+    BASE64_STANDARD
+        .encode_slice(bytes, &mut out[start..])
+        .expect("four characters for three bytes");
 }

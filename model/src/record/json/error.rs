@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Why a key or value is refused. The message is the reason that stands in quarantine: it names the column and shows the value, cut at
-/// [`SHOWN_CHARS`] characters.
+/// Why a key or value is refused. The message is the reason that stands in quarantine: it names the
+/// column and shows the value, cut at [`SHOWN_CHARS`] characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
     /// The bytes are not UTF-8.
@@ -63,7 +63,9 @@ pub enum RowError {
         expected: String,
     },
     /// PostgreSQL holds a value that the lake's type cannot hold.
-    #[error("column `{column}`: {value} is a value of PostgreSQL that the lake's type does not hold")]
+    #[error(
+        "column `{column}`: {value} is a value of PostgreSQL that the lake's type does not hold"
+    )]
     Unfit {
         /// The column.
         column: String,

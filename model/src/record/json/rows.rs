@@ -1,6 +1,7 @@
 //! Encoded keys or values of a batch in one buffer.
 
-/// Keys or values, one an encoded row, back to back in one buffer that is used again for the next batch.
+/// Keys or values, one an encoded row, back to back in one buffer that is used again for the next
+/// batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows {
     pub(super) bytes: Vec<u8>,
@@ -8,7 +9,8 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The bytes of a row; `None` is Kafka's null value, which says that the key was deleted. No JSON is empty, so empty bytes mean null.
+    /// The bytes of a row; `None` is Kafka's null value, which says that the key was deleted. No
+    /// JSON is empty, so empty bytes mean null.
     pub fn get(&self, row: usize) -> Option<&[u8]> {
         let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
         Some(&self.bytes[start..self.ends[row]]).filter(|bytes| !bytes.is_empty())

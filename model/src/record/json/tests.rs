@@ -1,4 +1,5 @@
-//! The format as a whole: there and back for every type, against a foreign reader, and against hostile bytes.
+//! The format as a whole: there and back for every type, against a foreign reader, and against
+//! hostile bytes.
 
 mod batches;
 
@@ -6,7 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
-use arrow::datatypes::{Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type};
+use arrow::datatypes::{
+    Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type,
+};
 use arrow::datatypes::{Time64MicrosecondType, TimestampMicrosecondType};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -30,12 +34,23 @@ fn encoded(batch: &ChangeBatch) -> (Rows, Rows) {
 }
 
 fn texts(rows: &Rows) -> Vec<Option<String>> {
-    (0..rows.len()).map(|row| rows.get(row).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())).collect()
+    (0..rows.len())
+        .map(|row| {
+            rows.get(row)
+                .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        })
+        .collect()
 }
 
 /// A table of one column `x` beside the key `id`.
 fn table_of(column_type: ColumnType, postgres_type: &str) -> Arc<TableSchema> {
-    schema(&[("id", ColumnType::Int64, "bigint"), ("x", column_type, postgres_type)], &[0])
+    schema(
+        &[
+            ("id", ColumnType::Int64, "bigint"),
+            ("x", column_type, postgres_type),
+        ],
+        &[0],
+    )
 }
 
 fn refusal(schema: &Arc<TableSchema>, value: &str) -> RowError {
@@ -48,8 +63,19 @@ fn orders() -> Arc<TableSchema> {
         &[
             ("order_id", ColumnType::Int64, "bigint"),
             ("customer", ColumnType::Text, "text"),
-            ("amount", ColumnType::Decimal { precision: 10, scale: 2 }, "numeric(10,2)"),
-            ("paid_at", ColumnType::TimestampTz, "timestamp with time zone"),
+            (
+                "amount",
+                ColumnType::Decimal {
+                    precision: 10,
+                    scale: 2,
+                },
+                "numeric(10,2)",
+            ),
+            (
+                "paid_at",
+                ColumnType::TimestampTz,
+                "timestamp with time zone",
+            ),
         ],
         &[0],
     )
@@ -147,44 +173,93 @@ proptest! {
 }
 
 fn unquoted(json: &str) -> String {
-    if json.starts_with('"') { serde_json::from_str(json).unwrap() } else { json.to_owned() }
+    if json.starts_with('"') {
+        serde_json::from_str(json).unwrap()
+    } else {
+        json.to_owned()
+    }
 }
 
-/// The value's text as other libraries write it; `None` where they have none. A float is compared by its bits.
-fn in_other_words(column_type: ColumnType, array: &ArrayRef, row: usize, seen: &str) -> Option<String> {
+/// The value's text as other libraries write it; `None` where they have none. A float is compared
+/// by its bits.
+fn in_other_words(
+    column_type: ColumnType,
+    array: &ArrayRef,
+    row: usize,
+    seen: &str,
+) -> Option<String> {
     let date = |days: i64| NaiveDate::from_epoch_days(i32::try_from(days).unwrap());
     let float = |value: f64, read: f64| {
-        if value.is_finite() && value.to_bits() == read.to_bits() { seen.to_owned() } else { special(value) }
+        if value.is_finite() && value.to_bits() == read.to_bits() {
+            seen.to_owned()
+        } else {
+            special(value)
+        }
     };
     Some(match column_type {
         ColumnType::Bool => array.as_boolean().value(row).to_string(),
         ColumnType::Int16 => array.as_primitive::<Int16Type>().value(row).to_string(),
         ColumnType::Int32 => array.as_primitive::<Int32Type>().value(row).to_string(),
-        ColumnType::Int64 | ColumnType::Oid => array.as_primitive::<Int64Type>().value(row).to_string(),
+        ColumnType::Int64 | ColumnType::Oid => {
+            array.as_primitive::<Int64Type>().value(row).to_string()
+        }
         ColumnType::Float32 => {
             let read: f32 = seen.parse().unwrap_or(f32::NAN);
-            float(array.as_primitive::<Float32Type>().value(row).into(), read.into())
+            float(
+                array.as_primitive::<Float32Type>().value(row).into(),
+                read.into(),
+            )
         }
-        ColumnType::Float64 => float(array.as_primitive::<Float64Type>().value(row), seen.parse().unwrap_or(f64::NAN)),
-        ColumnType::Decimal { precision: ..=38, .. } => array.as_primitive::<Decimal128Type>().value_as_string(row),
+        ColumnType::Float64 => float(
+            array.as_primitive::<Float64Type>().value(row),
+            seen.parse().unwrap_or(f64::NAN),
+        ),
+        ColumnType::Decimal {
+            precision: ..=38, ..
+        } => array.as_primitive::<Decimal128Type>().value_as_string(row),
         ColumnType::Decimal { .. } => array.as_primitive::<Decimal256Type>().value_as_string(row),
         ColumnType::Text | ColumnType::Json => array.as_string::<i32>().value(row).to_owned(),
         ColumnType::Uuid => {
-            let hex: String = array.as_fixed_size_binary().value(row).iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+            let hex: String = array
+                .as_fixed_size_binary()
+                .value(row)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            format!(
+                "{}-{}-{}-{}-{}",
+                &hex[..8],
+                &hex[8..12],
+                &hex[12..16],
+                &hex[16..20],
+                &hex[20..]
+            )
         }
         ColumnType::Bytes => BASE64_STANDARD.encode(array.as_binary::<i32>().value(row)),
         ColumnType::Date => date(array.as_primitive::<Date32Type>().value(row).into())?.to_string(),
         ColumnType::Time => {
             let micros = array.as_primitive::<Time64MicrosecondType>().value(row);
             let (seconds, nanos) = (micros / 1_000_000, micros % 1_000_000 * 1000);
-            let time = NaiveTime::from_num_seconds_from_midnight_opt(u32::try_from(seconds).unwrap(), u32::try_from(nanos).unwrap());
+            let time = NaiveTime::from_num_seconds_from_midnight_opt(
+                u32::try_from(seconds).unwrap(),
+                u32::try_from(nanos).unwrap(),
+            );
             time?.format("%H:%M:%S%.6f").to_string()
         }
         ColumnType::Timestamp | ColumnType::TimestampTz => {
-            let moment = DateTime::from_timestamp_micros(array.as_primitive::<TimestampMicrosecondType>().value(row))?;
-            let zone = if column_type == ColumnType::TimestampTz { "Z" } else { "" };
-            format!("{}{}{zone}", moment.date_naive(), moment.format("T%H:%M:%S%.6f"))
+            let moment = DateTime::from_timestamp_micros(
+                array.as_primitive::<TimestampMicrosecondType>().value(row),
+            )?;
+            let zone = if column_type == ColumnType::TimestampTz {
+                "Z"
+            } else {
+                ""
+            };
+            format!(
+                "{}{}{zone}",
+                moment.date_naive(),
+                moment.format("T%H:%M:%S%.6f")
+            )
         }
         ColumnType::List(element) => {
             let elements = array.as_list::<i32>().value(row);
@@ -193,7 +268,9 @@ fn in_other_words(column_type: ColumnType, array: &ArrayRef, row: usize, seen: &
             for (at, seen) in seen.iter().enumerate() {
                 if elements.is_null(at) {
                     assert_eq!(seen.get(), "null");
-                } else if let Some(expected) = in_other_words(element.column_type(), &elements, at, seen.get()) {
+                } else if let Some(expected) =
+                    in_other_words(element.column_type(), &elements, at, seen.get())
+                {
                     assert_eq!(unquoted(seen.get()), expected);
                 }
             }
@@ -222,11 +299,20 @@ fn an_order_looks_as_the_format_says() {
 
 #[test]
 fn a_table_without_a_key_is_keyed_by_the_hash_of_its_value() {
-    let schema = Arc::new(TableSchema { key: vec![], ..(*orders()).clone() });
-    let (keys, _) = encoded(&ChangeBatch { schema: schema.clone(), ..order() });
+    let schema = Arc::new(TableSchema {
+        key: vec![],
+        ..(*orders()).clone()
+    });
+    let (keys, _) = encoded(&ChangeBatch {
+        schema: schema.clone(),
+        ..order()
+    });
     let hash = xxhash_rust::xxh3::xxh3_64(ORDER.as_bytes());
     assert_eq!(texts(&keys), [Some(format!(r#"{{"_row":"{hash:016x}"}}"#))]);
-    assert_eq!(Decoder::new(schema, 1).decode_delete(keys.get(0).unwrap()), Err(RowError::NoKey));
+    assert_eq!(
+        Decoder::new(schema, 1).decode_delete(keys.get(0).unwrap()),
+        Err(RowError::NoKey)
+    );
 }
 
 #[test]
@@ -234,19 +320,44 @@ fn an_unfit_value_is_written_as_its_text_and_refused_by_the_reader() {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(vec![1, 2, 3])),
         Arc::new(StringArray::from(vec![None, Some("b"), None])),
-        arrow::array::new_null_array(&ColumnType::Decimal { precision: 10, scale: 2 }.arrow(), 3),
+        arrow::array::new_null_array(
+            &ColumnType::Decimal {
+                precision: 10,
+                scale: 2,
+            }
+            .arrow(),
+            3,
+        ),
         arrow::array::new_null_array(&ColumnType::TimestampTz.arrow(), 3),
     ];
-    let unfit = [Some(r#"{"paid_at":"infinity","amount":"NaN"}"#), None, Some(r#"{"customer":"\\xff \"x\""}"#)];
+    let unfit = [
+        Some(r#"{"paid_at":"infinity","amount":"NaN"}"#),
+        None,
+        Some(r#"{"customer":"\\xff \"x\""}"#),
+    ];
     let (_, values) = encoded(&batch(&orders(), columns, &[UPSERT; 3], &unfit));
     let texts: Vec<_> = texts(&values).into_iter().flatten().collect();
-    assert_eq!(texts[0], r#"{"order_id":1,"customer":null,"amount":"NaN","paid_at":"infinity"}"#);
-    assert_eq!(texts[2], r#"{"order_id":3,"customer":{"unfit":"\\xff \"x\""},"amount":null,"paid_at":null}"#);
+    assert_eq!(
+        texts[0],
+        r#"{"order_id":1,"customer":null,"amount":"NaN","paid_at":"infinity"}"#
+    );
+    assert_eq!(
+        texts[2],
+        r#"{"order_id":3,"customer":{"unfit":"\\xff \"x\""},"amount":null,"paid_at":null}"#
+    );
 
     let mut decoder = Decoder::new(orders(), 3);
-    assert_eq!(decoder.decode_value(texts[0].as_bytes()).unwrap_err().to_string(), "column `amount`: NaN is no numeric(10,2)");
+    assert_eq!(
+        decoder
+            .decode_value(texts[0].as_bytes())
+            .unwrap_err()
+            .to_string(),
+        "column `amount`: NaN is no numeric(10,2)"
+    );
     assert_eq!(decoder.decode_value(texts[1].as_bytes()), Ok(()));
-    assert!(matches!(decoder.decode_value(texts[2].as_bytes()), Err(RowError::Unfit { column, .. }) if column == "customer"));
+    assert!(
+        matches!(decoder.decode_value(texts[2].as_bytes()), Err(RowError::Unfit { column, .. }) if column == "customer")
+    );
     assert_eq!(decoder.len(), 1);
     assert!(decoder.finish().iter().all(|column| column.len() == 1));
 }
@@ -254,10 +365,19 @@ fn an_unfit_value_is_written_as_its_text_and_refused_by_the_reader() {
 #[test]
 fn an_unfit_key_keeps_its_text() {
     let schema = schema(&[("at", ColumnType::Timestamp, "timestamp")], &[0]);
-    let columns = vec![arrow::array::new_null_array(&ColumnType::Timestamp.arrow(), 2)];
+    let columns = vec![arrow::array::new_null_array(
+        &ColumnType::Timestamp.arrow(),
+        2,
+    )];
     let unfit = [Some(r#"{"at":"infinity"}"#), Some(r#"{"at":"-infinity"}"#)];
     let (keys, _) = encoded(&batch(&schema, columns, &[UPSERT; 2], &unfit));
-    assert_eq!(texts(&keys), [Some(r#"{"at":"infinity"}"#.to_owned()), Some(r#"{"at":"-infinity"}"#.to_owned())]);
+    assert_eq!(
+        texts(&keys),
+        [
+            Some(r#"{"at":"infinity"}"#.to_owned()),
+            Some(r#"{"at":"-infinity"}"#.to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -265,7 +385,9 @@ fn a_foreign_producer_may_order_space_and_escape_as_json_allows() {
     let foreign = " {\"amount\" : 220.00 ,\n\t\"\\u0070aid_at\":\"2026-11-20T14:34:56.000001+02:00\", \"customer\": \"Ann \\u0022A\\u0022 B\",\r\n\"order_id\":42 } ";
     let mut decoder = Decoder::new(orders(), 2);
     decoder.decode_value(foreign.as_bytes()).unwrap();
-    decoder.decode_value(foreign.replace("220.00", "220").as_bytes()).unwrap();
+    decoder
+        .decode_value(foreign.replace("220.00", "220").as_bytes())
+        .unwrap();
     let twice = decoder.finish();
     decoder.decode_value(ORDER.as_bytes()).unwrap();
     decoder.decode_value(ORDER.as_bytes()).unwrap();
@@ -275,14 +397,23 @@ fn a_foreign_producer_may_order_space_and_escape_as_json_allows() {
 #[test]
 fn escapes_are_characters_and_nul_is_kept() {
     let mut decoder = Decoder::new(table_of(ColumnType::Text, "text"), 1);
-    decoder.decode_value(br#"{"id":1,"x":"\u0000 \ud834\udd1e \/ \b\f\n\r\t \u00e4"}"#).unwrap();
-    assert_eq!(decoder.finish()[1].as_string::<i32>().value(0), "\0 \u{1d11e} / \u{8}\u{c}\n\r\t ä");
+    decoder
+        .decode_value(br#"{"id":1,"x":"\u0000 \ud834\udd1e \/ \b\f\n\r\t \u00e4"}"#)
+        .unwrap();
+    assert_eq!(
+        decoder.finish()[1].as_string::<i32>().value(0),
+        "\0 \u{1d11e} / \u{8}\u{c}\n\r\t ä"
+    );
 }
 
 #[test]
 fn a_column_may_be_called_anything() {
     let schema = schema(
-        &[("a\"b\\", ColumnType::Int16, "smallint"), ("", ColumnType::Int16, "smallint"), ("ü\n", ColumnType::Bool, "boolean")],
+        &[
+            ("a\"b\\", ColumnType::Int16, "smallint"),
+            ("", ColumnType::Int16, "smallint"),
+            ("ü\n", ColumnType::Bool, "boolean"),
+        ],
         &[0],
     );
     let mut decoder = Decoder::new(schema.clone(), 1);
@@ -294,25 +425,91 @@ fn a_column_may_be_called_anything() {
 
 #[test]
 fn a_refusal_names_the_column_the_value_and_the_reason() {
-    let numeric = table_of(ColumnType::Decimal { precision: 10, scale: 2 }, "numeric(10,2)");
+    let numeric = table_of(
+        ColumnType::Decimal {
+            precision: 10,
+            scale: 2,
+        },
+        "numeric(10,2)",
+    );
     for (schema, value, reason) in [
-        (&numeric, r#"{"id":1,"x":"220.005"}"#, "column `x`: 220.005 has more decimals than numeric(10,2)"),
-        (&numeric, r#"{"id":1,"x":220.005}"#, "column `x`: 220.005 has more decimals than numeric(10,2)"),
-        (&numeric, r#"{"id":1,"x":"123456789"}"#, "column `x`: 123456789 is out of the range of numeric(10,2)"),
-        (&numeric, r#"{"id":1,"x":2e2}"#, "column `x`: 2e2 is no numeric(10,2)"),
-        (&numeric, r#"{"id":1,"x":true}"#, "column `x`: a boolean where numeric(10,2) is expected"),
-        (&numeric, r#"{"id":1,"x":[1]}"#, "column `x`: an array where numeric(10,2) is expected"),
-        (&numeric, r#"{"id":1,"x":{"a":1}}"#, "column `x`: an object where numeric(10,2) is expected"),
-        (&numeric, r#"{"id":"1","x":null}"#, "column `id`: a string where bigint is expected"),
-        (&numeric, r#"{"id":1.0,"x":null}"#, "column `id`: 1.0 has more decimals than bigint"),
-        (&numeric, r#"{"id":9223372036854775808,"x":null}"#, "column `id`: 9223372036854775808 is out of the range of bigint"),
+        (
+            &numeric,
+            r#"{"id":1,"x":"220.005"}"#,
+            "column `x`: 220.005 has more decimals than numeric(10,2)",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":220.005}"#,
+            "column `x`: 220.005 has more decimals than numeric(10,2)",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":"123456789"}"#,
+            "column `x`: 123456789 is out of the range of numeric(10,2)",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":2e2}"#,
+            "column `x`: 2e2 is no numeric(10,2)",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":true}"#,
+            "column `x`: a boolean where numeric(10,2) is expected",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":[1]}"#,
+            "column `x`: an array where numeric(10,2) is expected",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":{"a":1}}"#,
+            "column `x`: an object where numeric(10,2) is expected",
+        ),
+        (
+            &numeric,
+            r#"{"id":"1","x":null}"#,
+            "column `id`: a string where bigint is expected",
+        ),
+        (
+            &numeric,
+            r#"{"id":1.0,"x":null}"#,
+            "column `id`: 1.0 has more decimals than bigint",
+        ),
+        (
+            &numeric,
+            r#"{"id":9223372036854775808,"x":null}"#,
+            "column `id`: 9223372036854775808 is out of the range of bigint",
+        ),
         (&numeric, r#"{"id":1}"#, "column `x` is missing"),
         (&numeric, r#"{}"#, "column `id` is missing"),
-        (&numeric, r#"{"id":1,"id":1,"x":null}"#, "column `id` comes twice"),
-        (&numeric, r#"{"id":1,"x":null,"y":[[[1]]]}"#, "column `y` is unknown"),
-        (&numeric, r#"{"id":1,"x":null} {}"#, "byte 18: nothing may follow the object"),
-        (&numeric, r#"{"id":1,"x":null,}"#, "byte 17: a string is expected"),
-        (&numeric, r#"{"id":01,"x":null}"#, "byte 7: a comma or the object's end is expected"),
+        (
+            &numeric,
+            r#"{"id":1,"id":1,"x":null}"#,
+            "column `id` comes twice",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":null,"y":[[[1]]]}"#,
+            "column `y` is unknown",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":null} {}"#,
+            "byte 18: nothing may follow the object",
+        ),
+        (
+            &numeric,
+            r#"{"id":1,"x":null,}"#,
+            "byte 17: a string is expected",
+        ),
+        (
+            &numeric,
+            r#"{"id":01,"x":null}"#,
+            "byte 7: a comma or the object's end is expected",
+        ),
         (&numeric, "", "byte 0: an object is expected"),
         (&numeric, "null", "byte 0: an object is expected"),
     ] {
@@ -330,26 +527,62 @@ fn what_would_have_to_be_rounded_or_guessed_is_refused() {
         (ColumnType::Float64, "double precision", "1e400"),
         (ColumnType::Float64, "double precision", r#""1.5""#),
         (ColumnType::Bool, "boolean", "1"),
-        (ColumnType::Uuid, "uuid", r#""0b0e7a5200004000800000000000000000""#),
+        (
+            ColumnType::Uuid,
+            "uuid",
+            r#""0b0e7a5200004000800000000000000000""#,
+        ),
         (ColumnType::Bytes, "bytea", r#""AAE""#),
         (ColumnType::Bytes, "bytea", r#""AAF=""#),
         (ColumnType::Date, "date", r#""infinity""#),
         (ColumnType::Time, "time", r#""12:34:56.0000001""#),
-        (ColumnType::Timestamp, "timestamp", r#""2026-11-20T12:34:56Z""#),
-        (ColumnType::TimestampTz, "timestamp with time zone", r#""+294248-01-01T00:00:00Z""#),
-        (ColumnType::Decimal { precision: 50, scale: 3 }, "numeric(50,3)", r#""NaN""#),
+        (
+            ColumnType::Timestamp,
+            "timestamp",
+            r#""2026-11-20T12:34:56Z""#,
+        ),
+        (
+            ColumnType::TimestampTz,
+            "timestamp with time zone",
+            r#""+294248-01-01T00:00:00Z""#,
+        ),
+        (
+            ColumnType::Decimal {
+                precision: 50,
+                scale: 3,
+            },
+            "numeric(50,3)",
+            r#""NaN""#,
+        ),
         (ColumnType::Text, "text", "7"),
         (ColumnType::Json, "jsonb", r#"{"a":1}"#),
-        (ColumnType::List(Element::Int32), "integer[]", r#""[0:1]={1,2}""#),
+        (
+            ColumnType::List(Element::Int32),
+            "integer[]",
+            r#""[0:1]={1,2}""#,
+        ),
         (ColumnType::List(Element::Int32), "integer[]", "[1,[2]]"),
-        (ColumnType::List(Element::Int32), "integer[]", "[1,2147483648]"),
+        (
+            ColumnType::List(Element::Int32),
+            "integer[]",
+            "[1,2147483648]",
+        ),
         (ColumnType::List(Element::Text), "text[]", r#"["a",7]"#),
         (ColumnType::List(Element::Text), "text[]", r#"{"a":1}"#),
     ] {
-        let error = refusal(&table_of(column_type, name), &format!(r#"{{"id":1,"x":{value}}}"#));
-        assert!(matches!(error, RowError::Value { .. } | RowError::Kind { .. }), "{error}");
+        let error = refusal(
+            &table_of(column_type, name),
+            &format!(r#"{{"id":1,"x":{value}}}"#),
+        );
+        assert!(
+            matches!(error, RowError::Value { .. } | RowError::Kind { .. }),
+            "{error}"
+        );
     }
-    let error = refusal(&table_of(ColumnType::Int16, "smallint"), r#"{"id":1,"x":32768}"#);
+    let error = refusal(
+        &table_of(ColumnType::Int16, "smallint"),
+        r#"{"id":1,"x":32768}"#,
+    );
     let expected = RowError::Value {
         column: "x".into(),
         value: "32768".into(),
@@ -363,10 +596,19 @@ fn what_would_have_to_be_rounded_or_guessed_is_refused() {
 #[test]
 fn a_list_is_taken_whole_or_not_at_all() {
     let mut decoder = Decoder::new(table_of(ColumnType::List(Element::Text), "text[]"), 1);
-    for refused in [r#"{"id":1,"x":["a","b",3]}"#, r#"{"id":1,"x":["a""#, r#"{"id":1,"x":["a",]}"#, r#"{"id":1,"x":["a"],"y":1}"#] {
+    for refused in [
+        r#"{"id":1,"x":["a","b",3]}"#,
+        r#"{"id":1,"x":["a""#,
+        r#"{"id":1,"x":["a",]}"#,
+        r#"{"id":1,"x":["a"],"y":1}"#,
+    ] {
         decoder.decode_value(refused.as_bytes()).expect_err(refused);
     }
-    for taken in [r#"{"id":1,"x":[]}"#, r#"{"id":2,"x":null}"#, r#"{"id":3,"x": [ "a\n" , null,"" ] }"#] {
+    for taken in [
+        r#"{"id":1,"x":[]}"#,
+        r#"{"id":2,"x":null}"#,
+        r#"{"id":3,"x": [ "a\n" , null,"" ] }"#,
+    ] {
         decoder.decode_value(taken.as_bytes()).expect(taken);
     }
     let columns = decoder.finish();
@@ -374,37 +616,79 @@ fn a_list_is_taken_whole_or_not_at_all() {
     assert_eq!(lists.value_offsets(), [0, 0, 0, 3]);
     assert!(lists.is_valid(0) && lists.is_null(1));
     let elements = lists.value(2);
-    assert_eq!(elements.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("a\n"), None, Some("")]);
+    assert_eq!(
+        elements.as_string::<i32>().iter().collect::<Vec<_>>(),
+        [Some("a\n"), None, Some("")]
+    );
 }
 
 #[test]
 fn broken_strings_are_refused() {
     let schema = table_of(ColumnType::Text, "text");
-    for text in ["\\ud834", "\\udd1e", "\\ud834\\u0041", "\\ud834x", "\\u12g4", "\\u12", "\\x", "a\nb", "\\", "unended"] {
+    for text in [
+        "\\ud834",
+        "\\udd1e",
+        "\\ud834\\u0041",
+        "\\ud834x",
+        "\\u12g4",
+        "\\u12",
+        "\\x",
+        "a\nb",
+        "\\",
+        "unended",
+    ] {
         let end = if text == "unended" { "" } else { "\"}" };
         let error = refusal(&schema, &format!("{{\"id\":1,\"x\":\"{text}{end}"));
         assert!(matches!(error, RowError::Syntax { .. }), "{text}: {error}");
     }
     let mut decoder = Decoder::new(schema, 1);
-    assert_eq!(decoder.decode_value(b"{\"id\":1,\"x\":\"\xff\"}"), Err(RowError::Utf8 { at: 13 }));
+    assert_eq!(
+        decoder.decode_value(b"{\"id\":1,\"x\":\"\xff\"}"),
+        Err(RowError::Utf8 { at: 13 })
+    );
 }
 
 #[test]
 fn deep_and_long_values_cost_no_more_than_their_length() {
-    let numeric = table_of(ColumnType::Decimal { precision: 76, scale: 10 }, "numeric(76,10)");
+    let numeric = table_of(
+        ColumnType::Decimal {
+            precision: 76,
+            scale: 10,
+        },
+        "numeric(76,10)",
+    );
     let deep = format!(r#"{{"id":1,"x":{}"#, "[".repeat(1_000_000));
-    assert!(matches!(refusal(&numeric, &deep), RowError::Kind { kind: ValueKind::Array, .. }));
+    assert!(matches!(
+        refusal(&numeric, &deep),
+        RowError::Kind {
+            kind: ValueKind::Array,
+            ..
+        }
+    ));
     let long = format!(r#"{{"id":1,"x":{}}}"#, "9".repeat(1_000_000));
-    let RowError::Value { value, why: Why::OutOfRange, .. } = refusal(&numeric, &long) else { panic!("a long number is out of range") };
+    let RowError::Value {
+        value,
+        why: Why::OutOfRange,
+        ..
+    } = refusal(&numeric, &long)
+    else {
+        panic!("a long number is out of range")
+    };
     assert!(value.len() < 100);
     let text = format!(r#"{{"id":1,"x":"{}"}}"#, "\\n".repeat(1_000_000));
     let mut decoder = Decoder::new(table_of(ColumnType::Text, "text"), 1);
     decoder.decode_value(text.as_bytes()).unwrap();
-    assert_eq!(decoder.finish()[1].as_string::<i32>().value(0).len(), 1_000_000);
+    assert_eq!(
+        decoder.finish()[1].as_string::<i32>().value(0).len(),
+        1_000_000
+    );
 }
 
 #[test]
 fn a_shown_value_is_cut_between_characters() {
-    assert_eq!(shown("ä".repeat(500).as_bytes()), format!("{}…", "ä".repeat(80)));
+    assert_eq!(
+        shown("ä".repeat(500).as_bytes()),
+        format!("{}…", "ä".repeat(80))
+    );
     assert_eq!(shown(b"short"), "short");
 }

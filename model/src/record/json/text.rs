@@ -4,7 +4,8 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Bytes from `start` on that stand for themselves in a JSON string: up to the next `"`, `\` or byte below 0x20, or the end.
+/// Bytes from `start` on that stand for themselves in a JSON string: up to the next `"`, `\` or
+/// byte below 0x20, or the end.
 ///
 /// Eight bytes a step: most strings are too short for a vectorised search to pay for its call.
 pub(super) fn plain_end(bytes: &[u8], start: usize) -> usize {
@@ -13,15 +14,20 @@ pub(super) fn plain_end(bytes: &[u8], start: usize) -> usize {
         let word = u64::from_le_bytes(*chunk);
         let quote = word ^ (ONES * b'"' as u64);
         let backslash = word ^ (ONES * b'\\' as u64);
-        // A borrow can mark a byte above the first marked one, never below it: the lowest mark is exact.
-        let marks =
-            (quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash) | (word.wrapping_sub(ONES * 0x20) & !word);
+        // A borrow can mark a byte above the first marked one, never below it: the lowest mark is
+        // exact.
+        let marks = (quote.wrapping_sub(ONES) & !quote)
+            | (backslash.wrapping_sub(ONES) & !backslash)
+            | (word.wrapping_sub(ONES * 0x20) & !word);
         if marks & HIGHS != 0 {
             return at + (marks & HIGHS).trailing_zeros() as usize / 8;
         }
         at += 8;
     }
-    while bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
+    while bytes
+        .get(at)
+        .is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20))
+    {
         at += 1;
     }
     at

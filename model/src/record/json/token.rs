@@ -1,4 +1,5 @@
-//! Reads a JSON text token by token, forward only, without recursion: a nested value is named, not entered.
+//! Reads a JSON text token by token, forward only, without recursion: a nested value is named, not
+//! entered.
 
 use super::error::{RowError, ValueKind};
 use super::text::{hex_digit, plain_end};
@@ -75,7 +76,11 @@ impl<'a> Cursor<'a> {
 
     /// Only space is left.
     pub(super) fn finish(&mut self) -> Result<(), RowError> {
-        if self.next().is_none() { Ok(()) } else { Err(self.fault("nothing may follow the object")) }
+        if self.next().is_none() {
+            Ok(())
+        } else {
+            Err(self.fault("nothing may follow the object"))
+        }
     }
 
     /// The next byte that is no space; it is not taken.
@@ -153,13 +158,22 @@ impl<'a> Cursor<'a> {
     }
 
     fn unicode_escape(&mut self, out: &mut Vec<u8>) -> Result<(), RowError> {
-        let first = self.unit(self.at).ok_or_else(|| self.fault("an escape has four hex digits"))?;
-        let second = if (0xd800..0xdc00).contains(&first) { self.unit(self.at + 6) } else { None };
+        let first = self
+            .unit(self.at)
+            .ok_or_else(|| self.fault("an escape has four hex digits"))?;
+        let second = if (0xd800..0xdc00).contains(&first) {
+            self.unit(self.at + 6)
+        } else {
+            None
+        };
         let (code, length) = match second {
-            Some(second @ 0xdc00..0xe000) => (0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00), 12),
+            Some(second @ 0xdc00..0xe000) => {
+                (0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00), 12)
+            }
             _ => (first, 6),
         };
-        let character = char::from_u32(code).ok_or_else(|| self.fault("a lone surrogate is no character"))?;
+        let character =
+            char::from_u32(code).ok_or_else(|| self.fault("a lone surrogate is no character"))?;
         out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
         self.at += length;
         Ok(())
@@ -170,7 +184,9 @@ impl<'a> Cursor<'a> {
         let [b'\\', b'u', digits @ ..] = self.bytes.get(at..)?.first_chunk::<6>()? else {
             return None;
         };
-        digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | u32::from(hex_digit(*digit)?)))
+        digits.iter().try_fold(0, |unit, digit| {
+            Some(unit << 4 | u32::from(hex_digit(*digit)?))
+        })
     }
 
     fn number(&mut self) -> Result<&'a [u8], RowError> {
@@ -196,7 +212,11 @@ impl<'a> Cursor<'a> {
         while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
-        if self.at > start { Ok(()) } else { Err(self.fault("a digit is expected")) }
+        if self.at > start {
+            Ok(())
+        } else {
+            Err(self.fault("a digit is expected"))
+        }
     }
 
     #[cold]

@@ -1,4 +1,5 @@
-//! How every Kafka client of the sink is configured, and what it says on the side: delivery failures, errors, log lines.
+//! How every Kafka client of the sink is configured, and what it says on the side: delivery
+//! failures, errors, log lines.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,8 @@ use super::KafkaSinkSettings;
 use super::fault;
 use crate::sink::SinkError;
 
-/// Properties that exactly-once delivery rests on, and those that have a key of their own: refused in `kafka.properties`.
+/// Properties that exactly-once delivery rests on, and those that have a key of their own: refused
+/// in `kafka.properties`.
 const RESERVED: [&str; 14] = [
     "transactional.id",
     "enable.idempotence",
@@ -32,10 +34,12 @@ const RESERVED: [&str; 14] = [
     "allow.auto.create.topics",
 ];
 
-/// Our values where librdkafka's do not suit, under every name that librdkafka knows for them; `kafka.properties` goes before.
+/// Our values where librdkafka's do not suit, under every name that librdkafka knows for them;
+/// `kafka.properties` goes before.
 ///
-/// A single row must not wait for company, so nothing lingers: while five requests are in flight the next ones fill by themselves.
-/// What is queued is bounded to 32 MiB, and to a number of messages, because each costs some 350 bytes beside its own.
+/// A single row must not wait for company, so nothing lingers: while five requests are in flight
+/// the next ones fill by themselves. What is queued is bounded to 32 MiB, and to a number of
+/// messages, because each costs some 350 bytes beside its own.
 const PRODUCER: [(&[&str], &str); 9] = [
     (&["compression.type", "compression.codec"], "lz4"),
     (&["linger.ms", "queue.buffering.max.ms"], "0"),
@@ -45,7 +49,10 @@ const PRODUCER: [(&[&str], &str); 9] = [
     (&["message.max.bytes"], MESSAGE_BYTES_MAX),
     (&["transaction.timeout.ms"], "60000"),
     (&["message.timeout.ms", "delivery.timeout.ms"], "50000"),
-    (&["max.in.flight.requests.per.connection", "max.in.flight"], "5"),
+    (
+        &["max.in.flight.requests.per.connection", "max.in.flight"],
+        "5",
+    ),
 ];
 
 /// A broker that comes back is found again within a second.
@@ -61,7 +68,11 @@ pub(super) const MESSAGE_BYTES_MAX: &str = "16777216";
 
 /// Refuses properties that the sink depends on.
 pub(super) fn check_properties(settings: &KafkaSinkSettings) -> Result<(), SinkError> {
-    match settings.properties.keys().find(|key| RESERVED.contains(&key.as_str())) {
+    match settings
+        .properties
+        .keys()
+        .find(|key| RESERVED.contains(&key.as_str()))
+    {
         None => Ok(()),
         Some(key) => Err(fault::config(
             format!("property `{key}` cannot be set, exactly-once delivery depends on it"),
@@ -76,7 +87,9 @@ pub(super) fn connection(settings: &KafkaSinkSettings) -> ClientConfig {
     for (key, value) in &settings.properties {
         config.set(key, value);
     }
-    config.set("bootstrap.servers", &settings.brokers).set_log_level(RDKafkaLogLevel::Warning);
+    config
+        .set("bootstrap.servers", &settings.brokers)
+        .set_log_level(RDKafkaLogLevel::Warning);
     set_unless_given(&mut config, settings, &CONNECTION);
     config
 }
@@ -90,7 +103,8 @@ pub(super) fn producer(settings: &KafkaSinkSettings) -> ClientConfig {
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("allow.auto.create.topics", "false")
-        // Delivered messages are counted out by librdkafka's own threads: no report to poll for, no callback a row.
+        // Delivered messages are counted out by librdkafka's own threads: no report to poll for, no
+        // callback a row.
         .set("delivery.report.only.error", "true");
     config
 }
@@ -111,9 +125,16 @@ pub(super) fn reader(settings: &KafkaSinkSettings) -> ClientConfig {
     config
 }
 
-fn set_unless_given(config: &mut ClientConfig, settings: &KafkaSinkSettings, values: &[(&[&str], &str)]) {
+fn set_unless_given(
+    config: &mut ClientConfig,
+    settings: &KafkaSinkSettings,
+    values: &[(&[&str], &str)],
+) {
     for (names, value) in values {
-        if !names.iter().any(|name| settings.properties.contains_key(*name)) {
+        if !names
+            .iter()
+            .any(|name| settings.properties.contains_key(*name))
+        {
             config.set(names[0], *value);
         }
     }
@@ -140,13 +161,19 @@ pub struct Reported {
 impl Watch {
     /// Messages that were not delivered, and why the first one was not.
     pub fn failures(&self) -> Option<(u64, RDKafkaErrorCode)> {
-        let first = (*self.first_failure.lock().expect("no thread panics while it holds the lock"))?;
+        let first = (*self
+            .first_failure
+            .lock()
+            .expect("no thread panics while it holds the lock"))?;
         Some((self.failed.load(Ordering::Acquire), first))
     }
 
     /// The last error that was reported beside the calls.
     pub fn last_error(&self) -> Option<Reported> {
-        self.last_error.lock().expect("no thread panics while it holds the lock").clone()
+        self.last_error
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .clone()
     }
 }
 
@@ -155,7 +182,10 @@ impl ClientContext for Watch {
         match level {
             // Each client of the sink is told about the properties of the others.
             _ if facility == "CONFWARN" => tracing::debug!(facility, message, "librdkafka"),
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => {
                 tracing::warn!(facility, message, "librdkafka");
             }
             _ => tracing::debug!(facility, message, "librdkafka"),
@@ -165,10 +195,16 @@ impl ClientContext for Watch {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka reports an error");
         if let Some(code) = error.rdkafka_error_code() {
-            let mut last = self.last_error.lock().expect("no thread panics while it holds the lock");
+            let mut last = self
+                .last_error
+                .lock()
+                .expect("no thread panics while it holds the lock");
             // That all brokers are down only follows from the error before, which says why.
             if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {
-                *last = Some(Reported { code, reason: reason.to_owned() });
+                *last = Some(Reported {
+                    code,
+                    reason: reason.to_owned(),
+                });
             }
         }
     }
@@ -181,7 +217,10 @@ impl ProducerContext for Watch {
         if let Err((error, _)) = result {
             self.failed.fetch_add(1, Ordering::Release);
             let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            self.first_failure.lock().expect("no thread panics while it holds the lock").get_or_insert(code);
+            self.first_failure
+                .lock()
+                .expect("no thread panics while it holds the lock")
+                .get_or_insert(code);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The control topic: schemas by fingerprint, the poller's progress, the sequences, and the name of the process that owns the pipeline.
+//! The control topic: schemas by fingerprint, the poller's progress, the sequences, and the name of
+//! the process that owns the pipeline.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ use super::client::{self, Watch};
 use super::{KafkaSinkSettings, fault};
 use crate::sink::SinkError;
 
-/// The sink's own part of a table's progress: a JSON object kafka_partition -> next sequence, with every kafka_partition of the topic.
+/// The sink's own part of a table's progress: a JSON object kafka_partition -> next sequence, with
+/// every kafka_partition of the topic.
 pub const SEQUENCES: &str = "sequences";
 
 /// The topic's only partition.
@@ -37,7 +39,8 @@ pub(super) struct Contents {
 
 /// The record of an owner.
 ///
-/// A reader may miss the newest claim for a moment; counting them tells an older one, which means nothing, from a newer.
+/// A reader may miss the newest claim for a moment; counting them tells an older one, which means
+/// nothing, from a newer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Claim {
     /// One more than that of the owner before.
@@ -52,42 +55,63 @@ pub(super) type Record = (String, Option<Vec<u8>>);
 /// The records of a delta.
 pub(super) fn records(table: &TableName, delta: ProgressDelta) -> impl Iterator<Item = Record> {
     let parts = delta.0.into_iter();
-    parts.map(move |(part, value)| (ControlKey::Progress(table.clone(), part).encode(), value.map(String::into_bytes)))
+    parts.map(move |(part, value)| {
+        (
+            ControlKey::Progress(table.clone(), part).encode(),
+            value.map(String::into_bytes),
+        )
+    })
 }
 
 /// Reads the control topic from its beginning to the end that it has now.
 ///
-/// Committed records only. Behind `init_transactions` this is all that earlier owners have committed; at any other time the newest of it
-/// may be missing, because the broker marks a transaction as committed a moment after it said so.
+/// Committed records only. Behind `init_transactions` this is all that earlier owners have
+/// committed; at any other time the newest of it may be missing, because the broker marks a
+/// transaction as committed a moment after it said so.
 pub(super) fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Contents, SinkError> {
     let topic = settings.control_topic.as_str();
     let failed = |error| fault::failed(format!("control topic `{topic}` was not read"), error);
-    let consumer: BaseConsumer<Watch> = client::reader(settings).create_with_context(Watch::default()).map_err(failed)?;
+    let consumer: BaseConsumer<Watch> = client::reader(settings)
+        .create_with_context(Watch::default())
+        .map_err(failed)?;
     let (low, end) = ends(&consumer, topic, PARTITION, deadline).map_err(failed)?;
     let mut contents = Contents::default();
     if low >= end {
         return Ok(contents);
     }
     let mut assignment = TopicPartitionList::with_capacity(1);
-    assignment.add_partition_offset(topic, PARTITION, Offset::Offset(low)).map_err(failed)?;
+    assignment
+        .add_partition_offset(topic, PARTITION, Offset::Offset(low))
+        .map_err(failed)?;
     consumer.assign(&assignment).map_err(failed)?;
     loop {
         match consumer.poll(POLL_TIME) {
             Some(Ok(message)) => contents.take(message.key(), message.payload()),
-            // The end of what is committed, behind any transaction markers; it was taken after `end`, so nothing below that is missing.
+            // The end of what is committed, behind any transaction markers; it was taken after
+            // `end`, so nothing below that is missing.
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(contents),
-            Some(Err(error)) if passes(&error) => tracing::debug!(%error, "reading the control topic goes on"),
+            Some(Err(error)) if passes(&error) => {
+                tracing::debug!(%error, "reading the control topic goes on")
+            }
             Some(Err(error)) => return Err(failed(error)),
             None => {}
         }
         if Instant::now() >= deadline {
-            return Err(fault::late(format!("control topic `{topic}` was not read to its end in time"), consumer.context()));
+            return Err(fault::late(
+                format!("control topic `{topic}` was not read to its end in time"),
+                consumer.context(),
+            ));
         }
     }
 }
 
 /// The offsets between which the records lie that this reader may see.
-pub(super) fn ends(consumer: &BaseConsumer<Watch>, topic: &str, partition: i32, deadline: Instant) -> Result<(i64, i64), KafkaError> {
+pub(super) fn ends(
+    consumer: &BaseConsumer<Watch>,
+    topic: &str,
+    partition: i32,
+    deadline: Instant,
+) -> Result<(i64, i64), KafkaError> {
     loop {
         let time_left = deadline.saturating_duration_since(Instant::now());
         match consumer.fetch_watermarks(topic, partition, time_left.max(POLL_TIME)) {
@@ -117,7 +141,9 @@ pub(super) fn passes(error: &KafkaError) -> bool {
 
 impl Contents {
     fn take(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
-        let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) else { return };
+        let Some(key) = key.and_then(|key| std::str::from_utf8(key).ok()) else {
+            return;
+        };
         let text = value.and_then(|value| std::str::from_utf8(value).ok());
         if key == OWNER {
             self.owner = text.and_then(|text| serde_json::from_str(text).ok());
@@ -141,10 +167,18 @@ impl Contents {
 
 /// The next sequence of every kafka_partition, from the part [`SEQUENCES`].
 ///
-/// Refuses a topic whose number of kafka_partitions has changed: keys would move to others, and lose the order of their versions.
-pub(super) fn sequences(settings: &KafkaSinkSettings, topic: &str, partitions: i32, part: Option<&String>) -> Result<Vec<u64>, SinkError> {
+/// Refuses a topic whose number of kafka_partitions has changed: keys would move to others, and
+/// lose the order of their versions.
+pub(super) fn sequences(
+    settings: &KafkaSinkSettings,
+    topic: &str,
+    partitions: i32,
+    part: Option<&String>,
+) -> Result<Vec<u64>, SinkError> {
     let count = usize::try_from(partitions).expect("a topic has a positive number of partitions");
-    let Some(part) = part else { return Ok(vec![0; count]) };
+    let Some(part) = part else {
+        return Ok(vec![0; count]);
+    };
     let control = &settings.control_topic;
     let stored: BTreeMap<usize, u64> = serde_json::from_str(part).map_err(|error| SinkError {
         source: Some(Box::new(error)),
@@ -154,7 +188,10 @@ pub(super) fn sequences(settings: &KafkaSinkSettings, topic: &str, partitions: i
         return Ok(stored.into_values().collect());
     }
     Err(fault::config(
-        format!("topic `{topic}` had {} partitions when it was last written and has {partitions} now", stored.len()),
+        format!(
+            "topic `{topic}` had {} partitions when it was last written and has {partitions} now",
+            stored.len()
+        ),
         "the versions of a key would lie in two partitions, without an order between them: \
          use a new topic (`kafka.topic`) and a new pipeline name (`pipeline`)",
     ))
@@ -177,23 +214,36 @@ mod tests {
     #[test]
     fn the_last_record_of_a_key_counts_and_a_null_removes_it() {
         let mut contents = Contents::default();
-        let delta =
-            |poll: &str| ProgressDelta(BTreeMap::from([("poll".to_owned(), Some(poll.to_owned())), ("covered/3".to_owned(), None)]));
+        let delta = |poll: &str| {
+            ProgressDelta(BTreeMap::from([
+                ("poll".to_owned(), Some(poll.to_owned())),
+                ("covered/3".to_owned(), None),
+            ]))
+        };
         contents.take(Some(b"progress/public.orders/covered/3"), Some(b"1"));
         contents.take(Some(b"schema/00000000000000ab"), Some(b"{}"));
-        contents.take(Some(b"owner"), Some(br#"{"generation":1,"instance":"first"}"#));
+        contents.take(
+            Some(b"owner"),
+            Some(br#"{"generation":1,"instance":"first"}"#),
+        );
         contents.take(Some(b"of someone else"), Some(b"x"));
         for poll in ["1", "2"] {
             for (key, value) in records(&table(), delta(poll)) {
                 contents.take(Some(key.as_bytes()), value.as_deref());
             }
         }
-        contents.take(Some(b"owner"), Some(br#"{"generation":2,"instance":"second"}"#));
+        contents.take(
+            Some(b"owner"),
+            Some(br#"{"generation":2,"instance":"second"}"#),
+        );
         let progress = Progress(BTreeMap::from([("poll".to_owned(), "2".to_owned())]));
         let expected = Contents {
             progress: BTreeMap::from([(table(), progress)]),
             schemas: HashSet::from([Fingerprint(0xab)]),
-            owner: Some(Claim { generation: 2, instance: "second".to_owned() }),
+            owner: Some(Claim {
+                generation: 2,
+                instance: "second".to_owned(),
+            }),
         };
         assert_eq!(contents, expected);
     }
@@ -203,7 +253,10 @@ mod tests {
         let settings = KafkaSinkSettings::default();
         let text = sequences_text(&[5, 0, 7]);
         assert_eq!(text, r#"{"0":5,"1":0,"2":7}"#);
-        assert_eq!(sequences(&settings, "orders", 3, Some(&text)).unwrap(), [5, 0, 7]);
+        assert_eq!(
+            sequences(&settings, "orders", 3, Some(&text)).unwrap(),
+            [5, 0, 7]
+        );
         assert_eq!(sequences(&settings, "orders", 2, None).unwrap(), [0, 0]);
         let error = sequences(&settings, "orders", 4, Some(&text)).unwrap_err();
         assert_eq!(error.kind, inlet_service::error::Kind::Config);

@@ -1,11 +1,14 @@
 //! Transactions that a broker has forgotten to end.
 //!
-//! A broker that has no leader for a kafka_partition in the moment in which it ends a transaction there takes the kafka_partition for deleted, and
-//! leaves the transaction open for ever (KAFKA-20734: Kafka 4.x; one broker that is killed and started again is enough). It tells the producer that
-//! everything has ended; readers of committed records stand still; and our next commit there would commit the forgotten records as well.
-//! So whoever takes the pipeline over looks for them. Where nothing of the transaction can be read, it is thrown away whole, and polled again. Where a part
-//! of it can be read, the broker had begun to commit it: then the rest is committed, by a copy of the last record in each kafka_partition that hangs, which
-//! consumers of ours drop because it has the same sequence.
+//! A broker that has no leader for a kafka_partition in the moment in which it ends a transaction
+//! there takes the kafka_partition for deleted, and leaves the transaction open for ever
+//! (KAFKA-20734: Kafka 4.x; one broker that is killed and started again is enough). It tells the
+//! producer that everything has ended; readers of committed records stand still; and our next
+//! commit there would commit the forgotten records as well. So whoever takes the pipeline over
+//! looks for them. Where nothing of the transaction can be read, it is thrown away whole, and
+//! polled again. Where a part of it can be read, the broker had begun to commit it: then the rest
+//! is committed, by a copy of the last record in each kafka_partition that hangs, which consumers
+//! of ours drop because it has the same sequence.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,7 +32,8 @@ use crate::sink::SinkError;
 /// Between two looks whether the broker has ended what was aborted.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const POLL_TIME: Duration = Duration::from_millis(100);
-/// So many offsets before a kafka_partition's end hold a record for sure, and not only ends of transactions.
+/// So many offsets before a kafka_partition's end hold a record for sure, and not only ends of
+/// transactions.
 const LOOK_BACK: i64 = 64;
 
 /// A kafka_partition and its offsets.
@@ -49,10 +53,12 @@ impl Place {
     }
 }
 
-/// Ends what hangs in the pipeline's topics; true when something became visible by that, so that what was read before has to be read again.
+/// Ends what hangs in the pipeline's topics; true when something became visible by that, so that
+/// what was read before has to be read again.
 ///
-/// Only the owner may call it, behind `init_transactions`: then nothing else can be open. `topics` holds the topic of each table, `partitions` how many
-/// kafka_partitions each topic has, the control topic among them.
+/// Only the owner may call it, behind `init_transactions`: then nothing else can be open. `topics`
+/// holds the topic of each table, `partitions` how many kafka_partitions each topic has, the
+/// control topic among them.
 pub(super) fn settle(
     settings: &KafkaSinkSettings,
     transactions: &mut Transactions,
@@ -69,16 +75,29 @@ pub(super) fn settle(
     }
     let mut begun = false;
     for (table, topic) in topics {
-        let part = progress.get(table).and_then(|progress| progress.0.get(control::SEQUENCES));
+        let part = progress
+            .get(table)
+            .and_then(|progress| progress.0.get(control::SEQUENCES));
         let next = control::sequences(settings, topic, partitions[topic], part)?;
         for place in places.iter().filter(|place| place.topic == *topic) {
             let next = next[usize::try_from(place.partition).expect("it counts from 0")];
             begun |= look.is_partly_committed(place, next, deadline)?;
         }
     }
-    let names = hanging.iter().map(|place| format!("{}/{}", place.topic, place.partition)).collect::<Vec<_>>().join(", ");
-    let outcome = if begun { "the rest of it is committed" } else { "it is thrown away and polled again" };
-    tracing::warn!(partitions = names, "the broker has forgotten to end a transaction (KAFKA-20734): {outcome}");
+    let names = hanging
+        .iter()
+        .map(|place| format!("{}/{}", place.topic, place.partition))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let outcome = if begun {
+        "the rest of it is committed"
+    } else {
+        "it is thrown away and polled again"
+    };
+    tracing::warn!(
+        partitions = names,
+        "the broker has forgotten to end a transaction (KAFKA-20734): {outcome}"
+    );
     transactions.begin()?;
     for place in hanging {
         let last = look.hanging_records(place, deadline)?.pop();
@@ -96,9 +115,13 @@ pub(super) fn settle(
     // The broker says that it has ended a transaction a moment before it has.
     while look.places(deadline)?.iter().any(Place::hangs) {
         if Instant::now() > deadline {
-            let mut error =
-                fault::late(format!("a transaction of an earlier producer does not end in {names}"), transactions.producer().context());
-            error.hint = Some(Hint::text("find it with kafka-transactions.sh find-hanging, and end it with abort"));
+            let mut error = fault::late(
+                format!("a transaction of an earlier producer does not end in {names}"),
+                transactions.producer().context(),
+            );
+            error.hint = Some(Hint::text(
+                "find it with kafka-transactions.sh find-hanging, and end it with abort",
+            ));
             return Err(error);
         }
         pause(LOOK_INTERVAL);
@@ -116,18 +139,31 @@ struct Record {
 impl Record {
     fn of(message: &BorrowedMessage<'_>) -> Self {
         let mut headers = message.headers().into_iter().flat_map(Headers::iter);
-        let header = headers.find(|header| header.key == HEADER).and_then(|header| header.value.map(<[u8]>::to_vec));
-        Self { key: message.key().map(<[u8]>::to_vec), value: message.payload().map(<[u8]>::to_vec), header }
+        let header = headers
+            .find(|header| header.key == HEADER)
+            .and_then(|header| header.value.map(<[u8]>::to_vec));
+        Self {
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            header,
+        }
     }
 
     fn sequence(&self) -> Option<u64> {
-        Header::decode(self.header.as_deref()?).ok().map(|header| header.sequence)
+        Header::decode(self.header.as_deref()?)
+            .ok()
+            .map(|header| header.sequence)
     }
 
     fn fill<'a>(&'a self, mut record: BaseRecord<'a, [u8], [u8]>) -> BaseRecord<'a, [u8], [u8]> {
         (record.key, record.payload) = (self.key.as_deref(), self.value.as_deref());
         match &self.header {
-            Some(header) => record.headers(OwnedHeaders::new_with_capacity(1).insert(KafkaHeader { key: HEADER, value: Some(header) })),
+            Some(header) => {
+                record.headers(OwnedHeaders::new_with_capacity(1).insert(KafkaHeader {
+                    key: HEADER,
+                    value: Some(header),
+                }))
+            }
             None => record,
         }
     }
@@ -141,35 +177,68 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn new(settings: &KafkaSinkSettings, partitions: &'a BTreeMap<String, i32>) -> Result<Self, SinkError> {
+    fn new(
+        settings: &KafkaSinkSettings,
+        partitions: &'a BTreeMap<String, i32>,
+    ) -> Result<Self, SinkError> {
         let reader = |isolation: &str| {
-            let reader = client::reader(settings).set("isolation.level", isolation).create_with_context(Watch::default());
+            let reader = client::reader(settings)
+                .set("isolation.level", isolation)
+                .create_with_context(Watch::default());
             reader.map_err(|error| fault::failed("a reader of the topics was not created", error))
         };
-        Ok(Self { partitions, committed: reader("read_committed")?, all: reader("read_uncommitted")? })
+        Ok(Self {
+            partitions,
+            committed: reader("read_committed")?,
+            all: reader("read_uncommitted")?,
+        })
     }
 
     fn places(&self, deadline: Instant) -> Result<Vec<Place>, SinkError> {
         let failed = |error| fault::failed("the ends of the topics were not read", error);
-        // First the end that stands behind the other, so that nothing that is written in between looks like hanging.
+        // First the end that stands behind the other, so that nothing that is written in between
+        // looks like hanging.
         let end = ends(&self.all, self.partitions, deadline).map_err(failed)?;
         let mut committed = ends(&self.committed, self.partitions, deadline).map_err(failed)?;
         let place = |((topic, partition), end): ((String, i32), i64)| {
             let committed = committed.remove(&(topic.clone(), partition)).unwrap_or(end);
-            Place { topic, partition, committed, end }
+            Place {
+                topic,
+                partition,
+                committed,
+                end,
+            }
         };
         Ok(end.into_iter().map(place).collect())
     }
 
-    /// Whether the topic shows that the transaction was committed elsewhere: by a record that hangs although the progress covers it, or by one that
-    /// can be read although no progress covers it. `next` is the sequence that the progress has next.
-    fn is_partly_committed(&self, place: &Place, next: u64, deadline: Instant) -> Result<bool, SinkError> {
+    /// Whether the topic shows that the transaction was committed elsewhere: by a record that hangs
+    /// although the progress covers it, or by one that can be read although no progress covers it.
+    /// `next` is the sequence that the progress has next.
+    fn is_partly_committed(
+        &self,
+        place: &Place,
+        next: u64,
+        deadline: Instant,
+    ) -> Result<bool, SinkError> {
         if place.hangs() {
-            let covered = |record: &Record| record.sequence().is_some_and(|sequence| sequence < next);
-            return Ok(self.hanging_records(place, deadline)?.first().is_some_and(covered));
+            let covered =
+                |record: &Record| record.sequence().is_some_and(|sequence| sequence < next);
+            return Ok(self
+                .hanging_records(place, deadline)?
+                .first()
+                .is_some_and(covered));
         }
-        let records = records(&self.committed, place, (place.end - LOOK_BACK).max(0), deadline)?;
-        Ok(records.last().and_then(Record::sequence).is_some_and(|sequence| sequence >= next))
+        let records = records(
+            &self.committed,
+            place,
+            (place.end - LOOK_BACK).max(0),
+            deadline,
+        )?;
+        Ok(records
+            .last()
+            .and_then(Record::sequence)
+            .is_some_and(|sequence| sequence >= next))
     }
 
     fn hanging_records(&self, place: &Place, deadline: Instant) -> Result<Vec<Record>, SinkError> {
@@ -192,11 +261,19 @@ fn ends(
     Ok(ends)
 }
 
-/// The first and the last record from an offset to the end that the reader sees; one when there is only one.
-fn records(reader: &BaseConsumer<Watch>, place: &Place, from: i64, deadline: Instant) -> Result<Vec<Record>, SinkError> {
+/// The first and the last record from an offset to the end that the reader sees; one when there is
+/// only one.
+fn records(
+    reader: &BaseConsumer<Watch>,
+    place: &Place,
+    from: i64,
+    deadline: Instant,
+) -> Result<Vec<Record>, SinkError> {
     let failed = |error| fault::failed(format!("topic `{}` was not read", place.topic), error);
     let mut assignment = TopicPartitionList::with_capacity(1);
-    assignment.add_partition_offset(&place.topic, place.partition, Offset::Offset(from)).map_err(failed)?;
+    assignment
+        .add_partition_offset(&place.topic, place.partition, Offset::Offset(from))
+        .map_err(failed)?;
     reader.assign(&assignment).map_err(failed)?;
     let mut found = Vec::new();
     loop {

@@ -1,8 +1,10 @@
-//! One transactional producer: begin, send, commit, abort, each bounded in time. After any error it is thrown away.
+//! One transactional producer: begin, send, commit, abort, each bounded in time. After any error it
+//! is thrown away.
 //!
-//! The binding's `flush`, and with it `commit_transaction`, polls in slices of 100 ms that no delivery ends early, and a `poll` of a
-//! millisecond spins for that millisecond. So nothing here leaves waiting to the binding: events are taken one by one without waiting, and
-//! between two looks the thread sleeps.
+//! The binding's `flush`, and with it `commit_transaction`, polls in slices of 100 ms that no
+//! delivery ends early, and a `poll` of a millisecond spins for that millisecond. So nothing here
+//! leaves waiting to the binding: events are taken one by one without waiting, and between two
+//! looks the thread sleeps.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,8 @@ use super::client::{self, Watch};
 use super::{KafkaSinkSettings, fault};
 use crate::sink::SinkError;
 
-/// An acknowledgement takes half a millisecond on a quiet broker: short looks for as long as that is likely.
+/// An acknowledgement takes half a millisecond on a quiet broker: short looks for as long as that
+/// is likely.
 const LOOK_SHORT: Duration = Duration::from_micros(100);
 const LOOK_LONG: Duration = Duration::from_millis(1);
 const SHORT_LOOKS_FOR: Duration = Duration::from_millis(10);
@@ -33,8 +36,13 @@ impl Transactions {
     /// A producer that has not yet spoken with the broker.
     pub(super) fn new(settings: &KafkaSinkSettings) -> Result<Self, SinkError> {
         let producer = client::producer(settings).create_with_context(Watch::default());
-        let producer = producer.map_err(|error| fault::failed("kafka's producer was not created", error))?;
-        Ok(Self { producer, deadline: settings.deadline, open: false })
+        let producer =
+            producer.map_err(|error| fault::failed("kafka's producer was not created", error))?;
+        Ok(Self {
+            producer,
+            deadline: settings.deadline,
+            open: false,
+        })
     }
 
     /// The producer, for look ups.
@@ -45,20 +53,27 @@ impl Transactions {
     /// Ends the transactions of earlier owners and fences them.
     pub(super) fn init(&self, deadline: Instant) -> Result<(), SinkError> {
         let given = init_transactions(&self.producer, deadline);
-        given.map_err(|error| self.explain("the transactional id was not given to this producer", error))
+        given.map_err(|error| {
+            self.explain("the transactional id was not given to this producer", error)
+        })
     }
 
     /// Opens a transaction if none is open.
     pub(super) fn begin(&mut self) -> Result<(), SinkError> {
         if !self.open {
-            self.producer.begin_transaction().map_err(|error| self.explain("a transaction was not begun", error))?;
+            self.producer
+                .begin_transaction()
+                .map_err(|error| self.explain("a transaction was not begun", error))?;
             self.open = true;
         }
         Ok(())
     }
 
     /// Queues a record of the open transaction; waits while the queue is full.
-    pub(super) fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(&self, record: BaseRecord<'_, K, V>) -> Result<(), SinkError> {
+    pub(super) fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
+        &self,
+        record: BaseRecord<'_, K, V>,
+    ) -> Result<(), SinkError> {
         assert!(self.open, "a record belongs to a transaction");
         let mut record = record;
         let mut full_since = None;
@@ -66,11 +81,19 @@ impl Transactions {
             record = match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), record)) => record,
-                Err((error, record)) => return Err(self.explain(&format!("a record for topic `{}` was not taken", record.topic), error)),
+                Err((error, record)) => {
+                    return Err(self.explain(
+                        &format!("a record for topic `{}` was not taken", record.topic),
+                        error,
+                    ));
+                }
             };
             self.check()?;
             if full_since.get_or_insert_with(Instant::now).elapsed() > self.deadline {
-                return Err(fault::late("kafka took no records for too long", self.producer.context()));
+                return Err(fault::late(
+                    "kafka took no records for too long",
+                    self.producer.context(),
+                ));
             }
             pause(LOOK_LONG);
         }
@@ -80,15 +103,24 @@ impl Transactions {
     pub(super) fn check(&self) -> Result<(), SinkError> {
         self.take_events();
         if let Some((code, reason)) = self.producer.client().fatal_error() {
-            return Err(fault::of_code("kafka's producer had to stop", code, std::io::Error::other(reason)));
+            return Err(fault::of_code(
+                "kafka's producer had to stop",
+                code,
+                std::io::Error::other(reason),
+            ));
         }
         match self.producer.context().failures() {
             None => Ok(()),
-            Some((count, code)) => Err(fault::of_code(format!("{count} records of the transaction were not delivered"), code, code)),
+            Some((count, code)) => Err(fault::of_code(
+                format!("{count} records of the transaction were not delivered"),
+                code,
+                code,
+            )),
         }
     }
 
-    /// Waits until every record is acknowledged, then commits. After an error the outcome is unknown.
+    /// Waits until every record is acknowledged, then commits. After an error the outcome is
+    /// unknown.
     pub(super) fn commit(&mut self) -> Result<(), SinkError> {
         assert!(self.open, "a commit ends a transaction");
         self.await_delivery(self.deadline)?;
@@ -105,9 +137,12 @@ impl Transactions {
         if !self.open {
             return;
         }
-        // The abort itself waits for the reports of all that it purges, and only this thread takes them: so they are taken before.
+        // The abort itself waits for the reports of all that it purges, and only this thread takes
+        // them: so they are taken before.
         self.producer.purge(PurgeConfig::default().queue());
-        let aborted = self.await_delivery(ABORT_TIME_MAX).map(|()| self.producer.abort_transaction(ABORT_TIME_MAX));
+        let aborted = self
+            .await_delivery(ABORT_TIME_MAX)
+            .map(|()| self.producer.abort_transaction(ABORT_TIME_MAX));
         if !matches!(aborted, Ok(Ok(()))) {
             tracing::debug!("the transaction was left to its time-out");
         }
@@ -118,7 +153,9 @@ impl Transactions {
     pub(super) fn abort_delivered(&mut self) -> Result<(), SinkError> {
         self.await_delivery(self.deadline)?;
         self.check()?;
-        self.producer.abort_transaction(self.deadline).map_err(|error| self.explain("the transaction was not aborted", error))?;
+        self.producer
+            .abort_transaction(self.deadline)
+            .map_err(|error| self.explain("the transaction was not aborted", error))?;
         self.open = false;
         Ok(())
     }
@@ -128,23 +165,36 @@ impl Transactions {
         while self.producer.in_flight_count() > 0 {
             self.take_events();
             if let Some((code, reason)) = self.producer.client().fatal_error() {
-                return Err(fault::of_code("kafka's producer had to stop", code, std::io::Error::other(reason)));
+                return Err(fault::of_code(
+                    "kafka's producer had to stop",
+                    code,
+                    std::io::Error::other(reason),
+                ));
             }
             let waited = begun.elapsed();
             if waited > time_max {
-                return Err(fault::late("kafka did not acknowledge the records in time", self.producer.context()));
+                return Err(fault::late(
+                    "kafka did not acknowledge the records in time",
+                    self.producer.context(),
+                ));
             }
-            pause(if waited < SHORT_LOOKS_FOR { LOOK_SHORT } else { LOOK_LONG });
+            pause(if waited < SHORT_LOOKS_FOR {
+                LOOK_SHORT
+            } else {
+                LOOK_LONG
+            });
         }
         Ok(())
     }
 
-    /// Reports of failures, errors and log lines. The count holds the messages in flight too, so it is only the most that can wait.
+    /// Reports of failures, errors and log lines. The count holds the messages in flight too, so it
+    /// is only the most that can wait.
     fn take_events(&self) {
         take_events(&self.producer);
     }
 
-    /// The error of a call; once the producer has stopped, the reason for that says more than what the call says.
+    /// The error of a call; once the producer has stopped, the reason for that says more than what
+    /// the call says.
     fn explain(&self, act: &str, error: KafkaError) -> SinkError {
         match self.producer.client().fatal_error() {
             Some((code, reason)) => fault::of_code(act, code, std::io::Error::other(reason)),
@@ -154,7 +204,10 @@ impl Transactions {
 }
 
 /// Asks for a transactional id, and again while the broker is about to have what it needs for that.
-pub fn init_transactions(producer: &BaseProducer<Watch>, deadline: Instant) -> Result<(), KafkaError> {
+pub fn init_transactions(
+    producer: &BaseProducer<Watch>,
+    deadline: Instant,
+) -> Result<(), KafkaError> {
     loop {
         let time_left = deadline.saturating_duration_since(Instant::now());
         let answer = producer.init_transactions(time_left.max(LOOK_LONG));
@@ -163,7 +216,9 @@ pub fn init_transactions(producer: &BaseProducer<Watch>, deadline: Instant) -> R
         }
         take_events(producer);
         match answer {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && Instant::now() < deadline =>
+            {
                 tracing::debug!(%error, "the transactional id is asked for again");
                 pause(LOOK_LONG);
             }

@@ -14,8 +14,9 @@ pub(super) struct Numbered {
     pub(super) column: Column,
 }
 
-/// A domain is read as the type at its base, with the modifier that the domain gives it, and an array by the type of its elements, a domain's base
-/// again. `typarray` tells arrays from the other types that have elements (`name`, `point`, `int2vector`). A NOT NULL that was never validated
+/// A domain is read as the type at its base, with the modifier that the domain gives it, and an
+/// array by the type of its elements, a domain's base again. `typarray` tells arrays from the other
+/// types that have elements (`name`, `point`, `int2vector`). A NOT NULL that was never validated
 /// (PostgreSQL 18) promises nothing.
 const COLUMNS: &str = "SELECT a.attnum, a.attname::text, format_type(a.atttypid, a.atttypmod),
             a.attnotnull AND NOT EXISTS (
@@ -48,21 +49,35 @@ const COLUMNS: &str = "SELECT a.attnum, a.attname::text, format_type(a.atttypid,
 type Row = (i16, String, String, bool, bool, String, i32, bool, bool);
 
 /// Reads the columns in table order.
-pub(super) async fn read(conn: &mut PgConnection, table: Oid) -> Result<Vec<Numbered>, CatalogError> {
-    let rows: Vec<Row> = sqlx::query_as(COLUMNS).bind(table).fetch_all(conn).await.map_err(CatalogError::read("columns"))?;
+pub(super) async fn read(
+    conn: &mut PgConnection,
+    table: Oid,
+) -> Result<Vec<Numbered>, CatalogError> {
+    let rows: Vec<Row> = sqlx::query_as(COLUMNS)
+        .bind(table)
+        .fetch_all(conn)
+        .await
+        .map_err(CatalogError::read("columns"))?;
     Ok(rows.into_iter().map(numbered).collect())
 }
 
 /// Refuses columns that would stand twice in a batch or in the lake.
 pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result<(), CatalogError> {
     const RESERVED: [&str; 6] = [OP, XID, UNFIT, KAFKA_PARTITION, OFFSET, DETECTED_AT];
-    match columns.iter().find(|numbered| RESERVED.contains(&numbered.column.name.as_str())) {
-        Some(numbered) => Err(CatalogError::Reserved { table: table.clone(), column: numbered.column.name.clone() }),
+    match columns
+        .iter()
+        .find(|numbered| RESERVED.contains(&numbered.column.name.as_str()))
+    {
+        Some(numbered) => Err(CatalogError::Reserved {
+            table: table.clone(),
+            column: numbered.column.name.clone(),
+        }),
         None => Ok(()),
     }
 }
 
-/// Reads as their text what has values that no Arrow value can hold; those `kept` stay, because times are compared by them.
+/// Reads as their text what has values that no Arrow value can hold; those `kept` stay, because
+/// times are compared by them.
 pub(super) fn carry_as_text(columns: &mut [Column], kept: &[Option<usize>]) {
     for (at, column) in columns.iter_mut().enumerate() {
         if column.column_type.has_impossible_values() && !kept.contains(&Some(at)) {
@@ -72,8 +87,25 @@ pub(super) fn carry_as_text(columns: &mut [Column], kept: &[Option<usize>]) {
 }
 
 /// `plain` is true for a type of `pg_catalog` that has a binary format.
-fn numbered((number, name, postgres_type, not_null, generated, base, modifier, plain, array): Row) -> Numbered {
-    let mapped = ColumnType::of(CatalogType { name: &base, modifier, array }).filter(|_| plain);
+fn numbered(
+    (number, name, postgres_type, not_null, generated, base, modifier, plain, array): Row,
+) -> Numbered {
+    let mapped = ColumnType::of(CatalogType {
+        name: &base,
+        modifier,
+        array,
+    })
+    .filter(|_| plain);
     let column_type = mapped.unwrap_or(ColumnType::Text);
-    Numbered { number, column: Column { name, column_type, postgres_type, as_text: mapped.is_none(), not_null, generated } }
+    Numbered {
+        number,
+        column: Column {
+            name,
+            column_type,
+            postgres_type,
+            as_text: mapped.is_none(),
+            not_null,
+            generated,
+        },
+    }
 }

@@ -6,7 +6,8 @@ use inlet_model::types::ColumnType;
 use super::error::{CatalogError, Names};
 use super::name;
 
-/// Names that say "this row changed", then names that say "this row was made"; compared without case and underscores.
+/// Names that say "this row changed", then names that say "this row was made"; compared without
+/// case and underscores.
 const PREFERRED: [&str; 15] = [
     "updatedat",
     "modifiedat",
@@ -60,8 +61,8 @@ impl CursorKind {
     }
 }
 
-/// The cursor: what the configuration says; else a column with a name that tells it; else one with an index (`indexed`), moments before
-/// wall clocks before days; else none.
+/// The cursor: what the configuration says; else a column with a name that tells it; else one with
+/// an index (`indexed`), moments before wall clocks before days; else none.
 pub(super) fn choose(
     table: &TableName,
     columns: &[Column],
@@ -70,28 +71,56 @@ pub(super) fn choose(
 ) -> Result<Option<Cursor>, CatalogError> {
     let cursor = |column: usize| {
         let kind = CursorKind::of(columns[column].column_type)?;
-        Some(Cursor { column, kind, indexed: indexed.contains(&column), nullable: !columns[column].not_null })
+        Some(Cursor {
+            column,
+            kind,
+            indexed: indexed.contains(&column),
+            nullable: !columns[column].not_null,
+        })
     };
     let candidates: Vec<Cursor> = (0..columns.len()).filter_map(cursor).collect();
     let Some(asked) = asked else {
         return Ok(guess(columns, &candidates));
     };
-    let names = || Names(candidates.iter().map(|cursor| columns[cursor.column].name.clone()).collect());
-    let Some(position) = name::column_position(asked, columns.iter().map(|column| column.name.as_str())) else {
-        return Err(CatalogError::UnknownCursor { table: table.clone(), column: asked.to_owned(), candidates: names() });
+    let names = || {
+        Names(
+            candidates
+                .iter()
+                .map(|cursor| columns[cursor.column].name.clone())
+                .collect(),
+        )
+    };
+    let Some(position) =
+        name::column_position(asked, columns.iter().map(|column| column.name.as_str()))
+    else {
+        return Err(CatalogError::UnknownCursor {
+            table: table.clone(),
+            column: asked.to_owned(),
+            candidates: names(),
+        });
     };
     let wrong_type = || {
         let column = &columns[position];
         let (column, postgres_type) = (column.name.clone(), column.postgres_type.clone());
-        CatalogError::CursorType { table: table.clone(), column, postgres_type, candidates: names() }
+        CatalogError::CursorType {
+            table: table.clone(),
+            column,
+            postgres_type,
+            candidates: names(),
+        }
     };
     cursor(position).map(Some).ok_or_else(wrong_type)
 }
 
 fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
     let plain = |cursor: &Cursor| columns[cursor.column].name.to_lowercase().replace('_', "");
-    let preferred = PREFERRED.iter().find_map(|name| candidates.iter().find(|cursor| plain(cursor) == *name));
-    let indexed = candidates.iter().filter(|cursor| cursor.indexed).min_by_key(|cursor| cursor.kind as u8);
+    let preferred = PREFERRED
+        .iter()
+        .find_map(|name| candidates.iter().find(|cursor| plain(cursor) == *name));
+    let indexed = candidates
+        .iter()
+        .filter(|cursor| cursor.indexed)
+        .min_by_key(|cursor| cursor.kind as u8);
     preferred.or(indexed).copied()
 }
 
@@ -111,38 +140,73 @@ mod tests {
         columns.iter().map(column).collect()
     }
 
-    fn chosen(given: &[(&str, ColumnType)], indexed: &[usize], asked: Option<&str>) -> Result<Option<usize>, CatalogError> {
-        let cursor = choose(&TableName::new("public", "t"), &columns(given), indexed, asked)?;
+    fn chosen(
+        given: &[(&str, ColumnType)],
+        indexed: &[usize],
+        asked: Option<&str>,
+    ) -> Result<Option<usize>, CatalogError> {
+        let cursor = choose(
+            &TableName::new("public", "t"),
+            &columns(given),
+            indexed,
+            asked,
+        )?;
         Ok(cursor.map(|cursor| cursor.column))
     }
 
     #[test]
     fn a_column_of_changes_goes_before_one_of_creation() {
-        let given = [("created_at", ColumnType::TimestampTz), ("UpdatedAt", ColumnType::Timestamp), ("seen", ColumnType::TimestampTz)];
+        let given = [
+            ("created_at", ColumnType::TimestampTz),
+            ("UpdatedAt", ColumnType::Timestamp),
+            ("seen", ColumnType::TimestampTz),
+        ];
         assert_eq!(chosen(&given, &[0, 2], None).expect("a cursor"), Some(1));
         assert_eq!(chosen(&given[..1], &[], None).expect("a cursor"), Some(0));
     }
 
     #[test]
     fn a_name_that_tells_nothing_needs_an_index() {
-        let given =
-            [("day", ColumnType::Date), ("placed", ColumnType::Timestamp), ("at", ColumnType::TimestampTz), ("id", ColumnType::Int64)];
-        assert_eq!(chosen(&given, &[0, 1, 2, 3], None).expect("a cursor"), Some(2));
+        let given = [
+            ("day", ColumnType::Date),
+            ("placed", ColumnType::Timestamp),
+            ("at", ColumnType::TimestampTz),
+            ("id", ColumnType::Int64),
+        ];
+        assert_eq!(
+            chosen(&given, &[0, 1, 2, 3], None).expect("a cursor"),
+            Some(2)
+        );
         assert_eq!(chosen(&given, &[0, 1], None).expect("a cursor"), Some(1));
         assert_eq!(chosen(&given, &[3], None).expect("no cursor"), None);
     }
 
     #[test]
     fn a_preferred_name_of_another_type_is_no_cursor() {
-        assert_eq!(chosen(&[("updated_at", ColumnType::Int64)], &[0], None).expect("no cursor"), None);
+        assert_eq!(
+            chosen(&[("updated_at", ColumnType::Int64)], &[0], None).expect("no cursor"),
+            None
+        );
     }
 
     #[test]
     fn a_configured_cursor_is_checked_and_the_candidates_are_named() {
-        let given = [("id", ColumnType::Int64), ("at", ColumnType::TimestampTz), ("day", ColumnType::Date)];
+        let given = [
+            ("id", ColumnType::Int64),
+            ("at", ColumnType::TimestampTz),
+            ("day", ColumnType::Date),
+        ];
         assert_eq!(chosen(&given, &[], Some("DAY")).expect("a cursor"), Some(2));
-        let unknown = chosen(&given, &[], Some("updated_at")).expect_err("unknown").to_string();
-        assert_eq!(unknown, "table `public.t` has no column `updated_at`; its timestamp columns: `at`, `day`");
-        assert!(matches!(chosen(&given, &[], Some("id")), Err(CatalogError::CursorType { .. })));
+        let unknown = chosen(&given, &[], Some("updated_at"))
+            .expect_err("unknown")
+            .to_string();
+        assert_eq!(
+            unknown,
+            "table `public.t` has no column `updated_at`; its timestamp columns: `at`, `day`"
+        );
+        assert!(matches!(
+            chosen(&given, &[], Some("id")),
+            Err(CatalogError::CursorType { .. })
+        ));
     }
 }

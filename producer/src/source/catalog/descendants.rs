@@ -10,12 +10,14 @@ use super::error::CatalogError;
 pub struct Descendant {
     /// Its object id.
     pub oid: u32,
-    /// True when it stood on its own before it came to where it is: it may hold rows that are older than its being there.
+    /// True when it stood on its own before it came to where it is: it may hold rows that are older
+    /// than its being there.
     pub attached: bool,
 }
 
-/// A table's system columns are written into the catalog when it is made and never again, so that their xid is that of its creation; a row of
-/// `pg_inherits` has the xid that linked two tables. A table that was made as a partition is not younger than any link above it.
+/// A table's system columns are written into the catalog when it is made and never again, so that
+/// their xid is that of its creation; a row of `pg_inherits` has the xid that linked two tables. A
+/// table that was made as a partition is not younger than any link above it.
 const DESCENDANTS: &str = "WITH RECURSIVE tree (oid, linked) AS (
          SELECT i.inhrelid, i.xmin FROM pg_catalog.pg_inherits i WHERE i.inhparent = $1
          UNION ALL
@@ -26,7 +28,20 @@ const DESCENDANTS: &str = "WITH RECURSIVE tree (oid, linked) AS (
      GROUP BY t.oid ORDER BY t.oid";
 
 /// Reads all tables below one, however deep.
-pub(super) async fn read(conn: &mut PgConnection, oid: Oid) -> Result<Vec<Descendant>, CatalogError> {
-    let rows: Vec<(Oid, bool)> = sqlx::query_as(DESCENDANTS).bind(oid).fetch_all(conn).await.map_err(CatalogError::read("partitions"))?;
-    Ok(rows.into_iter().map(|(oid, attached)| Descendant { oid: oid.0, attached }).collect())
+pub(super) async fn read(
+    conn: &mut PgConnection,
+    oid: Oid,
+) -> Result<Vec<Descendant>, CatalogError> {
+    let rows: Vec<(Oid, bool)> = sqlx::query_as(DESCENDANTS)
+        .bind(oid)
+        .fetch_all(conn)
+        .await
+        .map_err(CatalogError::read("partitions"))?;
+    Ok(rows
+        .into_iter()
+        .map(|(oid, attached)| Descendant {
+            oid: oid.0,
+            attached,
+        })
+        .collect())
 }

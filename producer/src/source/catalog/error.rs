@@ -31,7 +31,9 @@ pub enum CatalogError {
         asked: String,
     },
     /// No such table.
-    #[error("table `{asked}` does not exist in this database; tables with a similar name: {similar}")]
+    #[error(
+        "table `{asked}` does not exist in this database; tables with a similar name: {similar}"
+    )]
     NotFound {
         /// What the configuration says.
         asked: String,
@@ -65,7 +67,9 @@ pub enum CatalogError {
         role: String,
     },
     /// Policies would hide rows without a word.
-    #[error("row security of table `{table}` hides rows from role `{role}`: they would be missing without a sign")]
+    #[error(
+        "row security of table `{table}` hides rows from role `{role}`: they would be missing without a sign"
+    )]
     RowSecurity {
         /// The table.
         table: TableName,
@@ -81,7 +85,9 @@ pub enum CatalogError {
         column: String,
     },
     /// A configured key names a column that is not there.
-    #[error("table `{table}` has no column `{column}` for its key; columns with a similar name: {similar}")]
+    #[error(
+        "table `{table}` has no column `{column}` for its key; columns with a similar name: {similar}"
+    )]
     UnknownKey {
         /// The table.
         table: TableName,
@@ -109,7 +115,9 @@ pub enum CatalogError {
         candidates: Names,
     },
     /// The configured cursor is no timestamp.
-    #[error("column `{column}` of table `{table}` is {postgres_type}, no timestamp or date; its timestamp columns: {candidates}")]
+    #[error(
+        "column `{column}` of table `{table}` is {postgres_type}, no timestamp or date; its timestamp columns: {candidates}"
+    )]
     CursorType {
         /// The table.
         table: TableName,
@@ -148,29 +156,58 @@ impl Explain for CatalogError {
 
     fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::Name { .. } => Hint::text("write `table` or `schema.table`, and put a part in double quotes to have it taken exactly"),
-            Self::NotFound { .. } => Hint::text("see the keys `tables` and `postgres.table`, and `postgres.db` for the database"),
+            Self::Name { .. } => Hint::text(
+                "write `table` or `schema.table`, and put a part in double quotes to have it taken exactly",
+            ),
+            Self::NotFound { .. } => Hint::text(
+                "see the keys `tables` and `postgres.table`, and `postgres.db` for the database",
+            ),
             Self::Refused { .. } => Hint::key("tables"),
-            Self::NoUsage { table, role } => Hint::sql(format!("GRANT USAGE ON SCHEMA {} TO {}", quote(&table.schema), quote(role))),
-            Self::NoSelect { table, role } => Hint::sql(format!("GRANT SELECT ON {} TO {}", table.quoted(), quote(role))),
-            Self::RowSecurity { role, .. } => Hint::sql(format!("ALTER ROLE {} BYPASSRLS", quote(role))),
+            Self::NoUsage { table, role } => Hint::sql(format!(
+                "GRANT USAGE ON SCHEMA {} TO {}",
+                quote(&table.schema),
+                quote(role)
+            )),
+            Self::NoSelect { table, role } => Hint::sql(format!(
+                "GRANT SELECT ON {} TO {}",
+                table.quoted(),
+                quote(role)
+            )),
+            Self::RowSecurity { role, .. } => {
+                Hint::sql(format!("ALTER ROLE {} BYPASSRLS", quote(role)))
+            }
             Self::Reserved { table, column } => {
                 let renamed = quote(column.trim_start_matches('_'));
-                Hint::sql(format!("ALTER TABLE {} RENAME COLUMN {} TO {renamed}", table.quoted(), quote(column)))
+                Hint::sql(format!(
+                    "ALTER TABLE {} RENAME COLUMN {} TO {renamed}",
+                    table.quoted(),
+                    quote(column)
+                ))
             }
-            Self::UnknownKey { table, .. } | Self::RepeatedKey { table, .. } => Hint::key(&format!("tables.{}.key", table.short())),
-            Self::UnknownCursor { table, .. } | Self::CursorType { table, .. } => Hint::key(&format!("tables.{}.cursor", table.short())),
+            Self::UnknownKey { table, .. } | Self::RepeatedKey { table, .. } => {
+                Hint::key(&format!("tables.{}.key", table.short()))
+            }
+            Self::UnknownCursor { table, .. } | Self::CursorType { table, .. } => {
+                Hint::key(&format!("tables.{}.cursor", table.short()))
+            }
             Self::Read { .. } => return None,
         })
     }
 }
 
-/// What an error of a catalog query means: rights and databases are the user's to mend, our own reading of a row is a bug, and all else
-/// (a lost connection, a shutdown, too many clients) may pass. Source: PostgreSQL manual, "PostgreSQL Error Codes".
+/// What an error of a catalog query means: rights and databases are the user's to mend, our own
+/// reading of a row is a bug, and all else (a lost connection, a shutdown, too many clients) may
+/// pass. Source: PostgreSQL manual, "PostgreSQL Error Codes".
 fn kind_of(error: &sqlx::Error) -> Kind {
     match error {
         sqlx::Error::Database(database) => match database.code().as_deref() {
-            Some(code) if ["28", "3D", "42"].iter().any(|class| code.starts_with(class)) => Kind::Config,
+            Some(code)
+                if ["28", "3D", "42"]
+                    .iter()
+                    .any(|class| code.starts_with(class)) =>
+            {
+                Kind::Config
+            }
             _ => Kind::Unavailable,
         },
         sqlx::Error::ColumnDecode { .. }
@@ -187,15 +224,23 @@ mod tests {
 
     #[test]
     fn a_missing_right_names_the_grant() {
-        let error = CatalogError::NoSelect { table: TableName::new("public", "orders"), role: "student".to_owned() };
+        let error = CatalogError::NoSelect {
+            table: TableName::new("public", "orders"),
+            role: "student".to_owned(),
+        };
         assert_eq!(error.kind(), Kind::Config);
         let hint = error.hint().expect("a hint").to_string();
-        assert_eq!(hint, "run in PostgreSQL: GRANT SELECT ON \"public\".\"orders\" TO \"student\";");
+        assert_eq!(
+            hint,
+            "run in PostgreSQL: GRANT SELECT ON \"public\".\"orders\" TO \"student\";"
+        );
     }
 
     #[test]
     fn a_lost_connection_may_pass() {
-        let error = CatalogError::read("tables")(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+        let error = CatalogError::read("tables")(sqlx::Error::Io(
+            std::io::ErrorKind::ConnectionReset.into(),
+        ));
         assert_eq!(error.kind(), Kind::Unavailable);
     }
 }

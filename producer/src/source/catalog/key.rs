@@ -11,7 +11,8 @@ use super::name;
 /// A valid index over all rows of a table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    /// Positions of its columns, in its order; `None` for an expression. Columns that it merely includes are left out.
+    /// Positions of its columns, in its order; `None` for an expression. Columns that it merely
+    /// includes are left out.
     columns: Vec<Option<usize>>,
     primary: bool,
     /// True when no two rows can have equal columns, at any moment within a transaction.
@@ -29,25 +30,47 @@ const INDEXES: &str =
      ORDER BY c.relname";
 
 /// Reads the indexes that are valid and not partial, by name.
-pub(super) async fn read(conn: &mut PgConnection, table: Oid, columns: &[Numbered]) -> Result<Vec<Index>, CatalogError> {
+pub(super) async fn read(
+    conn: &mut PgConnection,
+    table: Oid,
+    columns: &[Numbered],
+) -> Result<Vec<Index>, CatalogError> {
     type Row = (String, i16, bool, bool, bool);
-    let rows: Vec<Row> = sqlx::query_as(INDEXES).bind(table).fetch_all(conn).await.map_err(CatalogError::read("indexes"))?;
-    let position = |number: &str| columns.iter().position(|column| number.parse() == Ok(column.number));
+    let rows: Vec<Row> = sqlx::query_as(INDEXES)
+        .bind(table)
+        .fetch_all(conn)
+        .await
+        .map_err(CatalogError::read("indexes"))?;
+    let position = |number: &str| {
+        columns
+            .iter()
+            .position(|column| number.parse() == Ok(column.number))
+    };
     Ok(rows
         .into_iter()
         .map(|(numbers, length, primary, unique, finds_ranges)| {
             let length = usize::try_from(length).unwrap_or(0);
-            Index { columns: numbers.split(' ').take(length).map(position).collect(), primary, unique, finds_ranges }
+            Index {
+                columns: numbers.split(' ').take(length).map(position).collect(),
+                primary,
+                unique,
+                finds_ranges,
+            }
         })
         .collect())
 }
 
 /// The columns by which an index finds a range of rows.
 pub(super) fn leading_columns(indexes: &[Index]) -> Vec<usize> {
-    indexes.iter().filter(|index| index.finds_ranges).filter_map(|index| *index.columns.first()?).collect()
+    indexes
+        .iter()
+        .filter(|index| index.finds_ranges)
+        .filter_map(|index| *index.columns.first()?)
+        .collect()
 }
 
-/// The key: what the configuration says; else the primary key; else the shortest unique index whose columns are never null; else none.
+/// The key: what the configuration says; else the primary key; else the shortest unique index whose
+/// columns are never null; else none.
 pub(super) fn choose(
     table: &TableName,
     columns: &[Column],
@@ -58,10 +81,16 @@ pub(super) fn choose(
         return configured(table, columns, asked);
     }
     let never_null = |key: &Vec<usize>| key.iter().all(|column| columns[*column].not_null);
-    let unique = indexes.iter().filter(|index| index.unique).filter_map(whole).filter(never_null);
+    let unique = indexes
+        .iter()
+        .filter(|index| index.unique)
+        .filter_map(whole)
+        .filter(never_null);
     let primary = indexes.iter().find(|index| index.primary).and_then(whole);
     // The indexes come by name, and of equally short ones the first is taken.
-    Ok(primary.or_else(|| unique.min_by_key(Vec::len)).unwrap_or_default())
+    Ok(primary
+        .or_else(|| unique.min_by_key(Vec::len))
+        .unwrap_or_default())
 }
 
 /// The index's columns, unless it has an expression.
@@ -69,16 +98,27 @@ fn whole(index: &Index) -> Option<Vec<usize>> {
     index.columns.iter().copied().collect()
 }
 
-fn configured(table: &TableName, columns: &[Column], asked: &[String]) -> Result<Vec<usize>, CatalogError> {
+fn configured(
+    table: &TableName,
+    columns: &[Column],
+    asked: &[String],
+) -> Result<Vec<usize>, CatalogError> {
     let names = columns.iter().map(|column| column.name.as_str());
     let mut key = Vec::with_capacity(asked.len());
     for column in asked {
         let position = name::column_position(column, names.clone()).ok_or_else(|| {
             let similar = name::similar(column, names.clone().map(str::to_owned));
-            CatalogError::UnknownKey { table: table.clone(), column: column.clone(), similar }
+            CatalogError::UnknownKey {
+                table: table.clone(),
+                column: column.clone(),
+                similar,
+            }
         })?;
         if key.contains(&position) {
-            return Err(CatalogError::RepeatedKey { table: table.clone(), column: column.clone() });
+            return Err(CatalogError::RepeatedKey {
+                table: table.clone(),
+                column: column.clone(),
+            });
         }
         key.push(position);
     }
@@ -92,20 +132,29 @@ mod tests {
     use super::*;
 
     fn columns() -> Vec<Column> {
-        [("id", true), ("code", true), ("part", true), ("note", false)]
-            .map(|(name, not_null)| Column {
-                name: name.to_owned(),
-                column_type: ColumnType::Int32,
-                postgres_type: "integer".to_owned(),
-                as_text: false,
-                not_null,
-                generated: false,
-            })
-            .into()
+        [
+            ("id", true),
+            ("code", true),
+            ("part", true),
+            ("note", false),
+        ]
+        .map(|(name, not_null)| Column {
+            name: name.to_owned(),
+            column_type: ColumnType::Int32,
+            postgres_type: "integer".to_owned(),
+            as_text: false,
+            not_null,
+            generated: false,
+        })
+        .into()
     }
 
     fn unique(columns: &[Option<usize>]) -> Index {
-        Index { columns: columns.to_vec(), unique: true, ..Index::default() }
+        Index {
+            columns: columns.to_vec(),
+            unique: true,
+            ..Index::default()
+        }
     }
 
     fn chosen(indexes: &[Index]) -> Vec<usize> {
@@ -114,15 +163,34 @@ mod tests {
 
     #[test]
     fn the_primary_key_keeps_the_order_of_its_index() {
-        let primary = Index { primary: true, ..unique(&[Some(2), Some(0)]) };
+        let primary = Index {
+            primary: true,
+            ..unique(&[Some(2), Some(0)])
+        };
         assert_eq!(chosen(&[unique(&[Some(1)]), primary]), [2, 0]);
     }
 
     #[test]
     fn without_a_primary_key_the_shortest_unique_index_that_is_never_null_is_the_key() {
-        let (pair, nullable, expression) = (unique(&[Some(0), Some(1)]), unique(&[Some(3)]), unique(&[None]));
-        let plain = Index { columns: vec![Some(0)], ..Index::default() };
-        assert_eq!(chosen(&[pair.clone(), nullable.clone(), expression.clone(), unique(&[Some(2)]), unique(&[Some(1)])]), [2]);
+        let (pair, nullable, expression) = (
+            unique(&[Some(0), Some(1)]),
+            unique(&[Some(3)]),
+            unique(&[None]),
+        );
+        let plain = Index {
+            columns: vec![Some(0)],
+            ..Index::default()
+        };
+        assert_eq!(
+            chosen(&[
+                pair.clone(),
+                nullable.clone(),
+                expression.clone(),
+                unique(&[Some(2)]),
+                unique(&[Some(1)])
+            ]),
+            [2]
+        );
         assert_eq!(chosen(&[pair, nullable, expression]), [0, 1]);
         assert_eq!(chosen(&[plain]), [0_usize; 0]);
     }
@@ -137,16 +205,37 @@ mod tests {
         assert_eq!(configured(&["Code", "id"]).expect("a key"), [1, 0]);
         assert_eq!(configured(&[]).expect("no key"), [0_usize; 0]);
         let unknown = configured(&["cod"]).expect_err("unknown").to_string();
-        assert_eq!(unknown, "table `public.t` has no column `cod` for its key; columns with a similar name: `code`");
-        assert!(matches!(configured(&["id", "ID"]), Err(CatalogError::RepeatedKey { .. })));
+        assert_eq!(
+            unknown,
+            "table `public.t` has no column `cod` for its key; columns with a similar name: `code`"
+        );
+        assert!(matches!(
+            configured(&["id", "ID"]),
+            Err(CatalogError::RepeatedKey { .. })
+        ));
     }
 
     #[test]
     fn an_index_finds_ranges_by_its_first_column_alone() {
-        let brin = Index { columns: vec![Some(3)], finds_ranges: true, ..Index::default() };
-        let btree = Index { columns: vec![Some(1), Some(2)], finds_ranges: true, ..Index::default() };
-        let expression = Index { columns: vec![None, Some(2)], finds_ranges: true, ..Index::default() };
-        let hash = Index { columns: vec![Some(0)], ..Index::default() };
+        let brin = Index {
+            columns: vec![Some(3)],
+            finds_ranges: true,
+            ..Index::default()
+        };
+        let btree = Index {
+            columns: vec![Some(1), Some(2)],
+            finds_ranges: true,
+            ..Index::default()
+        };
+        let expression = Index {
+            columns: vec![None, Some(2)],
+            finds_ranges: true,
+            ..Index::default()
+        };
+        let hash = Index {
+            columns: vec![Some(0)],
+            ..Index::default()
+        };
         assert_eq!(leading_columns(&[brin, btree, expression, hash]), [3, 1]);
     }
 }

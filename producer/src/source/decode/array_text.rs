@@ -1,6 +1,8 @@
-//! The text of an array that no list can hold: PostgreSQL's own form (`[0:1]={1,2}`, `{{1,NULL},{3,4}}`), which it reads back as the same value.
+//! The text of an array that no list can hold: PostgreSQL's own form (`[0:1]={1,2}`,
+//! `{{1,NULL},{3,4}}`), which it reads back as the same value.
 //!
-//! Cold: asked of unfit arrays alone. Source: PostgreSQL manual, "Arrays", section "Array Input and Output Syntax".
+//! Cold: asked of unfit arrays alone. Source: PostgreSQL manual, "Arrays", section "Array Input and
+//! Output Syntax".
 
 use std::fmt::Write;
 
@@ -25,7 +27,8 @@ pub(super) fn array_text(bytes: &[u8], element: Element) -> Result<String, Misfi
     let mut out = String::new();
     if dimensions.iter().any(|dimension| dimension.first != 1) {
         for Dimension { length, first } in dimensions.iter() {
-            let last = i64::from(*first) + i64::try_from(*length).map_err(|_| Misfit::Malformed)? - 1;
+            let last =
+                i64::from(*first) + i64::try_from(*length).map_err(|_| Misfit::Malformed)? - 1;
             write!(out, "[{first}:{last}]").expect("a string takes all");
         }
         out.push('=');
@@ -35,7 +38,9 @@ pub(super) fn array_text(bytes: &[u8], element: Element) -> Result<String, Misfi
 }
 
 fn nested(out: &mut String, dimensions: &[Dimension], elements: &mut impl Iterator<Item = String>) {
-    let Some((outer, inner)) = dimensions.split_first() else { return };
+    let Some((outer, inner)) = dimensions.split_first() else {
+        return;
+    };
     out.push('{');
     for at in 0..outer.length {
         if at > 0 {
@@ -52,7 +57,9 @@ fn nested(out: &mut String, dimensions: &[Dimension], elements: &mut impl Iterat
 
 /// An element, in quotes where it needs them.
 fn quoted(text: &str) -> String {
-    let special = |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || c.is_ascii_whitespace() || c == '\x0b';
+    let special = |c: char| {
+        matches!(c, '"' | '\\' | '{' | '}' | ',') || c.is_ascii_whitespace() || c == '\x0b'
+    };
     if !text.is_empty() && !text.eq_ignore_ascii_case("null") && !text.contains(special) {
         return text.to_owned();
     }
@@ -76,8 +83,12 @@ fn text(column_type: ColumnType, bytes: &[u8]) -> Result<String, Misfit> {
         ColumnType::Bytes => Ok(value::hex(bytes)),
         ColumnType::Date => value::date(bytes).map(|days| value::date_text(days.into())),
         ColumnType::Time => value::time(bytes).map(value::time_text),
-        ColumnType::Timestamp => value::timestamp(bytes, false).map(|micros| value::timestamp_text(micros, false)),
-        ColumnType::TimestampTz => value::timestamp(bytes, true).map(|micros| value::timestamp_text(micros, true)),
+        ColumnType::Timestamp => {
+            value::timestamp(bytes, false).map(|micros| value::timestamp_text(micros, false))
+        }
+        ColumnType::TimestampTz => {
+            value::timestamp(bytes, true).map(|micros| value::timestamp_text(micros, true))
+        }
         ColumnType::List(_) => Err(Misfit::Malformed),
     };
     match shown {
@@ -101,7 +112,12 @@ fn float(wide: f64, number: &impl serde::Serialize) -> String {
 fn uuid(bytes: &[u8]) -> Result<String, Misfit> {
     let [a, b, c, d, e, f, g, h, i @ ..] = value::fixed::<16>(bytes)?;
     let end = value::hex(&i[2..]);
-    Ok(format!("{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{f:02x}-{g:02x}{h:02x}-{:02x}{:02x}-{}", i[0], i[1], &end[2..]))
+    Ok(format!(
+        "{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{f:02x}-{g:02x}{h:02x}-{:02x}{:02x}-{}",
+        i[0],
+        i[1],
+        &end[2..]
+    ))
 }
 
 #[cfg(test)]
@@ -110,7 +126,9 @@ mod tests {
 
     /// An array of dimensions (length, first index) and elements.
     fn array(dimensions: &[(i32, i32)], elements: &[Option<&[u8]>]) -> Vec<u8> {
-        let mut bytes = [dimensions.len() as i32, 1, 25].map(i32::to_be_bytes).concat();
+        let mut bytes = [dimensions.len() as i32, 1, 25]
+            .map(i32::to_be_bytes)
+            .concat();
         for (length, first) in dimensions {
             bytes.extend([*length, *first].map(i32::to_be_bytes).concat());
         }
@@ -123,31 +141,66 @@ mod tests {
 
     #[test]
     fn dimensions_bounds_nulls_and_quotes_are_as_postgresql_writes_them() {
-        let texts = array(&[(2, 1), (2, 1)], &[Some(b"a"), None, Some(b""), Some(b"b \"\\")]);
-        assert_eq!(array_text(&texts, Element::Text), Ok(r#"{{a,NULL},{"","b \"\\"}}"#.to_owned()));
+        let texts = array(
+            &[(2, 1), (2, 1)],
+            &[Some(b"a"), None, Some(b""), Some(b"b \"\\")],
+        );
+        assert_eq!(
+            array_text(&texts, Element::Text),
+            Ok(r#"{{a,NULL},{"","b \"\\"}}"#.to_owned())
+        );
         let numbers = [1_i32.to_be_bytes(), (-2_i32).to_be_bytes()];
         let bounded = array(&[(2, 0)], &[Some(&numbers[0]), Some(&numbers[1])]);
-        assert_eq!(array_text(&bounded, Element::Int32), Ok("[0:1]={1,-2}".to_owned()));
+        assert_eq!(
+            array_text(&bounded, Element::Int32),
+            Ok("[0:1]={1,-2}".to_owned())
+        );
     }
 
     #[test]
     fn values_of_other_types_are_as_postgresql_writes_them() {
-        let one = |element, value: &[u8]| array_text(&array(&[(1, 1)], &[Some(value)]), element).expect("a text");
-        assert_eq!(one(Element::TimestampTz, &i64::MAX.to_be_bytes()), "{infinity}");
-        assert_eq!(one(Element::TimestampTz, &0_i64.to_be_bytes()), "{\"2000-01-01 00:00:00+00\"}");
-        assert_eq!(one(Element::Date, &(-2_451_545_i32).to_be_bytes()), "{\"4714-11-24 BC\"}");
-        assert_eq!(one(Element::Time, &1_500_000_i64.to_be_bytes()), "{00:00:01.5}");
+        let one = |element, value: &[u8]| {
+            array_text(&array(&[(1, 1)], &[Some(value)]), element).expect("a text")
+        };
+        assert_eq!(
+            one(Element::TimestampTz, &i64::MAX.to_be_bytes()),
+            "{infinity}"
+        );
+        assert_eq!(
+            one(Element::TimestampTz, &0_i64.to_be_bytes()),
+            "{\"2000-01-01 00:00:00+00\"}"
+        );
+        assert_eq!(
+            one(Element::Date, &(-2_451_545_i32).to_be_bytes()),
+            "{\"4714-11-24 BC\"}"
+        );
+        assert_eq!(
+            one(Element::Time, &1_500_000_i64.to_be_bytes()),
+            "{00:00:01.5}"
+        );
         assert_eq!(one(Element::Bool, &[1]), "{t}");
         assert_eq!(one(Element::Float64, &f64::NAN.to_be_bytes()), "{NaN}");
         assert_eq!(one(Element::Bytes, &[0, 255]), "{\"\\\\x00ff\"}");
-        assert_eq!(one(Element::Uuid, &[0xab; 16]), "{abababab-abab-abab-abab-abababababab}");
+        assert_eq!(
+            one(Element::Uuid, &[0xab; 16]),
+            "{abababab-abab-abab-abab-abababababab}"
+        );
     }
 
     #[test]
     fn an_array_that_ends_early_or_late_is_malformed() {
         let whole = array(&[(1, 1)], &[Some(b"a")]);
-        assert_eq!(array_text(&whole[..whole.len() - 1], Element::Text), Err(Misfit::Malformed));
-        assert_eq!(array_text(&[&whole[..], b"x"].concat(), Element::Text), Err(Misfit::Malformed));
-        assert_eq!(array_text(&array(&[(1, 1); 7], &[Some(b"a")]), Element::Text), Err(Misfit::Malformed));
+        assert_eq!(
+            array_text(&whole[..whole.len() - 1], Element::Text),
+            Err(Misfit::Malformed)
+        );
+        assert_eq!(
+            array_text(&[&whole[..], b"x"].concat(), Element::Text),
+            Err(Misfit::Malformed)
+        );
+        assert_eq!(
+            array_text(&array(&[(1, 1); 7], &[Some(b"a")]), Element::Text),
+            Err(Misfit::Malformed)
+        );
     }
 }

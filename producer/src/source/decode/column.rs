@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder, FixedSizeBinaryBuilder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::i256;
 use inlet_model::types::ColumnType;
@@ -38,7 +39,8 @@ pub(super) enum ColumnBuilder {
 }
 
 impl ColumnBuilder {
-    /// A builder with room for `rows` values; `bytes` is what those without a fixed width take together.
+    /// A builder with room for `rows` values; `bytes` is what those without a fixed width take
+    /// together.
     pub(super) fn new(column_type: ColumnType, rows: usize, bytes: usize) -> Self {
         match column_type {
             ColumnType::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
@@ -49,11 +51,13 @@ impl ColumnBuilder {
             ColumnType::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
             ColumnType::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
             ColumnType::Decimal { precision, scale } if precision <= 38 => {
-                let builder = Decimal128Builder::with_capacity(rows).with_data_type(column_type.arrow());
+                let builder =
+                    Decimal128Builder::with_capacity(rows).with_data_type(column_type.arrow());
                 Self::Decimal128(builder, Scale::new(precision, scale))
             }
             ColumnType::Decimal { precision, scale } => {
-                let builder = Decimal256Builder::with_capacity(rows).with_data_type(column_type.arrow());
+                let builder =
+                    Decimal256Builder::with_capacity(rows).with_data_type(column_type.arrow());
                 Self::Decimal256(builder, Scale::new(precision, scale))
             }
             ColumnType::Text => Self::Text(StringBuilder::with_capacity(rows, bytes)),
@@ -62,16 +66,22 @@ impl ColumnBuilder {
             ColumnType::Bytes => Self::Bytes(BinaryBuilder::with_capacity(rows, bytes)),
             ColumnType::Date => Self::Date(Date32Builder::with_capacity(rows)),
             ColumnType::Time => Self::Time(Time64MicrosecondBuilder::with_capacity(rows)),
-            ColumnType::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows)),
-            ColumnType::TimestampTz => {
-                Self::TimestampTz(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(column_type.arrow()))
+            ColumnType::Timestamp => {
+                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows))
             }
-            ColumnType::List(element) => Self::List(Box::new(ListBuilder::new(element, rows, bytes))),
+            ColumnType::TimestampTz => Self::TimestampTz(
+                TimestampMicrosecondBuilder::with_capacity(rows)
+                    .with_data_type(column_type.arrow()),
+            ),
+            ColumnType::List(element) => {
+                Self::List(Box::new(ListBuilder::new(element, rows, bytes)))
+            }
         }
     }
 
     /// Appends a value in PostgreSQL's binary format; appends nothing when it does not fit.
-    // Called of rows and of lists, and inlined in both: a row's loop is as tight as with one caller.
+    // Called of rows and of lists, and inlined in both: a row's loop is as tight as with one
+    // caller.
     #[inline(always)]
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
         match self {
@@ -82,8 +92,12 @@ impl ColumnBuilder {
             Self::Oid(builder) => builder.append_value(value::oid(bytes)?),
             Self::Float32(builder) => builder.append_value(value::float32(bytes)?),
             Self::Float64(builder) => builder.append_value(value::float64(bytes)?),
-            Self::Decimal128(builder, scale) => builder.append_value(numeric::decimal128(bytes, *scale)?),
-            Self::Decimal256(builder, scale) => builder.append_value(numeric::decimal256(bytes, *scale)?),
+            Self::Decimal128(builder, scale) => {
+                builder.append_value(numeric::decimal128(bytes, *scale)?)
+            }
+            Self::Decimal256(builder, scale) => {
+                builder.append_value(numeric::decimal256(bytes, *scale)?)
+            }
             Self::Text(builder) => builder.append_value(value::text(bytes)?),
             Self::Json(builder) => builder.append_value(value::json(bytes)?),
             Self::Uuid(builder) => builder.append_value(bytes).map_err(|_| Misfit::Malformed)?,
@@ -145,7 +159,9 @@ impl ColumnBuilder {
             Self::Bytes(mut builder) => Arc::new(builder.finish()),
             Self::Date(mut builder) => Arc::new(builder.finish()),
             Self::Time(mut builder) => Arc::new(builder.finish()),
-            Self::Timestamp(mut builder) | Self::TimestampTz(mut builder) => Arc::new(builder.finish()),
+            Self::Timestamp(mut builder) | Self::TimestampTz(mut builder) => {
+                Arc::new(builder.finish())
+            }
             Self::List(builder) => builder.finish(),
         }
     }

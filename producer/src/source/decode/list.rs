@@ -1,9 +1,11 @@
 //! Arrays into lists.
 //!
-//! Binary format (`array_send`): number of dimensions, whether there are nulls, the element's oid, 32 bits each; of each dimension its length and
-//! its first index; then every element with its length in front, -1 for null. An array of no dimension is empty.
+//! Binary format (`array_send`): number of dimensions, whether there are nulls, the element's oid,
+//! 32 bits each; of each dimension its length and its first index; then every element with its
+//! length in front, -1 for null. An array of no dimension is empty.
 //!
-//! A list has one dimension and begins at 1. An array that does not, and one with an element that no Arrow value can hold, is unfit as a whole.
+//! A list has one dimension and begins at 1. An array that does not, and one with an element that
+//! no Arrow value can hold, is unfit as a whole.
 
 use std::sync::Arc;
 
@@ -30,19 +32,32 @@ pub(super) struct ListBuilder {
 }
 
 impl ListBuilder {
-    /// A builder with room for `rows` lists; `bytes` is what their elements of no fixed width take together.
+    /// A builder with room for `rows` lists; `bytes` is what their elements of no fixed width take
+    /// together.
     pub(super) fn new(element: Element, rows: usize, bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
         let elements = ColumnBuilder::new(element.column_type(), rows, bytes);
-        Self { element, elements, count: 0, offsets, nulls: NullBufferBuilder::new(rows) }
+        Self {
+            element,
+            elements,
+            count: 0,
+            offsets,
+            nulls: NullBufferBuilder::new(rows),
+        }
     }
 
-    /// Appends an array in PostgreSQL's binary format. What does not fit leaves elements behind that the next null covers.
+    /// Appends an array in PostgreSQL's binary format. What does not fit leaves elements behind
+    /// that the next null covers.
     #[inline(never)]
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
         let mut reader = ArrayReader::new(bytes)?;
-        if reader.dimensions.len() > 1 || reader.dimensions.iter().any(|dimension| dimension.first != 1) {
+        if reader.dimensions.len() > 1
+            || reader
+                .dimensions
+                .iter()
+                .any(|dimension| dimension.first != 1)
+        {
             return Err(Misfit::Unfit(array_text(bytes, self.element)?));
         }
         while let Some(element) = reader.element()? {
@@ -50,7 +65,9 @@ impl ListBuilder {
                 None => self.elements.append_null(),
                 Some(value) => match self.elements.append(value) {
                     Ok(()) => {}
-                    Err(Misfit::Unfit(_)) => return Err(Misfit::Unfit(array_text(bytes, self.element)?)),
+                    Err(Misfit::Unfit(_)) => {
+                        return Err(Misfit::Unfit(array_text(bytes, self.element)?));
+                    }
                     Err(Misfit::Malformed) => return Err(Misfit::Malformed),
                 },
             }
@@ -74,9 +91,16 @@ impl ListBuilder {
 
     /// The column; the builder is spent.
     pub(super) fn finish(mut self) -> ArrayRef {
-        let DataType::List(field) = ColumnType::List(self.element).arrow() else { unreachable!("a list has a list's type") };
+        let DataType::List(field) = ColumnType::List(self.element).arrow() else {
+            unreachable!("a list has a list's type")
+        };
         let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
-        Arc::new(ListArray::new(field, offsets, self.elements.finish(), self.nulls.finish()))
+        Arc::new(ListArray::new(
+            field,
+            offsets,
+            self.elements.finish(),
+            self.nulls.finish(),
+        ))
     }
 }
 
@@ -114,23 +138,47 @@ impl std::ops::Deref for Dimensions {
 
 impl<'a> ArrayReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self, Misfit> {
-        let (header, mut rest) = bytes.split_first_chunk::<HEADER>().ok_or(Misfit::Malformed)?;
-        let count = usize::try_from(number(&mut header.as_slice())?).map_err(|_| Misfit::Malformed)?;
-        let mut dimensions = Dimensions { all: [Dimension { length: 0, first: 1 }; 6], count };
+        let (header, mut rest) = bytes
+            .split_first_chunk::<HEADER>()
+            .ok_or(Misfit::Malformed)?;
+        let count =
+            usize::try_from(number(&mut header.as_slice())?).map_err(|_| Misfit::Malformed)?;
+        let mut dimensions = Dimensions {
+            all: [Dimension {
+                length: 0,
+                first: 1,
+            }; 6],
+            count,
+        };
         for dimension in dimensions.all.get_mut(..count).ok_or(Misfit::Malformed)? {
-            dimension.length = usize::try_from(number(&mut rest)?).map_err(|_| Misfit::Malformed)?;
+            dimension.length =
+                usize::try_from(number(&mut rest)?).map_err(|_| Misfit::Malformed)?;
             dimension.first = number(&mut rest)?;
         }
-        let product = dimensions.iter().try_fold(1_usize, |product, dimension| product.checked_mul(dimension.length));
-        let left = if count == 0 { 0 } else { product.ok_or(Misfit::Malformed)? };
-        Ok(Self { dimensions, left, rest })
+        let product = dimensions.iter().try_fold(1_usize, |product, dimension| {
+            product.checked_mul(dimension.length)
+        });
+        let left = if count == 0 {
+            0
+        } else {
+            product.ok_or(Misfit::Malformed)?
+        };
+        Ok(Self {
+            dimensions,
+            left,
+            rest,
+        })
     }
 
     /// The next element, `Some(None)` for null; `None` behind the last one.
     #[inline]
     pub(super) fn element(&mut self) -> Result<Option<Option<&'a [u8]>>, Misfit> {
         if self.left == 0 {
-            return if self.rest.is_empty() { Ok(None) } else { Err(Misfit::Malformed) };
+            return if self.rest.is_empty() {
+                Ok(None)
+            } else {
+                Err(Misfit::Malformed)
+            };
         }
         self.left -= 1;
         let length = number(&mut self.rest)?;
@@ -138,7 +186,10 @@ impl<'a> ArrayReader<'a> {
             return Ok(Some(None));
         }
         let length = usize::try_from(length).map_err(|_| Misfit::Malformed)?;
-        let (value, rest) = self.rest.split_at_checked(length).ok_or(Misfit::Malformed)?;
+        let (value, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(Misfit::Malformed)?;
         self.rest = rest;
         Ok(Some(Some(value)))
     }
@@ -146,7 +197,9 @@ impl<'a> ArrayReader<'a> {
 
 #[inline]
 fn number(rest: &mut &[u8]) -> Result<i32, Misfit> {
-    let (bytes, behind) = rest.split_first_chunk::<NUMBER>().ok_or(Misfit::Malformed)?;
+    let (bytes, behind) = rest
+        .split_first_chunk::<NUMBER>()
+        .ok_or(Misfit::Malformed)?;
     *rest = behind;
     Ok(i32::from_be_bytes(*bytes))
 }

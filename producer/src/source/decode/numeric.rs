@@ -1,7 +1,8 @@
 //! `numeric` into decimals: exact or refused, never rounded, never wrapped.
 //!
-//! Binary format (`numeric_send`): number of groups, weight of the first group, sign, display scale, all 16 bits, then groups of four
-//! decimal digits; value = sum of `group[i] * 10000^(weight - i)`. Groups of zeros at the end are left out.
+//! Binary format (`numeric_send`): number of groups, weight of the first group, sign, display
+//! scale, all 16 bits, then groups of four decimal digits; value = sum of `group[i] * 10000^(weight
+//! - i)`. Groups of zeros at the end are left out.
 
 use arrow::datatypes::i256;
 
@@ -27,8 +28,13 @@ pub(super) struct Scale<M> {
 impl<M: Magnitude> Scale<M> {
     /// Of `numeric(precision, scale)`.
     pub(super) fn new(precision: u8, scale: i8) -> Self {
-        let limit = (0..precision).try_fold(M::ONE, |limit, _| limit.push(10, 0)).expect("the precision is within the width");
-        Self { scale: i32::from(scale), limit }
+        let limit = (0..precision)
+            .try_fold(M::ONE, |limit, _| limit.push(10, 0))
+            .expect("the precision is within the width");
+        Self {
+            scale: i32::from(scale),
+            limit,
+        }
     }
 }
 
@@ -42,7 +48,11 @@ pub(super) fn decimal128(bytes: &[u8], column: Scale<i128>) -> Result<i128, Misf
         None => number.magnitude::<i128>(column.scale),
     };
     match magnitude.filter(|magnitude| *magnitude < column.limit) {
-        Some(magnitude) => Ok(if number.negative { -magnitude } else { magnitude }),
+        Some(magnitude) => Ok(if number.negative {
+            -magnitude
+        } else {
+            magnitude
+        }),
         None => Err(Misfit::Unfit(number.text())),
     }
 }
@@ -50,8 +60,15 @@ pub(super) fn decimal128(bytes: &[u8], column: Scale<i128>) -> Result<i128, Misf
 /// The value times 10^scale, for precisions up to 76.
 pub(super) fn decimal256(bytes: &[u8], column: Scale<i256>) -> Result<i256, Misfit> {
     let number = Number::parse(bytes)?;
-    match number.magnitude::<i256>(column.scale).filter(|magnitude| *magnitude < column.limit) {
-        Some(magnitude) => Ok(if number.negative { magnitude.wrapping_neg() } else { magnitude }),
+    match number
+        .magnitude::<i256>(column.scale)
+        .filter(|magnitude| *magnitude < column.limit)
+    {
+        Some(magnitude) => Ok(if number.negative {
+            magnitude.wrapping_neg()
+        } else {
+            magnitude
+        }),
         None => Err(Misfit::Unfit(number.text())),
     }
 }
@@ -76,8 +93,11 @@ struct Number<'a> {
 impl<'a> Number<'a> {
     #[inline]
     fn parse(bytes: &'a [u8]) -> Result<Self, Misfit> {
-        let (header, digits) = bytes.split_first_chunk::<HEADER>().ok_or(Misfit::Malformed)?;
-        let [count, weight, sign, shown] = [0, 2, 4, 6].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
+        let (header, digits) = bytes
+            .split_first_chunk::<HEADER>()
+            .ok_or(Misfit::Malformed)?;
+        let [count, weight, sign, shown] =
+            [0, 2, 4, 6].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
         let (groups, rest) = digits.as_chunks::<2>();
         if groups.len() != usize::from(count) || !rest.is_empty() {
             return Err(Misfit::Malformed);
@@ -90,11 +110,20 @@ impl<'a> Number<'a> {
             NEGATIVE_INFINITY => return Err(Misfit::Unfit("-Infinity".to_owned())),
             _ => return Err(Misfit::Malformed),
         };
-        let end = groups.iter().rposition(|group| *group != [0, 0]).map_or(0, |last| last + 1);
-        Ok(Self { negative, weight: i32::from(weight.cast_signed()), shown: usize::from(shown), groups: &groups[..end] })
+        let end = groups
+            .iter()
+            .rposition(|group| *group != [0, 0])
+            .map_or(0, |last| last + 1);
+        Ok(Self {
+            negative,
+            weight: i32::from(weight.cast_signed()),
+            shown: usize::from(shown),
+            groups: &groups[..end],
+        })
     }
 
-    /// The number without its sign times 10^scale; `None` when it has more digits behind the point, or when `M` is too small for it.
+    /// The number without its sign times 10^scale; `None` when it has more digits behind the point,
+    /// or when `M` is too small for it.
     #[inline]
     fn magnitude<M: Magnitude>(&self, scale: i32) -> Option<M> {
         let Some((last, front)) = self.groups.split_last() else {
@@ -130,13 +159,24 @@ impl<'a> Number<'a> {
     fn text(&self) -> String {
         let group = |power: i32| {
             let at = usize::try_from(self.weight - power).ok();
-            at.and_then(|at| self.groups.get(at)).map_or(0, |group| u16::from_be_bytes(*group))
+            at.and_then(|at| self.groups.get(at))
+                .map_or(0, |group| u16::from_be_bytes(*group))
         };
-        let whole = (0..=self.weight.max(0)).rev().map(|power| format!("{:04}", group(power))).collect::<String>();
+        let whole = (0..=self.weight.max(0))
+            .rev()
+            .map(|power| format!("{:04}", group(power)))
+            .collect::<String>();
         let digits = whole.trim_start_matches('0');
-        let mut text = format!("{}{}", if self.negative { "-" } else { "" }, if digits.is_empty() { "0" } else { digits });
+        let mut text = format!(
+            "{}{}",
+            if self.negative { "-" } else { "" },
+            if digits.is_empty() { "0" } else { digits }
+        );
         if self.shown > 0 {
-            let fraction = (1..).map(|place| format!("{:04}", group(-place))).take(self.shown.div_ceil(4)).collect::<String>();
+            let fraction = (1..)
+                .map(|place| format!("{:04}", group(-place)))
+                .take(self.shown.div_ceil(4))
+                .collect::<String>();
             text.push('.');
             text.push_str(&fraction[..self.shown]);
         }
@@ -159,7 +199,8 @@ impl Magnitude for u64 {
     const ONE: Self = 1;
     #[inline]
     fn push(self, factor: u16, digits: u16) -> Option<Self> {
-        self.checked_mul(Self::from(factor))?.checked_add(Self::from(digits))
+        self.checked_mul(Self::from(factor))?
+            .checked_add(Self::from(digits))
     }
 }
 
@@ -168,7 +209,8 @@ impl Magnitude for i128 {
     const ONE: Self = 1;
     #[inline]
     fn push(self, factor: u16, digits: u16) -> Option<Self> {
-        self.checked_mul(Self::from(factor))?.checked_add(Self::from(digits))
+        self.checked_mul(Self::from(factor))?
+            .checked_add(Self::from(digits))
     }
 }
 
@@ -176,7 +218,8 @@ impl Magnitude for i256 {
     const ZERO: Self = Self::ZERO;
     const ONE: Self = Self::ONE;
     fn push(self, factor: u16, digits: u16) -> Option<Self> {
-        self.checked_mul(Self::from_i128(factor.into()))?.checked_add(Self::from_i128(digits.into()))
+        self.checked_mul(Self::from_i128(factor.into()))?
+            .checked_add(Self::from_i128(digits.into()))
     }
 }
 
@@ -191,7 +234,11 @@ mod tests {
     fn decimal(words: &[u16], precision: u8, scale: i8) -> Result<i128, Misfit> {
         let wide = decimal256(&bytes(words), Scale::new(precision, scale));
         let narrow = decimal128(&bytes(words), Scale::new(precision, scale));
-        assert_eq!(narrow, wide.map(|wide| wide.to_i128().expect("38 digits")), "both widths agree");
+        assert_eq!(
+            narrow,
+            wide.map(|wide| wide.to_i128().expect("38 digits")),
+            "both widths agree"
+        );
         narrow
     }
 
@@ -201,7 +248,8 @@ mod tests {
 
     #[test]
     fn the_example_12345_6700_is_exact() {
-        // `numeric_send(12345.6700)` on PostgreSQL 15: the zeros behind the seven are part of the last group.
+        // `numeric_send(12345.6700)` on PostgreSQL 15: the zeros behind the seven are part of the
+        // last group.
         let sent = [3, 1, 0, 4, 0x0001, 0x0929, 0x1a2c];
         assert_eq!(decimal(&sent, 10, 4), Ok(123_456_700));
         assert_eq!(decimal(&sent, 10, 2), Ok(1_234_567));
@@ -210,10 +258,22 @@ mod tests {
 
     #[test]
     fn groups_of_zeros_that_are_left_out_count() {
-        assert_eq!(decimal(&[1, 2, 0, 0, 1], 12, 2), Ok(10_000_000_000), "100000000.00");
+        assert_eq!(
+            decimal(&[1, 2, 0, 0, 1], 12, 2),
+            Ok(10_000_000_000),
+            "100000000.00"
+        );
         assert_eq!(decimal(&[0, 0, 0, 2], 10, 2), Ok(0));
-        assert_eq!(decimal(&[3, 0, 0, 8, 7, 0, 0], 10, 2), Ok(700), "a server that sends them");
-        assert_eq!(decimal(&[1, 0xfffe, 0x4000, 8, 1], 10, 8), Ok(-1), "-0.00000001");
+        assert_eq!(
+            decimal(&[3, 0, 0, 8, 7, 0, 0], 10, 2),
+            Ok(700),
+            "a server that sends them"
+        );
+        assert_eq!(
+            decimal(&[1, 0xfffe, 0x4000, 8, 1], 10, 8),
+            Ok(-1),
+            "-0.00000001"
+        );
     }
 
     #[test]
@@ -225,8 +285,16 @@ mod tests {
 
     #[test]
     fn all_38_digits_fit_and_the_39th_does_not() {
-        let nines = |groups: usize, last: u16| [vec![groups as u16 + 1, groups as u16 - 1, 0, 1], vec![9_999; groups], vec![last]].concat();
-        // 36 digits before the point and one behind it: the last group would not fit 128 bits if it were taken whole.
+        let nines = |groups: usize, last: u16| {
+            [
+                vec![groups as u16 + 1, groups as u16 - 1, 0, 1],
+                vec![9_999; groups],
+                vec![last],
+            ]
+            .concat()
+        };
+        // 36 digits before the point and one behind it: the last group would not fit 128 bits if it
+        // were taken whole.
         assert_eq!(decimal(&nines(9, 9_000), 38, 1), Ok(10_i128.pow(37) - 1));
         let mut thirty_eight = nines(9, 9_999);
         thirty_eight[4] = 99;
@@ -234,27 +302,45 @@ mod tests {
         thirty_eight[3] = 0;
         assert_eq!(decimal(&thirty_eight, 38, 0), Ok(10_i128.pow(38) - 1));
         thirty_eight[4] = 100;
-        assert_eq!(decimal128(&bytes(&thirty_eight), Scale::new(38, 0)), Err(unfit(&format!("100{}", "9".repeat(36)))));
+        assert_eq!(
+            decimal128(&bytes(&thirty_eight), Scale::new(38, 0)),
+            Err(unfit(&format!("100{}", "9".repeat(36))))
+        );
     }
 
     #[test]
     fn all_76_digits_fit() {
         let words = [vec![19, 18, 0x4000, 0], vec![9_999; 19]].concat();
         let limit = i256::from_i128(10).checked_pow(76).expect("fits");
-        assert_eq!(decimal256(&bytes(&words), Scale::new(76, 0)), Ok(i256::ONE - limit));
+        assert_eq!(
+            decimal256(&bytes(&words), Scale::new(76, 0)),
+            Ok(i256::ONE - limit)
+        );
     }
 
     #[test]
     fn a_value_beyond_the_precision_is_unfit_with_its_text() {
-        assert_eq!(decimal(&[2, 0, 0x4000, 2, 1_000, 500], 5, 2), Err(unfit("-1000.05")));
+        assert_eq!(
+            decimal(&[2, 0, 0x4000, 2, 1_000, 500], 5, 2),
+            Err(unfit("-1000.05"))
+        );
         assert_eq!(decimal(&[1, 0xffff, 0, 3, 50], 5, 2), Err(unfit("0.005")));
-        assert_eq!(decimal(&[1, 300, 0, 0, 1], 38, 0), Err(unfit(&format!("1{}", "0".repeat(1_200)))));
+        assert_eq!(
+            decimal(&[1, 300, 0, 0, 1], 38, 0),
+            Err(unfit(&format!("1{}", "0".repeat(1_200))))
+        );
     }
 
     #[test]
     fn a_truncated_number_is_malformed() {
         assert_eq!(decimal(&[2, 0, 0, 0, 1], 10, 2), Err(Misfit::Malformed));
-        assert_eq!(decimal128(&[0; 7], Scale::new(10, 2)), Err(Misfit::Malformed));
-        assert_eq!(decimal128(&[0, 1, 0, 0, 0, 0, 0, 0, 5], Scale::new(10, 2)), Err(Misfit::Malformed));
+        assert_eq!(
+            decimal128(&[0; 7], Scale::new(10, 2)),
+            Err(Misfit::Malformed)
+        );
+        assert_eq!(
+            decimal128(&[0, 1, 0, 0, 0, 0, 0, 0, 5], Scale::new(10, 2)),
+            Err(Misfit::Malformed)
+        );
     }
 }

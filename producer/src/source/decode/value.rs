@@ -1,15 +1,16 @@
 //! One value of PostgreSQL's binary format into the number or slice that an Arrow column holds.
 //!
-//! Free functions over slices: no allocation but for a value that no Arrow column can hold. Formats: each type's `*send` function in
-//! PostgreSQL's source, and the manual, chapter "Date/Time Types", for the ranges.
+//! Free functions over slices: no allocation but for a value that no Arrow column can hold.
+//! Formats: each type's `*send` function in PostgreSQL's source, and the manual, chapter "Date/Time
+//! Types", for the ranges.
 
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.
 const EPOCH_DAYS: i32 = 10_957;
 /// Microseconds from 1970-01-01 to 2000-01-01.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 const DAY_MICROS: i64 = 86_400_000_000;
-/// PostgreSQL's timestamps from here on leave 64 bits when counted from 1970. The largest number itself is left out as well: readers
-/// (DuckDB among them) take it for infinity.
+/// PostgreSQL's timestamps from here on leave 64 bits when counted from 1970. The largest number
+/// itself is left out as well: readers (DuckDB among them) take it for infinity.
 const TIMESTAMP_END: i64 = i64::MAX - EPOCH_MICROS;
 
 /// Why a value did not go into its column.
@@ -75,7 +76,8 @@ pub(super) fn float64(bytes: &[u8]) -> Result<f64, Misfit> {
     fixed(bytes).map(f64::from_be_bytes)
 }
 
-/// Text in UTF-8. A `SQL_ASCII` database may hold other bytes: these are unfit, shown as `bytea` shows them.
+/// Text in UTF-8. A `SQL_ASCII` database may hold other bytes: these are unfit, shown as `bytea`
+/// shows them.
 #[inline]
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Misfit> {
     std::str::from_utf8(bytes).map_err(|_| Misfit::Unfit(hex(bytes)))
@@ -115,10 +117,15 @@ pub(super) fn time(bytes: &[u8]) -> Result<i64, Misfit> {
 #[inline]
 pub(super) fn timestamp(bytes: &[u8], zoned: bool) -> Result<i64, Misfit> {
     let micros = int64(bytes)?;
-    if micros < TIMESTAMP_END && micros != i64::MIN { Ok(micros + EPOCH_MICROS) } else { Err(unfit_timestamp(micros, zoned)) }
+    if micros < TIMESTAMP_END && micros != i64::MIN {
+        Ok(micros + EPOCH_MICROS)
+    } else {
+        Err(unfit_timestamp(micros, zoned))
+    }
 }
 
-/// A cursor's timestamp in microseconds since 1970-01-01; what lies beyond 64 bits, and infinity, is the number at that end.
+/// A cursor's timestamp in microseconds since 1970-01-01; what lies beyond 64 bits, and infinity,
+/// is the number at that end.
 pub(super) fn cursor_micros(bytes: &[u8]) -> Result<i64, Misfit> {
     match int64(bytes)? {
         i64::MIN => Ok(i64::MIN),
@@ -126,7 +133,8 @@ pub(super) fn cursor_micros(bytes: &[u8]) -> Result<i64, Misfit> {
     }
 }
 
-/// A cursor's date as the microseconds of its midnight since 1970-01-01, with the same ends as [`cursor_micros`].
+/// A cursor's date as the microseconds of its midnight since 1970-01-01, with the same ends as
+/// [`cursor_micros`].
 pub(super) fn cursor_date_micros(bytes: &[u8]) -> Result<i64, Misfit> {
     match int32(bytes)? {
         i32::MAX => Ok(i64::MAX),
@@ -141,14 +149,22 @@ fn unfit_timestamp(micros: i64, zoned: bool) -> Misfit {
         i64::MAX => Misfit::unfit("infinity"),
         i64::MIN => Misfit::unfit("-infinity"),
         // It leaves 64 bits when counted from 1970, so its days are shifted, not its microseconds.
-        _ => Misfit::Unfit(moment_text(micros.div_euclid(DAY_MICROS) + i64::from(EPOCH_DAYS), micros.rem_euclid(DAY_MICROS), zoned)),
+        _ => Misfit::Unfit(moment_text(
+            micros.div_euclid(DAY_MICROS) + i64::from(EPOCH_DAYS),
+            micros.rem_euclid(DAY_MICROS),
+            zoned,
+        )),
     }
 }
 
 /// PostgreSQL's text (`DateStyle` ISO, `TimeZone` UTC) of microseconds since 1970-01-01.
 #[cold]
 pub(super) fn timestamp_text(micros: i64, zoned: bool) -> String {
-    moment_text(micros.div_euclid(DAY_MICROS), micros.rem_euclid(DAY_MICROS), zoned)
+    moment_text(
+        micros.div_euclid(DAY_MICROS),
+        micros.rem_euclid(DAY_MICROS),
+        zoned,
+    )
 }
 
 /// PostgreSQL's text of a day since 1970-01-01.
@@ -163,7 +179,12 @@ pub(super) fn date_text(days: i64) -> String {
 #[cold]
 pub(super) fn time_text(micros: i64) -> String {
     let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-    let mut text = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let mut text = format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    );
     if fraction != 0 {
         text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
     }
@@ -174,15 +195,23 @@ fn moment_text(days: i64, of_day: i64, zoned: bool) -> String {
     let (year, month, day) = civil(days);
     let (shown, era) = era(year);
     let zone = if zoned { "+00" } else { "" };
-    format!("{shown:04}-{month:02}-{day:02} {}{zone}{era}", time_text(of_day))
+    format!(
+        "{shown:04}-{month:02}-{day:02} {}{zone}{era}",
+        time_text(of_day)
+    )
 }
 
 /// The year as people count it: there is none called 0.
 fn era(year: i64) -> (i64, &'static str) {
-    if year > 0 { (year, "") } else { (1 - year, " BC") }
+    if year > 0 {
+        (year, "")
+    } else {
+        (1 - year, " BC")
+    }
 }
 
-/// Year, month and day of a day since 1970-01-01. Source: Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
+/// Year, month and day of a day since 1970-01-01. Source: Howard Hinnant, "chrono-compatible
+/// low-level date algorithms", `civil_from_days`.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -191,7 +220,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -216,37 +249,70 @@ mod tests {
 
     #[test]
     fn infinity_is_unfit_and_never_shifted() {
-        assert_eq!(timestamp(&i64::MAX.to_be_bytes(), true), Err(Misfit::unfit("infinity")));
-        assert_eq!(timestamp(&i64::MIN.to_be_bytes(), true), Err(Misfit::unfit("-infinity")));
-        assert_eq!(date(&i32::MAX.to_be_bytes()), Err(Misfit::unfit("infinity")));
-        assert_eq!(date(&i32::MIN.to_be_bytes()), Err(Misfit::unfit("-infinity")));
+        assert_eq!(
+            timestamp(&i64::MAX.to_be_bytes(), true),
+            Err(Misfit::unfit("infinity"))
+        );
+        assert_eq!(
+            timestamp(&i64::MIN.to_be_bytes(), true),
+            Err(Misfit::unfit("-infinity"))
+        );
+        assert_eq!(
+            date(&i32::MAX.to_be_bytes()),
+            Err(Misfit::unfit("infinity"))
+        );
+        assert_eq!(
+            date(&i32::MIN.to_be_bytes()),
+            Err(Misfit::unfit("-infinity"))
+        );
     }
 
     #[test]
     fn the_last_timestamp_of_postgresql_is_unfit_with_its_text() {
-        // 294276-12-31 23:59:59.999999, the manual's upper bound, fits 64 bits only when counted from 2000.
+        // 294276-12-31 23:59:59.999999, the manual's upper bound, fits 64 bits only when counted
+        // from 2000.
         let last = 9_223_371_331_199_999_999_i64.to_be_bytes();
-        assert_eq!(timestamp(&last, false), Err(Misfit::unfit("294276-12-31 23:59:59.999999")));
-        assert_eq!(timestamp(&last, true), Err(Misfit::unfit("294276-12-31 23:59:59.999999+00")));
+        assert_eq!(
+            timestamp(&last, false),
+            Err(Misfit::unfit("294276-12-31 23:59:59.999999"))
+        );
+        assert_eq!(
+            timestamp(&last, true),
+            Err(Misfit::unfit("294276-12-31 23:59:59.999999+00"))
+        );
     }
 
     #[test]
     fn the_number_that_readers_take_for_infinity_is_unfit() {
         let before = TIMESTAMP_END - 1;
         assert_eq!(timestamp(&before.to_be_bytes(), false), Ok(i64::MAX - 1));
-        assert_eq!(timestamp(&TIMESTAMP_END.to_be_bytes(), false), Err(Misfit::unfit("294247-01-10 04:00:54.775807")));
+        assert_eq!(
+            timestamp(&TIMESTAMP_END.to_be_bytes(), false),
+            Err(Misfit::unfit("294247-01-10 04:00:54.775807"))
+        );
     }
 
     #[test]
     fn the_first_and_the_last_date_of_postgresql_fit() {
-        assert_eq!(date(&(-2_451_545_i32).to_be_bytes()), Ok(-2_440_588), "4714-11-24 BC");
-        assert_eq!(date(&2_145_031_948_i32.to_be_bytes()), Ok(2_145_042_905), "5874897-12-31");
+        assert_eq!(
+            date(&(-2_451_545_i32).to_be_bytes()),
+            Ok(-2_440_588),
+            "4714-11-24 BC"
+        );
+        assert_eq!(
+            date(&2_145_031_948_i32.to_be_bytes()),
+            Ok(2_145_042_905),
+            "5874897-12-31"
+        );
     }
 
     #[test]
     fn the_time_24_00_is_unfit() {
         assert_eq!(time(&(DAY_MICROS - 1).to_be_bytes()), Ok(DAY_MICROS - 1));
-        assert_eq!(time(&DAY_MICROS.to_be_bytes()), Err(Misfit::unfit("24:00:00")));
+        assert_eq!(
+            time(&DAY_MICROS.to_be_bytes()),
+            Err(Misfit::unfit("24:00:00"))
+        );
         assert_eq!(time(&(-1_i64).to_be_bytes()), Err(Misfit::Malformed));
     }
 
@@ -254,7 +320,11 @@ mod tests {
     fn jsonb_loses_its_version_byte_and_json_nothing() {
         assert_eq!(json(b"\x01{\"a\": 1}"), Ok("{\"a\": 1}"));
         assert_eq!(json(b" {\"a\":1}"), Ok(" {\"a\":1}"));
-        assert_eq!(json(b"\x02{}"), Err(Misfit::Malformed), "a version that does not exist");
+        assert_eq!(
+            json(b"\x02{}"),
+            Err(Misfit::Malformed),
+            "a version that does not exist"
+        );
     }
 
     #[test]
@@ -273,8 +343,14 @@ mod tests {
         assert_eq!(cursor_micros(&i64::MAX.to_be_bytes()), Ok(i64::MAX));
         assert_eq!(cursor_micros(&i64::MIN.to_be_bytes()), Ok(i64::MIN));
         assert_eq!(cursor_micros(&TIMESTAMP_END.to_be_bytes()), Ok(i64::MAX));
-        assert_eq!(cursor_date_micros(&1_i32.to_be_bytes()), Ok(EPOCH_MICROS + DAY_MICROS));
+        assert_eq!(
+            cursor_date_micros(&1_i32.to_be_bytes()),
+            Ok(EPOCH_MICROS + DAY_MICROS)
+        );
         assert_eq!(cursor_date_micros(&i32::MAX.to_be_bytes()), Ok(i64::MAX));
-        assert_eq!(cursor_date_micros(&2_145_031_948_i32.to_be_bytes()), Ok(i64::MAX));
+        assert_eq!(
+            cursor_date_micros(&2_145_031_948_i32.to_be_bytes()),
+            Ok(i64::MAX)
+        );
     }
 }

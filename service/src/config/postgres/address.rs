@@ -1,4 +1,5 @@
-//! `jdbc:postgresql://host:port/db?..` and `postgresql://user:password@host:port/db?..` into their parts.
+//! `jdbc:postgresql://host:port/db?..` and `postgresql://user:password@host:port/db?..` into their
+//! parts.
 //!
 //! No message holds the address itself: it may contain a password.
 
@@ -25,43 +26,78 @@ pub(super) struct Address {
 /// Parses either form, whatever the key is called.
 pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<Address> {
     let problem = |what: &str| {
-        let problem = Problem::at(&text.place, format!("`{key}` is not an address of PostgreSQL: {what}"));
+        let problem = Problem::at(
+            &text.place,
+            format!("`{key}` is not an address of PostgreSQL: {what}"),
+        );
         problem.hint("write `jdbc:postgresql://host:5432/db` or `postgresql://user@host:5432/db`; give the password with `password`")
     };
     let bare = text.value.strip_prefix("jdbc:").unwrap_or(&text.value);
     if !bare.starts_with("postgresql:") && !bare.starts_with("postgres:") {
-        problems.add(problem("it does not start with `jdbc:postgresql://` or `postgresql://`"));
+        problems.add(problem(
+            "it does not start with `jdbc:postgresql://` or `postgresql://`",
+        ));
         return None;
     }
     if !bare.contains("://") {
         problems.add(problem("`//` is missing before the host"));
         return None;
     }
-    let authority = bare.split("://").nth(1).and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
-    if authority.rsplit('@').next().is_some_and(|hosts| hosts.contains(',')) {
-        problems.add(problem("it names several hosts").hint("name the primary alone; a hot standby goes to `read_url`"));
+    let authority = bare
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split(['/', '?']).next())
+        .unwrap_or_default();
+    if authority
+        .rsplit('@')
+        .next()
+        .is_some_and(|hosts| hosts.contains(','))
+    {
+        problems.add(
+            problem("it names several hosts")
+                .hint("name the primary alone; a hot standby goes to `read_url`"),
+        );
         return None;
     }
     let Ok(url) = Url::parse(bare) else {
-        problems.add(problem("its host, port or password has a character that must be percent-encoded"));
+        problems.add(problem(
+            "its host, port or password has a character that must be percent-encoded",
+        ));
         return None;
     };
     let mut address = Address {
-        host: url.host_str().filter(|host| !host.is_empty()).map(|host| decode(host.trim_matches(['[', ']']))),
+        host: url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .map(|host| decode(host.trim_matches(['[', ']']))),
         port: url.port(),
-        db: Some(decode(url.path().trim_start_matches('/').trim_end())).map(|db| db.trim().to_owned()).filter(|db| !db.is_empty()),
+        db: Some(decode(url.path().trim_start_matches('/').trim_end()))
+            .map(|db| db.trim().to_owned())
+            .filter(|db| !db.is_empty()),
         user: Some(decode(url.username())).filter(|user| !user.is_empty()),
         password: url.password().map(decode),
         ..Address::default()
     };
     for (name, value) in url.query_pairs() {
-        parameter(&mut address, key, text, (name.trim(), value.trim()), problems);
+        parameter(
+            &mut address,
+            key,
+            text,
+            (name.trim(), value.trim()),
+            problems,
+        );
     }
     Some(address)
 }
 
 /// Takes one `name=value` behind the `?`.
-fn parameter(address: &mut Address, key: &str, text: &Text, (name, value): (&str, &str), problems: &mut Problems) {
+fn parameter(
+    address: &mut Address,
+    key: &str,
+    text: &Text,
+    (name, value): (&str, &str),
+    problems: &mut Problems,
+) {
     match name {
         "user" => address.user = Some(value.to_owned()),
         "password" => address.password = Some(value.to_owned()),
@@ -69,16 +105,28 @@ fn parameter(address: &mut Address, key: &str, text: &Text, (name, value): (&str
         "dbname" => address.db = Some(value.to_owned()),
         "sslrootcert" => address.sslrootcert = Some(PathBuf::from(value)),
         // pgJDBC: `ssl=true` alone means verify-full.
-        "ssl" if address.sslmode.is_none() && value != "false" => address.sslmode = Some(SslMode::VerifyFull),
+        "ssl" if address.sslmode.is_none() && value != "false" => {
+            address.sslmode = Some(SslMode::VerifyFull)
+        }
         "ssl" => {}
-        "sslmode" => match sslmode(value) {
-            Some(mode) => address.sslmode = Some(mode),
-            None => {
-                let problem = Problem::at(&text.place, format!("`{key}` has an unknown sslmode: `{value}`"));
-                problems.add(problem.hint("the modes are disable, allow, prefer, require, verify-ca, verify-full"));
+        "sslmode" => {
+            match sslmode(value) {
+                Some(mode) => address.sslmode = Some(mode),
+                None => {
+                    let problem = Problem::at(
+                        &text.place,
+                        format!("`{key}` has an unknown sslmode: `{value}`"),
+                    );
+                    problems.add(problem.hint(
+                        "the modes are disable, allow, prefer, require, verify-ca, verify-full",
+                    ));
+                }
             }
-        },
-        _ => problems.warn(Problem::at(&text.place, format!("the parameter `{name}` of `{key}` is ignored"))),
+        }
+        _ => problems.warn(Problem::at(
+            &text.place,
+            format!("the parameter `{name}` of `{key}` is ignored"),
+        )),
     }
 }
 
@@ -99,7 +147,10 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let pair = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok()).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let pair = tail
+            .get(..2)
+            .and_then(|pair| std::str::from_utf8(pair).ok())
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
         match pair {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);

@@ -15,13 +15,24 @@ fn an_address_may_be_given_in_three_ways() {
         "postgres: { jdbc_url: 'jdbc:postgresql://db:5433/shop?user=me', host: db, port: 5433, db: shop, table: t }\n",
     ];
     for text in texts {
-        assert_eq!(with(&[], text).unwrap().postgres.unwrap().primary.to_string(), "me@db:5433/shop", "{text}");
+        assert_eq!(
+            with(&[], text)
+                .unwrap()
+                .postgres
+                .unwrap()
+                .primary
+                .to_string(),
+            "me@db:5433/shop",
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn contradictory_addresses_are_refused() {
-    let shown = refused("postgres:\n  jdbc_url: jdbc:postgresql://a/shop\n  host: b\n  user: me\n  table: t\n");
+    let shown = refused(
+        "postgres:\n  jdbc_url: jdbc:postgresql://a/shop\n  host: b\n  user: me\n  table: t\n",
+    );
     assert_eq!(
         shown,
         "error: a.yml:3:9: `postgres.jdbc_url` and `postgres.host` give a different host\n  hint: keep one of them, or make them equal"
@@ -31,9 +42,18 @@ fn contradictory_addresses_are_refused() {
 #[test]
 fn a_later_file_wins_part_by_part() {
     let files = [
-        ("a.yml", "postgres: { jdbc_url: 'jdbc:postgresql://a:1/shop', host: a, port: 1, user: me, password: x, table: t }\n"),
-        ("b.yml", "postgres: { host: localhost, port: 5432 }\nstreaming: { flush_rows: 7 }\ntables: { t: { cursor: at } }\n"),
-        ("c.yml", "postgres: { url: 'postgresql://c' }\ntables: { t: { key: [id] }, u: }\n"),
+        (
+            "a.yml",
+            "postgres: { jdbc_url: 'jdbc:postgresql://a:1/shop', host: a, port: 1, user: me, password: x, table: t }\n",
+        ),
+        (
+            "b.yml",
+            "postgres: { host: localhost, port: 5432 }\nstreaming: { flush_rows: 7 }\ntables: { t: { cursor: at } }\n",
+        ),
+        (
+            "c.yml",
+            "postgres: { url: 'postgresql://c' }\ntables: { t: { key: [id] }, u: }\n",
+        ),
     ];
     let config = Config::from_texts(&files, &HashMap::new()).unwrap();
     let primary = &config.require_postgres().unwrap().primary;
@@ -42,7 +62,13 @@ fn a_later_file_wins_part_by_part() {
     assert_eq!(config.streaming.flush_rows, 7);
     let names: Vec<String> = config.tables.iter().map(TableConfig::written).collect();
     assert_eq!(names, ["t", "u"]);
-    assert_eq!((config.tables[0].cursor.as_deref(), config.tables[0].key.as_slice()), (Some("at"), ["id".to_owned()].as_slice()));
+    assert_eq!(
+        (
+            config.tables[0].cursor.as_deref(),
+            config.tables[0].key.as_slice()
+        ),
+        (Some("at"), ["id".to_owned()].as_slice())
+    );
 }
 
 #[test]
@@ -50,8 +76,18 @@ fn an_address_carries_encryption_and_encoded_characters() {
     let text = "postgres: { url: 'postgresql://a%40b:p%3A%2F@[::1]:5433/my%20db?sslmode=verify-full&sslrootcert=/ca.pem&x=1', table: t }\n";
     let config = with(&[], text).unwrap();
     let primary = &config.require_postgres().unwrap().primary;
-    assert_eq!((primary.user.as_str(), primary.password(), primary.db.as_str()), ("a@b", Some("p:/"), "my db"));
-    assert_eq!((primary.host.as_str(), primary.port, primary.sslmode), ("::1", 5433, SslMode::VerifyFull));
+    assert_eq!(
+        (
+            primary.user.as_str(),
+            primary.password(),
+            primary.db.as_str()
+        ),
+        ("a@b", Some("p:/"), "my db")
+    );
+    assert_eq!(
+        (primary.host.as_str(), primary.port, primary.sslmode),
+        ("::1", 5433, SslMode::VerifyFull)
+    );
     assert_eq!(config.warnings.len(), 1);
 }
 
@@ -60,7 +96,10 @@ fn a_standby_takes_the_rest_from_the_primary() {
     let text = "postgres: { url: 'postgresql://me@h/shop', password: x, table: t, read_url: 'postgresql://standby:5433' }\n";
     let postgres = with(&[], text).unwrap().postgres.unwrap();
     let read = postgres.read.unwrap();
-    assert_eq!((read.to_string().as_str(), read.password()), ("me@standby:5433/shop", Some("x")));
+    assert_eq!(
+        (read.to_string().as_str(), read.password()),
+        ("me@standby:5433/shop", Some("x"))
+    );
 }
 
 /// A file of its own with this content, and its path.
@@ -81,19 +120,36 @@ fn what_is_secret_may_come_from_files() {
         "postgres:\n  table: t\n  url_file: {url}\n  user_file: {user}\n  password_file: {password}\n  read_url_file: {read_url}\n"
     );
     let postgres = with(&[], &text).unwrap().postgres.unwrap();
-    assert_eq!((postgres.primary.to_string().as_str(), postgres.primary.password()), ("me@h:1/d", Some("hunter2")));
+    assert_eq!(
+        (
+            postgres.primary.to_string().as_str(),
+            postgres.primary.password()
+        ),
+        ("me@h:1/d", Some("hunter2"))
+    );
     let read = postgres.read.unwrap();
-    assert_eq!((read.to_string().as_str(), read.password()), ("other@h:2/d", Some("pw")));
+    assert_eq!(
+        (read.to_string().as_str(), read.password()),
+        ("other@h:2/d", Some("pw"))
+    );
 }
 
 #[test]
 fn a_value_and_its_file_go_by_the_later_configuration() {
     let (_folder, path) = file("from the file");
     let own = "postgres: { url: 'postgresql://me@h/d', table: t, password: own }\n".to_owned();
-    let file = format!("postgres: {{ url: 'postgresql://me@h/d', table: t, password_file: {path} }}\n");
+    let file =
+        format!("postgres: {{ url: 'postgresql://me@h/d', table: t, password_file: {path} }}\n");
     let password = |first: &str, second: &str| {
-        let config = Config::from_texts(&[("a.yml", first), ("b.yml", second)], &HashMap::new()).unwrap();
-        config.postgres.unwrap().primary.password().unwrap().to_owned()
+        let config =
+            Config::from_texts(&[("a.yml", first), ("b.yml", second)], &HashMap::new()).unwrap();
+        config
+            .postgres
+            .unwrap()
+            .primary
+            .password()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(password(&own, &file), "from the file");
     assert_eq!(password(&file, &own), "own");
@@ -105,11 +161,16 @@ fn a_value_and_its_file_go_by_the_later_configuration() {
 
 #[test]
 fn a_file_without_its_value_is_refused_with_its_place() {
-    let text = |path: &str| format!("postgres:\n  url: postgresql://me@h/d\n  table: t\n  password_file: {path}\n");
+    let text = |path: &str| {
+        format!("postgres:\n  url: postgresql://me@h/d\n  table: t\n  password_file: {path}\n")
+    };
     let hint = "\n  hint: give a file that this user may read and that holds the value alone";
     for content in ["", "\n", "\r\n"] {
         let (_folder, path) = file(content);
-        assert_eq!(refused(&text(&path)), format!("error: a.yml:4:18: `postgres.password_file` is empty: {path}{hint}"));
+        assert_eq!(
+            refused(&text(&path)),
+            format!("error: a.yml:4:18: `postgres.password_file` is empty: {path}{hint}")
+        );
     }
     let missing = refused(&text("/nowhere/password"));
     assert!(
@@ -126,5 +187,9 @@ fn a_file_without_its_value_is_refused_with_its_place() {
 fn a_wrong_address_in_a_file_is_named_without_it() {
     let (_folder, path) = file("mysql://me:hunter2@h/d");
     let shown = refused(&format!("postgres:\n  url_file: {path}\n  table: t\n"));
-    assert!(shown.starts_with("error: a.yml:2:13: `postgres.url` is not an address of PostgreSQL") && !shown.contains("hunter"), "{shown}");
+    assert!(
+        shown.starts_with("error: a.yml:2:13: `postgres.url` is not an address of PostgreSQL")
+            && !shown.contains("hunter"),
+        "{shown}"
+    );
 }

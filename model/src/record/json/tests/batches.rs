@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, Float32Array, Float64Array,
-    Int16Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array,
-    UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Decimal256Array,
+    FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    ListArray, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    UInt8Array, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, i256};
@@ -30,16 +31,29 @@ pub fn schema(columns: &[(&str, ColumnType, &str)], key: &[usize]) -> Arc<TableS
         generated: false,
     };
     let columns = columns.iter().map(column).collect();
-    Arc::new(TableSchema { table: TableName::new("public", "t"), columns, key: key.to_vec() })
+    Arc::new(TableSchema {
+        table: TableName::new("public", "t"),
+        columns,
+        key: key.to_vec(),
+    })
 }
 
 /// A polled batch.
-pub fn batch(schema: &Arc<TableSchema>, mut columns: Vec<ArrayRef>, ops: &[u8], unfit: &[Option<&str>]) -> ChangeBatch {
+pub fn batch(
+    schema: &Arc<TableSchema>,
+    mut columns: Vec<ArrayRef>,
+    ops: &[u8],
+    unfit: &[Option<&str>],
+) -> ChangeBatch {
     columns.push(Arc::new(UInt8Array::from(ops.to_vec())));
     columns.push(Arc::new(UInt64Array::from(vec![7; ops.len()])));
     columns.push(Arc::new(StringArray::from(unfit.to_vec())));
     let rows = RecordBatch::try_new(polled_schema(schema), columns).unwrap();
-    ChangeBatch { schema: schema.clone(), rows, detected_at: 0 }
+    ChangeBatch {
+        schema: schema.clone(),
+        rows,
+        detected_at: 0,
+    }
 }
 
 /// A table with a column of every type, and up to 20 rows of it.
@@ -72,62 +86,128 @@ pub fn every_type() -> impl Strategy<Value = (Arc<TableSchema>, Vec<ArrayRef>)> 
         ColumnType::Oid,
         ColumnType::List(Element::Int32),
         ColumnType::List(Element::Float64),
-        ColumnType::List(Element::Decimal { precision: 38, scale: 2 }),
+        ColumnType::List(Element::Decimal {
+            precision: 38,
+            scale: 2,
+        }),
         ColumnType::List(Element::Text),
         ColumnType::List(Element::Uuid),
         ColumnType::List(Element::TimestampTz),
     ];
-    let names: Vec<String> = types.iter().enumerate().map(|(at, column_type)| format!("{at} {column_type:?}")).collect();
-    let columns: Vec<_> = names.iter().zip(types).map(|(name, column_type)| (name.as_str(), column_type, name.as_str())).collect();
+    let names: Vec<String> = types
+        .iter()
+        .enumerate()
+        .map(|(at, column_type)| format!("{at} {column_type:?}"))
+        .collect();
+    let columns: Vec<_> = names
+        .iter()
+        .zip(types)
+        .map(|(name, column_type)| (name.as_str(), column_type, name.as_str()))
+        .collect();
     let schema = schema(&columns, &[1]);
-    let arrays = (1..20_usize).prop_flat_map(move |rows| types.map(|column_type| column(column_type, rows)).to_vec());
+    let arrays = (1..20_usize)
+        .prop_flat_map(move |rows| types.map(|column_type| column(column_type, rows)).to_vec());
     arrays.prop_map(move |arrays| (schema.clone(), arrays))
 }
 
 fn column(column_type: ColumnType, rows: usize) -> BoxedStrategy<ArrayRef> {
     match column_type {
-        ColumnType::Bool => array(any::<bool>(), rows, |values| Arc::new(BooleanArray::from(values))),
-        ColumnType::Int16 => array(any::<i16>(), rows, |values| Arc::new(Int16Array::from(values))),
-        ColumnType::Int32 => array(edges([i32::MIN, 0, i32::MAX], any::<i32>()), rows, |values| Arc::new(Int32Array::from(values))),
-        ColumnType::Oid => array(any::<u32>().prop_map(i64::from), rows, |values| Arc::new(Int64Array::from(values))),
-        ColumnType::Int64 => array(edges([i64::MIN, 0, i64::MAX], any::<i64>()), rows, |values| Arc::new(Int64Array::from(values))),
-        ColumnType::Float32 => array(float32(), rows, |values| Arc::new(Float32Array::from(values))),
-        ColumnType::Float64 => array(float64(), rows, |values| Arc::new(Float64Array::from(values))),
-        ColumnType::Decimal { precision: precision @ ..=38, scale } => array(decimal(precision), rows, move |values| {
-            let values: Vec<_> = values.into_iter().map(|value| value.and_then(i256::to_i128)).collect();
-            Arc::new(Decimal128Array::from(values).with_precision_and_scale(precision, scale).unwrap())
+        ColumnType::Bool => array(any::<bool>(), rows, |values| {
+            Arc::new(BooleanArray::from(values))
         }),
-        ColumnType::Decimal { precision, scale } => array(decimal(precision), rows, move |values| {
-            Arc::new(Decimal256Array::from(values).with_precision_and_scale(precision, scale).unwrap())
+        ColumnType::Int16 => array(any::<i16>(), rows, |values| {
+            Arc::new(Int16Array::from(values))
         }),
-        ColumnType::Text | ColumnType::Json => array(text(), rows, |values| Arc::new(StringArray::from(values))),
+        ColumnType::Int32 => array(
+            edges([i32::MIN, 0, i32::MAX], any::<i32>()),
+            rows,
+            |values| Arc::new(Int32Array::from(values)),
+        ),
+        ColumnType::Oid => array(any::<u32>().prop_map(i64::from), rows, |values| {
+            Arc::new(Int64Array::from(values))
+        }),
+        ColumnType::Int64 => array(
+            edges([i64::MIN, 0, i64::MAX], any::<i64>()),
+            rows,
+            |values| Arc::new(Int64Array::from(values)),
+        ),
+        ColumnType::Float32 => array(float32(), rows, |values| {
+            Arc::new(Float32Array::from(values))
+        }),
+        ColumnType::Float64 => array(float64(), rows, |values| {
+            Arc::new(Float64Array::from(values))
+        }),
+        ColumnType::Decimal {
+            precision: precision @ ..=38,
+            scale,
+        } => array(decimal(precision), rows, move |values| {
+            let values: Vec<_> = values
+                .into_iter()
+                .map(|value| value.and_then(i256::to_i128))
+                .collect();
+            Arc::new(
+                Decimal128Array::from(values)
+                    .with_precision_and_scale(precision, scale)
+                    .unwrap(),
+            )
+        }),
+        ColumnType::Decimal { precision, scale } => {
+            array(decimal(precision), rows, move |values| {
+                Arc::new(
+                    Decimal256Array::from(values)
+                        .with_precision_and_scale(precision, scale)
+                        .unwrap(),
+                )
+            })
+        }
+        ColumnType::Text | ColumnType::Json => {
+            array(text(), rows, |values| Arc::new(StringArray::from(values)))
+        }
         ColumnType::Uuid => array(any::<[u8; 16]>(), rows, |values| {
-            Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.into_iter(), 16).unwrap())
+            Arc::new(
+                FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.into_iter(), 16)
+                    .unwrap(),
+            )
         }),
-        ColumnType::Bytes => array(vec(any::<u8>(), 0..40), rows, |values| Arc::new(BinaryArray::from_iter(values))),
+        ColumnType::Bytes => array(vec(any::<u8>(), 0..40), rows, |values| {
+            Arc::new(BinaryArray::from_iter(values))
+        }),
         ColumnType::Date => {
-            let days = prop_oneof![any::<i32>(), -1_000_000..4_000_000_i32, select(vec![i32::MIN, -719_528, 0, 2_932_896, i32::MAX])];
+            let days = prop_oneof![
+                any::<i32>(),
+                -1_000_000..4_000_000_i32,
+                select(vec![i32::MIN, -719_528, 0, 2_932_896, i32::MAX])
+            ];
             array(days, rows, |values| Arc::new(Date32Array::from(values)))
         }
-        ColumnType::Time => {
-            array(edges([0, 1, 86_400_000_000], 0..=86_400_000_000_i64), rows, |values| Arc::new(Time64MicrosecondArray::from(values)))
-        }
-        ColumnType::Timestamp => array(micros(), rows, |values| Arc::new(TimestampMicrosecondArray::from(values))),
-        ColumnType::TimestampTz => array(micros(), rows, |values| Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))),
+        ColumnType::Time => array(
+            edges([0, 1, 86_400_000_000], 0..=86_400_000_000_i64),
+            rows,
+            |values| Arc::new(Time64MicrosecondArray::from(values)),
+        ),
+        ColumnType::Timestamp => array(micros(), rows, |values| {
+            Arc::new(TimestampMicrosecondArray::from(values))
+        }),
+        ColumnType::TimestampTz => array(micros(), rows, |values| {
+            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+        }),
         ColumnType::List(element) => lists(element, rows),
     }
 }
 
 /// Lists of up to three elements; a null holds none.
 fn lists(element: Element, rows: usize) -> BoxedStrategy<ArrayRef> {
-    let DataType::List(field) = ColumnType::List(element).arrow() else { unreachable!("a list's type") };
+    let DataType::List(field) = ColumnType::List(element).arrow() else {
+        unreachable!("a list's type")
+    };
     vec(weighted(0.85, 0..4_usize), rows)
         .prop_flat_map(move |lengths| {
             let count = lengths.iter().flatten().sum();
             (Just(lengths), column(element.column_type(), count))
         })
         .prop_map(move |(lengths, elements)| {
-            let offsets = OffsetBuffer::from_lengths(lengths.iter().map(|length| length.unwrap_or(0)));
+            let offsets =
+                OffsetBuffer::from_lengths(lengths.iter().map(|length| length.unwrap_or(0)));
             let nulls: NullBuffer = lengths.iter().map(Option::is_some).collect();
             let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
             Arc::new(ListArray::new(field.clone(), offsets, elements, nulls)) as ArrayRef
@@ -146,38 +226,91 @@ where
     vec(weighted(0.85, value), rows).prop_map(build).boxed()
 }
 
-fn edges<T: Clone + std::fmt::Debug + 'static>(edges: [T; 3], all: impl Strategy<Value = T> + 'static) -> BoxedStrategy<T> {
+fn edges<T: Clone + std::fmt::Debug + 'static>(
+    edges: [T; 3],
+    all: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<T> {
     prop_oneof![1 => select(edges.to_vec()), 3 => all].boxed()
 }
 
 fn float32() -> BoxedStrategy<f32> {
-    let edges =
-        [0.0, -0.0, f32::MIN_POSITIVE, f32::from_bits(1), f32::MAX, f32::MIN, 1e16, 0.1, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
-    let any = any::<u32>().prop_map(f32::from_bits).prop_map(|value| if value.is_nan() { f32::NAN } else { value });
+    let edges = [
+        0.0,
+        -0.0,
+        f32::MIN_POSITIVE,
+        f32::from_bits(1),
+        f32::MAX,
+        f32::MIN,
+        1e16,
+        0.1,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+    ];
+    let any = any::<u32>()
+        .prop_map(f32::from_bits)
+        .prop_map(|value| if value.is_nan() { f32::NAN } else { value });
     prop_oneof![1 => select(edges.to_vec()), 3 => any].boxed()
 }
 
 fn float64() -> BoxedStrategy<f64> {
-    let edges =
-        [0.0, -0.0, f64::MIN_POSITIVE, f64::from_bits(1), f64::MAX, f64::MIN, 1e16, 0.1, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
-    let any = any::<u64>().prop_map(f64::from_bits).prop_map(|value| if value.is_nan() { f64::NAN } else { value });
+    let edges = [
+        0.0,
+        -0.0,
+        f64::MIN_POSITIVE,
+        f64::from_bits(1),
+        f64::MAX,
+        f64::MIN,
+        1e16,
+        0.1,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+    ];
+    let any = any::<u64>()
+        .prop_map(f64::from_bits)
+        .prop_map(|value| if value.is_nan() { f64::NAN } else { value });
     prop_oneof![1 => select(edges.to_vec()), 3 => any].boxed()
 }
 
 fn decimal(precision: u8) -> BoxedStrategy<i256> {
     let bound = i256::from_i128(10).wrapping_pow(precision.into());
     let most = bound.wrapping_sub(i256::ONE);
-    let long = any::<(u128, i128)>().prop_map(move |(low, high)| i256::from_parts(low, high).wrapping_rem(bound));
-    let short = any::<i64>().prop_map(move |value| i256::from_i128(value.into()).wrapping_rem(bound));
-    prop_oneof![long, short, Just(most), Just(most.wrapping_neg()), Just(i256::ZERO), Just(i256::ONE)].boxed()
+    let long = any::<(u128, i128)>()
+        .prop_map(move |(low, high)| i256::from_parts(low, high).wrapping_rem(bound));
+    let short =
+        any::<i64>().prop_map(move |value| i256::from_i128(value.into()).wrapping_rem(bound));
+    prop_oneof![
+        long,
+        short,
+        Just(most),
+        Just(most.wrapping_neg()),
+        Just(i256::ZERO),
+        Just(i256::ONE)
+    ]
+    .boxed()
 }
 
 fn text() -> BoxedStrategy<String> {
-    prop_oneof![".{0,30}", "[\"\\\\\0-\u{1f}a-c]{0,30}", Just(String::new()), "[ -~]{0,60}"].boxed()
+    prop_oneof![
+        ".{0,30}",
+        "[\"\\\\\0-\u{1f}a-c]{0,30}",
+        Just(String::new()),
+        "[ -~]{0,60}"
+    ]
+    .boxed()
 }
 
 fn micros() -> BoxedStrategy<i64> {
     let near = -300_000_000_000_000_000..300_000_000_000_000_000_i64;
-    let edges = [i64::MIN, i64::MAX, 0, -1, 253_402_300_799_999_999, 253_402_300_800_000_000, -62_167_219_200_000_001];
+    let edges = [
+        i64::MIN,
+        i64::MAX,
+        0,
+        -1,
+        253_402_300_799_999_999,
+        253_402_300_800_000_000,
+        -62_167_219_200_000_001,
+    ];
     prop_oneof![any::<i64>(), near, select(edges.to_vec())].boxed()
 }
