@@ -2,10 +2,10 @@
 # A test waits for its servers most of the time, and each broker takes half a gigabyte.
 export RUST_TEST_THREADS ?= 4
 
-setup: ; @scripts/setup.sh
+setup: ; @dev/scripts/setup.sh
 demo: setup ; @cargo run --release -q -p inlet -- demo $(if $(MODE),--mode $(MODE))
 test: setup ; cargo test --release --workspace --no-fail-fast
-versions: setup ; @scripts/test-versions.sh 13 14 16 17 18
+versions: setup ; @dev/scripts/test-versions.sh 13 14 16 17 18
 check: ; cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- -D warnings
-bench: setup ; @benchmarks/run $(ARGS)
+bench: setup ; @dev/benchmarks/run $(ARGS)
 clean: ; cargo clean

@@ -86,7 +86,7 @@ impl Explain for DemoError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::Servers(_) => Some(Hint::text(
-                "install them with `make setup` (scripts/setup.sh); `inlet demo --mode direct` needs PostgreSQL and DuckDB only",
+                "install them with `make setup` (dev/scripts/setup.sh); `inlet demo --mode direct` needs PostgreSQL and DuckDB only",
             )),
             Self::Step(_) => None,
         }

@@ -22,7 +22,7 @@ use crate::failure::{Outcome, SystemError};
 use crate::status::folder;
 use crate::tables;
 
-/// The version that `scripts/setup.sh` installs.
+/// The version that `dev/scripts/setup.sh` installs.
 const CACHED: &str = "duckdb-1.5.6/duckdb";
 /// Read the statement from stdin.
 const STDIN: &str = "-";
@@ -81,7 +81,7 @@ impl Explain for QueryError {
         match self {
             Self::NoDuckDb { .. } => Some(Hint::text("get it with: pip install duckdb-cli")),
             Self::Lost { .. } => Some(Hint::text(
-                "it is looked for on PATH, then where `scripts/setup.sh` puts it: get it with pip install duckdb-cli",
+                "it is looked for on PATH, then where `dev/scripts/setup.sh` puts it: get it with pip install duckdb-cli",
             )),
         }
     }

@@ -71,7 +71,7 @@ async fn where_servers_are_missing_the_demo_names_what_installs_them() {
     let told = demo("direct", &[("INLET_TEST_PG_BIN", "/nowhere")]).await;
     assert_eq!(told.code, Some(1), "{}", told.stderr);
     assert!(
-        told.stderr.contains("make setup") && told.stderr.contains("scripts/setup.sh"),
+        told.stderr.contains("make setup") && told.stderr.contains("dev/scripts/setup.sh"),
         "{}",
         told.stderr
     );

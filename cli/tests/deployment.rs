@@ -70,7 +70,7 @@ fn what_the_compose_file_mounts_and_starts_is_there() {
 #[test]
 fn the_settings_of_the_other_path_fit_the_compose_file() {
     let settings: Value = serde_json::from_str(
-        &fs::read_to_string(root().join("scenarios/orders/debezium.json")).unwrap(),
+        &fs::read_to_string(root().join("dev/scenarios/orders/debezium.json")).unwrap(),
     )
     .unwrap();
     let compose = compose();
@@ -85,7 +85,7 @@ fn the_settings_of_the_other_path_fit_the_compose_file() {
             settings[format!("database.{key}")]
         );
     }
-    let creates = fs::read_to_string(root().join("scenarios/orders/compose.sql")).unwrap();
+    let creates = fs::read_to_string(root().join("dev/scenarios/orders/compose.sql")).unwrap();
     let table = settings["table.include.list"]
         .as_str()
         .unwrap()

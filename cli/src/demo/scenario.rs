@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// The table and its first rows.
-pub const SCHEMA: &str = include_str!("../../../scenarios/orders/schema.sql");
-const QUERIES: &str = include_str!("../../../scenarios/orders/queries.sql");
-const RULES: &str = include_str!("../../../scenarios/orders/rules.yml");
+pub const SCHEMA: &str = include_str!("../../../dev/scenarios/orders/schema.sql");
+const QUERIES: &str = include_str!("../../../dev/scenarios/orders/queries.sql");
+const RULES: &str = include_str!("../../../dev/scenarios/orders/rules.yml");
 const STREAM: &str = include_str!("../../../configs/orders_stream.yml");
 
 /// The configuration's topic here.

@@ -144,7 +144,7 @@ pub async fn tell(screen: &mut Screen, servers: &Servers, folder: &Path) -> Resu
 async fn create_table(screen: &mut Screen, servers: &Servers) -> Result<Database> {
     screen.step("Create the table with ten orders, and a role that may read it")?;
     let database = servers.postgres.create_database(scenario::DATABASE).await?;
-    screen.command("psql -f scenarios/orders/schema.sql")?;
+    screen.command("psql -f dev/scenarios/orders/schema.sql")?;
     database.sql(scenario::SCHEMA).await?;
     screen.command(format!("psql -c \"{}\"", scenario::ROLE))?;
     database.sql(scenario::ROLE).await?;
@@ -250,7 +250,7 @@ impl Story<'_> {
     async fn ask_duckdb(&mut self) -> Result<()> {
         self.screen.step("Ask the lake with DuckDB")?;
         self.screen
-            .command("duckdb < scenarios/orders/queries.sql")?;
+            .command("duckdb < dev/scenarios/orders/queries.sql")?;
         let (views, questions) = self.scenario.queries();
         let statements: Vec<String> = questions
             .iter()

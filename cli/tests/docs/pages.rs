@@ -43,7 +43,7 @@ fn pages() -> Vec<String> {
             "README.md",
             "CONTRIBUTING.md",
             "ARCHITECTURE.md",
-            "scenarios/orders/README.md",
+            "dev/scenarios/orders/README.md",
         ]
         .map(str::to_owned),
     );
@@ -115,7 +115,7 @@ const RUN: &[&str] = &[
     "docs/check.md",
     "docs/operations.md",
     "docs/comparison.md",
-    "scenarios/orders/README.md",
+    "dev/scenarios/orders/README.md",
 ];
 
 #[tokio::test]
@@ -145,8 +145,8 @@ async fn the_pages_of_the_reference_hold() {
 async fn the_scenario_holds() {
     let world = World::new(false).await;
     world.link("configs");
-    world.link("scenarios");
-    holds("scenarios/orders/README.md", &world).await;
+    world.link("dev");
+    holds("dev/scenarios/orders/README.md", &world).await;
 }
 
 #[tokio::test]

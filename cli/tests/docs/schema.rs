@@ -33,7 +33,7 @@ fn judged(text: &str) -> Result<(), String> {
 #[test]
 fn every_configuration_of_the_repository_is_taken() {
     let mut files = yaml_files(&root().join("configs"));
-    for scenario in fs::read_dir(root().join("scenarios")).unwrap() {
+    for scenario in fs::read_dir(root().join("dev/scenarios")).unwrap() {
         files.extend(yaml_files(&scenario.unwrap().path()));
     }
     assert!(files.len() >= 5, "{files:?}");

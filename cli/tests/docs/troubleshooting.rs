@@ -244,7 +244,7 @@ fn every_warning_of_the_page_stands_in_the_source() {
         .split("\n\n")
         .next()
         .unwrap();
-    let sources: Vec<String> = ["producer/src", "consumer/src", "service/src"]
+    let sources: Vec<String> = ["producer/src", "consumer/src", "crates/service/src"]
         .iter()
         .flat_map(|name| sources(&root().join(name)))
         .collect();

@@ -16,7 +16,7 @@ One YAML file for every verb. Needed are a table, and the sections of the verb: 
 `postgres` and `kafka`, `inlet consumer` `kafka` and `datalake`. A whole file with every key: [configs/reference.yml](../configs/reference.yml); the smallest:
 [configs/quickstart.yml](../configs/quickstart.yml).
 
-This page is rendered from `service/src/config/raw.rs` by `service/tests/configuration_page.rs`, which compares it; after a change of a key:
+This page is rendered from `crates/service/src/config/raw.rs` by `crates/service/tests/configuration_page.rs`, which compares it; after a change of a key:
 `UPDATE_DOCS=1 cargo test --release --workspace --test configuration_page`. Each default is tested to be what holds without the key.
 
 ## Rules
@@ -95,7 +95,7 @@ fn table<'a>(page: &mut String, keys: impl IntoIterator<Item = &'a Key>) {
 
 #[track_caller]
 fn is_what_the_code_says(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, text).unwrap();
     }

@@ -20,7 +20,7 @@ const INTRODUCTION: &str = "\
 What a column of PostgreSQL becomes: in Arrow and Parquet, in the JSON of the topic, and what DuckDB shows of it. Both ways into the lake, with
 Kafka and without, give the same values. A value is exact or it is impossible (below); none is rounded, cut or dropped.
 
-This page is rendered from `model/src/types.rs` and the codec by `model/tests/types_page.rs`, which compares it; after a change of the mapping:
+This page is rendered from `crates/model/src/types.rs` and the codec by `crates/model/tests/types_page.rs`, which compares it; after a change of the mapping:
 `UPDATE_DOCS=1 cargo test --release --workspace --test types_page`. That the values are PostgreSQL's own, on both ways and in DuckDB, is shown by
 `cli/tests/services/types.rs`.
 
@@ -390,7 +390,7 @@ fn through_the_codec(column_type: ColumnType, json: &str) -> String {
 
 #[test]
 fn the_page_says_what_the_code_does() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/types.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/types.md");
     let page = page();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, &page).unwrap();

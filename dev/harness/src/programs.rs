@@ -1,4 +1,4 @@
-//! Where the programs are that `scripts/setup.sh` installs.
+//! Where the programs are that `dev/scripts/setup.sh` installs.
 
 use std::env;
 use std::fs;
@@ -99,5 +99,5 @@ fn on_path(name: &str) -> Option<PathBuf> {
 }
 
 fn missing(what: &str) -> String {
-    format!("{what} is missing on this machine: run scripts/setup.sh")
+    format!("{what} is missing on this machine: run dev/scripts/setup.sh")
 }

@@ -1,7 +1,7 @@
 //! The one table of type mappings: PostgreSQL -> Arrow -> JSON -> Parquet.
 //!
 //! A type that has no row here is read as its text (cast in the SELECT), so no table is refused and
-//! no column dropped. docs/types.md is rendered from this table by `model/tests/types_page.rs`.
+//! no column dropped. docs/types.md is rendered from this table by `crates/model/tests/types_page.rs`.
 
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@
 //! Promises: nothing stays behind. A value that goes out of scope takes its processes and files
 //! along; a test process that ends or is killed takes its servers along; what even that left is
 //! swept by the next run. When a test panics, the servers' logs are kept and their ends printed.
-//! What is missing on the machine is an error that names `scripts/setup.sh`, never a skipped test.
-//! Leaves to others: installing (`scripts/setup.sh`), and whatever a test claims.
+//! What is missing on the machine is an error that names `dev/scripts/setup.sh`, never a skipped test.
+//! Leaves to others: installing (`dev/scripts/setup.sh`), and whatever a test claims.
 
 mod csv;
 mod database;

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The core suite on every supported major version of PostgreSQL, and everything on the newest: `scripts/test-versions.sh [major ..]`.
+# The core suite on every supported major version of PostgreSQL, and everything on the newest: `dev/scripts/test-versions.sh [major ..]`.
 #
 # The core is what depends on the server: polling without loss, catalog, types, a whole way to the lake, and the comparison of every value.
 # Prints the counts of each version; fails when a test did.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 newest=18
 core=(--test polling --test rows --test catalog --test verify --test services)
 # Of the services what depends on the server: the acceptance procedure, types, kinds of tables and encodings.
@@ -28,6 +28,6 @@ while read -r major bin; do
   # What failed is wanted whole.
   grep -q 'FAILED\|^error' "$log" && cat "$log"
   table+="PostgreSQL $major: $counts"$'\n'
-done < <(scripts/setup.sh --all-postgres)
+done < <(dev/scripts/setup.sh --all-postgres)
 printf '%s' "$table"
 exit "$status"

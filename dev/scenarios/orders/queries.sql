@@ -1,6 +1,6 @@
 -- The orders in the lake, asked with DuckDB. Run it where the lake is `./datalake`:
 --
---   duckdb < scenarios/orders/queries.sql
+--   duckdb < dev/scenarios/orders/queries.sql
 
 -- Every version of every order that reached the lake
 CREATE TEMP VIEW changes AS

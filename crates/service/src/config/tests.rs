@@ -35,7 +35,7 @@ fn refused_with(pairs: &[(&str, &str)], text: &str) -> String {
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../configs")
+        .join("../../configs")
         .join(name)
 }
 

@@ -6,7 +6,7 @@
 # go to ${INLET_CACHE:-$HOME/.cache/inlet}, outside the checkout, as kafka-<version>/, duckdb-<version>/ and so on, with
 # kafka/ and duckdb/ pointing to the versions in use.
 #
-# `scripts/setup.sh --all-postgres` also brings a server of every supported major version, from Maven, and prints `<major> <its bin folder>` a line.
+# `dev/scripts/setup.sh --all-postgres` also brings a server of every supported major version, from Maven, and prints `<major> <its bin folder>` a line.
 set -euo pipefail
 
 kafka_version=4.3.0
@@ -79,7 +79,7 @@ install_packages() {
   local packages=("$@") index
   if ! has apt-get; then
     fail "missing: ${packages[*]} (Debian's package names; \`java\` is any Java runtime >= 17)." \
-      "This system has no apt-get: install them with its own package manager, then run scripts/setup.sh again."
+      "This system has no apt-get: install them with its own package manager, then run dev/scripts/setup.sh again."
   fi
   if [ "$(id -u)" -ne 0 ] && ! has sudo; then
     fail "missing: ${packages[*]}. Neither root nor sudo here; as root run:" \
@@ -164,7 +164,7 @@ point() {
 }
 
 [ "$(uname -s)" = Linux ] || fail "the servers for demo and tests are started on Linux only; use Linux, WSL 2 or a container."
-has cargo || fail "no Rust found: install Rust 1.95 or newer with rustup, then run scripts/setup.sh again."
+has cargo || fail "no Rust found: install Rust 1.95 or newer with rustup, then run dev/scripts/setup.sh again."
 has flock || install_packages util-linux
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
