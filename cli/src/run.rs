@@ -9,9 +9,9 @@ mod lake_sink;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use inlet_consumer::lake::LakeOptions;
 use inlet_consumer::metrics;
-use inlet_consumer::validate::Rules;
+use inlet_lake::LakeOptions;
+use inlet_lake::validate::Rules;
 use inlet_model::table::TableName;
 use inlet_producer::pipeline::Pipeline;
 use inlet_producer::settings;

@@ -20,8 +20,8 @@ use inlet_model::record::header::Header;
 use inlet_model::record::json::Decoder;
 use inlet_model::table::{Fingerprint, TableName, TableSchema};
 
-use crate::lake::Rejected;
 use crate::source::{Headed, Message, Slab};
+use inlet_lake::Rejected;
 
 /// Rows that a decoder makes room for at first.
 const CAPACITY: usize = 1024;

@@ -3,9 +3,9 @@
 use inlet_model::offsets::{KafkaPartition, Offset};
 use inlet_service::error::{Explain, Hint, Kind};
 
-use crate::lake::LakeError;
 use crate::source::SourceError;
-use crate::validate::RuleError;
+use inlet_lake::LakeError;
+use inlet_lake::validate::RuleError;
 
 /// Why the consumer stops or begins anew.
 #[derive(Debug, thiserror::Error)]

@@ -33,7 +33,7 @@ pub use crate::error::ConsumerError;
 use crate::metrics;
 use crate::settings::ConsumerSettings;
 use crate::source::{Event, Marks, Partitions, Schemas, Slab, Source};
-use crate::validate::Rules;
+use inlet_lake::validate::Rules;
 use table::{Commit, Table};
 
 /// How long what is open may take to become durable when the process leaves.

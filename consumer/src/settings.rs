@@ -42,7 +42,7 @@ pub struct TableSettings {
     pub topic: String,
     /// Its folder in the lake.
     pub path: PathBuf,
-    /// What a row has to fulfil, see [`crate::validate`].
+    /// What a row has to fulfil, see [`inlet_lake::validate`].
     pub rules: Vec<String>,
     /// The column whose date chooses the date_partition; without one it is the date on which the
     /// row was found.

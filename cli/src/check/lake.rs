@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use inlet_consumer::lake::{Head, LakeError, LakeTable, writers};
+use inlet_lake::{Head, LakeError, LakeTable, writers};
 use inlet_producer::source::catalog::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
@@ -179,7 +179,7 @@ async fn of_table(
     }
 }
 
-fn of_writer(object: &str, writer: &inlet_consumer::lake::Writer) -> Option<Finding> {
+fn of_writer(object: &str, writer: &inlet_lake::Writer) -> Option<Finding> {
     let process = writer.process();
     if writer.alive {
         let finding = Finding::warning(

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use inlet_consumer::lake::Head;
 use inlet_consumer::source::start;
 use inlet_consumer::source::{Marks, SourceError};
+use inlet_lake::Head;
 use inlet_model::offsets::KafkaPartition;
 use inlet_model::progress::Progress;
 use inlet_producer::sink::kafka::SEQUENCES;

@@ -1,7 +1,7 @@
 //! Each captured table as the catalog has it: whether it can be read, its key, what its columns
 //! become, and whether its rules fit.
 
-use inlet_consumer::validate::Rules;
+use inlet_lake::validate::Rules;
 use inlet_model::table::{Column, quote};
 use inlet_model::types::ColumnType;
 use inlet_producer::settings;

@@ -10,8 +10,8 @@ use arrow::array::{
 };
 use arrow::compute::filter_record_batch;
 use bytes::Bytes;
-use inlet_consumer::lake::Rejected;
-use inlet_consumer::validate::{BoundRules, RuleError, Rules};
+use inlet_lake::Rejected;
+use inlet_lake::validate::{BoundRules, RuleError, Rules};
 use inlet_model::change::{ChangeBatch, UNFIT, positioned_schema};
 use inlet_model::offsets::{KafkaPartition, Offset};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};

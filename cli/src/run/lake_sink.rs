@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use inlet_consumer::lake::{LakeError, LakeOptions, LakeTable, OpenBatch, writers};
 use inlet_consumer::metrics;
-use inlet_consumer::validate::Rules;
+use inlet_lake::validate::Rules;
+use inlet_lake::{LakeError, LakeOptions, LakeTable, OpenBatch, writers};
 use inlet_model::change::ChangeBatch;
 use inlet_model::offsets::{KafkaPartition, Offset, OffsetRange};
 use inlet_model::progress::{Progress, ProgressDelta};

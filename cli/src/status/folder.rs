@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use inlet_consumer::lake::entry::Entry;
-use inlet_consumer::lake::{Head, LakeError, LakeTable};
+use inlet_lake::entry::Entry;
+use inlet_lake::{Head, LakeError, LakeTable};
 use inlet_model::table::{TableName, TableSchema};
 use serde::Deserialize;
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use inlet_consumer::lake::Head;
+use inlet_lake::Head;
 use inlet_model::offsets::KafkaPartition;
 use inlet_producer::sink::kafka::Watch;
 use inlet_service::config::KafkaConfig;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use inlet_consumer::lake::Head;
+use inlet_lake::Head;
 use inlet_model::progress::Progress;
 use inlet_model::table::TableName;
 use inlet_producer::settings;

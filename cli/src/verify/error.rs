@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use inlet_consumer::lake::LakeError;
+use inlet_lake::LakeError;
 use inlet_producer::source::error::PollError;
 use inlet_service::error::{Explain, Hint, Kind};
 use parquet::errors::ParquetError;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use inlet_consumer::lake::LakeTable;
+use inlet_lake::LakeTable;
 use inlet_model::change::{OFFSET, OP};
 use inlet_model::table::TableSchema;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;

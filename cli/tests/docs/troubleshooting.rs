@@ -34,17 +34,17 @@ const IN_THE_SOURCE: &[(&str, &str, &str)] = &[
     ),
     (
         "No space is left",
-        "consumer/src/lake/error.rs",
+        "crates/lake/src/error.rs",
         "no space is left for",
     ),
     (
         "The log of the lake is damaged",
-        "consumer/src/lake/error.rs",
+        "crates/lake/src/error.rs",
         "of the lake's log is corrupt",
     ),
     (
         "The file system has no hard links",
-        "consumer/src/lake/error.rs",
+        "crates/lake/src/error.rs",
         "has no hard links, which a commit needs",
     ),
     (

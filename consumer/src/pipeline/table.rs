@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 
 use super::copy;
 use super::work::{Taken, Work};
-use crate::batch::{Limits, Size};
 use crate::error::ConsumerError;
-use crate::lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, PartitionHead};
 use crate::metrics;
 use crate::sequence::Position;
 use crate::settings::{ConsumerSettings, TableSettings};
 use crate::source::{Marks, Schemas, Slab, SourceError, start};
-use crate::validate::Rules;
+use inlet_lake::batch::{Limits, Size};
+use inlet_lake::validate::Rules;
+use inlet_lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, PartitionHead};
 
 /// A table of the configuration.
 pub(super) struct Table {

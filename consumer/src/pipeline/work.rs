@@ -10,10 +10,10 @@ use inlet_model::table::{Fingerprint, TableName, TableSchema};
 
 use crate::decode::{DecodedBatch, Decoders, rejected};
 use crate::error::ConsumerError;
-use crate::lake::Rejected;
 use crate::sequence::Positions;
 use crate::source::Slab;
-use crate::validate::{BoundRules, Rules};
+use inlet_lake::Rejected;
+use inlet_lake::validate::{BoundRules, Rules};
 
 /// What the steps keep from slab to slab.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ pub enum CatalogError {
         /// What it is.
         what: String,
         /// Why that cannot be captured.
-        why: &'static str,
+        why: String,
     },
     /// No right to the schema.
     #[error("role `{role}` may not use the schema of table `{table}`")]

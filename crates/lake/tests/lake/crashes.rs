@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use chrono_tz::Tz;
-use inlet_consumer::lake::{LakeError, LakeTable};
+use inlet_lake::{LakeError, LakeTable};
 use inlet_model::offsets::Offset;
 use inlet_service::error::{Explain, Kind};
 

@@ -9,8 +9,8 @@ use arrow::array::{
 };
 use arrow::datatypes::i256;
 use chrono_tz::Tz;
-use inlet_consumer::lake::LakeTable;
 use inlet_harness::duckdb;
+use inlet_lake::LakeTable;
 use inlet_model::types::ColumnType;
 
 use crate::fixture::{P0, batch, column, options, range, select, table, texts};

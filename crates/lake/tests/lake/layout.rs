@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Date32Array, Int64Array, StringArray};
 use chrono_tz::Tz;
-use inlet_consumer::lake::{LakeError, LakeTable};
 use inlet_harness::duckdb;
+use inlet_lake::{LakeError, LakeTable};
 use inlet_model::types::ColumnType;
 use inlet_service::error::{Explain, Kind};
 

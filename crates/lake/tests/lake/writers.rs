@@ -1,7 +1,7 @@
 //! Several writers of one folder.
 
 use chrono_tz::Tz;
-use inlet_consumer::lake::{LakeError, LakeTable};
+use inlet_lake::{LakeError, LakeTable};
 use inlet_model::offsets::{KafkaPartition, Offset};
 use inlet_model::progress::ProgressDelta;
 

@@ -10,8 +10,8 @@ use arrow::array::{
     TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
 use chrono_tz::Tz;
-use inlet_consumer::lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, Staged};
 use inlet_harness::duckdb;
+use inlet_lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, Staged};
 use inlet_model::change::{ChangeBatch, UPSERT, positioned_schema};
 use inlet_model::offsets::{KafkaPartition, Offset, OffsetRange};
 use inlet_model::table::{Column, TableName, TableSchema};

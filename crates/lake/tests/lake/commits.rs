@@ -1,8 +1,8 @@
 //! What a commit is.
 
 use chrono_tz::Tz;
-use inlet_consumer::lake::{LakeError, LakeTable, Rejected};
 use inlet_harness::duckdb;
+use inlet_lake::{LakeError, LakeTable, Rejected};
 use inlet_model::offsets::Offset;
 use inlet_model::progress::ProgressDelta;
 use inlet_service::error::{Explain, Kind};

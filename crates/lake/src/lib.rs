@@ -18,6 +18,7 @@
 //! where rows come from and which are rejected (`pipeline`), what the progress means (the poller).
 //! Read in this order: [`entry`], [`head`], `log`, `writer`, [`stage`], `recover`.
 
+pub mod batch;
 mod claim;
 mod columns;
 mod dates;
@@ -30,6 +31,7 @@ pub mod quarantine;
 mod recover;
 pub mod stage;
 mod store;
+pub mod validate;
 mod writer;
 
 use std::collections::BTreeMap;
