@@ -1,7 +1,6 @@
-//! What PostgreSQL's catalog says about a table: its columns, key and cursor column, and whether it
-//! can be captured at all.
+//! What PostgreSQL's catalog says about a captured table: its columns, key and cursor column, and
+//! whether it can be captured at all.
 //!
-<<<<<<< Updated upstream:producer/src/source/catalog.rs
 //! Promises: names resolve as SQL does, nothing is guessed that the catalog knows, and a table that
 //! would hide rows is refused. Leaves to others: reading rows (`decode`, the poll), and what to do
 //! about a cursor without an index. Source: PostgreSQL manual, "System Catalogs": `pg_class`,
@@ -19,35 +18,17 @@ pub use self::cursor::{Cursor, CursorKind};
 pub use self::descendants::Descendant;
 pub use self::error::{CatalogError, Names};
 pub use self::name::table_candidates;
-=======
-//! A table is read once (`entry`); what its configuration makes of it (`captured`) is then decided
-//! without asking the server again. Names resolve as in SQL, and a table that would hide rows is
-//! refused. Source: PostgreSQL manual, "System Catalogs": `pg_class`, `pg_attribute`, `pg_index`,
-//! `pg_type`.
->>>>>>> Stashed changes:crates/postgres/src/catalog.rs
 
-mod captured;
 mod columns;
 mod cursor;
 mod descendants;
-mod entry;
 mod error;
 mod key;
-mod list;
 mod name;
-mod relation;
-mod structure;
 
-pub use self::captured::Captured;
-pub use self::cursor::{Cursor, CursorKind, index_statement};
-pub use self::descendants::Descendant;
-pub use self::entry::capture;
-pub use self::error::{CatalogError, Names};
-pub use self::list::{expected_rows, list_tables};
-pub use self::name::table_candidates;
-pub use self::structure::{Structure, read_structures};
+/// The longest identifier that PostgreSQL keeps whole, in bytes (`NAMEDATALEN - 1`).
+const IDENTIFIER_BYTES_MAX: usize = 63;
 
-<<<<<<< Updated upstream:producer/src/source/catalog.rs
 /// What the configuration says about a table in place of the catalog.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
@@ -465,6 +446,3 @@ mod tests {
         );
     }
 }
-=======
-pub(crate) use self::list::{exists, name_of};
->>>>>>> Stashed changes:crates/postgres/src/catalog.rs

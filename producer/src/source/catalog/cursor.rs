@@ -1,13 +1,10 @@
 //! The cursor column: the timestamp by which new rows are found through an index.
 
-use inlet_model::table::{Column, TableName, quote};
+use inlet_model::table::{Column, TableName};
 use inlet_model::types::ColumnType;
 
 use super::error::{CatalogError, Names};
 use super::name;
-
-/// The longest identifier that PostgreSQL keeps whole, in bytes (`NAMEDATALEN - 1`).
-const IDENTIFIER_BYTES_MAX: usize = 63;
 
 /// Names that say "this row changed", then names that say "this row was made"; compared without
 /// case and underscores.
@@ -127,22 +124,6 @@ fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
     preferred.or(indexed).copied()
 }
 
-/// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a
-/// partitioned table concurrently.
-pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> String {
-    let mut name = format!("{}_{column}_idx", table.name);
-    while name.len() > IDENTIFIER_BYTES_MAX {
-        name.pop();
-    }
-    let concurrently = if partitioned { "" } else { " CONCURRENTLY" };
-    format!(
-        "CREATE INDEX{concurrently} {} ON {} ({})",
-        quote(&name),
-        table.quoted(),
-        quote(column)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,22 +208,5 @@ mod tests {
             chosen(&given, &[], Some("id")),
             Err(CatalogError::CursorType { .. })
         ));
-    }
-
-    #[test]
-    fn the_index_statement_quotes_and_fits_an_identifier() {
-        let table = TableName::new("public", "Orders");
-        assert_eq!(
-            index_statement(&table, "at", false),
-            r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#
-        );
-        let statement = index_statement(&TableName::new("public", "ü".repeat(31)), "at", true);
-        assert_eq!(
-            statement,
-            format!(
-                "CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")",
-                "ü".repeat(31)
-            )
-        );
     }
 }

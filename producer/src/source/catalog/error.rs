@@ -48,7 +48,7 @@ pub enum CatalogError {
         /// What it is.
         what: String,
         /// Why that cannot be captured.
-        why: String,
+        why: &'static str,
     },
     /// No right to the schema.
     #[error("role `{role}` may not use the schema of table `{table}`")]
