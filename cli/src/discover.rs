@@ -10,10 +10,9 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use inlet_postgres::catalog::{CatalogError, list_tables, read_table};
+use inlet_postgres::{Error, connect, options};
 use inlet_producer::settings;
-use inlet_producer::source::catalog::{CatalogError, list_tables, read_table};
-use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::connect;
 use inlet_service::config::{Config, TableConfig};
 use inlet_service::error::{Explain, chain};
 use sqlx::PgConnection;
@@ -91,8 +90,7 @@ impl Watch {
     /// not keep a service from its next start. One that is named stays, and says by itself what is
     /// wrong; so does all, when nothing would be left.
     async fn leave_out(&mut self, there: &mut Config) -> Result<(), Failure> {
-        let mut connection =
-            connect(&settings::options(&self.config.require_postgres()?.primary)).await?;
+        let mut connection = connect(&options(&self.config.require_postgres()?.primary)).await?;
         let mut kept = Vec::new();
         for table in &there.tables {
             if self.names(table) || self.can_be_captured(table, &mut connection).await? {
@@ -120,11 +118,8 @@ impl Watch {
 
     /// The tables with those that have come; `None` when there are none.
     async fn look(&mut self, tables: &Tables) -> Result<Option<Tables>, Failure> {
-        let mut connection =
-            connect(&settings::options(&self.config.require_postgres()?.primary)).await?;
-        let catalog = list_tables(&mut connection)
-            .await
-            .map_err(PollError::from)?;
+        let mut connection = connect(&options(&self.config.require_postgres()?.primary)).await?;
+        let catalog = list_tables(&mut connection).await.map_err(Error::from)?;
         let mut there = self.config.clone().resolved(&tables::pairs(catalog))?;
         let known: BTreeSet<String> = tables
             .there
@@ -190,7 +185,7 @@ impl Watch {
         let settings = settings::table(table);
         match read_table(connection, &settings.name, &settings.overrides()).await {
             Ok(_) => Ok(true),
-            Err(error @ CatalogError::Read { .. }) => Err(PollError::from(error).into()),
+            Err(error @ CatalogError::Read { .. }) => Err(Error::from(error).into()),
             Err(error) => {
                 if self.refused.insert(error.to_string()) {
                     let hint = error.hint().map(tracing::field::display);

@@ -1,12 +1,12 @@
 //! `inlet grants`: the SQL that makes a role with what a poll needs, printed and never run.
 //!
 //! Promises: it asks no server, because the role that it makes is the one to ask with; what it
-//! prints holds no password. Leaves to others: the statements (`inlet_producer::grants`), and
+//! prints holds no password. Leaves to others: the statements (`inlet_postgres::grants`), and
 //! whether a role has its rights (`check`).
 
 use std::process::ExitCode;
 
-use inlet_producer::grants;
+use inlet_postgres::grants;
 use inlet_service::config::Config;
 
 use crate::args::GrantsArguments;

@@ -13,10 +13,8 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use inlet_producer::settings;
-use inlet_producer::source::catalog::{Captured, CatalogError, Overrides, list_tables, read_table};
-use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::connect;
+use inlet_postgres::catalog::{Captured, CatalogError, Overrides, list_tables, read_table};
+use inlet_postgres::{Error, connect, options};
 use inlet_service::config::Config;
 use inlet_service::error::{Explain, Hint, Kind};
 use sqlx::PgConnection;
@@ -148,7 +146,7 @@ async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
         std::env::var("PGPASSWORD").unwrap_or_default(),
     )]);
     let config = Config::from_texts(&[("--url", &text)], &environment)?;
-    let mut connection = connect(&settings::options(&config.require_postgres()?.primary)).await?;
+    let mut connection = connect(&options(&config.require_postgres()?.primary)).await?;
     let names: Vec<String> = if asked.is_empty() {
         list_tables(&mut connection)
             .await?
@@ -165,7 +163,7 @@ async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
     Ok(found)
 }
 
-async fn one(connection: &mut PgConnection, written: String) -> Result<Found, PollError> {
+async fn one(connection: &mut PgConnection, written: String) -> Result<Found, Error> {
     match read_table(connection, &written, &Overrides::default()).await {
         Err(error @ CatalogError::Read { .. }) => Err(error.into()),
         captured => {

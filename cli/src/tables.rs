@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use inlet_model::table::TableName;
-use inlet_producer::source::catalog::list_tables;
+use inlet_postgres::catalog::list_tables;
+use inlet_postgres::{Error, connect, options};
+use inlet_producer::pipeline;
 use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::{SourceSettings, connect};
-use inlet_producer::{pipeline, settings};
+use inlet_producer::source::poll::SourceSettings;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ pub async fn resolve(config: Config, stop: &CancellationToken) -> Result<Option<
     if !config.has_patterns() {
         return Ok(Some(config));
     }
-    let primary = settings::options(&config.require_postgres()?.primary);
+    let primary = options(&config.require_postgres()?.primary);
     let Some(catalog) = pipeline::list_tables(&primary, stop).await? else {
         return Ok(None);
     };
@@ -63,9 +64,7 @@ pub async fn resolve_to_look(config: Config) -> Result<Config, Failure> {
         return resolve_by_lake(config);
     };
     let asked = async {
-        Ok::<_, PollError>(
-            list_tables(&mut connect(&settings::options(&postgres.primary)).await?).await?,
-        )
+        Ok::<_, Error>(list_tables(&mut connect(&options(&postgres.primary)).await?).await?)
     };
     match asked.await {
         Ok(catalog) => Ok(config.resolved(&pairs(catalog))?),

@@ -24,8 +24,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use inlet_model::xid::Xid;
+use inlet_postgres::connect;
 use inlet_producer::settings;
-use inlet_producer::source::poll::{TableSettings, connect};
+use inlet_producer::source::poll::TableSettings;
 use inlet_service::config::{Config, TableConfig};
 use sqlx::Connection;
 use sqlx::postgres::PgConnectOptions;

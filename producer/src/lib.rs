@@ -5,7 +5,6 @@
 //! that waits on more than one thing.
 
 pub mod export;
-pub mod grants;
 mod metrics;
 pub mod pipeline;
 pub mod settings;

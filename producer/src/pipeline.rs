@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use inlet_model::table::TableName;
+use inlet_postgres::{catalog, connect};
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;
@@ -20,9 +21,8 @@ use tracing::{debug, info, warn};
 use crate::export::Export;
 use crate::metrics;
 use crate::sink::Sink;
-use crate::source::catalog;
 use crate::source::error::PollError;
-use crate::source::poll::{Found, Known, Source, SourceSettings, connect};
+use crate::source::poll::{Found, Known, Source, SourceSettings};
 
 /// The least time between two polls while changes come.
 const INTERVAL_MIN: Duration = Duration::from_millis(2);
@@ -168,13 +168,7 @@ impl<S: Sink> Pipeline<S> {
             }
             metrics::failed();
             let delay = backoff.next_delay();
-            if matches!(
-                error,
-                PollError::Altered(_)
-                    | PollError::Returned(_)
-                    | PollError::Gone(_)
-                    | PollError::Locked(_)
-            ) {
+            if error.is_everyday() {
                 info!(reason = %error, "cycle is repeated");
             } else {
                 warn!(

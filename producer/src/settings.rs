@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use inlet_model::table::TableName;
-use inlet_service::config::{
-    Config, ConfigError, KafkaConfig, PostgresAddress, SslMode, TableConfig,
-};
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use inlet_postgres::options;
+use inlet_service::config::{Config, ConfigError, KafkaConfig, TableConfig};
 
 use crate::sink::kafka::KafkaSinkSettings;
 use crate::source::poll::{SourceSettings, TableSettings};
@@ -60,36 +57,5 @@ pub fn kafka_sink(config: &Config, kafka: &KafkaConfig, tables: &[TableName]) ->
         partitions: kafka.partitions,
         replication_factor: kafka.replication_factor,
         ..KafkaSinkSettings::default()
-    }
-}
-
-/// A connection's options.
-pub fn options(address: &PostgresAddress) -> PgConnectOptions {
-    let mode = match address.sslmode {
-        SslMode::Disable => PgSslMode::Disable,
-        SslMode::Allow => PgSslMode::Allow,
-        SslMode::Prefer => PgSslMode::Prefer,
-        SslMode::Require => PgSslMode::Require,
-        SslMode::VerifyCa => PgSslMode::VerifyCa,
-        SslMode::VerifyFull => PgSslMode::VerifyFull,
-    };
-    let options = PgConnectOptions::new_without_pgpass()
-        .host(&address.host)
-        .port(address.port)
-        .database(&address.db)
-        .username(&address.user)
-        .ssl_mode(mode)
-        .application_name("inlet")
-        // A pooler would refuse it, and the session sets it itself.
-        .extra_float_digits(None)
-        // Scans of a whole table are slow by right.
-        .disable_statement_logging();
-    let options = match &address.sslrootcert {
-        Some(file) => options.ssl_root_cert(file),
-        None => options,
-    };
-    match address.password() {
-        Some(password) => options.password(password),
-        None => options,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inlet_producer::source::server::Greeting;
+use inlet_postgres::server::Greeting;
 use sqlx::PgConnection;
 
 use super::finding::{Finding, Hop};

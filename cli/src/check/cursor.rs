@@ -5,9 +5,10 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use inlet_model::table::{TableName, quote};
 use inlet_model::types::ColumnType;
-use inlet_producer::source::catalog::{Captured, Cursor, CursorKind, index_statement};
+use inlet_postgres::Meaning;
+use inlet_postgres::catalog::{Captured, Cursor, CursorKind, index_statement};
+use inlet_postgres::server;
 use inlet_producer::source::scan::{Condition, statement};
-use inlet_producer::source::server;
 use inlet_service::config::Config;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -447,12 +448,6 @@ fn counted(rows: i64) -> String {
     }
 }
 
-/// The statement ran into our own time-out. Source: PostgreSQL manual, "PostgreSQL Error Codes":
-/// `query_canceled`.
 fn cut_off(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .as_deref()
-        == Some("57014")
+    Meaning::of(error) == Meaning::Canceled
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use inlet_lake::{Head, LakeError, LakeTable, writers};
-use inlet_producer::source::catalog::Captured;
+use inlet_postgres::catalog::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use super::finding::{Finding, Hop};

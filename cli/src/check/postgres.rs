@@ -4,10 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inlet_model::table::quote;
-use inlet_producer::settings;
-use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::connect;
-use inlet_producer::source::server::{self, Greeting};
+use inlet_postgres::server::{self, Greeting};
+use inlet_postgres::{Error, connect, options};
 use inlet_service::config::{Config, PostgresAddress, SslMode};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{FromRow, Row};
@@ -82,7 +80,7 @@ pub async fn check(
     let postgres = config.postgres.as_ref()?;
     let address = &postgres.primary;
     let object = format!("{}:{}", address.host, address.port);
-    let mut connection = match open(&settings::options(address)).await {
+    let mut connection = match open(&options(address)).await {
         Ok(connection) => connection,
         Err(error) => {
             findings.push(refused(&object, address, &error));
@@ -106,8 +104,8 @@ pub async fn check(
 }
 
 /// Connects as the poll does, within a time.
-pub async fn open(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
-    let late = |_| PollError::Server {
+pub async fn open(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+    let late = |_| Error::Server {
         act: format!(
             "connection to PostgreSQL at {}:{} failed",
             options.get_host(),
@@ -125,18 +123,18 @@ pub fn unread(object: &str, source: sqlx::Error) -> Finding {
     Finding::of(
         Hop::Postgres,
         object,
-        &PollError::Server {
+        &Error::Server {
             act: "a question was not answered".to_owned(),
             source,
         },
     )
 }
 
-fn refused(object: &str, address: &PostgresAddress, error: &PollError) -> Finding {
+fn refused(object: &str, address: &PostgresAddress, error: &Error) -> Finding {
     let finding = Finding::of(Hop::Postgres, object, error);
     let tls = matches!(
         error,
-        PollError::Server {
+        Error::Server {
             source: sqlx::Error::Tls(_),
             ..
         }
@@ -176,7 +174,7 @@ async fn ask(
     findings.extend(version(object, facts.version_number / 10_000));
     findings.extend(clock(object, facts.clock - between));
     if greeting.standby {
-        findings.push(Finding::of(Hop::Postgres, object, &PollError::Standby));
+        findings.push(Finding::of(Hop::Postgres, object, &Error::Standby));
     }
     if !facts.encrypted && !is_local(&address.host) {
         let finding = Finding::warning(

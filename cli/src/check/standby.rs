@@ -1,7 +1,7 @@
 //! The hot standby that rows are read from.
 
-use inlet_producer::settings;
-use inlet_producer::source::server::{self, Greeting};
+use inlet_postgres::options;
+use inlet_postgres::server::{self, Greeting};
 use inlet_service::config::PostgresAddress;
 use sqlx::{PgConnection, Row};
 
@@ -20,7 +20,7 @@ pub async fn check(
     to_primary: &mut PgConnection,
 ) -> Finding {
     let object = format!("read_url {}:{}", address.host, address.port);
-    let mut connection = match open(&settings::options(address)).await {
+    let mut connection = match open(&options(address)).await {
         Ok(connection) => connection,
         Err(error) => return Finding::of(Hop::Postgres, object, &error),
     };

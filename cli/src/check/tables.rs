@@ -4,8 +4,8 @@
 use inlet_lake::validate::Rules;
 use inlet_model::table::{Column, quote};
 use inlet_model::types::ColumnType;
+use inlet_postgres::catalog::{Captured, CatalogError, read_table};
 use inlet_producer::settings;
-use inlet_producer::source::catalog::{Captured, CatalogError, read_table};
 use inlet_service::config::{Config, TableConfig};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;

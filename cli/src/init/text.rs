@@ -2,7 +2,7 @@
 
 use inlet_model::table::{TableName, quote};
 use inlet_model::types::ColumnType;
-use inlet_producer::source::catalog::Captured;
+use inlet_postgres::catalog::Captured;
 
 use super::Found;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use inlet_lake::LakeError;
-use inlet_producer::source::error::PollError;
+use inlet_postgres::Error;
 use inlet_service::error::{Explain, Hint, Kind};
 use parquet::errors::ParquetError;
 
@@ -12,7 +12,7 @@ use parquet::errors::ParquetError;
 pub enum VerifyError {
     /// PostgreSQL could not be read.
     #[error(transparent)]
-    Source(Box<PollError>),
+    Source(Box<Error>),
     /// The lake's log could not be read.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -45,8 +45,8 @@ pub enum VerifyError {
     Stopped,
 }
 
-impl From<PollError> for VerifyError {
-    fn from(error: PollError) -> Self {
+impl From<Error> for VerifyError {
+    fn from(error: Error) -> Self {
         Self::Source(Box::new(error))
     }
 }

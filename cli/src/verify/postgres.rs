@@ -8,10 +8,10 @@ use futures::TryStreamExt;
 use inlet_model::change::UPSERT;
 use inlet_model::table::TableSchema;
 use inlet_model::xid::Xid;
-use inlet_producer::source::block::Block;
-use inlet_producer::source::catalog::{Captured, read_table};
-use inlet_producer::source::decode::{RowDecoder, select_list, xmin};
-use inlet_producer::source::error::PollError;
+use inlet_postgres::Error;
+use inlet_postgres::block::Block;
+use inlet_postgres::catalog::{Captured, read_table};
+use inlet_postgres::decode::{RowDecoder, select_list, xmin};
 use inlet_producer::source::explain;
 use inlet_producer::source::poll::TableSettings;
 use sqlx::postgres::PgConnection;
@@ -45,7 +45,7 @@ impl<'a> Snapshot<'a> {
         connection: &'a mut PgConnection,
         settings: &TableSettings,
         deadline: Instant,
-    ) -> Result<Self, PollError> {
+    ) -> Result<Self, Error> {
         let overrides = settings.overrides();
         loop {
             let captured = read_table(connection, &settings.name, &overrides).await?;
@@ -60,11 +60,11 @@ impl<'a> Snapshot<'a> {
                         impossible_as_null,
                     });
                 }
-                Err(PollError::Altered(_) | PollError::Locked(_)) if Instant::now() < deadline => {
+                Err(Error::Altered(_) | Error::Locked(_)) if Instant::now() < deadline => {
                     raw_sql("ROLLBACK")
                         .execute(&mut *connection)
                         .await
-                        .map_err(PollError::server("transaction could not be ended"))?;
+                        .map_err(Error::server("transaction could not be ended"))?;
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
                 Err(error) => return Err(error),
@@ -73,7 +73,7 @@ impl<'a> Snapshot<'a> {
     }
 
     /// Hands over every row of the snapshot, in batches as the poller reads them.
-    pub async fn read(&mut self, mut take: impl FnMut(&RecordBatch)) -> Result<(), PollError> {
+    pub async fn read(&mut self, mut take: impl FnMut(&RecordBatch)) -> Result<(), Error> {
         let table = &self.schema.table;
         let sql = format!(
             "SELECT {} FROM {}",
@@ -92,12 +92,12 @@ impl<'a> Snapshot<'a> {
         while let Some(row) = rows
             .try_next()
             .await
-            .map_err(|error| PollError::rows(table, error))?
+            .map_err(|error| Error::rows(table, error))?
         {
             let xid = Xid::widen(xmin(&row), self.xid_end);
             decoder
                 .append(&row, xid, UPSERT)
-                .map_err(|error| PollError::decode(table, error))?;
+                .map_err(|error| Error::decode(table, error))?;
             if decoder.rows() >= BATCH_ROWS_MAX || decoder.bytes() >= BATCH_BYTES_MAX {
                 finish(&mut decoder);
             }
@@ -109,16 +109,13 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-async fn begin(
-    connection: &mut PgConnection,
-    captured: &Captured,
-) -> Result<(Sight, Xid), PollError> {
+async fn begin(connection: &mut PgConnection, captured: &Captured) -> Result<(Sight, Xid), Error> {
     let block = Block::begin(connection, &[captured]).await?;
     raw_sql(PATIENT)
         .execute(&mut *connection)
         .await
-        .map_err(PollError::server("timeouts could not be set"))?;
-    let unread = |source| PollError::Server {
+        .map_err(Error::server("timeouts could not be set"))?;
+    let unread = |source| Error::Server {
         act: "snapshot could not be read".to_owned(),
         source,
     };

@@ -95,7 +95,9 @@ fn table<'a>(page: &mut String, keys: impl IntoIterator<Item = &'a Key>) {
 
 #[track_caller]
 fn is_what_the_code_says(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, text).unwrap();
     }

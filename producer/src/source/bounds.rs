@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use inlet_model::xid::Xid;
+use inlet_postgres::ServerTime;
 use serde::{Deserialize, Serialize};
 
-use super::activity::{Activity, ServerTime};
+use super::activity::Activity;
 
 /// Times may be published this much later than they were read from the clock.
 pub const PUBLICATION_GAP: Duration = Duration::from_secs(1);

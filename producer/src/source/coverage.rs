@@ -12,11 +12,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::xid::Xid;
+use inlet_postgres::Floor;
 use roaring::RoaringTreemap;
-
-/// A floor in the unit of the table's cursor: microseconds, whole seconds. `i64::MIN` is "no
-/// floor".
-pub type Floor = i64;
 
 /// The part of the progress that holds a floor's xids.
 const PART: &str = "covered/";

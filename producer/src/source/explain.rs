@@ -3,15 +3,14 @@
 
 use inlet_model::table::{TableName, quote};
 use inlet_model::types::ColumnType;
+use inlet_postgres::catalog::{self, Captured, expected_rows};
 use inlet_service::bar::{self, Bar};
 use sqlx::postgres::PgConnection;
 use tracing::{info, warn};
 
-use super::catalog::{self, Captured};
 use super::error::PollError;
 use super::poll::Polled;
 use super::table::{Plan, Table};
-use super::waiting::expected_rows;
 
 /// A bar for reading a whole table; PostgreSQL is asked how many rows it expects where the bar can
 /// be seen.

@@ -7,22 +7,23 @@
 //! docs/polling.md, "Initial load".
 
 use inlet_model::xid::Xid;
+use inlet_postgres::block::Block;
+use inlet_postgres::server;
+use inlet_postgres::{Error, Floor};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::block::Block;
-use super::coverage::{Coverage, Floor};
+use super::coverage::Coverage;
 use super::error::PollError;
 use super::explain;
 use super::poll::{Found, Source};
 use super::scan::{Condition, Scan, chunk_end, scan};
-use super::server;
 use super::table::{Load, Phase};
 use crate::sink::Sink;
 
 /// The xid below which every transaction has ended.
 pub async fn begin(primary: &mut PgConnection) -> Result<Xid, PollError> {
-    let unread = |source| PollError::Server {
+    let unread = |source| Error::Server {
         act: "snapshot could not be read".to_owned(),
         source,
     };
@@ -30,7 +31,7 @@ pub async fn begin(primary: &mut PgConnection) -> Result<Xid, PollError> {
         .fetch_one(primary)
         .await
         .map_err(unread)?;
-    server::xid(&row.try_get::<String, _>(0).map_err(unread)?).map_err(unread)
+    Ok(server::xid(&row.try_get::<String, _>(0).map_err(unread)?).map_err(unread)?)
 }
 
 impl Source {
@@ -71,7 +72,7 @@ impl Source {
             for value in values {
                 query = query.bind(value);
             }
-            let unread = |error| PollError::rows(&captured.schema.table, error);
+            let unread = |error| Error::rows(&captured.schema.table, error);
             let row = query
                 .fetch_optional(&mut *connection)
                 .await

@@ -12,23 +12,21 @@ use std::time::Duration;
 
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::table::{TableName, quote};
+use inlet_postgres::block::{Block, Gate};
+use inlet_postgres::catalog::{self, Captured, CatalogError, Overrides, read_table};
+use inlet_postgres::server::{self, Identity};
+use inlet_postgres::{Error, Floor, Reading, Seen, connect};
 use inlet_service::bar::Bar;
 use inlet_service::config::ImpossibleValues;
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tracing::{info, warn};
 
-use super::activity::{Activity, Reading, Seen};
-use super::block::{Block, Gate};
-use super::catalog::{self, Captured, CatalogError, Overrides, read_table};
-use super::coverage::{Coverage, Floor};
-use super::decode::SESSION_SQL;
+use super::activity::Activity;
+use super::coverage::Coverage;
 use super::error::PollError;
 use super::explain;
 use super::load;
-use super::pooler;
 use super::scan::{Condition, Scan, Scanned, scan};
-use super::server::{self, Identity};
 use super::table::{Depths, Phase, Plan, Restored, Table};
 use crate::sink::Sink;
 
@@ -134,11 +132,9 @@ impl Source {
         let mut primary = connect(&settings.primary).await?;
         let greeting = server::greet(&mut primary)
             .await
-            .map_err(PollError::server(
-                "identity of the server could not be read",
-            ))?;
+            .map_err(Error::server("identity of the server could not be read"))?;
         if greeting.standby {
-            return Err(PollError::Standby);
+            return Err(Error::Standby.into());
         }
         let standby = match &settings.standby {
             Some(options) => Some(connect(options).await?),
@@ -197,7 +193,7 @@ impl Source {
         for table in &self.settings.tables {
             match capture(&mut self.primary, table, None).await {
                 Ok(captured) => names.push(captured.schema.table.clone()),
-                Err(PollError::Catalog(CatalogError::NotFound { .. }))
+                Err(PollError::Postgres(Error::Catalog(CatalogError::NotFound { .. })))
                     if self.known.contains_key(&table.name) =>
                 {
                     explain::absence(&mut self.primary, &self.known[&table.name]).await?;
@@ -226,10 +222,10 @@ impl Source {
     ) -> Result<(), PollError> {
         let reading = server::read_activity(&mut self.primary)
             .await
-            .map_err(PollError::server("activity could not be read"))?;
+            .map_err(Error::server("activity could not be read"))?;
         let zone = server::writers_zone(&mut self.primary)
             .await
-            .map_err(PollError::server("time zone could not be read"))?;
+            .map_err(Error::server("time zone could not be read"))?;
         let begin = load::begin(&mut self.primary).await?;
         let depths = Depths {
             wide_interval: self.settings.wide_interval,
@@ -246,8 +242,8 @@ impl Source {
         for settings in there.collect::<Vec<_>>() {
             let captured = match capture(&mut self.primary, &settings, None).await {
                 // It was there a moment ago.
-                Err(PollError::Catalog(CatalogError::NotFound { .. })) => {
-                    return Err(PollError::Gone(format!("`{}`", settings.name)));
+                Err(PollError::Postgres(Error::Catalog(CatalogError::NotFound { .. }))) => {
+                    return Err(Error::Dropped(format!("`{}`", settings.name)).into());
                 }
                 captured => captured?,
             };
@@ -394,7 +390,7 @@ impl Source {
         };
         let snapshot = server::snapshot(&mut self.primary)
             .await
-            .map_err(PollError::server("snapshot could not be read"))?;
+            .map_err(Error::server("snapshot could not be read"))?;
         Ok(snapshot == *quiet)
     }
 
@@ -456,22 +452,23 @@ impl Source {
         let Some(standby) = &mut self.standby else {
             return Ok(());
         };
-        let act = || PollError::server("standby could not be awaited");
+        let act = || Error::server("standby could not be awaited");
         let position = server::insert_position(&mut self.primary)
             .await
             .map_err(act())?;
-        server::replayed(standby, &position).await.map_err(act())
+        Ok(server::replayed(standby, &position).await.map_err(act())?)
     }
 
     async fn read_activity(&mut self) -> Result<Reading, PollError> {
         let reading = server::read_activity(&mut self.primary)
             .await
-            .map_err(PollError::server("activity could not be read"))?;
+            .map_err(Error::server("activity could not be read"))?;
         if reading.backend != self.backend {
-            return Err(PollError::Pooled {
+            return Err(Error::Pooled {
                 host: self.settings.primary.get_host().to_owned(),
                 port: self.settings.primary.get_port(),
-            });
+            }
+            .into());
         }
         let hidden = reading
             .sessions
@@ -564,33 +561,6 @@ impl Activities {
         self.0.push((last.cloned(), Arc::clone(&next)));
         next
     }
-}
-
-/// A connection as the poll uses it: to a session of the server that is ours alone.
-pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, PollError> {
-    let act = format!(
-        "connection to PostgreSQL at {}:{} failed",
-        options.get_host(),
-        options.get_port()
-    );
-    let mut connection = options
-        .connect()
-        .await
-        .map_err(PollError::server(act.clone()))?;
-    if pooler::shares_sessions(&mut connection, options)
-        .await
-        .map_err(PollError::server(act.clone()))?
-    {
-        return Err(PollError::Pooled {
-            host: options.get_host().to_owned(),
-            port: options.get_port(),
-        });
-    }
-    sqlx::raw_sql(SESSION_SQL)
-        .execute(&mut connection)
-        .await
-        .map_err(PollError::server(act))?;
-    Ok(connection)
 }
 
 /// The table as the catalog has it; the cursor of its progress stays unless the configuration names

@@ -9,15 +9,17 @@ use futures::TryStreamExt;
 use inlet_model::change::{ChangeBatch, UPSERT};
 use inlet_model::table::quote;
 use inlet_model::xid::Xid;
+use inlet_postgres::block::Snapshot;
+use inlet_postgres::catalog::Captured;
+use inlet_postgres::decode::{RowDecoder, cursor_value, select_list, xmin};
+use inlet_postgres::{Error, Floor};
 use inlet_service::bar::Bar;
 use roaring::RoaringTreemap;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use tracing::warn;
 
-use super::catalog::Captured;
-use super::coverage::{Coverage, Floor};
-use super::decode::{RowDecoder, cursor_value, select_list, xmin};
+use super::coverage::Coverage;
 use super::error::PollError;
 use crate::sink::Sink;
 
@@ -53,15 +55,6 @@ pub enum Condition {
     /// Every row of the descendants that no poll has read yet; the other conditions leave these
     /// out.
     Unread,
-}
-
-/// The snapshot that a scan reads in.
-#[derive(Debug, Clone, Copy)]
-pub struct Snapshot {
-    /// Its `xmax`: every row that it sees has a smaller xid.
-    pub xid_end: Xid,
-    /// When it was taken, microseconds since 1970-01-01 UTC.
-    pub taken_at: i64,
 }
 
 /// What a scan did.
@@ -137,7 +130,7 @@ pub async fn scan<S: Sink>(
     while let Some(row) = rows
         .try_next()
         .await
-        .map_err(|error| PollError::rows(table, error))?
+        .map_err(|error| Error::rows(table, error))?
     {
         read += 1;
         if read.is_multiple_of(BAR_ROWS) {
@@ -158,7 +151,7 @@ pub async fn scan<S: Sink>(
         }
         decoder
             .append(&row, xid, UPSERT)
-            .map_err(|error| PollError::decode(table, error))?;
+            .map_err(|error| Error::decode(table, error))?;
         scanned.rows += 1;
         scanned.late += u64::from(at < late_below);
         if decoder.rows() >= BATCH_ROWS_MAX || decoder.bytes() >= BATCH_BYTES_MAX {

@@ -9,14 +9,15 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::xid::Xid;
+use inlet_postgres::catalog::Captured;
+use inlet_postgres::server::Identity;
+use inlet_postgres::{Floor, ServerTime};
 use serde::{Deserialize, Serialize};
 
-use super::activity::{Activity, ServerTime};
+use super::activity::Activity;
 use super::bounds::{ScanBounds, scan_bounds};
-use super::catalog::Captured;
-use super::coverage::{Coverage, Floor};
+use super::coverage::Coverage;
 use super::scan::Scanned;
-use super::server::Identity;
 use super::tiers::{Slack, Tier, Tiers};
 
 /// One captured table.

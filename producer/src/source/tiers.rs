@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use inlet_model::xid::Xid;
+use inlet_postgres::ServerTime;
 
-use super::activity::ServerTime;
 use super::bounds::ScanBounds;
 
 /// How far below the floor a tier looks.

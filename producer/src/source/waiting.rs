@@ -11,24 +11,22 @@ use futures::TryStreamExt;
 use inlet_model::progress::Progress;
 use inlet_model::table::{TableName, quote};
 use inlet_model::xid::Xid;
+use inlet_postgres::catalog::{Captured, CursorKind, expected_rows};
+use inlet_postgres::server::{self, Identity};
+use inlet_postgres::{Error, Floor, Meaning, Reading, ServerTime, connect};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Row};
 
-use super::activity::{Activity, Reading, ServerTime};
-use super::catalog::{Captured, CursorKind};
-use super::coverage::Floor;
+use super::activity::Activity;
 use super::error::PollError;
-use super::poll::{TableSettings, capture, connect, is_another, lineage_broken};
+use super::poll::{TableSettings, capture, is_another, lineage_broken};
 use super::scan::{Condition, filter};
-use super::server::{self, Identity};
 use super::table::{Depths, Phase, Plan, Restored, Table};
 
 /// A count that takes longer is given up.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 /// Where no index helps, a table with more rows is not counted.
 const READ_WHOLE_MAX: u64 = 1_000_000;
-/// PostgreSQL's code for a statement that took too long.
-const STOPPED: &str = "57014";
 /// No other depth than that of the next poll is asked for.
 const DEPTHS: Depths = Depths {
     wide_interval: Duration::MAX,
@@ -76,7 +74,7 @@ impl Look {
         };
         let (identity, zone, reading) = asked
             .await
-            .map_err(PollError::server("activity could not be read"))?;
+            .map_err(Error::server("activity could not be read"))?;
         Ok(Self {
             connection,
             identity,
@@ -145,8 +143,8 @@ impl Look {
                 waiting.rows = Some(rows);
                 waiting.age = oldest.map_or(Duration::ZERO, |oldest| oldest.min(waiting.age));
             }
-            Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some(STOPPED) => {}
-            Err(error) => return Err(PollError::rows(&waiting.table, error)),
+            Err(error) if Meaning::of(&error) == Meaning::Canceled => {}
+            Err(error) => return Err(Error::rows(&waiting.table, error).into()),
         }
         Ok(waiting)
     }
@@ -227,15 +225,4 @@ fn counts(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, 
 
 fn since(earlier: ServerTime, now: ServerTime) -> Duration {
     Duration::from_micros(u64::try_from(now.0.saturating_sub(earlier.0)).unwrap_or(0))
-}
-
-/// How many rows PostgreSQL's planner expects, partitions and children included; `None` where it
-/// does not tell.
-pub async fn expected_rows(connection: &mut PgConnection, table: &TableName) -> Option<u64> {
-    let sql = format!("EXPLAIN SELECT FROM {}", table.quoted());
-    let plan: String = sqlx::query_scalar(AssertSqlSafe(sql))
-        .fetch_one(connection)
-        .await
-        .ok()?;
-    plan.split_once(" rows=")?.1.split(' ').next()?.parse().ok()
 }

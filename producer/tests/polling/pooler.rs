@@ -2,6 +2,7 @@
 //! name where it does not.
 
 use inlet_harness::{Pooler, shared_postgres};
+use inlet_postgres::Error;
 use inlet_producer::source::error::PollError;
 use inlet_producer::source::poll::SourceSettings;
 use inlet_service::error::{Explain, Kind, report};
@@ -49,7 +50,7 @@ async fn a_pooler_that_shares_sessions_is_refused_with_what_to_do() {
                 report(&error)
             );
             assert!(
-                mode == "statement" || matches!(error, PollError::Pooled { .. }),
+                mode == "statement" || matches!(error, PollError::Postgres(Error::Pooled { .. })),
                 "{}",
                 report(&error)
             );

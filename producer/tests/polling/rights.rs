@@ -5,7 +5,8 @@ use std::sync::{Mutex, Once};
 use std::thread::{self, ThreadId};
 
 use inlet_harness::{Database, shared_database};
-use inlet_producer::source::catalog::CatalogError;
+use inlet_postgres::Error;
+use inlet_postgres::catalog::CatalogError;
 use inlet_producer::source::error::PollError;
 use inlet_producer::source::poll::SourceSettings;
 use inlet_service::error::{Explain, Kind};
@@ -163,10 +164,16 @@ async fn row_security_that_would_hide_rows_is_an_error_when_it_is_switched_on() 
     assert_eq!(poller.cycle().await, [1]);
     w.run("ALTER TABLE t ENABLE ROW LEVEL SECURITY").await;
     w.run("INSERT INTO t VALUES (2)").await;
-    assert!(matches!(poller.attempt().await, Err(PollError::Altered(_))));
+    assert!(matches!(
+        poller.attempt().await,
+        Err(PollError::Postgres(Error::Altered(_)))
+    ));
     let error = poller.try_restart().await.unwrap_err();
     assert!(
-        matches!(error, PollError::Catalog(CatalogError::RowSecurity { .. })),
+        matches!(
+            error,
+            PollError::Postgres(Error::Catalog(CatalogError::RowSecurity { .. }))
+        ),
         "{error:?}"
     );
     assert_eq!(error.kind(), Kind::Config);

@@ -6,7 +6,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, UInt64Type};
 use inlet_harness::{Database, PASSWORD, Postgres, eventually, shared_database};
 use inlet_model::change::XID;
-use inlet_producer::grants;
+use inlet_postgres::grants;
 use inlet_producer::sink::Sink;
 use inlet_producer::sink::memory::{MemorySink, MemoryStore};
 use inlet_producer::source::error::PollError;

@@ -9,9 +9,12 @@ use std::time::Duration;
 use chrono::{DateTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use super::activity::ServerTime;
-use super::catalog::CursorKind;
-use super::coverage::Floor;
+use crate::catalog::CursorKind;
+use crate::reading::ServerTime;
+
+/// A floor in the unit of the table's cursor: microseconds, whole seconds. `i64::MIN` is "no
+/// floor".
+pub type Floor = i64;
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;

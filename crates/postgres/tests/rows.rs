@@ -15,8 +15,8 @@ use inlet_model::change::{UNFIT, UPSERT};
 use inlet_model::table::quote;
 use inlet_model::types::ColumnType;
 use inlet_model::xid::Xid;
-use inlet_producer::source::catalog::{Captured, Overrides, read_table};
-use inlet_producer::source::decode::{RowDecoder, SESSION_SQL, cursor_value, select_list, xmin};
+use inlet_postgres::catalog::{Captured, Overrides, read_table};
+use inlet_postgres::decode::{RowDecoder, cursor_value, select_list, xmin};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -643,11 +643,10 @@ async fn bytes_that_are_no_utf8_are_unfit_and_nothing_else_is_lost() {
         .sql(r"CREATE TABLE t (id integer PRIMARY KEY, note text); INSERT INTO t VALUES (1, E'caf\xe9'), (2, 'cafe')")
         .await
         .expect("a table");
-    let mut connection = database.connect().await.expect("a connection");
-    sqlx::raw_sql(SESSION_SQL)
-        .execute(&mut connection)
+    let options = database.url().parse().expect("an address");
+    let mut connection = inlet_postgres::connect(&options)
         .await
-        .expect("the session is set");
+        .expect("a connection");
     let captured = read_table(&mut connection, "t", &Overrides::default())
         .await
         .expect("the table can be captured");

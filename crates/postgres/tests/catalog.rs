@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
 
 use inlet_harness::{Database, shared_database};
-use inlet_producer::source::catalog::{
+use inlet_postgres::catalog::{
     Captured, CatalogError, CursorKind, Overrides, Structure, read_structures, read_table,
 };
 use inlet_service::error::{Explain, Kind, report};

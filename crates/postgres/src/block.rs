@@ -6,13 +6,13 @@
 //! docs/polling.md, "Locks before the snapshot".
 
 use inlet_model::table::TableName;
+use inlet_model::xid::Xid;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 
-use super::catalog::{Captured, Structure, read_structures};
-use super::error::PollError;
-use super::scan::Snapshot;
-use super::server;
+use crate::catalog::{Captured, Structure, read_structures};
+use crate::error::Error;
+use crate::server;
 
 /// Locks are awaited for two seconds, then the cycle is repeated: while we wait, others queue
 /// behind us. The settings make text forms the same on every server, turn rows that row security
@@ -31,6 +31,15 @@ const SNAPSHOT: &str = "\
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text, statement_timestamp(),
        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_insert_lsn()::text END";
 
+/// The snapshot that a scan reads in.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot {
+    /// Its `xmax`: every row that it sees has a smaller xid.
+    pub xid_end: Xid,
+    /// When it was taken, microseconds since 1970-01-01 UTC.
+    pub taken_at: i64,
+}
+
 /// An open transaction with its snapshot.
 #[derive(Debug)]
 pub struct Block {
@@ -46,10 +55,7 @@ pub struct Block {
 impl Block {
     /// Opens the transaction, locks the tables, takes the snapshot, and makes sure that the tables
     /// are still what the catalog said.
-    pub async fn begin(
-        connection: &mut PgConnection,
-        tables: &[&Captured],
-    ) -> Result<Self, PollError> {
+    pub async fn begin(connection: &mut PgConnection, tables: &[&Captured]) -> Result<Self, Error> {
         let names: Vec<_> = tables
             .iter()
             .map(|table| table.schema.table.quoted())
@@ -59,7 +65,7 @@ impl Block {
         raw_sql(AssertSqlSafe(begin))
             .execute(&mut *connection)
             .await
-            .map_err(|error| PollError::locking(first, error))?;
+            .map_err(|error| Error::locking(first, error))?;
         let row = sqlx::query(SNAPSHOT)
             .fetch_one(&mut *connection)
             .await
@@ -74,7 +80,7 @@ impl Block {
         let structures = read_structures(connection, &oids).await?;
         for table in tables {
             if !structures.contains(&(table.oid, table.structure)) {
-                return Err(PollError::Altered(table.schema.table.clone()));
+                return Err(Error::Altered(table.schema.table.clone()));
             }
         }
         let trees = tables
@@ -94,7 +100,7 @@ impl Block {
     ///
     /// Our locks do not keep a table from being attached, and a scan reads it along from that
     /// moment on, though the snapshot's catalog does not know of it: then the cycle is repeated.
-    pub async fn end(self, connection: &mut PgConnection) -> Result<Gate, PollError> {
+    pub async fn end(self, connection: &mut PgConnection) -> Result<Gate, Error> {
         raw_sql("COMMIT")
             .execute(&mut *connection)
             .await
@@ -107,7 +113,7 @@ impl Block {
                 .iter()
                 .find(|(_, oid, structure)| !structures.contains(&(*oid, *structure)))
             {
-                return Err(PollError::Altered(table.clone()));
+                return Err(Error::Altered(table.clone()));
             }
         }
         Ok(Gate {
@@ -129,7 +135,7 @@ pub struct Gate {
 impl Gate {
     /// Waits at most about three times `wal_writer_delay`; with synchronous commits it is open
     /// already, or after a second on an idle server.
-    pub async fn pass(self, primary: &mut PgConnection) -> Result<(), PollError> {
+    pub async fn pass(self, primary: &mut PgConnection) -> Result<(), Error> {
         match self.flush_to {
             Some(position) => server::flushed(primary, &position).await.map_err(unread),
             None => Ok(()),
@@ -137,8 +143,8 @@ impl Gate {
     }
 }
 
-fn unread(source: sqlx::Error) -> PollError {
-    PollError::Server {
+fn unread(source: sqlx::Error) -> Error {
+    Error::Server {
         act: "snapshot could not be read".to_owned(),
         source,
     }

@@ -22,7 +22,7 @@ use sqlx::{Row, ValueRef};
 
 use self::column::ColumnBuilder;
 use self::value::Misfit;
-use crate::source::catalog::{Cursor, CursorKind};
+use crate::catalog::{Cursor, CursorKind};
 
 mod array_text;
 mod column;
@@ -39,13 +39,6 @@ pub const DECODER_BYTES_MAX: usize = 1 << 30;
 const VALUE_BYTES: usize = 4;
 /// `_op` and `_xid`.
 const CHANGE_BYTES: usize = 9;
-
-/// What a session runs once before it reads rows: text forms that do not depend on the server's
-/// configuration, and the bytes of a `SQL_ASCII` database as they are. With a conversion to UTF-8
-/// one invalid byte would fail the whole statement.
-pub const SESSION_SQL: &str = "SELECT set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),
-            set_config('extra_float_digits', '1', false),
-            set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false)";
 
 /// What a SELECT that feeds a [`RowDecoder`] reads: the row's `xmin`, then the table's columns,
 /// those without a mapping as their text.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row, ValueRef};
 
-use super::activity::{Reading, Seen, ServerTime, Session};
+use crate::reading::{Reading, Seen, ServerTime, Session};
 
 /// What was committed asynchronously is flushed within three times `wal_writer_delay`, 0.6 s by
 /// default.

@@ -12,7 +12,7 @@ use inlet_model::table::{TableName, TableSchema, quote};
 use inlet_service::config::ImpossibleValues;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row};
 
 pub use self::cursor::{Cursor, CursorKind};
 pub use self::descendants::Descendant;
@@ -411,6 +411,17 @@ pub async fn name_of(conn: &mut PgConnection, oid: u32) -> Result<Option<TableNa
         .await
         .map_err(CatalogError::read("tables"))?;
     Ok(found.map(|(schema, name)| TableName::new(schema, name)))
+}
+
+/// How many rows PostgreSQL's planner expects, partitions and children included; `None` where it
+/// does not tell.
+pub async fn expected_rows(connection: &mut PgConnection, table: &TableName) -> Option<u64> {
+    let sql = format!("EXPLAIN SELECT FROM {}", table.quoted());
+    let plan: String = sqlx::query_scalar(AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .ok()?;
+    plan.split_once(" rows=")?.1.split(' ').next()?.parse().ok()
 }
 
 /// The error for a table that is not there, with those that have a similar name.

@@ -5,6 +5,8 @@ use std::fmt;
 use inlet_model::table::{TableName, quote};
 use inlet_service::error::{Explain, Hint, Kind};
 
+use crate::sqlstate::{self, Meaning};
+
 /// Names for a message: quoted, with commas; "none" when there are none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
@@ -149,7 +151,7 @@ impl CatalogError {
 impl Explain for CatalogError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Read { source, .. } => kind_of(source),
+            Self::Read { source, .. } => Meaning::of(source).kind_of_catalog(),
             _ => Kind::Config,
         }
     }
@@ -190,31 +192,8 @@ impl Explain for CatalogError {
             Self::UnknownCursor { table, .. } | Self::CursorType { table, .. } => {
                 Hint::key(&format!("tables.{}.cursor", table.short()))
             }
-            Self::Read { .. } => return None,
+            Self::Read { source, .. } => return sqlstate::hint(source),
         })
-    }
-}
-
-/// What an error of a catalog query means: rights and databases are the user's to mend, our own
-/// reading of a row is a bug, and all else (a lost connection, a shutdown, too many clients) may
-/// pass. Source: PostgreSQL manual, "PostgreSQL Error Codes".
-fn kind_of(error: &sqlx::Error) -> Kind {
-    match error {
-        sqlx::Error::Database(database) => match database.code().as_deref() {
-            Some(code)
-                if ["28", "3D", "42"]
-                    .iter()
-                    .any(|class| code.starts_with(class)) =>
-            {
-                Kind::Config
-            }
-            _ => Kind::Unavailable,
-        },
-        sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::ColumnIndexOutOfBounds { .. }
-        | sqlx::Error::Decode(_) => Kind::Bug,
-        _ => Kind::Unavailable,
     }
 }
 

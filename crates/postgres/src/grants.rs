@@ -12,7 +12,7 @@ use std::fmt::Write;
 use inlet_model::table::quote;
 use inlet_service::config::{Config, ConfigError, TableConfig};
 
-use crate::source::catalog::{CatalogError, table_candidates};
+use crate::catalog::{CatalogError, table_candidates};
 
 /// Where a table is that names no schema.
 const PUBLIC: &str = "public";
