@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use inlet_consumer::metrics;
 use inlet_lake::LakeOptions;
 use inlet_lake::validate::Rules;
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 use inlet_producer::pipeline::Pipeline;
 use inlet_producer::settings;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};

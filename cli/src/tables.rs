@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 use inlet_postgres::catalog::list_tables;
 use inlet_postgres::{Error, connect, options};
 use inlet_producer::pipeline;

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
 use inlet_postgres::connect;
 use inlet_producer::settings;
 use inlet_producer::source::poll::TableSettings;

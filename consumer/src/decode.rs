@@ -18,7 +18,7 @@ use bytes::Bytes;
 use inlet_model::change::{ChangeBatch, DELETE, positioned_schema};
 use inlet_model::record::header::Header;
 use inlet_model::record::json::Decoder;
-use inlet_model::table::{Fingerprint, TableName, TableSchema};
+use inlet_model::{Fingerprint, TableName, TableSchema};
 
 use crate::source::{Headed, Message, Slab};
 use inlet_lake::Rejected;

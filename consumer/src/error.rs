@@ -1,6 +1,6 @@
 //! Why the consumer stops or begins anew.
 
-use inlet_model::offsets::{KafkaPartition, Offset};
+use inlet_model::{KafkaPartition, Offset};
 use inlet_service::error::{Explain, Hint, Kind};
 
 use crate::source::SourceError;

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use inlet_model::offsets::Offset;
+use inlet_model::Offset;
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;

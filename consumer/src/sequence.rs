@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use inlet_model::offsets::{KafkaPartition, Offset, OffsetRange};
+use inlet_model::{KafkaPartition, Offset, OffsetRange};
 
 use crate::source::{Headed, Slab};
 
@@ -119,9 +119,9 @@ impl Position {
 
 #[cfg(test)]
 mod tests {
+    use inlet_model::Fingerprint;
+    use inlet_model::Xid;
     use inlet_model::record::header::Header;
-    use inlet_model::table::Fingerprint;
-    use inlet_model::xid::Xid;
 
     use super::*;
     use crate::source::Message;

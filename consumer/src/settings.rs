@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 
 /// One consumer: a member of a group that carries topics into the lake.
 #[derive(Debug, Clone)]

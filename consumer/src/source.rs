@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::mpsc as commands;
 use std::time::Duration;
 
-use inlet_model::offsets::{KafkaPartition, Offset, Offsets};
+use inlet_model::{KafkaPartition, Offset, Offsets};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use error::SourceError;

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 use inlet_postgres::{catalog, connect};
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 use inlet_postgres::options;
 use inlet_service::config::{Config, ConfigError, KafkaConfig, TableConfig};
 

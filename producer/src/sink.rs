@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::table::TableName;
+use inlet_model::{Progress, ProgressDelta};
 use inlet_service::error::{Hint, Kind};
 
 pub mod kafka;

@@ -323,10 +323,8 @@ async fn a_schema_is_published_once_and_with_the_first_of_its_rows() {
             .collect();
         assert_eq!(schemas.len(), 1, "round {round}");
         assert_eq!(
-            serde_json::from_slice::<inlet_model::table::TableSchema>(
-                schemas[0].value.as_ref().unwrap()
-            )
-            .unwrap(),
+            serde_json::from_slice::<inlet_model::TableSchema>(schemas[0].value.as_ref().unwrap())
+                .unwrap(),
             *schema()
         );
         let fingerprints: BTreeSet<_> = pipeline

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use inlet_model::table::{TableName, quote};
-use inlet_model::types::ColumnType;
+use inlet_model::{ColumnType, Scalar};
+use inlet_model::{TableName, quote};
 use inlet_postgres::Meaning;
 use inlet_postgres::catalog::{Captured, Cursor, CursorKind, index_statement};
 use inlet_postgres::server;
@@ -113,7 +113,7 @@ fn no_cursor(captured: &Captured) -> Finding {
     let is_time = |column_type| {
         matches!(
             column_type,
-            ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
+            ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz)
         )
     };
     let Some(column) = captured

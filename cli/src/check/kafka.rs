@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use inlet_consumer::source::Marks;
-use inlet_model::offsets::{KafkaPartition, Offset};
-use inlet_model::progress::Progress;
-use inlet_model::table::TableName;
+use inlet_model::Progress;
+use inlet_model::TableName;
+use inlet_model::{KafkaPartition, Offset};
 use inlet_producer::settings::kafka_sink;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, Watch, stored_progress};
 use inlet_service::config::{Config, KafkaConfig};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use inlet_model::table::quote;
+use inlet_model::quote;
 use inlet_postgres::server::{self, Greeting};
 use inlet_postgres::{Error, connect, options};
 use inlet_service::config::{Config, PostgresAddress, SslMode};

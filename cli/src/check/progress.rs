@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use inlet_consumer::source::start;
 use inlet_consumer::source::{Marks, SourceError};
 use inlet_lake::Head;
-use inlet_model::offsets::KafkaPartition;
-use inlet_model::progress::Progress;
+use inlet_model::KafkaPartition;
+use inlet_model::Progress;
 use inlet_postgres::catalog::Captured;
 use inlet_producer::sink::kafka::SEQUENCES;
 use inlet_producer::source::poll::{check_cursor, lineage_broken};
@@ -160,8 +160,8 @@ fn offsets(topic: &str, head: &Head, marks: &BTreeMap<KafkaPartition, Marks>) ->
     let gone = head.offsets.iter().filter_map(|(partition, at)| {
         let next = at.next?;
         let none = Marks {
-            low: inlet_model::offsets::Offset(0),
-            end: inlet_model::offsets::Offset(0),
+            low: inlet_model::Offset(0),
+            end: inlet_model::Offset(0),
         };
         let marks = marks.get(partition).copied().unwrap_or(none);
         start(Some(next), marks).err()?;

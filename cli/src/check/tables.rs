@@ -2,8 +2,8 @@
 //! become, and whether its rules fit.
 
 use inlet_lake::validate::Rules;
-use inlet_model::table::{Column, quote};
-use inlet_model::types::ColumnType;
+use inlet_model::{Column, quote};
+use inlet_model::{ColumnType, Scalar};
 use inlet_postgres::catalog::{Captured, CatalogError, read_table};
 use inlet_producer::settings;
 use inlet_service::config::{Config, TableConfig};
@@ -339,7 +339,7 @@ fn date_column(table: &TableConfig, captured: &Captured) -> Option<Finding> {
     let is_time = |column: &&Column| {
         matches!(
             column.column_type,
-            ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
+            ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz)
         )
     };
     let found = columns

@@ -1,7 +1,7 @@
 //! The words of the file, and of the list on the screen. Pure.
 
-use inlet_model::table::{TableName, quote};
-use inlet_model::types::ColumnType;
+use inlet_model::{ColumnType, Scalar};
+use inlet_model::{TableName, quote};
 use inlet_postgres::catalog::Captured;
 
 use super::Found;
@@ -122,7 +122,7 @@ fn times(captured: &Captured) -> Vec<String> {
     let is_time = |column_type| {
         matches!(
             column_type,
-            ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
+            ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz)
         )
     };
     captured

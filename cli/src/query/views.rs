@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use inlet_model::change::{DELETE, DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID};
-use inlet_model::table::{TableSchema, quote};
+use inlet_model::{TableSchema, quote};
 use inlet_service::config::TableConfig;
 
 use crate::status::folder;
@@ -214,8 +214,8 @@ fn empty<'a>(columns: impl Iterator<Item = (&'a str, String)>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use inlet_model::table::{Column, TableName};
-    use inlet_model::types::ColumnType;
+    use inlet_model::{Column, TableName};
+    use inlet_model::{ColumnType, Scalar};
     use inlet_service::config::Config;
 
     use super::*;
@@ -223,17 +223,17 @@ mod tests {
     fn view(has_data: bool, key: Vec<usize>) -> View {
         let column = |name: &str| Column {
             name: name.to_owned(),
-            column_type: ColumnType::Int64,
+            column_type: ColumnType::Scalar(Scalar::Int64),
             postgres_type: "bigint".to_owned(),
             as_text: false,
             not_null: true,
             generated: false,
         };
-        let columns = TableSchema {
-            table: TableName::new("public", "orders"),
-            columns: vec![column("Order\"s"), column("b")],
+        let columns = TableSchema::new(
+            TableName::new("public", "orders"),
+            vec![column("Order\"s"), column("b")],
             key,
-        };
+        );
         View {
             schema: PUBLIC.to_owned(),
             name: "orders".to_owned(),

@@ -12,10 +12,10 @@ use arrow::compute::filter_record_batch;
 use bytes::Bytes;
 use inlet_lake::Rejected;
 use inlet_lake::validate::{BoundRules, RuleError, Rules};
+use inlet_model::Fingerprint;
 use inlet_model::change::{ChangeBatch, UNFIT, positioned_schema};
-use inlet_model::offsets::{KafkaPartition, Offset};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};
-use inlet_model::table::Fingerprint;
+use inlet_model::{KafkaPartition, Offset};
 
 /// One table's rules, bound to each schema that comes.
 pub struct Judge {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use inlet_lake::entry::Entry;
 use inlet_lake::{Head, LakeError, LakeTable};
-use inlet_model::table::{TableName, TableSchema};
+use inlet_model::{TableName, TableSchema};
 use serde::Deserialize;
 
 /// A table commits less often than this in any span that people look at.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use inlet_lake::Head;
-use inlet_model::offsets::KafkaPartition;
+use inlet_model::KafkaPartition;
 use inlet_producer::sink::kafka::Watch;
 use inlet_service::config::KafkaConfig;
 use rdkafka::ClientConfig;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use inlet_lake::Head;
-use inlet_model::progress::Progress;
-use inlet_model::table::TableName;
+use inlet_model::Progress;
+use inlet_model::TableName;
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
 use inlet_producer::source::table::Restored;

@@ -350,7 +350,7 @@ fn compare_counts(
 
 /// The half of an xid that a row's `xmin` holds.
 fn low(xid: u64) -> u32 {
-    inlet_model::xid::Xid(xid).low()
+    inlet_model::Xid(xid).low()
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ fn gather(
     side: &mut Side,
     wanted: &HashSet<Hash>,
     hasher: &mut Hasher,
-    schema: &inlet_model::table::TableSchema,
+    schema: &inlet_model::TableSchema,
     rows: &RecordBatch,
     offset: impl Fn(usize) -> i64,
 ) {
@@ -182,7 +182,7 @@ fn gather(
 }
 
 fn differences(
-    schema: &inlet_model::table::TableSchema,
+    schema: &inlet_model::TableSchema,
     postgres: &[Option<String>],
     lake: &[Option<String>],
 ) -> Vec<Difference> {
@@ -190,13 +190,13 @@ fn differences(
     let differing = pairs
         .filter(|(_, (postgres, lake))| postgres != lake)
         .take(COLUMNS_MAX);
-    let difference = |(column, (postgres, lake)): (
-        &inlet_model::table::Column,
-        (&Option<String>, &Option<String>),
-    )| Difference {
-        column: column.name.clone(),
-        postgres: postgres.clone(),
-        lake: lake.clone(),
-    };
+    let difference =
+        |(column, (postgres, lake)): (&inlet_model::Column, (&Option<String>, &Option<String>))| {
+            Difference {
+                column: column.name.clone(),
+                postgres: postgres.clone(),
+                lake: lake.clone(),
+            }
+        };
     differing.map(difference).collect()
 }

@@ -13,9 +13,9 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
+use inlet_model::TableSchema;
 use inlet_model::change::{ChangeBatch, DELETE, UPSERT, XID, polled_schema};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};
-use inlet_model::table::TableSchema;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// 128 bits; an array, because `u128` would align a row's record to 16 bytes.
@@ -162,7 +162,7 @@ impl Hasher {
 /// The table's columns by name: what a file does not have is null, what it has as another type is
 /// cast; what does not fit becomes null and shows.
 pub fn columns(schema: &TableSchema, rows: &RecordBatch) -> Vec<ArrayRef> {
-    let column = |column: &inlet_model::table::Column| {
+    let column = |column: &inlet_model::Column| {
         let data_type = column.column_type.arrow();
         let nulls = || new_null_array(&data_type, rows.num_rows());
         match rows.column_by_name(&column.name) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
+use inlet_model::TableSchema;
+use inlet_model::Xid;
 use inlet_model::change::UPSERT;
-use inlet_model::table::TableSchema;
-use inlet_model::xid::Xid;
 use inlet_postgres::Error;
 use inlet_postgres::block::Block;
 use inlet_postgres::catalog::{Captured, read_table};

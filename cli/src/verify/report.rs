@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 use serde_json::{Value, json};
 
 use super::compare::Findings;

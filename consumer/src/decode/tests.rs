@@ -1,28 +1,28 @@
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, UInt8Type};
+use inlet_model::Column;
+use inlet_model::Xid;
 use inlet_model::change::{OFFSET, OP, UPSERT};
-use inlet_model::offsets::{KafkaPartition, Offset};
 use inlet_model::record::header::HeaderError;
-use inlet_model::table::Column;
-use inlet_model::types::ColumnType;
-use inlet_model::xid::Xid;
+use inlet_model::{ColumnType, Scalar};
+use inlet_model::{KafkaPartition, Offset};
 
 use super::*;
 
 fn schema(name: &str, columns: &[&str]) -> Arc<TableSchema> {
     let column = |name: &&str| Column {
         name: (*name).to_owned(),
-        column_type: ColumnType::Int64,
+        column_type: ColumnType::Scalar(Scalar::Int64),
         postgres_type: "bigint".into(),
         as_text: false,
         not_null: false,
         generated: false,
     };
-    Arc::new(TableSchema {
-        table: TableName::new("public", name),
-        columns: columns.iter().map(column).collect(),
-        key: vec![0],
-    })
+    Arc::new(TableSchema::new(
+        TableName::new("public", name),
+        columns.iter().map(column).collect(),
+        vec![0],
+    ))
 }
 
 fn ours(schema: &TableSchema, op: u8) -> Headed {

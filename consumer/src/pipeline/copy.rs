@@ -5,8 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use inlet_model::offsets::Offsets;
-use inlet_model::table::TableName;
+use inlet_model::Offsets;
+use inlet_model::TableName;
 use serde::Serialize;
 
 #[derive(Serialize)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use inlet_model::offsets::{KafkaPartition, Offset, Offsets};
-use inlet_model::table::{Fingerprint, TableName, TableSchema};
+use inlet_model::{Fingerprint, TableName, TableSchema};
+use inlet_model::{KafkaPartition, Offset, Offsets};
 use tokio::task::JoinSet;
 
 use super::copy;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::compute::filter_record_batch;
 use inlet_model::change::ChangeBatch;
-use inlet_model::offsets::{KafkaPartition, OffsetRange};
-use inlet_model::table::{Fingerprint, TableName, TableSchema};
+use inlet_model::{Fingerprint, TableName, TableSchema};
+use inlet_model::{KafkaPartition, OffsetRange};
 
 use crate::decode::{DecodedBatch, Decoders, rejected};
 use crate::error::ConsumerError;

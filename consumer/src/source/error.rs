@@ -1,6 +1,6 @@
 //! Why the topic cannot be read, and what that means.
 
-use inlet_model::offsets::{KafkaPartition, Offset};
+use inlet_model::{KafkaPartition, Offset};
 use inlet_service::error::{Explain, Hint, Kind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inlet_model::record::control::ControlKey;
-use inlet_model::table::{Fingerprint, TableName, TableSchema};
+use inlet_model::{Fingerprint, TableName, TableSchema};
 use inlet_service::retry::pause;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -164,7 +164,7 @@ impl Schemas {
         let (Some(ControlKey::Schema(fingerprint)), Some(value)) = (key, message.payload()) else {
             return;
         };
-        match serde_json::from_slice::<TableSchema>(value) {
+        match TableSchema::decode(value) {
             Ok(schema) if schema.fingerprint() == fingerprint => {
                 Arc::make_mut(&mut self.known).insert(fingerprint, Arc::new(schema));
             }

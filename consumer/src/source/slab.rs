@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use inlet_model::offsets::{KafkaPartition, Offset};
 use inlet_model::record::header::{HEADER, Header, HeaderError};
+use inlet_model::{KafkaPartition, Offset};
 use rdkafka::message::{Headers, Message as _};
 use tokio::sync::OwnedSemaphorePermit;
 

@@ -1,6 +1,6 @@
 //! Where reading of a kafka_partition begins.
 
-use inlet_model::offsets::Offset;
+use inlet_model::Offset;
 
 /// The offsets that a kafka_partition has at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

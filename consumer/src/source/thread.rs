@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc as commands;
 use std::time::{Duration, Instant};
 
-use inlet_model::offsets::{KafkaPartition, Offset, Offsets};
+use inlet_model::{KafkaPartition, Offset, Offsets};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;

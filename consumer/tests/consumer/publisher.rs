@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use inlet_harness::Kafka;
-use inlet_model::table::{Column, TableName, TableSchema};
-use inlet_model::types::ColumnType;
+use inlet_model::{Column, TableName, TableSchema};
+use inlet_model::{ColumnType, Scalar};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::task::block_in_place;
@@ -24,27 +24,23 @@ pub fn orders() -> TableSchema {
         generated: false,
     };
     let columns = vec![
-        column("order_id", ColumnType::Int64, "bigint"),
+        column("order_id", ColumnType::Scalar(Scalar::Int64), "bigint"),
         column(
             "amount",
-            ColumnType::Decimal {
+            ColumnType::Scalar(Scalar::Decimal {
                 precision: 10,
                 scale: 2,
-            },
+            }),
             "numeric(10,2)",
         ),
-        column("note", ColumnType::Text, "text"),
+        column("note", ColumnType::Scalar(Scalar::Text), "text"),
         column(
             "created_at",
-            ColumnType::Timestamp,
+            ColumnType::Scalar(Scalar::Timestamp),
             "timestamp without time zone",
         ),
     ];
-    TableSchema {
-        table: TableName::new("public", "orders"),
-        columns,
-        key: vec![0],
-    }
+    TableSchema::new(TableName::new("public", "orders"), columns, vec![0])
 }
 
 /// A value of the table.

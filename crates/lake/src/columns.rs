@@ -9,9 +9,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type, UInt64Type};
+use inlet_model::TableSchema;
 use inlet_model::change::{DETECTED_AT, OFFSET, OP, XID, positioned_schema};
-use inlet_model::table::TableSchema;
-use inlet_model::types::ColumnType;
+use inlet_model::{ColumnType, Scalar};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
@@ -180,7 +180,7 @@ fn date_column_of(
         .position(name)
         .ok_or_else(|| refused(table, name, "does not exist, but dates shall come from it"))?;
     match table.columns[position].column_type {
-        ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz => Ok(position),
+        ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz) => Ok(position),
         _ => Err(refused(
             table,
             name,
@@ -215,10 +215,12 @@ fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
     for (position, column) in table.columns.iter().enumerate() {
         let key = table.key.contains(&position);
         builder = match column.column_type {
-            ColumnType::Timestamp | ColumnType::TimestampTz => {
+            ColumnType::Scalar(Scalar::Timestamp | Scalar::TimestampTz) => {
                 as_differences(builder, &column.name)
             }
-            ColumnType::Int32 | ColumnType::Int64 if key => as_differences(builder, &column.name),
+            ColumnType::Scalar(Scalar::Int32 | Scalar::Int64) if key => {
+                as_differences(builder, &column.name)
+            }
             _ if key => builder.set_column_dictionary_enabled(path(&column.name), false),
             _ => builder,
         };

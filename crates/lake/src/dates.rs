@@ -9,13 +9,13 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType};
 use chrono::{DateTime, Days, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
+use inlet_model::calendar::DAY_MICROS;
 
 /// A day since 1970-01-01, or [`NO_DAY`].
 pub(super) type Day = i32;
 /// Rows without a date, and dates that no four-digit year names: they stand together in one folder.
 pub(super) const NO_DAY: Day = Day::MIN;
 
-const DAY_MICROS: i64 = 86_400_000_000;
 /// 0001-01-01 and 9999-12-31.
 const NAMED_DAYS: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
 const CACHED_DAYS_MAX: usize = 16_384;

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use inlet_model::offsets::{KafkaPartition, Offset};
-use inlet_model::progress::ProgressDelta;
-use inlet_model::table::{TableName, TableSchema};
+use inlet_model::ProgressDelta;
+use inlet_model::{KafkaPartition, Offset};
+use inlet_model::{TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 
 use super::store::LOG;

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use inlet_model::offsets::{KafkaPartition, Offset, OffsetRange};
-use inlet_model::table::TableName;
+use inlet_model::TableName;
+use inlet_model::{KafkaPartition, Offset, OffsetRange};
 use inlet_service::error::{Explain, Hint, Kind};
 
 /// Why the lake could not do it.

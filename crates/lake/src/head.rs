@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use inlet_model::offsets::{KafkaPartition, Offset, OffsetRange};
-use inlet_model::progress::Progress;
-use inlet_model::table::{Fingerprint, TableName, TableSchema};
+use inlet_model::Progress;
+use inlet_model::{Fingerprint, TableName, TableSchema};
+use inlet_model::{KafkaPartition, Offset, OffsetRange};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Covered, Entry};

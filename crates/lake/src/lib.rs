@@ -39,9 +39,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chrono_tz::Tz;
-use inlet_model::offsets::{KafkaPartition, Offset, Offsets};
-use inlet_model::progress::ProgressDelta;
-use inlet_model::table::TableName;
+use inlet_model::ProgressDelta;
+use inlet_model::TableName;
+use inlet_model::{KafkaPartition, Offset, Offsets};
 
 use self::claim::Claim;
 pub use self::claim::{Writer, writers};

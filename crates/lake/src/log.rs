@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 
 use super::claim::Claim;
 use super::entry::{DataFile, Entry};

@@ -1,6 +1,6 @@
 //! The names of published files: which row a file starts with, and so never the same twice.
 
-use inlet_model::offsets::{KafkaPartition, Offset};
+use inlet_model::{KafkaPartition, Offset};
 
 use super::store::QUARANTINE;
 

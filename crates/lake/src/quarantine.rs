@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use inlet_model::offsets::{KafkaPartition, Offset};
+use inlet_model::{KafkaPartition, Offset};
 use serde::Serialize;
 
 use super::error::LakeError;

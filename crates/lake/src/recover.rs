@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 
 use super::claim::{Claim, Dead};
 use super::entry::{DataFile, Entry};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use inlet_model::change::ChangeBatch;
-use inlet_model::offsets::{KafkaPartition, OffsetRange, Offsets};
+use inlet_model::{KafkaPartition, OffsetRange, Offsets};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 

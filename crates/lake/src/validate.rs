@@ -17,7 +17,7 @@ use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::UInt8Type;
 use inlet_model::change::{OP, UPSERT};
-use inlet_model::table::{TableName, TableSchema};
+use inlet_model::{TableName, TableSchema};
 use inlet_service::error::{Explain, Hint, Kind};
 
 use bind::BoundRule;

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type};
+use inlet_model::TableSchema;
 use inlet_model::change::{ChangeBatch, KAFKA_PARTITION, OFFSET};
-use inlet_model::offsets::{KafkaPartition, Offset};
-use inlet_model::table::TableSchema;
+use inlet_model::{KafkaPartition, Offset};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 

@@ -13,8 +13,8 @@ use arrow::array::{
 };
 use inlet_model::change::{ChangeBatch, UPSERT, polled_schema};
 use inlet_model::record::json::{Decoder, Rows, encode_keys, encode_values};
-use inlet_model::table::{Column, TableName, TableSchema};
-use inlet_model::types::ColumnType;
+use inlet_model::{Column, TableName, TableSchema};
+use inlet_model::{ColumnType, Scalar};
 
 const BATCH_ROWS: i64 = 10_000;
 const BATCHES: u32 = 100;
@@ -68,35 +68,35 @@ fn orders() -> ChangeBatch {
         generated: false,
     };
     let columns = vec![
-        column("order_id", ColumnType::Int64, "bigint"),
-        column("customer_name", ColumnType::Text, "text"),
-        column("product", ColumnType::Text, "text"),
-        column("quantity", ColumnType::Int32, "integer"),
+        column("order_id", ColumnType::Scalar(Scalar::Int64), "bigint"),
+        column("customer_name", ColumnType::Scalar(Scalar::Text), "text"),
+        column("product", ColumnType::Scalar(Scalar::Text), "text"),
+        column("quantity", ColumnType::Scalar(Scalar::Int32), "integer"),
         column(
             "amount",
-            ColumnType::Decimal {
+            ColumnType::Scalar(Scalar::Decimal {
                 precision: 10,
                 scale: 2,
-            },
+            }),
             "numeric(10,2)",
         ),
-        column("status", ColumnType::Text, "text"),
+        column("status", ColumnType::Scalar(Scalar::Text), "text"),
         column(
             "created_at",
-            ColumnType::Timestamp,
+            ColumnType::Scalar(Scalar::Timestamp),
             "timestamp without time zone",
         ),
         column(
             "updated_at",
-            ColumnType::TimestampTz,
+            ColumnType::Scalar(Scalar::TimestampTz),
             "timestamp with time zone",
         ),
     ];
-    let schema = Arc::new(TableSchema {
-        table: TableName::new("public", "orders"),
+    let schema = Arc::new(TableSchema::new(
+        TableName::new("public", "orders"),
         columns,
-        key: vec![0],
-    });
+        vec![0],
+    ));
     let ids = || 0..BATCH_ROWS;
     let stamp = |id: i64| 1_795_000_000_000_000 + id * 1_234_567;
     let amounts =

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::table::TableSchema;
-use crate::types::field;
+use crate::column::Column;
+use crate::schema::TableSchema;
 
 /// Change column: [`UPSERT`] or [`DELETE`], `UInt8`.
 pub const OP: &str = "_op";
@@ -82,7 +82,7 @@ fn with_columns<const N: usize>(table: &TableSchema, change: [Field; N]) -> Sche
         table
             .columns
             .iter()
-            .map(field)
+            .map(Column::field)
             .chain(change)
             .collect::<Vec<_>>(),
     ))

@@ -2,13 +2,31 @@
 //! records, progress and offsets.
 //!
 //! Promises: pure functions over values; no I/O, no clock, no runtime. Leaves to others: reading
-//! PostgreSQL (`inlet-producer`), writing the lake (`inlet-consumer`). Read in this order:
-//! [`table`], [`types`], [`change`], [`record`], [`progress`], [`offsets`].
+//! PostgreSQL (`inlet-postgres`), writing the lake (`inlet-lake`).
+//!
+//! Read in this order: `name`, `types`, `column`, `schema`; then [`change`], the currency between
+//! the stages; then [`record`], what the topics hold; then `progress`, `offsets`, `xid`.
 
+#![warn(missing_docs)]
+
+pub mod calendar;
 pub mod change;
-pub mod offsets;
-pub mod progress;
+mod column;
+mod name;
+mod offsets;
+mod progress;
 pub mod record;
-pub mod table;
-pub mod types;
-pub mod xid;
+mod schema;
+mod types;
+mod xid;
+
+pub use column::{Column, Role};
+pub use name::{
+    Identifier, NameError, PUBLIC, TableName, TableReference, nearest, quote, resolve_column,
+    similar, topic_safe, written_part,
+};
+pub use offsets::{KafkaPartition, Offset, OffsetRange, Offsets};
+pub use progress::{Progress, ProgressDelta};
+pub use schema::{Fingerprint, SchemaFields, TableSchema};
+pub use types::{CatalogType, ColumnType, Scalar};
+pub use xid::Xid;

@@ -8,12 +8,24 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::table::Column;
-
 /// What a column becomes on the way to the lake.
+///
+/// Stored as the scalar's own name, or as `{"list":..}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnType {
+    /// An array of one dimension, counted from 1, of a type that is not read as its text; any value
+    /// and any element may be null.
+    List(Scalar),
+    /// A single value.
+    #[serde(untagged)]
+    Scalar(Scalar),
+}
+
+/// The type of a single value: of a column, or of the elements of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scalar {
     /// `boolean`.
     Bool,
     /// `smallint`.
@@ -33,7 +45,7 @@ pub enum ColumnType {
     Decimal {
         /// Digits in all.
         precision: u8,
-        /// Digits behind the point.
+        /// Digits after the point.
         scale: i8,
     },
     /// `text`, `varchar(n)`, `char(n)` (padded, as PostgreSQL shows it), and every type read as its
@@ -53,84 +65,10 @@ pub enum ColumnType {
     Timestamp,
     /// `timestamptz`: microseconds since 1970-01-01 UTC.
     TimestampTz,
-    /// An array of one dimension, counted from 1, of a type that is not read as its text; any value
-    /// and any element may be null.
-    List(Element),
 }
 
-/// What may stand in a list: a [`ColumnType`] that is no list itself and has a type of its own in
-/// every reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each is the column type of its name")]
-pub enum Element {
-    Bool,
-    Int16,
-    Int32,
-    Int64,
-    Oid,
-    Float32,
-    Float64,
-    Decimal { precision: u8, scale: i8 },
-    Text,
-    Json,
-    Uuid,
-    Bytes,
-    Date,
-    Time,
-    Timestamp,
-    TimestampTz,
-}
-
-impl Element {
-    /// The element as a column of its own.
-    pub fn column_type(self) -> ColumnType {
-        match self {
-            Self::Bool => ColumnType::Bool,
-            Self::Int16 => ColumnType::Int16,
-            Self::Int32 => ColumnType::Int32,
-            Self::Int64 => ColumnType::Int64,
-            Self::Oid => ColumnType::Oid,
-            Self::Float32 => ColumnType::Float32,
-            Self::Float64 => ColumnType::Float64,
-            Self::Decimal { precision, scale } => ColumnType::Decimal { precision, scale },
-            Self::Text => ColumnType::Text,
-            Self::Json => ColumnType::Json,
-            Self::Uuid => ColumnType::Uuid,
-            Self::Bytes => ColumnType::Bytes,
-            Self::Date => ColumnType::Date,
-            Self::Time => ColumnType::Time,
-            Self::Timestamp => ColumnType::Timestamp,
-            Self::TimestampTz => ColumnType::TimestampTz,
-        }
-    }
-
-    /// The element of this type; a decimal that readers know as text only, and a list, are none.
-    pub fn of(column_type: ColumnType) -> Option<Self> {
-        Some(match column_type {
-            ColumnType::Bool => Self::Bool,
-            ColumnType::Int16 => Self::Int16,
-            ColumnType::Int32 => Self::Int32,
-            ColumnType::Int64 => Self::Int64,
-            ColumnType::Oid => Self::Oid,
-            ColumnType::Float32 => Self::Float32,
-            ColumnType::Float64 => Self::Float64,
-            ColumnType::Decimal {
-                precision: precision @ ..=38,
-                scale,
-            } => Self::Decimal { precision, scale },
-            ColumnType::Decimal { .. } | ColumnType::List(_) => return None,
-            ColumnType::Text => Self::Text,
-            ColumnType::Json => Self::Json,
-            ColumnType::Uuid => Self::Uuid,
-            ColumnType::Bytes => Self::Bytes,
-            ColumnType::Date => Self::Date,
-            ColumnType::Time => Self::Time,
-            ColumnType::Timestamp => Self::Timestamp,
-            ColumnType::TimestampTz => Self::TimestampTz,
-        })
-    }
-}
+/// Digits up to which every reader of the lake knows a decimal.
+const DECIMAL_DIGITS_MAX: u8 = 38;
 
 /// A type of the catalog, as far as the mapping asks.
 #[derive(Debug, Clone, Copy)]
@@ -144,18 +82,71 @@ pub struct CatalogType<'a> {
     pub array: bool,
 }
 
+impl From<Scalar> for ColumnType {
+    fn from(scalar: Scalar) -> Self {
+        Self::Scalar(scalar)
+    }
+}
+
 impl ColumnType {
-    /// The mapping; `None` means: read it as its text.
+    /// Returns the mapping; `None` means: read it as its text.
     pub fn of(catalog: CatalogType<'_>) -> Option<Self> {
-        let column_type = Self::of_one(catalog)?;
-        if catalog.array {
-            Element::of(column_type).map(Self::List)
-        } else {
-            Some(column_type)
+        let scalar = Scalar::of(catalog)?;
+        if !catalog.array {
+            return Some(Self::Scalar(scalar));
+        }
+        // A list of longer decimals would have a type that readers do not know.
+        let is_long =
+            matches!(scalar, Scalar::Decimal { precision, .. } if precision > DECIMAL_DIGITS_MAX);
+        (!is_long).then_some(Self::List(scalar))
+    }
+
+    /// Returns the scalar itself, or the one that a list's elements have.
+    pub fn scalar(self) -> Scalar {
+        match self {
+            Self::Scalar(scalar) | Self::List(scalar) => scalar,
         }
     }
 
-    fn of_one(catalog: CatalogType<'_>) -> Option<Self> {
+    /// Returns the Arrow type.
+    pub fn arrow(self) -> DataType {
+        match self {
+            Self::Scalar(scalar) => scalar.arrow(),
+            Self::List(element) => DataType::List(Arc::new(named_field(
+                Field::LIST_FIELD_DEFAULT_NAME,
+                element.into(),
+            ))),
+        }
+    }
+
+    /// Returns the type that DuckDB shows for the lake's column. Decimals of more than 38 digits are
+    /// text in the lake: DuckDB would read doubles.
+    pub fn duckdb(self) -> String {
+        match self {
+            Self::Scalar(scalar) => scalar.duckdb(),
+            Self::List(element) => format!("{}[]", element.duckdb()),
+        }
+    }
+
+    /// Returns whether a value has a date: it can be a cursor, and choose a folder.
+    pub fn is_time(self) -> bool {
+        use Scalar::{Date, Timestamp, TimestampTz};
+        matches!(self, Self::Scalar(Date | Timestamp | TimestampTz))
+    }
+
+    /// Returns whether PostgreSQL's type has values that the Arrow type does not have. Text that is
+    /// not UTF-8 (of a `SQL_ASCII` database) does not count.
+    pub fn has_impossible_values(self) -> bool {
+        match self {
+            Self::List(_) => true,
+            Self::Scalar(Scalar::Decimal { .. } | Scalar::Time) => true,
+            Self::Scalar(_) => self.is_time(),
+        }
+    }
+}
+
+impl Scalar {
+    fn of(catalog: CatalogType<'_>) -> Option<Self> {
         Some(match catalog.name {
             "bool" => Self::Bool,
             "int2" => Self::Int16,
@@ -181,7 +172,7 @@ impl ColumnType {
     /// `numeric.c`, `make_numeric_typmod`.
     ///
     /// A negative scale (`numeric(5,-2)`: hundreds) makes longer whole numbers, one above the
-    /// precision (`numeric(3,5)`: zeros behind the point) longer fractions.
+    /// precision (`numeric(3,5)`: zeros after the point) longer fractions.
     fn decimal(modifier: i32) -> Option<Self> {
         let packed = modifier.checked_sub(4).filter(|packed| *packed >= 0)?;
         let precision = (packed >> 16) & 0xffff;
@@ -191,6 +182,7 @@ impl ColumnType {
         } else {
             precision.max(scale)
         };
+        // Arrow's 256 bits hold 76 digits.
         if digits > 76 {
             return None;
         }
@@ -200,7 +192,7 @@ impl ColumnType {
         })
     }
 
-    /// The Arrow type.
+    /// Returns the Arrow type.
     pub fn arrow(self) -> DataType {
         match self {
             Self::Bool => DataType::Boolean,
@@ -209,7 +201,7 @@ impl ColumnType {
             Self::Int64 | Self::Oid => DataType::Int64,
             Self::Float32 => DataType::Float32,
             Self::Float64 => DataType::Float64,
-            Self::Decimal { precision, scale } if precision <= 38 => {
+            Self::Decimal { precision, scale } if precision <= DECIMAL_DIGITS_MAX => {
                 DataType::Decimal128(precision, scale)
             }
             Self::Decimal { precision, scale } => DataType::Decimal256(precision, scale),
@@ -220,16 +212,10 @@ impl ColumnType {
             Self::Time => DataType::Time64(TimeUnit::Microsecond),
             Self::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Self::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Self::List(element) => DataType::List(Arc::new(named_field(
-                Field::LIST_FIELD_DEFAULT_NAME,
-                element.column_type(),
-            ))),
         }
     }
 
-    /// What DuckDB shows of the lake's column. Decimals of more than 38 digits are text in the
-    /// lake: DuckDB would read doubles.
-    pub fn duckdb(self) -> String {
+    fn duckdb(self) -> String {
         let name = match self {
             Self::Bool => "BOOLEAN",
             Self::Int16 => "SMALLINT",
@@ -237,7 +223,7 @@ impl ColumnType {
             Self::Int64 | Self::Oid => "BIGINT",
             Self::Float32 => "FLOAT",
             Self::Float64 => "DOUBLE",
-            Self::Decimal { precision, scale } if precision <= 38 => {
+            Self::Decimal { precision, scale } if precision <= DECIMAL_DIGITS_MAX => {
                 return format!("DECIMAL({precision}, {scale})");
             }
             Self::Text | Self::Decimal { .. } => "VARCHAR",
@@ -248,36 +234,20 @@ impl ColumnType {
             Self::Time => "TIME",
             Self::Timestamp => "TIMESTAMP",
             Self::TimestampTz => "TIMESTAMPTZ",
-            Self::List(element) => return format!("{}[]", element.column_type().duckdb()),
         };
         name.to_owned()
     }
-
-    /// Whether PostgreSQL's type has values that the Arrow type has not; text that is not UTF-8 (of
-    /// a `SQL_ASCII` database) left aside.
-    pub fn has_impossible_values(self) -> bool {
-        matches!(
-            self,
-            Self::Decimal { .. }
-                | Self::Date
-                | Self::Time
-                | Self::Timestamp
-                | Self::TimestampTz
-                | Self::List(_)
-        )
-    }
 }
 
-/// A column's Arrow field; nullable whatever the catalog says, because a later schema may allow it.
-pub fn field(column: &Column) -> Field {
-    named_field(&column.name, column.column_type)
-}
-
-fn named_field(name: &str, column_type: ColumnType) -> Field {
+pub(crate) fn named_field(name: &str, column_type: ColumnType) -> Field {
     let field = Field::new(name, column_type.arrow(), true);
     match column_type {
-        ColumnType::Uuid => field.with_extension_type(arrow_schema::extension::Uuid),
-        ColumnType::Json => field.with_extension_type(arrow_schema::extension::Json::default()),
+        ColumnType::Scalar(Scalar::Uuid) => {
+            field.with_extension_type(arrow_schema::extension::Uuid)
+        }
+        ColumnType::Scalar(Scalar::Json) => {
+            field.with_extension_type(arrow_schema::extension::Json::default())
+        }
         _ => field,
     }
 }
@@ -299,10 +269,10 @@ mod tests {
     fn numeric_10_2_is_a_decimal() {
         assert_eq!(
             numeric(((10 << 16) | 2) + 4),
-            Some(ColumnType::Decimal {
+            Some(ColumnType::Scalar(Scalar::Decimal {
                 precision: 10,
                 scale: 2
-            })
+            }))
         );
     }
 
@@ -318,17 +288,17 @@ mod tests {
     fn a_scale_outside_the_precision_makes_longer_decimals() {
         assert_eq!(
             numeric(((5 << 16) | (-2 & 0x7ff)) + 4),
-            Some(ColumnType::Decimal {
+            Some(ColumnType::Scalar(Scalar::Decimal {
                 precision: 7,
                 scale: 0
-            })
+            }))
         );
         assert_eq!(
             numeric(((3 << 16) | 5) + 4),
-            Some(ColumnType::Decimal {
+            Some(ColumnType::Scalar(Scalar::Decimal {
                 precision: 5,
                 scale: 5
-            })
+            }))
         );
     }
 
@@ -341,10 +311,10 @@ mod tests {
                 array: true,
             })
         };
-        assert_eq!(array("int4", -1), Some(ColumnType::List(Element::Int32)));
+        assert_eq!(array("int4", -1), Some(ColumnType::List(Scalar::Int32)));
         assert_eq!(
             array("numeric", ((10 << 16) | 2) + 4),
-            Some(ColumnType::List(Element::Decimal {
+            Some(ColumnType::List(Scalar::Decimal {
                 precision: 10,
                 scale: 2
             }))
@@ -359,30 +329,32 @@ mod tests {
     }
 
     #[test]
-    fn every_element_is_a_column_type_and_back() {
-        for name in [
-            "bool",
-            "int2",
-            "int4",
-            "int8",
-            "oid",
-            "float4",
-            "float8",
-            "text",
-            "jsonb",
-            "uuid",
-            "bytea",
-            "date",
-            "time",
-            "timestamp",
+    fn a_type_is_stored_as_the_first_release_stored_it() {
+        for (column_type, text) in [
+            (Scalar::TimestampTz.into(), r#""timestamp_tz""#),
+            (
+                Scalar::Decimal {
+                    precision: 10,
+                    scale: 2,
+                }
+                .into(),
+                r#"{"decimal":{"precision":10,"scale":2}}"#,
+            ),
+            (ColumnType::List(Scalar::Int32), r#"{"list":"int32"}"#),
+            (
+                ColumnType::List(Scalar::Decimal {
+                    precision: 5,
+                    scale: 0,
+                }),
+                r#"{"list":{"decimal":{"precision":5,"scale":0}}}"#,
+            ),
         ] {
-            let column_type = ColumnType::of(CatalogType {
-                name,
-                modifier: -1,
-                array: false,
-            })
-            .unwrap();
-            assert_eq!(Element::of(column_type).unwrap().column_type(), column_type);
+            assert_eq!(serde_json::to_string(&column_type).unwrap(), text);
+            assert_eq!(
+                serde_json::from_str::<ColumnType>(text).unwrap(),
+                column_type
+            );
         }
+        assert!(serde_json::from_str::<ColumnType>("\"int65\"").is_err());
     }
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, StringArray, UInt8Array, UInt64Array};
 use inlet_model::change::{ChangeBatch, UPSERT, polled_schema};
 use inlet_model::record::json::{Decoder, Rows, encode_values};
-use inlet_model::table::{Column, TableName, TableSchema};
-use inlet_model::types::{CatalogType, ColumnType};
+use inlet_model::{CatalogType, ColumnType, Scalar};
+use inlet_model::{Column, TableName, TableSchema};
 
 const INTRODUCTION: &str = "\
 # Types
@@ -324,7 +324,7 @@ fn page() -> String {
             "{}",
             row.sql
         );
-        let column_type = mapped.unwrap_or(ColumnType::Text);
+        let column_type = mapped.unwrap_or(ColumnType::Scalar(Scalar::Text));
         assert_eq!(
             row.impossible.is_empty(),
             !column_type.has_impossible_values(),
@@ -332,7 +332,7 @@ fn page() -> String {
             row.sql
         );
         let arrow = match column_type {
-            ColumnType::List(element) => format!("List of {}", element.column_type().arrow()),
+            ColumnType::List(element) => format!("List of {}", element.arrow()),
             other => other.arrow().to_string(),
         };
         let json = through_the_codec(column_type, row.json);
@@ -357,11 +357,11 @@ fn through_the_codec(column_type: ColumnType, json: &str) -> String {
         not_null: false,
         generated: false,
     };
-    let schema = Arc::new(TableSchema {
-        table: TableName::new("public", "t"),
-        columns: vec![column],
-        key: vec![0],
-    });
+    let schema = Arc::new(TableSchema::new(
+        TableName::new("public", "t"),
+        vec![column],
+        vec![0],
+    ));
     let mut decoder = Decoder::new(schema.clone(), 1);
     decoder
         .decode_value(format!("{{\"x\":{json}}}").as_bytes())

@@ -5,8 +5,8 @@
 //! between cycles. Source: PostgreSQL manual, "Data Consistency Checks at the Application Level";
 //! docs/polling.md, "Locks before the snapshot".
 
-use inlet_model::table::TableName;
-use inlet_model::xid::Xid;
+use inlet_model::TableName;
+use inlet_model::Xid;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 

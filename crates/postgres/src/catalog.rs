@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use inlet_model::table::{TableName, TableSchema, quote};
+use inlet_model::{TableName, TableSchema, quote};
 use inlet_service::config::ImpossibleValues;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
@@ -186,21 +186,19 @@ pub async fn read_table(
         overrides.cursor.as_deref(),
     )?;
     let partitioned = found.kind == "p";
-    let mut schema = TableSchema {
-        table,
-        columns,
-        key,
-    };
+    let mut schema = TableSchema::new(table, columns, key);
     if overrides.impossible_values == ImpossibleValues::Text {
         let dated_by = overrides
             .date_column
             .as_ref()
             .and_then(|name| schema.position(name))
             .or_else(|| schema.event_time());
+        let mut columns = schema.columns.clone();
         columns::carry_as_text(
-            &mut schema.columns,
+            &mut columns,
             &[cursor.map(|cursor| cursor.column), dated_by],
         );
+        schema = TableSchema::new(schema.table.clone(), columns, schema.key.clone());
     }
     let impossible_as_null = overrides.impossible_values == ImpossibleValues::Null;
     Ok(Captured {

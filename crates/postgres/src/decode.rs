@@ -13,9 +13,9 @@ use arrow::array::{
     Array, ArrayRef, RecordBatch, StringBuilder, UInt8Builder, UInt64Builder, new_null_array,
 };
 use arrow::datatypes::{DataType, SchemaRef};
+use inlet_model::Xid;
 use inlet_model::change::{ChangeBatch, polled_schema};
-use inlet_model::table::{TableName, TableSchema, quote};
-use inlet_model::xid::Xid;
+use inlet_model::{TableName, TableSchema, quote};
 use inlet_service::error::{Explain, Kind};
 use sqlx::postgres::PgRow;
 use sqlx::{Row, ValueRef};

@@ -1,6 +1,6 @@
 //! Why PostgreSQL could not be read.
 
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 use inlet_service::error::{Explain, Hint, Kind};
 
 use crate::catalog::CatalogError;

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use inlet_model::table::quote;
+use inlet_model::quote;
 use inlet_service::config::{Config, ConfigError, TableConfig};
 
 use crate::catalog::{CatalogError, table_candidates};

@@ -1,6 +1,6 @@
 //! One reading of the server's activity: its sessions, its prepared transactions, and its clock.
 
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
 use serde::{Deserialize, Serialize};
 
 /// Time of the server's clock: microseconds since 1970-01-01 UTC.

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row, ValueRef};

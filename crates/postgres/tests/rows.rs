@@ -11,10 +11,10 @@ use arrow::datatypes::{
     Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use inlet_harness::{Database, shared_database, shared_postgres};
+use inlet_model::Xid;
 use inlet_model::change::{UNFIT, UPSERT};
-use inlet_model::table::quote;
-use inlet_model::types::ColumnType;
-use inlet_model::xid::Xid;
+use inlet_model::quote;
+use inlet_model::{ColumnType, Scalar};
 use inlet_postgres::catalog::{Captured, Overrides, read_table};
 use inlet_postgres::decode::{RowDecoder, cursor_value, select_list, xmin};
 use sqlx::postgres::PgRow;
@@ -446,41 +446,49 @@ fn hex(bytes: &[u8]) -> String {
 /// A value as the case's SQL shows it.
 fn shown(column: &dyn Array, column_type: ColumnType, row: usize) -> String {
     match column_type {
-        ColumnType::Bool => column.as_boolean().value(row).to_string(),
-        ColumnType::Int16 => column.as_primitive::<Int16Type>().value(row).to_string(),
-        ColumnType::Int32 => column.as_primitive::<Int32Type>().value(row).to_string(),
-        ColumnType::Int64 | ColumnType::Oid => {
+        ColumnType::Scalar(Scalar::Bool) => column.as_boolean().value(row).to_string(),
+        ColumnType::Scalar(Scalar::Int16) => {
+            column.as_primitive::<Int16Type>().value(row).to_string()
+        }
+        ColumnType::Scalar(Scalar::Int32) => {
+            column.as_primitive::<Int32Type>().value(row).to_string()
+        }
+        ColumnType::Scalar(Scalar::Int64 | Scalar::Oid) => {
             column.as_primitive::<Int64Type>().value(row).to_string()
         }
-        ColumnType::Float32 => hex(&column
+        ColumnType::Scalar(Scalar::Float32) => hex(&column
             .as_primitive::<Float32Type>()
             .value(row)
             .to_be_bytes()),
-        ColumnType::Float64 => hex(&column
+        ColumnType::Scalar(Scalar::Float64) => hex(&column
             .as_primitive::<Float64Type>()
             .value(row)
             .to_be_bytes()),
-        ColumnType::Decimal { precision, scale } if precision <= 38 => {
+        ColumnType::Scalar(Scalar::Decimal { precision, scale }) if precision <= 38 => {
             Decimal128Type::format_decimal(
                 column.as_primitive::<Decimal128Type>().value(row),
                 precision,
                 scale,
             )
         }
-        ColumnType::Decimal { precision, scale } => Decimal256Type::format_decimal(
+        ColumnType::Scalar(Scalar::Decimal { precision, scale }) => Decimal256Type::format_decimal(
             column.as_primitive::<Decimal256Type>().value(row),
             precision,
             scale,
         ),
-        ColumnType::Text | ColumnType::Json => hex(column.as_string::<i32>().value(row).as_bytes()),
-        ColumnType::Uuid => hex(column.as_fixed_size_binary().value(row)),
-        ColumnType::Bytes => hex(column.as_binary::<i32>().value(row)),
-        ColumnType::Date => column.as_primitive::<Date32Type>().value(row).to_string(),
-        ColumnType::Time => column
+        ColumnType::Scalar(Scalar::Text | Scalar::Json) => {
+            hex(column.as_string::<i32>().value(row).as_bytes())
+        }
+        ColumnType::Scalar(Scalar::Uuid) => hex(column.as_fixed_size_binary().value(row)),
+        ColumnType::Scalar(Scalar::Bytes) => hex(column.as_binary::<i32>().value(row)),
+        ColumnType::Scalar(Scalar::Date) => {
+            column.as_primitive::<Date32Type>().value(row).to_string()
+        }
+        ColumnType::Scalar(Scalar::Time) => column
             .as_primitive::<Time64MicrosecondType>()
             .value(row)
             .to_string(),
-        ColumnType::Timestamp | ColumnType::TimestampTz => column
+        ColumnType::Scalar(Scalar::Timestamp | Scalar::TimestampTz) => column
             .as_primitive::<TimestampMicrosecondType>()
             .value(row)
             .to_string(),
@@ -490,7 +498,7 @@ fn shown(column: &dyn Array, column_type: ColumnType, row: usize) -> String {
                 if elements.is_null(at) {
                     "NULL".to_owned()
                 } else {
-                    shown(&elements, element.column_type(), at)
+                    shown(&elements, element.into(), at)
                 }
             };
             format!(

@@ -18,9 +18,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 
+use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::table::TableName;
+use inlet_model::{Progress, ProgressDelta};
 use inlet_service::error::Kind;
 
 pub use self::admin::answers;

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::table::TableName;
+use inlet_model::{Progress, ProgressDelta};
 use inlet_service::error::Kind;
 
 use super::{Checkpoint, Sink, SinkError};

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
 use inlet_postgres::{Reading, Seen, ServerTime};
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
 use inlet_postgres::ServerTime;
 use serde::{Deserialize, Serialize};
 

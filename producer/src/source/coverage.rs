@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
+use inlet_model::{Progress, ProgressDelta};
 use inlet_postgres::Floor;
 use roaring::RoaringTreemap;
 

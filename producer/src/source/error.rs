@@ -1,6 +1,6 @@
 //! Why polling could not go on, beyond what PostgreSQL itself refuses.
 
-use inlet_model::table::TableName;
+use inlet_model::TableName;
 use inlet_postgres::Error;
 use inlet_postgres::catalog::CatalogError;
 use inlet_service::error::{Explain, Hint, Kind};

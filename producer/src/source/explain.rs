@@ -1,8 +1,8 @@
 //! What people are told of a table, once: what its cursor means, what became of it, and how far a
 //! reading of it is.
 
-use inlet_model::table::{TableName, quote};
-use inlet_model::types::ColumnType;
+use inlet_model::{ColumnType, Scalar};
+use inlet_model::{TableName, quote};
 use inlet_postgres::catalog::{self, Captured, expected_rows};
 use inlet_service::bar::{self, Bar};
 use sqlx::postgres::PgConnection;
@@ -67,7 +67,7 @@ pub(super) fn cursor(captured: &Captured) {
             let times = captured.schema.columns.iter().filter(|column| {
                 matches!(
                     column.column_type,
-                    ColumnType::TimestampTz | ColumnType::Timestamp
+                    ColumnType::Scalar(Scalar::TimestampTz | Scalar::Timestamp)
                 )
             });
             let times: Vec<_> = times.map(|column| column.name.as_str()).collect();

@@ -6,7 +6,7 @@
 //! held for longer than a chunk, and updates between two chunks cost nothing. Source:
 //! docs/polling.md, "Initial load".
 
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
 use inlet_postgres::block::Block;
 use inlet_postgres::server;
 use inlet_postgres::{Error, Floor};

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::table::{TableName, quote};
+use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{TableName, quote};
 use inlet_postgres::block::{Block, Gate};
 use inlet_postgres::catalog::{self, Captured, CatalogError, Overrides, read_table};
 use inlet_postgres::server::{self, Identity};

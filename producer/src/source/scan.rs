@@ -6,9 +6,9 @@
 use std::time::Instant;
 
 use futures::TryStreamExt;
+use inlet_model::Xid;
 use inlet_model::change::{ChangeBatch, UPSERT};
-use inlet_model::table::quote;
-use inlet_model::xid::Xid;
+use inlet_model::quote;
 use inlet_postgres::block::Snapshot;
 use inlet_postgres::catalog::Captured;
 use inlet_postgres::decode::{RowDecoder, cursor_value, select_list, xmin};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
+use inlet_model::{Progress, ProgressDelta};
 use inlet_postgres::catalog::Captured;
 use inlet_postgres::server::Identity;
 use inlet_postgres::{Floor, ServerTime};

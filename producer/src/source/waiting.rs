@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use futures::TryStreamExt;
-use inlet_model::progress::Progress;
-use inlet_model::table::{TableName, quote};
-use inlet_model::xid::Xid;
+use inlet_model::Progress;
+use inlet_model::Xid;
+use inlet_model::{TableName, quote};
 use inlet_postgres::catalog::{Captured, CursorKind, expected_rows};
 use inlet_postgres::server::{self, Identity};
 use inlet_postgres::{Error, Floor, Meaning, Reading, ServerTime, connect};

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt8Array, UInt64Array};
 use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::table::{Column, TableName, TableSchema};
-use inlet_model::types::ColumnType;
+use inlet_model::{Column, TableName, TableSchema};
+use inlet_model::{ColumnType, Scalar};
+use inlet_model::{Progress, ProgressDelta};
 use inlet_producer::sink::{Checkpoint, Sink};
 use inlet_service::error::Kind;
 
@@ -63,14 +63,10 @@ pub fn schema() -> Arc<TableSchema> {
         generated: false,
     };
     let columns = vec![
-        column("id", ColumnType::Int64, "bigint", true),
-        column("note", ColumnType::Text, "text", false),
+        column("id", ColumnType::Scalar(Scalar::Int64), "bigint", true),
+        column("note", ColumnType::Scalar(Scalar::Text), "text", false),
     ];
-    Arc::new(TableSchema {
-        table: orders(),
-        columns,
-        key: vec![0],
-    })
+    Arc::new(TableSchema::new(orders(), columns, vec![0]))
 }
 
 /// Upserts of rows with these ids and one note.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, Datum, Decimal128Array, Decimal256Array,
-    FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array, Scalar,
+    FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
     StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, NullBuffer};
@@ -13,14 +13,14 @@ use arrow::compute::kernels::cmp;
 use arrow::datatypes::{Float32Type, Float64Type, i256};
 use arrow::error::ArrowError;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
-use inlet_model::table::{Column, TableSchema};
-use inlet_model::types::ColumnType;
+use inlet_model::{Column, TableSchema};
+use inlet_model::{ColumnType, Scalar};
 use regex::Regex;
 
 use super::RuleError;
 use super::parse::{Comparison, Literal, Name, Rule, Test};
 
-type Value = Scalar<ArrayRef>;
+type Value = arrow::array::Scalar<ArrayRef>;
 
 /// A rule bound to a column.
 #[derive(Debug)]
@@ -167,9 +167,11 @@ fn unknown_column(rule: &Rule, schema: &TableSchema) -> RuleError {
 
 fn form(column: &Column) -> Form {
     match column.column_type {
-        ColumnType::Float32 => Form::Float32,
-        ColumnType::Float64 => Form::Float64,
-        ColumnType::Text if column.postgres_type.starts_with("character(") => Form::Padded,
+        ColumnType::Scalar(Scalar::Float32) => Form::Float32,
+        ColumnType::Scalar(Scalar::Float64) => Form::Float64,
+        ColumnType::Scalar(Scalar::Text) if column.postgres_type.starts_with("character(") => {
+            Form::Padded
+        }
         _ => Form::AsIs,
     }
 }
@@ -243,7 +245,8 @@ impl Binder<'_> {
 
     /// The text of a type that is carried as text has another order than its values.
     fn ordered(&self, literal: &Literal) -> Result<(), RuleError> {
-        let text_of_other_type = self.column.as_text || self.column.column_type == ColumnType::Json;
+        let text_of_other_type =
+            self.column.as_text || self.column.column_type == ColumnType::Scalar(Scalar::Json);
         if text_of_other_type {
             Err(self.refused(literal))
         } else {
@@ -253,7 +256,7 @@ impl Binder<'_> {
 
     fn value(&self, literal: &Literal) -> Result<Value, RuleError> {
         let array = value(self.column.column_type, literal).ok_or_else(|| self.refused(literal))?;
-        Ok(Scalar::new(self.form.apply(&array)))
+        Ok(Value::new(self.form.apply(&array)))
     }
 
     fn refused(&self, literal: &Literal) -> RuleError {
@@ -271,28 +274,42 @@ impl Binder<'_> {
 fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
     let text = literal.text();
     Some(match column_type {
-        ColumnType::Bool => Arc::new(BooleanArray::from(vec![
+        ColumnType::Scalar(Scalar::Bool) => Arc::new(BooleanArray::from(vec![
             text.to_ascii_lowercase().parse::<bool>().ok()?,
         ])),
-        ColumnType::Int16 => Arc::new(Int16Array::from(vec![text.parse::<i16>().ok()?])),
-        ColumnType::Int32 => Arc::new(Int32Array::from(vec![text.parse::<i32>().ok()?])),
-        ColumnType::Int64 => Arc::new(Int64Array::from(vec![text.parse::<i64>().ok()?])),
-        ColumnType::Float32 => Arc::new(Float32Array::from(vec![text.parse::<f32>().ok()?])),
-        ColumnType::Float64 => Arc::new(Float64Array::from(vec![text.parse::<f64>().ok()?])),
-        ColumnType::Decimal { precision, scale } => decimal(text, precision, scale)?,
-        ColumnType::Text | ColumnType::Json => {
+        ColumnType::Scalar(Scalar::Int16) => {
+            Arc::new(Int16Array::from(vec![text.parse::<i16>().ok()?]))
+        }
+        ColumnType::Scalar(Scalar::Int32) => {
+            Arc::new(Int32Array::from(vec![text.parse::<i32>().ok()?]))
+        }
+        ColumnType::Scalar(Scalar::Int64) => {
+            Arc::new(Int64Array::from(vec![text.parse::<i64>().ok()?]))
+        }
+        ColumnType::Scalar(Scalar::Float32) => {
+            Arc::new(Float32Array::from(vec![text.parse::<f32>().ok()?]))
+        }
+        ColumnType::Scalar(Scalar::Float64) => {
+            Arc::new(Float64Array::from(vec![text.parse::<f64>().ok()?]))
+        }
+        ColumnType::Scalar(Scalar::Decimal { precision, scale }) => {
+            decimal(text, precision, scale)?
+        }
+        ColumnType::Scalar(Scalar::Text | Scalar::Json) => {
             let Literal::Text(text) = literal else {
                 return None;
             };
             Arc::new(StringArray::from(vec![text.as_str()]))
         }
-        ColumnType::Uuid => {
+        ColumnType::Scalar(Scalar::Uuid) => {
             let bytes = uuid::Uuid::parse_str(text).ok()?.into_bytes();
             Arc::new(FixedSizeBinaryArray::try_from_iter(std::iter::once(bytes)).ok()?)
         }
-        ColumnType::Oid => Arc::new(Int64Array::from(vec![i64::from(text.parse::<u32>().ok()?)])),
-        ColumnType::Bytes | ColumnType::List(_) => return None,
-        ColumnType::Date => {
+        ColumnType::Scalar(Scalar::Oid) => {
+            Arc::new(Int64Array::from(vec![i64::from(text.parse::<u32>().ok()?)]))
+        }
+        ColumnType::Scalar(Scalar::Bytes) | ColumnType::List(_) => return None,
+        ColumnType::Scalar(Scalar::Date) => {
             let days = text
                 .parse::<NaiveDate>()
                 .ok()?
@@ -300,11 +317,15 @@ fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
                 .num_days();
             Arc::new(Date32Array::from(vec![i32::try_from(days).ok()?]))
         }
-        ColumnType::Time => Arc::new(Time64MicrosecondArray::from(vec![time(text)?])),
-        ColumnType::Timestamp => Arc::new(TimestampMicrosecondArray::from(vec![micros(
-            wall_clock(text)?,
-        )?])),
-        ColumnType::TimestampTz => {
+        ColumnType::Scalar(Scalar::Time) => {
+            Arc::new(Time64MicrosecondArray::from(vec![time(text)?]))
+        }
+        ColumnType::Scalar(Scalar::Timestamp) => {
+            Arc::new(TimestampMicrosecondArray::from(vec![micros(wall_clock(
+                text,
+            )?)?]))
+        }
+        ColumnType::Scalar(Scalar::TimestampTz) => {
             let with_zone =
                 DateTime::parse_from_str(&text.replacen('T', " ", 1), "%Y-%m-%d %H:%M:%S%.f%#z")
                     .ok();

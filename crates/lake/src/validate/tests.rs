@@ -5,8 +5,8 @@ use arrow::array::{
     StringArray, TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
 use inlet_model::change::{DELETE, UPSERT, polled_schema};
-use inlet_model::table::{Column, TableName, TableSchema};
-use inlet_model::types::ColumnType;
+use inlet_model::{Column, TableName, TableSchema};
+use inlet_model::{ColumnType, Scalar};
 use inlet_service::error::{Explain, Kind};
 
 use super::{RuleError, Rules};
@@ -24,27 +24,31 @@ fn column(name: &str, column_type: ColumnType, postgres_type: &str) -> Column {
 
 fn orders() -> TableSchema {
     let columns = vec![
-        column("order_id", ColumnType::Int64, "bigint"),
+        column("order_id", ColumnType::Scalar(Scalar::Int64), "bigint"),
         column(
             "amount",
-            ColumnType::Decimal {
+            ColumnType::Scalar(Scalar::Decimal {
                 precision: 10,
                 scale: 2,
-            },
+            }),
             "numeric(10,2)",
         ),
-        column("status", ColumnType::Text, "text"),
-        column("Code", ColumnType::Text, "character(4)"),
-        column("weight", ColumnType::Float64, "double precision"),
-        column("paid", ColumnType::Bool, "boolean"),
-        column("day", ColumnType::Date, "date"),
-        column("at", ColumnType::TimestampTz, "timestamp with time zone"),
+        column("status", ColumnType::Scalar(Scalar::Text), "text"),
+        column("Code", ColumnType::Scalar(Scalar::Text), "character(4)"),
+        column(
+            "weight",
+            ColumnType::Scalar(Scalar::Float64),
+            "double precision",
+        ),
+        column("paid", ColumnType::Scalar(Scalar::Bool), "boolean"),
+        column("day", ColumnType::Scalar(Scalar::Date), "date"),
+        column(
+            "at",
+            ColumnType::Scalar(Scalar::TimestampTz),
+            "timestamp with time zone",
+        ),
     ];
-    TableSchema {
-        table: TableName::new("public", "orders"),
-        columns,
-        key: vec![0],
-    }
+    TableSchema::new(TableName::new("public", "orders"), columns, vec![0])
 }
 
 /// Three rows: a good one, one of odd values, one of nulls; and a delete.

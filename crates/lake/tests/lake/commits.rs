@@ -3,8 +3,8 @@
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
 use inlet_lake::{LakeError, LakeTable, Rejected};
-use inlet_model::offsets::Offset;
-use inlet_model::progress::ProgressDelta;
+use inlet_model::Offset;
+use inlet_model::ProgressDelta;
 use inlet_service::error::{Explain, Kind};
 
 use crate::fixture::{

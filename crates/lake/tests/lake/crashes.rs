@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chrono_tz::Tz;
 use inlet_lake::{LakeError, LakeTable};
-use inlet_model::offsets::Offset;
+use inlet_model::Offset;
 use inlet_service::error::{Explain, Kind};
 
 use crate::fixture::{

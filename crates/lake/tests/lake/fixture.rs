@@ -13,9 +13,9 @@ use chrono_tz::Tz;
 use inlet_harness::duckdb;
 use inlet_lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, Staged};
 use inlet_model::change::{ChangeBatch, UPSERT, positioned_schema};
-use inlet_model::offsets::{KafkaPartition, Offset, OffsetRange};
-use inlet_model::table::{Column, TableName, TableSchema};
-use inlet_model::types::ColumnType;
+use inlet_model::{Column, TableName, TableSchema};
+use inlet_model::{ColumnType, Scalar};
+use inlet_model::{KafkaPartition, Offset, OffsetRange};
 
 pub const P0: KafkaPartition = KafkaPartition(0);
 pub const P1: KafkaPartition = KafkaPartition(1);
@@ -23,10 +23,10 @@ pub const P1: KafkaPartition = KafkaPartition(1);
 pub const NOV_20: i64 = 1_795_132_800_000_000;
 pub const HOUR: i64 = 3_600_000_000;
 
-pub fn column(name: &str, column_type: ColumnType, postgres_type: &str) -> Column {
+pub fn column(name: &str, column_type: impl Into<ColumnType>, postgres_type: &str) -> Column {
     Column {
         name: name.into(),
-        column_type,
+        column_type: column_type.into(),
         postgres_type: postgres_type.into(),
         as_text: false,
         not_null: false,
@@ -35,29 +35,29 @@ pub fn column(name: &str, column_type: ColumnType, postgres_type: &str) -> Colum
 }
 
 pub fn table(columns: Vec<Column>) -> Arc<TableSchema> {
-    Arc::new(TableSchema {
-        table: TableName::new("public", "orders"),
+    Arc::new(TableSchema::new(
+        TableName::new("public", "orders"),
         columns,
-        key: vec![0],
-    })
+        vec![0],
+    ))
 }
 
 /// `order_id`, `city`, `amount`, `created_at`.
 pub fn orders() -> Arc<TableSchema> {
     table(vec![
-        column("order_id", ColumnType::Int64, "bigint"),
-        column("city", ColumnType::Text, "text"),
+        column("order_id", ColumnType::Scalar(Scalar::Int64), "bigint"),
+        column("city", ColumnType::Scalar(Scalar::Text), "text"),
         column(
             "amount",
-            ColumnType::Decimal {
+            ColumnType::Scalar(Scalar::Decimal {
                 precision: 10,
                 scale: 2,
-            },
+            }),
             "numeric(10,2)",
         ),
         column(
             "created_at",
-            ColumnType::TimestampTz,
+            ColumnType::Scalar(Scalar::TimestampTz),
             "timestamp with time zone",
         ),
     ])

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Date32Array, Int64Array, StringArray};
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
 use inlet_lake::{LakeError, LakeTable};
-use inlet_model::types::ColumnType;
+use inlet_model::{ColumnType, Scalar, TableSchema};
 use inlet_service::error::{Explain, Kind};
 
 use crate::fixture::{
@@ -102,7 +102,11 @@ async fn a_table_without_event_time_has_the_date_on_which_the_row_was_found() {
     without.date_column = None;
     let lake = LakeTable::open(folder.path(), without).await.unwrap();
     lake.acquire([P0]).await.unwrap();
-    let schema = table(vec![column("id", ColumnType::Int64, "bigint")]);
+    let schema = table(vec![column(
+        "id",
+        ColumnType::Scalar(Scalar::Int64),
+        "bigint",
+    )]);
     let mut open = lake.writer();
     open.append(batch(
         &schema,
@@ -126,9 +130,9 @@ async fn a_table_without_event_time_has_the_date_on_which_the_row_was_found() {
 async fn a_table_with_a_column_called_date_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
     let schema = table(vec![
-        column("id", ColumnType::Int64, "bigint"),
-        column("Date", ColumnType::Text, "text"),
-        column("day", ColumnType::Date, "date"),
+        column("id", ColumnType::Scalar(Scalar::Int64), "bigint"),
+        column("Date", ColumnType::Scalar(Scalar::Text), "text"),
+        column("day", ColumnType::Scalar(Scalar::Date), "date"),
     ]);
     let mut by_day = options(Tz::UTC);
     by_day.date_column = Some("day".into());
@@ -158,8 +162,12 @@ async fn a_column_that_hides_one_of_ours_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let lake = open(folder.path(), [P0]).await;
     let schema = table(vec![
-        column("_OP", ColumnType::Int64, "bigint"),
-        column("created_at", ColumnType::TimestampTz, "timestamptz"),
+        column("_OP", ColumnType::Scalar(Scalar::Int64), "bigint"),
+        column(
+            "created_at",
+            ColumnType::Scalar(Scalar::TimestampTz),
+            "timestamptz",
+        ),
     ]);
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(vec![1])),
@@ -183,11 +191,11 @@ async fn a_column_that_hides_one_of_ours_is_refused() {
 async fn a_new_column_appears_in_new_files() {
     let folder = tempfile::tempdir().unwrap();
     let lake = open(folder.path(), [P0]).await;
-    let mut schema = (*crate::fixture::orders()).clone();
+    let orders = crate::fixture::orders();
+    let mut with_note = orders.columns.clone();
     let old = orders_at(P0, 0..2, |_| Some(NOV_20));
-    schema
-        .columns
-        .push(column("note", ColumnType::Text, "text"));
+    with_note.push(column("note", ColumnType::Scalar(Scalar::Text), "text"));
+    let schema = TableSchema::new(orders.table.clone(), with_note, orders.key.clone());
     let mut columns = old.rows.columns()[..4].to_vec();
     columns.push(Arc::new(StringArray::from(vec![Some("new"), None])));
     let mut open = lake.writer();

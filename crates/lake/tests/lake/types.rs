@@ -11,7 +11,7 @@ use arrow::datatypes::i256;
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
 use inlet_lake::LakeTable;
-use inlet_model::types::ColumnType;
+use inlet_model::Scalar;
 
 use crate::fixture::{P0, batch, column, options, range, select, table, texts};
 
@@ -21,8 +21,8 @@ const UUID: [u8; 16] = [
 /// 2026-11-20T12:34:56.000001, in microseconds.
 const AT: i64 = 1_795_178_096_000_001;
 
-fn decimal(precision: u8, scale: i8) -> ColumnType {
-    ColumnType::Decimal { precision, scale }
+fn decimal(precision: u8, scale: i8) -> Scalar {
+    Scalar::Decimal { precision, scale }
 }
 
 fn decimals(value: i128, precision: u8, scale: i8) -> ArrayRef {
@@ -34,14 +34,7 @@ fn decimals(value: i128, precision: u8, scale: i8) -> ArrayRef {
 }
 
 /// Type, PostgreSQL's name, a value and a null, DuckDB's type, DuckDB's text.
-fn cases() -> Vec<(
-    ColumnType,
-    &'static str,
-    ArrayRef,
-    &'static str,
-    &'static str,
-)> {
-    use ColumnType as C;
+fn cases() -> Vec<(Scalar, &'static str, ArrayRef, &'static str, &'static str)> {
     let digits =
         i256::from_string("-1234567890123456789012345678901234567890123456789007").unwrap();
     let wide = Decimal256Array::from(vec![Some(digits), None])
@@ -52,42 +45,42 @@ fn cases() -> Vec<(
             .unwrap();
     vec![
         (
-            C::Int64,
+            Scalar::Int64,
             "bigint",
             Arc::new(Int64Array::from(vec![Some(i64::MIN), None])),
             "BIGINT",
             "-9223372036854775808",
         ),
         (
-            C::Bool,
+            Scalar::Bool,
             "boolean",
             Arc::new(BooleanArray::from(vec![Some(true), None])),
             "BOOLEAN",
             "true",
         ),
         (
-            C::Int16,
+            Scalar::Int16,
             "smallint",
             Arc::new(Int16Array::from(vec![Some(i16::MIN), None])),
             "SMALLINT",
             "-32768",
         ),
         (
-            C::Int32,
+            Scalar::Int32,
             "integer",
             Arc::new(Int32Array::from(vec![Some(i32::MAX), None])),
             "INTEGER",
             "2147483647",
         ),
         (
-            C::Float32,
+            Scalar::Float32,
             "real",
             Arc::new(Float32Array::from(vec![Some(f32::NAN), None])),
             "FLOAT",
             "nan",
         ),
         (
-            C::Float64,
+            Scalar::Float64,
             "double precision",
             Arc::new(Float64Array::from(vec![Some(f64::NEG_INFINITY), None])),
             "DOUBLE",
@@ -122,42 +115,42 @@ fn cases() -> Vec<(
             "-12345678901234567890123456789012345678901234567890.07",
         ),
         (
-            C::Text,
+            Scalar::Text,
             "text",
             Arc::new(StringArray::from(vec![Some("naïve 🐟 \"q\"\nline"), None])),
             "VARCHAR",
             "naïve 🐟 \"q\"\nline",
         ),
         (
-            C::Json,
+            Scalar::Json,
             "jsonb",
             Arc::new(StringArray::from(vec![Some("{\"a\": [1, null]}"), None])),
             "JSON",
             "{\"a\": [1, null]}",
         ),
         (
-            C::Uuid,
+            Scalar::Uuid,
             "uuid",
             Arc::new(uuids),
             "UUID",
             "550e8400-e29b-41d4-a716-446655440000",
         ),
         (
-            C::Bytes,
+            Scalar::Bytes,
             "bytea",
             Arc::new(BinaryArray::from(vec![Some(&[0x00, 0xff, b'a'][..]), None])),
             "BLOB",
             "\\x00\\xFFa",
         ),
         (
-            C::Date,
+            Scalar::Date,
             "date",
             Arc::new(Date32Array::from(vec![Some(20_777), None])),
             "DATE",
             "2026-11-20",
         ),
         (
-            C::Time,
+            Scalar::Time,
             "time",
             Arc::new(Time64MicrosecondArray::from(vec![
                 Some(45_296_000_001),
@@ -167,14 +160,14 @@ fn cases() -> Vec<(
             "12:34:56.000001",
         ),
         (
-            C::Timestamp,
+            Scalar::Timestamp,
             "timestamp",
             Arc::new(TimestampMicrosecondArray::from(vec![Some(AT), None])),
             "TIMESTAMP",
             "2026-11-20 12:34:56.000001",
         ),
         (
-            C::TimestampTz,
+            Scalar::TimestampTz,
             "timestamptz",
             Arc::new(TimestampMicrosecondArray::from(vec![Some(AT), None]).with_timezone("UTC")),
             "TIMESTAMP WITH TIME ZONE",

@@ -2,8 +2,8 @@
 
 use chrono_tz::Tz;
 use inlet_lake::{LakeError, LakeTable};
-use inlet_model::offsets::{KafkaPartition, Offset};
-use inlet_model::progress::ProgressDelta;
+use inlet_model::ProgressDelta;
+use inlet_model::{KafkaPartition, Offset};
 
 use crate::fixture::{P0, P1, commit, files, open, options, positions, stage, texts};
 

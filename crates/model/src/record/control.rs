@@ -5,7 +5,7 @@
 //! `progress/<schema>.<table>/<part>`: the value is the part's JSON text, null when it was removed.
 //! Key [`OWNER`]: which process publishes; of no interest to readers.
 
-use crate::table::{Fingerprint, TableName};
+use crate::{Fingerprint, TableName};
 
 /// The key of the record that names the process which publishes; [`ControlKey`] does not know it.
 pub const OWNER: &str = "owner";
@@ -13,7 +13,7 @@ pub const OWNER: &str = "owner";
 /// What a control record's key names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ControlKey {
-    /// A schema; the value is a [`crate::table::TableSchema`].
+    /// A schema; the value is a [`crate::TableSchema`].
     Schema(Fingerprint),
     /// A part of a table's progress.
     Progress(TableName, String),

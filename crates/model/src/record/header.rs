@@ -4,8 +4,8 @@
 //! `u64` | sequence `u64` | schema fingerprint `u64` | detected at, microseconds since 1970-01-01
 //! UTC, `i64`.
 
-use crate::table::Fingerprint;
-use crate::xid::Xid;
+use crate::Fingerprint;
+use crate::Xid;
 
 /// The header's key in Kafka.
 pub const HEADER: &str = "inlet";

@@ -4,7 +4,7 @@
 //! Promises: the same key, the same kafka_partition, as long as their number stays. Source: Kafka,
 //! `Utils.murmur2` and `BuiltInPartitioner.partitionForKey` of the Java client.
 
-use crate::offsets::KafkaPartition;
+use crate::KafkaPartition;
 
 const SEED: u32 = 0x9747_b28c;
 const MULTIPLIER: u32 = 0x5bd1_e995;

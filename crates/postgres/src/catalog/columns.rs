@@ -1,8 +1,8 @@
 //! A table's columns and their types.
 
 use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, UNFIT, XID};
-use inlet_model::table::{Column, TableName};
-use inlet_model::types::{CatalogType, ColumnType};
+use inlet_model::{CatalogType, ColumnType, Scalar};
+use inlet_model::{Column, TableName};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
@@ -81,7 +81,7 @@ pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result
 pub(super) fn carry_as_text(columns: &mut [Column], kept: &[Option<usize>]) {
     for (at, column) in columns.iter_mut().enumerate() {
         if column.column_type.has_impossible_values() && !kept.contains(&Some(at)) {
-            (column.column_type, column.as_text) = (ColumnType::Text, true);
+            (column.column_type, column.as_text) = (ColumnType::Scalar(Scalar::Text), true);
         }
     }
 }
@@ -96,7 +96,7 @@ fn numbered(
         array,
     })
     .filter(|_| plain);
-    let column_type = mapped.unwrap_or(ColumnType::Text);
+    let column_type = mapped.unwrap_or(ColumnType::Scalar(Scalar::Text));
     Numbered {
         number,
         column: Column {

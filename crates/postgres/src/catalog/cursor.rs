@@ -1,7 +1,7 @@
 //! The cursor column: the timestamp by which new rows are found through an index.
 
-use inlet_model::table::{Column, TableName};
-use inlet_model::types::ColumnType;
+use inlet_model::{Column, TableName};
+use inlet_model::{ColumnType, Scalar};
 
 use super::error::{CatalogError, Names};
 use super::name;
@@ -53,9 +53,9 @@ pub enum CursorKind {
 impl CursorKind {
     fn of(column_type: ColumnType) -> Option<Self> {
         Some(match column_type {
-            ColumnType::TimestampTz => Self::Timestamptz,
-            ColumnType::Timestamp => Self::Timestamp,
-            ColumnType::Date => Self::Date,
+            ColumnType::Scalar(Scalar::TimestampTz) => Self::Timestamptz,
+            ColumnType::Scalar(Scalar::Timestamp) => Self::Timestamp,
+            ColumnType::Scalar(Scalar::Date) => Self::Date,
             _ => return None,
         })
     }
@@ -157,9 +157,9 @@ mod tests {
     #[test]
     fn a_column_of_changes_goes_before_one_of_creation() {
         let given = [
-            ("created_at", ColumnType::TimestampTz),
-            ("UpdatedAt", ColumnType::Timestamp),
-            ("seen", ColumnType::TimestampTz),
+            ("created_at", ColumnType::Scalar(Scalar::TimestampTz)),
+            ("UpdatedAt", ColumnType::Scalar(Scalar::Timestamp)),
+            ("seen", ColumnType::Scalar(Scalar::TimestampTz)),
         ];
         assert_eq!(chosen(&given, &[0, 2], None).expect("a cursor"), Some(1));
         assert_eq!(chosen(&given[..1], &[], None).expect("a cursor"), Some(0));
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn a_name_that_tells_nothing_needs_an_index() {
         let given = [
-            ("day", ColumnType::Date),
-            ("placed", ColumnType::Timestamp),
-            ("at", ColumnType::TimestampTz),
-            ("id", ColumnType::Int64),
+            ("day", ColumnType::Scalar(Scalar::Date)),
+            ("placed", ColumnType::Scalar(Scalar::Timestamp)),
+            ("at", ColumnType::Scalar(Scalar::TimestampTz)),
+            ("id", ColumnType::Scalar(Scalar::Int64)),
         ];
         assert_eq!(
             chosen(&given, &[0, 1, 2, 3], None).expect("a cursor"),
@@ -184,7 +184,12 @@ mod tests {
     #[test]
     fn a_preferred_name_of_another_type_is_no_cursor() {
         assert_eq!(
-            chosen(&[("updated_at", ColumnType::Int64)], &[0], None).expect("no cursor"),
+            chosen(
+                &[("updated_at", ColumnType::Scalar(Scalar::Int64))],
+                &[0],
+                None
+            )
+            .expect("no cursor"),
             None
         );
     }
@@ -192,9 +197,9 @@ mod tests {
     #[test]
     fn a_configured_cursor_is_checked_and_the_candidates_are_named() {
         let given = [
-            ("id", ColumnType::Int64),
-            ("at", ColumnType::TimestampTz),
-            ("day", ColumnType::Date),
+            ("id", ColumnType::Scalar(Scalar::Int64)),
+            ("at", ColumnType::Scalar(Scalar::TimestampTz)),
+            ("day", ColumnType::Scalar(Scalar::Date)),
         ];
         assert_eq!(chosen(&given, &[], Some("DAY")).expect("a cursor"), Some(2));
         let unknown = chosen(&given, &[], Some("updated_at"))

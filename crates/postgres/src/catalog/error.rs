@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use inlet_model::table::{TableName, quote};
+use inlet_model::{TableName, quote};
 use inlet_service::error::{Explain, Hint, Kind};
 
 use crate::sqlstate::{self, Meaning};

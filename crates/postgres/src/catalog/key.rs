@@ -1,6 +1,6 @@
 //! A table's indexes, and the key that follows from them.
 
-use inlet_model::table::{Column, TableName};
+use inlet_model::{Column, TableName};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
@@ -127,7 +127,7 @@ fn configured(
 
 #[cfg(test)]
 mod tests {
-    use inlet_model::types::ColumnType;
+    use inlet_model::{ColumnType, Scalar};
 
     use super::*;
 
@@ -140,7 +140,7 @@ mod tests {
         ]
         .map(|(name, not_null)| Column {
             name: name.to_owned(),
-            column_type: ColumnType::Int32,
+            column_type: ColumnType::Scalar(Scalar::Int32),
             postgres_type: "integer".to_owned(),
             as_text: false,
             not_null,

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use inlet_model::types::{ColumnType, Element};
+use inlet_model::Scalar;
 
 use super::list::{ArrayReader, Dimension};
 use super::numeric;
@@ -14,14 +14,14 @@ use super::value::{self, Misfit};
 
 /// The text of an array in PostgreSQL's binary format.
 #[cold]
-pub(super) fn array_text(bytes: &[u8], element: Element) -> Result<String, Misfit> {
+pub(super) fn array_text(bytes: &[u8], element: Scalar) -> Result<String, Misfit> {
     let mut reader = ArrayReader::new(bytes)?;
     let dimensions = reader.dimensions;
     let mut elements = Vec::new();
     while let Some(value) = reader.element()? {
         elements.push(match value {
             None => "NULL".to_owned(),
-            Some(value) => quoted(&text(element.column_type(), value)?),
+            Some(value) => quoted(&text(element, value)?),
         });
     }
     let mut out = String::new();
@@ -67,29 +67,28 @@ fn quoted(text: &str) -> String {
 }
 
 /// A value in PostgreSQL's binary format as its text.
-fn text(column_type: ColumnType, bytes: &[u8]) -> Result<String, Misfit> {
-    let shown = match column_type {
-        ColumnType::Bool => Ok(if value::boolean(bytes)? { "t" } else { "f" }.to_owned()),
-        ColumnType::Int16 => value::int16(bytes).map(|number| number.to_string()),
-        ColumnType::Int32 => value::int32(bytes).map(|number| number.to_string()),
-        ColumnType::Int64 => value::int64(bytes).map(|number| number.to_string()),
-        ColumnType::Oid => value::oid(bytes).map(|number| number.to_string()),
-        ColumnType::Float32 => value::float32(bytes).map(|number| float(number.into(), &number)),
-        ColumnType::Float64 => value::float64(bytes).map(|number| float(number, &number)),
-        ColumnType::Decimal { .. } => numeric::text(bytes),
-        ColumnType::Text => value::text(bytes).map(str::to_owned),
-        ColumnType::Json => value::json(bytes).map(str::to_owned),
-        ColumnType::Uuid => uuid(bytes),
-        ColumnType::Bytes => Ok(value::hex(bytes)),
-        ColumnType::Date => value::date(bytes).map(|days| value::date_text(days.into())),
-        ColumnType::Time => value::time(bytes).map(value::time_text),
-        ColumnType::Timestamp => {
+fn text(scalar: Scalar, bytes: &[u8]) -> Result<String, Misfit> {
+    let shown = match scalar {
+        Scalar::Bool => Ok(if value::boolean(bytes)? { "t" } else { "f" }.to_owned()),
+        Scalar::Int16 => value::int16(bytes).map(|number| number.to_string()),
+        Scalar::Int32 => value::int32(bytes).map(|number| number.to_string()),
+        Scalar::Int64 => value::int64(bytes).map(|number| number.to_string()),
+        Scalar::Oid => value::oid(bytes).map(|number| number.to_string()),
+        Scalar::Float32 => value::float32(bytes).map(|number| float(number.into(), &number)),
+        Scalar::Float64 => value::float64(bytes).map(|number| float(number, &number)),
+        Scalar::Decimal { .. } => numeric::text(bytes),
+        Scalar::Text => value::text(bytes).map(str::to_owned),
+        Scalar::Json => value::json(bytes).map(str::to_owned),
+        Scalar::Uuid => uuid(bytes),
+        Scalar::Bytes => Ok(value::hex(bytes)),
+        Scalar::Date => value::date(bytes).map(|days| value::date_text(days.into())),
+        Scalar::Time => value::time(bytes).map(value::time_text),
+        Scalar::Timestamp => {
             value::timestamp(bytes, false).map(|micros| value::timestamp_text(micros, false))
         }
-        ColumnType::TimestampTz => {
+        Scalar::TimestampTz => {
             value::timestamp(bytes, true).map(|micros| value::timestamp_text(micros, true))
         }
-        ColumnType::List(_) => Err(Misfit::Malformed),
     };
     match shown {
         Err(Misfit::Unfit(text)) => Ok(text),
@@ -146,13 +145,13 @@ mod tests {
             &[Some(b"a"), None, Some(b""), Some(b"b \"\\")],
         );
         assert_eq!(
-            array_text(&texts, Element::Text),
+            array_text(&texts, Scalar::Text),
             Ok(r#"{{a,NULL},{"","b \"\\"}}"#.to_owned())
         );
         let numbers = [1_i32.to_be_bytes(), (-2_i32).to_be_bytes()];
         let bounded = array(&[(2, 0)], &[Some(&numbers[0]), Some(&numbers[1])]);
         assert_eq!(
-            array_text(&bounded, Element::Int32),
+            array_text(&bounded, Scalar::Int32),
             Ok("[0:1]={1,-2}".to_owned())
         );
     }
@@ -163,26 +162,26 @@ mod tests {
             array_text(&array(&[(1, 1)], &[Some(value)]), element).expect("a text")
         };
         assert_eq!(
-            one(Element::TimestampTz, &i64::MAX.to_be_bytes()),
+            one(Scalar::TimestampTz, &i64::MAX.to_be_bytes()),
             "{infinity}"
         );
         assert_eq!(
-            one(Element::TimestampTz, &0_i64.to_be_bytes()),
+            one(Scalar::TimestampTz, &0_i64.to_be_bytes()),
             "{\"2000-01-01 00:00:00+00\"}"
         );
         assert_eq!(
-            one(Element::Date, &(-2_451_545_i32).to_be_bytes()),
+            one(Scalar::Date, &(-2_451_545_i32).to_be_bytes()),
             "{\"4714-11-24 BC\"}"
         );
         assert_eq!(
-            one(Element::Time, &1_500_000_i64.to_be_bytes()),
+            one(Scalar::Time, &1_500_000_i64.to_be_bytes()),
             "{00:00:01.5}"
         );
-        assert_eq!(one(Element::Bool, &[1]), "{t}");
-        assert_eq!(one(Element::Float64, &f64::NAN.to_be_bytes()), "{NaN}");
-        assert_eq!(one(Element::Bytes, &[0, 255]), "{\"\\\\x00ff\"}");
+        assert_eq!(one(Scalar::Bool, &[1]), "{t}");
+        assert_eq!(one(Scalar::Float64, &f64::NAN.to_be_bytes()), "{NaN}");
+        assert_eq!(one(Scalar::Bytes, &[0, 255]), "{\"\\\\x00ff\"}");
         assert_eq!(
-            one(Element::Uuid, &[0xab; 16]),
+            one(Scalar::Uuid, &[0xab; 16]),
             "{abababab-abab-abab-abab-abababababab}"
         );
     }
@@ -191,15 +190,15 @@ mod tests {
     fn an_array_that_ends_early_or_late_is_malformed() {
         let whole = array(&[(1, 1)], &[Some(b"a")]);
         assert_eq!(
-            array_text(&whole[..whole.len() - 1], Element::Text),
+            array_text(&whole[..whole.len() - 1], Scalar::Text),
             Err(Misfit::Malformed)
         );
         assert_eq!(
-            array_text(&[&whole[..], b"x"].concat(), Element::Text),
+            array_text(&[&whole[..], b"x"].concat(), Scalar::Text),
             Err(Misfit::Malformed)
         );
         assert_eq!(
-            array_text(&array(&[(1, 1); 7], &[Some(b"a")]), Element::Text),
+            array_text(&array(&[(1, 1); 7], &[Some(b"a")]), Scalar::Text),
             Err(Misfit::Malformed)
         );
     }

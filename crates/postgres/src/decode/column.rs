@@ -8,7 +8,7 @@ use arrow::array::{
     Int64Builder, StringBuilder, Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::i256;
-use inlet_model::types::ColumnType;
+use inlet_model::{ColumnType, Scalar};
 
 use super::list::ListBuilder;
 use super::numeric::{self, Scale};
@@ -43,39 +43,41 @@ impl ColumnBuilder {
     /// together.
     pub(super) fn new(column_type: ColumnType, rows: usize, bytes: usize) -> Self {
         match column_type {
-            ColumnType::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
-            ColumnType::Int16 => Self::Int16(Int16Builder::with_capacity(rows)),
-            ColumnType::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
-            ColumnType::Int64 => Self::Int64(Int64Builder::with_capacity(rows)),
-            ColumnType::Oid => Self::Oid(Int64Builder::with_capacity(rows)),
-            ColumnType::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
-            ColumnType::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
-            ColumnType::Decimal { precision, scale } if precision <= 38 => {
-                let builder =
-                    Decimal128Builder::with_capacity(rows).with_data_type(column_type.arrow());
-                Self::Decimal128(builder, Scale::new(precision, scale))
-            }
-            ColumnType::Decimal { precision, scale } => {
-                let builder =
-                    Decimal256Builder::with_capacity(rows).with_data_type(column_type.arrow());
-                Self::Decimal256(builder, Scale::new(precision, scale))
-            }
-            ColumnType::Text => Self::Text(StringBuilder::with_capacity(rows, bytes)),
-            ColumnType::Json => Self::Json(StringBuilder::with_capacity(rows, bytes)),
-            ColumnType::Uuid => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, UUID_BYTES)),
-            ColumnType::Bytes => Self::Bytes(BinaryBuilder::with_capacity(rows, bytes)),
-            ColumnType::Date => Self::Date(Date32Builder::with_capacity(rows)),
-            ColumnType::Time => Self::Time(Time64MicrosecondBuilder::with_capacity(rows)),
-            ColumnType::Timestamp => {
-                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows))
-            }
-            ColumnType::TimestampTz => Self::TimestampTz(
-                TimestampMicrosecondBuilder::with_capacity(rows)
-                    .with_data_type(column_type.arrow()),
-            ),
+            ColumnType::Scalar(scalar) => Self::of_scalar(scalar, rows, bytes),
             ColumnType::List(element) => {
                 Self::List(Box::new(ListBuilder::new(element, rows, bytes)))
             }
+        }
+    }
+
+    /// The same for a column of single values, or for the elements of a list.
+    pub(super) fn of_scalar(scalar: Scalar, rows: usize, bytes: usize) -> Self {
+        match scalar {
+            Scalar::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
+            Scalar::Int16 => Self::Int16(Int16Builder::with_capacity(rows)),
+            Scalar::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
+            Scalar::Int64 => Self::Int64(Int64Builder::with_capacity(rows)),
+            Scalar::Oid => Self::Oid(Int64Builder::with_capacity(rows)),
+            Scalar::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
+            Scalar::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
+            Scalar::Decimal { precision, scale } if precision <= 38 => {
+                let builder = Decimal128Builder::with_capacity(rows).with_data_type(scalar.arrow());
+                Self::Decimal128(builder, Scale::new(precision, scale))
+            }
+            Scalar::Decimal { precision, scale } => {
+                let builder = Decimal256Builder::with_capacity(rows).with_data_type(scalar.arrow());
+                Self::Decimal256(builder, Scale::new(precision, scale))
+            }
+            Scalar::Text => Self::Text(StringBuilder::with_capacity(rows, bytes)),
+            Scalar::Json => Self::Json(StringBuilder::with_capacity(rows, bytes)),
+            Scalar::Uuid => Self::Uuid(FixedSizeBinaryBuilder::with_capacity(rows, UUID_BYTES)),
+            Scalar::Bytes => Self::Bytes(BinaryBuilder::with_capacity(rows, bytes)),
+            Scalar::Date => Self::Date(Date32Builder::with_capacity(rows)),
+            Scalar::Time => Self::Time(Time64MicrosecondBuilder::with_capacity(rows)),
+            Scalar::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows)),
+            Scalar::TimestampTz => Self::TimestampTz(
+                TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(scalar.arrow()),
+            ),
         }
     }
 

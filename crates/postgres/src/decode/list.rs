@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, ListArray, NullBufferBuilder};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
-use inlet_model::types::{ColumnType, Element};
+use inlet_model::{ColumnType, Scalar};
 
 use super::array_text::array_text;
 use super::column::ColumnBuilder;
@@ -23,7 +23,7 @@ const HEADER: usize = 3 * NUMBER;
 
 /// Lists under construction.
 pub(super) struct ListBuilder {
-    element: Element,
+    element: Scalar,
     elements: ColumnBuilder,
     /// Elements appended, taken or left behind by an array that did not fit.
     count: i32,
@@ -34,10 +34,10 @@ pub(super) struct ListBuilder {
 impl ListBuilder {
     /// A builder with room for `rows` lists; `bytes` is what their elements of no fixed width take
     /// together.
-    pub(super) fn new(element: Element, rows: usize, bytes: usize) -> Self {
+    pub(super) fn new(element: Scalar, rows: usize, bytes: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        let elements = ColumnBuilder::new(element.column_type(), rows, bytes);
+        let elements = ColumnBuilder::of_scalar(element, rows, bytes);
         Self {
             element,
             elements,

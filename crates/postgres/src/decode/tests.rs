@@ -1,8 +1,8 @@
 use arrow::array::{AsArray, Date32Array, Decimal128Array, Int32Array, StringArray};
 use arrow::datatypes::UInt64Type;
+use inlet_model::Column;
 use inlet_model::change::{DELETE, OP, UNFIT, UPSERT, XID};
-use inlet_model::table::Column;
-use inlet_model::types::{ColumnType, Element};
+use inlet_model::{ColumnType, Scalar};
 
 use super::*;
 
@@ -19,23 +19,23 @@ fn column(name: &str, column_type: ColumnType, as_text: bool) -> Column {
 
 fn schema() -> Arc<TableSchema> {
     let columns = vec![
-        column("id", ColumnType::Int32, false),
+        column("id", ColumnType::Scalar(Scalar::Int32), false),
         column(
             "amount",
-            ColumnType::Decimal {
+            ColumnType::Scalar(Scalar::Decimal {
                 precision: 10,
                 scale: 2,
-            },
+            }),
             false,
         ),
-        column("day", ColumnType::Date, false),
-        column("no\"te", ColumnType::Text, true),
+        column("day", ColumnType::Scalar(Scalar::Date), false),
+        column("no\"te", ColumnType::Scalar(Scalar::Text), true),
     ];
-    Arc::new(TableSchema {
-        table: TableName::new("public", "t"),
+    Arc::new(TableSchema::new(
+        TableName::new("public", "t"),
         columns,
-        key: vec![0],
-    })
+        vec![0],
+    ))
 }
 
 fn append(
@@ -153,10 +153,11 @@ fn an_unfit_value_is_null_and_stands_in_unfit_with_its_text() {
 #[test]
 fn an_unfit_value_is_null_and_counted_where_that_is_asked_for_but_a_key_never_is() {
     let keyed_by = |key| {
-        Arc::new(TableSchema {
-            key: vec![key],
-            ..(*schema()).clone()
-        })
+        Arc::new(TableSchema::new(
+            schema().table.clone(),
+            schema().columns.clone(),
+            vec![key],
+        ))
     };
     let values: [Option<&[u8]>; 4] = [None, Some(NAN), Some(&[0x7f, 0xff, 0xff, 0xff]), None];
     for (key, nulled, unfit) in [(0, 2, None), (2, 1, Some(r#"{"day":"infinity"}"#))] {
@@ -176,17 +177,17 @@ fn an_unfit_value_is_null_and_counted_where_that_is_asked_for_but_a_key_never_is
 fn an_array_that_does_not_fit_leaves_the_lists_around_it_whole() {
     let lists = column(
         "n",
-        ColumnType::List(Element::Decimal {
+        ColumnType::List(Scalar::Decimal {
             precision: 10,
             scale: 2,
         }),
         false,
     );
-    let schema = Arc::new(TableSchema {
-        table: TableName::new("public", "t"),
-        columns: vec![lists],
-        key: vec![],
-    });
+    let schema = Arc::new(TableSchema::new(
+        TableName::new("public", "t"),
+        vec![lists],
+        vec![],
+    ));
     let array = |elements: &[&[u8]]| {
         let header = [1, 0, 1700, elements.len() as i32, 1]
             .map(i32::to_be_bytes)

@@ -4,11 +4,12 @@
 //! Formats: each type's `*send` function in PostgreSQL's source, and the manual, chapter "Date/Time
 //! Types", for the ranges.
 
+use inlet_model::calendar::{DAY_MICROS, civil_from_days};
+
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.
 const EPOCH_DAYS: i32 = 10_957;
 /// Microseconds from 1970-01-01 to 2000-01-01.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
-const DAY_MICROS: i64 = 86_400_000_000;
 /// PostgreSQL's timestamps from here on leave 64 bits when counted from 1970. The largest number
 /// itself is left out as well: readers (DuckDB among them) take it for infinity.
 const TIMESTAMP_END: i64 = i64::MAX - EPOCH_MICROS;
@@ -170,7 +171,7 @@ pub(super) fn timestamp_text(micros: i64, zoned: bool) -> String {
 /// PostgreSQL's text of a day since 1970-01-01.
 #[cold]
 pub(super) fn date_text(days: i64) -> String {
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_from_days(days);
     let (shown, era) = era(year);
     format!("{shown:04}-{month:02}-{day:02}{era}")
 }
@@ -192,7 +193,7 @@ pub(super) fn time_text(micros: i64) -> String {
 }
 
 fn moment_text(days: i64, of_day: i64, zoned: bool) -> String {
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_from_days(days);
     let (shown, era) = era(year);
     let zone = if zoned { "+00" } else { "" };
     format!(
@@ -208,24 +209,6 @@ fn era(year: i64) -> (i64, &'static str) {
     } else {
         (1 - year, " BC")
     }
-}
-
-/// Year, month and day of a day since 1970-01-01. Source: Howard Hinnant, "chrono-compatible
-/// low-level date algorithms", `civil_from_days`.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// `bytea` as PostgreSQL shows it.

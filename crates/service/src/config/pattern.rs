@@ -1,7 +1,7 @@
 //! Patterns among the tables: `shop.*` stands for every table of a schema that the catalog has,
 //! less those that say `skip: true`.
 
-use inlet_model::table::quote;
+use inlet_model::quote;
 
 use super::problem::{ConfigError, Problem, Problems};
 use super::tables::TableConfig;

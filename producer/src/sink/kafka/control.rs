@@ -9,9 +9,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::record::control::{ControlKey, OWNER};
-use inlet_model::table::{Fingerprint, TableName};
+use inlet_model::{Fingerprint, TableName};
+use inlet_model::{Progress, ProgressDelta};
 use inlet_service::retry::pause;
 
 use super::client::{self, Watch};

@@ -13,9 +13,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use inlet_model::progress::Progress;
+use inlet_model::Progress;
+use inlet_model::TableName;
 use inlet_model::record::header::{HEADER, Header};
-use inlet_model::table::TableName;
 use inlet_service::error::{Hint, Kind};
 use inlet_service::retry::pause;
 use rdkafka::consumer::{BaseConsumer, Consumer};

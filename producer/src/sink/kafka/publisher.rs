@@ -13,14 +13,14 @@ use arrow::datatypes::{UInt8Type, UInt64Type};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
+use inlet_model::Xid;
 use inlet_model::change::{ChangeBatch, OP, XID};
-use inlet_model::progress::{Progress, ProgressDelta};
 use inlet_model::record::control::{ControlKey, OWNER};
 use inlet_model::record::header::{HEADER, Header};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};
 use inlet_model::record::partition::partition_of;
-use inlet_model::table::{Fingerprint, TableName};
-use inlet_model::xid::Xid;
+use inlet_model::{Fingerprint, TableName};
+use inlet_model::{Progress, ProgressDelta};
 
 use inlet_service::error::{Hint, Kind};
 
@@ -146,11 +146,10 @@ impl Publisher {
         topic.written = true;
         let fingerprint = batch.schema.fingerprint();
         if self.schemas.insert(fingerprint) {
-            let schema = serde_json::to_vec(batch.schema.as_ref())
-                .expect("a schema of strings and numbers is JSON");
+            let schema = batch.schema.text();
             let key = ControlKey::Schema(fingerprint).encode();
             self.transactions
-                .send(control_record(&self.control_topic, &key).payload(&schema))?;
+                .send(control_record(&self.control_topic, &key).payload(schema.as_bytes()))?;
         }
         let mut start = 0;
         while start < batch.rows.num_rows() {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
+use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
-use inlet_model::progress::{Progress, ProgressDelta};
-use inlet_model::table::TableName;
+use inlet_model::{Progress, ProgressDelta};
 use inlet_service::error::Kind;
 use inlet_service::retry::pause;
 

@@ -1,5 +1,5 @@
 use super::{Activity, Holder, HolderId, Reading, Seen, ServerTime};
-use inlet_model::xid::Xid;
+use inlet_model::Xid;
 use inlet_postgres::Session;
 
 fn reading(read_at: i64, xid_end: u64, sessions: Vec<Session>) -> Reading {

@@ -1,21 +1,14 @@
-//! Dates and times as text: the proleptic Gregorian calendar, years counted astronomically.
-//!
-//! Source of the arithmetic: Howard Hinnant, "chrono-compatible low-level date algorithms"
-//! (`civil_from_days`, `days_from_civil`).
+//! Dates and times as text (ISO 8601, years counted astronomically).
 
 use super::error::Why;
+use crate::calendar::{DAY_MICROS, civil_from_days, days_from_civil, month_days};
 
-const DAY_MICROS: i64 = 86_400_000_000;
-/// Days from 0000-03-01 to 1970-01-01.
-const EPOCH_DAYS: i64 = 719_468;
-/// Days of 400 years.
-const ERA_DAYS: i64 = 146_097;
 /// Digits of a year at most: what `i32` days and `i64` microseconds reach has seven.
 const YEAR_DIGITS_MAX: usize = 7;
 
 /// Writes `2026-11-20`.
 pub(super) fn write_date(out: &mut Vec<u8>, days: i64) {
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_from_days(days);
     let mut text = *b"0000-00-00";
     if let Ok(year @ 0..=9999) = u32::try_from(year) {
         text[..2].copy_from_slice(&pair(year / 100));
@@ -162,7 +155,7 @@ fn split_date(text: &[u8]) -> Option<(i64, &[u8])> {
     if !(1..=12).contains(&month) || !(1..=month_days(year, month)).contains(&day) {
         return None;
     }
-    Some((days(year, month, day), rest))
+    Some((days_from_civil(year, month, day), rest))
 }
 
 fn split_time(text: &[u8]) -> Result<(i64, &[u8]), Why> {
@@ -196,48 +189,6 @@ fn split_fraction(text: &[u8]) -> Result<(i64, &[u8]), Why> {
         (0..missing).fold(digits, |sum, _| sum * 10),
         &text[length..],
     ))
-}
-
-/// Year, month and day of a day since 1970-01-01.
-fn civil(days: i64) -> (i64, u32, u32) {
-    let shifted = days + EPOCH_DAYS;
-    let era = shifted.div_euclid(ERA_DAYS);
-    let day_of_era = shifted.rem_euclid(ERA_DAYS) as u32;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    (
-        i64::from(year_of_era) + era * 400 + i64::from(month <= 2),
-        month,
-        day,
-    )
-}
-
-/// Days since 1970-01-01 of a valid date.
-fn days(year: i64, month: u32, day: u32) -> i64 {
-    let shifted = year - i64::from(month <= 2);
-    let era = shifted.div_euclid(400);
-    let year_of_era = shifted.rem_euclid(400);
-    let shifted_month = i64::from(if month > 2 { month - 3 } else { month + 9 });
-    let day_of_year = (153 * shifted_month + 2) / 5 + i64::from(day) - 1;
-    era * ERA_DAYS + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year
-        - EPOCH_DAYS
-}
-
-fn month_days(year: i64, month: u32) -> u32 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
-    }
 }
 
 /// Two digits of a number below 100.

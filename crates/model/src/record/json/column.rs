@@ -18,7 +18,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::error::Why;
 use super::token::Token;
 use super::{calendar, decimal, text};
-use crate::types::ColumnType;
+use crate::{ColumnType, Scalar};
 
 /// Why a token does not go into a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,8 +136,8 @@ impl Strings {
     }
 }
 
-impl ColumnBuilder {
-    pub(super) fn new(column_type: ColumnType, capacity: usize) -> Self {
+impl Values {
+    fn of_scalar(scalar: Scalar, capacity: usize) -> Self {
         let strings = || {
             let mut offsets = Vec::with_capacity(capacity + 1);
             offsets.push(0);
@@ -146,14 +146,14 @@ impl ColumnBuilder {
                 bytes: Vec::with_capacity(capacity * 16),
             }
         };
-        let values = match column_type {
-            ColumnType::Bool => Values::Bool(BooleanBufferBuilder::new(capacity)),
-            ColumnType::Int16 => Values::Int16(Vec::with_capacity(capacity)),
-            ColumnType::Int32 => Values::Int32(Vec::with_capacity(capacity)),
-            ColumnType::Int64 | ColumnType::Oid => Values::Int64(Vec::with_capacity(capacity)),
-            ColumnType::Float32 => Values::Float32(Vec::with_capacity(capacity)),
-            ColumnType::Float64 => Values::Float64(Vec::with_capacity(capacity)),
-            ColumnType::Decimal { precision, scale } => {
+        match scalar {
+            Scalar::Bool => Self::Bool(BooleanBufferBuilder::new(capacity)),
+            Scalar::Int16 => Self::Int16(Vec::with_capacity(capacity)),
+            Scalar::Int32 => Self::Int32(Vec::with_capacity(capacity)),
+            Scalar::Int64 | Scalar::Oid => Self::Int64(Vec::with_capacity(capacity)),
+            Scalar::Float32 => Self::Float32(Vec::with_capacity(capacity)),
+            Scalar::Float64 => Self::Float64(Vec::with_capacity(capacity)),
+            Scalar::Decimal { precision, scale } => {
                 let own = usize::try_from(scale).expect("a scale is not negative");
                 let digits = Digits {
                     arrow: (precision, scale),
@@ -161,26 +161,31 @@ impl ColumnBuilder {
                     scale: own,
                 };
                 if precision <= 38 {
-                    Values::Decimal128(Vec::with_capacity(capacity), digits)
+                    Self::Decimal128(Vec::with_capacity(capacity), digits)
                 } else {
-                    Values::Decimal256(Vec::with_capacity(capacity), digits)
+                    Self::Decimal256(Vec::with_capacity(capacity), digits)
                 }
             }
-            ColumnType::Text | ColumnType::Json => Values::Text(strings()),
-            ColumnType::Uuid => Values::Uuid(Vec::with_capacity(capacity * 16)),
-            ColumnType::Bytes => Values::Bytes(strings()),
-            ColumnType::Date => Values::Date(Vec::with_capacity(capacity)),
-            ColumnType::Time => Values::Time(Vec::with_capacity(capacity)),
-            ColumnType::Timestamp => Values::Timestamp(Vec::with_capacity(capacity)),
-            ColumnType::TimestampTz => Values::TimestampTz(Vec::with_capacity(capacity)),
-            ColumnType::List(element) => {
-                let elements = Self::new(element.column_type(), capacity);
-                Values::List(Box::new(Lists {
-                    arrow: column_type.arrow(),
-                    offsets: vec![0],
-                    elements,
-                }))
-            }
+            Scalar::Text | Scalar::Json => Self::Text(strings()),
+            Scalar::Uuid => Self::Uuid(Vec::with_capacity(capacity * 16)),
+            Scalar::Bytes => Self::Bytes(strings()),
+            Scalar::Date => Self::Date(Vec::with_capacity(capacity)),
+            Scalar::Time => Self::Time(Vec::with_capacity(capacity)),
+            Scalar::Timestamp => Self::Timestamp(Vec::with_capacity(capacity)),
+            Scalar::TimestampTz => Self::TimestampTz(Vec::with_capacity(capacity)),
+        }
+    }
+}
+
+impl ColumnBuilder {
+    pub(super) fn new(column_type: ColumnType, capacity: usize) -> Self {
+        let values = match column_type {
+            ColumnType::Scalar(scalar) => Values::of_scalar(scalar, capacity),
+            ColumnType::List(element) => Values::List(Box::new(Lists {
+                arrow: column_type.arrow(),
+                offsets: vec![0],
+                elements: Self::new(element.into(), capacity),
+            })),
         };
         Self {
             values,

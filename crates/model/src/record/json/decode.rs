@@ -12,7 +12,7 @@ use super::column::{ColumnBuilder, Refusal};
 use super::error::{RowError, ValueKind, shown};
 use super::text::write_string;
 use super::token::{Cursor, Token};
-use crate::table::{Column, TableSchema};
+use crate::{Column, TableSchema};
 
 /// Collects decoded rows of one table.
 #[derive(Debug)]

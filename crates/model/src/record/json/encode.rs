@@ -22,7 +22,7 @@ use super::rows::Rows;
 use super::text::{write_hex, write_string, write_uuid};
 use super::{calendar, decimal};
 use crate::change::{ChangeBatch, DELETE, UNFIT};
-use crate::types::ColumnType;
+use crate::{ColumnType, Scalar};
 
 /// Writes the values of a polled batch over `values`; a delete's is null.
 pub fn encode_values(batch: &ChangeBatch, values: &mut Rows) {
@@ -138,7 +138,7 @@ fn write_object(out: &mut Vec<u8>, sources: &[Source<'_>], row: usize, unfit: Op
 fn write_unfit(out: &mut Vec<u8>, column_type: ColumnType, text: &str) {
     if matches!(
         column_type,
-        ColumnType::Text | ColumnType::Json | ColumnType::Bytes
+        ColumnType::Scalar(Scalar::Text | Scalar::Json | Scalar::Bytes)
     ) {
         out.extend_from_slice(b"{\"unfit\":");
         write_string(out, text);
@@ -205,14 +205,27 @@ impl<'a> Source<'a> {
 
 impl<'a> Cells<'a> {
     fn new(array: &'a dyn Array, column_type: ColumnType) -> Self {
-        match column_type {
-            ColumnType::Bool => Self::Bool(array.as_boolean()),
-            ColumnType::Int16 => Self::Int16(values::<Int16Type>(array)),
-            ColumnType::Int32 => Self::Int32(values::<Int32Type>(array)),
-            ColumnType::Int64 | ColumnType::Oid => Self::Int64(values::<Int64Type>(array)),
-            ColumnType::Float32 => Self::Float32(values::<Float32Type>(array)),
-            ColumnType::Float64 => Self::Float64(values::<Float64Type>(array)),
-            ColumnType::Decimal { precision, scale } => {
+        let element = match column_type {
+            ColumnType::Scalar(scalar) => return Self::of_scalar(array, scalar),
+            ColumnType::List(element) => element,
+        };
+        let lists = array.as_list::<i32>();
+        Self::List(Box::new(Elements {
+            offsets: lists.value_offsets(),
+            cells: Self::of_scalar(lists.values().as_ref(), element),
+            nulls: lists.values().nulls(),
+        }))
+    }
+
+    fn of_scalar(array: &'a dyn Array, scalar: Scalar) -> Self {
+        match scalar {
+            Scalar::Bool => Self::Bool(array.as_boolean()),
+            Scalar::Int16 => Self::Int16(values::<Int16Type>(array)),
+            Scalar::Int32 => Self::Int32(values::<Int32Type>(array)),
+            Scalar::Int64 | Scalar::Oid => Self::Int64(values::<Int64Type>(array)),
+            Scalar::Float32 => Self::Float32(values::<Float32Type>(array)),
+            Scalar::Float64 => Self::Float64(values::<Float64Type>(array)),
+            Scalar::Decimal { precision, scale } => {
                 let scale = usize::try_from(scale).expect("a scale is not negative");
                 if precision <= 38 {
                     Self::Decimal128(values::<Decimal128Type>(array), scale)
@@ -220,22 +233,13 @@ impl<'a> Cells<'a> {
                     Self::Decimal256(values::<Decimal256Type>(array), scale)
                 }
             }
-            ColumnType::Text | ColumnType::Json => Self::Text(array.as_string()),
-            ColumnType::Uuid => Self::Uuid(array.as_fixed_size_binary()),
-            ColumnType::Bytes => Self::Bytes(array.as_binary()),
-            ColumnType::Date => Self::Date(values::<Date32Type>(array)),
-            ColumnType::Time => Self::Time(values::<Time64MicrosecondType>(array)),
-            ColumnType::Timestamp => Self::Timestamp(values::<TimestampMicrosecondType>(array)),
-            ColumnType::TimestampTz => Self::TimestampTz(values::<TimestampMicrosecondType>(array)),
-            ColumnType::List(element) => {
-                let lists = array.as_list::<i32>();
-                let cells = Self::new(lists.values().as_ref(), element.column_type());
-                Self::List(Box::new(Elements {
-                    offsets: lists.value_offsets(),
-                    cells,
-                    nulls: lists.values().nulls(),
-                }))
-            }
+            Scalar::Text | Scalar::Json => Self::Text(array.as_string()),
+            Scalar::Uuid => Self::Uuid(array.as_fixed_size_binary()),
+            Scalar::Bytes => Self::Bytes(array.as_binary()),
+            Scalar::Date => Self::Date(values::<Date32Type>(array)),
+            Scalar::Time => Self::Time(values::<Time64MicrosecondType>(array)),
+            Scalar::Timestamp => Self::Timestamp(values::<TimestampMicrosecondType>(array)),
+            Scalar::TimestampTz => Self::TimestampTz(values::<TimestampMicrosecondType>(array)),
         }
     }
 

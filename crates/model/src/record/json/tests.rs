@@ -21,10 +21,10 @@ use serde_json::value::RawValue;
 
 use self::batches::{batch, every_type, schema};
 use super::{Decoder, RowError, Rows, ValueKind, Why, encode_keys, encode_values};
+use crate::TableSchema;
 use crate::change::{ChangeBatch, DELETE, UPSERT};
 use crate::record::json::error::shown;
-use crate::table::TableSchema;
-use crate::types::{ColumnType, Element};
+use crate::{ColumnType, Scalar};
 
 fn encoded(batch: &ChangeBatch) -> (Rows, Rows) {
     let (mut keys, mut values) = (Rows::default(), Rows::default());
@@ -46,7 +46,7 @@ fn texts(rows: &Rows) -> Vec<Option<String>> {
 fn table_of(column_type: ColumnType, postgres_type: &str) -> Arc<TableSchema> {
     schema(
         &[
-            ("id", ColumnType::Int64, "bigint"),
+            ("id", ColumnType::Scalar(Scalar::Int64), "bigint"),
             ("x", column_type, postgres_type),
         ],
         &[0],
@@ -61,19 +61,19 @@ fn refusal(schema: &Arc<TableSchema>, value: &str) -> RowError {
 fn orders() -> Arc<TableSchema> {
     schema(
         &[
-            ("order_id", ColumnType::Int64, "bigint"),
-            ("customer", ColumnType::Text, "text"),
+            ("order_id", ColumnType::Scalar(Scalar::Int64), "bigint"),
+            ("customer", ColumnType::Scalar(Scalar::Text), "text"),
             (
                 "amount",
-                ColumnType::Decimal {
+                ColumnType::Scalar(Scalar::Decimal {
                     precision: 10,
                     scale: 2,
-                },
+                }),
                 "numeric(10,2)",
             ),
             (
                 "paid_at",
-                ColumnType::TimestampTz,
+                ColumnType::Scalar(Scalar::TimestampTz),
                 "timestamp with time zone",
             ),
         ],
@@ -127,7 +127,7 @@ proptest! {
     #[test]
     fn deletes_carry_their_key_and_nothing_else((schema, columns) in every_type()) {
         let rows = columns[0].len();
-        let schema = Arc::new(TableSchema { key: (0..schema.columns.len()).rev().step_by(2).collect(), ..(*schema).clone() });
+        let schema = Arc::new(TableSchema::new(schema.table.clone(), schema.columns.clone(), (0..schema.columns.len()).rev().step_by(2).collect()));
         let (keys, values) = encoded(&batch(&schema, columns.clone(), &vec![DELETE; rows], &vec![None; rows]));
         let mut decoder = Decoder::new(schema.clone(), rows);
         for row in 0..rows {
@@ -197,29 +197,37 @@ fn in_other_words(
         }
     };
     Some(match column_type {
-        ColumnType::Bool => array.as_boolean().value(row).to_string(),
-        ColumnType::Int16 => array.as_primitive::<Int16Type>().value(row).to_string(),
-        ColumnType::Int32 => array.as_primitive::<Int32Type>().value(row).to_string(),
-        ColumnType::Int64 | ColumnType::Oid => {
+        ColumnType::Scalar(Scalar::Bool) => array.as_boolean().value(row).to_string(),
+        ColumnType::Scalar(Scalar::Int16) => {
+            array.as_primitive::<Int16Type>().value(row).to_string()
+        }
+        ColumnType::Scalar(Scalar::Int32) => {
+            array.as_primitive::<Int32Type>().value(row).to_string()
+        }
+        ColumnType::Scalar(Scalar::Int64 | Scalar::Oid) => {
             array.as_primitive::<Int64Type>().value(row).to_string()
         }
-        ColumnType::Float32 => {
+        ColumnType::Scalar(Scalar::Float32) => {
             let read: f32 = seen.parse().unwrap_or(f32::NAN);
             float(
                 array.as_primitive::<Float32Type>().value(row).into(),
                 read.into(),
             )
         }
-        ColumnType::Float64 => float(
+        ColumnType::Scalar(Scalar::Float64) => float(
             array.as_primitive::<Float64Type>().value(row),
             seen.parse().unwrap_or(f64::NAN),
         ),
-        ColumnType::Decimal {
+        ColumnType::Scalar(Scalar::Decimal {
             precision: ..=38, ..
-        } => array.as_primitive::<Decimal128Type>().value_as_string(row),
-        ColumnType::Decimal { .. } => array.as_primitive::<Decimal256Type>().value_as_string(row),
-        ColumnType::Text | ColumnType::Json => array.as_string::<i32>().value(row).to_owned(),
-        ColumnType::Uuid => {
+        }) => array.as_primitive::<Decimal128Type>().value_as_string(row),
+        ColumnType::Scalar(Scalar::Decimal { .. }) => {
+            array.as_primitive::<Decimal256Type>().value_as_string(row)
+        }
+        ColumnType::Scalar(Scalar::Text | Scalar::Json) => {
+            array.as_string::<i32>().value(row).to_owned()
+        }
+        ColumnType::Scalar(Scalar::Uuid) => {
             let hex: String = array
                 .as_fixed_size_binary()
                 .value(row)
@@ -235,9 +243,13 @@ fn in_other_words(
                 &hex[20..]
             )
         }
-        ColumnType::Bytes => BASE64_STANDARD.encode(array.as_binary::<i32>().value(row)),
-        ColumnType::Date => date(array.as_primitive::<Date32Type>().value(row).into())?.to_string(),
-        ColumnType::Time => {
+        ColumnType::Scalar(Scalar::Bytes) => {
+            BASE64_STANDARD.encode(array.as_binary::<i32>().value(row))
+        }
+        ColumnType::Scalar(Scalar::Date) => {
+            date(array.as_primitive::<Date32Type>().value(row).into())?.to_string()
+        }
+        ColumnType::Scalar(Scalar::Time) => {
             let micros = array.as_primitive::<Time64MicrosecondType>().value(row);
             let (seconds, nanos) = (micros / 1_000_000, micros % 1_000_000 * 1000);
             let time = NaiveTime::from_num_seconds_from_midnight_opt(
@@ -246,11 +258,11 @@ fn in_other_words(
             );
             time?.format("%H:%M:%S%.6f").to_string()
         }
-        ColumnType::Timestamp | ColumnType::TimestampTz => {
+        ColumnType::Scalar(Scalar::Timestamp | Scalar::TimestampTz) => {
             let moment = DateTime::from_timestamp_micros(
                 array.as_primitive::<TimestampMicrosecondType>().value(row),
             )?;
-            let zone = if column_type == ColumnType::TimestampTz {
+            let zone = if column_type == ColumnType::Scalar(Scalar::TimestampTz) {
                 "Z"
             } else {
                 ""
@@ -269,7 +281,7 @@ fn in_other_words(
                 if elements.is_null(at) {
                     assert_eq!(seen.get(), "null");
                 } else if let Some(expected) =
-                    in_other_words(element.column_type(), &elements, at, seen.get())
+                    in_other_words(element.into(), &elements, at, seen.get())
                 {
                     assert_eq!(unquoted(seen.get()), expected);
                 }
@@ -299,10 +311,11 @@ fn an_order_looks_as_the_format_says() {
 
 #[test]
 fn a_table_without_a_key_is_keyed_by_the_hash_of_its_value() {
-    let schema = Arc::new(TableSchema {
-        key: vec![],
-        ..(*orders()).clone()
-    });
+    let schema = Arc::new(TableSchema::new(
+        orders().table.clone(),
+        orders().columns.clone(),
+        vec![],
+    ));
     let (keys, _) = encoded(&ChangeBatch {
         schema: schema.clone(),
         ..order()
@@ -321,14 +334,14 @@ fn an_unfit_value_is_written_as_its_text_and_refused_by_the_reader() {
         Arc::new(Int64Array::from(vec![1, 2, 3])),
         Arc::new(StringArray::from(vec![None, Some("b"), None])),
         arrow::array::new_null_array(
-            &ColumnType::Decimal {
+            &ColumnType::Scalar(Scalar::Decimal {
                 precision: 10,
                 scale: 2,
-            }
+            })
             .arrow(),
             3,
         ),
-        arrow::array::new_null_array(&ColumnType::TimestampTz.arrow(), 3),
+        arrow::array::new_null_array(&ColumnType::Scalar(Scalar::TimestampTz).arrow(), 3),
     ];
     let unfit = [
         Some(r#"{"paid_at":"infinity","amount":"NaN"}"#),
@@ -364,9 +377,12 @@ fn an_unfit_value_is_written_as_its_text_and_refused_by_the_reader() {
 
 #[test]
 fn an_unfit_key_keeps_its_text() {
-    let schema = schema(&[("at", ColumnType::Timestamp, "timestamp")], &[0]);
+    let schema = schema(
+        &[("at", ColumnType::Scalar(Scalar::Timestamp), "timestamp")],
+        &[0],
+    );
     let columns = vec![arrow::array::new_null_array(
-        &ColumnType::Timestamp.arrow(),
+        &ColumnType::Scalar(Scalar::Timestamp).arrow(),
         2,
     )];
     let unfit = [Some(r#"{"at":"infinity"}"#), Some(r#"{"at":"-infinity"}"#)];
@@ -396,7 +412,7 @@ fn a_foreign_producer_may_order_space_and_escape_as_json_allows() {
 
 #[test]
 fn escapes_are_characters_and_nul_is_kept() {
-    let mut decoder = Decoder::new(table_of(ColumnType::Text, "text"), 1);
+    let mut decoder = Decoder::new(table_of(ColumnType::Scalar(Scalar::Text), "text"), 1);
     decoder
         .decode_value(br#"{"id":1,"x":"\u0000 \ud834\udd1e \/ \b\f\n\r\t \u00e4"}"#)
         .unwrap();
@@ -410,9 +426,9 @@ fn escapes_are_characters_and_nul_is_kept() {
 fn a_column_may_be_called_anything() {
     let schema = schema(
         &[
-            ("a\"b\\", ColumnType::Int16, "smallint"),
-            ("", ColumnType::Int16, "smallint"),
-            ("ü\n", ColumnType::Bool, "boolean"),
+            ("a\"b\\", ColumnType::Scalar(Scalar::Int16), "smallint"),
+            ("", ColumnType::Scalar(Scalar::Int16), "smallint"),
+            ("ü\n", ColumnType::Scalar(Scalar::Bool), "boolean"),
         ],
         &[0],
     );
@@ -426,10 +442,10 @@ fn a_column_may_be_called_anything() {
 #[test]
 fn a_refusal_names_the_column_the_value_and_the_reason() {
     let numeric = table_of(
-        ColumnType::Decimal {
+        ColumnType::Scalar(Scalar::Decimal {
             precision: 10,
             scale: 2,
-        },
+        }),
         "numeric(10,2)",
     );
     for (schema, value, reason) in [
@@ -520,55 +536,67 @@ fn a_refusal_names_the_column_the_value_and_the_reason() {
 #[test]
 fn what_would_have_to_be_rounded_or_guessed_is_refused() {
     for (column_type, name, value) in [
-        (ColumnType::Int16, "smallint", "32768"),
-        (ColumnType::Int32, "integer", "-2147483649"),
-        (ColumnType::Int32, "integer", "1e3"),
-        (ColumnType::Float32, "real", "1e39"),
-        (ColumnType::Float64, "double precision", "1e400"),
-        (ColumnType::Float64, "double precision", r#""1.5""#),
-        (ColumnType::Bool, "boolean", "1"),
+        (ColumnType::Scalar(Scalar::Int16), "smallint", "32768"),
+        (ColumnType::Scalar(Scalar::Int32), "integer", "-2147483649"),
+        (ColumnType::Scalar(Scalar::Int32), "integer", "1e3"),
+        (ColumnType::Scalar(Scalar::Float32), "real", "1e39"),
         (
-            ColumnType::Uuid,
+            ColumnType::Scalar(Scalar::Float64),
+            "double precision",
+            "1e400",
+        ),
+        (
+            ColumnType::Scalar(Scalar::Float64),
+            "double precision",
+            r#""1.5""#,
+        ),
+        (ColumnType::Scalar(Scalar::Bool), "boolean", "1"),
+        (
+            ColumnType::Scalar(Scalar::Uuid),
             "uuid",
             r#""0b0e7a5200004000800000000000000000""#,
         ),
-        (ColumnType::Bytes, "bytea", r#""AAE""#),
-        (ColumnType::Bytes, "bytea", r#""AAF=""#),
-        (ColumnType::Date, "date", r#""infinity""#),
-        (ColumnType::Time, "time", r#""12:34:56.0000001""#),
+        (ColumnType::Scalar(Scalar::Bytes), "bytea", r#""AAE""#),
+        (ColumnType::Scalar(Scalar::Bytes), "bytea", r#""AAF=""#),
+        (ColumnType::Scalar(Scalar::Date), "date", r#""infinity""#),
         (
-            ColumnType::Timestamp,
+            ColumnType::Scalar(Scalar::Time),
+            "time",
+            r#""12:34:56.0000001""#,
+        ),
+        (
+            ColumnType::Scalar(Scalar::Timestamp),
             "timestamp",
             r#""2026-11-20T12:34:56Z""#,
         ),
         (
-            ColumnType::TimestampTz,
+            ColumnType::Scalar(Scalar::TimestampTz),
             "timestamp with time zone",
             r#""+294248-01-01T00:00:00Z""#,
         ),
         (
-            ColumnType::Decimal {
+            ColumnType::Scalar(Scalar::Decimal {
                 precision: 50,
                 scale: 3,
-            },
+            }),
             "numeric(50,3)",
             r#""NaN""#,
         ),
-        (ColumnType::Text, "text", "7"),
-        (ColumnType::Json, "jsonb", r#"{"a":1}"#),
+        (ColumnType::Scalar(Scalar::Text), "text", "7"),
+        (ColumnType::Scalar(Scalar::Json), "jsonb", r#"{"a":1}"#),
         (
-            ColumnType::List(Element::Int32),
+            ColumnType::List(Scalar::Int32),
             "integer[]",
             r#""[0:1]={1,2}""#,
         ),
-        (ColumnType::List(Element::Int32), "integer[]", "[1,[2]]"),
+        (ColumnType::List(Scalar::Int32), "integer[]", "[1,[2]]"),
         (
-            ColumnType::List(Element::Int32),
+            ColumnType::List(Scalar::Int32),
             "integer[]",
             "[1,2147483648]",
         ),
-        (ColumnType::List(Element::Text), "text[]", r#"["a",7]"#),
-        (ColumnType::List(Element::Text), "text[]", r#"{"a":1}"#),
+        (ColumnType::List(Scalar::Text), "text[]", r#"["a",7]"#),
+        (ColumnType::List(Scalar::Text), "text[]", r#"{"a":1}"#),
     ] {
         let error = refusal(
             &table_of(column_type, name),
@@ -580,7 +608,7 @@ fn what_would_have_to_be_rounded_or_guessed_is_refused() {
         );
     }
     let error = refusal(
-        &table_of(ColumnType::Int16, "smallint"),
+        &table_of(ColumnType::Scalar(Scalar::Int16), "smallint"),
         r#"{"id":1,"x":32768}"#,
     );
     let expected = RowError::Value {
@@ -595,7 +623,7 @@ fn what_would_have_to_be_rounded_or_guessed_is_refused() {
 
 #[test]
 fn a_list_is_taken_whole_or_not_at_all() {
-    let mut decoder = Decoder::new(table_of(ColumnType::List(Element::Text), "text[]"), 1);
+    let mut decoder = Decoder::new(table_of(ColumnType::List(Scalar::Text), "text[]"), 1);
     for refused in [
         r#"{"id":1,"x":["a","b",3]}"#,
         r#"{"id":1,"x":["a""#,
@@ -624,7 +652,7 @@ fn a_list_is_taken_whole_or_not_at_all() {
 
 #[test]
 fn broken_strings_are_refused() {
-    let schema = table_of(ColumnType::Text, "text");
+    let schema = table_of(ColumnType::Scalar(Scalar::Text), "text");
     for text in [
         "\\ud834",
         "\\udd1e",
@@ -651,10 +679,10 @@ fn broken_strings_are_refused() {
 #[test]
 fn deep_and_long_values_cost_no_more_than_their_length() {
     let numeric = table_of(
-        ColumnType::Decimal {
+        ColumnType::Scalar(Scalar::Decimal {
             precision: 76,
             scale: 10,
-        },
+        }),
         "numeric(76,10)",
     );
     let deep = format!(r#"{{"id":1,"x":{}"#, "[".repeat(1_000_000));
@@ -676,7 +704,7 @@ fn deep_and_long_values_cost_no_more_than_their_length() {
     };
     assert!(value.len() < 100);
     let text = format!(r#"{{"id":1,"x":"{}"}}"#, "\\n".repeat(1_000_000));
-    let mut decoder = Decoder::new(table_of(ColumnType::Text, "text"), 1);
+    let mut decoder = Decoder::new(table_of(ColumnType::Scalar(Scalar::Text), "text"), 1);
     decoder.decode_value(text.as_bytes()).unwrap();
     assert_eq!(
         decoder.finish()[1].as_string::<i32>().value(0).len(),

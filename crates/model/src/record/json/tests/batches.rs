@@ -17,8 +17,8 @@ use proptest::prop_oneof;
 use proptest::sample::select;
 
 use crate::change::{ChangeBatch, polled_schema};
-use crate::table::{Column, TableName, TableSchema};
-use crate::types::{ColumnType, Element};
+use crate::{Column, TableName, TableSchema};
+use crate::{ColumnType, Scalar};
 
 /// A table of columns (name, type, PostgreSQL's name of the type).
 pub fn schema(columns: &[(&str, ColumnType, &str)], key: &[usize]) -> Arc<TableSchema> {
@@ -31,11 +31,11 @@ pub fn schema(columns: &[(&str, ColumnType, &str)], key: &[usize]) -> Arc<TableS
         generated: false,
     };
     let columns = columns.iter().map(column).collect();
-    Arc::new(TableSchema {
-        table: TableName::new("public", "t"),
+    Arc::new(TableSchema::new(
+        TableName::new("public", "t"),
         columns,
-        key: key.to_vec(),
-    })
+        key.to_vec(),
+    ))
 }
 
 /// A polled batch.
@@ -58,14 +58,14 @@ pub fn batch(
 
 /// A table with a column of every type, and up to 20 rows of it.
 pub fn every_type() -> impl Strategy<Value = (Arc<TableSchema>, Vec<ArrayRef>)> {
-    let decimal = |precision, scale| ColumnType::Decimal { precision, scale };
+    let decimal = |precision, scale| ColumnType::Scalar(Scalar::Decimal { precision, scale });
     let types = [
-        ColumnType::Bool,
-        ColumnType::Int16,
-        ColumnType::Int32,
-        ColumnType::Int64,
-        ColumnType::Float32,
-        ColumnType::Float64,
+        ColumnType::Scalar(Scalar::Bool),
+        ColumnType::Scalar(Scalar::Int16),
+        ColumnType::Scalar(Scalar::Int32),
+        ColumnType::Scalar(Scalar::Int64),
+        ColumnType::Scalar(Scalar::Float32),
+        ColumnType::Scalar(Scalar::Float64),
         decimal(1, 0),
         decimal(10, 2),
         decimal(18, 18),
@@ -75,24 +75,24 @@ pub fn every_type() -> impl Strategy<Value = (Arc<TableSchema>, Vec<ArrayRef>)> 
         decimal(50, 20),
         decimal(76, 0),
         decimal(76, 76),
-        ColumnType::Text,
-        ColumnType::Json,
-        ColumnType::Uuid,
-        ColumnType::Bytes,
-        ColumnType::Date,
-        ColumnType::Time,
-        ColumnType::Timestamp,
-        ColumnType::TimestampTz,
-        ColumnType::Oid,
-        ColumnType::List(Element::Int32),
-        ColumnType::List(Element::Float64),
-        ColumnType::List(Element::Decimal {
+        ColumnType::Scalar(Scalar::Text),
+        ColumnType::Scalar(Scalar::Json),
+        ColumnType::Scalar(Scalar::Uuid),
+        ColumnType::Scalar(Scalar::Bytes),
+        ColumnType::Scalar(Scalar::Date),
+        ColumnType::Scalar(Scalar::Time),
+        ColumnType::Scalar(Scalar::Timestamp),
+        ColumnType::Scalar(Scalar::TimestampTz),
+        ColumnType::Scalar(Scalar::Oid),
+        ColumnType::List(Scalar::Int32),
+        ColumnType::List(Scalar::Float64),
+        ColumnType::List(Scalar::Decimal {
             precision: 38,
             scale: 2,
         }),
-        ColumnType::List(Element::Text),
-        ColumnType::List(Element::Uuid),
-        ColumnType::List(Element::TimestampTz),
+        ColumnType::List(Scalar::Text),
+        ColumnType::List(Scalar::Uuid),
+        ColumnType::List(Scalar::TimestampTz),
     ];
     let names: Vec<String> = types
         .iter()
@@ -112,35 +112,37 @@ pub fn every_type() -> impl Strategy<Value = (Arc<TableSchema>, Vec<ArrayRef>)> 
 
 fn column(column_type: ColumnType, rows: usize) -> BoxedStrategy<ArrayRef> {
     match column_type {
-        ColumnType::Bool => array(any::<bool>(), rows, |values| {
+        ColumnType::Scalar(Scalar::Bool) => array(any::<bool>(), rows, |values| {
             Arc::new(BooleanArray::from(values))
         }),
-        ColumnType::Int16 => array(any::<i16>(), rows, |values| {
+        ColumnType::Scalar(Scalar::Int16) => array(any::<i16>(), rows, |values| {
             Arc::new(Int16Array::from(values))
         }),
-        ColumnType::Int32 => array(
+        ColumnType::Scalar(Scalar::Int32) => array(
             edges([i32::MIN, 0, i32::MAX], any::<i32>()),
             rows,
             |values| Arc::new(Int32Array::from(values)),
         ),
-        ColumnType::Oid => array(any::<u32>().prop_map(i64::from), rows, |values| {
-            Arc::new(Int64Array::from(values))
-        }),
-        ColumnType::Int64 => array(
+        ColumnType::Scalar(Scalar::Oid) => {
+            array(any::<u32>().prop_map(i64::from), rows, |values| {
+                Arc::new(Int64Array::from(values))
+            })
+        }
+        ColumnType::Scalar(Scalar::Int64) => array(
             edges([i64::MIN, 0, i64::MAX], any::<i64>()),
             rows,
             |values| Arc::new(Int64Array::from(values)),
         ),
-        ColumnType::Float32 => array(float32(), rows, |values| {
+        ColumnType::Scalar(Scalar::Float32) => array(float32(), rows, |values| {
             Arc::new(Float32Array::from(values))
         }),
-        ColumnType::Float64 => array(float64(), rows, |values| {
+        ColumnType::Scalar(Scalar::Float64) => array(float64(), rows, |values| {
             Arc::new(Float64Array::from(values))
         }),
-        ColumnType::Decimal {
+        ColumnType::Scalar(Scalar::Decimal {
             precision: precision @ ..=38,
             scale,
-        } => array(decimal(precision), rows, move |values| {
+        }) => array(decimal(precision), rows, move |values| {
             let values: Vec<_> = values
                 .into_iter()
                 .map(|value| value.and_then(i256::to_i128))
@@ -151,7 +153,7 @@ fn column(column_type: ColumnType, rows: usize) -> BoxedStrategy<ArrayRef> {
                     .unwrap(),
             )
         }),
-        ColumnType::Decimal { precision, scale } => {
+        ColumnType::Scalar(Scalar::Decimal { precision, scale }) => {
             array(decimal(precision), rows, move |values| {
                 Arc::new(
                     Decimal256Array::from(values)
@@ -160,19 +162,19 @@ fn column(column_type: ColumnType, rows: usize) -> BoxedStrategy<ArrayRef> {
                 )
             })
         }
-        ColumnType::Text | ColumnType::Json => {
+        ColumnType::Scalar(Scalar::Text | Scalar::Json) => {
             array(text(), rows, |values| Arc::new(StringArray::from(values)))
         }
-        ColumnType::Uuid => array(any::<[u8; 16]>(), rows, |values| {
+        ColumnType::Scalar(Scalar::Uuid) => array(any::<[u8; 16]>(), rows, |values| {
             Arc::new(
                 FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.into_iter(), 16)
                     .unwrap(),
             )
         }),
-        ColumnType::Bytes => array(vec(any::<u8>(), 0..40), rows, |values| {
+        ColumnType::Scalar(Scalar::Bytes) => array(vec(any::<u8>(), 0..40), rows, |values| {
             Arc::new(BinaryArray::from_iter(values))
         }),
-        ColumnType::Date => {
+        ColumnType::Scalar(Scalar::Date) => {
             let days = prop_oneof![
                 any::<i32>(),
                 -1_000_000..4_000_000_i32,
@@ -180,15 +182,15 @@ fn column(column_type: ColumnType, rows: usize) -> BoxedStrategy<ArrayRef> {
             ];
             array(days, rows, |values| Arc::new(Date32Array::from(values)))
         }
-        ColumnType::Time => array(
+        ColumnType::Scalar(Scalar::Time) => array(
             edges([0, 1, 86_400_000_000], 0..=86_400_000_000_i64),
             rows,
             |values| Arc::new(Time64MicrosecondArray::from(values)),
         ),
-        ColumnType::Timestamp => array(micros(), rows, |values| {
+        ColumnType::Scalar(Scalar::Timestamp) => array(micros(), rows, |values| {
             Arc::new(TimestampMicrosecondArray::from(values))
         }),
-        ColumnType::TimestampTz => array(micros(), rows, |values| {
+        ColumnType::Scalar(Scalar::TimestampTz) => array(micros(), rows, |values| {
             Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
         }),
         ColumnType::List(element) => lists(element, rows),
@@ -196,14 +198,14 @@ fn column(column_type: ColumnType, rows: usize) -> BoxedStrategy<ArrayRef> {
 }
 
 /// Lists of up to three elements; a null holds none.
-fn lists(element: Element, rows: usize) -> BoxedStrategy<ArrayRef> {
+fn lists(element: Scalar, rows: usize) -> BoxedStrategy<ArrayRef> {
     let DataType::List(field) = ColumnType::List(element).arrow() else {
         unreachable!("a list's type")
     };
     vec(weighted(0.85, 0..4_usize), rows)
         .prop_flat_map(move |lengths| {
             let count = lengths.iter().flatten().sum();
-            (Just(lengths), column(element.column_type(), count))
+            (Just(lengths), column(element.into(), count))
         })
         .prop_map(move |(lengths, elements)| {
             let offsets =
