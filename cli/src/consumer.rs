@@ -24,7 +24,7 @@ pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationTok
     .await
 }
 
-/// The service itself, beside whatever else runs in the process.
+/// Runs the service, alone or beside the producer in one process.
 pub async fn carry(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
     Pipeline::new(settings(&config)?)?
         .observed(readiness)
@@ -50,9 +50,7 @@ fn settings(config: &Config) -> Result<ConsumerSettings, ConfigError> {
         properties: kafka.properties.clone(),
         control_topic: kafka.control_topic(),
         tables: config.tables.iter().map(table).collect(),
-        flush_interval: config.streaming.flush_interval,
-        flush_rows: config.streaming.flush_rows,
-        flush_bytes: config.streaming.flush_bytes,
+        limits: tables::limits(config),
         checkpoint_location: config.streaming.checkpoint_location.clone(),
     })
 }

@@ -1,9 +1,8 @@
 //! `inlet query`: SQL over the lake, answered by DuckDB.
 //!
 //! `orders` is the latest state of the table, `orders_history` every version of its rows,
-//! `orders_quarantine` what was rejected. Without DuckDB the user gets the line to type once it is
-//! there. Leaves to others: what the statement means; it is DuckDB's own SQL, and its answer goes
-//! to stdout unchanged.
+//! `orders_quarantine` the rejected rows. Without DuckDB the user gets the line to type once it is
+//! installed. The statement is DuckDB's own SQL, and its answer goes to stdout unchanged.
 
 mod views;
 
@@ -11,6 +10,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
+use inlet_lake::TableReader;
 use inlet_service::config::Config;
 use inlet_service::error::{Explain, Hint, Kind};
 use tokio::io::AsyncWriteExt;
@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::QueryArguments;
 use crate::failure::{Outcome, SystemError};
-use crate::status::folder;
 use crate::tables;
 
 /// The version that `dev/scripts/setup.sh` installs.
@@ -27,7 +26,7 @@ const CACHED: &str = "duckdb-1.5.6/duckdb";
 /// Read the statement from stdin.
 const STDIN: &str = "-";
 
-/// Asks the lake in SQL.
+/// Answers a SQL statement over the lake.
 pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationToken) -> Outcome {
     let datalake = config.require_datalake()?;
     let format = arguments.format();
@@ -38,15 +37,11 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
     };
     let mut views = Vec::new();
     for table in views::named(&config.tables, &statement) {
-        let path = tables::folder(&config, datalake, table);
-        let schema = folder::head(&path)
-            .await?
-            .and_then(|head| folder::newest_schema(&path, &head));
-        let view = views::View::new(table.schema.as_deref(), &table.name, path, schema);
-        views.push(view.map_err(|source| SystemError {
-            act: "list the lake's files",
-            source,
-        })?);
+        let reader = TableReader::new(tables::folder(&config, datalake, table));
+        let head = reader.head().await?;
+        let columns = head.and_then(|head| reader.latest_schema(&head));
+        let schema = table.schema.as_deref();
+        views.push(views::View::new(schema, &table.name, &reader, columns)?);
     }
     let script = format!("{}{statement}\n;\n", views::statements(&views, &statement));
     let Some(child) = start(format)? else {
@@ -55,7 +50,7 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
         }
         .into());
     };
-    // DuckDB ends with us when we are asked to stop.
+    // When Inlet stops, the child is dropped, which ends DuckDB.
     match stop.run_until_cancelled(answer(child, script)).await {
         Some(Ok(true)) => Ok(ExitCode::SUCCESS),
         Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
@@ -63,12 +58,12 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
     }
 }
 
-/// Why the lake was not asked.
+/// Why the query was not answered.
 #[derive(Debug, thiserror::Error)]
 enum QueryError {
     #[error("`duckdb` is not installed; with it, this is the line to type:\n\n{line}\n")]
     NoDuckDb { line: String },
-    #[error("duckdb could not be asked")]
+    #[error("duckdb could not be started, or ended without an answer")]
     Lost { source: std::io::Error },
 }
 
@@ -81,13 +76,13 @@ impl Explain for QueryError {
         match self {
             Self::NoDuckDb { .. } => Some(Hint::text("get it with: pip install duckdb-cli")),
             Self::Lost { .. } => Some(Hint::text(
-                "it is looked for on PATH, then where `dev/scripts/setup.sh` puts it: get it with pip install duckdb-cli",
+                "Inlet looks for it on PATH, then where `dev/scripts/setup.sh` puts it: get it with pip install duckdb-cli",
             )),
         }
     }
 }
 
-/// Starts DuckDB from PATH, else from the cache; `None` where it is in neither.
+/// Starts DuckDB from PATH, else from the cache; `None` when it is in neither.
 fn start(format: Option<&str>) -> Result<Option<Child>, QueryError> {
     for program in [Some(PathBuf::from("duckdb")), cached()]
         .into_iter()
@@ -104,7 +99,7 @@ fn start(format: Option<&str>) -> Result<Option<Child>, QueryError> {
     Ok(None)
 }
 
-/// Where DuckDB is and what it says of its version; `None` where it cannot be started.
+/// The place and version of DuckDB; `None` when it cannot be started.
 pub async fn installed() -> Option<(PathBuf, String)> {
     for program in [Some(PathBuf::from("duckdb")), cached()]
         .into_iter()
@@ -135,13 +130,13 @@ fn cached() -> Option<PathBuf> {
     )
 }
 
-/// True when DuckDB answered; why it did not stands on stderr.
+/// True when DuckDB answered; otherwise it has written the reason to stderr.
 async fn answer(mut child: Child, script: String) -> std::io::Result<bool> {
-    let mut stdin = child.stdin.take().expect("it was asked for");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
     let written = stdin.write_all(script.as_bytes()).await;
     drop(stdin);
     let status = child.wait().await?;
-    // It reads no further than its first error.
+    // DuckDB stops reading at its first error, so a failed write means little then.
     if status.success() {
         written.map(|()| true)
     } else {
@@ -160,7 +155,7 @@ fn from_stdin() -> Result<String, SystemError> {
     Ok(text)
 }
 
-/// The same for a shell, in double quotes.
+/// The command line that asks the same in a shell, in double quotes.
 fn line_to_type(script: &str, format: Option<&str>) -> String {
     let mut quoted = String::with_capacity(script.len());
     for character in script.trim_end().chars() {

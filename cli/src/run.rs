@@ -1,17 +1,12 @@
 //! `inlet run`: carries the tables into the lake in one process.
 //!
-//! Without a `kafka:` section the poll writes into the lake itself; with one, both services run
-//! here, as two tasks.
-
-mod judge;
-mod lake_sink;
+//! Without a `kafka:` section the poll writes into the lake itself. With one, the producer and the
+//! consumer run here as two tasks.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use inlet_consumer::metrics;
-use inlet_lake::LakeOptions;
-use inlet_lake::validate::Rules;
+use inlet_lake::{LakeOptions, LakeSink, LakeSinkTable, Rules};
 use inlet_model::TableName;
 use inlet_producer::pipeline::Pipeline;
 use inlet_producer::settings;
@@ -19,7 +14,6 @@ use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
-use self::lake_sink::{LakeSink, LakeSinkTable, Limits};
 use crate::discover::{Tables, serve};
 use crate::failure::{Failure, Outcome};
 use crate::producer::observe;
@@ -43,7 +37,7 @@ pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationTok
     }
 }
 
-/// The services do not know of each other; when one ends, the other is stopped.
+/// The two services meet only in the topics. When one ends, the other is stopped.
 async fn both(tables: Tables, [first, second]: [Readiness; 2], stop: CancellationToken) -> Outcome {
     let ends = |outcome: Outcome| {
         stop.cancel();
@@ -57,7 +51,7 @@ async fn both(tables: Tables, [first, second]: [Readiness; 2], stop: Cancellatio
 }
 
 async fn direct(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
-    metrics::describe();
+    inlet_lake::describe_metrics();
     let datalake = config.require_datalake()?;
     let source = settings::source(&config)?;
     let rules = config
@@ -74,12 +68,7 @@ async fn direct(config: Config, readiness: Readiness, stop: CancellationToken) -
         .zip(rules)
         .map(|((name, table), rules)| sink_table(&config, datalake, name, table, rules));
     let streaming = &config.streaming;
-    let limits = Limits {
-        age: streaming.flush_interval,
-        rows: streaming.flush_rows,
-        bytes: streaming.flush_bytes,
-    };
-    let sink = LakeSink::new(sinks.collect(), limits);
+    let sink = LakeSink::new(sinks.collect(), tables::limits(&config));
     let location = streaming.last_processed_timestamp_location.clone();
     Pipeline::new(source, streaming.poll_interval, location, sink)
         .observed(readiness)
@@ -102,7 +91,6 @@ fn sink_table(
         date_column: table.date_column.clone(),
     };
     LakeSinkTable {
-        name: name.clone(),
         path: tables::folder(config, datalake, table),
         options,
         rules,

@@ -5,7 +5,6 @@
 //! from being shown. Leaves to others: whether the rows are right (`verify`). Read in this order:
 //! [`look`], [`show`].
 
-pub mod folder;
 pub mod lag;
 mod look;
 mod show;

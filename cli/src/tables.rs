@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use inlet_lake::{Limits, tables_of};
 use inlet_model::TableName;
 use inlet_postgres::catalog::list_tables;
 use inlet_postgres::{Error, connect, options};
@@ -12,7 +13,6 @@ use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
-use crate::status::folder;
 
 /// What a pattern is held against.
 pub fn pairs(catalog: Vec<TableName>) -> Vec<(String, String)> {
@@ -52,7 +52,7 @@ pub fn resolve_by_lake(config: Config) -> Result<Config, Failure> {
     if !config.has_patterns() {
         return Ok(config);
     }
-    let known = pairs(folder::tables(&config.require_datalake()?.path));
+    let known = pairs(tables_of(&config.require_datalake()?.path));
     Ok(config.expanded(&known))
 }
 
@@ -89,4 +89,13 @@ pub fn own_folder(table: &TableConfig) -> String {
         .strip_prefix("public.")
         .unwrap_or(&written)
         .replace('/', "_")
+}
+
+/// The size at which a batch of the lake is committed.
+pub fn limits(config: &Config) -> Limits {
+    Limits {
+        rows: config.streaming.flush_rows,
+        bytes: config.streaming.flush_bytes,
+        age: config.streaming.flush_interval,
+    }
 }

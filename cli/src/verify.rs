@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use inlet_lake::TableReader;
 use inlet_model::Xid;
 use inlet_postgres::connect;
 use inlet_producer::settings;
@@ -130,12 +131,13 @@ async fn verify_table(
     deadline: Instant,
 ) -> Result<Report, VerifyError> {
     let mut connection = connect(options).await?;
-    // What is in a file had been committed, so a snapshot that is taken later sees it, whichever
-    // transactions run.
-    let settled = lake::data_files(&task.folder)?.into_iter().collect();
+    // The files are listed first: their rows were committed in PostgreSQL before, so a snapshot that
+    // is taken later sees every one of them.
+    let reader = TableReader::new(&task.folder);
+    let settled = reader.data_files().map_err(VerifyError::from)?;
     let mut snapshot = Snapshot::open(&mut connection, &task.settings, deadline).await?;
     let table = snapshot.schema.table.clone();
-    let mut lake = Lake::open(&task.folder, settled, &snapshot.schema).await?;
+    let mut lake = Lake::open(reader, settled, &snapshot.schema).await?;
     let mut findings = Findings::default();
     let mut range = KeyRange::ALL;
     loop {

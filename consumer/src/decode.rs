@@ -1,11 +1,10 @@
-//! A slab of messages -> batches of changes with their position, and the messages that are none,
-//! with the reason.
+//! A slab of messages -> batches of changes with their position, and rejected messages with the
+//! reason.
 //!
-//! Promises: every message becomes one row or one rejected row, whole and in its order. A message
-//! is rejected, never guessed at: without our header, of an unknown schema or another table, with a
-//! value that does not read back exactly. Leaves to others: which messages come twice (`sequence`),
-//! which schemas exist (`source::schemas`), rules (`validate`). Budget: that of the format
-//! (`inlet_model::record::json`) and 30 ns; no allocation a row.
+//! Every message becomes one row or one rejected row, whole and in order. A message is rejected when
+//! it lacks Inlet's header, names an unknown schema or another table, or has a value that does not
+//! read back exactly. Budget: that of the format (`inlet_model::record::json`) and 30 ns; no
+//! allocation per row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,26 +22,26 @@ use inlet_model::{Fingerprint, TableName, TableSchema};
 use crate::source::{Headed, Message, Slab};
 use inlet_lake::Rejected;
 
-/// Rows that a decoder makes room for at first.
+/// Rows for which a decoder allocates at first.
 const CAPACITY: usize = 1024;
 
-/// Decoders of one table's schemas, kept from slab to slab.
+/// The decoders of one table's schemas, which live from slab to slab.
 #[derive(Debug)]
 pub struct Decoders {
     table: TableName,
     by_fingerprint: HashMap<Fingerprint, Decoder>,
 }
 
-/// What a slab held.
+/// The content of a slab.
 #[derive(Debug, Default)]
 pub struct Decoded {
     /// Runs of rows of one schema, in the messages' order.
     pub batches: Vec<DecodedBatch>,
-    /// Messages that are no rows.
+    /// Messages that could not be decoded.
     pub rejected: Vec<Rejected>,
 }
 
-/// Rows of one schema.
+/// Consecutive rows of one schema.
 #[derive(Debug)]
 pub struct DecodedBatch {
     /// The rows, with their position.
@@ -52,7 +51,6 @@ pub struct DecodedBatch {
 }
 
 impl Decoders {
-    /// No decoder yet, for a table.
     pub fn new(table: TableName) -> Self {
         Self {
             table,
@@ -60,7 +58,6 @@ impl Decoders {
         }
     }
 
-    /// The table.
     pub fn table(&self) -> &TableName {
         &self.table
     }
@@ -76,10 +73,10 @@ impl Decoders {
         let mut run: Option<Run> = None;
         for number in kept {
             let message = slab.message(*number as usize);
-            match self.take(&message, &mut run, &mut decoded, &schema) {
+            match self.decode_message(&message, &mut run, &mut decoded, &schema) {
                 Ok(header) => run
                     .as_mut()
-                    .expect("a taken row is in a run")
+                    .expect("a decoded row is in a run")
                     .position(*number, &message, &header),
                 Err(reason) => decoded.rejected.push(rejected(slab, &message, reason)),
             }
@@ -98,8 +95,8 @@ impl Decoders {
         decoded
     }
 
-    /// Takes a message into the run of its schema; `Err` is the reason of its rejection.
-    fn take(
+    /// Adds a message to the run of its schema; `Err` is the reason of its rejection.
+    fn decode_message(
         &mut self,
         message: &Message<'_>,
         run: &mut Option<Run>,
@@ -116,14 +113,14 @@ impl Decoders {
             .as_ref()
             .is_none_or(|run| run.fingerprint != fingerprint)
         {
-            self.learn(fingerprint, schema)?;
+            self.add_decoder(fingerprint, schema)?;
             self.end(run.take(), decoded);
         }
         let decoder = self
             .by_fingerprint
             .get_mut(&fingerprint)
-            .expect("its schema was learned");
-        let taken = match (header.op == DELETE, message.key, message.value) {
+            .expect("its schema has a decoder");
+        let added = match (header.op == DELETE, message.key, message.value) {
             (false, _, Some(value)) => decoder.decode_value(value),
             (true, Some(key), None) => decoder.decode_delete(key),
             (true, None, None) => {
@@ -134,12 +131,12 @@ impl Decoders {
             }
             (false, _, None) => return Err("the message has a row without its value".to_owned()),
         };
-        taken.map_err(|error| error.to_string())?;
+        added.map_err(|error| error.to_string())?;
         run.get_or_insert_with(|| Run::new(fingerprint));
         Ok(header)
     }
 
-    fn learn(
+    fn add_decoder(
         &mut self,
         fingerprint: Fingerprint,
         schema: &impl Fn(Fingerprint) -> Option<Arc<TableSchema>>,
@@ -232,7 +229,7 @@ impl Run {
     }
 }
 
-/// A message for quarantine, whole.
+/// Copies a message for quarantine.
 pub fn rejected(slab: &Slab, message: &Message<'_>, reason: String) -> Rejected {
     Rejected {
         reason,

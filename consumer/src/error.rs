@@ -1,45 +1,36 @@
-//! Why the consumer stops or begins anew.
+//! The errors after which the consumer stops or restarts.
 
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::error::{Explain, Hint, Kind};
 
 use crate::source::SourceError;
-use inlet_lake::LakeError;
-use inlet_lake::validate::RuleError;
+use inlet_lake::{LakeError, RuleError};
 
-/// Why the consumer stops or begins anew.
+/// Why the consumer stops or restarts.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
-    /// The topic.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// A rule.
     #[error(transparent)]
     Rule(#[from] RuleError),
     /// Records are missing in the topic.
     #[error(
-        "kafka_partition {} of topic `{topic}` has a hole at offset {}: sequence {expected} was expected, {got} came",
+        "kafka_partition {} of topic `{topic}` has a hole at offset {}: sequence {expected} was expected, {got} arrived",
         partition.0, offset.0
     )]
     Hole {
-        /// The topic.
         topic: String,
-        /// Its kafka_partition.
         partition: KafkaPartition,
-        /// Where the later record is.
         offset: Offset,
-        /// The sequence that should have come.
         expected: u64,
-        /// The sequence that came.
         got: u64,
     },
 }
 
 impl ConsumerError {
-    /// True when another writer was there first: beginning anew from the log settles it.
+    /// True when another writer was first: a restart from the log then settles who writes.
     pub(crate) fn is_overtaken(&self) -> bool {
         matches!(
             self,

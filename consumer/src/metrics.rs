@@ -1,68 +1,26 @@
-//! The numbers of the lake's writer. They move once a commit is in the log, not before.
+//! The consumer's own numbers; those of the lake are in `inlet_lake`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use metrics::{counter, describe_counter};
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
-
-use inlet_lake::Committed;
-
-const ROWS: &str = "inlet_lake_rows_total";
-const QUARANTINED: &str = "inlet_lake_quarantined_rows_total";
-const FILES: &str = "inlet_lake_files_total";
-const COMMITS: &str = "inlet_lake_commits_total";
-const LAST_COMMIT: &str = "inlet_lake_last_commit_timestamp_seconds";
-const FRESHNESS: &str = "inlet_lake_freshness_seconds";
-const DOUBLES: &str = "inlet_consumer_doubles_total";
+const DUPLICATES: &str = "inlet_consumer_doubles_total";
 const FAILURES: &str = "inlet_consumer_failures_total";
 
-/// Says what the numbers mean.
-pub fn describe() {
-    describe_counter!(ROWS, "rows that are committed and visible in the lake");
-    describe_counter!(QUARANTINED, "rows that are committed in quarantine");
-    describe_counter!(FILES, "data files that are committed");
-    describe_counter!(COMMITS, "entries of the lake's log");
-    describe_gauge!(LAST_COMMIT, "when the last entry was written");
-    describe_gauge!(
-        FRESHNESS,
-        "from the poll that found the newest row of the last commit to that commit"
-    );
-    describe_counter!(DOUBLES, "records that came twice and were left out");
+/// Describes the metrics of the consumer and of its lake to the recorder.
+pub(crate) fn describe() {
+    inlet_lake::describe_metrics();
+    describe_counter!(DUPLICATES, "duplicate records that were left out");
     describe_counter!(
         FAILURES,
-        "sessions that ended with an error and were begun anew"
+        "sessions that ended with an error and were restarted"
     );
 }
 
-/// Milliseconds since the newest row of a commit was found; `newest` in microseconds since
-/// 1970-01-01 UTC.
-pub fn freshness_ms(newest: Option<i64>) -> Option<i64> {
-    newest.map(|newest| (chrono::Utc::now().timestamp_micros() - newest).max(0) / 1_000)
+/// Counts the duplicates of a committed batch.
+pub(crate) fn duplicates(table: &str, duplicates: u64) {
+    counter!(DUPLICATES, "table" => table.to_owned()).increment(duplicates);
 }
 
-/// An entry is in the log of a table; `freshness_ms` by [`freshness_ms`].
-pub fn committed(table: &str, committed: &Committed, freshness_ms: Option<i64>) {
-    let table = [("table", table.to_owned())];
-    counter!(ROWS, &table).increment(committed.rows);
-    counter!(QUARANTINED, &table).increment(committed.quarantined);
-    counter!(FILES, &table).increment(committed.files);
-    counter!(COMMITS, &table).increment(1);
-    gauge!(LAST_COMMIT, &table).set(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64(),
-    );
-    if let Some(ms) = freshness_ms {
-        gauge!(FRESHNESS, &table).set(ms as f64 / 1_000.0);
-    }
-}
-
-/// Records of a committed batch that were left out.
-pub(crate) fn doubles(table: &str, doubles: u64) {
-    counter!(DOUBLES, "table" => table.to_owned()).increment(doubles);
-}
-
-/// A session has failed and is tried again.
+/// Counts a session that failed and is restarted.
 pub(crate) fn failed() {
     counter!(FAILURES).increment(1);
 }

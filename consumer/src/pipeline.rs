@@ -1,17 +1,21 @@
 //! Topics -> lake: the one place that waits on more than one thing.
 //!
 //! ```text
-//! source -> sequence -> decode -> validate -> batch -> lake
+//! source -> sequence -> decode -> validate -> lake
 //! ```
 //!
-//! Promises: a row is in the lake once, whatever ends when. Reading begins where the lake's log
-//! ends, and only there; whatever fails, what is open is thrown away and read again. A table
-//! commits one batch while it fills the next. Leaves to others: what each step does (its own
-//! module), retries inside the client (librdkafka), the meaning of errors (their kind).
+//! A row is in the lake once, whatever fails at which moment, because reading starts where the
+//! lake's log ends, and only there. A session, step by step:
 //!
-//! Recovery has one way: leave the group, drop what is open, open the lake, join again. It serves
-//! an unavailable broker or disk, a kafka_partition that went to another consumer, and a table
-//! whose first schema has arrived.
+//! 1. Join the group. An assignment takes the kafka_partitions over in the lake, which fences their
+//!    former owner, and answers with the offsets at which reading starts.
+//! 2. Messages go into the open batch of their table. A due batch is committed while the table
+//!    fills the next one.
+//! 3. A revocation waits for the commits that run and discards the open batches; the next owner
+//!    reads their messages again.
+//! 4. After any error: leave the group, discard what is open, open the lake again, and join. The
+//!    same way serves an unavailable broker or disk, a kafka_partition that went to another
+//!    consumer, and a table whose first schema has arrived.
 
 mod copy;
 mod table;
@@ -21,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use inlet_lake::Rules;
 use inlet_model::Offset;
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
@@ -33,20 +38,19 @@ pub use crate::error::ConsumerError;
 use crate::metrics;
 use crate::settings::ConsumerSettings;
 use crate::source::{Event, Marks, Partitions, Schemas, Slab, Source};
-use inlet_lake::validate::Rules;
 use table::{Commit, Table};
 
-/// How long what is open may take to become durable when the process leaves.
+/// How long the last commits may take when the process stops.
 const FINISH_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a commit may hold up a rebalance. It may end later: then it is in the log, or fenced.
+/// How long a commit may delay a rebalance. If it ends later, it is in the log or fenced.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
-/// How often a table's first schema is looked for.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Times in a row that other writers may be faster, without one commit in between, before this
-/// consumer gives way for good.
+/// How often the control topic is read while a table waits for its first schema.
+const SCHEMA_INTERVAL: Duration = Duration::from_secs(1);
+/// Consecutive times that another writer may be first, without one commit in between, before this
+/// consumer stops.
 const OVERTAKEN_MAX: u32 = 20;
 
-/// A consumer that is not running yet.
+/// A consumer before it runs.
 #[derive(Debug)]
 pub struct Pipeline {
     settings: Arc<ConsumerSettings>,
@@ -61,19 +65,19 @@ enum Ended {
     Rejoin,
 }
 
-/// From joining the group to leaving it.
+/// A membership in the group, from joining to leaving.
 struct Session<'a> {
     schemas: &'a mut Schemas,
     source: Source,
     tables: BTreeMap<String, Table>,
     commits: JoinSet<Commit>,
-    look_again: Option<Instant>,
+    next_schema_read: Option<Instant>,
     committed: bool,
     readiness: Readiness,
 }
 
 impl Pipeline {
-    /// Checks the settings; nothing is opened or connected.
+    /// Checks the settings; opens and connects nothing.
     pub fn new(settings: ConsumerSettings) -> Result<Self, ConsumerError> {
         let rules = settings
             .tables
@@ -89,12 +93,12 @@ impl Pipeline {
         })
     }
 
-    /// Ready while it is a member of the group, with kafka_partitions or without.
+    /// Reports ready while it is a member of the group, with kafka_partitions or without.
     pub fn observed(self, readiness: Readiness) -> Self {
         Self { readiness, ..self }
     }
 
-    /// Runs until it is stopped, or until something cannot be mended by beginning anew.
+    /// Runs until it is stopped, or until an error that a restart cannot fix.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ConsumerError> {
         metrics::describe();
         let mut backoff = Backoff::new();
@@ -113,7 +117,7 @@ impl Pipeline {
                 Ok(Ended::Rejoin) => continue,
                 Err(error) if error.is_overtaken() && overtaken < OVERTAKEN_MAX => {
                     overtaken += 1;
-                    tracing::info!(reason = %error, "another consumer has taken over, joining again");
+                    tracing::info!(reason = %error, "another consumer has taken over: joining again");
                 }
                 Err(error) if error.kind() == Kind::Unavailable => {
                     let hint = error.hint().map(tracing::field::display);
@@ -121,7 +125,7 @@ impl Pipeline {
                         reason = chain(&error),
                         hint,
                         attempt = backoff.attempts() + 1,
-                        "beginning anew from the lake's log"
+                        "restarting from the lake's log"
                     );
                     metrics::failed();
                 }
@@ -154,7 +158,7 @@ impl Pipeline {
             source,
             tables,
             commits: JoinSet::new(),
-            look_again: None,
+            next_schema_read: None,
             committed: false,
             readiness,
         })
@@ -168,17 +172,17 @@ impl Session<'_> {
             let has_room = !self.tables.values().any(Table::is_blocked);
             tokio::select! {
                 biased;
-                // Stopping first: nothing new is begun once we were asked to leave.
+                // Stopping goes first: after it nothing new is started.
                 () = stop.cancelled() => return self.finish().await.map(|()| Ended::Stopped),
-                // A finished commit frees memory, so it goes before taking more in.
+                // A finished commit frees memory, so it goes before more messages.
                 Some(done) = self.commits.join_next() => self.committed(done)?,
-                // A due batch before new messages: freshness is what we promise.
+                // A due batch goes before new messages, which would delay it.
                 () = until(due) => self.close_due(),
-                // Before new messages as well, or a table could wait for its first schema as long
-                // as another one is busy.
-                () = until(self.look_again) => if self.look_for_schemas().await? { return Ok(Ended::Rejoin) },
+                // Before new messages as well: otherwise a table could wait for its first schema for
+                // as long as another table is busy.
+                () = until(self.next_schema_read) => if self.read_schemas().await? { return Ok(Ended::Rejoin) },
                 event = self.source.next(), if has_room => match event? {
-                    Event::Messages(slab) => self.take(slab).await?,
+                    Event::Messages(slab) => self.append(slab).await?,
                     Event::Assigned { partitions, reply } => self.seek_to_log(partitions, reply).await?,
                     Event::Revoked { reply } => self.revoke(reply).await?,
                 },
@@ -186,8 +190,8 @@ impl Session<'_> {
         }
     }
 
-    /// Takes messages into their table's open batch.
-    async fn take(&mut self, slab: Slab) -> Result<(), ConsumerError> {
+    /// Adds messages to their table's open batch.
+    async fn append(&mut self, slab: Slab) -> Result<(), ConsumerError> {
         if !self.schemas.has_all(&slab) {
             self.refresh_schemas().await?;
         }
@@ -196,45 +200,45 @@ impl Session<'_> {
             .tables
             .get_mut(&**slab.topic())
             .expect("only topics of tables are subscribed");
-        table.take(slab, known).await
+        table.append(slab, known).await
     }
 
-    /// Takes the kafka_partitions over in the lake, and begins each where the log ends.
+    /// Takes the kafka_partitions over in the lake, and starts each where the log ends.
     async fn seek_to_log(
         &mut self,
         partitions: Partitions<Marks>,
         reply: oneshot::Sender<Partitions<Offset>>,
     ) -> Result<(), ConsumerError> {
-        self.drop_open().await?;
+        self.discard_open().await?;
         self.refresh_schemas().await?;
-        let mut begun = Partitions::new();
-        self.look_again = None;
+        let mut started = Partitions::new();
+        self.next_schema_read = None;
         for (topic, marks) in partitions {
             let table = self
                 .tables
                 .get_mut(&topic)
                 .expect("only topics of tables are subscribed");
-            match table.begin(self.schemas, &marks).await? {
+            match table.start(self.schemas, &marks).await? {
                 Some(offsets) => {
-                    begun.insert(topic, offsets);
+                    started.insert(topic, offsets);
                 }
-                None => self.look_again = Some(Instant::now() + LOOK_AGAIN),
+                None => self.next_schema_read = Some(Instant::now() + SCHEMA_INTERVAL),
             }
         }
-        // The source may have failed in the meantime: its next event says why.
-        let _ = reply.send(begun);
+        // If the source has failed in the meantime, its next event reports the error.
+        let _ = reply.send(started);
         self.readiness.set(true);
         Ok(())
     }
 
-    /// Whether a table that waits for its first schema can begin.
-    async fn look_for_schemas(&mut self) -> Result<bool, ConsumerError> {
+    /// Reads the control topic; true when a table that waits for its first schema can start.
+    async fn read_schemas(&mut self) -> Result<bool, ConsumerError> {
         self.refresh_schemas().await?;
-        self.look_again = Some(Instant::now() + LOOK_AGAIN);
+        self.next_schema_read = Some(Instant::now() + SCHEMA_INTERVAL);
         Ok(self
             .tables
             .values()
-            .any(|table| table.can_begin(self.schemas)))
+            .any(|table| table.can_start(self.schemas)))
     }
 
     async fn refresh_schemas(&mut self) -> Result<(), ConsumerError> {
@@ -247,25 +251,26 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Gives everything back. A commit that runs is waited for; what is open is read again by
-    /// whoever comes next.
+    /// Gives all kafka_partitions back. Waits for the commits that run; the next owner reads the
+    /// messages of the open batches again.
     async fn revoke(&mut self, reply: oneshot::Sender<()>) -> Result<(), ConsumerError> {
-        self.look_again = None;
-        self.drop_open().await?;
-        // The source may have failed in the meantime: its next event says why.
+        self.next_schema_read = None;
+        self.discard_open().await?;
+        // If the source has failed in the meantime, its next event reports the error.
         let _ = reply.send(());
         Ok(())
     }
 
-    async fn drop_open(&mut self) -> Result<(), ConsumerError> {
+    async fn discard_open(&mut self) -> Result<(), ConsumerError> {
         let deadline = tokio::time::Instant::now() + REVOKE_DEADLINE;
         while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.commits.join_next()).await
         {
             self.committed(done)?;
         }
+        // A commit that is late still ends on its own: in the log, or fenced by the next owner.
         self.commits.detach_all();
         for table in self.tables.values_mut() {
-            table.drop_open().await;
+            table.discard().await;
         }
         Ok(())
     }
@@ -289,14 +294,15 @@ impl Session<'_> {
         let table = self
             .tables
             .get_mut(&commit.topic)
-            .expect("a commit is of a table");
-        let offsets = table.committed(&commit.topic, commit.result?);
+            .expect("a commit belongs to a table");
+        let topic = commit.topic.clone();
+        let offsets = table.committed(commit)?;
         self.committed = true;
-        self.source.commit(&commit.topic, offsets);
+        self.source.commit(&topic, offsets);
         Ok(())
     }
 
-    /// Commits what is open.
+    /// Commits the open batches.
     async fn finish(&mut self) -> Result<(), ConsumerError> {
         let deadline = tokio::time::Instant::now() + FINISH_DEADLINE;
         loop {
@@ -314,14 +320,14 @@ impl Session<'_> {
         }
     }
 
-    /// Leaves the group and drops what is open.
+    /// Leaves the group and discards the open batches.
     async fn leave(mut self) {
-        // Who reads the log next must not meet a commit that is still on its way, as far as that
-        // can be had in time.
+        // The next reader of the log should find every commit that was started, so this waits for
+        // them, within the deadline.
         let deadline = tokio::time::Instant::now() + REVOKE_DEADLINE;
         while let Ok(Some(_)) = tokio::time::timeout_at(deadline, self.commits.join_next()).await {}
         for table in self.tables.values_mut() {
-            table.drop_open().await;
+            table.discard().await;
         }
         self.source.close().await;
     }

@@ -1,8 +1,8 @@
-//! The proof that nothing is missing and nothing comes twice.
+//! The proof that no record is missing and none is a duplicate.
 //!
-//! The producer numbers the records of each kafka_partition without a gap. A number that was seen
-//! is a double and is left out; a number too high is a hole: a record is lost between the producer
-//! and us, and going on would hide it.
+//! The producer numbers the records of each kafka_partition without a gap. A record with a number
+//! that arrived before is a duplicate and is left out. A number that is too high shows a hole: a
+//! record was lost between the producer and the consumer, and continuing would hide it.
 
 use std::collections::BTreeMap;
 
@@ -10,57 +10,52 @@ use inlet_model::{KafkaPartition, Offset, OffsetRange};
 
 use crate::source::{Headed, Slab};
 
-/// Where a table's kafka_partitions stand.
+/// The positions of a table's kafka_partitions.
 #[derive(Debug, Clone, Default)]
 pub struct Positions(BTreeMap<KafkaPartition, Position>);
 
-/// Where a kafka_partition stands.
+/// The position of a kafka_partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The next offset to come, or a later one.
+    /// The next offset; the next record has it or a later one.
     pub next: Offset,
     /// The sequence that the next record must carry; `None` when the topic's beginning has expired
-    /// and any may come first.
+    /// and the first record may carry any.
     pub sequence: Option<u64>,
 }
 
-/// What a slab brings.
+/// The outcome of checking a slab.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// The numbers of the messages to take.
+    /// The numbers of the messages to decode.
     pub kept: Vec<u32>,
-    /// Messages that were there before.
-    pub doubles: u64,
-    /// The offsets that the slab covers, and the sequence to come next.
+    /// The number of messages that arrived before.
+    pub duplicates: u64,
+    /// The offsets that the slab covers, and the next sequence.
     pub covered: BTreeMap<KafkaPartition, (OffsetRange, u64)>,
 }
 
-/// Records are missing.
+/// Records are missing before an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hole {
-    /// Where.
     pub partition: KafkaPartition,
-    /// Where.
     pub offset: Offset,
-    /// The sequence that should have come.
     pub expected: u64,
-    /// The sequence that came.
     pub got: u64,
 }
 
 impl Positions {
-    /// Where a kafka_partition begins.
-    pub fn begin(&mut self, partition: KafkaPartition, position: Position) {
+    /// Sets the position at which a kafka_partition starts.
+    pub fn start(&mut self, partition: KafkaPartition, position: Position) {
         self.0.insert(partition, position);
     }
 
-    /// Forgets all.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Checks a slab and moves on behind it; messages of kafka_partitions that are not ours are
-    /// left out.
+    /// Checks a slab and moves past it. Messages of kafka_partitions without a position are left out:
+    /// they belong to another consumer.
     pub fn advance(&mut self, slab: &Slab) -> Result<Checked, Hole> {
         let mut checked = Checked {
             kept: Vec::with_capacity(slab.len()),
@@ -76,7 +71,7 @@ impl Positions {
             if is_new {
                 checked.kept.push(number)
             } else {
-                checked.doubles += 1
+                checked.duplicates += 1
             }
             position.next = from.max(message.offset.next());
             let sequence = position.sequence.unwrap_or(0);
@@ -91,7 +86,7 @@ impl Positions {
 }
 
 impl Position {
-    /// Whether a message comes for the first time. Messages of others carry no sequence.
+    /// True when a message arrives for the first time. Messages of other programs carry no sequence.
     fn follows(
         &mut self,
         headed: Headed,
@@ -119,9 +114,10 @@ impl Position {
 
 #[cfg(test)]
 mod tests {
-    use inlet_model::Fingerprint;
-    use inlet_model::Xid;
     use inlet_model::record::header::Header;
+    use inlet_model::{Fingerprint, Xid};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::source::Message;
@@ -153,7 +149,7 @@ mod tests {
 
     fn positions(next: i64, sequence: Option<u64>) -> Positions {
         let mut positions = Positions::default();
-        positions.begin(
+        positions.start(
             PARTITION,
             Position {
                 next: Offset(next),
@@ -180,6 +176,117 @@ mod tests {
         )])
     }
 
+    /// What stands next in a topic.
+    #[derive(Debug, Clone)]
+    enum Next {
+        /// The next record of the producer.
+        Record,
+        /// An earlier record again, as after a lost acknowledgement.
+        Again { back: u64 },
+        /// A message of another program.
+        Foreign,
+        /// A transaction marker: an offset without a message.
+        Marker,
+    }
+
+    /// Messages as offset and sequence.
+    fn topic() -> impl Strategy<Value = Vec<(i64, Option<u64>)>> {
+        let next = prop_oneof![
+            6 => Just(Next::Record),
+            2 => (1..5_u64).prop_map(|back| Next::Again { back }),
+            1 => Just(Next::Foreign),
+            2 => Just(Next::Marker),
+        ];
+        vec(next, 0..60).prop_map(|nexts| {
+            let (mut messages, mut sequence) = (Vec::new(), 0_u64);
+            for (offset, next) in (0..).zip(nexts) {
+                match next {
+                    Next::Record => {
+                        messages.push((offset, Some(sequence)));
+                        sequence += 1;
+                    }
+                    Next::Again { back } if back <= sequence => {
+                        messages.push((offset, Some(sequence - back)));
+                    }
+                    Next::Foreign => messages.push((offset, None)),
+                    Next::Again { .. } | Next::Marker => {}
+                }
+            }
+            messages
+        })
+    }
+
+    /// Reads messages in slabs of these sizes; returns the offsets that were kept.
+    fn read(
+        positions: &mut Positions,
+        messages: &[(i64, Option<u64>)],
+        sizes: &[usize],
+    ) -> Result<(Vec<i64>, u64), Hole> {
+        let (mut kept, mut duplicates, mut rest) = (Vec::new(), 0, messages);
+        let mut end = None;
+        for size in sizes.iter().copied().chain([usize::MAX]) {
+            let (part, after) = rest.split_at(size.min(rest.len()));
+            rest = after;
+            let checked = positions.advance(&slab(part))?;
+            kept.extend(checked.kept.iter().map(|number| part[*number as usize].0));
+            duplicates += checked.duplicates;
+            if let Some((range, _)) = checked.covered.get(&PARTITION) {
+                assert!(
+                    end.is_none_or(|end| end == range.from),
+                    "ranges follow each other"
+                );
+                end = Some(range.next);
+            }
+        }
+        Ok((kept, duplicates))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn every_record_is_kept_once_however_the_topic_is_cut_into_slabs(
+            messages in topic(), sizes in vec(0..9_usize, 0..20)
+        ) {
+            let (kept, duplicates) = read(&mut positions(0, Some(0)), &messages, &sizes).unwrap();
+            let mut expected = Vec::new();
+            let mut next = 0;
+            for (offset, sequence) in &messages {
+                if sequence.is_none_or(|sequence| sequence == next) {
+                    expected.push(*offset);
+                    next += u64::from(sequence.is_some());
+                }
+            }
+            prop_assert_eq!(duplicates as usize, messages.len() - expected.len());
+            prop_assert_eq!(kept, expected);
+        }
+
+        #[test]
+        fn a_restart_in_the_middle_keeps_what_one_run_keeps(
+            messages in topic(), cut in any::<prop::sample::Index>(), sizes in vec(0..9_usize, 0..20)
+        ) {
+            let cut = cut.index(messages.len() + 1);
+            let whole = read(&mut positions(0, Some(0)), &messages, &sizes).unwrap();
+            let mut first = positions(0, Some(0));
+            let before = read(&mut first, &messages[..cut], &sizes).unwrap();
+            // A restart knows what the log stored, and reads again from there or from earlier.
+            let stored = first.0[&PARTITION];
+            let mut second = positions(stored.next.0, stored.sequence);
+            let after = read(&mut second, &messages[cut..], &sizes).unwrap();
+            prop_assert_eq!(whole.0, [before.0, after.0].concat());
+        }
+
+        #[test]
+        fn a_lost_record_is_a_hole(records in 2..40_u64, lost in any::<prop::sample::Index>()) {
+            // The last record cannot be missed before a later one arrives.
+            let lost = lost.index(records as usize - 1);
+            let mut messages: Vec<_> = (0..records).map(|n| (n as i64, Some(n))).collect();
+            messages.remove(lost);
+            let hole = read(&mut positions(0, Some(0)), &messages, &[]).unwrap_err();
+            prop_assert_eq!((hole.expected, hole.got), (lost as u64, lost as u64 + 1));
+        }
+    }
+
     #[test]
     fn markers_and_foreign_messages_take_offsets_but_no_sequence() {
         let mut positions = positions(10, Some(4));
@@ -190,7 +297,7 @@ mod tests {
             checked,
             Checked {
                 kept: vec![0, 1, 2],
-                doubles: 0,
+                duplicates: 0,
                 covered: covered(10, 21, 6)
             }
         );
@@ -201,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_double_is_left_out_and_its_offset_covered() {
+    fn a_duplicate_is_left_out_and_its_offset_covered() {
         let checked = positions(10, Some(4))
             .advance(&slab(&[
                 (10, Some(4)),
@@ -214,14 +321,14 @@ mod tests {
             checked,
             Checked {
                 kept: vec![0, 3],
-                doubles: 2,
+                duplicates: 2,
                 covered: covered(10, 14, 6)
             }
         );
     }
 
     #[test]
-    fn an_offset_that_was_covered_is_not_taken_again() {
+    fn an_offset_that_was_covered_is_not_kept_again() {
         let checked = positions(10, Some(4))
             .advance(&slab(&[(9, None), (10, Some(4))]))
             .unwrap();
@@ -229,14 +336,14 @@ mod tests {
             checked,
             Checked {
                 kept: vec![1],
-                doubles: 1,
+                duplicates: 1,
                 covered: covered(10, 11, 5)
             }
         );
     }
 
     #[test]
-    fn a_hole_is_told() {
+    fn a_hole_is_an_error() {
         let hole = positions(10, Some(4))
             .advance(&slab(&[(10, Some(4)), (11, Some(6))]))
             .unwrap_err();
@@ -252,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_beginning_has_expired_the_first_sequence_is_taken_and_the_next_must_follow() {
+    fn where_the_beginning_has_expired_any_sequence_may_be_first_and_the_next_must_follow() {
         let mut positions = positions(10, None);
         assert_eq!(
             positions
@@ -265,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_a_kafka_partition_that_is_not_ours_are_nothing() {
+    fn messages_of_a_kafka_partition_without_a_position_are_left_out() {
         assert_eq!(
             Positions::default()
                 .advance(&slab(&[(1, Some(1))]))

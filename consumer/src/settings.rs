@@ -1,13 +1,13 @@
-//! What the consumer has to know: plain values, checked where the configuration is read.
+//! The settings of the consumer: plain values that were checked when the configuration was read.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use chrono_tz::Tz;
+use inlet_lake::Limits;
 use inlet_model::TableName;
 
-/// One consumer: a member of a group that carries topics into the lake.
+/// The settings of one consumer: a member of a group that carries topics into the lake.
 #[derive(Debug, Clone)]
 pub struct ConsumerSettings {
     /// Addresses of the brokers, `host:port` with commas between.
@@ -18,14 +18,9 @@ pub struct ConsumerSettings {
     pub properties: BTreeMap<String, String>,
     /// The pipeline's control topic, where the schemas are.
     pub control_topic: String,
-    /// The tables.
     pub tables: Vec<TableSettings>,
-    /// A batch is committed when its first row is this old ..
-    pub flush_interval: Duration,
-    /// .. or when it has this many rows, rejected ones included ..
-    pub flush_rows: u64,
-    /// .. or when its data files have about this many bytes.
-    pub flush_bytes: u64,
+    /// The size at which a batch is committed.
+    pub limits: Limits,
     /// The folder that receives a readable copy of the offsets after each commit.
     pub checkpoint_location: Option<PathBuf>,
 }
@@ -42,18 +37,18 @@ pub struct TableSettings {
     pub topic: String,
     /// Its folder in the lake.
     pub path: PathBuf,
-    /// What a row has to fulfil, see [`inlet_lake::validate`].
+    /// The rules that a row must fulfil, see [`inlet_lake::Rules`].
     pub rules: Vec<String>,
-    /// The column whose date chooses the date_partition; without one it is the date on which the
-    /// row was found.
+    /// The column whose date chooses the date_partition; without one, the date on which the row was
+    /// found does.
     pub date_column: Option<String>,
     /// The zone in which instants become dates.
     pub timezone: Tz,
 }
 
 impl TableSettings {
-    /// Which of the tables is meant: the one with the folded name, else the one with exactly this
-    /// name.
+    /// Finds the table that the settings name: the one with the folded name, else the one with exactly
+    /// this name.
     pub fn resolve<'a>(
         &self,
         tables: impl Iterator<Item = &'a TableName> + Clone,
@@ -68,7 +63,7 @@ impl TableSettings {
             .or_else(|| named(schema.to_owned(), self.name.clone()))
     }
 
-    /// The name as a user knows it: `orders`, or `sales.orders`.
+    /// The name as a user writes it: `orders`, or `sales.orders`.
     pub fn written(&self) -> String {
         self.schema.as_ref().map_or_else(
             || self.name.clone(),

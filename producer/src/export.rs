@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
+use inlet_service::file::replace;
 use tracing::warn;
 
 use crate::source::poll::Source;
@@ -57,17 +58,8 @@ impl Export {
             (table.captured.schema.table.to_string(), state)
         };
         let text = serde_json::Value::Object(source.tables.iter().map(table).collect()).to_string();
-        if let Err(error) = replace(file, &text) {
+        if let Err(error) = replace(file, text.as_bytes()) {
             warn!(file = %file.display(), %error, "readable copy of the progress could not be written");
         }
     }
-}
-
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let new = file.with_extension("new");
-    std::fs::write(&new, text)?;
-    std::fs::rename(new, file)
 }

@@ -13,6 +13,7 @@ use inlet_postgres::{catalog, connect};
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
 use inlet_service::retry::Backoff;
+use inlet_service::sink::Sink;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,6 @@ use tracing::{debug, info, warn};
 
 use crate::export::Export;
 use crate::metrics;
-use crate::sink::Sink;
 use crate::source::error::PollError;
 use crate::source::poll::{Found, Known, Source, SourceSettings};
 
@@ -207,15 +207,16 @@ impl<S: Sink> Pipeline<S> {
         loop {
             if stop.is_cancelled() {
                 let flushed = self.sink.flush().await?;
-                metrics::checkpointed(flushed.rows);
-                info!(rows = flushed.rows, "stopped: everything found is durable");
+                let rows = flushed.durable_rows();
+                metrics::checkpointed(rows);
+                info!(rows, "stopped: everything found is durable");
                 return Ok(());
             }
             let was_tailing = source.is_tailing();
             let found = self.step(&mut source, &mut pace).await?;
             if source.is_tailing() && !was_tailing {
                 // The load is over: nothing more comes that its last rows could wait for.
-                metrics::checkpointed(self.sink.flush().await?.rows);
+                metrics::checkpointed(self.sink.flush().await?.durable_rows());
             }
             if found > Found::default() {
                 backoff.reset();
@@ -225,7 +226,7 @@ impl<S: Sink> Pipeline<S> {
                 biased;
                 // A due flush before the next poll: freshness is what we promise.
                 () = until(self.sink.due()) => {
-                    metrics::checkpointed(self.sink.flush().await?.rows);
+                    metrics::checkpointed(self.sink.flush().await?.durable_rows());
                 }
                 // Stopping ends the wait; the loop's head does the rest.
                 () = stop.cancelled() => {}
@@ -255,9 +256,10 @@ impl<S: Sink> Pipeline<S> {
             if heartbeat {
                 pace.last_checkpoint = Instant::now();
             }
-            let checkpoint = self.sink.checkpoint(progress).await?;
-            metrics::checkpointed(checkpoint.rows);
-            debug!(rows, durable = checkpoint.rows, "checkpoint");
+            let checkpointed = self.sink.checkpoint(progress).await?;
+            let durable = checkpointed.durable_rows();
+            metrics::checkpointed(durable);
+            debug!(rows, durable, "checkpoint");
             self.export.write(source);
         }
         Ok(Found {

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use inlet_harness::{Kafka, Port, eventually, shared_kafka};
 use inlet_model::record::header::{HEADER, Header};
-use inlet_producer::sink::Sink;
 use inlet_producer::sink::kafka::{KafkaSink, KafkaSinkSettings};
 use inlet_service::error::{Explain, Kind};
+use inlet_service::sink::Sink;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-mod contract;
-
-use contract::{Pipeline, assert_visible, delta, orders, poll, progress, rows, schema, upserts};
+use inlet_service::sink::contract::{
+    TestPipeline, assert_visible, delta, orders, poll, progress, rows, schema, upserts,
+};
 
 const PARTITIONS: i32 = 3;
 const RECOVERY_TIME_MAX: Duration = Duration::from_secs(120);
@@ -109,8 +109,9 @@ impl OnKafka {
     }
 }
 
-impl Pipeline for OnKafka {
+impl TestPipeline for OnKafka {
     type Sink = KafkaSink;
+    const FENCED: &str = "another producer with the same pipeline name";
 
     fn sink(&self) -> KafkaSink {
         KafkaSink::new(self.settings()).unwrap()
@@ -200,7 +201,7 @@ fn read(brokers: &str, topic: &str) -> Vec<Read> {
     records.into_iter().map(|(_, record)| record).collect()
 }
 
-contract!(OnKafka::shared().await);
+inlet_service::sink_contract!(OnKafka::shared().await);
 
 #[tokio::test]
 async fn the_topics_are_made_as_configured() {

@@ -1,45 +1,13 @@
-//! The double keeps the contract of the real sinks.
+//! The sink in memory keeps the contract of the real sinks.
 #![allow(clippy::unwrap_used)]
 
-use arrow::array::AsArray;
-use arrow::datatypes::{Int64Type, UInt8Type};
-use inlet_model::change::{OP, UPSERT};
-use inlet_producer::sink::Sink;
-use inlet_producer::sink::memory::{Fault, MemorySink, MemoryStore};
 use inlet_service::error::Kind;
+use inlet_service::sink::Sink;
+use inlet_service::sink::memory::{Fault, MemoryStore};
 
-mod contract;
+use inlet_service::sink::contract::{TestPipeline, orders, poll, progress, rows, upserts};
 
-use contract::{Pipeline, orders, poll, progress, rows, upserts};
-
-impl Pipeline for MemoryStore {
-    type Sink = MemorySink;
-
-    fn sink(&self) -> MemorySink {
-        Self::sink(self)
-    }
-
-    async fn visible(&self) -> Vec<(i64, Option<String>)> {
-        let mut visible = Vec::new();
-        for batch in self.batches() {
-            let ops = batch
-                .rows
-                .column_by_name(OP)
-                .unwrap()
-                .as_primitive::<UInt8Type>();
-            let (ids, notes) = (
-                batch.rows.column(0).as_primitive::<Int64Type>(),
-                batch.rows.column(1).as_string::<i32>(),
-            );
-            let note = |row| (ops.value(row) == UPSERT).then(|| notes.value(row).to_owned());
-            visible.extend((0..batch.rows.num_rows()).map(|row| (ids.value(row), note(row))));
-        }
-        visible.sort();
-        visible
-    }
-}
-
-contract!(MemoryStore::default());
+inlet_service::sink_contract!(MemoryStore::default());
 
 #[tokio::test]
 async fn a_call_fails_without_effect_or_after_it() {

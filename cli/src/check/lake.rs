@@ -1,20 +1,20 @@
-//! The lake's folders: writable, with what a commit needs of a file system, with room, and with
-//! nobody else in them.
+//! The lake's folders: writable, on a file system that a commit can use, with free space, and
+//! without another writer.
 
 use std::path::{Path, PathBuf};
 
-use inlet_lake::{Head, LakeError, LakeTable, writers};
+use inlet_lake::{Head, LakeError, TableReader, Writer};
 use inlet_postgres::catalog::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use super::finding::{Finding, Hop};
-use crate::status::{folder, table as layout};
+use crate::status::table as layout;
 use crate::{query, tables};
 
-/// With less room than this the lake is full within minutes at any pace worth polling.
+/// With less free space than this the disk is full within minutes at the pace of a busy table.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
-/// Looks at the folder of every table; answers what its log says, in the order of the
+/// Checks the folder of every table; returns the heads of their logs, in the order of the
 /// configuration.
 pub async fn check(
     config: &Config,
@@ -35,7 +35,7 @@ pub async fn check(
     heads
 }
 
-/// The folder itself, or the nearest one above that exists: there it would be created.
+/// Checks the folder, or the nearest existing one above it, in which it would be created.
 async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
     let object = datalake.path.display().to_string();
     let absolute = std::path::absolute(&datalake.path).unwrap_or_else(|_| datalake.path.clone());
@@ -54,7 +54,7 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
         return vec![finding.mend("see the key `datalake.path`")];
     }
     let mut findings = Vec::new();
-    match LakeTable::probe(existing).await {
+    match TableReader::new(existing).probe().await {
         Ok(()) if existing == absolute => findings.push(Finding::ok(
             Hop::Lake,
             &object,
@@ -75,14 +75,14 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
 
 fn room(object: &str, existing: &Path, flush_bytes: u64) -> Option<Finding> {
     let system = rustix::fs::statvfs(existing).ok()?;
-    Some(judge_room(
+    Some(weigh_room(
         object,
         system.f_bavail.saturating_mul(system.f_frsize),
         flush_bytes,
     ))
 }
 
-fn judge_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
+fn weigh_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
     let evidence = format!("{} free", layout::bytes(free));
     let mend = "free space, or another `datalake.path`";
     if free < flush_bytes {
@@ -102,12 +102,12 @@ fn judge_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
     Finding::ok(Hop::Lake, object, evidence)
 }
 
-/// A pipeline of one table has its log in the lake's folder itself, one of several has a folder
-/// each: with a second table the first one moves.
+/// Finds a lake of one table that has become one of several, or the reverse. One table has its log
+/// in the lake's folder itself, several have a folder each.
 async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
     if let [only] = config.tables.as_slice() {
         let own = datalake.path.join(tables::own_folder(only));
-        let head = folder::head(&own).await.ok().flatten()?;
+        let head = TableReader::new(&own).head().await.ok().flatten()?;
         let evidence = format!(
             "`{}` holds table `{}`, and the configuration has one table",
             own.display(),
@@ -121,7 +121,12 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
                 .mend(format!("datalake.path: {}", own.display())),
         );
     }
-    let table = folder::head(&datalake.path).await.ok().flatten()?.table;
+    let table = TableReader::new(&datalake.path)
+        .head()
+        .await
+        .ok()
+        .flatten()?
+        .table;
     let object = datalake.path.display().to_string();
     let finding = Finding::error(
         Hop::Lake,
@@ -142,14 +147,15 @@ async fn of_table(
     findings: &mut Vec<Finding>,
 ) -> Option<Head> {
     let object = path.display().to_string();
-    let head = match folder::head(path).await {
+    let reader = TableReader::new(path);
+    let head = match reader.head().await {
         Ok(head) => head,
         Err(error) => {
             findings.push(Finding::of(Hop::Lake, object, &error));
             return None;
         }
     };
-    match writers(path) {
+    match reader.writers() {
         Ok(found) => findings.extend(found.iter().filter_map(|writer| of_writer(&object, writer))),
         Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
     }
@@ -179,7 +185,7 @@ async fn of_table(
     }
 }
 
-fn of_writer(object: &str, writer: &inlet_lake::Writer) -> Option<Finding> {
+fn of_writer(object: &str, writer: &Writer) -> Option<Finding> {
     let process = writer.process();
     if writer.alive {
         let finding = Finding::warning(
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     fn room_for_less_than_a_batch_is_an_error_and_for_less_than_a_gigabyte_a_warning() {
-        let severity = |free| judge_room("/lake", free, 128 << 20).severity;
+        let severity = |free| weigh_room("/lake", free, 128 << 20).severity;
         assert_eq!(
             [127 << 20, 128 << 20, 2 << 30].map(severity),
             [Severity::Error, Severity::Warning, Severity::Ok]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use inlet_lake::validate::Rules;
+use inlet_lake::Rules;
 use inlet_service::config::Config;
 
 use super::finding::{Finding, Hop};

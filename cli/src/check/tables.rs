@@ -1,9 +1,8 @@
 //! Each captured table as the catalog has it: whether it can be read, its key, what its columns
 //! become, and whether its rules fit.
 
-use inlet_lake::validate::Rules;
-use inlet_model::{Column, quote};
-use inlet_model::{ColumnType, Scalar};
+use inlet_lake::Rules;
+use inlet_model::{Column, ColumnType, Scalar, quote};
 use inlet_postgres::catalog::{Captured, CatalogError, read_table};
 use inlet_producer::settings;
 use inlet_service::config::{Config, TableConfig};
@@ -322,7 +321,7 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
 fn rules(table: &TableConfig, captured: &Captured) -> Option<Finding> {
     let rules = Rules::parse(&table.rules).ok()?;
     let object = format!("tables.{}.rules", table.written());
-    match rules.bind(&captured.schema) {
+    match rules.check(&captured.schema) {
         Err(error) => Some(Finding::of(Hop::Table, object, &error)),
         Ok(_) if table.rules.is_empty() => None,
         Ok(_) => Some(Finding::ok(

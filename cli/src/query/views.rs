@@ -1,28 +1,14 @@
 //! The views of a table, as DuckDB's SQL.
 //!
-//! Pure but for one look at which files there are: DuckDB refuses a pattern that matches none, so a
-//! table without files becomes an empty view.
+//! Pure, except for listing the files: DuckDB refuses a pattern that matches no file, so a table
+//! without files becomes an empty view.
 
-use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
-use inlet_model::change::{DELETE, DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID};
+use inlet_lake::{CHANGE_COLUMNS, LakeError, QUARANTINE_COLUMNS, TableReader};
+use inlet_model::change::{DELETE, OFFSET, OP};
 use inlet_model::{TableSchema, quote};
 use inlet_service::config::TableConfig;
-
-use crate::status::folder;
-
-/// The columns of a line in quarantine, and their types.
-const QUARANTINE: [(&str, &str); 8] = [
-    ("reason", "VARCHAR"),
-    ("topic", "VARCHAR"),
-    ("kafka_partition", "INTEGER"),
-    ("offset", "BIGINT"),
-    ("key", "VARCHAR"),
-    ("value", "VARCHAR"),
-    ("key_base64", "VARCHAR"),
-    ("value_base64", "VARCHAR"),
-];
 
 /// The schema of a table that names none.
 const PUBLIC: &str = "public";
@@ -32,30 +18,29 @@ const PUBLIC: &str = "public";
 pub struct View {
     schema: String,
     name: String,
-    folder: PathBuf,
     columns: Option<TableSchema>,
-    has_data: bool,
-    has_quarantine: bool,
+    /// The pattern of the data files; `None` without any.
+    data: Option<String>,
+    /// The pattern of the files of rejected rows; `None` without any.
+    quarantine: Option<String>,
 }
 
 impl View {
-    /// A table by its name in the configuration; `columns` are those that the lake's log tells.
+    /// A table by its name in the configuration; `columns` are those of the lake's log.
     pub fn new(
         schema: Option<&str>,
         name: &str,
-        folder: PathBuf,
+        reader: &TableReader,
         columns: Option<TableSchema>,
-    ) -> io::Result<Self> {
-        let schema = schema.unwrap_or(PUBLIC).to_owned();
-        let has_data = !folder::data_files(&folder)?.is_empty();
-        let has_quarantine = !folder::quarantine_files(&folder)?.is_empty();
+    ) -> Result<Self, LakeError> {
+        let has_data = !reader.data_files()?.is_empty();
+        let has_quarantine = !reader.quarantine_files()?.is_empty();
         Ok(Self {
-            schema,
+            schema: schema.unwrap_or(PUBLIC).to_owned(),
             name: name.to_owned(),
-            folder,
             columns,
-            has_data,
-            has_quarantine,
+            data: has_data.then(|| text(&reader.data_pattern())),
+            quarantine: has_quarantine.then(|| text(&reader.quarantine_pattern())),
         })
     }
 
@@ -83,10 +68,9 @@ impl View {
     }
 
     fn history(&self) -> String {
-        if self.has_data {
+        if let Some(pattern) = &self.data {
             return format!(
-                "SELECT * FROM read_parquet({}, hive_partitioning=true, union_by_name=true)",
-                self.pattern("**/*.parquet")
+                "SELECT * FROM read_parquet({pattern}, hive_partitioning=true, union_by_name=true)"
             );
         }
         let Some(schema) = &self.columns else {
@@ -96,21 +80,15 @@ impl View {
             .columns
             .iter()
             .map(|column| (column.name.as_str(), column.column_type.duckdb()));
-        let ours = [
-            (OP, "VARCHAR"),
-            (XID, "BIGINT"),
-            (KAFKA_PARTITION, "INTEGER"),
-            (OFFSET, "BIGINT"),
-            (DETECTED_AT, "TIMESTAMPTZ"),
-        ];
-        empty(table.chain(ours.map(|(name, sql_type)| (name, sql_type.to_owned()))))
+        let ours = CHANGE_COLUMNS.map(|(name, sql_type)| (name, sql_type.to_owned()));
+        empty(table.chain(ours))
     }
 
     fn latest(&self) -> String {
         let key = self
             .columns
             .as_ref()
-            .filter(|schema| self.has_data && !schema.key.is_empty());
+            .filter(|schema| self.data.is_some() && !schema.key.is_empty());
         let Some(schema) = key else {
             return self.history();
         };
@@ -119,7 +97,8 @@ impl View {
             .iter()
             .map(|at| quote(&schema.columns[*at].name))
             .collect();
-        // Versions of before a column of the key had its name came again with it.
+        // A key column that was renamed has no values in older files. The load after the rename
+        // brought these rows again, so the older versions are left out.
         let named: Vec<_> = schema
             .never_null_key()
             .map(|column| format!("{} IS NOT NULL", quote(&column.name)))
@@ -138,38 +117,28 @@ impl View {
     }
 
     fn quarantine(&self) -> String {
-        if !self.has_quarantine {
-            return empty(
-                QUARANTINE
-                    .iter()
-                    .map(|(name, sql_type)| (*name, (*sql_type).to_owned())),
-            );
-        }
-        let columns: Vec<_> = QUARANTINE
+        let Some(pattern) = &self.quarantine else {
+            let columns = QUARANTINE_COLUMNS.iter();
+            return empty(columns.map(|(name, sql_type)| (*name, (*sql_type).to_owned())));
+        };
+        let columns: Vec<_> = QUARANTINE_COLUMNS
             .iter()
             .map(|(name, sql_type)| format!("{}: '{sql_type}'", quote(name)))
             .collect();
-        let pattern = self.pattern("_quarantine/*.jsonl");
         format!(
             "SELECT * FROM read_json({pattern}, format='newline_delimited', columns={{{}}})",
             columns.join(", ")
         )
     }
-
-    fn pattern(&self, below: &str) -> String {
-        format!(
-            "'{}'",
-            self.folder
-                .join(below)
-                .display()
-                .to_string()
-                .replace('\'', "''")
-        )
-    }
 }
 
-/// The tables that a statement names, because DuckDB opens the files of every view that is made;
-/// all when it names none.
+/// A path as a literal of SQL.
+fn text(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "''"))
+}
+
+/// The tables that a statement names, or all when it names none: DuckDB opens the files of every
+/// view that is created.
 pub fn named<'a>(tables: &'a [TableConfig], statement: &str) -> Vec<&'a TableConfig> {
     let statement = statement.to_lowercase();
     let named: Vec<_> = tables
@@ -183,8 +152,8 @@ pub fn named<'a>(tables: &'a [TableConfig], statement: &str) -> Vec<&'a TableCon
     }
 }
 
-/// The statements that make the views for a statement; a table goes before another one's history
-/// that has its name.
+/// The statements that create the views for a statement. The view of a table is created last: it
+/// replaces the history of another table that has the same name.
 pub fn statements(views: &[View], statement: &str) -> String {
     let beside = views.iter().map(|view| {
         view.create("_history", &view.history()) + &view.create("_quarantine", &view.quarantine())
@@ -214,8 +183,7 @@ fn empty<'a>(columns: impl Iterator<Item = (&'a str, String)>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use inlet_model::{Column, TableName};
-    use inlet_model::{ColumnType, Scalar};
+    use inlet_model::{Column, ColumnType, Scalar, TableName};
     use inlet_service::config::Config;
 
     use super::*;
@@ -237,10 +205,9 @@ mod tests {
         View {
             schema: PUBLIC.to_owned(),
             name: "orders".to_owned(),
-            folder: "it's/lake".into(),
             columns: Some(columns),
-            has_data,
-            has_quarantine: false,
+            data: has_data.then(|| text(&TableReader::new("it's/lake").data_pattern())),
+            quarantine: None,
         }
     }
 

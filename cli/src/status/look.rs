@@ -1,13 +1,11 @@
 //! One look at every hop: what waits in PostgreSQL, what waits in the topics, what the lake has.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use inlet_lake::Head;
-use inlet_model::Progress;
-use inlet_model::TableName;
+use inlet_lake::{Head, TableReader};
+use inlet_model::{Progress, TableName};
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
 use inlet_producer::source::table::Restored;
@@ -15,7 +13,7 @@ use inlet_producer::source::waiting::{Look, Waiting};
 use inlet_service::config::{Config, KafkaConfig};
 use inlet_service::error::chain;
 
-use super::{folder, lag};
+use super::lag;
 use crate::status::lag::Lag;
 use crate::tables;
 
@@ -115,14 +113,14 @@ impl Status {
 /// Looks at every table of the configuration; its lake must be configured.
 pub async fn look(config: &Config) -> Vec<Status> {
     let datalake = config.datalake.as_ref().expect("it was asked for");
-    let paths: Vec<_> = config
+    let readers: Vec<_> = config
         .tables
         .iter()
-        .map(|table| tables::folder(config, datalake, table))
+        .map(|table| TableReader::new(tables::folder(config, datalake, table)))
         .collect();
     let mut heads = Vec::new();
-    for path in &paths {
-        heads.push(head(path).await);
+    for reader in &readers {
+        heads.push(head(reader).await);
     }
     let kafka = match &config.kafka {
         Some(kafka) => Some(of_kafka(config, kafka.clone(), &heads).await),
@@ -141,9 +139,7 @@ pub async fn look(config: &Config) -> Vec<Status> {
         let phase = progress
             .and_then(|progress| Restored::read(progress).ok().flatten())
             .map(|restored| restored.phase.name());
-        let rows = found.map_or(0, |head| {
-            folder::rows_since(&paths[n], head, at - RATE_SPAN)
-        });
+        let rows = found.map_or(0, |head| readers[n].rows_since(head, at - RATE_SPAN));
         known.push(Status {
             name: name.map_or_else(|| config.tables[n].written(), ToString::to_string),
             lag: kafka.as_ref().map(|kafka| kafka.lags[n].clone()),
@@ -175,11 +171,10 @@ fn progress_of<'a>(
     }
 }
 
-async fn head(path: &Path) -> Result<Option<Head>, String> {
-    if let Err(error) = folder::data_files(path) {
-        return Err(error.to_string());
-    }
-    folder::head(path).await.map_err(|error| error.to_string())
+async fn head(reader: &TableReader) -> Result<Option<Head>, String> {
+    // A folder that this user may not list would look like one before the first commit.
+    reader.data_files().map_err(|error| chain(&error))?;
+    reader.head().await.map_err(|error| error.to_string())
 }
 
 async fn of_kafka(

@@ -1,11 +1,8 @@
-//! Why a table could not be compared.
-
-use std::path::PathBuf;
+//! The errors of `inlet verify`.
 
 use inlet_lake::LakeError;
 use inlet_postgres::Error;
 use inlet_service::error::{Explain, Hint, Kind};
-use parquet::errors::ParquetError;
 
 /// Why a table could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -13,25 +10,9 @@ pub enum VerifyError {
     /// PostgreSQL could not be read.
     #[error(transparent)]
     Source(Box<Error>),
-    /// The lake's log could not be read.
+    /// The lake could not be read.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// A folder or file of the lake could not be read.
-    #[error("`{}` of the lake could not be read", path.display())]
-    Disk {
-        /// The folder or file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A data file is not Parquet, or damaged.
-    #[error("data file `{}` is damaged", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ParquetError,
-    },
     /// The command line names a table that the configuration does not.
     #[error("table `{asked}` is not in the configuration; it has {known}")]
     UnknownTable {
@@ -56,8 +37,7 @@ impl Explain for VerifyError {
         match self {
             Self::Source(error) => error.kind(),
             Self::Lake(error) => error.kind(),
-            Self::Disk { .. } | Self::Stopped => Kind::Unavailable,
-            Self::File { .. } => Kind::Data,
+            Self::Stopped => Kind::Unavailable,
             Self::UnknownTable { .. } => Kind::Config,
         }
     }
@@ -66,13 +46,10 @@ impl Explain for VerifyError {
         match self {
             Self::Source(error) => error.hint(),
             Self::Lake(error) => error.hint(),
-            Self::Disk { .. } => Some(Hint::text(
-                "check `datalake.path`, and that this user may read it",
-            )),
             Self::UnknownTable { .. } => Some(Hint::text(
                 "name the table as `tables:` does, or none for all of them",
             )),
-            Self::File { .. } | Self::Stopped => None,
+            Self::Stopped => None,
         }
     }
 }

@@ -1,33 +1,26 @@
-//! The lake's side: every version in the data files, and what lies in quarantine. Files do not
-//! change, so each is read once a range of keys.
+//! The lake's side: every version in the data files, and the rows in quarantine. Files never change,
+//! so each is read once per range of keys.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use inlet_lake::LakeTable;
+use inlet_lake::TableReader;
 use inlet_model::TableSchema;
 use inlet_model::change::{OFFSET, OP};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
-use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::compare::{Quarantined, Version};
 use super::error::VerifyError;
 use super::hash::{Hash, Hasher, KeyRange};
-use crate::status::folder;
 
-const BATCH_ROWS: usize = 8192;
-
-/// What is read of a table's folder so far.
+/// A table's lake, as far as it was read.
 pub struct Lake {
-    folder: PathBuf,
+    reader: TableReader,
     schema: Arc<TableSchema>,
-    /// Files that were there before the snapshot.
+    /// Files that existed before the snapshot.
     settled: BTreeSet<PathBuf>,
     data_read: BTreeSet<PathBuf>,
     quarantine_read: BTreeSet<PathBuf>,
@@ -35,24 +28,17 @@ pub struct Lake {
     quarantined: HashMap<Hash, Quarantined>,
 }
 
-/// What we read of a line in quarantine.
-#[derive(Deserialize)]
-struct Line {
-    offset: i64,
-    key: Option<String>,
-}
-
 impl Lake {
-    /// A table's folder with the files that it had before the snapshot; it may be empty or missing.
-    /// One that holds another table is refused.
+    /// A table's lake with the files that existed before the snapshot. Refuses a folder that holds
+    /// another table.
     pub async fn open(
-        folder: &Path,
+        reader: TableReader,
         settled: BTreeSet<PathBuf>,
         schema: &Arc<TableSchema>,
     ) -> Result<Self, VerifyError> {
-        LakeTable::peek(folder, &schema.table).await?;
+        reader.expect_table(&schema.table).await?;
         Ok(Self {
-            folder: folder.to_owned(),
+            reader,
             schema: schema.clone(),
             settled,
             data_read: BTreeSet::new(),
@@ -62,7 +48,7 @@ impl Lake {
         })
     }
 
-    /// Forgets what was read, to read it for another range.
+    /// Starts reading again, for another range.
     pub fn restart(&mut self) {
         self.data_read.clear();
         self.versions.clear();
@@ -78,25 +64,25 @@ impl Lake {
         &self.quarantined
     }
 
-    /// Reads the files that came since; narrows the range while it holds more than `held_max`
-    /// versions. True when there were any.
+    /// Reads the files that are new since the last call; true when there were any. Narrows the range
+    /// while it holds more than `held_max` versions.
     pub async fn read_on(
         &mut self,
         range: &mut KeyRange,
         held_max: usize,
     ) -> Result<bool, VerifyError> {
         tokio::task::block_in_place(|| {
-            // Quarantine after the data: a row that goes from one commit to the next is seen in one
-            // of them.
+            // Quarantine is read after the data, because a commit publishes them in this order: a
+            // row of the commit is then seen in one of them.
             let data = self.read_data(range, held_max)?;
             Ok(self.read_quarantine()? || data)
         })
     }
 
-    /// Every row of every file, as the files hold them.
+    /// Reads every row of every file, as stored.
     pub fn rows(&self, mut take: impl FnMut(&RecordBatch)) -> Result<(), VerifyError> {
-        for path in data_files(&self.folder)? {
-            read_file(&path, &mut take)?;
+        for path in self.reader.data_files()? {
+            TableReader::rows(&path, &mut take)?;
         }
         Ok(())
     }
@@ -104,12 +90,12 @@ impl Lake {
     fn read_data(&mut self, range: &mut KeyRange, held_max: usize) -> Result<bool, VerifyError> {
         let mut hasher = Hasher::new(self.schema.clone());
         let mut grown = false;
-        for path in data_files(&self.folder)? {
+        for path in self.reader.data_files()? {
             if self.data_read.contains(&path) {
                 continue;
             }
             let settled = self.settled.contains(&path);
-            read_file(&path, &mut |rows| {
+            TableReader::rows(&path, |rows| {
                 push(
                     &mut self.versions,
                     &mut hasher,
@@ -134,73 +120,21 @@ impl Lake {
 
     fn read_quarantine(&mut self) -> Result<bool, VerifyError> {
         let mut grown = false;
-        for path in listed(&self.folder, folder::quarantine_files(&self.folder))? {
+        for path in self.reader.quarantine_files()? {
             if self.quarantine_read.contains(&path) {
                 continue;
             }
-            let text = fs::read_to_string(&path).map_err(|source| VerifyError::Disk {
-                path: path.clone(),
-                source,
-            })?;
-            for line in text.lines() {
-                let line: Line = serde_json::from_str(line).map_err(|error| VerifyError::Disk {
-                    path: path.clone(),
-                    source: error.into(),
-                })?;
-                let Some(key) = line.key else { continue };
-                let quarantined = self
-                    .quarantined
-                    .entry(Hash::of(key.as_bytes()))
-                    .or_default();
+            TableReader::rejected(&path, |row| {
+                let Some(key) = row.key else { return };
+                let quarantined = self.quarantined.entry(Hash::of(&key)).or_default();
                 quarantined.versions += 1;
-                quarantined.offset = quarantined.offset.max(line.offset);
-            }
+                quarantined.offset = quarantined.offset.max(row.offset.0);
+            })?;
             self.quarantine_read.insert(path);
             grown = true;
         }
         Ok(grown)
     }
-}
-
-/// The data files that a table's folder has now.
-pub fn data_files(folder: &Path) -> Result<Vec<PathBuf>, VerifyError> {
-    listed(folder, folder::data_files(folder))
-}
-
-fn listed(
-    folder: &Path,
-    files: std::io::Result<Vec<PathBuf>>,
-) -> Result<Vec<PathBuf>, VerifyError> {
-    files.map_err(|source| VerifyError::Disk {
-        path: folder.to_owned(),
-        source,
-    })
-}
-
-fn read_file(path: &Path, take: &mut impl FnMut(&RecordBatch)) -> Result<(), VerifyError> {
-    let damaged = |source: ParquetError| VerifyError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(|source| VerifyError::Disk {
-        path: path.to_owned(),
-        source,
-    })?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
-    for rows in reader.map_err(damaged)? {
-        let rows = rows.map_err(|error| damaged(error.into()))?;
-        if let Some(lacking) = [OFFSET, OP, inlet_model::change::XID]
-            .iter()
-            .find(|name| rows.column_by_name(name).is_none())
-        {
-            return Err(damaged(ParquetError::General(format!(
-                "it has no column `{lacking}`"
-            ))));
-        }
-        take(&rows);
-    }
-    Ok(())
 }
 
 fn push(
@@ -213,7 +147,8 @@ fn push(
 ) {
     let hashed = hasher.hash(rows);
     let (offsets, ops, columns) = (offsets(rows), ops(rows), columns(rows));
-    // Versions of before a column of the key had its name came again with it.
+    // A key column that was renamed has no values in older files. The load after the rename brought
+    // these rows again, so the older versions are left out.
     let named: Vec<_> = schema
         .never_null_key()
         .map(|column| rows.column_by_name(&column.name))
@@ -245,7 +180,7 @@ fn push(
 /// The offsets of a file's rows.
 pub fn offsets(rows: &RecordBatch) -> &[i64] {
     rows.column_by_name(OFFSET)
-        .expect("it was looked for")
+        .expect("a data file has this column")
         .as_primitive::<Int64Type>()
         .values()
 }
@@ -263,6 +198,6 @@ fn columns(rows: &RecordBatch) -> u32 {
 
 fn ops(rows: &RecordBatch) -> &arrow::array::StringArray {
     rows.column_by_name(OP)
-        .expect("it was looked for")
+        .expect("a data file has this column")
         .as_string::<i32>()
 }

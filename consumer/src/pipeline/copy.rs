@@ -1,12 +1,11 @@
-//! A readable copy of a table's offsets, for people. The truth is the lake's log: nobody reads the
-//! copy back.
+//! A readable copy of a table's offsets, for people. The consumer reads the lake's log and never
+//! this copy.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
-use inlet_model::Offsets;
-use inlet_model::TableName;
+use inlet_model::{Offsets, TableName};
+use inlet_service::file;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -27,7 +26,6 @@ pub(super) fn write(
     offsets: &Offsets,
     seq: u64,
 ) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
     let text = serde_json::to_vec_pretty(&Copy {
         table,
         topic,
@@ -35,7 +33,5 @@ pub(super) fn write(
         seq,
     })?;
     let name = table.short().replace('/', "%2F");
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    fs::write(&temporary, text)?;
-    fs::rename(&temporary, folder.join(format!("{name}.json")))
+    file::replace(&folder.join(format!("{name}.json")), &text)
 }

@@ -1,24 +1,24 @@
-//! One table on its way: its lake, its open batch, and the commit that runs.
+//! One table of the consumer: its writer of the lake, and the commit that runs.
+//!
+//! A table commits one batch while it fills the next one. If the next one is full before the commit
+//! has ended, the table stops reading.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use inlet_model::{Fingerprint, TableName, TableSchema};
-use inlet_model::{KafkaPartition, Offset, Offsets};
+use inlet_lake::{Committed, LakeError, LakeOptions, Limits, PartitionHead, Rules, TableWriter};
+use inlet_model::{Fingerprint, KafkaPartition, Offset, Offsets, TableName, TableSchema};
 use tokio::task::JoinSet;
 
 use super::copy;
-use super::work::{Taken, Work};
+use super::work::{Validated, Work};
 use crate::error::ConsumerError;
 use crate::metrics;
 use crate::sequence::Position;
 use crate::settings::{ConsumerSettings, TableSettings};
 use crate::source::{Marks, Schemas, Slab, SourceError, start};
-use inlet_lake::batch::{Limits, Size};
-use inlet_lake::validate::Rules;
-use inlet_lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, PartitionHead};
 
 /// A table of the configuration.
 pub(super) struct Table {
@@ -27,101 +27,83 @@ pub(super) struct Table {
     rules: Rules,
     copies: Option<PathBuf>,
     ready: Option<Ready>,
-    /// Kafka_partitions of it are ours, but it has no schema yet.
-    waiting: bool,
-    open: Option<Open>,
+    /// True while kafka_partitions are assigned and the control topic has no schema of the table.
+    is_waiting: bool,
     is_committing: bool,
 }
 
 /// What exists once the table's name is known.
 struct Ready {
     name: TableName,
-    lake: LakeTable,
-    /// `None` while it works on a thread made for that.
+    writer: TableWriter,
+    /// `None` while it works on a blocking thread.
     work: Option<Work>,
-}
-
-struct Open {
-    batch: OpenBatch,
-    since: Instant,
-    /// Server time of the newest snapshot in it, microseconds.
-    newest: Option<i64>,
-    doubles: u64,
+    /// Duplicates that the open batch leaves out.
+    duplicates: u64,
 }
 
 /// A commit that has ended.
 pub(super) struct Commit {
     pub topic: String,
-    pub result: Result<Durable, LakeError>,
-}
-
-/// What a commit made durable.
-pub(super) struct Durable {
-    committed: Committed,
-    newest: Option<i64>,
-    doubles: u64,
+    duplicates: u64,
+    result: Result<Committed, LakeError>,
 }
 
 impl Table {
     pub fn new(consumer: &ConsumerSettings, settings: &TableSettings, rules: Rules) -> Self {
-        let limits = Limits {
-            rows: consumer.flush_rows,
-            bytes: consumer.flush_bytes,
-            age: consumer.flush_interval,
-        };
         Self {
             settings: settings.clone(),
-            limits,
+            limits: consumer.limits,
             rules,
             copies: consumer.checkpoint_location.clone(),
             ready: None,
-            waiting: false,
-            open: None,
+            is_waiting: false,
             is_committing: false,
         }
     }
 
-    /// Takes kafka_partitions over and tells where each begins; `None` while the table has no
-    /// schema.
-    pub async fn begin(
+    /// Takes kafka_partitions over, and returns the offset at which reading starts in each; `None`
+    /// while the table has no schema.
+    pub async fn start(
         &mut self,
         schemas: &Schemas,
         marks: &BTreeMap<KafkaPartition, Marks>,
     ) -> Result<Option<BTreeMap<KafkaPartition, Offset>>, ConsumerError> {
-        self.waiting = !self.make_ready(schemas).await?;
+        self.is_waiting = !self.make_ready(schemas).await?;
         let Some(ready) = self.ready.as_mut() else {
             return Ok(None);
         };
-        let heads = ready.lake.acquire(marks.keys().copied()).await?;
+        let heads = ready.writer.take_over(marks.keys().copied()).await?;
         let work = ready.work.as_mut().expect("no slab is worked on");
         work.positions.clear();
-        let mut begun = BTreeMap::new();
+        let mut started = BTreeMap::new();
         for (partition, marks) in marks {
             let head = heads[partition];
             let offset = start(head.next, *marks).map_err(|_| SourceError::Gone {
                 topic: self.settings.topic.clone(),
                 partition: *partition,
                 marks: *marks,
-                next: head.next.expect("an empty lake begins anywhere"),
+                next: head.next.expect("an empty lake starts anywhere"),
             })?;
-            work.positions.begin(
-                *partition,
-                position(&self.settings.topic, *partition, &head, offset),
-            );
-            begun.insert(*partition, offset);
+            let position = position(&self.settings.topic, *partition, &head, offset);
+            work.positions.start(*partition, position);
+            started.insert(*partition, offset);
         }
-        let (table, topic, seq) = (&ready.name, &self.settings.topic, ready.lake.head().seq);
-        tracing::info!(%table, topic, seq, offsets = show(&begun), "reading from where the lake's log ends");
-        Ok(Some(begun))
+        let (table, topic, seq) = (&ready.name, &self.settings.topic, ready.writer.head().seq);
+        tracing::info!(
+            %table, topic, seq, offsets = show(&started),
+            "reading from where the lake's log ends"
+        );
+        Ok(Some(started))
     }
 
-    /// True when the schema that the table waits for has come.
-    pub fn can_begin(&self, schemas: &Schemas) -> bool {
-        self.waiting && self.settings.resolve(schemas.tables()).is_some()
+    /// True when the control topic now has a schema of a table that waits for one.
+    pub fn can_start(&self, schemas: &Schemas) -> bool {
+        self.is_waiting && self.settings.resolve(schemas.tables()).is_some()
     }
 
-    /// Takes messages into the open batch.
-    pub async fn take(
+    /// Adds messages to the open batch.
+    pub async fn append(
         &mut self,
         slab: Slab,
         known: Arc<HashMap<Fingerprint, Arc<TableSchema>>>,
@@ -129,59 +111,51 @@ impl Table {
         let ready = self
             .ready
             .as_mut()
-            .expect("messages come behind an answered assignment");
+            .expect("messages follow an answered assignment");
         let mut work = ready.work.take().expect("one slab at a time is worked on");
         let run = move || {
-            let taken = work.run(&slab, &known);
-            (work, taken)
+            let validated = work.run(&slab, &known);
+            (work, validated)
         };
-        let (work, taken) = tokio::task::spawn_blocking(run)
+        let (work, validated) = tokio::task::spawn_blocking(run)
             .await
             .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         ready.work = Some(work);
-        let Taken {
+        let Validated {
             batches,
             rejected,
             covered,
-            doubles,
-        } = taken?;
-        if covered.is_empty() {
-            return Ok(());
+            duplicates,
+        } = validated?;
+        if duplicates > 0 {
+            tracing::debug!(table = %ready.name, duplicates, "duplicate records are left out");
         }
-        if doubles > 0 {
-            tracing::debug!(table = %ready.name, doubles, "records that were there before are left out");
-        }
-        let open = self.open.get_or_insert_with(|| Open {
-            batch: ready.lake.writer(),
-            since: Instant::now(),
-            newest: None,
-            doubles: 0,
-        });
-        open.doubles += doubles;
+        ready.duplicates += duplicates;
         for (partition, (range, sequence)) in covered {
-            open.batch.cover(partition, range, sequence)?;
+            ready.writer.cover(partition, range, sequence)?;
         }
         for batch in batches {
-            open.newest = open.newest.max(Some(batch.detected_at));
-            open.batch.append(batch).await?;
+            ready.writer.append(batch).await?;
         }
-        open.batch.reject(rejected).await?;
+        if !rejected.is_empty() {
+            ready.writer.reject(rejected).await?;
+        }
         Ok(())
     }
 
-    /// When the open batch has to be committed; `None` while another commit runs.
+    /// The time at which the open batch is due; `None` while another commit runs.
     pub fn due(&self) -> Option<Instant> {
-        let open = self.open.as_ref().filter(|_| !self.is_committing)?;
-        Some(self.limits.due(&open.size()))
+        self.ready
+            .as_ref()
+            .filter(|_| !self.is_committing)?
+            .writer
+            .due()
     }
 
-    /// True when the open batch is full and has to wait for the commit before it.
+    /// True when the open batch is full and waits for the commit before it.
     pub fn is_blocked(&self) -> bool {
-        self.is_committing
-            && self
-                .open
-                .as_ref()
-                .is_some_and(|open| self.limits.is_full(&open.size()))
+        let is_full = |ready: &Ready| ready.writer.is_full();
+        self.is_committing && self.ready.as_ref().is_some_and(is_full)
     }
 
     /// Starts the commit of the open batch, unless another one runs.
@@ -189,72 +163,51 @@ impl Table {
         if self.is_committing {
             return;
         }
-        let (Some(open), Some(ready)) = (self.open.take(), self.ready.as_ref()) else {
+        let Some(ready) = self.ready.as_mut() else {
+            return;
+        };
+        let Some(closed) = ready.writer.close() else {
             return;
         };
         self.is_committing = true;
+        let duplicates = std::mem::take(&mut ready.duplicates);
         let (topic, copies) = (self.settings.topic.clone(), self.copies.clone());
-        let (lake, name) = (ready.lake.clone(), ready.name.clone());
+        let name = ready.name.clone();
         commits.spawn(async move {
-            let result = commit(&lake, open).await;
-            if let (Ok(durable), Some(folder)) = (&result, copies) {
-                copy_offsets(folder, name, topic.clone(), durable.committed.clone()).await;
+            let result = closed.commit().await;
+            if let (Ok(committed), Some(folder)) = (&result, copies) {
+                copy_offsets(folder, name, topic.clone(), committed.clone()).await;
             }
-            Commit { topic, result }
+            Commit {
+                topic,
+                duplicates,
+                result,
+            }
         });
     }
 
-    /// Notes a commit; returns the offsets that it covers.
-    pub fn committed(&mut self, topic: &str, durable: Durable) -> Offsets {
+    /// Ends a commit; returns the next offset to read of every kafka_partition that it covers.
+    pub fn committed(&mut self, commit: Commit) -> Result<Offsets, LakeError> {
+        let committed = commit.result?;
         self.is_committing = false;
-        let Durable {
-            committed,
-            newest,
-            doubles,
-        } = durable;
-        let table = self
-            .ready
-            .as_ref()
-            .map(|ready| ready.name.to_string())
-            .unwrap_or_default();
-        let freshness_ms = metrics::freshness_ms(newest);
-        metrics::committed(&table, &committed, freshness_ms);
-        metrics::doubles(&table, doubles);
-        let Committed {
-            seq,
-            rows,
-            quarantined,
-            files,
-            offsets,
-            ..
-        } = committed;
-        tracing::info!(
-            table,
-            topic,
-            seq,
-            rows,
-            quarantined,
-            doubles,
-            files,
-            freshness_ms,
-            "batch committed"
-        );
-        offsets
+        if let Some(ready) = &self.ready {
+            metrics::duplicates(&ready.name.to_string(), commit.duplicates);
+        }
+        Ok(committed.offsets)
     }
 
-    /// Throws the open batch away and gives the kafka_partitions up.
-    pub async fn drop_open(&mut self) {
+    /// Discards the open batch and gives the kafka_partitions up.
+    pub async fn discard(&mut self) {
         self.is_committing = false;
-        self.waiting = false;
-        if let Some(open) = self.open.take() {
-            open.batch.drop_open().await;
-        }
-        if let Some(ready) = &mut self.ready {
-            let owned: Vec<_> = ready.lake.head().offsets.keys().copied().collect();
-            ready.lake.release(owned);
-            if let Some(work) = &mut ready.work {
-                work.positions.clear();
-            }
+        self.is_waiting = false;
+        let Some(ready) = &mut self.ready else {
+            return;
+        };
+        ready.writer.discard().await;
+        ready.writer.release();
+        ready.duplicates = 0;
+        if let Some(work) = &mut ready.work {
+            work.positions.clear();
         }
     }
 
@@ -264,7 +217,7 @@ impl Table {
             return Ok(true);
         }
         let Some(name) = self.settings.resolve(schemas.tables()).cloned() else {
-            if !self.waiting {
+            if !self.is_waiting {
                 tracing::info!(
                     table = self.settings.written(),
                     topic = self.settings.topic,
@@ -273,16 +226,7 @@ impl Table {
             }
             return Ok(false);
         };
-        let mut bound = Ok(());
-        for schema in schemas.of(&name) {
-            // One schema that fits is enough to begin: older ones may lack a column that a rule
-            // needs.
-            bound = self.rules.bind(schema).map(drop);
-            if bound.is_ok() {
-                break;
-            }
-        }
-        bound?;
+        self.check_rules(schemas.of(&name))?;
         let date_column = self
             .settings
             .date_column
@@ -293,45 +237,45 @@ impl Table {
             timezone: self.settings.timezone,
             date_column,
         };
-        let lake = LakeTable::open(&self.settings.path, options).await?;
+        let writer = TableWriter::open(&self.settings.path, options, self.limits).await?;
         self.ready = Some(Ready {
             work: Some(Work::new(name.clone(), self.rules.clone())),
             name,
-            lake,
+            writer,
+            duplicates: 0,
         });
         Ok(true)
     }
-}
 
-impl Open {
-    fn size(&self) -> Size {
-        Size {
-            rows: self.batch.rows() + self.batch.rejected(),
-            bytes: self.batch.bytes(),
-            since: self.since,
+    /// Fails when the rules fit none of the schemas. One that fits is enough to start: older schemas
+    /// may lack a column that a rule names.
+    fn check_rules<'a>(
+        &self,
+        schemas: impl Iterator<Item = &'a Arc<TableSchema>>,
+    ) -> Result<(), ConsumerError> {
+        let mut checked = Ok(());
+        for schema in schemas {
+            checked = self.rules.check(schema);
+            if checked.is_ok() {
+                break;
+            }
         }
+        Ok(checked?)
     }
-}
-
-async fn commit(lake: &LakeTable, open: Open) -> Result<Durable, LakeError> {
-    let staged = open.batch.stage().await?;
-    let committed = lake.commit(staged, None).await?;
-    Ok(Durable {
-        committed,
-        newest: open.newest,
-        doubles: open.doubles,
-    })
 }
 
 async fn copy_offsets(folder: PathBuf, table: TableName, topic: String, committed: Committed) {
     let shown = folder.display().to_string();
     let write = move || copy::write(&folder, &table, &topic, &committed.offsets, committed.seq);
     if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
-        tracing::warn!(folder = shown, %error, "the readable copy of the offsets was not written; the lake's log is what counts");
+        tracing::warn!(
+            folder = shown, %error,
+            "the readable copy of the offsets was not written; the lake's log is what counts"
+        );
     }
 }
 
-/// Where the proof begins: behind what the log covers, or at the topic's beginning.
+/// The position from which sequences are checked: where the log ends, or the topic's beginning.
 fn position(
     topic: &str,
     partition: KafkaPartition,
@@ -345,7 +289,7 @@ fn position(
                 topic,
                 kafka_partition = partition.0,
                 offset = start.0,
-                "the topic's beginning has expired, its first rows are not in it"
+                "the topic's beginning has expired: its first rows are not in the topic"
             );
         }
         return Position {
@@ -359,7 +303,7 @@ fn position(
     }
 }
 
-/// The column as the catalog spells it: folded, then exact.
+/// The column as the catalog spells it: folded if that exists, else exact.
 fn exact_column<'a>(written: &str, schemas: impl Iterator<Item = &'a Arc<TableSchema>>) -> String {
     let folded = written.to_lowercase();
     let is_folded = schemas

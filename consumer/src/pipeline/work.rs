@@ -1,36 +1,32 @@
-//! The pure steps on one slab: sequence, decode, validate.
+//! The pure steps on one slab: sequence, decode, validate. They run on a blocking thread.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::compute::filter_record_batch;
+use inlet_lake::{Rejected, Rules, Validator};
 use inlet_model::change::ChangeBatch;
-use inlet_model::{Fingerprint, TableName, TableSchema};
-use inlet_model::{KafkaPartition, OffsetRange};
+use inlet_model::{Fingerprint, KafkaPartition, OffsetRange, TableName, TableSchema};
 
 use crate::decode::{DecodedBatch, Decoders, rejected};
 use crate::error::ConsumerError;
 use crate::sequence::Positions;
 use crate::source::Slab;
-use inlet_lake::Rejected;
-use inlet_lake::validate::{BoundRules, Rules};
 
-/// What the steps keep from slab to slab.
+/// The state of the steps between two slabs.
 #[derive(Debug)]
 pub(super) struct Work {
     pub positions: Positions,
     decoders: Decoders,
-    rules: Rules,
-    bound: HashMap<Fingerprint, BoundRules>,
+    validator: Validator,
 }
 
-/// What a slab brings to the open batch.
+/// What a slab adds to the open batch.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct Validated {
     pub batches: Vec<ChangeBatch>,
     pub rejected: Vec<Rejected>,
     pub covered: BTreeMap<KafkaPartition, (OffsetRange, u64)>,
-    pub doubles: u64,
+    pub duplicates: u64,
 }
 
 impl Work {
@@ -38,17 +34,15 @@ impl Work {
         Self {
             positions: Positions::default(),
             decoders: Decoders::new(table),
-            rules,
-            bound: HashMap::new(),
+            validator: Validator::new(rules),
         }
     }
 
-    /// Runs the steps.
     pub fn run(
         &mut self,
         slab: &Slab,
         known: &HashMap<Fingerprint, Arc<TableSchema>>,
-    ) -> Result<Taken, ConsumerError> {
+    ) -> Result<Validated, ConsumerError> {
         let checked = self
             .positions
             .advance(slab)
@@ -62,59 +56,38 @@ impl Work {
         let decoded = self.decoders.decode(slab, &checked.kept, |fingerprint| {
             known.get(&fingerprint).cloned()
         });
-        let mut taken = Taken {
+        let mut validated = Validated {
             rejected: decoded.rejected,
             covered: checked.covered,
-            doubles: checked.doubles,
-            ..Taken::default()
+            duplicates: checked.duplicates,
+            ..Validated::default()
         };
         for batch in decoded.batches {
-            self.validate(slab, batch, &mut taken)?;
+            self.validate(slab, batch, &mut validated)?;
         }
-        let rows: usize = taken
-            .batches
-            .iter()
-            .map(|batch| batch.rows.num_rows())
-            .sum();
+        let batches = validated.batches.iter();
+        let rows: usize = batches.map(|batch| batch.rows.num_rows()).sum();
         assert_eq!(
-            rows + taken.rejected.len(),
+            rows + validated.rejected.len(),
             checked.kept.len(),
             "every message is accepted or rejected"
         );
-        Ok(taken)
+        Ok(validated)
     }
 
     fn validate(
         &mut self,
         slab: &Slab,
         batch: DecodedBatch,
-        taken: &mut Taken,
+        validated: &mut Validated,
     ) -> Result<(), ConsumerError> {
-        let DecodedBatch {
-            mut changes,
-            messages,
-        } = batch;
-        let fingerprint = changes.schema.fingerprint();
-        let rules = match self.bound.entry(fingerprint) {
-            std::collections::hash_map::Entry::Occupied(bound) => bound.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(self.rules.bind(&changes.schema)?)
-            }
-        };
-        let verdict = rules.judge(&changes.rows);
-        if !verdict.rejected.is_empty() {
-            changes.rows = filter_record_batch(&changes.rows, &verdict.accepted)
-                .expect("the verdict has a flag for each row");
+        let (accepted, broken) = self.validator.split(batch.changes, Vec::new())?;
+        for (row, reason) in broken {
+            let message = slab.message(batch.messages[row] as usize);
+            validated.rejected.push(rejected(slab, &message, reason));
         }
-        for (row, reason) in verdict.rejected {
-            taken.rejected.push(rejected(
-                slab,
-                &slab.message(messages[row] as usize),
-                reason,
-            ));
-        }
-        if changes.rows.num_rows() > 0 {
-            taken.batches.push(changes);
+        if accepted.rows.num_rows() > 0 {
+            validated.batches.push(accepted);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use inlet_consumer::pipeline::{ConsumerError, Pipeline};
 use inlet_consumer::settings::{ConsumerSettings, TableSettings};
 use inlet_harness::{Folder, Kafka, duckdb, eventually, shared_kafka};
+use inlet_lake::Limits;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -58,9 +59,11 @@ impl Fixture {
             properties: [].into(),
             control_topic: control.clone(),
             tables: vec![table],
-            flush_interval: Duration::from_millis(200),
-            flush_rows: 100_000,
-            flush_bytes: 64 << 20,
+            limits: Limits {
+                age: Duration::from_millis(200),
+                rows: 100_000,
+                bytes: 64 << 20,
+            },
             checkpoint_location: Some(folder.join("checkpoints")),
         };
         Ok(Self {

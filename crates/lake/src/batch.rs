@@ -1,36 +1,37 @@
-//! When an open batch is due. Pure: the clock comes by argument.
+//! When an open batch is due. Pure: the time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// What a batch may grow to.
+/// The size at which an open batch is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Rows, rejected ones included.
     pub rows: u64,
-    /// Bytes of the data files, about.
+    /// The approximate size of the data files.
     pub bytes: u64,
-    /// Age of the first row.
+    /// The age of the first row.
     pub age: Duration,
 }
 
-/// What a batch has grown to.
+/// The size of an open batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Rows, rejected ones included.
     pub rows: u64,
-    /// Bytes of the data files, about.
+    /// The approximate size of the data files.
     pub bytes: u64,
-    /// When its first message came.
+    /// When its first row arrived.
     pub since: Instant,
 }
 
 impl Limits {
-    /// True when the batch has grown to a limit, whatever its age.
+    /// True when the batch has reached the limit of rows or bytes.
     pub fn is_full(&self, size: &Size) -> bool {
         size.rows >= self.rows || size.bytes >= self.bytes
     }
 
-    /// When the batch has to be committed: at once when it is full.
+    /// The time at which the batch is committed. A full batch is due since its first row arrived, so
+    /// that the oldest one goes first.
     pub fn due(&self, size: &Size) -> Instant {
         if self.is_full(size) {
             size.since
@@ -42,25 +43,43 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        rows: 10,
-        bytes: 1000,
-        age: Duration::from_secs(5),
-    };
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    #[test]
-    fn a_batch_is_due_by_rows_bytes_or_age_whichever_comes_first() {
-        let since = Instant::now();
-        let due = |rows, bytes| LIMITS.due(&Size { rows, bytes, since });
-        assert_eq!(due(9, 999), since + Duration::from_secs(5));
-        assert_eq!(due(10, 0), since);
-        assert_eq!(due(0, 1000), since);
-        assert!(!LIMITS.is_full(&Size {
-            rows: 9,
-            bytes: 999,
-            since
-        }));
+        #[test]
+        fn a_batch_is_due_by_rows_bytes_or_age_whichever_comes_first(
+            limits in (1..20_u64, 1..20_u64, 0..100_u64),
+            size in (0..40_u64, 0..40_u64),
+            age in 0..200_u64,
+        ) {
+            let limits = Limits {
+                rows: limits.0,
+                bytes: limits.1,
+                age: Duration::from_secs(limits.2),
+            };
+            let since = Instant::now();
+            let size = Size { rows: size.0, bytes: size.1, since };
+            let is_due = limits.due(&size) <= since + Duration::from_secs(age);
+            let expected = size.rows >= limits.rows
+                || size.bytes >= limits.bytes
+                || Duration::from_secs(age) >= limits.age;
+            prop_assert_eq!(is_due, expected);
+        }
+
+        #[test]
+        fn a_batch_that_grows_is_never_due_later(
+            limits in (1..20_u64, 1..20_u64), size in (0..40_u64, 0..40_u64), more in (0..9_u64, 0..9_u64)
+        ) {
+            let limits = Limits { rows: limits.0, bytes: limits.1, age: Duration::from_secs(5) };
+            let since = Instant::now();
+            let before = Size { rows: size.0, bytes: size.1, since };
+            let after = Size { rows: size.0 + more.0, bytes: size.1 + more.1, since };
+            prop_assert!(limits.due(&after) <= limits.due(&before));
+            prop_assert!(limits.is_full(&after) || !limits.is_full(&before));
+        }
     }
 }

@@ -1,51 +1,48 @@
-//! Why the lake could not do it, and what that means.
+//! The errors of the lake, and what they mean for the process.
 
 use std::io;
 use std::path::PathBuf;
 
-use inlet_model::TableName;
-use inlet_model::{KafkaPartition, Offset, OffsetRange};
+use inlet_model::{KafkaPartition, Offset, OffsetRange, TableName};
 use inlet_service::error::{Explain, Hint, Kind};
 
-/// Why the lake could not do it.
+/// Acts that need no right to write.
+pub(crate) const READING: &str = "reading";
+pub(crate) const LISTING: &str = "listing";
+
+/// Why an operation on the lake failed.
+#[allow(missing_docs)] // Each message names its fields.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// The folder cannot be created or written by this user.
+    /// This user cannot create or write the folder.
     #[error("folder `{}` of the lake is not writable", path.display())]
     NotWritable {
-        /// The folder or file.
         path: PathBuf,
-        /// Who may write, and who we are.
         owner: String,
-        /// Why.
+        source: io::Error,
+    },
+    /// This user cannot read a folder or file.
+    #[error("`{}` of the lake could not be read", path.display())]
+    NotReadable {
+        path: PathBuf,
+        owner: String,
         source: io::Error,
     },
     /// The folder's file system lacks what an atomic commit needs.
     #[error("the file system of `{}` has no hard links, which a commit needs", path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unsupported { path: PathBuf, source: io::Error },
     /// The folder holds another table.
     #[error("folder `{}` holds table `{found}`, not `{expected}`", path.display())]
     OtherTable {
-        /// The folder.
         path: PathBuf,
-        /// What it holds.
         found: TableName,
-        /// What was configured.
         expected: TableName,
     },
-    /// A column of the table cannot stand beside the lake's own.
+    /// A column of the table does not fit the lake.
     #[error("column `{column}` of table `{table}` {reason}")]
     Column {
-        /// The table.
         table: TableName,
-        /// The column.
         column: String,
-        /// Why.
         reason: String,
     },
     /// The batch does not start where the log ends.
@@ -54,97 +51,75 @@ pub enum LakeError {
         range.from.0, range.next.0, partition.0, head.0
     )]
     Conflict {
-        /// The table.
         table: TableName,
-        /// The kafka_partition.
         partition: KafkaPartition,
-        /// What the batch covers.
         range: OffsetRange,
-        /// Where the log ends.
         head: Offset,
-        /// The log's last entry.
         seq: u64,
     },
-    /// Another writer took the kafka_partition.
-    #[error("another process took the lake of table `{table}` over (kafka_partition {}: epoch {epoch} is ours, {owner} is the owner's)", partition.0)]
+    /// Another writer took the kafka_partition over.
+    #[error("another process took over the lake of table `{table}` \
+         (kafka_partition {}: our epoch is {epoch}, the owner's is {owner})", partition.0)]
     Fenced {
-        /// The table.
         table: TableName,
-        /// The kafka_partition.
         partition: KafkaPartition,
-        /// Our epoch.
         epoch: u64,
-        /// The newest epoch.
         owner: u64,
     },
-    /// No space is left.
+    /// The disk is full.
     #[error("no space is left for `{}`", path.display())]
-    Full {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The disk failed; nothing is known to be lost.
+    Full { path: PathBuf, source: io::Error },
+    /// The disk failed.
     #[error("{act} of `{}` failed", path.display())]
     Io {
-        /// What was being done.
         act: &'static str,
-        /// To what.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
-    /// An earlier failure left in doubt what is on the disk; only opening the lake anew settles it.
+    /// An earlier failure left in doubt what is on the disk; opening the lake again settles it.
     #[error(
-        "the lake of table `{table}` has to be opened anew, because the disk failed in the middle of a commit"
+        "the lake of table `{table}` must be opened again, because the disk failed in the middle of a \
+         commit"
     )]
-    Doubtful {
-        /// The table.
-        table: TableName,
-    },
-    /// An entry of the log cannot be read or does not follow the one before.
+    Doubtful { table: TableName },
+    /// An entry of the log is unreadable, or does not follow the entry before it.
     #[error("entry `{entry}` of the lake's log is corrupt: {reason}")]
-    Corrupt {
-        /// The entry.
-        entry: String,
-        /// Why.
-        reason: String,
-    },
+    Corrupt { entry: String, reason: String },
     /// A committed file is neither published nor staged.
     #[error("file `{path}` of entry {seq} of the lake's log is missing")]
-    Missing {
-        /// The file.
-        path: String,
-        /// The entry.
-        seq: u64,
+    Missing { path: String, seq: u64 },
+    /// A data file is not Parquet, or is damaged.
+    #[error("data file `{}` is damaged", path.display())]
+    Damaged {
+        path: PathBuf,
+        source: parquet::errors::ParquetError,
     },
     /// Rows could not be encoded.
     #[error("encoding of `{path}` failed")]
     Encode {
-        /// The staged file.
         path: String,
-        /// Why.
         source: parquet::errors::ParquetError,
     },
-    /// An invariant of ours is broken.
+    /// A batch breaks an invariant of the lake.
     #[error("batch of table `{table}` is wrong: {reason}")]
-    Batch {
-        /// The table.
-        table: TableName,
-        /// How.
-        reason: String,
-    },
+    Batch { table: TableName, reason: String },
 }
 
 impl LakeError {
-    /// The error of a file operation: what its kind means for the lake.
-    pub(super) fn io(act: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+    /// The error of a file operation, by what its kind means for the lake.
+    pub(crate) fn io(act: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         use io::ErrorKind as E;
         let path = path.into();
         match source.kind() {
             E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => {
-                let owner = super::store::ownership(&path);
+                let owner = crate::files::ownership(&path);
+                if matches!(act, READING | LISTING) {
+                    return Self::NotReadable {
+                        path,
+                        owner,
+                        source,
+                    };
+                }
                 Self::NotWritable {
                     path,
                     owner,
@@ -156,7 +131,7 @@ impl LakeError {
         }
     }
 
-    pub(super) fn batch(table: &TableName, reason: impl Into<String>) -> Self {
+    pub(crate) fn batch(table: &TableName, reason: impl Into<String>) -> Self {
         Self::Batch {
             table: table.clone(),
             reason: reason.into(),
@@ -168,21 +143,22 @@ impl Explain for LakeError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotWritable { .. }
+            | Self::NotReadable { .. }
             | Self::Unsupported { .. }
             | Self::OtherTable { .. }
             | Self::Column { .. } => Kind::Config,
             Self::Conflict { .. } | Self::Fenced { .. } => Kind::Fenced,
             Self::Full { .. } | Self::Io { .. } | Self::Doubtful { .. } => Kind::Unavailable,
-            Self::Corrupt { .. } | Self::Missing { .. } => Kind::Data,
+            Self::Corrupt { .. } | Self::Missing { .. } | Self::Damaged { .. } => Kind::Data,
             Self::Encode { .. } | Self::Batch { .. } => Kind::Bug,
         }
     }
 
     fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::NotWritable { owner, .. } => Hint::text(format!(
-                "{owner}; change its owner, or the key `datalake.path`"
-            )),
+            Self::NotWritable { owner, .. } | Self::NotReadable { owner, .. } => Hint::text(
+                format!("{owner}; change its owner, or the key `datalake.path`"),
+            ),
             Self::Unsupported { .. } => {
                 Hint::text("put `datalake.path` on a local file system such as ext4 or XFS")
             }
@@ -196,15 +172,19 @@ impl Explain for LakeError {
                 Hint::text("another instance writes this table: stop one of the two")
             }
             Self::Full { .. } => {
-                Hint::text("free space on the lake's disk; writing goes on by itself")
+                Hint::text("free space on the lake's disk; writing then continues")
             }
             Self::Corrupt { entry, .. } => Hint::text(format!(
-                "restore `{entry}` from a copy; the entries behind it depend on it"
+                "restore `{entry}` from a copy; the entries after it depend on it"
             )),
             Self::Missing { path, .. } => Hint::text(format!(
-                "restore `{path}` from a copy, or delete the table's folder to load it anew"
+                "restore `{path}` from a copy, or delete the table's folder to load it again"
             )),
-            Self::Io { .. } | Self::Doubtful { .. } | Self::Encode { .. } | Self::Batch { .. } => {
+            Self::Io { .. }
+            | Self::Doubtful { .. }
+            | Self::Damaged { .. }
+            | Self::Encode { .. }
+            | Self::Batch { .. } => {
                 return None;
             }
         })
@@ -216,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_without_permission_is_a_matter_of_the_configuration() {
+    fn a_folder_without_permission_is_an_error_of_the_configuration() {
         let error = LakeError::io(
             "creation",
             "/",
@@ -230,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_waited_for() {
+    fn a_full_disk_is_retried() {
         assert_eq!(
             LakeError::io("write", "/x", io::Error::from(io::ErrorKind::StorageFull)).kind(),
             Kind::Unavailable

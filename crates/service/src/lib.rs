@@ -1,11 +1,13 @@
 //! How a process of ours is configured, explained, retried, stopped and observed.
 //!
-//! Read in this order: [`config`], [`error`], [`retry`], [`log`], [`bar`], [`stop`], [`observe`].
+//! Read in this order: [`config`], [`error`], [`retry`], [`log`], [`bar`], [`stop`], [`observe`], [`file`], [`sink`].
 
 pub mod bar;
 pub mod config;
 pub mod error;
+pub mod file;
 pub mod log;
 pub mod observe;
 pub mod retry;
+pub mod sink;
 pub mod stop;

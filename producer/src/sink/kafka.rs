@@ -28,7 +28,7 @@ pub use self::client::{Reported, Watch};
 pub use self::control::SEQUENCES;
 use self::thread::{Command, Owner};
 pub use self::transaction::init_transactions;
-use super::{Checkpoint, Sink, SinkError};
+use inlet_service::sink::{Checkpointed, Sink, SinkError};
 
 mod admin;
 mod client;
@@ -233,7 +233,7 @@ impl Sink for KafkaSink {
     async fn checkpoint(
         &mut self,
         progress: BTreeMap<TableName, ProgressDelta>,
-    ) -> Result<Checkpoint, SinkError> {
+    ) -> Result<Checkpointed, SinkError> {
         self.begin()?;
         self.written().await?;
         let checkpoint = self
@@ -243,9 +243,9 @@ impl Sink for KafkaSink {
         Ok(checkpoint)
     }
 
-    async fn flush(&mut self) -> Result<Checkpoint, SinkError> {
+    async fn flush(&mut self) -> Result<Checkpointed, SinkError> {
         // Every checkpoint is durable when it returns.
-        Ok(Checkpoint::default())
+        Ok(Checkpointed::Durable { rows: 0 })
     }
 
     fn due(&self) -> Option<tokio::time::Instant> {

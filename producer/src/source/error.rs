@@ -6,7 +6,7 @@ use inlet_postgres::catalog::CatalogError;
 use inlet_service::error::{Explain, Hint, Kind};
 
 use super::table::Damaged;
-use crate::sink::SinkError;
+use inlet_service::sink::SinkError;
 
 /// Why polling could not go on.
 #[derive(Debug, thiserror::Error)]

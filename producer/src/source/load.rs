@@ -19,7 +19,7 @@ use super::explain;
 use super::poll::{Found, Source};
 use super::scan::{Condition, Scan, chunk_end, scan};
 use super::table::{Load, Phase};
-use crate::sink::Sink;
+use inlet_service::sink::Sink;
 
 /// The xid below which every transaction has ended.
 pub async fn begin(primary: &mut PgConnection) -> Result<Xid, PollError> {

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inlet_model::{Progress, ProgressDelta};
-use inlet_model::{TableName, quote};
+use inlet_model::{Progress, ProgressDelta, TableName, quote};
 use inlet_postgres::block::{Block, Gate};
 use inlet_postgres::catalog::{self, Captured, CatalogError, Overrides, read_table};
 use inlet_postgres::server::{self, Identity};
@@ -28,7 +27,7 @@ use super::explain;
 use super::load;
 use super::scan::{Condition, Scan, Scanned, scan};
 use super::table::{Depths, Phase, Plan, Restored, Table};
-use crate::sink::Sink;
+use inlet_service::sink::Sink;
 
 /// While times of other sessions are hidden from us, the table is swept at least this often.
 const BLIND_SWEEP: Duration = Duration::from_secs(60);

@@ -21,7 +21,7 @@ use tracing::warn;
 
 use super::coverage::Coverage;
 use super::error::PollError;
-use crate::sink::Sink;
+use inlet_service::sink::Sink;
 
 /// Rows of one batch at most.
 const BATCH_ROWS_MAX: usize = 65_536;

@@ -7,13 +7,13 @@ use arrow::datatypes::{Int32Type, Int64Type, UInt64Type};
 use inlet_harness::{Database, PASSWORD, Postgres, eventually, shared_database};
 use inlet_model::change::XID;
 use inlet_postgres::grants;
-use inlet_producer::sink::Sink;
-use inlet_producer::sink::memory::{MemorySink, MemoryStore};
 use inlet_producer::source::error::PollError;
 use inlet_producer::source::poll::{Found, Known, Source, SourceSettings, TableSettings};
 use inlet_producer::source::table::Phase;
 use inlet_service::config::Config;
 use inlet_service::error::{Explain, Kind, report};
+use inlet_service::sink::Sink;
+use inlet_service::sink::memory::{MemorySink, MemoryStore};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 

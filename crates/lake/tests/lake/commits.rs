@@ -2,23 +2,22 @@
 
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
-use inlet_lake::{LakeError, LakeTable, Rejected};
-use inlet_model::Offset;
-use inlet_model::ProgressDelta;
+use inlet_lake::{LakeError, Rejected};
+use inlet_model::{Offset, ProgressDelta};
 use inlet_service::error::{Explain, Kind};
 
 use crate::fixture::{
-    P0, P1, commit, count, crash_image, fill, open, options, orders, orders_at, positions, range,
-    stage, texts,
+    P0, P1, commit, count, crash_image, fill, head, open, options, orders_at, positions, range,
+    stage, texts, try_open,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_appear_with_the_commit_and_not_before() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    let staged = stage(&table, P0, 0..10).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    let staged = stage(&mut table, P0, 0..10).await.unwrap();
     assert_eq!(count(folder.path()).await, 0);
-    let committed = table.commit(staged, None).await.unwrap();
+    let committed = staged.commit(None).await.unwrap();
     assert_eq!(
         (committed.rows, committed.files, committed.offsets[&P0]),
         (10, 2, Offset(10))
@@ -32,10 +31,10 @@ async fn rows_appear_with_the_commit_and_not_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_does_not_start_at_the_head_is_refused_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    commit(&table, P0, 0..10).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    commit(&mut table, P0, 0..10).await.unwrap();
     for offsets in [5..15, 11..20] {
-        let error = commit(&table, P0, offsets).await.unwrap_err();
+        let error = commit(&mut table, P0, offsets).await.unwrap_err();
         assert!(
             matches!(
                 error,
@@ -58,14 +57,14 @@ async fn a_batch_that_does_not_start_at_the_head_is_refused_and_leaves_nothing()
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_batch_twice_is_committed_once() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
+    let mut table = open(folder.path(), [P0]).await;
     let (first, again) = (
-        stage(&table, P0, 0..10).await.unwrap(),
-        stage(&table, P0, 0..10).await.unwrap(),
+        stage(&mut table, P0, 0..10).await.unwrap(),
+        stage(&mut table, P0, 0..10).await.unwrap(),
     );
-    table.commit(first, None).await.unwrap();
+    first.commit(None).await.unwrap();
     assert!(matches!(
-        table.commit(again, None).await,
+        again.commit(None).await,
         Err(LakeError::Conflict { .. })
     ));
     assert_eq!(
@@ -77,82 +76,71 @@ async fn the_same_batch_twice_is_committed_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_outside_of_what_is_covered_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    let mut open = table.writer();
-    open.append(orders_at(P0, 0..10, |_| None)).await.unwrap();
-    open.cover(P0, range(0..9), 9).unwrap();
-    assert!(matches!(open.stage().await, Err(LakeError::Batch { .. })));
+    let mut table = open(folder.path(), [P0]).await;
+    table.append(orders_at(P0, 0..10, |_| None)).await.unwrap();
+    table.cover(P0, range(0..9), 9).unwrap();
+    assert!(matches!(
+        table.close().unwrap().stage().await,
+        Err(LakeError::Batch { .. })
+    ));
 
-    let mut open = table.writer();
-    open.append(orders_at(P0, 0..10, |_| None)).await.unwrap();
-    open.append(orders_at(P0, 9..11, |_| None)).await.unwrap();
-    open.cover(P0, range(0..20), 11).unwrap();
+    table.append(orders_at(P0, 0..10, |_| None)).await.unwrap();
+    table.append(orders_at(P0, 9..11, |_| None)).await.unwrap();
+    table.cover(P0, range(0..20), 11).unwrap();
     assert!(
-        matches!(open.stage().await, Err(LakeError::Batch { .. })),
+        matches!(
+            table.close().unwrap().stage().await,
+            Err(LakeError::Batch { .. })
+        ),
         "an offset comes twice"
     );
 
-    let mut open = table.writer();
-    open.cover(P0, range(0..20), 11).unwrap();
-    assert!(open.cover(P0, range(21..30), 20).is_err(), "a hole");
-    assert!(open.cover(P1, range(0..3), 3).is_err(), "not ours");
+    table.cover(P0, range(0..20), 11).unwrap();
+    assert!(table.cover(P0, range(21..30), 20).is_err(), "a hole");
+    assert!(table.cover(P1, range(0..3), 3).is_err(), "not ours");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_becomes_durable_with_its_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    let staged = stage(&table, P0, 0..10).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    let staged = stage(&mut table, P0, 0..10).await.unwrap();
     let set = |part: &str, value: Option<&str>| {
         ProgressDelta([(part.to_owned(), value.map(str::to_owned))].into())
     };
     let before = crash_image(folder.path());
-    table
-        .commit(staged, Some(set("poll", Some("{\"xid\":7}"))))
+    staged
+        .commit(Some(set("poll", Some("{\"xid\":7}"))))
         .await
         .unwrap();
     // Progress alone is a commit too.
-    let idle = table.writer().stage().await.unwrap();
-    table
-        .commit(idle, Some(set("load", Some("1"))))
-        .await
-        .unwrap();
-    let idle = table.writer().stage().await.unwrap();
-    table.commit(idle, Some(set("load", None))).await.unwrap();
+    table.commit(Some(set("load", Some("1")))).await.unwrap();
+    table.commit(Some(set("load", None))).await.unwrap();
 
-    let head = LakeTable::peek(folder.path(), &orders().table)
-        .await
-        .unwrap();
+    let after = head(folder.path()).await;
     assert_eq!(
-        head.progress.0,
+        after.progress.0,
         [("poll".to_owned(), "{\"xid\":7}".to_owned())].into()
     );
-    assert_eq!((head.seq, head.rows), (4, 10));
-    let head = LakeTable::peek(before.path(), &orders().table)
-        .await
-        .unwrap();
-    assert_eq!((head.progress.0.len(), head.rows), (0, 0));
+    assert_eq!((after.seq, after.rows), (4, 10));
+    let before = head(before.path()).await;
+    assert_eq!((before.progress.0.len(), before.rows), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_commits_do_not_make_opening_slower() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    commit(&table, P0, 0..2).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    commit(&mut table, P0, 0..2).await.unwrap();
     for offset in 2..1000 {
-        let mut open = table.writer();
-        open.cover(P0, range(offset..offset + 1), offset as u64 + 1)
-            .unwrap();
         table
-            .commit(open.stage().await.unwrap(), None)
-            .await
+            .cover(P0, range(offset..offset + 1), offset as u64 + 1)
             .unwrap();
+        table.commit(None).await.unwrap();
     }
     let expected = table.head();
     assert_eq!(expected.seq, 1000);
-    let reopened = LakeTable::open(folder.path(), options(Tz::UTC))
-        .await
-        .unwrap();
+    let reopened = try_open(folder.path(), options(Tz::UTC)).await.unwrap();
     assert_eq!(reopened.head(), expected);
     assert!(
         reopened.log_reads() <= 1 + 64 + 1,
@@ -164,31 +152,23 @@ async fn a_thousand_commits_do_not_make_opening_slower() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_is_only_a_shortcut() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
+    let mut table = open(folder.path(), [P0]).await;
     for offset in 0..70 {
-        let mut open = table.writer();
-        open.cover(P0, range(offset..offset + 1), offset as u64 + 1)
-            .unwrap();
         table
-            .commit(open.stage().await.unwrap(), None)
-            .await
+            .cover(P0, range(offset..offset + 1), offset as u64 + 1)
             .unwrap();
+        table.commit(None).await.unwrap();
     }
     let checkpoint = folder.path().join("_log/_checkpoint.json");
     assert!(checkpoint.exists());
     std::fs::write(&checkpoint, b"{").unwrap();
-    assert_eq!(
-        LakeTable::peek(folder.path(), &orders().table)
-            .await
-            .unwrap(),
-        *table.head()
-    );
+    assert_eq!(head(folder.path()).await, *table.head());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_rows_are_committed_whole_beside_the_good_ones() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
+    let mut table = open(folder.path(), [P0]).await;
     let rejected = |offset: i64, value: &[u8]| Rejected {
         reason: "amount >= 0".into(),
         topic: "orders".into(),
@@ -197,15 +177,16 @@ async fn rejected_rows_are_committed_whole_beside_the_good_ones() {
         key: Some(b"{\"order_id\":1}".to_vec().into()),
         value: Some(value.to_vec().into()),
     };
-    let mut open = fill(&table, P0, 0..10).await.unwrap();
-    open.reject(vec![
-        rejected(10, b"{\"amount\":\"-1\"}"),
-        rejected(11, &[0xff, 0x00]),
-    ])
-    .await
-    .unwrap();
-    open.cover(P0, range(10..12), 12).unwrap();
-    let staged = open.stage().await.unwrap();
+    fill(&mut table, P0, 0..10).await.unwrap();
+    table
+        .reject(vec![
+            rejected(10, b"{\"amount\":\"-1\"}"),
+            rejected(11, &[0xff, 0x00]),
+        ])
+        .await
+        .unwrap();
+    table.cover(P0, range(10..12), 12).unwrap();
+    let staged = table.close().unwrap().stage().await.unwrap();
     let read = format!(
         "SELECT kafka_partition, \"offset\", reason, topic, key, value, to_base64(from_base64(value_base64)) \
          FROM read_json('{}/_quarantine/*.jsonl') ORDER BY 2",
@@ -215,7 +196,7 @@ async fn rejected_rows_are_committed_whole_beside_the_good_ones() {
         duckdb::query(&read).await.is_err(),
         "nothing is there before the commit"
     );
-    let committed = table.commit(staged, None).await.unwrap();
+    let committed = staged.commit(None).await.unwrap();
     assert_eq!((committed.rows, committed.quarantined), (10, 2));
     let expected = texts([
         [
@@ -243,29 +224,29 @@ async fn rejected_rows_are_committed_whole_beside_the_good_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_batch_that_is_dropped_leaves_no_file() {
+async fn an_open_batch_that_is_discarded_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    let open = fill(&table, P0, 0..20_000).await.unwrap();
-    open.drop_open().await;
-    drop(stage(&table, P0, 0..10).await.unwrap());
+    let mut table = open(folder.path(), [P0]).await;
+    fill(&mut table, P0, 0..20_000).await.unwrap();
+    table.discard().await;
+    drop(stage(&mut table, P0, 0..10).await.unwrap());
     assert_eq!(
         crate::fixture::files(&folder.path().join("_staging"), ".staged").len(),
         0
     );
-    commit(&table, P0, 0..10).await.unwrap();
+    commit(&mut table, P0, 0..10).await.unwrap();
     assert_eq!(count(folder.path()).await, 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_another_table_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    commit(&open(folder.path(), [P0]).await, P0, 0..10)
+    commit(&mut open(folder.path(), [P0]).await, P0, 0..10)
         .await
         .unwrap();
     let mut other = options(Tz::UTC);
     other.table.name = "payments".into();
-    let error = LakeTable::open(folder.path(), other).await.unwrap_err();
+    let error = try_open(folder.path(), other).await.unwrap_err();
     assert!(matches!(error, LakeError::OtherTable { .. }), "{error}");
     assert_eq!(error.kind(), Kind::Config);
 }

@@ -4,18 +4,18 @@ use std::fs;
 use std::path::Path;
 
 use chrono_tz::Tz;
-use inlet_lake::{LakeError, LakeTable};
+use inlet_lake::LakeError;
 use inlet_model::Offset;
 use inlet_service::error::{Explain, Kind};
 
 use crate::fixture::{
-    P0, commit, count, crash_image, files, last_entry, open, options, orders, positions, stage,
-    texts,
+    P0, commit, count, crash_image, files, head, last_entry, open, options, positions, stage,
+    texts, try_open,
 };
 
 /// Opens a crashed folder, checks where it stands, and goes on from there.
 async fn goes_on(path: &Path, from: i64) {
-    let table = open(path, [P0]).await;
+    let mut table = open(path, [P0]).await;
     assert_eq!(table.head().partition(P0).next, Some(Offset(from)));
     assert_eq!(count(path).await, from as u64, "opening rolls forward");
     assert_eq!(
@@ -28,16 +28,16 @@ async fn goes_on(path: &Path, from: i64) {
         1,
         "only the living writer"
     );
-    commit(&table, P0, from..30).await.unwrap();
+    commit(&mut table, P0, from..30).await.unwrap();
     assert_eq!(positions(path).await, texts([["0", "30", "30", "0", "29"]]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_before_the_entry_takes_the_batch_back() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    commit(&table, P0, 0..10).await.unwrap();
-    let staged = stage(&table, P0, 10..20).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    commit(&mut table, P0, 0..10).await.unwrap();
+    let staged = stage(&mut table, P0, 10..20).await.unwrap();
     let image = crash_image(folder.path());
     drop(staged);
     assert_eq!(files(&image.path().join("_staging"), ".staged").len(), 2);
@@ -48,11 +48,11 @@ async fn a_crash_before_the_entry_takes_the_batch_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_between_entry_and_publishing_is_rolled_forward_from_every_file() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    commit(&table, P0, 0..10).await.unwrap();
-    let staged = stage(&table, P0, 10..20).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    commit(&mut table, P0, 0..10).await.unwrap();
+    let staged = stage(&mut table, P0, 10..20).await.unwrap();
     let before = crash_image(folder.path());
-    table.commit(staged, None).await.unwrap();
+    staged.commit(None).await.unwrap();
     let entry = last_entry(folder.path());
     let moved = entry["files"].as_array().unwrap();
     assert_eq!(moved.len(), 2);
@@ -77,16 +77,13 @@ async fn a_crash_between_entry_and_publishing_is_rolled_forward_from_every_file(
 #[tokio::test(flavor = "multi_thread")]
 async fn opening_again_and_again_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    commit(&table, P0, 0..10).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    commit(&mut table, P0, 0..10).await.unwrap();
     let expected = table.head();
     drop(table);
     for _ in 0..3 {
-        let table = LakeTable::open(folder.path(), options(Tz::UTC))
-            .await
-            .unwrap();
+        let table = try_open(folder.path(), options(Tz::UTC)).await.unwrap();
         assert_eq!(table.head(), expected);
-        assert_eq!(table.recover().await.unwrap(), expected);
     }
     assert_eq!(
         positions(folder.path()).await,
@@ -104,16 +101,16 @@ async fn opening_again_and_again_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn recovery_by_two_writers_at_once_publishes_once() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    let staged = stage(&table, P0, 0..20).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    let staged = stage(&mut table, P0, 0..20).await.unwrap();
     let before = crash_image(folder.path());
-    table.commit(staged, None).await.unwrap();
+    staged.commit(None).await.unwrap();
     let name = format!(
         "_log/{:020}.json",
         last_entry(folder.path())["seq"].as_u64().unwrap()
     );
     fs::copy(folder.path().join(&name), before.path().join(&name)).unwrap();
-    let opened = || LakeTable::open(before.path(), options(Tz::UTC));
+    let opened = || try_open(before.path(), options(Tz::UTC));
     let (one, two, three) = tokio::join!(opened(), opened(), opened());
     for opened in [one, two, three] {
         assert_eq!(opened.unwrap().head().rows, 20);
@@ -128,18 +125,12 @@ async fn recovery_by_two_writers_at_once_publishes_once() {
 async fn a_torn_last_entry_is_set_aside_when_it_was_never_committed() {
     for torn in [b"".as_slice(), b"{\"seq\":"] {
         let folder = tempfile::tempdir().unwrap();
-        commit(&open(folder.path(), [P0]).await, P0, 0..10)
+        commit(&mut open(folder.path(), [P0]).await, P0, 0..10)
             .await
             .unwrap();
         let next = last_entry(folder.path())["seq"].as_u64().unwrap() + 1;
         fs::write(folder.path().join(format!("_log/{next:020}.json")), torn).unwrap();
-        assert_eq!(
-            LakeTable::peek(folder.path(), &orders().table)
-                .await
-                .unwrap()
-                .rows,
-            10
-        );
+        assert_eq!(head(folder.path()).await.rows, 10);
         goes_on(folder.path(), 10).await;
         assert_eq!(files(&folder.path().join("_log"), ".torn").len(), 1);
     }
@@ -148,14 +139,12 @@ async fn a_torn_last_entry_is_set_aside_when_it_was_never_committed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_last_entry_whose_files_are_published_stops_the_lake() {
     let folder = tempfile::tempdir().unwrap();
-    commit(&open(folder.path(), [P0]).await, P0, 0..10)
+    commit(&mut open(folder.path(), [P0]).await, P0, 0..10)
         .await
         .unwrap();
     let seq = last_entry(folder.path())["seq"].as_u64().unwrap();
     fs::write(folder.path().join(format!("_log/{seq:020}.json")), b"").unwrap();
-    let error = LakeTable::open(folder.path(), options(Tz::UTC))
-        .await
-        .unwrap_err();
+    let error = try_open(folder.path(), options(Tz::UTC)).await.unwrap_err();
     assert!(
         matches!(&error, LakeError::Corrupt { entry, .. } if entry.contains(&format!("{seq:020}"))),
         "{error}"
@@ -166,13 +155,11 @@ async fn a_torn_last_entry_whose_files_are_published_stops_the_lake() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_entry_in_the_middle_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    commit(&table, P0, 0..10).await.unwrap();
-    commit(&table, P0, 10..20).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    commit(&mut table, P0, 0..10).await.unwrap();
+    commit(&mut table, P0, 10..20).await.unwrap();
     fs::write(folder.path().join("_log/00000000000000000002.json"), b"").unwrap();
-    let error = LakeTable::open(folder.path(), options(Tz::UTC))
-        .await
-        .unwrap_err();
+    let error = try_open(folder.path(), options(Tz::UTC)).await.unwrap_err();
     assert!(
         error.to_string().contains("_log/00000000000000000002.json"),
         "{error}"
@@ -182,16 +169,14 @@ async fn a_corrupt_entry_in_the_middle_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_committed_file_that_vanished_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let table = open(folder.path(), [P0]).await;
-    commit(&table, P0, 0..10).await.unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    commit(&mut table, P0, 0..10).await.unwrap();
     let path = last_entry(folder.path())["files"][0]["path"]
         .as_str()
         .unwrap()
         .to_owned();
     drop(table);
     fs::remove_file(folder.path().join(&path)).unwrap();
-    let error = LakeTable::open(folder.path(), options(Tz::UTC))
-        .await
-        .unwrap_err();
+    let error = try_open(folder.path(), options(Tz::UTC)).await.unwrap_err();
     assert!(error.to_string().contains(&path), "{error}");
 }

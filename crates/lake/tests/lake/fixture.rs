@@ -11,11 +11,13 @@ use arrow::array::{
 };
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
-use inlet_lake::{Committed, LakeError, LakeOptions, LakeTable, OpenBatch, Staged};
+use inlet_lake::{
+    Committed, LakeError, LakeOptions, Limits, StagedBatch, TableReader, TableWriter,
+};
 use inlet_model::change::{ChangeBatch, UPSERT, positioned_schema};
-use inlet_model::{Column, TableName, TableSchema};
-use inlet_model::{ColumnType, Scalar};
-use inlet_model::{KafkaPartition, Offset, OffsetRange};
+use inlet_model::{
+    Column, ColumnType, KafkaPartition, Offset, OffsetRange, Scalar, TableName, TableSchema,
+};
 
 pub const P0: KafkaPartition = KafkaPartition(0);
 pub const P1: KafkaPartition = KafkaPartition(1);
@@ -133,43 +135,62 @@ pub fn range(offsets: std::ops::Range<i64>) -> OffsetRange {
     }
 }
 
-/// An open batch with one order an offset, alternating between 2026-11-20 and 2026-11-21.
+/// Fills the open batch with one order an offset, alternating between 2026-11-20 and 2026-11-21.
 pub async fn fill(
-    table: &LakeTable,
+    table: &mut TableWriter,
     partition: KafkaPartition,
     offsets: std::ops::Range<i64>,
-) -> Result<OpenBatch, LakeError> {
-    let mut open = table.writer();
-    open.append(orders_at(partition, offsets.clone(), |offset| {
-        Some(NOV_20 + offset % 2 * 24 * HOUR)
-    }))
-    .await?;
-    open.cover(partition, range(offsets.clone()), offsets.end as u64)?;
-    Ok(open)
+) -> Result<(), LakeError> {
+    table
+        .append(orders_at(partition, offsets.clone(), |offset| {
+            Some(NOV_20 + offset % 2 * 24 * HOUR)
+        }))
+        .await?;
+    table.cover(partition, range(offsets.clone()), offsets.end as u64)
 }
 
 pub async fn stage(
-    table: &LakeTable,
+    table: &mut TableWriter,
     partition: KafkaPartition,
     offsets: std::ops::Range<i64>,
-) -> Result<Staged, LakeError> {
-    fill(table, partition, offsets).await?.stage().await
+) -> Result<StagedBatch, LakeError> {
+    let filled = fill(table, partition, offsets).await;
+    let closed = table.close().unwrap();
+    filled?;
+    closed.stage().await
 }
 
 pub async fn commit(
-    table: &LakeTable,
+    table: &mut TableWriter,
     partition: KafkaPartition,
     offsets: std::ops::Range<i64>,
 ) -> Result<Committed, LakeError> {
-    let staged = stage(table, partition, offsets).await?;
-    table.commit(staged, None).await
+    stage(table, partition, offsets).await?.commit(None).await
 }
 
 /// An opened lake that owns these kafka_partitions.
-pub async fn open(path: &Path, partitions: impl IntoIterator<Item = KafkaPartition>) -> LakeTable {
-    let table = LakeTable::open(path, options(Tz::UTC)).await.unwrap();
-    table.acquire(partitions).await.unwrap();
+pub async fn open(
+    path: &Path,
+    partitions: impl IntoIterator<Item = KafkaPartition>,
+) -> TableWriter {
+    let mut table = try_open(path, options(Tz::UTC)).await.unwrap();
+    table.take_over(partitions).await.unwrap();
     table
+}
+
+/// Opens a lake without taking anything over.
+pub async fn try_open(path: &Path, options: LakeOptions) -> Result<TableWriter, LakeError> {
+    let limits = Limits {
+        rows: u64::MAX,
+        bytes: u64::MAX,
+        age: std::time::Duration::MAX,
+    };
+    TableWriter::open(path, options, limits).await
+}
+
+/// The head of a lake, read without becoming a writer.
+pub async fn head(path: &Path) -> inlet_lake::Head {
+    TableReader::new(path).head().await.unwrap().unwrap()
 }
 
 /// What a user reads: a plain glob over the folder.
@@ -189,7 +210,7 @@ pub async fn count(path: &Path) -> u64 {
 }
 
 /// Rows, distinct positions, first and last offset of each kafka_partition: `rows` = `distinct` and
-/// no gap means nothing lost, nothing doubled.
+/// no gap means that no row is missing and none is a duplicate.
 pub async fn positions(path: &Path) -> Vec<Vec<String>> {
     let glob = format!("{}/**/*.parquet", path.display());
     let sql = format!(

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Date32Array, Int64Array, StringArray};
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
-use inlet_lake::{LakeError, LakeTable};
+use inlet_lake::LakeError;
 use inlet_model::{ColumnType, Scalar, TableSchema};
 use inlet_service::error::{Explain, Kind};
 
 use crate::fixture::{
     HOUR, NOV_20, P0, P1, batch, column, files, open, options, orders_at, range, select, table,
-    texts,
+    texts, try_open,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_date_is_the_date_in_the_configured_zone() {
     let folder = tempfile::tempdir().unwrap();
-    let lake = LakeTable::open(folder.path(), options(Tz::Asia__Kolkata))
+    let mut lake = try_open(folder.path(), options(Tz::Asia__Kolkata))
         .await
         .unwrap();
-    lake.acquire([P0]).await.unwrap();
+    lake.take_over([P0]).await.unwrap();
     // Midnight in Kolkata is 18:30 UTC.
     let midnight = NOV_20 + 18 * HOUR + HOUR / 2;
     let created = [
@@ -29,14 +29,11 @@ async fn a_date_is_the_date_in_the_configured_zone() {
         Some(midnight + 24 * HOUR - 1),
         None,
     ];
-    let mut open = lake.writer();
-    open.append(orders_at(P0, 0..4, |offset| created[offset as usize]))
+    lake.append(orders_at(P0, 0..4, |offset| created[offset as usize]))
         .await
         .unwrap();
-    open.cover(P0, range(0..4), 4).unwrap();
-    lake.commit(open.stage().await.unwrap(), None)
-        .await
-        .unwrap();
+    lake.cover(P0, range(0..4), 4).unwrap();
+    lake.commit(None).await.unwrap();
     let expected = texts([
         ["0", "2026-11-20"],
         ["1", "2026-11-21"],
@@ -61,25 +58,22 @@ async fn a_date_is_the_date_in_the_configured_zone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_dates_in_one_batch_keep_every_row_in_its_place() {
     let folder = tempfile::tempdir().unwrap();
-    let lake = open(folder.path(), [P0, P1]).await;
-    let mut open = lake.writer();
+    let mut lake = open(folder.path(), [P0, P1]).await;
     for part in 0..4 {
         for partition in [P0, P1] {
             let offsets = part * 10_000..(part + 1) * 10_000;
             // Runs of one date, and dates that alternate from row to row.
-            open.append(orders_at(partition, offsets.clone(), |offset| {
+            lake.append(orders_at(partition, offsets.clone(), |offset| {
                 Some(NOV_20 + (offset % 40 + offset / 9000) * 24 * HOUR)
             }))
             .await
             .unwrap();
-            open.cover(partition, range(offsets.clone()), offsets.end as u64)
+            lake.cover(partition, range(offsets.clone()), offsets.end as u64)
                 .unwrap();
         }
     }
-    assert_eq!(open.rows(), 80_000);
-    lake.commit(open.stage().await.unwrap(), None)
-        .await
-        .unwrap();
+    assert_eq!(lake.size().unwrap().rows, 80_000);
+    lake.commit(None).await.unwrap();
     let expected = texts([["80000", "80000", "0"]]);
     let what = "count(*), count(DISTINCT (_kafka_partition, _offset)), count(*) FILTER (date <> created_at::DATE)";
     assert_eq!(select(folder.path(), what).await, expected);
@@ -100,15 +94,14 @@ async fn a_table_without_event_time_has_the_date_on_which_the_row_was_found() {
     let folder = tempfile::tempdir().unwrap();
     let mut without = options(Tz::America__New_York);
     without.date_column = None;
-    let lake = LakeTable::open(folder.path(), without).await.unwrap();
-    lake.acquire([P0]).await.unwrap();
+    let mut lake = try_open(folder.path(), without).await.unwrap();
+    lake.take_over([P0]).await.unwrap();
     let schema = table(vec![column(
         "id",
         ColumnType::Scalar(Scalar::Int64),
         "bigint",
     )]);
-    let mut open = lake.writer();
-    open.append(batch(
+    lake.append(batch(
         &schema,
         vec![Arc::new(Int64Array::from(vec![1]))],
         P0,
@@ -116,10 +109,8 @@ async fn a_table_without_event_time_has_the_date_on_which_the_row_was_found() {
     ))
     .await
     .unwrap();
-    open.cover(P0, range(0..1), 1).unwrap();
-    lake.commit(open.stage().await.unwrap(), None)
-        .await
-        .unwrap();
+    lake.cover(P0, range(0..1), 1).unwrap();
+    lake.commit(None).await.unwrap();
     assert_eq!(
         select(folder.path(), "id, date").await,
         texts([["1", "2026-11-19"]])
@@ -136,21 +127,18 @@ async fn a_table_with_a_column_called_date_keeps_it() {
     ]);
     let mut by_day = options(Tz::UTC);
     by_day.date_column = Some("day".into());
-    let lake = LakeTable::open(folder.path(), by_day).await.unwrap();
-    lake.acquire([P0]).await.unwrap();
+    let mut lake = try_open(folder.path(), by_day).await.unwrap();
+    lake.take_over([P0]).await.unwrap();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(vec![1])),
         Arc::new(StringArray::from(vec!["mine"])),
         Arc::new(Date32Array::from(vec![20_777])),
     ];
-    let mut open = lake.writer();
-    open.append(batch(&schema, columns, P0, &[0]))
+    lake.append(batch(&schema, columns, P0, &[0]))
         .await
         .unwrap();
-    open.cover(P0, range(0..1), 1).unwrap();
-    lake.commit(open.stage().await.unwrap(), None)
-        .await
-        .unwrap();
+    lake.cover(P0, range(0..1), 1).unwrap();
+    lake.commit(None).await.unwrap();
     assert_eq!(
         select(folder.path(), "\"Date\", _date, day").await,
         texts([["mine", "2026-11-20", "2026-11-20"]])
@@ -160,7 +148,7 @@ async fn a_table_with_a_column_called_date_keeps_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_that_hides_one_of_ours_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let lake = open(folder.path(), [P0]).await;
+    let mut lake = open(folder.path(), [P0]).await;
     let schema = table(vec![
         column("_OP", ColumnType::Scalar(Scalar::Int64), "bigint"),
         column(
@@ -173,12 +161,11 @@ async fn a_column_that_hides_one_of_ours_is_refused() {
         Arc::new(Int64Array::from(vec![1])),
         Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![NOV_20]).with_timezone("UTC")),
     ];
-    let mut open = lake.writer();
-    open.append(batch(&schema, columns, P0, &[0]))
+    lake.append(batch(&schema, columns, P0, &[0]))
         .await
         .unwrap();
-    open.cover(P0, range(0..1), 1).unwrap();
-    let error = open.stage().await.unwrap_err();
+    lake.cover(P0, range(0..1), 1).unwrap();
+    let error = lake.close().unwrap().stage().await.unwrap_err();
     assert!(
         matches!(&error, LakeError::Column { column, .. } if column == "_OP"),
         "{error}"
@@ -190,7 +177,7 @@ async fn a_column_that_hides_one_of_ours_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_column_appears_in_new_files() {
     let folder = tempfile::tempdir().unwrap();
-    let lake = open(folder.path(), [P0]).await;
+    let mut lake = open(folder.path(), [P0]).await;
     let orders = crate::fixture::orders();
     let mut with_note = orders.columns.clone();
     let old = orders_at(P0, 0..2, |_| Some(NOV_20));
@@ -198,15 +185,12 @@ async fn a_new_column_appears_in_new_files() {
     let schema = TableSchema::new(orders.table.clone(), with_note, orders.key.clone());
     let mut columns = old.rows.columns()[..4].to_vec();
     columns.push(Arc::new(StringArray::from(vec![Some("new"), None])));
-    let mut open = lake.writer();
-    open.append(old).await.unwrap();
-    open.append(batch(&Arc::new(schema), columns, P0, &[2, 3]))
+    lake.append(old).await.unwrap();
+    lake.append(batch(&Arc::new(schema), columns, P0, &[2, 3]))
         .await
         .unwrap();
-    open.cover(P0, range(0..4), 4).unwrap();
-    lake.commit(open.stage().await.unwrap(), None)
-        .await
-        .unwrap();
+    lake.cover(P0, range(0..4), 4).unwrap();
+    lake.commit(None).await.unwrap();
     assert_eq!(lake.head().schemas.len(), 2);
     let glob = format!("{}/**/*.parquet", folder.path().display());
     let rows = duckdb::query(&format!(

@@ -6,5 +6,6 @@ mod commits;
 mod crashes;
 mod fixture;
 mod layout;
+mod sink;
 mod types;
 mod writers;

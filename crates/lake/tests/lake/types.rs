@@ -10,10 +10,9 @@ use arrow::array::{
 use arrow::datatypes::i256;
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
-use inlet_lake::LakeTable;
 use inlet_model::Scalar;
 
-use crate::fixture::{P0, batch, column, options, range, select, table, texts};
+use crate::fixture::{P0, batch, column, options, range, select, table, texts, try_open};
 
 const UUID: [u8; 16] = [
     0x55, 0x0e, 0x84, 0x00, 0xe2, 0x9b, 0x41, 0xd4, 0xa7, 0x16, 0x44, 0x66, 0x55, 0x44, 0x00, 0x00,
@@ -187,10 +186,9 @@ async fn every_type_round_trips() {
         .collect();
     let mut by_detection = options(Tz::UTC);
     by_detection.date_column = None;
-    let lake = LakeTable::open(folder.path(), by_detection).await.unwrap();
-    lake.acquire([P0]).await.unwrap();
-    let mut open = lake.writer();
-    open.append(batch(
+    let mut lake = try_open(folder.path(), by_detection).await.unwrap();
+    lake.take_over([P0]).await.unwrap();
+    lake.append(batch(
         &table(columns),
         cases.iter().map(|case| case.2.clone()).collect(),
         P0,
@@ -198,10 +196,8 @@ async fn every_type_round_trips() {
     ))
     .await
     .unwrap();
-    open.cover(P0, range(0..2), 2).unwrap();
-    lake.commit(open.stage().await.unwrap(), None)
-        .await
-        .unwrap();
+    lake.cover(P0, range(0..2), 2).unwrap();
+    lake.commit(None).await.unwrap();
 
     let described = format!(
         "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('{}/**/*.parquet'))",

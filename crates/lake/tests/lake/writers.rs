@@ -1,11 +1,10 @@
 //! Several writers of one folder.
 
 use chrono_tz::Tz;
-use inlet_lake::{LakeError, LakeTable};
-use inlet_model::ProgressDelta;
-use inlet_model::{KafkaPartition, Offset};
+use inlet_lake::LakeError;
+use inlet_model::{KafkaPartition, Offset, ProgressDelta};
 
-use crate::fixture::{P0, P1, commit, files, open, options, positions, stage, texts};
+use crate::fixture::{P0, P1, commit, files, open, options, positions, stage, texts, try_open};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_different_kafka_partitions_interleave_without_loss() {
@@ -13,9 +12,9 @@ async fn writers_of_different_kafka_partitions_interleave_without_loss() {
     let write = |partition: KafkaPartition| {
         let path = folder.path().to_owned();
         tokio::spawn(async move {
-            let table = open(&path, [partition]).await;
+            let mut table = open(&path, [partition]).await;
             for number in 0..100 {
-                commit(&table, partition, number * 3..number * 3 + 3)
+                commit(&mut table, partition, number * 3..number * 3 + 3)
                     .await
                     .unwrap();
             }
@@ -31,7 +30,7 @@ async fn writers_of_different_kafka_partitions_interleave_without_loss() {
             ["1", "300", "300", "0", "299"]
         ])
     );
-    let head = LakeTable::open(folder.path(), options(Tz::UTC))
+    let head = try_open(folder.path(), options(Tz::UTC))
         .await
         .unwrap()
         .head();
@@ -46,20 +45,18 @@ async fn writers_of_different_kafka_partitions_interleave_without_loss() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_is_fenced_and_what_it_staged_stays_invisible() {
     let folder = tempfile::tempdir().unwrap();
-    let zombie = open(folder.path(), [P0, P1]).await;
-    commit(&zombie, P0, 0..10).await.unwrap();
-    let late = stage(&zombie, P0, 10..20).await.unwrap();
-    let other_partition = stage(&zombie, P1, 0..10).await.unwrap();
+    let mut zombie = open(folder.path(), [P0, P1]).await;
+    commit(&mut zombie, P0, 0..10).await.unwrap();
+    let late = stage(&mut zombie, P0, 10..20).await.unwrap();
+    let other_partition = stage(&mut zombie, P1, 0..10).await.unwrap();
 
-    let owner = LakeTable::open(folder.path(), options(Tz::UTC))
-        .await
-        .unwrap();
-    let taken = owner.acquire([P0]).await.unwrap();
+    let mut owner = try_open(folder.path(), options(Tz::UTC)).await.unwrap();
+    let taken = owner.take_over([P0]).await.unwrap();
     assert_eq!(
         (taken[&P0].next, taken[&P0].epoch, taken[&P0].sequence),
         (Some(Offset(10)), 2, 10)
     );
-    let error = zombie.commit(late, None).await.unwrap_err();
+    let error = late.commit(None).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -73,8 +70,8 @@ async fn a_zombie_is_fenced_and_what_it_staged_stays_invisible() {
         "{error}"
     );
     // What nobody took away it may still write.
-    zombie.commit(other_partition, None).await.unwrap();
-    commit(&owner, P0, 10..15).await.unwrap();
+    other_partition.commit(None).await.unwrap();
+    commit(&mut owner, P0, 10..15).await.unwrap();
     assert_eq!(
         positions(folder.path()).await,
         texts([["0", "15", "15", "0", "14"], ["1", "10", "10", "0", "9"]])
@@ -84,12 +81,11 @@ async fn a_zombie_is_fenced_and_what_it_staged_stays_invisible() {
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_of_a_zombie_is_refused_too() {
     let folder = tempfile::tempdir().unwrap();
-    let zombie = open(folder.path(), [P0]).await;
+    let mut zombie = open(folder.path(), [P0]).await;
     let _owner = open(folder.path(), [P0]).await;
-    let idle = zombie.writer().stage().await.unwrap();
     let progress = ProgressDelta([("poll".to_owned(), Some("1".to_owned()))].into());
     assert!(matches!(
-        zombie.commit(idle, Some(progress)).await,
+        zombie.commit(Some(progress)).await,
         Err(LakeError::Fenced { .. })
     ));
 }
@@ -97,10 +93,10 @@ async fn progress_of_a_zombie_is_refused_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn opening_leaves_a_living_writers_files_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let alive = open(folder.path(), [P0]).await;
-    let staged = stage(&alive, P0, 0..10).await.unwrap();
+    let mut alive = open(folder.path(), [P0]).await;
+    let staged = stage(&mut alive, P0, 0..10).await.unwrap();
     let _other = open(folder.path(), [P1]).await;
-    alive.commit(staged, None).await.unwrap();
+    staged.commit(None).await.unwrap();
     assert_eq!(
         positions(folder.path()).await,
         texts([["0", "10", "10", "0", "9"]])
@@ -110,13 +106,14 @@ async fn opening_leaves_a_living_writers_files_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kafka_partition_without_commits_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let table = LakeTable::open(folder.path(), options(Tz::UTC))
-        .await
-        .unwrap();
-    assert_eq!(table.acquire([P0]).await.unwrap()[&P0].next, None);
-    table.release([P0]);
+    let mut table = try_open(folder.path(), options(Tz::UTC)).await.unwrap();
+    assert_eq!(table.take_over([P0]).await.unwrap()[&P0].next, None);
+    table.release();
     assert!(
-        matches!(commit(&table, P0, 0..1).await, Err(LakeError::Batch { .. })),
+        matches!(
+            commit(&mut table, P0, 0..1).await,
+            Err(LakeError::Batch { .. })
+        ),
         "released is not ours"
     );
 }

@@ -15,7 +15,7 @@ use inlet_service::retry::pause;
 
 use super::client::{self, MESSAGE_BYTES_MAX, Watch};
 use super::{KafkaSinkSettings, fault};
-use crate::sink::SinkError;
+use inlet_service::sink::SinkError;
 
 /// A broker that runs answers sooner; one that does not is asked again by the caller.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use rdkafka::producer::ProducerContext;
 
 use super::KafkaSinkSettings;
 use super::fault;
-use crate::sink::SinkError;
+use inlet_service::sink::SinkError;
 
 /// Properties that exactly-once delivery rests on, and those that have a key of their own: refused
 /// in `kafka.properties`.

@@ -10,13 +10,12 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use inlet_model::record::control::{ControlKey, OWNER};
-use inlet_model::{Fingerprint, TableName};
-use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{Fingerprint, Progress, ProgressDelta, TableName};
 use inlet_service::retry::pause;
 
 use super::client::{self, Watch};
 use super::{KafkaSinkSettings, fault};
-use crate::sink::SinkError;
+use inlet_service::sink::SinkError;
 
 /// The sink's own part of a table's progress: a JSON object kafka_partition -> next sequence, with
 /// every kafka_partition of the topic.

@@ -5,7 +5,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use inlet_service::error::{Hint, Kind};
 
 use super::client::Watch;
-use crate::sink::SinkError;
+use inlet_service::sink::SinkError;
 
 /// A configuration that cannot work.
 pub(super) fn config(act: impl Into<String>, hint: impl Into<String>) -> SinkError {

@@ -13,9 +13,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use inlet_model::Progress;
-use inlet_model::TableName;
 use inlet_model::record::header::{HEADER, Header};
+use inlet_model::{Progress, TableName};
 use inlet_service::error::{Hint, Kind};
 use inlet_service::retry::pause;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -27,7 +26,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::client::{self, Watch};
 use super::transaction::Transactions;
 use super::{KafkaSinkSettings, control, fault};
-use crate::sink::SinkError;
+use inlet_service::sink::SinkError;
 
 /// Between two looks whether the broker has ended what was aborted.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);

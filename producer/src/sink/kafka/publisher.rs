@@ -19,15 +19,14 @@ use inlet_model::record::control::{ControlKey, OWNER};
 use inlet_model::record::header::{HEADER, Header};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};
 use inlet_model::record::partition::partition_of;
-use inlet_model::{Fingerprint, TableName};
-use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{Fingerprint, Progress, ProgressDelta, TableName};
 
 use inlet_service::error::{Hint, Kind};
 
 use super::control::{self, Claim, SEQUENCES};
 use super::transaction::Transactions;
 use super::{KafkaSinkSettings, admin, fault, hanging};
-use crate::sink::{Checkpoint, SinkError};
+use inlet_service::sink::{Checkpointed, SinkError};
 
 /// Rows that are encoded at a time: enough to pay for the call, few enough that their text stays in
 /// the processor's cache.
@@ -174,9 +173,9 @@ impl Publisher {
     pub(super) fn checkpoint(
         &mut self,
         progress: BTreeMap<TableName, ProgressDelta>,
-    ) -> Result<Checkpoint, SinkError> {
+    ) -> Result<Checkpointed, SinkError> {
         if self.rows == 0 && progress.values().all(|delta| delta.0.is_empty()) {
-            return Ok(Checkpoint::default());
+            return Ok(Checkpointed::Durable { rows: 0 });
         }
         self.transactions.begin()?;
         for (table, delta) in progress {
@@ -203,7 +202,7 @@ impl Publisher {
         for topic in self.topics.values_mut() {
             topic.written = false;
         }
-        Ok(Checkpoint {
+        Ok(Checkpointed::Durable {
             rows: std::mem::take(&mut self.rows),
         })
     }

@@ -18,7 +18,7 @@ use inlet_service::retry::pause;
 use super::control::Claim;
 use super::publisher::{Publisher, check_owner};
 use super::{KafkaSinkSettings, control, fault};
-use crate::sink::{Checkpoint, SinkError};
+use inlet_service::sink::{Checkpointed, SinkError};
 
 /// Between commands the producer's events are taken this often.
 const IDLE_TIME: Duration = Duration::from_secs(1);
@@ -33,13 +33,13 @@ type Answer<T> = oneshot::Sender<Result<T, SinkError>>;
 
 /// What the sink asks of its thread.
 pub(super) enum Command {
-    /// See [`crate::sink::Sink::resume`].
+    /// See [`inlet_service::sink::Sink::resume`].
     Resume(Vec<TableName>, Answer<BTreeMap<TableName, Progress>>),
-    /// See [`crate::sink::Sink::write`].
+    /// See [`inlet_service::sink::Sink::write`].
     Write(ChangeBatch, Answer<()>),
-    /// See [`crate::sink::Sink::checkpoint`].
-    Checkpoint(BTreeMap<TableName, ProgressDelta>, Answer<Checkpoint>),
-    /// See [`crate::sink::Sink::rollback`].
+    /// See [`inlet_service::sink::Sink::checkpoint`].
+    Checkpoint(BTreeMap<TableName, ProgressDelta>, Answer<Checkpointed>),
+    /// See [`inlet_service::sink::Sink::rollback`].
     Rollback(Answer<()>),
 }
 

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
 
 use super::client::{self, Watch};
 use super::{KafkaSinkSettings, fault};
-use crate::sink::SinkError;
+use inlet_service::sink::SinkError;
 
 /// An acknowledgement takes half a millisecond on a quiet broker: short looks for as long as that
 /// is likely.

@@ -1,52 +1,54 @@
-//! What the log says in sum: where every kafka_partition stands, who owns it, and the poller's
+//! The log in sum: the next offset and the owner of every kafka_partition, and the poller's
 //! progress.
 //!
-//! Pure: entries in, head out. The checkpoint of the log is a head as JSON.
+//! Pure: entries in, head out. [`Head::admit`] decides whether a batch may be committed.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use inlet_model::Progress;
-use inlet_model::{Fingerprint, TableName, TableSchema};
-use inlet_model::{KafkaPartition, Offset, OffsetRange};
+use inlet_model::{
+    Fingerprint, KafkaPartition, Offset, OffsetRange, Progress, TableName, TableSchema,
+};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Covered, Entry};
-use super::error::LakeError;
+use crate::error::LakeError;
+use crate::files::names;
 
 /// The state of a table's lake after its last entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// The table that the folder holds.
+    /// The table of the folder.
     pub table: TableName,
     /// The number of the last entry; 0 for an empty lake.
     pub seq: u64,
-    /// Where each kafka_partition stands.
+    /// The position and the owner of each kafka_partition.
     pub offsets: BTreeMap<KafkaPartition, PartitionHead>,
-    /// The poller's progress, when the lake holds it.
+    /// The poller's progress; empty in a lake that a consumer writes.
     pub progress: Progress,
-    /// Every schema that a file was written with, by fingerprint.
+    /// The schemas of all files, by fingerprint.
     pub schemas: BTreeMap<String, TableSchema>,
-    /// The key of the date_partition folders, once there are any.
+    /// The key of the date_partition folders; `None` before the first data file.
     pub date_key: Option<String>,
     /// Rows in the data files.
     pub rows: u64,
-    /// Data files.
+    /// The number of data files.
     pub files: u64,
     /// Bytes of the data files.
     pub bytes: u64,
     /// Rows in quarantine.
     pub quarantined: u64,
-    /// When the last entry was written, by its writer's clock.
+    /// The time of the last entry, by its writer's clock.
     pub committed_at: Option<DateTime<Utc>>,
 }
 
-/// Where a kafka_partition stands.
+/// The position and the owner of a kafka_partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionHead {
-    /// The next offset to read; `None` before the first commit: start at the topic's beginning.
+    /// The next offset to read; `None` before the first commit, when reading starts at the topic's
+    /// beginning.
     pub next: Option<Offset>,
-    /// Whoever took it last owns it; 0 for nobody.
+    /// The epoch of the owner, which took it over last; 0 without an owner.
     pub epoch: u64,
     /// The sequence that the next record must carry.
     pub sequence: u64,
@@ -70,18 +72,18 @@ impl Head {
         }
     }
 
-    /// Where a kafka_partition stands; the default for one that no entry names.
+    /// The position of a kafka_partition; the default for one that no entry names.
     pub fn partition(&self, partition: KafkaPartition) -> PartitionHead {
         self.offsets.get(&partition).copied().unwrap_or_default()
     }
 
-    /// True when a file was written with this schema.
+    /// True when a file has this schema.
     pub fn knows(&self, fingerprint: Fingerprint) -> bool {
         self.schemas.contains_key(&fingerprint.to_string())
     }
 
-    /// Whether a batch may be committed here: it must start where the log ends, under an epoch that
-    /// is still the newest.
+    /// Checks that a batch may be committed here: it starts where the log ends, and its epoch is the
+    /// owner's.
     pub(super) fn admit(
         &self,
         partition: KafkaPartition,
@@ -104,7 +106,7 @@ impl Head {
         }
     }
 
-    /// Whether `epoch` still owns the kafka_partition.
+    /// Checks that `epoch` owns the kafka_partition.
     pub(super) fn admit_epoch(
         &self,
         partition: KafkaPartition,
@@ -122,10 +124,10 @@ impl Head {
         })
     }
 
-    /// The head after one more entry; an entry that does not follow is a corrupt log.
+    /// Moves the head past one more entry. An entry that does not follow makes the log corrupt.
     pub(super) fn apply(&mut self, entry: &Entry) -> Result<(), LakeError> {
         self.follows(entry).map_err(|reason| LakeError::Corrupt {
-            entry: Entry::name(entry.seq),
+            entry: names::entry(entry.seq),
             reason,
         })?;
         for (partition, epoch) in &entry.acquired {
@@ -150,11 +152,11 @@ impl Head {
         Ok(())
     }
 
-    /// Whether an entry may stand behind this head; else why not.
+    /// Checks that an entry may follow this head; the error is the reason.
     pub(super) fn follows(&self, entry: &Entry) -> Result<(), String> {
         if entry.seq != self.seq + 1 {
             return Err(format!(
-                "it says that it is entry {}, behind entry {}",
+                "it names itself entry {} and follows entry {}",
                 entry.seq, self.seq
             ));
         }
@@ -183,6 +185,9 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn entry(seq: u64, from: i64, next: i64, epoch: u64) -> Entry {
@@ -237,6 +242,73 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    /// What an entry of a random log does: covers an offset range, or takes over with an epoch.
+    #[derive(Debug, Clone)]
+    enum Act {
+        Cover { from: i64, rows: i64, epoch: u64 },
+        TakeOver { epoch: u64 },
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        // Small numbers, so that ranges often meet and epochs often repeat.
+        let cover = (0..6_i64, 0..4_i64, 0..4_u64).prop_map(|(from, rows, epoch)| Act::Cover {
+            from,
+            rows,
+            epoch,
+        });
+        let take_over = (0..5_u64).prop_map(|epoch| Act::TakeOver { epoch });
+        vec(prop_oneof![3 => cover, 1 => take_over], 0..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Any order of commits and take-overs by any writers: the accepted ranges follow each other
+        /// without a gap or an overlap, each under the epoch of the latest take-over.
+        #[test]
+        fn accepted_ranges_follow_each_other_under_the_owners_epoch(acts in acts()) {
+            const PARTITION: KafkaPartition = KafkaPartition(0);
+            let mut head = head();
+            let (mut next, mut owner) = (None, 0);
+            for act in acts {
+                let mut entry = Entry::new(&head.table, "w", "c");
+                entry.seq = head.seq + 1;
+                let before = head.clone();
+                match act {
+                    Act::Cover { from, rows, epoch } => {
+                        let covered = Covered {
+                            from: Offset(from),
+                            next: Offset(from + rows),
+                            epoch,
+                            sequence: from as u64,
+                        };
+                        entry.offsets.insert(PARTITION, covered);
+                        let follows = next.is_none_or(|next| next == from) && epoch == owner;
+                        prop_assert_eq!(head.admit(PARTITION, &covered).is_ok(), follows);
+                        prop_assert_eq!(head.apply(&entry).is_ok(), follows);
+                        if follows {
+                            next = Some(from + rows);
+                        }
+                    }
+                    Act::TakeOver { epoch } => {
+                        entry.acquired.insert(PARTITION, epoch);
+                        prop_assert_eq!(head.apply(&entry).is_ok(), epoch > owner);
+                        owner = owner.max(epoch);
+                    }
+                }
+                prop_assert_eq!(head.partition(PARTITION).next, next.map(Offset));
+                prop_assert_eq!(head.partition(PARTITION).epoch, owner);
+                prop_assert!(head.seq == entry.seq || head == before, "refused is unchanged");
+            }
+        }
+
+        #[test]
+        fn an_entry_out_of_its_turn_makes_the_log_corrupt(seq in any::<u64>()) {
+            let applied = head().apply(&entry(seq, 0, 1, 0));
+            prop_assert_eq!(applied.is_ok(), seq == 1);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A sink in memory that keeps the contract of [`Sink`]: the double for tests of the poll.
+//! A sink in memory that keeps the contract of [`Sink`]: the test double of the poll.
 //!
 //! All sinks of one [`MemoryStore`] share what is durable, as those of one broker do, and the last
 //! that resumed fences the others.
@@ -6,14 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, UInt8Type};
 use inlet_model::TableName;
-use inlet_model::change::ChangeBatch;
+use inlet_model::change::{ChangeBatch, OP, UPSERT};
 use inlet_model::{Progress, ProgressDelta};
-use inlet_service::error::Kind;
 
-use super::{Checkpoint, Sink, SinkError};
+use super::contract::TestPipeline;
+use super::{Checkpointed, Sink, SinkError};
+use crate::error::Kind;
 
-/// What is durable, and which calls are to fail.
+/// The durable state that the sinks of one pipeline share, and the calls that will fail.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<Durable>>);
 
@@ -31,7 +34,7 @@ struct Durable {
 pub enum Fault {
     /// It has no effect.
     Undone,
-    /// It has its effect, and fails all the same: the answer was lost.
+    /// It has its effect and then fails: the answer is lost.
     Done,
 }
 
@@ -80,7 +83,7 @@ impl MemoryStore {
     }
 }
 
-/// See the module.
+/// One sink of a [`MemoryStore`].
 #[derive(Debug)]
 pub struct MemorySink {
     store: MemoryStore,
@@ -113,10 +116,10 @@ impl MemorySink {
 
     fn check(&self, durable: &Durable) -> Result<(), SinkError> {
         if !self.whole {
-            return Err(error(Kind::Bug, "the sink must be resumed first"));
+            return Err(SinkError::new(Kind::Bug, "the sink must be resumed first"));
         }
         if durable.owner != self.owner {
-            return Err(error(
+            return Err(SinkError::new(
                 Kind::Fenced,
                 "another producer with the same pipeline name took over",
             ));
@@ -133,7 +136,7 @@ impl Sink for MemorySink {
         self.call(|sink, durable| {
             sink.open.clear();
             if sink.owner != 0 && sink.owner != durable.owner {
-                return Err(error(
+                return Err(SinkError::new(
                     Kind::Fenced,
                     "another producer with the same pipeline name took over",
                 ));
@@ -170,7 +173,7 @@ impl Sink for MemorySink {
     async fn checkpoint(
         &mut self,
         progress: BTreeMap<TableName, ProgressDelta>,
-    ) -> Result<Checkpoint, SinkError> {
+    ) -> Result<Checkpointed, SinkError> {
         self.call(|sink, durable| {
             sink.check(durable)?;
             let rows = sink
@@ -182,12 +185,15 @@ impl Sink for MemorySink {
             for (table, delta) in progress {
                 durable.progress.entry(table).or_default().apply(delta);
             }
-            Ok(Checkpoint { rows })
+            Ok(Checkpointed::Durable { rows })
         })
     }
 
-    async fn flush(&mut self) -> Result<Checkpoint, SinkError> {
-        self.call(|sink, durable| sink.check(durable).map(|()| Checkpoint::default()))
+    async fn flush(&mut self) -> Result<Checkpointed, SinkError> {
+        self.call(|sink, durable| {
+            sink.check(durable)
+                .map(|()| Checkpointed::Durable { rows: 0 })
+        })
     }
 
     fn due(&self) -> Option<tokio::time::Instant> {
@@ -204,14 +210,36 @@ impl Sink for MemorySink {
 }
 
 fn unavailable(call: u64) -> SinkError {
-    error(Kind::Unavailable, &format!("call {call} was told to fail"))
+    SinkError::new(
+        Kind::Unavailable,
+        format!("call {call} fails, as the test asked"),
+    )
 }
 
-fn error(kind: Kind, act: &str) -> SinkError {
-    SinkError {
-        kind,
-        act: act.to_owned(),
-        hint: None,
-        source: None,
+impl TestPipeline for MemoryStore {
+    type Sink = MemorySink;
+    const FENCED: &str = "another producer with the same pipeline name";
+
+    fn sink(&self) -> MemorySink {
+        Self::sink(self)
+    }
+
+    async fn visible(&self) -> Vec<(i64, Option<String>)> {
+        let mut visible = Vec::new();
+        for batch in self.batches() {
+            let ops = batch
+                .rows
+                .column_by_name(OP)
+                .expect("a change batch has its operation")
+                .as_primitive::<UInt8Type>();
+            let (ids, notes) = (
+                batch.rows.column(0).as_primitive::<Int64Type>(),
+                batch.rows.column(1).as_string::<i32>(),
+            );
+            let note = |row| (ops.value(row) == UPSERT).then(|| notes.value(row).to_owned());
+            visible.extend((0..batch.rows.num_rows()).map(|row| (ids.value(row), note(row))));
+        }
+        visible.sort();
+        visible
     }
 }

@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, RecordBatch,
-    StringArray, TimestampMicrosecondArray, UInt8Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
-use inlet_model::change::{DELETE, UPSERT, polled_schema};
+use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
 use inlet_model::{Column, TableName, TableSchema};
 use inlet_model::{ColumnType, Scalar};
 use inlet_service::error::{Explain, Kind};
 
-use super::{RuleError, Rules};
+use super::{RuleError, Rules, Validator};
 
 fn column(name: &str, column_type: ColumnType, postgres_type: &str) -> Column {
     Column {
@@ -101,8 +101,7 @@ fn rejected(rules: &[&str]) -> Vec<(usize, String)> {
         .expect("parses")
         .bind(&orders())
         .expect("binds")
-        .judge(&rows())
-        .rejected
+        .broken(&rows())
 }
 
 fn broken_rows(rule: &str) -> Vec<usize> {
@@ -179,14 +178,37 @@ fn all_broken_rules_are_the_reason() {
 
 #[test]
 fn no_rules_accept_everything() {
-    let verdict = Rules::default()
-        .bind(&orders())
-        .expect("binds")
-        .judge(&rows());
-    assert_eq!(
-        (verdict.accepted.true_count(), verdict.rejected.len()),
-        (4, 0)
-    );
+    let (accepted, rejected) = split(&[], vec![]);
+    assert_eq!((accepted, rejected), (vec![0, 1, 2, 3], vec![]));
+}
+
+fn split(rules: &[&str], unfit: Vec<(usize, String)>) -> (Vec<i64>, Vec<(usize, String)>) {
+    let rules = Rules::parse(rules).expect("parses");
+    let batch = ChangeBatch {
+        schema: Arc::new(orders()),
+        rows: rows(),
+        detected_at: 0,
+    };
+    let numbered: Vec<i64> = (0..4).collect();
+    let ids = batch.rows.column(0).clone();
+    let (accepted, rejected) = Validator::new(rules).split(batch, unfit).expect("binds");
+    let kept = accepted.rows.column(0);
+    let number = |at: usize| {
+        let same =
+            |row: &&i64| ids.slice(**row as usize, 1).to_data() == kept.slice(at, 1).to_data();
+        *numbered
+            .iter()
+            .find(same)
+            .expect("an accepted row is one of the batch")
+    };
+    ((0..kept.len()).map(number).collect(), rejected)
+}
+
+#[test]
+fn a_row_that_does_not_fit_is_rejected_for_that_reason_whatever_the_rules_say() {
+    let unfit = vec![(0, "too wide".to_owned()), (1, "too wide".to_owned())];
+    let (accepted, rejected) = split(&["order_id >= 0"], unfit.clone());
+    assert_eq!((accepted, rejected), (vec![2, 3], unfit));
 }
 
 #[test]

@@ -1,50 +1,47 @@
 //! The files of one table's folder, with every sync that a power cut asks for.
 //!
-//! Promises: what returned `Ok` survives a power cut, names included; a failed sync is never tried
-//! again on the same file, because the kernel has already dropped the pages that it could not
-//! write. Written here and not taken from `object_store`: its put-if-absent does not tell a failure
-//! before the name exists from one after it, leaves `#1` files that nobody owns, and its rename
-//! syncs two folders for every file.
+//! What returned `Ok` survives a power cut, names included. A failed sync is never tried again on
+//! the same file, because the kernel has already dropped the pages that it could not write.
+//!
+//! `object_store` does not serve here: its put-if-absent cannot tell a failure before the name
+//! exists from one after it, it leaves `#1` files without an owner, and its rename syncs two folders
+//! for every file.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::error::LakeError;
+use inlet_service::file::{persist, sync_folder, write_temporary};
+use tempfile::TempPath;
 
-/// Syncs that are under way at once; more bring nothing on any disk that we know.
+use super::names::{LOG, QUARANTINE, STAGING};
+use crate::error::{LISTING, LakeError, READING};
+
+/// Syncs that run at once; more bring nothing on any disk that we measured.
 const SYNCS_AT_ONCE_MAX: usize = 16;
-/// The folder of the log.
-pub(super) const LOG: &str = "_log";
-/// The folder of invisible files: no name in it ends in `.parquet`.
-pub(super) const STAGING: &str = "_staging";
-/// The folder of rejected rows.
-pub(super) const QUARANTINE: &str = "_quarantine";
 
 /// One table's folder.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(crate) struct Store {
     root: PathBuf,
     reads: AtomicU64,
 }
 
-/// What became of a put-if-absent.
+/// The outcome of a put-if-absent.
 #[derive(Debug)]
-pub(super) enum Put {
-    /// The file is there, whole and durable.
+pub(crate) enum Put {
+    /// The file exists, whole and durable.
     Created,
-    /// The name was taken.
+    /// Another file has the name.
     Exists,
-    /// It may be there now or after a power cut, or not: only a read after opening the lake anew
-    /// tells.
+    /// The file may exist, now or after a power cut. Only opening the lake again tells.
     Doubtful(LakeError),
 }
 
 impl Store {
-    /// The folder with its sub-folders, created where they are missing.
+    /// Opens a folder and creates it and its sub-folders where they are missing.
     pub fn create(root: &Path) -> Result<Self, LakeError> {
         let root = std::path::absolute(root)
             .map_err(|source| LakeError::io("resolution", root, source))?;
@@ -58,7 +55,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The folder as it is; nothing is created.
+    /// Opens a folder as it is; creates nothing.
     pub fn existing(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
@@ -66,12 +63,10 @@ impl Store {
         }
     }
 
-    /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A file's place on the disk.
     pub fn path(&self, relative: &str) -> PathBuf {
         if relative.is_empty() {
             self.root.clone()
@@ -80,32 +75,34 @@ impl Store {
         }
     }
 
-    /// Files that were looked for by [`Store::read`] so far.
+    /// The number of [`Store::read`] calls so far.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// A file's bytes; `None` when there is none.
+    /// Reads a file; `None` when it is missing.
     pub fn read(&self, relative: &str) -> Result<Option<Vec<u8>>, LakeError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         match fs::read(self.path(relative)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(LakeError::io("reading", self.path(relative), error)),
+            Err(error) => Err(LakeError::io(READING, self.path(relative), error)),
         }
     }
 
-    /// Makes a file appear whole under its name, unless the name is taken. An error means that it
-    /// certainly did not.
+    /// Makes a file appear whole under its name, unless another file has the name. After an error
+    /// the file certainly does not exist.
     pub fn put_if_absent(
         &self,
         relative: &str,
         temporary: &str,
         bytes: &[u8],
     ) -> Result<Put, LakeError> {
-        let (path, temporary) = (self.path(relative), self.path(temporary));
-        let _removed_at_the_end = self.write_temporary(&temporary, bytes)?;
-        match fs::hard_link(&temporary, &path) {
+        let path = self.path(relative);
+        let written = self.write_temporary(temporary, bytes)?;
+        // A hard link fails when the name exists, on every file system that has links; a rename
+        // would replace the file.
+        match fs::hard_link(written.path(), &path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(Put::Exists),
             Err(error)
@@ -121,28 +118,48 @@ impl Store {
             }
             Err(error) => return Ok(Put::Doubtful(LakeError::io("creation", path, error))),
         }
-        match sync_folder(path.parent().expect("a file stands in the table's folder")) {
+        let folder = path.parent().expect("a file is in the table's folder");
+        match sync(folder) {
             Ok(()) => Ok(Put::Created),
             Err(error) => Ok(Put::Doubtful(error)),
         }
     }
 
-    /// Puts a file in the place of the one that has its name, in one step.
+    /// Replaces the file that has a name, in one step.
     pub fn replace(&self, relative: &str, temporary: &str, bytes: &[u8]) -> Result<(), LakeError> {
-        let (path, temporary) = (self.path(relative), self.path(temporary));
-        let written = self.write_temporary(&temporary, bytes)?;
-        fs::rename(&temporary, &path)
-            .map_err(|source| LakeError::io("replacement", &path, source))?;
-        written.disarm();
-        sync_folder(path.parent().expect("a file stands in the table's folder"))
+        let path = self.path(relative);
+        let written = self.write_temporary(temporary, bytes)?;
+        persist(written, &path).map_err(|source| LakeError::io("replacement", &path, source))
     }
 
-    /// Does once what a commit does, with a file of no meaning: put-if-absent and rename; nothing
-    /// stays.
+    /// Creates an empty file. It is removed when its path is dropped.
+    pub fn create_file(&self, relative: &str) -> Result<(File, TempPath), LakeError> {
+        let path = self.path(relative);
+        let file =
+            File::create_new(&path).map_err(|source| LakeError::io("creation", path, source))?;
+        Ok((file, self.temporary(relative)?))
+    }
+
+    fn temporary(&self, relative: &str) -> Result<TempPath, LakeError> {
+        let path = self.path(relative);
+        TempPath::try_from_path(&path).map_err(|source| LakeError::io("resolution", path, source))
+    }
+
+    fn write_temporary(
+        &self,
+        temporary: &str,
+        bytes: &[u8],
+    ) -> Result<tempfile::NamedTempFile, LakeError> {
+        let path = self.path(temporary);
+        write_temporary(&path, bytes).map_err(|source| LakeError::io("writing", path, source))
+    }
+
+    /// Runs the steps of a commit with a file that means nothing: put-if-absent and rename. Leaves
+    /// nothing behind.
     pub fn probe(&self) -> Result<(), LakeError> {
         let [first, second] =
             ["first", "second"].map(|name| format!(".inlet-check-{}-{name}", std::process::id()));
-        let litter = [&first, &second].map(|name| Litter::new(self.path(name)));
+        let removed_at_the_end = (self.temporary(&first)?, self.temporary(&second)?);
         let temporary = format!("{first}-temporary");
         match self.put_if_absent(&first, &temporary, b"inlet check")? {
             Put::Doubtful(error) => return Err(error),
@@ -150,12 +167,12 @@ impl Store {
         }
         self.rename(&first, &second)?;
         self.sync("")?;
-        drop(litter);
+        drop(removed_at_the_end);
         Ok(())
     }
 
-    /// Moves a file; false when there is none under the old name. Durable after [`Store::sync`] of
-    /// the new folder.
+    /// Renames a file; false when the old name is missing. The new name is durable after
+    /// [`Store::sync`] of its folder.
     pub fn rename(&self, from: &str, to: &str) -> Result<bool, LakeError> {
         match fs::rename(self.path(from), self.path(to)) {
             Ok(()) => Ok(true),
@@ -178,7 +195,7 @@ impl Store {
                 Err(source) => return Err(LakeError::io("creation", path, source)),
             }
         }
-        // Also when all were there: their maker may have died before its own sync.
+        // Also when all existed: the process that created them may have died before its sync.
         if names.is_empty() {
             Ok(())
         } else {
@@ -193,10 +210,10 @@ impl Store {
 
     /// Makes the names in a folder durable.
     pub fn sync(&self, folder: &str) -> Result<(), LakeError> {
-        sync_folder(&self.path(folder))
+        sync(&self.path(folder))
     }
 
-    /// A file's size; `None` when there is none.
+    /// A file's size; `None` when it is missing.
     pub fn size(&self, relative: &str) -> Result<Option<u64>, LakeError> {
         match fs::metadata(self.path(relative)) {
             Ok(metadata) => Ok(Some(metadata.len())),
@@ -205,81 +222,45 @@ impl Store {
         }
     }
 
-    /// The names in a folder; none when it does not exist.
+    /// The names in a folder; empty when the folder is missing.
     pub fn list(&self, folder: &str) -> Result<Vec<String>, LakeError> {
         let path = self.path(folder);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(LakeError::io("listing", path, source)),
+            Err(source) => return Err(LakeError::io(LISTING, path, source)),
         };
         let names = entries
             .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
         names
             .collect::<io::Result<_>>()
-            .map_err(|source| LakeError::io("listing", path, source))
+            .map_err(|source| LakeError::io(LISTING, path, source))
     }
 
-    /// Removes a file that nothing mentions; one that is gone already is fine, and one that stays
-    /// is only litter.
-    pub fn remove_litter(&self, relative: &str) {
-        remove_litter(&self.path(relative));
-    }
-
-    fn write_temporary(&self, path: &Path, bytes: &[u8]) -> Result<Litter, LakeError> {
-        let mut file =
-            File::create_new(path).map_err(|source| LakeError::io("creation", path, source))?;
-        let litter = Litter::new(path.to_owned());
-        file.write_all(bytes)
-            .map_err(|source| LakeError::io("writing", path, source))?;
-        file.sync_all()
-            .map_err(|source| LakeError::io("sync", path, source))?;
-        Ok(litter)
-    }
-}
-
-/// A file that is removed when this is dropped, unless it was disarmed.
-#[derive(Debug)]
-pub(super) struct Litter(Option<PathBuf>);
-
-impl Litter {
-    pub fn new(path: PathBuf) -> Self {
-        Self(Some(path))
-    }
-
-    /// The file stays.
-    pub fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Litter {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            remove_litter(path);
+    /// Removes a file that no entry mentions. A file that stays behind costs only its space.
+    pub fn remove_unused(&self, relative: &str) {
+        let path = self.path(relative);
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "an unused file could not be removed");
+            }
         }
     }
 }
 
-fn remove_litter(path: &Path) {
-    match fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(path = %path.display(), %error, "an unused file stays behind"),
-    }
-}
-
-/// Makes files durable, given with their names. A disk takes many syncs in the time of one when
-/// they come together.
-pub(super) fn sync_files(files: &[(&str, File)]) -> Result<(), LakeError> {
+/// Makes files durable, given with their names. A disk does many syncs in the time of one when they
+/// arrive together.
+pub(crate) fn sync_files(files: &[(&str, File)]) -> Result<(), LakeError> {
     side_by_side(files, |(name, file)| {
         file.sync_all()
             .map_err(|source| LakeError::io("sync", *name, source))
     })
 }
 
-/// Does the same with each item, on several threads; the first failure counts, and what has not
-/// begun by then is left out.
+/// Does the same with each item, on several threads. The first failure is returned; items that have
+/// not started by then are skipped.
 fn side_by_side<T: Sync>(
     items: &[T],
     act: impl Fn(&T) -> Result<(), LakeError> + Sync,
@@ -310,7 +291,7 @@ fn side_by_side<T: Sync>(
 
 fn create_folder(path: &Path) -> Result<(), LakeError> {
     match fs::create_dir(path) {
-        Ok(()) => sync_parent(path),
+        Ok(()) => path.parent().map_or(Ok(()), sync),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(LakeError::io(
             "creation",
@@ -321,42 +302,15 @@ fn create_folder(path: &Path) -> Result<(), LakeError> {
             if error.kind() == ErrorKind::NotFound
                 && path.parent().is_some_and(|parent| !parent.exists()) =>
         {
-            create_folder(path.parent().expect("it was asked for just before"))?;
+            create_folder(path.parent().expect("the match arm requires a parent"))?;
             create_folder(path)
         }
         Err(source) => Err(LakeError::io("creation", path, source)),
     }
 }
 
-fn sync_parent(path: &Path) -> Result<(), LakeError> {
-    path.parent().map_or(Ok(()), sync_folder)
-}
-
-fn sync_folder(path: &Path) -> Result<(), LakeError> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| LakeError::io("sync", path, source))
-}
-
-/// Who may write to a path, or to the nearest folder above it that exists, and who we are.
-pub(super) fn ownership(path: &Path) -> String {
-    let found = path
-        .ancestors()
-        .find_map(|path| fs::metadata(path).ok().map(|metadata| (path, metadata)));
-    let us = fs::metadata("/proc/self")
-        .map(|metadata| format!("this process runs as uid {}", metadata.uid()));
-    let us = us.unwrap_or_else(|_| "this process runs as another user".to_owned());
-    match found {
-        Some((path, metadata)) => {
-            format!(
-                "`{}` belongs to uid {} with mode {:04o}, {us}",
-                path.display(),
-                metadata.uid(),
-                metadata.mode() & 0o7777
-            )
-        }
-        None => us,
-    }
+fn sync(folder: &Path) -> Result<(), LakeError> {
+    sync_folder(folder).map_err(|source| LakeError::io("sync", folder, source))
 }
 
 #[cfg(test)]
@@ -370,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_given_once_and_no_temporary_file_stays() {
+    fn a_name_is_given_once_and_leaves_no_temporary_file() {
         let (_folder, store) = store();
         assert!(matches!(
             store.put_if_absent("_log/1.json", "_staging/a", b"first"),

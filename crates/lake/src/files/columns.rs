@@ -1,48 +1,50 @@
 //! The columns of a data file: the table's own, then `_op`, `_xid`, `_kafka_partition`, `_offset`,
 //! `_detected_at`.
 //!
-//! The date_partition's column is the folder's name alone: a reader's Hive key hides a column of
-//! the file that is called the same.
+//! The date is in the folder's name alone: a reader's Hive key hides a column of the same name in
+//! the file.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type, UInt64Type};
-use inlet_model::TableSchema;
-use inlet_model::change::{DETECTED_AT, OFFSET, OP, XID, positioned_schema};
-use inlet_model::{ColumnType, Scalar};
+use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID, positioned_schema};
+use inlet_model::{ColumnType, Scalar, TableSchema};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
-use super::LakeOptions;
-use super::error::LakeError;
+use super::names::{DATE_KEY, DATE_KEY_BESIDE_COLUMN};
+use crate::error::LakeError;
+use crate::options::LakeOptions;
 
-const DATE_KEY: &str = "date";
-/// The key of the folders of a table that has a column called `date` itself.
-const DATE_KEY_BESIDE_COLUMN: &str = "_date";
+/// The columns of a data file after the table's own, and their types in DuckDB's SQL.
+pub const CHANGE_COLUMNS: [(&str, &str); 5] = [
+    (OP, "VARCHAR"),
+    (XID, "BIGINT"),
+    (KAFKA_PARTITION, "INTEGER"),
+    (OFFSET, "BIGINT"),
+    (DETECTED_AT, "TIMESTAMPTZ"),
+];
 const ROW_GROUP_BYTES: usize = 32 << 20;
 const ZSTD_LEVEL: i32 = 1;
 
-/// How one schema of the table is written.
+/// How rows of one schema are written.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// The table's schema.
     pub table: Arc<TableSchema>,
-    /// The file's schema.
     pub arrow: SchemaRef,
-    /// How it is encoded.
     pub properties: WriterProperties,
     /// The key of the date_partition folders.
     pub date_key: String,
-    /// The column that tells a row's date.
+    /// The position of the column that holds a row's date.
     pub date_column: usize,
     positioned: SchemaRef,
 }
 
 impl Columns {
-    /// The columns of a schema. `date_key` is the one that the table's folders have already.
+    /// The columns of a schema. `date_key` is the key that the table's folders have already.
     pub fn new(
         table: &Arc<TableSchema>,
         options: &LakeOptions,
@@ -67,7 +69,8 @@ impl Columns {
         })
     }
 
-    /// A positioned batch as the file holds it. Costs nothing a row but the offsets of `_op`.
+    /// Converts a positioned batch to the columns of the file. The only cost per row is an offset of
+    /// `_op`.
     pub fn in_file(&self, rows: &RecordBatch) -> Result<RecordBatch, LakeError> {
         let wrong = |reason: String| LakeError::batch(&self.table.table, reason);
         let types = |schema: &Schema| {
@@ -103,7 +106,7 @@ impl Columns {
     }
 }
 
-/// Each operation is one ASCII letter, so the bytes of the column are the text already.
+/// Each operation is one ASCII letter, so the bytes of the column are already the text.
 fn op_as_text(column: &ArrayRef) -> ArrayRef {
     let letters = column.as_primitive::<UInt8Type>().values().inner().clone();
     Arc::new(StringArray::new(
@@ -113,7 +116,7 @@ fn op_as_text(column: &ArrayRef) -> ArrayRef {
     ))
 }
 
-/// Readers know 38 digits: DuckDB reads a wider decimal as a double. Its text is exact.
+/// A decimal of more than 38 digits becomes text: DuckDB would read it as an inexact double.
 fn wide_as_text(column: &ArrayRef) -> ArrayRef {
     if !matches!(column.data_type(), DataType::Decimal256(..)) {
         return column.clone();
@@ -129,7 +132,8 @@ fn in_file(field: &Field) -> Field {
     }
 }
 
-/// Names are compared as readers do: DuckDB and Spark take no notice of case.
+/// Refuses a table whose column has the name of a change column. Names are compared without case,
+/// as DuckDB and Spark do.
 fn check_names(table: &TableSchema, positioned: &Schema) -> Result<(), LakeError> {
     let ours = &positioned.fields()[table.columns.len()..];
     match table.columns.iter().find(|column| {
@@ -178,14 +182,14 @@ fn date_column_of(
     };
     let position = table
         .position(name)
-        .ok_or_else(|| refused(table, name, "does not exist, but dates shall come from it"))?;
+        .ok_or_else(|| refused(table, name, "does not exist, but `date_column` names it"))?;
     match table.columns[position].column_type {
         ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz) => Ok(position),
         _ => Err(refused(
             table,
             name,
             &format!(
-                "is of type {}, which tells no date",
+                "is of type {}, which holds no date",
                 table.columns[position].postgres_type
             ),
         )),
@@ -200,8 +204,8 @@ fn refused(table: &TableSchema, column: &str, reason: &str) -> LakeError {
     }
 }
 
-/// Zstd and statistics for every column. What counts upwards (offsets, xids, keys, times) is stored
-/// as differences, and no dictionary is tried for what hardly repeats.
+/// Zstd and statistics for every column. Values that grow (offsets, xids, keys, times) are stored as
+/// differences, and columns whose values rarely repeat get no dictionary.
 fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("the level is one that zstd has");
     let mut builder = WriterProperties::builder()

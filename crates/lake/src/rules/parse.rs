@@ -7,11 +7,9 @@ use super::RuleError;
 /// A parsed rule.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
-    /// As written: the reason of a rejected row.
+    /// The rule as written, which is the reason of a rejected row.
     pub text: String,
-    /// The column.
     pub column: Name,
-    /// What must hold.
     pub test: Test,
 }
 
@@ -20,11 +18,11 @@ pub(super) struct Rule {
 pub(super) struct Name {
     /// The name, without quotes.
     pub text: String,
-    /// True when it stood in double quotes: then it means exactly itself.
+    /// True for a name in double quotes, which is never folded.
     pub quoted: bool,
 }
 
-/// What must hold of a column.
+/// The condition on the column.
 #[derive(Debug, Clone)]
 pub(super) enum Test {
     /// `is not null`.
@@ -228,19 +226,19 @@ impl Reader<'_> {
         Ok(Literal::Bare(word.to_owned()))
     }
 
-    /// Text between two marks, where the doubled mark stands for itself.
+    /// Reads text between two marks; a mark that is written two times is part of the text.
     fn quoted(&mut self, mark: char, expected: &'static str) -> Result<String, RuleError> {
         let mut text = String::new();
         let mut rest = &self.rest[mark.len_utf8()..];
-        while let Some((part, behind)) = rest.split_once(mark) {
+        while let Some((part, after)) = rest.split_once(mark) {
             text.push_str(part);
-            match behind.strip_prefix(mark) {
+            match after.strip_prefix(mark) {
                 Some(more) => {
                     text.push(mark);
                     rest = more;
                 }
                 None => {
-                    self.rest = behind;
+                    self.rest = after;
                     return Ok(text);
                 }
             }
@@ -253,11 +251,11 @@ impl Reader<'_> {
         let Some(head) = self.rest.get(..word.len()) else {
             return false;
         };
-        let behind = &self.rest[word.len()..];
+        let after = &self.rest[word.len()..];
         let found = head.eq_ignore_ascii_case(word)
-            && !behind.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+            && !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         if found {
-            self.rest = behind;
+            self.rest = after;
         }
         found
     }

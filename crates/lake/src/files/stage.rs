@@ -1,23 +1,23 @@
 //! An open batch: rows on their way into staged files, and the offsets that they cover.
 //!
-//! Encoding and syncing run on a blocking thread of their own, fed through a bounded channel:
-//! [`OpenBatch::append`] waits when it is full. An open batch that is dropped removes its files;
-//! nothing of it was ever visible.
+//! Encoding and syncing run on a blocking thread, fed through a bounded channel;
+//! [`OpenBatch::append`] waits while the channel is full. Dropping an open batch removes its files,
+//! which were never visible.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use inlet_model::change::ChangeBatch;
-use inlet_model::{KafkaPartition, OffsetRange, Offsets};
+use inlet_model::{KafkaPartition, OffsetRange};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Shared;
-use super::entry::Covered;
-use super::error::LakeError;
+use super::encoder::{Encoded, Encoder, StagedFile};
 use super::quarantine::Rejected;
-use super::writer::{Encoded, Encoder, StagedFile};
+use crate::commit::Covered;
+use crate::error::LakeError;
+use crate::folder::Folder;
 
 /// Batches between the caller and the encoding thread.
 const WAITING_BATCHES_MAX: usize = 2;
@@ -30,10 +30,10 @@ enum Step {
 
 /// Rows that are not committed yet.
 #[derive(Debug)]
-pub struct OpenBatch {
-    shared: Arc<Shared>,
+pub(crate) struct OpenBatch {
+    folder: Arc<Folder>,
     steps: mpsc::Sender<Step>,
-    /// Taken once its result was asked for.
+    /// `None` once its result was awaited.
     encoder: Option<JoinHandle<Result<Option<Encoded>, LakeError>>>,
     encoded_bytes: Arc<AtomicU64>,
     covered: BTreeMap<KafkaPartition, Covered>,
@@ -41,26 +41,28 @@ pub struct OpenBatch {
     rejected: u64,
 }
 
-/// Files that are durable and invisible, with what they cover: ready to be committed. Dropped, they
-/// are removed.
+/// Files that are durable and invisible, with the offsets that they cover. Dropping it removes the
+/// files.
 #[derive(Debug)]
-pub struct Staged {
-    pub(super) commit_id: String,
-    pub(super) encoded: Encoded,
-    pub(super) covered: BTreeMap<KafkaPartition, Covered>,
-    pub(super) rows: u64,
-    pub(super) rejected: u64,
+pub(crate) struct Staged {
+    pub commit_id: String,
+    pub encoded: Encoded,
+    pub covered: BTreeMap<KafkaPartition, Covered>,
+    /// The epochs under which the writer owned kafka_partitions when it closed the batch.
+    pub owned: BTreeMap<KafkaPartition, u64>,
+    pub rows: u64,
+    pub rejected: u64,
 }
 
 impl OpenBatch {
-    pub(super) fn new(shared: Arc<Shared>, date_key: Option<String>) -> Self {
+    pub fn new(folder: Arc<Folder>, date_key: Option<String>) -> Self {
         let (steps, received) = mpsc::channel(WAITING_BATCHES_MAX);
         let encoded_bytes = Arc::new(AtomicU64::new(0));
-        let encoder = Encoder::new(shared.clone(), date_key);
+        let encoder = Encoder::new(folder.clone(), date_key);
         let bytes = encoded_bytes.clone();
         let encoder = tokio::task::spawn_blocking(move || encode(encoder, received, &bytes));
         Self {
-            shared,
+            folder,
             steps,
             encoder: Some(encoder),
             encoded_bytes,
@@ -70,13 +72,13 @@ impl OpenBatch {
         }
     }
 
-    /// Takes rows that have their position; waits when the encoder is behind.
+    /// Appends rows that have their position; waits while the encoder is busy.
     pub async fn append(&mut self, batch: ChangeBatch) -> Result<(), LakeError> {
         self.rows += batch.rows.num_rows() as u64;
         self.send(Step::Rows(batch)).await
     }
 
-    /// Takes rows for quarantine.
+    /// Appends rows for quarantine.
     pub async fn reject(&mut self, rejected: Vec<Rejected>) -> Result<(), LakeError> {
         self.rejected += rejected.len() as u64;
         if rejected.is_empty() {
@@ -86,13 +88,15 @@ impl OpenBatch {
         }
     }
 
-    /// Says that the rows of these offsets are all in this batch, appended, rejected or left out
-    /// with right (duplicates, markers of transactions). `sequence` is the one that the next record
-    /// must carry. Ranges of a kafka_partition follow each other.
+    /// Declares that the batch holds every row of these offsets: appended, rejected, or left out by
+    /// design (duplicates, transaction markers). `epoch` is the one under which the writer owns the
+    /// kafka_partition, `sequence` the one that the next record must carry. Ranges of a
+    /// kafka_partition follow each other.
     pub fn cover(
         &mut self,
         partition: KafkaPartition,
         range: OffsetRange,
+        epoch: Option<u64>,
         sequence: u64,
     ) -> Result<(), LakeError> {
         let wrong = |reason: &str| {
@@ -100,9 +104,9 @@ impl OpenBatch {
                 "offsets {}..{} of kafka_partition {} {reason}",
                 range.from.0, range.next.0, partition.0
             );
-            Err(LakeError::batch(&self.shared.options.table, reason))
+            Err(self.folder.batch_error(reason))
         };
-        let Some(epoch) = self.shared.epoch(partition) else {
+        let Some(epoch) = epoch else {
             return wrong("are not ours to write");
         };
         if range.next < range.from {
@@ -131,60 +135,48 @@ impl OpenBatch {
         }
     }
 
-    /// Rows appended.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Rows rejected.
     pub fn rejected(&self) -> u64 {
         self.rejected
     }
 
-    /// Bytes that the data files will have, about.
+    /// The approximate size of the data files.
     pub fn bytes(&self) -> u64 {
         self.encoded_bytes.load(Ordering::Relaxed)
     }
 
-    /// True when a commit of this batch would change nothing but the poller's progress.
-    pub fn is_empty(&self) -> bool {
-        self.covered.is_empty() && self.rows == 0 && self.rejected == 0
-    }
-
-    /// The next offset to read of every kafka_partition that the batch covers.
-    pub fn offsets(&self) -> Offsets {
-        self.covered
-            .iter()
-            .map(|(partition, covered)| (*partition, covered.next))
-            .collect()
-    }
-
     /// Closes all files and makes them durable, still invisible.
-    pub async fn stage(mut self) -> Result<Staged, LakeError> {
+    pub async fn stage(
+        mut self,
+        owned: BTreeMap<KafkaPartition, u64>,
+    ) -> Result<Staged, LakeError> {
         self.send(Step::Finish).await?;
-        let encoded = self.end().await?.ok_or_else(|| {
-            LakeError::batch(&self.shared.options.table, "its encoder failed before")
-        })?;
+        let encoded = self.end().await?.ok_or_else(|| self.encoder_failed())?;
         let commit_id = uuid::Uuid::new_v4().to_string();
         let staged = Staged {
             commit_id,
             encoded,
             covered: self.covered,
+            owned,
             rows: self.rows,
             rejected: self.rejected,
         };
         staged
             .check()
-            .map_err(|reason| LakeError::batch(&self.shared.options.table, reason))?;
+            .map_err(|reason| self.folder.batch_error(reason))?;
         Ok(staged)
     }
 
-    /// Throws the rows away; their files are gone when this returns.
-    pub async fn drop_open(self) {
+    /// Discards the rows and removes their files.
+    pub async fn discard(self) {
         let Self { steps, encoder, .. } = self;
+        // The encoder ends when its channel closes.
         drop(steps);
         if let Some(encoder) = encoder {
-            // Whatever went wrong in there went away with the rows.
+            // An error of the encoder concerns only rows that are discarded.
             let _ = encoder.await;
         }
     }
@@ -193,12 +185,13 @@ impl OpenBatch {
         if self.steps.send(step).await.is_ok() {
             return Ok(());
         }
-        // The encoder lets go of the channel only when it failed: why is told once.
+        // The encoder closes the channel only when it failed. The first caller gets the reason.
         self.end().await?;
-        Err(LakeError::batch(
-            &self.shared.options.table,
-            "its encoder failed before",
-        ))
+        Err(self.encoder_failed())
+    }
+
+    fn encoder_failed(&self) -> LakeError {
+        self.folder.batch_error("its encoder failed before")
     }
 
     async fn end(&mut self) -> Result<Option<Encoded>, LakeError> {
@@ -210,40 +203,20 @@ impl OpenBatch {
 }
 
 impl Staged {
-    /// Rows in the data files.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Rows in quarantine.
-    pub fn rejected(&self) -> u64 {
-        self.rejected
-    }
-
-    /// Bytes of the data files.
-    pub fn bytes(&self) -> u64 {
-        self.encoded.files.iter().map(|file| file.bytes).sum()
-    }
-
-    /// The next offset to read of every kafka_partition that is covered.
-    pub fn offsets(&self) -> Offsets {
-        self.covered
-            .iter()
-            .map(|(partition, covered)| (*partition, covered.next))
-            .collect()
-    }
-
-    /// The files stay: from here on the log decides what becomes of them.
-    pub(super) fn keep_files(self) {
-        self.encoded
+    /// Leaves the files on the disk: from here on the log decides whether they are published.
+    pub fn keep_files(self) {
+        for StagedFile { mut path, .. } in self
+            .encoded
             .files
             .into_iter()
             .chain(self.encoded.quarantine)
-            .for_each(|StagedFile { litter, .. }| litter.disarm());
+        {
+            path.disable_cleanup(true);
+        }
     }
 
-    /// What was given in must be what the files hold, and lie in what is covered: else a row could
-    /// be lost or doubled.
+    /// Checks that the files hold the rows that were appended, and that these are in the covered
+    /// offsets: otherwise a row could be lost or duplicated.
     fn check(&self) -> Result<(), String> {
         let in_files: u64 = self.encoded.files.iter().map(|file| file.rows).sum();
         if in_files != self.rows {
@@ -279,7 +252,7 @@ impl Staged {
     }
 }
 
-/// The encoding thread: ends when it was told to finish, or when the batch was dropped.
+/// The encoding thread: ends after [`Step::Finish`], or when the batch is dropped.
 fn encode(
     mut encoder: Encoder,
     mut steps: mpsc::Receiver<Step>,
@@ -287,7 +260,7 @@ fn encode(
 ) -> Result<Option<Encoded>, LakeError> {
     while let Some(step) = steps.blocking_recv() {
         match step {
-            Step::Rows(batch) => encoder.take(&batch)?,
+            Step::Rows(batch) => encoder.append(&batch)?,
             Step::Rejected(rejected) => encoder.reject(&rejected)?,
             Step::Finish => return encoder.finish().map(Some),
         }
@@ -296,8 +269,8 @@ fn encode(
     Ok(None)
 }
 
-/// The result of a blocking thread; its panic goes on where it is awaited.
-pub(super) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> T {
+/// The result of a blocking thread; its panic continues where it is awaited.
+pub(crate) fn joined<T>(result: Result<T, tokio::task::JoinError>) -> T {
     result.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(error) => panic!("the runtime ended under a thread of the lake: {error}"),

@@ -1,8 +1,8 @@
-//! Which writers of a folder are alive.
+//! The writers of a folder, alive or dead.
 //!
 //! A writer holds an operating system lock on `_staging/<writer>.lock` for as long as it lives, and
-//! every staging file starts with its name. So what a dead writer left is known for certain,
-//! without clocks: the kernel releases the lock when the process is gone, however it went.
+//! each of its staged files starts with its name. The kernel releases the lock when the process
+//! ends, however it ends; so another writer knows without a clock which files are left over.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -11,14 +11,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::error::LakeError;
-use super::store::{STAGING, Store};
+use crate::error::LakeError;
+use crate::files::Store;
+use crate::files::names::{self, STAGING, writer_of, writer_of_lock};
 
-const LOCK: &str = ".lock";
-
-/// A living writer: its name and its lock.
+/// This process as a writer of a folder: its name and its lock.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     store: Arc<Store>,
     writer: String,
     files: AtomicU64,
@@ -27,7 +26,7 @@ pub(super) struct Claim {
 
 impl Claim {
     /// Makes this process a writer of the folder.
-    pub fn take(store: Arc<Store>) -> Result<Self, LakeError> {
+    pub fn new(store: Arc<Store>) -> Result<Self, LakeError> {
         loop {
             let writer = format!(
                 "{}-{}-{}",
@@ -35,11 +34,11 @@ impl Claim {
                 chrono::Utc::now().timestamp(),
                 uuid::Uuid::new_v4().simple()
             );
-            let path = store.path(&lock_name(&writer));
+            let path = store.path(&names::lock(&writer));
             let failed = |act, source| LakeError::io(act, &path, source);
             let lock = File::create_new(&path).map_err(|source| failed("creation", source))?;
-            // Another writer that looks for the dead may lock the file before us, and then remove
-            // it: then it is not ours.
+            // Another writer that looks for dead ones may lock the file before us and then remove
+            // it. So the lock counts only if the name still leads to this file.
             let locked = lock.try_lock().is_ok();
             let named = std::fs::metadata(&path)
                 .is_ok_and(|named| lock.metadata().is_ok_and(|ours| ours.ino() == named.ino()));
@@ -54,47 +53,46 @@ impl Claim {
         }
     }
 
-    /// The writer's name: process id, start, and chance.
+    /// The writer's name: process id, start time and a random part.
     pub fn writer(&self) -> &str {
         &self.writer
     }
 
-    /// A new invisible name of ours, relative to the table's folder.
+    /// A new invisible name of this writer.
     pub fn staging_name(&self, extension: &str) -> String {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
-        format!("{STAGING}/{}.{number}.{extension}", self.writer)
+        names::staged(&self.writer, number, extension)
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Files that stay are left with their lock, as if the process had died: whoever opens the
-        // folder next judges them by the log.
+        // Files that stay keep their lock, as if the process had died: the next writer publishes or
+        // removes them, as the log says.
         let names = self.store.list(STAGING).unwrap_or_default();
         let ours = names
             .iter()
             .filter(|name| writer_of(name) == Some(&self.writer))
             .count();
         if ours == 1 {
-            self.store.remove_litter(&lock_name(&self.writer));
+            self.store.remove_unused(&names::lock(&self.writer));
         }
     }
 }
 
-/// Writers that are gone for good; their locks are held, so that no one else judges them at the
-/// same time.
+/// Writers whose process has ended. Their locks are held, so that one process at a time removes
+/// their files.
 #[derive(Debug, Default)]
-pub(super) struct Dead(Vec<(String, File)>);
+pub(super) struct DeadWriters(Vec<(String, File)>);
 
-impl Dead {
-    /// Finds them.
+impl DeadWriters {
     pub fn find(store: &Store, ours: &str) -> Result<Self, LakeError> {
         let mut dead = Vec::new();
         for name in store.list(STAGING)? {
-            let Some(writer) = name.strip_suffix(LOCK).filter(|writer| *writer != ours) else {
+            let Some(writer) = writer_of_lock(&name).filter(|writer| *writer != ours) else {
                 continue;
             };
-            let path = store.path(&lock_name(writer));
+            let path = store.path(&names::lock(writer));
             let Ok(lock) = File::options().write(true).open(&path) else {
                 continue;
             };
@@ -109,8 +107,8 @@ impl Dead {
         Ok(Self(dead))
     }
 
-    /// Removes what they left. Only after everything that the log mentions was published.
-    pub fn bury(self, store: &Store) -> Result<(), LakeError> {
+    /// Removes their files. Every file that the log names must be published before.
+    pub fn remove_files(self, store: &Store) -> Result<(), LakeError> {
         if self.0.is_empty() {
             return Ok(());
         }
@@ -118,52 +116,56 @@ impl Dead {
         for (writer, _lock) in &self.0 {
             let left: Vec<_> = names
                 .iter()
-                .filter(|name| writer_of(name) == Some(writer) && !name.ends_with(LOCK))
+                .filter(|name| writer_of(name) == Some(writer) && writer_of_lock(name).is_none())
                 .collect();
             left.iter()
-                .for_each(|name| store.remove_litter(&format!("{STAGING}/{name}")));
-            // The lock goes last: until then the files have an owner that can be judged.
-            store.remove_litter(&lock_name(writer));
+                .for_each(|name| store.remove_unused(&format!("{STAGING}/{name}")));
+            // The lock goes last: a crash before it leaves the files to the next writer.
+            store.remove_unused(&names::lock(writer));
             if !left.is_empty() {
-                tracing::info!(folder = %store.root().display(), writer = %writer, files = left.len(), "removed what a writer that ended had not committed");
+                tracing::info!(
+                    folder = %store.root().display(), %writer, files = left.len(),
+                    "removed the uncommitted files of a writer that ended"
+                );
             }
         }
         Ok(())
     }
 }
 
-/// A writer that a folder knows: one that lives, or one that ended and left files.
+/// A writer of a folder: one that lives, or one that ended and left files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Writer {
-    /// Its name: process id, start, and chance.
+    /// Its name: process id, start time and a random part.
     pub name: String,
     /// True while its process runs.
     pub alive: bool,
-    /// Staging files of it.
+    /// The number of its staged files.
     pub files: usize,
 }
 
 impl Writer {
-    /// The id of its process.
+    /// Returns the id of its process.
     pub fn process(&self) -> &str {
         self.name.split('-').next().unwrap_or_default()
     }
 }
 
-/// Who has staging files or a lock in a table's folder; nothing is changed.
-pub fn writers(folder: &Path) -> Result<Vec<Writer>, LakeError> {
+/// The writers that have a lock or staged files in a folder; changes nothing.
+pub(crate) fn writers(folder: &Path) -> Result<Vec<Writer>, LakeError> {
     let store = Store::existing(folder);
     let names = store.list(STAGING)?;
     let living = |writer: &str| {
         let lock = File::options()
             .write(true)
-            .open(store.path(&lock_name(writer)));
+            .open(store.path(&names::lock(writer)));
         lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
     };
     let mut found = BTreeMap::<&str, usize>::new();
     for name in &names {
-        *found.entry(writer_of(name).unwrap_or(name)).or_default() +=
-            usize::from(!name.ends_with(LOCK));
+        if let Some(writer) = writer_of(name) {
+            *found.entry(writer).or_default() += usize::from(writer_of_lock(name).is_none());
+        }
     }
     Ok(found
         .into_iter()
@@ -175,14 +177,6 @@ pub fn writers(folder: &Path) -> Result<Vec<Writer>, LakeError> {
         .collect())
 }
 
-fn lock_name(writer: &str) -> String {
-    format!("{STAGING}/{writer}{LOCK}")
-}
-
-fn writer_of(name: &str) -> Option<&str> {
-    name.split_once('.').map(|(writer, _)| writer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,8 +186,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::create(folder.path()).unwrap());
         let (alive, dead) = (
-            Claim::take(store.clone()).unwrap(),
-            Claim::take(store.clone()).unwrap(),
+            Claim::new(store.clone()).unwrap(),
+            Claim::new(store.clone()).unwrap(),
         );
         let (kept, left) = (alive.staging_name("staged"), dead.staging_name("staged"));
         for name in [&kept, &left] {
@@ -208,7 +202,10 @@ mod tests {
         expected.sort_by(|a, b| a.name.cmp(&b.name));
         drop(dead);
         assert_eq!(writers(folder.path()).unwrap(), expected);
-        Dead::find(&store, "us").unwrap().bury(&store).unwrap();
+        DeadWriters::find(&store, "us")
+            .unwrap()
+            .remove_files(&store)
+            .unwrap();
         assert_eq!(store.size(&kept).unwrap(), Some(1));
         assert_eq!(store.size(&left).unwrap(), None);
         assert_eq!(

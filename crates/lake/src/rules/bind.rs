@@ -13,8 +13,7 @@ use arrow::compute::kernels::cmp;
 use arrow::datatypes::{Float32Type, Float64Type, i256};
 use arrow::error::ArrowError;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
-use inlet_model::{Column, TableSchema};
-use inlet_model::{ColumnType, Scalar};
+use inlet_model::{Column, ColumnType, Scalar, TableSchema};
 use regex::Regex;
 
 use super::RuleError;
@@ -25,15 +24,14 @@ type Value = arrow::array::Scalar<ArrayRef>;
 /// A rule bound to a column.
 #[derive(Debug)]
 pub(super) struct BoundRule {
-    /// As written.
+    /// The rule as written.
     pub text: String,
-    /// The column's position.
     pub column: usize,
     form: Form,
     test: BoundTest,
 }
 
-/// The form in which a column is compared.
+/// The form in which values are compared.
 #[derive(Debug, Clone, Copy)]
 enum Form {
     AsIs,
@@ -61,7 +59,6 @@ enum BoundTest {
 }
 
 impl BoundRule {
-    /// Finds the column and turns the literals into values of its type.
     pub fn new(rule: &Rule, schema: &TableSchema) -> Result<Self, RuleError> {
         let position = resolve(&rule.column, schema).ok_or_else(|| unknown_column(rule, schema))?;
         let column = &schema.columns[position];
@@ -98,7 +95,7 @@ impl BoundRule {
 
     fn holds(&self, column: &ArrayRef) -> Result<BooleanArray, ArrowError> {
         match &self.test {
-            BoundTest::NotNull => unreachable!("asked of the null buffer alone"),
+            BoundTest::NotNull => unreachable!("answered by the null buffer"),
             BoundTest::Compare(comparison, value) => compare(*comparison, column, value),
             BoundTest::Between { low, high, negated } => {
                 let within = cmp::gt_eq(column, low)?.values() & cmp::lt_eq(column, high)?.values();
@@ -243,7 +240,7 @@ impl Binder<'_> {
         })
     }
 
-    /// The text of a type that is carried as text has another order than its values.
+    /// Refuses an order on a type that is stored as text: its text sorts differently from its values.
     fn ordered(&self, literal: &Literal) -> Result<(), RuleError> {
         let text_of_other_type =
             self.column.as_text || self.column.column_type == ColumnType::Scalar(Scalar::Json);
@@ -269,8 +266,8 @@ impl Binder<'_> {
     }
 }
 
-/// A literal as an array of one value of the type, or nothing when the type does not have exactly
-/// this value.
+/// A literal as an array of one value of the type; `None` when the type has no value that equals it
+/// exactly.
 fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
     let text = literal.text();
     Some(match column_type {

@@ -1,4 +1,9 @@
-//! What every sink of the poll keeps to; the double and the real ones run the same list.
+//! The contract of [`Sink`] as a list of tests: the sinks in memory, over Kafka and over the lake
+//! run the same one.
+//!
+//! A crate runs it with `inlet_service::sink_contract!(pipeline().await)`, where the expression
+//! makes a [`TestPipeline`] of its own for every claim.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,18 +11,21 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt8Array, UInt64Array};
 use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
-use inlet_model::{Column, TableName, TableSchema};
+use inlet_model::{Column, Progress, ProgressDelta, TableName, TableSchema};
 use inlet_model::{ColumnType, Scalar};
-use inlet_model::{Progress, ProgressDelta};
-use inlet_producer::sink::{Checkpoint, Sink};
-use inlet_service::error::Kind;
+
+use super::{Checkpointed, Sink, SinkError};
+use crate::error::{Kind, chain};
 
 const VISIBLE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A pipeline with one table, `public.orders (id bigint primary key, note text)`.
-pub trait Pipeline {
-    /// What is tested.
+#[allow(async_fn_in_trait)] // The tests of one claim run on one task.
+pub trait TestPipeline {
+    /// The kind of sink under test.
     type Sink: Sink;
+    /// What a fenced sink says to its user.
+    const FENCED: &str;
     /// A new sink of this pipeline, as another process would make it.
     fn sink(&self) -> Self::Sink;
     /// The visible rows, sorted: id and note, no note for a delete.
@@ -25,26 +33,28 @@ pub trait Pipeline {
 }
 
 /// Runs every claim as a test of its own, each with its own pipeline:
-/// `contract!(pipeline().await)`.
+/// `sink_contract!(pipeline().await)`.
 #[macro_export]
-macro_rules! contract {
+macro_rules! sink_contract {
     ($pipeline:expr; $($claim:ident),+ $(,)?) => {
         $(#[tokio::test]
         async fn $claim() {
-            $crate::contract::$claim(&$pipeline).await;
+            $crate::sink::contract::$claim(&$pipeline).await;
         })+
     };
     ($pipeline:expr) => {
-        $crate::contract!($pipeline;
+        $crate::sink_contract!($pipeline;
             rows_and_progress_appear_together,
             a_rollback_leaves_nothing,
-            what_was_not_covered_is_gone_for_the_next_owner,
+            the_next_owner_starts_without_rows_that_no_checkpoint_covered,
             a_second_sink_fences_the_first,
             progress_changes_part_by_part,
             a_checkpoint_without_rows_keeps_its_progress,
             an_empty_checkpoint_does_nothing,
             a_sink_must_be_resumed_before_it_is_used,
             a_delete_has_its_key,
+            a_flush_does_not_show_rows_that_no_checkpoint_covers,
+            after_an_error_only_resume_is_accepted,
         );
     };
 }
@@ -129,7 +139,7 @@ pub fn rows(ids: impl IntoIterator<Item = i64>, note: &str) -> Vec<(i64, Option<
 /// What was committed is visible soon: Kafka says that it is committed a moment before readers see
 /// it.
 pub async fn assert_visible(
-    pipeline: &impl Pipeline,
+    pipeline: &impl TestPipeline,
     expected: impl Into<Vec<(i64, Option<String>)>>,
 ) {
     let expected = expected.into();
@@ -141,26 +151,39 @@ pub async fn assert_visible(
     assert_eq!(seen, expected);
 }
 
-async fn resumed<P: Pipeline>(pipeline: &P) -> P::Sink {
+/// Makes a checkpoint durable; returns its rows.
+async fn checkpoint(
+    sink: &mut impl Sink,
+    progress: BTreeMap<TableName, ProgressDelta>,
+) -> Result<u64, SinkError> {
+    let checkpointed = match sink.checkpoint(progress).await? {
+        Checkpointed::Pending => sink.flush().await?,
+        durable => durable,
+    };
+    let Checkpointed::Durable { rows } = checkpointed else {
+        panic!("a checkpoint is durable after a flush");
+    };
+    assert_eq!(sink.due(), None, "a durable checkpoint leaves no flush due");
+    Ok(rows)
+}
+
+async fn resumed<P: TestPipeline>(pipeline: &P) -> P::Sink {
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink
 }
 
-pub async fn rows_and_progress_appear_together(pipeline: &impl Pipeline) {
+pub async fn rows_and_progress_appear_together(pipeline: &impl TestPipeline) {
     let mut sink = pipeline.sink();
     assert_eq!(
         sink.resume(&[orders()]).await.unwrap(),
         BTreeMap::new(),
-        "nothing is known of a new pipeline"
+        "a new pipeline has no progress"
     );
     sink.write(upserts(0..5, "a")).await.unwrap();
     sink.write(upserts(5..10, "a")).await.unwrap();
     assert_eq!(pipeline.visible().await, []);
-    assert_eq!(
-        sink.checkpoint(poll("1")).await.unwrap(),
-        Checkpoint { rows: 10 }
-    );
+    assert_eq!(checkpoint(&mut sink, poll("1")).await.unwrap(), 10);
     assert_visible(pipeline, rows(0..10, "a")).await;
     assert_eq!(
         pipeline.sink().resume(&[orders()]).await.unwrap(),
@@ -168,10 +191,10 @@ pub async fn rows_and_progress_appear_together(pipeline: &impl Pipeline) {
     );
 }
 
-pub async fn a_rollback_leaves_nothing(pipeline: &impl Pipeline) {
+pub async fn a_rollback_leaves_nothing(pipeline: &impl TestPipeline) {
     let mut sink = resumed(pipeline).await;
     sink.write(upserts(0..3, "kept")).await.unwrap();
-    sink.checkpoint(poll("1")).await.unwrap();
+    checkpoint(&mut sink, poll("1")).await.unwrap();
     sink.write(upserts(3..6, "lost")).await.unwrap();
     sink.rollback().await.unwrap();
     assert_eq!(
@@ -179,17 +202,16 @@ pub async fn a_rollback_leaves_nothing(pipeline: &impl Pipeline) {
         progress(&[("poll", "1")])
     );
     sink.write(upserts(6..9, "kept")).await.unwrap();
-    assert_eq!(
-        sink.checkpoint(poll("2")).await.unwrap(),
-        Checkpoint { rows: 3 }
-    );
+    assert_eq!(checkpoint(&mut sink, poll("2")).await.unwrap(), 3);
     assert_visible(pipeline, rows((0..3).chain(6..9), "kept")).await;
 }
 
-pub async fn what_was_not_covered_is_gone_for_the_next_owner(pipeline: &impl Pipeline) {
+pub async fn the_next_owner_starts_without_rows_that_no_checkpoint_covered(
+    pipeline: &impl TestPipeline,
+) {
     let mut sink = resumed(pipeline).await;
     sink.write(upserts(0..3, "kept")).await.unwrap();
-    sink.checkpoint(poll("1")).await.unwrap();
+    checkpoint(&mut sink, poll("1")).await.unwrap();
     sink.write(upserts(3..6, "lost")).await.unwrap();
     let mut next = pipeline.sink();
     assert_eq!(
@@ -197,58 +219,55 @@ pub async fn what_was_not_covered_is_gone_for_the_next_owner(pipeline: &impl Pip
         progress(&[("poll", "1")])
     );
     next.write(upserts(3..6, "kept")).await.unwrap();
-    next.checkpoint(poll("2")).await.unwrap();
+    checkpoint(&mut next, poll("2")).await.unwrap();
     assert_visible(pipeline, rows(0..6, "kept")).await;
 }
 
-pub async fn a_second_sink_fences_the_first(pipeline: &impl Pipeline) {
+pub async fn a_second_sink_fences_the_first<P: TestPipeline>(pipeline: &P) {
     let mut first = resumed(pipeline).await;
     first.write(upserts(0..3, "first")).await.unwrap();
     let mut second = resumed(pipeline).await;
-    let fenced = first.checkpoint(poll("1")).await.unwrap_err();
+    let fenced = checkpoint(&mut first, poll("1")).await.unwrap_err();
     assert_eq!(fenced.kind, Kind::Fenced, "{fenced:?}");
-    assert!(
-        fenced
-            .act
-            .contains("another producer with the same pipeline name"),
-        "{}",
-        fenced.act
-    );
+    assert!(chain(&fenced).contains(P::FENCED), "{}", chain(&fenced));
     let fenced = first.resume(&[orders()]).await.unwrap_err();
     assert_eq!(
         fenced.kind,
         Kind::Fenced,
-        "who was fenced does not take the pipeline back: {fenced:?}"
+        "a fenced sink does not take the pipeline back: {fenced:?}"
     );
     second.write(upserts(0..3, "second")).await.unwrap();
-    second.checkpoint(poll("2")).await.unwrap();
+    checkpoint(&mut second, poll("2")).await.unwrap();
     assert_visible(pipeline, rows(0..3, "second")).await;
 }
 
-pub async fn progress_changes_part_by_part(pipeline: &impl Pipeline) {
+pub async fn progress_changes_part_by_part(pipeline: &impl TestPipeline) {
     let mut sink = resumed(pipeline).await;
-    sink.checkpoint(delta(&[
-        ("poll", Some("1")),
-        ("covered/7", Some("[1]")),
-        ("load", Some("{}")),
-    ]))
+    checkpoint(
+        &mut sink,
+        delta(&[
+            ("poll", Some("1")),
+            ("covered/7", Some("[1]")),
+            ("load", Some("{}")),
+        ]),
+    )
     .await
     .unwrap();
-    sink.checkpoint(delta(&[("covered/7", None), ("covered/9", Some("[2]"))]))
-        .await
-        .unwrap();
-    sink.checkpoint(poll("2")).await.unwrap();
+    checkpoint(
+        &mut sink,
+        delta(&[("covered/7", None), ("covered/9", Some("[2]"))]),
+    )
+    .await
+    .unwrap();
+    checkpoint(&mut sink, poll("2")).await.unwrap();
     let expected = progress(&[("covered/9", "[2]"), ("load", "{}"), ("poll", "2")]);
     assert_eq!(pipeline.sink().resume(&[orders()]).await.unwrap(), expected);
 }
 
-pub async fn a_checkpoint_without_rows_keeps_its_progress(pipeline: &impl Pipeline) {
+pub async fn a_checkpoint_without_rows_keeps_its_progress(pipeline: &impl TestPipeline) {
     let mut sink = resumed(pipeline).await;
     sink.write(upserts([], "nothing")).await.unwrap();
-    assert_eq!(
-        sink.checkpoint(poll("1")).await.unwrap(),
-        Checkpoint { rows: 0 }
-    );
+    assert_eq!(checkpoint(&mut sink, poll("1")).await.unwrap(), 0);
     assert_eq!(
         pipeline.sink().resume(&[orders()]).await.unwrap(),
         progress(&[("poll", "1")])
@@ -256,24 +275,18 @@ pub async fn a_checkpoint_without_rows_keeps_its_progress(pipeline: &impl Pipeli
     assert_eq!(pipeline.visible().await, []);
 }
 
-pub async fn an_empty_checkpoint_does_nothing(pipeline: &impl Pipeline) {
+pub async fn an_empty_checkpoint_does_nothing(pipeline: &impl TestPipeline) {
     let mut sink = resumed(pipeline).await;
-    assert_eq!(
-        sink.checkpoint(BTreeMap::new()).await.unwrap(),
-        Checkpoint { rows: 0 }
-    );
-    assert_eq!(
-        sink.checkpoint(delta(&[])).await.unwrap(),
-        Checkpoint { rows: 0 }
-    );
-    assert_eq!(sink.flush().await.unwrap(), Checkpoint { rows: 0 });
+    assert_eq!(checkpoint(&mut sink, BTreeMap::new()).await.unwrap(), 0);
+    assert_eq!(checkpoint(&mut sink, delta(&[])).await.unwrap(), 0);
+    assert_eq!(sink.flush().await.unwrap().durable_rows(), 0);
     assert_eq!(
         pipeline.sink().resume(&[orders()]).await.unwrap(),
         BTreeMap::new()
     );
 }
 
-pub async fn a_sink_must_be_resumed_before_it_is_used(pipeline: &impl Pipeline) {
+pub async fn a_sink_must_be_resumed_before_it_is_used(pipeline: &impl TestPipeline) {
     let mut sink = pipeline.sink();
     assert_eq!(
         sink.write(upserts(0..1, "a")).await.unwrap_err().kind,
@@ -282,25 +295,44 @@ pub async fn a_sink_must_be_resumed_before_it_is_used(pipeline: &impl Pipeline) 
     let mut sink = resumed(pipeline).await;
     sink.rollback().await.unwrap();
     assert_eq!(
-        sink.checkpoint(poll("1")).await.unwrap_err().kind,
+        checkpoint(&mut sink, poll("1")).await.unwrap_err().kind,
         Kind::Bug
     );
     assert_eq!(sink.resume(&[orders()]).await.unwrap(), BTreeMap::new());
-    sink.checkpoint(poll("1")).await.unwrap();
+    checkpoint(&mut sink, poll("1")).await.unwrap();
 }
 
-pub async fn a_delete_has_its_key(pipeline: &impl Pipeline) {
+pub async fn a_delete_has_its_key(pipeline: &impl TestPipeline) {
     let mut sink = resumed(pipeline).await;
     sink.write(upserts([1, 2], "a")).await.unwrap();
     sink.write(deletes([2])).await.unwrap();
-    assert_eq!(
-        sink.checkpoint(poll("1")).await.unwrap(),
-        Checkpoint { rows: 3 }
-    );
+    assert_eq!(checkpoint(&mut sink, poll("1")).await.unwrap(), 3);
     let expected = [
         (1, Some("a".to_owned())),
         (2, None),
         (2, Some("a".to_owned())),
     ];
     assert_visible(pipeline, expected).await;
+}
+
+pub async fn a_flush_does_not_show_rows_that_no_checkpoint_covers(pipeline: &impl TestPipeline) {
+    let mut sink = resumed(pipeline).await;
+    sink.write(upserts(0..3, "a")).await.unwrap();
+    assert_eq!(sink.flush().await.unwrap().durable_rows(), 0);
+    assert_eq!(pipeline.visible().await, []);
+    assert_eq!(checkpoint(&mut sink, poll("1")).await.unwrap(), 3);
+    assert_visible(pipeline, rows(0..3, "a")).await;
+}
+
+pub async fn after_an_error_only_resume_is_accepted(pipeline: &impl TestPipeline) {
+    let mut first = resumed(pipeline).await;
+    first.write(upserts(0..3, "first")).await.unwrap();
+    let _second = resumed(pipeline).await;
+    let fenced = checkpoint(&mut first, poll("1")).await.unwrap_err();
+    assert_eq!(fenced.kind, Kind::Fenced, "{fenced:?}");
+    let refused = first.write(upserts(3..6, "first")).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Bug, "{refused:?}");
+    let refused = checkpoint(&mut first, poll("1")).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Bug, "{refused:?}");
+    assert_eq!(pipeline.visible().await, []);
 }

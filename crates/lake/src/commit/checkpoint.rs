@@ -1,0 +1,88 @@
+//! The log's checkpoint: the head after some entry, so that opening reads a bounded tail of the log.
+//!
+//! Stored as `_log/_checkpoint.json`. It is derived: without it, or with an unreadable one, the log
+//! is read from its beginning.
+
+use inlet_model::TableName;
+
+use super::entry::Entry;
+use super::head::Head;
+use crate::error::LakeError;
+use crate::files::Store;
+use crate::files::names::CHECKPOINT;
+
+/// Reads the checkpoint; `None` when there is no readable one.
+pub(super) fn read(store: &Store) -> Result<Option<Head>, LakeError> {
+    let Some(bytes) = store.read(CHECKPOINT)? else {
+        return Ok(None);
+    };
+    match decode(&bytes) {
+        Ok(head) => Ok(Some(head)),
+        Err(error) => {
+            tracing::warn!(
+                folder = %store.root().display(), %error,
+                "the log's checkpoint is unreadable; reading the log from its beginning"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Replaces the checkpoint.
+pub(super) fn write(store: &Store, temporary: &str, head: &Head) -> Result<(), LakeError> {
+    store.replace(CHECKPOINT, temporary, &encode(head))
+}
+
+/// The table of the checkpoint.
+pub(super) fn table(store: &Store) -> Option<TableName> {
+    // A checkpoint names its table as an entry does.
+    Entry::decode_table(&store.read(CHECKPOINT).ok()??)
+}
+
+fn encode(head: &Head) -> Vec<u8> {
+    serde_json::to_vec(head).expect("a head of strings and numbers is JSON")
+}
+
+fn decode(bytes: &[u8]) -> Result<Head, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use inlet_model::{KafkaPartition, Offset};
+    use proptest::collection::btree_map;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::super::head::PartitionHead;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_checkpoint_reads_back(
+            name in ".*",
+            counts in any::<[u64; 5]>(),
+            offsets in btree_map(0..100_i32, (option::of(0..i64::MAX), any::<[u64; 2]>()), 0..4),
+            progress in btree_map(".*", ".*", 0..4),
+            date_key in option::of(".*"),
+            committed_at in option::of(0..4_000_000_000_i64),
+        ) {
+            let mut head = Head::empty(&TableName::new("public", name));
+            [head.seq, head.rows, head.files, head.bytes, head.quarantined] = counts;
+            head.offsets = offsets
+                .into_iter()
+                .map(|(partition, (next, [epoch, sequence]))| {
+                    let next = next.map(Offset);
+                    (KafkaPartition(partition), PartitionHead { next, epoch, sequence })
+                })
+                .collect();
+            head.progress.0 = progress;
+            head.date_key = date_key;
+            head.committed_at =
+                committed_at.and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0));
+            let bytes = encode(&head);
+            prop_assert_eq!(Entry::decode_table(&bytes), Some(head.table.clone()));
+            prop_assert_eq!(decode(&bytes).unwrap(), head);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! An entry of the log: the one thing that makes data files and the offsets they cover durable
+//! together.
+//!
+//! Stored as `_log/<seq>.json`, numbered from 1 without a gap, and never changed. Paths in it are
+//! relative to the table's folder.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use inlet_model::{KafkaPartition, Offset, ProgressDelta, TableName, TableSchema};
+use serde::{Deserialize, Serialize};
+
+/// One commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// The number of the entry, which is also its name.
+    pub seq: u64,
+    /// Chosen by the writer before it commits: tells its own entry from another one when an answer
+    /// is lost.
+    pub commit_id: String,
+    /// The writer, as in the names of its lock and its staging files.
+    pub writer: String,
+    /// The time of the commit by the writer's clock; shown, never compared.
+    pub committed_at: DateTime<Utc>,
+    pub table: TableName,
+    /// The schemas of the files, by fingerprint, except those that an earlier entry names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schemas: BTreeMap<String, TableSchema>,
+    /// The key of the date_partition folders, in the first entry that has files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<DataFile>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<DataFile>,
+    /// The offsets that the rows and the rejected rows cover.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub offsets: BTreeMap<KafkaPartition, Covered>,
+    /// The kafka_partitions that the writer takes over, with their new epochs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acquired: BTreeMap<KafkaPartition, u64>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub progress: ProgressDelta,
+    /// Rows in `files`.
+    pub rows: u64,
+    /// Rows in `quarantine`.
+    pub quarantined: u64,
+}
+
+/// A file of an entry, and the invisible name under which it waits to be published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DataFile {
+    /// The place where readers find it.
+    pub path: String,
+    /// The place where it was written.
+    pub staged: String,
+    pub rows: u64,
+    pub bytes: u64,
+    /// Its date_partition; null for rows without a date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+}
+
+/// The offsets of a kafka_partition that an entry covers, half-open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Covered {
+    /// The first offset covered: where the log ended.
+    pub from: Offset,
+    /// The next offset to read.
+    pub next: Offset,
+    /// The epoch under which the writer owned the kafka_partition.
+    pub epoch: u64,
+    /// The sequence that the next record must carry.
+    pub sequence: u64,
+}
+
+impl Entry {
+    /// An entry that changes nothing yet.
+    pub fn new(table: &TableName, writer: &str, commit_id: &str) -> Self {
+        Self {
+            seq: 0,
+            commit_id: commit_id.to_owned(),
+            writer: writer.to_owned(),
+            committed_at: Utc::now(),
+            table: table.clone(),
+            schemas: BTreeMap::new(),
+            date_key: None,
+            files: Vec::new(),
+            quarantine: Vec::new(),
+            offsets: BTreeMap::new(),
+            acquired: BTreeMap::new(),
+            progress: ProgressDelta::default(),
+            rows: 0,
+            quarantined: 0,
+        }
+    }
+
+    /// The entry as it is stored.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an entry of strings and numbers is JSON")
+    }
+
+    /// Reads a stored entry; the error says why it is unreadable.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.is_empty() {
+            return Err("it is empty, as after a power cut".to_owned());
+        }
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+    }
+
+    /// The table of a stored entry, without reading the rest of it.
+    pub fn decode_table(bytes: &[u8]) -> Option<TableName> {
+        #[derive(Deserialize)]
+        struct OfTable {
+            table: TableName,
+        }
+        serde_json::from_slice::<OfTable>(bytes)
+            .ok()
+            .map(|found| found.table)
+    }
+}
+
+fn is_empty(delta: &ProgressDelta) -> bool {
+    delta.0.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use inlet_model::{Column, ColumnType, Scalar};
+    use proptest::collection::{btree_map, vec};
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file() -> impl Strategy<Value = DataFile> {
+        (".*", ".*", any::<u64>(), any::<u64>(), option::of(".*")).prop_map(
+            |(path, staged, rows, bytes, date)| DataFile {
+                path,
+                staged,
+                rows,
+                bytes,
+                date,
+            },
+        )
+    }
+
+    fn covered() -> impl Strategy<Value = Covered> {
+        (0..i64::MAX, 0..i64::MAX, any::<u64>(), any::<u64>()).prop_map(
+            |(from, next, epoch, sequence)| Covered {
+                from: Offset(from),
+                next: Offset(next),
+                epoch,
+                sequence,
+            },
+        )
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let partition = || (0..=i32::MAX).prop_map(KafkaPartition);
+        let of_files = (vec(file(), 0..4), vec(file(), 0..2), option::of(".*"));
+        let of_log = (
+            btree_map(partition(), covered(), 0..4),
+            btree_map(partition(), any::<u64>(), 0..4),
+            btree_map(".*", option::of(".*"), 0..4),
+        );
+        let of_writer = (".*", ".*", ".*", any::<u64>(), any::<bool>());
+        let counts = (any::<u64>(), any::<u64>(), 0..4_000_000_000_i64);
+        (of_files, of_log, of_writer, counts).prop_map(|(files, log, writer, counts)| {
+            let table = TableName::new("public", writer.2);
+            let mut entry = Entry::new(&table, &writer.0, &writer.1);
+            entry.seq = writer.3;
+            if writer.4 {
+                let id = Column {
+                    name: "id".to_owned(),
+                    column_type: ColumnType::Scalar(Scalar::Decimal {
+                        precision: 10,
+                        scale: 2,
+                    }),
+                    postgres_type: "numeric(10,2)".to_owned(),
+                    as_text: false,
+                    not_null: true,
+                    generated: false,
+                };
+                let schema = TableSchema::new(table.clone(), vec![id], vec![0]);
+                entry.schemas.insert("0011223344556677".to_owned(), schema);
+            }
+            (entry.files, entry.quarantine, entry.date_key) = files;
+            (entry.offsets, entry.acquired) = (log.0, log.1);
+            entry.progress = ProgressDelta(log.2);
+            (entry.rows, entry.quarantined) = (counts.0, counts.1);
+            entry.committed_at = DateTime::from_timestamp(counts.2, 123_456_000).unwrap();
+            entry
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_reads_back(entry in entry()) {
+            let bytes = entry.encode();
+            prop_assert_eq!(Entry::decode_table(&bytes), Some(entry.table.clone()));
+            prop_assert_eq!(Entry::decode(&bytes), Ok(entry));
+        }
+
+        #[test]
+        fn a_torn_entry_is_unreadable(entry in entry(), part in 0.0..1.0_f64) {
+            let bytes = entry.encode();
+            let torn = &bytes[..(bytes.len() as f64 * part) as usize];
+            prop_assert!(Entry::decode(torn).is_err());
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The commit log of one table's folder: read in constant time, appended to by put-if-absent.
+//!
+//! An entry is committed once or not at all, by any number of writers, and the head in memory is
+//! what the entries say. The caller chooses the entry with a function over the head; `recover`
+//! publishes its files. Every function here blocks, so it runs on a blocking thread.
+
+use std::sync::Arc;
+
+use inlet_model::TableName;
+
+use super::checkpoint;
+use super::claim::Claim;
+use super::entry::{DataFile, Entry};
+use super::head::Head;
+use crate::error::LakeError;
+use crate::files::names;
+use crate::files::{Put, Store};
+
+/// Entries between two checkpoints: opening reads at most this many, unless a writer dies in
+/// between.
+const CHECKPOINT_ENTRIES: u64 = 64;
+/// Entries of other writers that one commit lets go first before it fails.
+const OVERTAKEN_MAX: usize = 4096;
+
+/// The log as one writer sees it.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub store: Arc<Store>,
+    pub head: Head,
+    /// Entries after the checkpoint whose files may still be staged.
+    pub(super) pending: Vec<Pending>,
+    checkpoint: u64,
+    /// Set when the disk left in doubt whether an entry exists. The log then refuses every commit
+    /// until the folder is opened again, and the entry's files stay.
+    pub is_doubtful: bool,
+}
+
+/// The files of an entry, until they are known to be published.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub seq: u64,
+    pub writer: String,
+    pub files: Vec<DataFile>,
+}
+
+/// What an entry's name leads to.
+pub(super) enum Found {
+    Missing,
+    Entry(Box<Entry>),
+    Unreadable(String),
+}
+
+impl Log {
+    /// Reads the log: the checkpoint, then entry by entry up to the first missing one. The number of
+    /// an unreadable last entry is returned beside the log before it: a power cut can leave one on
+    /// a disk that reports a sync too early.
+    pub fn read(store: Arc<Store>, table: &TableName) -> Result<(Self, Option<u64>), LakeError> {
+        let head = checkpoint::read(&store)?.unwrap_or_else(|| Head::empty(table));
+        let mut log = Self {
+            store,
+            checkpoint: head.seq,
+            head,
+            pending: Vec::new(),
+            is_doubtful: false,
+        };
+        loop {
+            let seq = log.head.seq + 1;
+            match log.find(seq)? {
+                Found::Missing => break,
+                Found::Entry(entry) => {
+                    log.check_table(&entry.table, table)?;
+                    log.apply(*entry)?;
+                }
+                Found::Unreadable(reason) => {
+                    // Entries are synced one after the other, so only the last one can be torn.
+                    if !matches!(log.find(seq + 1)?, Found::Missing) {
+                        return Err(LakeError::Corrupt {
+                            entry: names::entry(seq),
+                            reason,
+                        });
+                    }
+                    return Ok((log, Some(seq)));
+                }
+            }
+        }
+        log.check_table(&log.head.table, table)?;
+        Ok((log, None))
+    }
+
+    /// Commits the entry that `make` builds for the head, and returns it. When another writer commits
+    /// the number first, its entry is read and `make` runs again on the new head, where it refuses
+    /// what no longer follows.
+    pub fn append(
+        &mut self,
+        claim: &Claim,
+        make: impl Fn(&Head) -> Result<Entry, LakeError>,
+    ) -> Result<Entry, LakeError> {
+        self.check_trusted()?;
+        for _ in 0..OVERTAKEN_MAX {
+            let entry = Entry {
+                seq: self.head.seq + 1,
+                ..make(&self.head)?
+            };
+            self.head
+                .follows(&entry)
+                .map_err(|reason| LakeError::batch(&self.head.table, reason))?;
+            match self.store.put_if_absent(
+                &names::entry(entry.seq),
+                &claim.staging_name("entry"),
+                &entry.encode(),
+            )? {
+                Put::Created => return self.applied(entry),
+                // After a lost answer the entry of that name is our own: its commit id says so.
+                Put::Exists => match self.find(entry.seq)? {
+                    Found::Entry(found) if found.commit_id == entry.commit_id => {
+                        return self.applied(*found);
+                    }
+                    Found::Entry(found) => self.apply(*found)?,
+                    Found::Missing => {}
+                    Found::Unreadable(reason) => {
+                        return Err(LakeError::Corrupt {
+                            entry: names::entry(entry.seq),
+                            reason,
+                        });
+                    }
+                },
+                Put::Doubtful(error) => {
+                    self.is_doubtful = true;
+                    return Err(error);
+                }
+            }
+        }
+        let source = std::io::Error::from(std::io::ErrorKind::WouldBlock);
+        Err(LakeError::Io {
+            act: "commit after the entries of other writers",
+            path: self.store.root().to_owned(),
+            source,
+        })
+    }
+
+    /// True when enough entries follow the checkpoint for a new one.
+    pub fn is_checkpoint_due(&self) -> bool {
+        self.head.seq >= self.checkpoint + CHECKPOINT_ENTRIES
+    }
+
+    /// Stores the head as the log's checkpoint. All files of its entries must be published.
+    pub fn write_checkpoint(&mut self, claim: &Claim) -> Result<(), LakeError> {
+        assert!(
+            self.pending.is_empty(),
+            "a checkpoint follows published files only"
+        );
+        checkpoint::write(&self.store, &claim.staging_name("entry"), &self.head)?;
+        self.checkpoint = self.head.seq;
+        Ok(())
+    }
+
+    /// Looks for an entry.
+    pub(super) fn find(&self, seq: u64) -> Result<Found, LakeError> {
+        let Some(bytes) = self.store.read(&names::entry(seq))? else {
+            return Ok(Found::Missing);
+        };
+        Ok(match Entry::decode(&bytes) {
+            Ok(entry) => Found::Entry(Box::new(entry)),
+            Err(reason) => Found::Unreadable(reason),
+        })
+    }
+
+    fn applied(&mut self, entry: Entry) -> Result<Entry, LakeError> {
+        self.apply(entry.clone())?;
+        Ok(entry)
+    }
+
+    fn apply(&mut self, entry: Entry) -> Result<(), LakeError> {
+        self.head.apply(&entry)?;
+        // A writer publishes before it commits again, so its earlier entries are published.
+        self.pending
+            .retain(|pending| pending.writer != entry.writer);
+        let files: Vec<_> = entry.files.into_iter().chain(entry.quarantine).collect();
+        if !files.is_empty() {
+            self.pending.push(Pending {
+                seq: entry.seq,
+                writer: entry.writer,
+                files,
+            });
+        }
+        Ok(())
+    }
+
+    /// Fails when the folder must be opened again first.
+    pub fn check_trusted(&self) -> Result<(), LakeError> {
+        if self.is_doubtful {
+            Err(LakeError::Doubtful {
+                table: self.head.table.clone(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_table(&self, found: &TableName, expected: &TableName) -> Result<(), LakeError> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(LakeError::OtherTable {
+            path: self.store.root().to_owned(),
+            found: found.clone(),
+            expected: expected.clone(),
+        })
+    }
+}
+
+/// The table of a folder's log; `None` before the first commit.
+pub(crate) fn table_of(store: &Store) -> Option<TableName> {
+    let first = || Entry::decode_table(&store.read(&names::entry(1)).ok()??);
+    // The first entry is read only without a checkpoint, which is the shorter one of the two.
+    checkpoint::table(store).or_else(first)
+}

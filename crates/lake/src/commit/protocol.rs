@@ -1,0 +1,173 @@
+//! The commit of a batch, step by step.
+//!
+//! 1. *Stage* (`files/stage`): rows are written to files below `_staging`, where no reader looks,
+//!    and synced. Each file starts with the name of its writer.
+//! 2. *Publish what is pending*: files that an earlier commit of this writer could not rename. So a
+//!    writer's latest entry is the only one of it whose files may still be staged.
+//! 3. *Decide* ([`entry_of`]): the batch must start at the offset where the log ends, under the
+//!    latest epoch of each kafka_partition.
+//! 4. *Append*: `_log/<seq + 1>.json` is created if absent. **This is the only commit point.** If
+//!    another writer created that name first, its entry is read and step 3 runs again on the new
+//!    head. If the answer is lost, the entry is read back and its commit id tells whose it is. If
+//!    the disk leaves the outcome in doubt, the log refuses every later commit until the folder is
+//!    opened again, and the staged files stay for whoever finds the entry.
+//! 5. *Publish*: the staged files are renamed to their places, and the folders are synced. From
+//!    here on readers see the rows.
+//! 6. *Checkpoint*, every 64 entries: the head is stored, so that opening reads a short tail.
+//!
+//! A crash before step 4 leaves staged files that the next writer removes; a crash after it leaves
+//! files that the next writer publishes (`commit/recover`).
+
+use inlet_model::{KafkaPartition, ProgressDelta};
+
+use super::entry::{DataFile, Entry};
+use super::head::Head;
+use super::log::Log;
+use super::recover;
+use crate::error::LakeError;
+use crate::files::names::FileName;
+use crate::files::{Staged, StagedFile};
+use crate::folder::Folder;
+
+/// A commit with this many files is worth a warning ..
+const MANY_FILES: u64 = 500;
+/// .. when it has fewer rows than this in each, on average.
+const FEW_ROWS: u64 = 20;
+
+/// Commits a staged batch with the progress that it brings; returns the entry, or `None` when the
+/// batch covers nothing and brings no progress.
+pub(crate) fn commit(
+    folder: &Folder,
+    log: &mut Log,
+    staged: Staged,
+    progress: Option<&ProgressDelta>,
+) -> Result<Option<Entry>, LakeError> {
+    let is_ours = |writer: &str| writer == folder.claim.writer();
+    recover::publish_pending(log, is_ours)?;
+    if staged.covered.is_empty() && progress.is_none_or(|delta| delta.0.is_empty()) {
+        return Ok(None);
+    }
+    log.check_trusted()?;
+    let make = |head: &Head| entry_of(folder, head, &staged, progress);
+    let entry = match log.append(&folder.claim, make) {
+        Ok(entry) => entry,
+        Err(error) => {
+            // The entry may be found later, and then its files are needed.
+            if log.is_doubtful {
+                staged.keep_files();
+            }
+            return Err(error);
+        }
+    };
+    staged.keep_files();
+    recover::publish_pending(log, is_ours)?;
+    warn_of_many_files(folder, &entry);
+    if log.is_checkpoint_due() {
+        write_checkpoint(folder, log);
+    }
+    Ok(Some(entry))
+}
+
+/// The entry that commits `staged` after `head`, if it may be committed there.
+fn entry_of(
+    folder: &Folder,
+    head: &Head,
+    staged: &Staged,
+    progress: Option<&ProgressDelta>,
+) -> Result<Entry, LakeError> {
+    let table = &folder.options.table;
+    for (partition, covered) in &staged.covered {
+        head.admit(*partition, covered)?;
+    }
+    if progress.is_some() {
+        // Progress has no offset that shows a late writer, so only the owner may store it.
+        for (partition, epoch) in &staged.owned {
+            head.admit_epoch(*partition, *epoch)?;
+        }
+    }
+    let encoded = &staged.encoded;
+    if let (Some(known), Some(ours)) = (&head.date_key, &encoded.date_key)
+        && known != ours
+    {
+        let reason = format!("changes the key of the folders by date from `{known}` to `{ours}`");
+        return Err(LakeError::Column {
+            table: table.clone(),
+            column: known.clone(),
+            reason,
+        });
+    }
+    let mut entry = Entry::new(table, folder.claim.writer(), &staged.commit_id);
+    for schema in &encoded.schemas {
+        if !head.knows(schema.fingerprint()) {
+            let fingerprint = schema.fingerprint().to_string();
+            entry.schemas.insert(fingerprint, (**schema).clone());
+        }
+    }
+    entry.date_key = encoded.date_key.clone().filter(|_| head.date_key.is_none());
+    let date_key = encoded.date_key.as_deref().unwrap_or_default();
+    let data = |file: &StagedFile| {
+        let path = name_of(staged, file).data(date_key, file.date.as_deref());
+        data_file(file, path)
+    };
+    entry.files = encoded.files.iter().map(data).collect();
+    let rejected = |file: &StagedFile| data_file(file, name_of(staged, file).quarantine());
+    entry.quarantine = encoded.quarantine.iter().map(rejected).collect();
+    entry.offsets.clone_from(&staged.covered);
+    entry.progress = progress.cloned().unwrap_or_default();
+    (entry.rows, entry.quarantined) = (staged.rows, staged.rejected);
+    assert_eq!(
+        entry.files.iter().map(|file| file.rows).sum::<u64>(),
+        entry.rows,
+        "the files of a commit hold its rows"
+    );
+    Ok(entry)
+}
+
+fn name_of(staged: &Staged, file: &StagedFile) -> FileName {
+    let (partition, first) = file.first;
+    let epoch = |partition: KafkaPartition| {
+        staged
+            .covered
+            .get(&partition)
+            .map_or(0, |covered| covered.epoch)
+    };
+    FileName {
+        partition,
+        first,
+        epoch: epoch(partition),
+    }
+}
+
+fn data_file(file: &StagedFile, path: String) -> DataFile {
+    DataFile {
+        path,
+        staged: file.staged.clone(),
+        rows: file.rows,
+        bytes: file.bytes,
+        date: file.date.clone(),
+    }
+}
+
+fn warn_of_many_files(folder: &Folder, entry: &Entry) {
+    let files = entry.files.len() as u64;
+    if files >= MANY_FILES && entry.rows < files * FEW_ROWS {
+        tracing::warn!(
+            table = %folder.options.table, rows = entry.rows, files,
+            "a commit of few rows made many files, one for each date, and every query opens them \
+             all: name a column with fewer dates in `tables.<name>.date_column`, and a new \
+             `datalake.path`"
+        );
+    }
+}
+
+fn write_checkpoint(folder: &Folder, log: &mut Log) {
+    // A checkpoint stands for every entry before it, so the files of all writers are published
+    // first.
+    let written =
+        recover::publish_pending(log, |_| true).and_then(|_| log.write_checkpoint(&folder.claim));
+    if let Err(error) = written {
+        // The checkpoint only makes opening fast; the next commit tries again.
+        let table = &folder.options.table;
+        tracing::warn!(%table, %error, "the log's checkpoint was not written");
+    }
+}

@@ -1,0 +1,154 @@
+//! Publishing committed files, and repairing a folder after a crash.
+//!
+//! Opening a folder as a writer takes these steps. Each may be repeated, by any number of writers at
+//! once: a rename happens once, and the second writer finds the file in its place.
+//!
+//! 1. Sync the log's folder: an entry can be visible before its name is durable.
+//! 2. Find the dead writers and lock their locks, so that two writers do not clean up at once.
+//! 3. Read the log. An unreadable last entry that was never committed is set aside.
+//! 4. Publish the committed files that are still staged.
+//! 5. Remove the staged files of the dead writers: whatever the log names is published now, so
+//!    only uncommitted files are left.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::sync::Arc;
+
+use inlet_model::TableName;
+
+use super::claim::{Claim, DeadWriters};
+use super::entry::DataFile;
+use super::log::{Found, Log};
+use crate::error::LakeError;
+use crate::files::Store;
+use crate::files::names::{self, FileName, LOG};
+
+/// Reads a folder's log and repairs the folder.
+pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Result<Log, LakeError> {
+    // An entry whose writer died before the sync may vanish with a power cut; a commit that builds
+    // on it must not outlive it.
+    store.sync(LOG)?;
+    // The dead writers are found before the log is read: their last commits are then in it.
+    let dead = DeadWriters::find(store, claim.writer())?;
+    let (mut log, torn) = Log::read(store.clone(), table)?;
+    if let Some(seq) = torn {
+        set_torn_aside(&log, seq)?;
+        log = Log::read(store.clone(), table)?.0;
+    }
+    let published = publish_pending(&mut log, |_| true)?;
+    dead.remove_files(store)?;
+    if published > 0 {
+        tracing::info!(
+            %table, files = published, seq = log.head.seq,
+            "published files of a commit that was interrupted"
+        );
+    }
+    Ok(log)
+}
+
+/// Publishes the files of the chosen writers' entries that may still be staged; returns how many
+/// were.
+pub(super) fn publish_pending(
+    log: &mut Log,
+    chosen: impl Fn(&str) -> bool,
+) -> Result<usize, LakeError> {
+    let mut renamed = 0;
+    while let Some(at) = log
+        .pending
+        .iter()
+        .position(|pending| chosen(&pending.writer))
+    {
+        let pending = &log.pending[at];
+        renamed += publish(&log.store, pending.seq, &pending.files)?;
+        log.pending.remove(at);
+    }
+    Ok(renamed)
+}
+
+/// Renames an entry's files to their places, durably; returns how many were still staged.
+fn publish(store: &Store, seq: u64, files: &[DataFile]) -> Result<usize, LakeError> {
+    let folders: BTreeSet<&str> = files.iter().map(|file| folder_of(&file.path)).collect();
+    let folders: Vec<&str> = folders.into_iter().collect();
+    store.create_folders(&folders)?;
+    let mut renamed = 0;
+    for file in files {
+        if store.rename(&file.staged, &file.path)? {
+            renamed += 1;
+        } else if store.size(&file.path)? != Some(file.bytes) {
+            return Err(LakeError::Missing {
+                path: file.path.clone(),
+                seq,
+            });
+        }
+    }
+    // Also when another writer renamed them: it may have died before its sync.
+    store.sync_folders(&folders)?;
+    Ok(renamed)
+}
+
+/// Sets an unreadable last entry aside, unless a published file shows that it was committed.
+fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
+    let path = log.store.path(names::REPAIR);
+    let failed = |source| LakeError::io("locking", &path, source);
+    let repair = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    // One writer at a time: the second one must not set aside an entry that the first one has
+    // committed under the same name in the meantime.
+    repair.lock().map_err(failed)?;
+    let Found::Unreadable(reason) = log.find(seq)? else {
+        return Ok(());
+    };
+    let name = names::entry(seq);
+    if let Some(published) = published_after(log)? {
+        return Err(LakeError::Corrupt {
+            entry: name,
+            reason: format!("{reason}, but `{published}` shows that it was committed"),
+        });
+    }
+    let aside = format!(
+        "{name}.{}.torn",
+        chrono::Utc::now().format("%Y%m%dT%H%M%S%6f")
+    );
+    log.store.rename(&name, &aside)?;
+    log.store.sync(LOG)?;
+    tracing::warn!(
+        folder = %log.store.root().display(), entry = name, aside, reason,
+        "set aside an entry that was never committed, as a power cut leaves it"
+    );
+    Ok(())
+}
+
+/// Finds a data file that starts at the log's end or later: only a commit that the log has lost can
+/// have published it.
+fn published_after(log: &Log) -> Result<Option<String>, LakeError> {
+    for folder in log.store.list("")? {
+        if !names::is_date_folder(&folder) {
+            continue;
+        }
+        for name in log.store.list(&folder)? {
+            let Some(FileName {
+                partition, first, ..
+            }) = FileName::parse_data(&name)
+            else {
+                continue;
+            };
+            if log
+                .head
+                .partition(partition)
+                .next
+                .is_none_or(|next| first >= next)
+            {
+                return Ok(Some(format!("{folder}/{name}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}

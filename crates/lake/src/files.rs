@@ -1,0 +1,19 @@
+//! The files of a table's folder: their names, their formats, and how they become durable.
+
+mod columns;
+mod dates;
+mod encoder;
+pub(crate) mod names;
+mod ownership;
+mod quarantine;
+mod rows;
+mod stage;
+mod store;
+
+pub use columns::CHANGE_COLUMNS;
+pub(crate) use encoder::StagedFile;
+pub(crate) use ownership::ownership;
+pub(crate) use quarantine::read as read_quarantine;
+pub use quarantine::{COLUMNS as QUARANTINE_COLUMNS, Rejected};
+pub(crate) use stage::{OpenBatch, Staged, joined};
+pub(crate) use store::{Put, Store};

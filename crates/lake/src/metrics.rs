@@ -1,0 +1,44 @@
+//! The numbers of the lake's writer. They move once a commit is in the log, not before.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use crate::writer::Committed;
+
+const ROWS: &str = "inlet_lake_rows_total";
+const QUARANTINED: &str = "inlet_lake_quarantined_rows_total";
+const FILES: &str = "inlet_lake_files_total";
+const COMMITS: &str = "inlet_lake_commits_total";
+const LAST_COMMIT: &str = "inlet_lake_last_commit_timestamp_seconds";
+const FRESHNESS: &str = "inlet_lake_freshness_seconds";
+
+/// Describes the lake's metrics to the recorder.
+pub fn describe() {
+    describe_counter!(ROWS, "rows that are committed and visible in the lake");
+    describe_counter!(QUARANTINED, "rows that are committed in quarantine");
+    describe_counter!(FILES, "data files that are committed");
+    describe_counter!(COMMITS, "entries of the lake's log");
+    describe_gauge!(LAST_COMMIT, "when the last entry was written");
+    describe_gauge!(
+        FRESHNESS,
+        "from the poll that found the newest row of the last commit to that commit"
+    );
+}
+
+pub(crate) fn committed(table: &str, committed: &Committed, freshness_ms: Option<i64>) {
+    let table = [("table", table.to_owned())];
+    counter!(ROWS, &table).increment(committed.rows);
+    counter!(QUARANTINED, &table).increment(committed.quarantined);
+    counter!(FILES, &table).increment(committed.files);
+    counter!(COMMITS, &table).increment(1);
+    gauge!(LAST_COMMIT, &table).set(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64(),
+    );
+    if let Some(ms) = freshness_ms {
+        gauge!(FRESHNESS, &table).set(ms as f64 / 1_000.0);
+    }
+}

@@ -1,0 +1,183 @@
+//! Reading one table's lake, without becoming a writer: nothing is created or repaired.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+use inlet_model::change::{OFFSET, OP, XID};
+use inlet_model::{TableName, TableSchema};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
+
+use crate::commit::{self, Entry, Head, Log, Writer};
+use crate::error::{LakeError, READING};
+use crate::files::names::{self, QUARANTINE};
+use crate::files::{self, Rejected, Store, joined};
+
+/// Entries that [`TableReader::rows_since`] reads at most: a table commits less often than this in
+/// any span that people look at.
+const ENTRIES_MAX: usize = 1_000;
+const BATCH_ROWS: usize = 8192;
+
+/// A table's folder, which may be empty or missing.
+#[derive(Debug, Clone)]
+pub struct TableReader {
+    folder: PathBuf,
+}
+
+/// The tables of a lake that has a folder for each, as their logs name them.
+pub fn tables_of(lake: &Path) -> Vec<TableName> {
+    let folders = fs::read_dir(lake).into_iter().flatten().flatten();
+    folders
+        .filter_map(|folder| commit::table_of(&Store::existing(&folder.path())))
+        .collect()
+}
+
+impl TableReader {
+    /// A reader of a folder.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// The head of the log: progress, offsets, schemas and counts. `None` before the first commit.
+    pub async fn head(&self) -> Result<Option<Head>, LakeError> {
+        let store = self.store();
+        joined(
+            tokio::task::spawn_blocking(move || {
+                let Some(table) = commit::table_of(&store) else {
+                    return Ok(None);
+                };
+                let (log, _torn) = Log::read(store.into(), &table)?;
+                Ok(Some(log.head))
+            })
+            .await,
+        )
+    }
+
+    /// Fails with [`LakeError::OtherTable`] when the folder holds another table than this one.
+    pub async fn expect_table(&self, expected: &TableName) -> Result<(), LakeError> {
+        match self.head().await? {
+            Some(head) if head.table != *expected => Err(LakeError::OtherTable {
+                path: self.folder.clone(),
+                found: head.table,
+                expected: expected.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The schema of the table's latest rows.
+    pub fn latest_schema(&self, head: &Head) -> Option<TableSchema> {
+        let mut schemas = head.schemas.values();
+        let (first, second) = (schemas.next()?, schemas.next());
+        if second.is_none() {
+            return Some(first.clone());
+        }
+        // The head does not tell which schema is the latest. Schemas change rarely, so walking back
+        // to the last entry with a new one is rarely far.
+        let latest = (1..=head.seq)
+            .rev()
+            .filter_map(|seq| self.entry(seq))
+            .find_map(|entry| entry.schemas.into_values().next());
+        latest.or_else(|| Some(first.clone()))
+    }
+
+    /// Rows that became visible at this time or later. Only the latest 1000 entries are read.
+    pub fn rows_since(&self, head: &Head, since: DateTime<Utc>) -> u64 {
+        (1..=head.seq)
+            .rev()
+            .take(ENTRIES_MAX)
+            .map_while(|seq| self.entry(seq))
+            .take_while(|entry| entry.committed_at >= since)
+            .map(|entry| entry.rows)
+            .sum()
+    }
+
+    /// The published data files.
+    pub fn data_files(&self) -> Result<BTreeSet<PathBuf>, LakeError> {
+        let store = self.store();
+        let mut files = BTreeSet::new();
+        for date in store.list("")? {
+            if !names::is_date_folder(&date) {
+                continue;
+            }
+            let found = store
+                .list(&date)?
+                .into_iter()
+                .filter(|name| names::is_data(name));
+            files.extend(found.map(|name| store.path(&date).join(name)));
+        }
+        Ok(files)
+    }
+
+    /// The published files of rejected rows.
+    pub fn quarantine_files(&self) -> Result<BTreeSet<PathBuf>, LakeError> {
+        let store = self.store();
+        let found = store.list(QUARANTINE)?.into_iter();
+        let found = found.filter(|name| names::is_quarantine(name));
+        Ok(found
+            .map(|name| store.path(QUARANTINE).join(name))
+            .collect())
+    }
+
+    /// A pattern that matches the data files of every date.
+    pub fn data_pattern(&self) -> PathBuf {
+        self.folder.join("**/*.parquet")
+    }
+
+    /// A pattern that matches the files of rejected rows.
+    pub fn quarantine_pattern(&self) -> PathBuf {
+        self.folder.join(QUARANTINE).join("*.jsonl")
+    }
+
+    /// Reads the rows of a data file, with their change columns.
+    pub fn rows(path: &Path, mut take: impl FnMut(&RecordBatch)) -> Result<(), LakeError> {
+        let damaged = |source: ParquetError| LakeError::Damaged {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(|source| LakeError::io(READING, path, source))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
+        for rows in reader.map_err(damaged)? {
+            let rows = rows.map_err(|error| damaged(error.into()))?;
+            for name in [OFFSET, OP, XID] {
+                if rows.column_by_name(name).is_none() {
+                    let reason = format!("it has no column `{name}`");
+                    return Err(damaged(ParquetError::General(reason)));
+                }
+            }
+            take(&rows);
+        }
+        Ok(())
+    }
+
+    /// Reads the rows of a file of rejected rows.
+    pub fn rejected(path: &Path, take: impl FnMut(Rejected)) -> Result<(), LakeError> {
+        files::read_quarantine(path, take)
+    }
+
+    /// The writers that have a lock or staged files in the folder.
+    pub fn writers(&self) -> Result<Vec<Writer>, LakeError> {
+        commit::writers(&self.folder)
+    }
+
+    /// Tries in the folder, which must exist, what a commit needs of its file system.
+    pub async fn probe(&self) -> Result<(), LakeError> {
+        let store = self.store();
+        joined(tokio::task::spawn_blocking(move || store.probe()).await)
+    }
+
+    fn store(&self) -> Store {
+        Store::existing(&self.folder)
+    }
+
+    fn entry(&self, seq: u64) -> Option<Entry> {
+        let bytes = self.store().read(&names::entry(seq)).ok()??;
+        Entry::decode(&bytes).ok()
+    }
+}

@@ -1,0 +1,335 @@
+//! The lake as the sink of the poll: rows, and the progress that covers them, in the same entry of
+//! the table's log.
+//!
+//! Without a broker the kafka_partition is 0, and a row's offset is the number of the change in the
+//! table's lake. A second process with the same lake takes the tables over, and this sink is fenced.
+//! A checkpoint is [`Checkpointed::Pending`] until the batches of all tables together reach a limit,
+//! or until [`Sink::flush`]; each table commits on its own.
+
+mod position;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use inlet_model::TableName;
+use inlet_model::change::ChangeBatch;
+use inlet_model::{KafkaPartition, Offset, OffsetRange, Progress, ProgressDelta};
+use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::sink::{Checkpointed, Sink, SinkError};
+use tokio::time::Instant;
+
+use self::position::{positioned, rejected};
+use crate::batch::{Limits, Size};
+use crate::error::LakeError;
+use crate::options::LakeOptions;
+use crate::reader::TableReader;
+use crate::rules::{Rules, Validator};
+use crate::writer::TableWriter;
+
+/// Without a broker all changes of a table have this kafka_partition.
+const PARTITION: KafkaPartition = KafkaPartition(0);
+
+/// One table of the sink.
+#[derive(Debug, Clone)]
+pub struct LakeSinkTable {
+    /// Its folder.
+    pub path: PathBuf,
+    /// The table, and how its rows are laid out.
+    pub options: LakeOptions,
+    /// The rules that a row must fulfil.
+    pub rules: Rules,
+}
+
+/// A sink of the poll that writes the lake itself.
+#[derive(Debug)]
+pub struct LakeSink {
+    limits: Limits,
+    tables: Vec<LakeSinkTable>,
+    open: BTreeMap<TableName, Table>,
+    /// The epochs under which this sink owned its tables last: a table that another process took
+    /// over is not taken back.
+    owned: BTreeMap<TableName, BTreeMap<KafkaPartition, u64>>,
+    /// False until [`Sink::resume`], and after any error: the sink may then lack rows that the poll
+    /// believes it has.
+    is_whole: bool,
+    /// True while rows wait for the checkpoint that covers them.
+    has_uncovered: bool,
+    /// When the oldest row or progress that is not durable arrived.
+    since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Table {
+    writer: TableWriter,
+    validator: Validator,
+    /// Offsets below this one are durable.
+    durable: Offset,
+    /// The offset of the next change.
+    next: Offset,
+    progress: ProgressDelta,
+}
+
+impl LakeSink {
+    /// A sink for these tables; opens nothing before [`Sink::resume`].
+    pub fn new(tables: Vec<LakeSinkTable>, limits: Limits) -> Self {
+        Self {
+            limits,
+            tables,
+            open: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            is_whole: false,
+            has_uncovered: false,
+            since: None,
+        }
+    }
+
+    /// Marks the sink as not whole until the call has ended well.
+    fn begin(&mut self) -> Result<(), SinkError> {
+        if std::mem::take(&mut self.is_whole) {
+            Ok(())
+        } else {
+            let act = "the sink of the lake must be resumed first";
+            Err(SinkError::new(Kind::Bug, act))
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let Some(since) = self.since else {
+            return false;
+        };
+        let sizes = || self.open.values().filter_map(|table| table.writer.size());
+        self.limits.is_full(&Size {
+            rows: sizes().map(|size| size.rows).sum(),
+            bytes: sizes().map(|size| size.bytes).sum(),
+            since: since.into_std(),
+        })
+    }
+
+    fn table(&mut self, name: &TableName) -> Result<&mut Table, SinkError> {
+        self.open.get_mut(name).ok_or_else(|| {
+            let act = format!("table `{name}` was not resumed");
+            SinkError::new(Kind::Bug, act)
+        })
+    }
+
+    async fn resume_table(&mut self, table: &LakeSinkTable) -> Result<Progress, SinkError> {
+        let name = &table.options.table;
+        let opened = Table::open(table, self.limits, self.owned.get(name)).await;
+        let opened = opened.map_err(|error| {
+            // After a disk error our own take-over may be in the log unknown to us, and must not
+            // count as another process.
+            if error.kind() != Kind::Fenced {
+                self.owned.remove(name);
+            }
+            SinkError::caused(format!("lake of table `{name}` was not opened"), error)
+        })?;
+        self.owned
+            .insert(name.clone(), opened.writer.owned().clone());
+        let head = opened.writer.head();
+        if head.progress.0.is_empty() && head.rows + head.quarantined > 0 {
+            return Err(written_by_a_consumer(name, &table.path));
+        }
+        self.open.insert(name.clone(), opened);
+        Ok(head.progress.clone())
+    }
+
+    async fn commit(&mut self) -> Result<Checkpointed, SinkError> {
+        let mut rows = 0;
+        for (name, table) in &mut self.open {
+            rows += table.commit().await.map_err(|error| {
+                SinkError::caused(format!("batch of table `{name}` was not committed"), error)
+            })?;
+        }
+        self.since = None;
+        Ok(Checkpointed::Durable { rows })
+    }
+}
+
+impl Sink for LakeSink {
+    async fn resume(
+        &mut self,
+        tables: &[TableName],
+    ) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+        self.rollback().await?;
+        let mut found = BTreeMap::new();
+        for table in self.tables.clone() {
+            let name = &table.options.table;
+            if !tables.contains(name) {
+                continue;
+            }
+            let progress = self.resume_table(&table).await?;
+            if !progress.0.is_empty() {
+                found.insert(name.clone(), progress);
+            }
+        }
+        self.is_whole = true;
+        Ok(found)
+    }
+
+    async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError> {
+        self.begin()?;
+        let name = batch.schema.table.clone();
+        self.table(&name)?.write(batch).await.map_err(|error| {
+            SinkError::caused(format!("rows of table `{name}` were not accepted"), error)
+        })?;
+        self.has_uncovered = true;
+        self.since.get_or_insert_with(Instant::now);
+        self.is_whole = true;
+        Ok(())
+    }
+
+    async fn checkpoint(
+        &mut self,
+        progress: BTreeMap<TableName, ProgressDelta>,
+    ) -> Result<Checkpointed, SinkError> {
+        self.begin()?;
+        for (name, delta) in progress {
+            self.since.get_or_insert_with(Instant::now);
+            self.table(&name)?.progress.merge(delta);
+        }
+        self.has_uncovered = false;
+        let checkpointed = if self.is_full() {
+            self.commit().await?
+        } else {
+            Checkpointed::Pending
+        };
+        self.is_whole = true;
+        Ok(checkpointed)
+    }
+
+    async fn flush(&mut self) -> Result<Checkpointed, SinkError> {
+        self.begin()?;
+        // Uncovered rows are in the same batches as covered ones, and without their progress the
+        // next start would write them again.
+        let checkpointed = if self.has_uncovered {
+            Checkpointed::Pending
+        } else {
+            self.commit().await?
+        };
+        self.is_whole = true;
+        Ok(checkpointed)
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let since = self.since.filter(|_| !self.has_uncovered)?;
+        Some(since + self.limits.age)
+    }
+
+    async fn rollback(&mut self) -> Result<(), SinkError> {
+        self.is_whole = false;
+        self.has_uncovered = false;
+        self.since = None;
+        for mut table in std::mem::take(&mut self.open).into_values() {
+            table.writer.discard().await;
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    async fn open(
+        table: &LakeSinkTable,
+        limits: Limits,
+        owned: Option<&BTreeMap<KafkaPartition, u64>>,
+    ) -> Result<Self, LakeError> {
+        let others = TableReader::new(&table.path).writers().unwrap_or_default();
+        for other in others.iter().filter(|other| other.alive) {
+            let (table, process) = (&table.options.table, other.process());
+            tracing::warn!(
+                %table, process,
+                "another process writes this lake: this process takes it over, and the other one \
+                 ends with exit code 75"
+            );
+        }
+        let mut writer = TableWriter::open(&table.path, table.options.clone(), limits).await?;
+        let heads = match owned {
+            Some(owned) => writer.take_back(owned).await?,
+            None => writer.take_over([PARTITION]).await?,
+        };
+        let durable = heads[&PARTITION].next.unwrap_or(Offset::ZERO);
+        Ok(Self {
+            writer,
+            validator: Validator::new(table.rules.clone()),
+            durable,
+            next: durable,
+            progress: ProgressDelta::default(),
+        })
+    }
+
+    async fn write(&mut self, batch: ChangeBatch) -> Result<(), WriteError> {
+        let first = self.next;
+        let unfit = position::unfit(&batch);
+        let positioned = positioned(&batch, PARTITION, first);
+        let (accepted, reasons) = self.validator.split(positioned, unfit)?;
+        let rows = batch.rows.num_rows();
+        self.next = Offset(first.0 + i64::try_from(rows).expect("a batch has fewer rows"));
+        if accepted.rows.num_rows() > 0 {
+            self.writer.append(accepted).await?;
+        }
+        let rejected = rejected(&batch, &reasons, PARTITION, first);
+        if !rejected.is_empty() {
+            self.writer.reject(rejected).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits the rows and the progress that are not durable; returns the rows that became visible.
+    async fn commit(&mut self) -> Result<u64, LakeError> {
+        if self.next == self.durable && self.progress.0.is_empty() {
+            return Ok(0);
+        }
+        if self.next > self.durable {
+            let range = OffsetRange {
+                from: self.durable,
+                next: self.next,
+            };
+            let sequence = u64::try_from(self.next.0).expect("offsets count from zero");
+            self.writer.cover(PARTITION, range, sequence)?;
+        }
+        let progress = std::mem::take(&mut self.progress);
+        let committed = self.writer.commit(Some(progress)).await?;
+        self.durable = self.next;
+        Ok(committed.rows)
+    }
+}
+
+/// Why rows were not accepted.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    #[error(transparent)]
+    Rule(#[from] crate::rules::RuleError),
+}
+
+impl Explain for WriteError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Lake(error) => error.kind(),
+            Self::Rule(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Lake(error) => error.hint(),
+            Self::Rule(error) => error.hint(),
+        }
+    }
+}
+
+fn written_by_a_consumer(table: &TableName, path: &Path) -> SinkError {
+    let hint = "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that the \
+                lake was written with";
+    SinkError {
+        hint: Some(Hint::text(hint)),
+        ..SinkError::new(
+            Kind::Config,
+            format!(
+                "the lake of table `{table}` at {} was written by a consumer: its rows have no \
+                 poller's progress to continue from",
+                path.display()
+            ),
+        )
+    }
+}

@@ -1,0 +1,176 @@
+//! The lake keeps the contract of a sink, read back by DuckDB.
+
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use inlet_harness::duckdb;
+use inlet_lake::{LakeOptions, LakeSink, LakeSinkTable, Limits, Rules};
+use inlet_service::error::Kind;
+use inlet_service::sink::contract::{TestPipeline, orders, poll, progress, rows, upserts};
+use inlet_service::sink::{Checkpointed, Sink};
+
+use crate::fixture::files;
+
+/// A lake with one table.
+struct OnDisk {
+    folder: tempfile::TempDir,
+    limits: Limits,
+    rules: Rules,
+}
+
+impl OnDisk {
+    /// Every checkpoint waits for a flush.
+    fn deferred() -> Self {
+        Self::with(u64::MAX, &[])
+    }
+
+    /// Every checkpoint with a row is durable at once.
+    fn immediate() -> Self {
+        Self::with(1, &[])
+    }
+
+    fn with(rows: u64, rules: &[&str]) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            limits: Limits {
+                rows,
+                bytes: u64::MAX,
+                age: Duration::from_secs(3600),
+            },
+            rules: Rules::parse(rules).unwrap(),
+        }
+    }
+}
+
+impl TestPipeline for OnDisk {
+    type Sink = LakeSink;
+    const FENCED: &str = "another process took over the lake of table `public.orders`";
+
+    fn sink(&self) -> LakeSink {
+        let table = LakeSinkTable {
+            path: self.folder.path().to_owned(),
+            options: LakeOptions {
+                table: orders(),
+                timezone: Tz::UTC,
+                date_column: None,
+            },
+            rules: self.rules.clone(),
+        };
+        LakeSink::new(vec![table], self.limits)
+    }
+
+    async fn visible(&self) -> Vec<(i64, Option<String>)> {
+        let glob = format!("{}/**/*.parquet", self.folder.path().display());
+        if duckdb::count_glob(glob.clone()).await.unwrap() == 0 {
+            return Vec::new();
+        }
+        let sql =
+            format!("SELECT id, _op, note FROM read_parquet('{glob}', hive_partitioning = true)");
+        let mut visible: Vec<_> = duckdb::query(&sql)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|row| {
+                let note = (row[1] == "u").then(|| row[2].clone());
+                (row[0].parse().unwrap(), note)
+            })
+            .collect();
+        visible.sort();
+        visible
+    }
+}
+
+mod deferred {
+    use super::OnDisk;
+    inlet_service::sink_contract!(OnDisk::deferred());
+}
+
+mod immediate {
+    use super::OnDisk;
+    inlet_service::sink_contract!(OnDisk::immediate());
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_pending_until_a_limit_is_reached_and_due_from_its_first_row() {
+    let lake = OnDisk::with(5, &[]);
+    let mut sink = lake.sink();
+    sink.resume(&[orders()]).await.unwrap();
+    assert_eq!(sink.due(), None);
+    sink.write(upserts(0..3, "a")).await.unwrap();
+    assert_eq!(
+        sink.due(),
+        None,
+        "rows without their progress cannot be made durable"
+    );
+    assert_eq!(
+        sink.checkpoint(poll("1")).await.unwrap(),
+        Checkpointed::Pending
+    );
+    let due = sink.due();
+    assert!(due.is_some());
+    assert_eq!(lake.visible().await, []);
+    sink.write(upserts(3..6, "a")).await.unwrap();
+    assert_eq!(
+        sink.checkpoint(poll("2")).await.unwrap(),
+        Checkpointed::Durable { rows: 6 }
+    );
+    assert_eq!(sink.due(), None);
+    assert_eq!(lake.visible().await, rows(0..6, "a"));
+}
+
+#[tokio::test]
+async fn a_rejected_row_goes_to_quarantine_with_the_progress_that_covers_it() {
+    let lake = OnDisk::with(1, &["id > 0"]);
+    let mut sink = lake.sink();
+    sink.resume(&[orders()]).await.unwrap();
+    sink.write(upserts(0..3, "a")).await.unwrap();
+    assert_eq!(
+        sink.checkpoint(poll("1")).await.unwrap(),
+        Checkpointed::Durable { rows: 2 }
+    );
+    assert_eq!(lake.visible().await, rows(1..3, "a"));
+    let quarantine = files(&lake.folder.path().join("_quarantine"), ".jsonl");
+    let text = std::fs::read_to_string(&quarantine[0]).unwrap();
+    assert!(
+        text.contains("id > 0") && text.lines().count() == 1,
+        "{text}"
+    );
+    // The next start continues after the rejected row.
+    let mut next = lake.sink();
+    assert_eq!(
+        next.resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "1")])
+    );
+    next.write(upserts(3..4, "a")).await.unwrap();
+    next.checkpoint(poll("2")).await.unwrap();
+    assert_eq!(lake.visible().await, rows(1..4, "a"));
+}
+
+#[tokio::test]
+async fn a_sink_takes_its_own_table_back_after_an_error() {
+    let lake = OnDisk::immediate();
+    let mut sink = lake.sink();
+    sink.resume(&[orders()]).await.unwrap();
+    sink.write(upserts(0..3, "a")).await.unwrap();
+    sink.checkpoint(poll("1")).await.unwrap();
+    sink.write(upserts(3..6, "lost")).await.unwrap();
+    assert_eq!(
+        sink.resume(&[orders()]).await.unwrap(),
+        progress(&[("poll", "1")])
+    );
+    sink.write(upserts(3..6, "a")).await.unwrap();
+    sink.checkpoint(poll("2")).await.unwrap();
+    assert_eq!(lake.visible().await, rows(0..6, "a"));
+}
+
+#[tokio::test]
+async fn a_lake_that_a_consumer_wrote_has_no_progress_to_continue_from() {
+    let lake = OnDisk::immediate();
+    let mut writer = crate::fixture::open(lake.folder.path(), [crate::fixture::P0]).await;
+    crate::fixture::commit(&mut writer, crate::fixture::P0, 0..3)
+        .await
+        .unwrap();
+    drop(writer);
+    let refused = lake.sink().resume(&[orders()]).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Config, "{refused:?}");
+}

@@ -1,0 +1,128 @@
+//! Where changes and the progress that covers them become durable together.
+//!
+//! The poll writes into a [`Sink`] without knowing which one: Kafka, or the lake itself when there
+//! is no broker. Both run the claims of [`contract`], and so does the sink in [`memory`] that the
+//! tests of the poll use.
+
+#[cfg(feature = "sink-contract")]
+pub mod contract;
+#[cfg(feature = "sink-contract")]
+pub mod memory;
+
+use std::collections::BTreeMap;
+
+use inlet_model::TableName;
+use inlet_model::change::ChangeBatch;
+use inlet_model::{Progress, ProgressDelta};
+
+use crate::error::{Explain, Hint, Kind};
+
+/// A sink of the poll.
+///
+/// Contract: what was written since the last durable point is invisible until the
+/// [`Sink::checkpoint`] that covers it is durable; then rows and progress appear together or not at
+/// all. After any error, or [`Sink::rollback`], only [`Sink::resume`] may be called next; any other
+/// call fails with [`Kind::Bug`].
+#[allow(async_fn_in_trait)] // One process drives one sink on one task; no caller needs the future to be `Send` by name.
+pub trait Sink {
+    /// Discards what is not durable, takes ownership and returns the durable progress. Earlier
+    /// owners are fenced; a sink that was fenced itself stays fenced. A table without progress is
+    /// absent from the answer.
+    async fn resume(
+        &mut self,
+        tables: &[TableName],
+    ) -> Result<BTreeMap<TableName, Progress>, SinkError>;
+
+    /// Accepts a batch; waits while the sink is full.
+    async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError>;
+
+    /// Accepts the progress that covers everything written so far. The answer tells whether both
+    /// are durable already or wait for [`Sink::flush`].
+    async fn checkpoint(
+        &mut self,
+        progress: BTreeMap<TableName, ProgressDelta>,
+    ) -> Result<Checkpointed, SinkError>;
+
+    /// Makes every pending checkpoint durable. Rows that no checkpoint covers stay invisible; while
+    /// there are any, the answer may be [`Checkpointed::Pending`].
+    async fn flush(&mut self) -> Result<Checkpointed, SinkError>;
+
+    /// The time at which [`Sink::flush`] is due even if no other checkpoint arrives; `None` while
+    /// every checkpoint is durable.
+    fn due(&self) -> Option<tokio::time::Instant>;
+
+    /// Discards what is not durable.
+    async fn rollback(&mut self) -> Result<(), SinkError>;
+}
+
+/// What became of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkpointed {
+    /// The sink has accepted rows and progress; a crash now discards both.
+    Pending,
+    /// Everything written before is durable and visible, and its progress with it.
+    Durable {
+        /// Rows that became durable with this call.
+        rows: u64,
+    },
+}
+
+impl Checkpointed {
+    /// Rows that became durable with this call.
+    pub fn durable_rows(self) -> u64 {
+        match self {
+            Self::Pending => 0,
+            Self::Durable { rows } => rows,
+        }
+    }
+}
+
+/// Why a call of a sink failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{act}")]
+pub struct SinkError {
+    /// What the error means for the process.
+    pub kind: Kind,
+    /// What was being done, with its object.
+    pub act: String,
+    /// What the user can do about it.
+    pub hint: Option<Hint>,
+    /// The cause below this error.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SinkError {
+    /// An error without a cause below it.
+    pub fn new(kind: Kind, act: impl Into<String>) -> Self {
+        Self {
+            kind,
+            act: act.into(),
+            hint: None,
+            source: None,
+        }
+    }
+
+    /// An error whose kind and hint are those of its cause.
+    pub fn caused(
+        act: impl Into<String>,
+        cause: impl Explain + std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            kind: cause.kind(),
+            act: act.into(),
+            hint: cause.hint(),
+            source: Some(Box::new(cause)),
+        }
+    }
+}
+
+impl Explain for SinkError {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        self.hint.clone()
+    }
+}
