@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use inlet_consumer::pipeline::Pipeline;
-use inlet_consumer::settings::{ConsumerSettings, TableSettings};
+use inlet_consumer::{ConsumerSettings, Pipeline, TableSettings};
 use inlet_service::config::{Config, ConfigError, TableConfig};
 use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;

@@ -76,7 +76,8 @@ impl Explain for QueryError {
         match self {
             Self::NoDuckDb { .. } => Some(Hint::text("get it with: pip install duckdb-cli")),
             Self::Lost { .. } => Some(Hint::text(
-                "Inlet looks for it on PATH, then where `dev/scripts/setup.sh` puts it: get it with pip install duckdb-cli",
+                "Inlet looks for it on PATH, then where `dev/scripts/setup.sh` puts it: get it \
+                 with pip install duckdb-cli",
             )),
         }
     }

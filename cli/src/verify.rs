@@ -1,15 +1,14 @@
 //! `inlet verify`: every value of the tables in PostgreSQL against the lake's data files.
 //!
-//! A table is read in one snapshot and hashed by key; the lake's files are hashed the same way, all
-//! versions of all keys. What is not there yet is waited for: the lake is behind the snapshot by
-//! right, and what was committed after the snapshot is told from it by its xid.
+//! A table is read in one snapshot and hashed by key. The lake's files are hashed the same way, all
+//! versions of all keys. The lake is behind the snapshot by design: `verify` waits for rows that are
+//! missing, and recognizes by its xid what was committed after the snapshot.
 //!
-//! Promises: exit 0 only when every row of the snapshot stands in the lake's latest state with
-//! equal values, lies in quarantine, or was changed again after the snapshot; no version stands
-//! there twice; memory is bounded whatever the table's size. Reads only. Leaves to others: rows
-//! whose deletion in PostgreSQL the lake does not know yet are differences, and are called what
-//! they are. Read in this order: [`postgres`], [`lake`], [`hash`], [`compare`], [`examples`],
-//! [`report`].
+//! Exit code 0 means: every row of the snapshot is in the lake's latest state with equal values, or
+//! in quarantine, or was changed again after the snapshot, and no version is a duplicate. Memory is
+//! bounded whatever the table's size. Rows whose deletion the lake does not know yet are differences,
+//! and are reported as such. Read in this order: [`postgres`], [`lake`], [`hash`], [`compare`],
+//! [`examples`], [`report`].
 
 mod compare;
 mod error;
@@ -150,7 +149,7 @@ async fn verify_table(
     }
     let examples = examples::read(&mut snapshot, &lake, &findings).await?;
     let keyed = !snapshot.schema.key.is_empty();
-    // Nothing was written: an end that fails takes nothing away from what was found.
+    // The connection only read, so an error while it closes does not change the findings.
     let _ = connection.close().await;
     Ok(Report {
         table,
@@ -177,7 +176,7 @@ async fn compare_range(
     }
     rows.sort_unstable_by_key(|row| row.key);
     let keyed = !snapshot.schema.key.is_empty();
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         let found = tokio::task::block_in_place(|| {
             compare(
@@ -188,9 +187,10 @@ async fn compare_range(
                 &snapshot.sight,
             )
         });
-        if found.may_be_late() && !std::mem::replace(&mut told, true) {
+        if found.may_be_late() && !std::mem::replace(&mut is_reported, true) {
             let seconds = deadline.saturating_duration_since(Instant::now()).as_secs();
-            tracing::info!(table = %snapshot.schema.table, seconds, "the lake is behind: waiting for it, so long at most");
+            let table = &snapshot.schema.table;
+            tracing::info!(%table, seconds, "the lake is behind: waiting for it, at most this long");
         }
         if !found.may_be_late() || !wait_for_more(lake, &mut range, deadline).await? {
             return Ok((found, range));
@@ -206,7 +206,7 @@ async fn wait_for_more(
 ) -> Result<bool, VerifyError> {
     while Instant::now() < deadline {
         tokio::time::sleep(LOOK_AGAIN).await;
-        // The range is settled: what comes in these seconds is held whatever it is.
+        // The range is fixed now, so every version that arrives in these seconds is held.
         if lake.read_on(range, usize::MAX).await? {
             return Ok(true);
         }

@@ -1,9 +1,9 @@
 //! A slab of messages -> batches of changes with their position, and rejected messages with the
 //! reason.
 //!
-//! Every message becomes one row or one rejected row, whole and in order. A message is rejected when
-//! it lacks Inlet's header, names an unknown schema or another table, or has a value that does not
-//! read back exactly. Budget: that of the format (`inlet_model::record::json`) and 30 ns; no
+//! Every message becomes one row or one rejected row, whole and in order. A message is rejected
+//! when it lacks Inlet's header, names an unknown schema or another table, or has a value that does
+//! not read back exactly. Budget: that of the format (`inlet_model::record::json`) and 30 ns; no
 //! allocation per row.
 
 use std::collections::HashMap;
@@ -56,10 +56,6 @@ impl Decoders {
             table,
             by_fingerprint: HashMap::new(),
         }
-    }
-
-    pub fn table(&self) -> &TableName {
-        &self.table
     }
 
     /// Decodes the messages of `slab` whose numbers are `kept`.

@@ -17,7 +17,8 @@ pub enum ConsumerError {
     Rule(#[from] RuleError),
     /// Records are missing in the topic.
     #[error(
-        "kafka_partition {} of topic `{topic}` has a hole at offset {}: sequence {expected} was expected, {got} arrived",
+        "kafka_partition {} of topic `{topic}` has a hole at offset {}: sequence {expected} was \
+         expected, {got} arrived",
         partition.0, offset.0
     )]
     Hole {
@@ -55,8 +56,10 @@ impl Explain for ConsumerError {
             Self::Lake(error) => error.hint(),
             Self::Rule(error) => error.hint(),
             Self::Hole { .. } => Some(Hint::text(
-                "records were removed from the topic (its `cleanup.policy` must be `delete`) or never arrived: let the producer load the table again \
-                 into a new topic (`kafka.topic`) and the consumer write a new lake folder (`datalake.path`)",
+                "records were removed from the topic (its `cleanup.policy` must be `delete`) or \
+                 never arrived: let the producer load the table again \
+                 into a new topic (`kafka.topic`) and the consumer write a new lake folder \
+                 (`datalake.path`)",
             )),
         }
     }

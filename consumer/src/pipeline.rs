@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::error::ConsumerError;
+use crate::error::ConsumerError;
 use crate::metrics;
 use crate::settings::ConsumerSettings;
 use crate::source::{Event, Marks, Partitions, Schemas, Slab, Source};
@@ -117,7 +117,8 @@ impl Pipeline {
                 Ok(Ended::Rejoin) => continue,
                 Err(error) if error.is_overtaken() && overtaken < OVERTAKEN_MAX => {
                     overtaken += 1;
-                    tracing::info!(reason = %error, "another consumer has taken over: joining again");
+                    let reason = error.to_string();
+                    tracing::info!(reason, "another consumer has taken over: joining again");
                 }
                 Err(error) if error.kind() == Kind::Unavailable => {
                     let hint = error.hint().map(tracing::field::display);
@@ -172,18 +173,24 @@ impl Session<'_> {
             let has_room = !self.tables.values().any(Table::is_blocked);
             tokio::select! {
                 biased;
-                // Stopping goes first: after it nothing new is started.
+                // Stopping goes first: from then on no commit or read is started.
                 () = stop.cancelled() => return self.finish().await.map(|()| Ended::Stopped),
                 // A finished commit frees memory, so it goes before more messages.
                 Some(done) = self.commits.join_next() => self.committed(done)?,
                 // A due batch goes before new messages, which would delay it.
                 () = until(due) => self.close_due(),
-                // Before new messages as well: otherwise a table could wait for its first schema for
-                // as long as another table is busy.
-                () = until(self.next_schema_read) => if self.read_schemas().await? { return Ok(Ended::Rejoin) },
+                // Before new messages as well: otherwise a table could wait for its first schema
+                // for as long as another table is busy.
+                () = until(self.next_schema_read) => {
+                    if self.read_schemas().await? {
+                        return Ok(Ended::Rejoin);
+                    }
+                }
                 event = self.source.next(), if has_room => match event? {
                     Event::Messages(slab) => self.append(slab).await?,
-                    Event::Assigned { partitions, reply } => self.seek_to_log(partitions, reply).await?,
+                    Event::Assigned { partitions, reply } => {
+                        self.seek_to_log(partitions, reply).await?;
+                    }
                     Event::Revoked { reply } => self.revoke(reply).await?,
                 },
             }
@@ -313,7 +320,10 @@ impl Session<'_> {
                 Ok(Some(done)) => self.committed(done)?,
                 Ok(None) => return Ok(()),
                 Err(_) => {
-                    tracing::warn!(deadline = ?FINISH_DEADLINE, "a commit did not end in time; the next start resumes from the log");
+                    tracing::warn!(
+                        deadline = ?FINISH_DEADLINE,
+                        "a commit did not end in time; the next start resumes from the log"
+                    );
                     return Ok(());
                 }
             }

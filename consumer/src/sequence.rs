@@ -54,8 +54,8 @@ impl Positions {
         self.0.clear();
     }
 
-    /// Checks a slab and moves past it. Messages of kafka_partitions without a position are left out:
-    /// they belong to another consumer.
+    /// Checks a slab and moves past it. Messages of kafka_partitions without a position are left
+    /// out: they belong to another consumer.
     pub fn advance(&mut self, slab: &Slab) -> Result<Checked, Hole> {
         let mut checked = Checked {
             kept: Vec::with_capacity(slab.len()),
@@ -86,7 +86,8 @@ impl Positions {
 }
 
 impl Position {
-    /// True when a message arrives for the first time. Messages of other programs carry no sequence.
+    /// True when a message arrives for the first time. Messages of other programs carry no
+    /// sequence.
     fn follows(
         &mut self,
         headed: Headed,
@@ -176,7 +177,7 @@ mod tests {
         )])
     }
 
-    /// What stands next in a topic.
+    /// The next thing in a topic.
     #[derive(Debug, Clone)]
     enum Next {
         /// The next record of the producer.
@@ -263,7 +264,9 @@ mod tests {
 
         #[test]
         fn a_restart_in_the_middle_keeps_what_one_run_keeps(
-            messages in topic(), cut in any::<prop::sample::Index>(), sizes in vec(0..9_usize, 0..20)
+            messages in topic(),
+            cut in any::<prop::sample::Index>(),
+            sizes in vec(0..9_usize, 0..20),
         ) {
             let cut = cut.index(messages.len() + 1);
             let whole = read(&mut positions(0, Some(0)), &messages, &sizes).unwrap();
@@ -288,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn markers_and_foreign_messages_take_offsets_but_no_sequence() {
+    fn markers_and_foreign_messages_have_offsets_but_no_sequence() {
         let mut positions = positions(10, Some(4));
         let checked = positions
             .advance(&slab(&[(11, Some(4)), (13, None), (20, Some(5))]))

@@ -47,8 +47,8 @@ pub struct TableSettings {
 }
 
 impl TableSettings {
-    /// Finds the table that the settings name: the one with the folded name, else the one with exactly
-    /// this name.
+    /// Finds the table that the settings name: the one with the folded name, else the one with
+    /// exactly this name.
     pub fn resolve<'a>(
         &self,
         tables: impl Iterator<Item = &'a TableName> + Clone,

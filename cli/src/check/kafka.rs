@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use inlet_consumer::source::Marks;
+use inlet_consumer::Marks;
 use inlet_model::Progress;
 use inlet_model::TableName;
 use inlet_model::{KafkaPartition, Offset};

@@ -114,7 +114,8 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
             head.table
         );
         let finding = Finding::error(Hop::Lake, datalake.path.display().to_string(), evidence);
-        let means = "a single table lands in the lake's folder itself: it would be loaded again, and read twice";
+        let means = "a single table lands in the lake's folder itself: it would be loaded again, \
+                     and read twice";
         return Some(
             finding
                 .means(means)
@@ -136,8 +137,11 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
             config.tables.len()
         ),
     );
-    let means = "several tables have a folder each below it: this one would be loaded again, and read twice";
-    Some(finding.means(means).mend("a configuration and a `datalake.path` of its own for the new tables, or a new `datalake.path` for all"))
+    let means = "several tables have a folder each below it: this one would be loaded again, and \
+                 read twice";
+    let mend = "a configuration and a `datalake.path` of its own for the new tables, or a new \
+                `datalake.path` for all";
+    Some(finding.means(means).mend(mend))
 }
 
 async fn of_table(

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use inlet_consumer::source::start;
-use inlet_consumer::source::{Marks, SourceError};
+use inlet_consumer::{Marks, SourceError, start};
 use inlet_lake::Head;
 use inlet_model::KafkaPartition;
 use inlet_model::Progress;

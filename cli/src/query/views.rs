@@ -109,7 +109,8 @@ impl View {
             format!(" WHERE {}", named.join(" AND "))
         };
         format!(
-            "SELECT * FROM ({}{named} QUALIFY row_number() OVER (PARTITION BY {} ORDER BY {OFFSET} DESC) = 1) WHERE {OP} <> '{}'",
+            "SELECT * FROM ({}{named} QUALIFY row_number() OVER (PARTITION BY {} ORDER BY \
+             {OFFSET} DESC) = 1) WHERE {OP} <> '{}'",
             self.history(),
             columns.join(", "),
             char::from(DELETE)

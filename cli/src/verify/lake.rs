@@ -1,5 +1,5 @@
-//! The lake's side: every version in the data files, and the rows in quarantine. Files never change,
-//! so each is read once per range of keys.
+//! The lake's side: every version in the data files, and the rows in quarantine. Files never
+//! change, so each is read once per range of keys.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -64,8 +64,8 @@ impl Lake {
         &self.quarantined
     }
 
-    /// Reads the files that are new since the last call; true when there were any. Narrows the range
-    /// while it holds more than `held_max` versions.
+    /// Reads the files that are new since the last call; true when there were any. Narrows the
+    /// range while it holds more than `held_max` versions.
     pub async fn read_on(
         &mut self,
         range: &mut KeyRange,

@@ -14,7 +14,7 @@ struct Copy<'a> {
     topic: &'a str,
     /// Kafka_partition -> next offset to read.
     offsets: &'a Offsets,
-    /// The entry of the lake's log that says so.
+    /// The entry of the lake's log that stores these offsets.
     seq: u64,
 }
 

@@ -247,8 +247,8 @@ impl Table {
         Ok(true)
     }
 
-    /// Fails when the rules fit none of the schemas. One that fits is enough to start: older schemas
-    /// may lack a column that a rule names.
+    /// Fails when the rules fit none of the schemas. One that fits is enough to start: older
+    /// schemas may lack a column that a rule names.
     fn check_rules<'a>(
         &self,
         schemas: impl Iterator<Item = &'a Arc<TableSchema>>,

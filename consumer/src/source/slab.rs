@@ -78,11 +78,6 @@ impl Slab {
         self.entries.len()
     }
 
-    /// True without messages.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Memory that the messages take.
     pub fn size_bytes(&self) -> usize {
         self.bytes.len() + self.entries.len() * MESSAGE_BYTES

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use inlet_consumer::pipeline::{ConsumerError, Pipeline};
-use inlet_consumer::settings::{ConsumerSettings, TableSettings};
+use inlet_consumer::{ConsumerError, ConsumerSettings, Pipeline, TableSettings};
 use inlet_harness::{Folder, Kafka, duckdb, eventually, shared_kafka};
 use inlet_lake::Limits;
 use tokio::task::JoinHandle;

@@ -8,8 +8,7 @@ mod publisher;
 use std::time::Duration;
 
 use anyhow::Result;
-use inlet_consumer::pipeline::ConsumerError;
-use inlet_consumer::source::SourceError;
+use inlet_consumer::{ConsumerError, SourceError};
 use inlet_harness::eventually;
 use inlet_service::error::{Explain, Kind};
 use rdkafka::admin::{AdminClient, AdminOptions};

@@ -30,8 +30,8 @@ impl Limits {
         size.rows >= self.rows || size.bytes >= self.bytes
     }
 
-    /// The time at which the batch is committed. A full batch is due since its first row arrived, so
-    /// that the oldest one goes first.
+    /// The time at which the batch is committed. A full batch is due since its first row arrived,
+    /// so that the oldest one goes first.
     pub fn due(&self, size: &Size) -> Instant {
         if self.is_full(size) {
             size.since
@@ -72,7 +72,9 @@ mod tests {
 
         #[test]
         fn a_batch_that_grows_is_never_due_later(
-            limits in (1..20_u64, 1..20_u64), size in (0..40_u64, 0..40_u64), more in (0..9_u64, 0..9_u64)
+            limits in (1..20_u64, 1..20_u64),
+            size in (0..40_u64, 0..40_u64),
+            more in (0..9_u64, 0..9_u64),
         ) {
             let limits = Limits { rows: limits.0, bytes: limits.1, age: Duration::from_secs(5) };
             let since = Instant::now();

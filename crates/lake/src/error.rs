@@ -47,7 +47,8 @@ pub enum LakeError {
     },
     /// The batch does not start where the log ends.
     #[error(
-        "commit of table `{table}` covers offsets {}..{} of kafka_partition {}, the lake is at {} (entry {seq})",
+        "commit of table `{table}` covers offsets {}..{} of kafka_partition {}, the lake is at {} \
+         (entry {seq})",
         range.from.0, range.next.0, partition.0, head.0
     )]
     Conflict {
@@ -78,7 +79,8 @@ pub enum LakeError {
     },
     /// An earlier failure left in doubt what is on the disk; opening the lake again settles it.
     #[error(
-        "the lake of table `{table}` must be opened again, because the disk failed in the middle of a \
+        "the lake of table `{table}` must be opened again, because the disk failed in the middle \
+         of a \
          commit"
     )]
     Doubtful { table: TableName },

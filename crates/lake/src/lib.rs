@@ -10,24 +10,27 @@
 //! be moved or copied as a whole. Each name and format has one home.
 //!
 //! ```text
-//! date=2026-11-20/                            a date_partition; `_date=` beside a column `date`  files/names
-//!   <kafka_partition>-<offset>-<epoch>.parquet   a data file, named after its first row          files/columns
+//! name                                    content                                format in
+//! date=2026-11-20/                        a date_partition                       files/names
+//!   <partition>-<offset>-<epoch>.parquet  a data file, named after its first row files/columns
 //! _quarantine/
-//!   <kafka_partition>-<offset>-<epoch>.jsonl     rejected rows, whole, with the reason           files/quarantine
+//!   <partition>-<offset>-<epoch>.jsonl    rejected rows, with the reason         files/quarantine
 //! _log/
-//!   <seq>.json                                   a commit                                        commit/entry
-//!   _checkpoint.json                             the log in sum, derived from the entries        commit/checkpoint
-//!   <seq>.json.<time>.torn                       an entry that a power cut left unreadable       commit/recover
-//! _staging/                                   invisible files; each starts with its writer's name
-//!   <writer>.lock                                locked for as long as the writer lives          commit/claim
-//!   <writer>.<n>.staged                          a data or quarantine file before its commit     files/encoder
-//!   <writer>.<n>.entry                           an entry or checkpoint before it has its name   files/store
-//!   repair                                       locked while a torn entry is set aside          commit/recover
-//! _members/<n>.lock                           the consumer's places in its group, not the lake's
+//!   <seq>.json                            a commit                               commit/entry
+//!   _checkpoint.json                      the log in sum, derived from it        commit/checkpoint
+//!   <seq>.json.<time>.torn                an entry that a power cut tore         commit/recover
+//! _staging/                               invisible files
+//!   <writer>.lock                         locked while the writer lives          commit/claim
+//!   <writer>.<n>.staged                   a file before its commit               files/encoder
+//!   <writer>.<n>.entry                    an entry or checkpoint before its name files/store
+//!   repair                                locked while a torn entry is set aside commit/recover
+//! _members/<n>.lock                       a place in the consumer's group        (the consumer)
 //! ```
 //!
-//! A name below `_staging` never ends in `.parquet`, so `read_parquet('<folder>/**/*.parquet')`
-//! sees committed, complete files only, at any moment.
+//! The folders by date are `_date=` for a table that has a column `date` of its own, and
+//! `date=__HIVE_DEFAULT_PARTITION__` for rows without a date. A name below `_staging` never ends in
+//! `.parquet`, so `read_parquet('<folder>/**/*.parquet')` sees committed, complete files only, at
+//! any moment.
 //!
 //! # Promises
 //!

@@ -5,9 +5,9 @@
 //! '^[^@]+@[^@]+$'`. [`Rules`] are bound to a table's schema, where every literal becomes exactly
 //! one value of its column's type, and then validate whole batches, column by column.
 //!
-//! Like SQL's `CHECK`, a rule is broken only where it is false: null fulfils every rule but
-//! `is not null`. Deletes have no values and fulfil every rule. Text compares byte by byte (collation
-//! `C`); NaN equals NaN and is greater than every number, as in PostgreSQL.
+//! Like SQL's `CHECK`, a rule is broken only where it is false: null fulfils every rule but `is not
+//! null`. Deletes have no values and fulfil every rule. Text compares byte by byte (collation `C`);
+//! NaN equals NaN and is greater than every number, as in PostgreSQL.
 
 mod bind;
 mod parse;
@@ -80,11 +80,14 @@ impl Explain for RuleError {
     fn hint(&self) -> Option<Hint> {
         Some(match self {
             Self::Syntax { .. } => Hint::text(
-                "a rule is `<column> is not null`, `<column> = | <> | < | <= | > | >= <value>`, `<column> [not] between <value> and <value>`, \
-                 `<column> [not] in (<value>, ..)` or `<column> ~ '<pattern>'`; see the key `tables.<name>.rules`",
+                "a rule is `<column> is not null`, `<column> = | <> | < | <= | > | >= <value>`, \
+                 `<column> [not] between <value> and <value>`, \
+                 `<column> [not] in (<value>, ..)` or `<column> ~ '<pattern>'`; see the key \
+                 `tables.<name>.rules`",
             ),
             Self::Literal { .. } => Hint::text(
-                "write a value that the column can hold exactly (text, dates and times in quotes); see the key `tables.<name>.rules`",
+                "write a value that the column can hold exactly (text, dates and times in \
+                 quotes); see the key `tables.<name>.rules`",
             ),
             Self::Pattern { .. } | Self::Column { .. } => Hint::key("tables.<name>.rules"),
         })
@@ -98,8 +101,8 @@ impl Rules {
         rules.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Checks that the rules fit a schema: their columns exist, and their literals are values of the
-    /// columns' types.
+    /// Checks that the rules fit a schema: their columns exist, and their literals are values of
+    /// the columns' types.
     pub fn check(&self, schema: &TableSchema) -> Result<(), RuleError> {
         self.bind(schema).map(drop)
     }
@@ -152,8 +155,8 @@ impl Validator {
 }
 
 impl BoundRules {
-    /// The rows that break a rule, in order, with the texts of the rules they break, joined by `; `.
-    /// Table columns come first in `rows`, [`OP`] is among the change columns.
+    /// The rows that break a rule, in order, with the texts of the rules they break, joined by `;
+    /// `. Table columns come first in `rows`, [`OP`] is among the change columns.
     fn broken(&self, rows: &RecordBatch) -> Vec<(usize, String)> {
         let upserts = upserts(rows);
         let broken: Vec<BooleanBuffer> = self

@@ -2,9 +2,9 @@
 //! the table's log.
 //!
 //! Without a broker the kafka_partition is 0, and a row's offset is the number of the change in the
-//! table's lake. A second process with the same lake takes the tables over, and this sink is fenced.
-//! A checkpoint is [`Checkpointed::Pending`] until the batches of all tables together reach a limit,
-//! or until [`Sink::flush`]; each table commits on its own.
+//! table's lake. A second process with the same lake takes the tables over, and this sink is
+//! fenced. A checkpoint is [`Checkpointed::Pending`] until the batches of all tables together reach
+//! a limit, or until [`Sink::flush`]; each table commits on its own.
 
 mod position;
 
@@ -273,7 +273,8 @@ impl Table {
         Ok(())
     }
 
-    /// Commits the rows and the progress that are not durable; returns the rows that became visible.
+    /// Commits the rows and the progress that are not durable; returns the rows that became
+    /// visible.
     async fn commit(&mut self) -> Result<u64, LakeError> {
         if self.next == self.durable && self.progress.0.is_empty() {
             return Ok(0);
@@ -319,7 +320,8 @@ impl Explain for WriteError {
 }
 
 fn written_by_a_consumer(table: &TableName, path: &Path) -> SinkError {
-    let hint = "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that the \
+    let hint = "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that \
+                the \
                 lake was written with";
     SinkError {
         hint: Some(Hint::text(hint)),

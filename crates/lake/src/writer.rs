@@ -87,8 +87,8 @@ struct Open {
 }
 
 impl TableWriter {
-    /// Opens a table's folder: creates what is missing, reads the log, publishes what an interrupted
-    /// commit left, and removes what dead writers left.
+    /// Opens a table's folder: creates what is missing, reads the log, publishes what an
+    /// interrupted commit left, and removes what dead writers left.
     pub async fn open(
         path: &Path,
         options: LakeOptions,

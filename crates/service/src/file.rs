@@ -10,7 +10,8 @@ use std::path::Path;
 
 use tempfile::{NamedTempFile, TempPath};
 
-/// The permissions of a new file, before the umask; `tempfile` alone would hide it from other users.
+/// The permissions of a new file, before the umask; `tempfile` alone would hide it from other
+/// users.
 const READABLE: u32 = 0o666;
 
 /// Writes a new file under a temporary name, durable but for the name. The file is removed when the

@@ -23,7 +23,8 @@ use crate::error::{Explain, Hint, Kind};
 /// [`Sink::checkpoint`] that covers it is durable; then rows and progress appear together or not at
 /// all. After any error, or [`Sink::rollback`], only [`Sink::resume`] may be called next; any other
 /// call fails with [`Kind::Bug`].
-#[allow(async_fn_in_trait)] // One process drives one sink on one task; no caller needs the future to be `Send` by name.
+// One process drives one sink on one task, so no caller needs to name the futures as `Send`.
+#[allow(async_fn_in_trait)]
 pub trait Sink {
     /// Discards what is not durable, takes ownership and returns the durable progress. Earlier
     /// owners are fenced; a sink that was fenced itself stays fenced. A table without progress is

@@ -1,4 +1,5 @@
-//! The log's checkpoint: the head after some entry, so that opening reads a bounded tail of the log.
+//! The log's checkpoint: the head after some entry, so that opening reads a bounded tail of the
+//! log.
 //!
 //! Stored as `_log/_checkpoint.json`. It is derived: without it, or with an unreadable one, the log
 //! is read from its beginning.

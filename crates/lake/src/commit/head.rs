@@ -82,8 +82,8 @@ impl Head {
         self.schemas.contains_key(&fingerprint.to_string())
     }
 
-    /// Checks that a batch may be committed here: it starts where the log ends, and its epoch is the
-    /// owner's.
+    /// Checks that a batch may be committed here: it starts where the log ends, and its epoch is
+    /// the owner's.
     pub(super) fn admit(
         &self,
         partition: KafkaPartition,
@@ -265,8 +265,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// Any order of commits and take-overs by any writers: the accepted ranges follow each other
-        /// without a gap or an overlap, each under the epoch of the latest take-over.
+        /// Any order of commits and take-overs by any writers: the accepted ranges follow each
+        /// other without a gap or an overlap, each under the epoch of the latest take-over.
         #[test]
         fn accepted_ranges_follow_each_other_under_the_owners_epoch(acts in acts()) {
             const PARTITION: KafkaPartition = KafkaPartition(0);

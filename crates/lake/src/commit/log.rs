@@ -51,9 +51,9 @@ pub(super) enum Found {
 }
 
 impl Log {
-    /// Reads the log: the checkpoint, then entry by entry up to the first missing one. The number of
-    /// an unreadable last entry is returned beside the log before it: a power cut can leave one on
-    /// a disk that reports a sync too early.
+    /// Reads the log: the checkpoint, then entry by entry up to the first missing one. The number
+    /// of an unreadable last entry is returned beside the log before it: a power cut can leave one
+    /// on a disk that reports a sync too early.
     pub fn read(store: Arc<Store>, table: &TableName) -> Result<(Self, Option<u64>), LakeError> {
         let head = checkpoint::read(&store)?.unwrap_or_else(|| Head::empty(table));
         let mut log = Self {
@@ -87,9 +87,9 @@ impl Log {
         Ok((log, None))
     }
 
-    /// Commits the entry that `make` builds for the head, and returns it. When another writer commits
-    /// the number first, its entry is read and `make` runs again on the new head, where it refuses
-    /// what no longer follows.
+    /// Commits the entry that `make` builds for the head, and returns it. When another writer
+    /// commits the number first, its entry is read and `make` runs again on the new head, where it
+    /// refuses what no longer follows.
     pub fn append(
         &mut self,
         claim: &Claim,

@@ -1,7 +1,7 @@
 //! Publishing committed files, and repairing a folder after a crash.
 //!
-//! Opening a folder as a writer takes these steps. Each may be repeated, by any number of writers at
-//! once: a rename happens once, and the second writer finds the file in its place.
+//! Opening a folder as a writer takes these steps. Each may be repeated, by any number of writers
+//! at once: a rename happens once, and the second writer finds the file in its place.
 //!
 //! 1. Sync the log's folder: an entry can be visible before its name is durable.
 //! 2. Find the dead writers and lock their locks, so that two writers do not clean up at once.

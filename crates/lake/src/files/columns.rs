@@ -69,8 +69,8 @@ impl Columns {
         })
     }
 
-    /// Converts a positioned batch to the columns of the file. The only cost per row is an offset of
-    /// `_op`.
+    /// Converts a positioned batch to the columns of the file. The only cost per row is an offset
+    /// of `_op`.
     pub fn in_file(&self, rows: &RecordBatch) -> Result<RecordBatch, LakeError> {
         let wrong = |reason: String| LakeError::batch(&self.table.table, reason);
         let types = |schema: &Schema| {
@@ -204,8 +204,8 @@ fn refused(table: &TableSchema, column: &str, reason: &str) -> LakeError {
     }
 }
 
-/// Zstd and statistics for every column. Values that grow (offsets, xids, keys, times) are stored as
-/// differences, and columns whose values rarely repeat get no dictionary.
+/// Zstd and statistics for every column. Values that grow (offsets, xids, keys, times) are stored
+/// as differences, and columns whose values rarely repeat get no dictionary.
 fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("the level is one that zstd has");
     let mut builder = WriterProperties::builder()

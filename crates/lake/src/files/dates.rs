@@ -1,7 +1,7 @@
 //! The date_partition of every row: the date of its event in the configured time zone.
 //!
-//! Pure. Budget: 5 ns a row when neighbouring rows have the same day; the zone's offset is looked up
-//! once per UTC day, not once per row.
+//! Pure. Budget: 5 ns a row when neighbouring rows have the same day; the zone's offset is looked
+//! up once per UTC day, not once per row.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,8 @@
 //! Rows into one staged Parquet file per date, on a blocking thread.
 //!
 //! Rows of one kafka_partition keep the order of their offsets, memory is bounded whatever dates
-//! arrive, and the files are invisible. Budget: rows of one date are encoded without a copy; rows of
-//! many dates are copied once, so that each file is written in runs.
+//! arrive, and the files are invisible. Budget: rows of one date are encoded without a copy; rows
+//! of many dates are copied once, so that each file is written in runs.
 
 use std::collections::BTreeMap;
 use std::fs::File;

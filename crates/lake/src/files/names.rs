@@ -140,8 +140,8 @@ mod tests {
         fn names_of_one_kafka_partition_sort_as_offsets_do(
             one in 0..=i64::MAX, two in 0..=i64::MAX, epoch in any::<u64>()
         ) {
-            let name = |first| FileName { partition: KafkaPartition(0), first: Offset(first), epoch }
-                .to_string();
+            let partition = KafkaPartition(0);
+            let name = |first| FileName { partition, first: Offset(first), epoch }.to_string();
             prop_assert_eq!(name(one).cmp(&name(two)), one.cmp(&two));
         }
 

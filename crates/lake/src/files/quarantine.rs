@@ -171,7 +171,8 @@ mod tests {
         #[test]
         fn a_rejected_row_reads_back_byte_for_byte(
             reason in ".*", topic in ".*", partition in 0..=i32::MAX, offset in 0..=i64::MAX,
-            key in option::of(vec(any::<u8>(), 0..40)), value in option::of(vec(any::<u8>(), 0..40)),
+            key in option::of(vec(any::<u8>(), 0..40)),
+            value in option::of(vec(any::<u8>(), 0..40)),
         ) {
             let rejected = Rejected {
                 reason,

@@ -45,8 +45,8 @@ pub(super) fn split(
         })
 }
 
-/// Runs of rows of one kafka_partition with rising offsets: partition, first and last offset, number
-/// of rows.
+/// Runs of rows of one kafka_partition with rising offsets: partition, first and last offset,
+/// number of rows.
 pub(super) fn runs(
     rows: &RecordBatch,
 ) -> impl Iterator<Item = (KafkaPartition, Offset, Offset, u64)> {

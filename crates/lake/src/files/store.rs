@@ -4,8 +4,8 @@
 //! the same file, because the kernel has already dropped the pages that it could not write.
 //!
 //! `object_store` does not serve here: its put-if-absent cannot tell a failure before the name
-//! exists from one after it, it leaves `#1` files without an owner, and its rename syncs two folders
-//! for every file.
+//! exists from one after it, it leaves `#1` files without an owner, and its rename syncs two
+//! folders for every file.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -244,7 +244,8 @@ impl Store {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "an unused file could not be removed");
+                let path = path.display();
+                tracing::warn!(%path, %error, "an unused file could not be removed");
             }
         }
     }

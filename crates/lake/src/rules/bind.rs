@@ -240,7 +240,8 @@ impl Binder<'_> {
         })
     }
 
-    /// Refuses an order on a type that is stored as text: its text sorts differently from its values.
+    /// Refuses an order on a type that is stored as text: its text sorts differently from its
+    /// values.
     fn ordered(&self, literal: &Literal) -> Result<(), RuleError> {
         let text_of_other_type =
             self.column.as_text || self.column.column_type == ColumnType::Scalar(Scalar::Json);

@@ -1,5 +1,5 @@
-//! Polled rows as the lake stores them: with their position, and rejected ones as the message that a
-//! producer would have sent.
+//! Polled rows as the lake stores them: with their position, and rejected ones as the message that
+//! a producer would have sent.
 
 use std::sync::Arc;
 

@@ -92,7 +92,7 @@ async fn a_row_outside_of_what_is_covered_is_refused() {
             table.close().unwrap().stage().await,
             Err(LakeError::Batch { .. })
         ),
-        "an offset comes twice"
+        "an offset is a duplicate"
     );
 
     table.cover(P0, range(0..20), 11).unwrap();
@@ -188,13 +188,14 @@ async fn rejected_rows_are_committed_whole_beside_the_good_ones() {
     table.cover(P0, range(10..12), 12).unwrap();
     let staged = table.close().unwrap().stage().await.unwrap();
     let read = format!(
-        "SELECT kafka_partition, \"offset\", reason, topic, key, value, to_base64(from_base64(value_base64)) \
+        "SELECT kafka_partition, \"offset\", reason, topic, key, value, \
+         to_base64(from_base64(value_base64)) \
          FROM read_json('{}/_quarantine/*.jsonl') ORDER BY 2",
         folder.path().display()
     );
     assert!(
         duckdb::query(&read).await.is_err(),
-        "nothing is there before the commit"
+        "no file is visible before the commit"
     );
     let committed = staged.commit(None).await.unwrap();
     assert_eq!((committed.rows, committed.quarantined), (10, 2));

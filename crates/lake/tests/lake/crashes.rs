@@ -13,8 +13,8 @@ use crate::fixture::{
     texts, try_open,
 };
 
-/// Opens a crashed folder, checks where it stands, and goes on from there.
-async fn goes_on(path: &Path, from: i64) {
+/// Opens a crashed folder, checks its position, and continues from there.
+async fn continues(path: &Path, from: i64) {
     let mut table = open(path, [P0]).await;
     assert_eq!(table.head().partition(P0).next, Some(Offset(from)));
     assert_eq!(count(path).await, from as u64, "opening rolls forward");
@@ -26,14 +26,14 @@ async fn goes_on(path: &Path, from: i64) {
     assert_eq!(
         files(&path.join("_staging"), ".lock").len(),
         1,
-        "only the living writer"
+        "only that of the living writer"
     );
     commit(&mut table, P0, from..30).await.unwrap();
     assert_eq!(positions(path).await, texts([["0", "30", "30", "0", "29"]]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_before_the_entry_takes_the_batch_back() {
+async fn a_crash_before_the_entry_discards_the_batch() {
     let folder = tempfile::tempdir().unwrap();
     let mut table = open(folder.path(), [P0]).await;
     commit(&mut table, P0, 0..10).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_crash_before_the_entry_takes_the_batch_back() {
     drop(staged);
     assert_eq!(files(&image.path().join("_staging"), ".staged").len(), 2);
     assert_eq!(count(image.path()).await, 10);
-    goes_on(image.path(), 10).await;
+    continues(image.path(), 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn a_crash_between_entry_and_publishing_is_rolled_forward_from_every_file(
             10 + 5 * published as u64,
             "a reader sees whole files of the commit"
         );
-        goes_on(image.path(), 20).await;
+        continues(image.path(), 20).await;
     }
 }
 
@@ -94,7 +94,7 @@ async fn opening_again_and_again_changes_nothing() {
             .unwrap()
             .count(),
         0,
-        "writers that ended leave nothing"
+        "writers that ended leave no file"
     );
 }
 
@@ -131,7 +131,7 @@ async fn a_torn_last_entry_is_set_aside_when_it_was_never_committed() {
         let next = last_entry(folder.path())["seq"].as_u64().unwrap() + 1;
         fs::write(folder.path().join(format!("_log/{next:020}.json")), torn).unwrap();
         assert_eq!(head(folder.path()).await.rows, 10);
-        goes_on(folder.path(), 10).await;
+        continues(folder.path(), 10).await;
         assert_eq!(files(&folder.path().join("_log"), ".torn").len(), 1);
     }
 }

@@ -104,7 +104,7 @@ pub fn batch(
     }
 }
 
-/// Orders at these offsets, created when `created` says.
+/// Orders at these offsets; `created` gives the time at which each was created.
 pub fn orders_at(
     partition: KafkaPartition,
     offsets: std::ops::Range<i64>,
@@ -214,7 +214,8 @@ pub async fn count(path: &Path) -> u64 {
 pub async fn positions(path: &Path) -> Vec<Vec<String>> {
     let glob = format!("{}/**/*.parquet", path.display());
     let sql = format!(
-        "SELECT _kafka_partition, count(*), count(DISTINCT _offset), min(_offset), max(_offset) FROM read_parquet('{glob}') GROUP BY 1 ORDER BY 1"
+        "SELECT _kafka_partition, count(*), count(DISTINCT _offset), min(_offset), max(_offset) \
+         FROM read_parquet('{glob}') GROUP BY 1 ORDER BY 1"
     );
     duckdb::query(&sql).await.unwrap()
 }

@@ -75,17 +75,19 @@ async fn many_dates_in_one_batch_keep_every_row_in_its_place() {
     assert_eq!(lake.size().unwrap().rows, 80_000);
     lake.commit(None).await.unwrap();
     let expected = texts([["80000", "80000", "0"]]);
-    let what = "count(*), count(DISTINCT (_kafka_partition, _offset)), count(*) FILTER (date <> created_at::DATE)";
+    let what = "count(*), count(DISTINCT (_kafka_partition, _offset)), count(*) FILTER (date <> \
+                created_at::DATE)";
     assert_eq!(select(folder.path(), what).await, expected);
     let glob = format!("{}/**/*.parquet", folder.path().display());
     let disorder = format!(
-        "SELECT count(*) FROM (SELECT _offset < lag(_offset) OVER (PARTITION BY filename, _kafka_partition ORDER BY file_row_number) AS back \
+        "SELECT count(*) FROM (SELECT _offset < lag(_offset) OVER (PARTITION BY filename, \
+         _kafka_partition ORDER BY file_row_number) AS back \
          FROM read_parquet('{glob}', filename = true, file_row_number = true)) WHERE back"
     );
     assert_eq!(
         duckdb::query(&disorder).await.unwrap(),
         [["0"]],
-        "rows of a kafka_partition stand in the order of their offsets"
+        "rows of a kafka_partition are in the order of their offsets"
     );
 }
 

@@ -200,7 +200,8 @@ async fn every_type_round_trips() {
     lake.commit(None).await.unwrap();
 
     let described = format!(
-        "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet('{}/**/*.parquet'))",
+        "SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM \
+         read_parquet('{}/**/*.parquet'))",
         folder.path().display()
     );
     let types = duckdb::query(&described).await.unwrap();

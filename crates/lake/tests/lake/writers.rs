@@ -69,7 +69,7 @@ async fn a_zombie_is_fenced_and_what_it_staged_stays_invisible() {
         ),
         "{error}"
     );
-    // What nobody took away it may still write.
+    // It may still write the kafka_partition that it owns.
     other_partition.commit(None).await.unwrap();
     commit(&mut owner, P0, 10..15).await.unwrap();
     assert_eq!(

@@ -24,7 +24,7 @@ const VISIBLE_TIME_MAX: Duration = Duration::from_secs(60);
 pub trait TestPipeline {
     /// The kind of sink under test.
     type Sink: Sink;
-    /// What a fenced sink says to its user.
+    /// Part of the message that the user of a fenced sink gets.
     const FENCED: &str;
     /// A new sink of this pipeline, as another process would make it.
     fn sink(&self) -> Self::Sink;
@@ -136,8 +136,7 @@ pub fn rows(ids: impl IntoIterator<Item = i64>, note: &str) -> Vec<(i64, Option<
         .collect()
 }
 
-/// What was committed is visible soon: Kafka says that it is committed a moment before readers see
-/// it.
+/// Waits until these rows are visible: Kafka acknowledges a commit a moment before readers see it.
 pub async fn assert_visible(
     pipeline: &impl TestPipeline,
     expected: impl Into<Vec<(i64, Option<String>)>>,
