@@ -1,11 +1,18 @@
 .PHONY: setup demo test versions check bench clean
 # A test waits for its servers most of the time, and each broker takes half a gigabyte.
 export RUST_TEST_THREADS ?= 4
+TOOLS = $${INLET_CACHE:-$$HOME/.cache/inlet}
 
 setup: ; @dev/scripts/setup.sh
-demo: setup ; @cargo run --release -q -p inlet -- demo $(if $(MODE),--mode $(MODE))
+demo: setup ; @cargo run --release -p inlet -- demo $(if $(MODE),--mode $(MODE))
 test: setup ; cargo test --release --workspace --no-fail-fast
 versions: setup ; @dev/scripts/test-versions.sh 13 14 16 17 18
-check: ; cargo fmt --all --check && cargo clippy --release --workspace --all-targets -- -D warnings
+check:
+	cargo fmt --all --check
+	dev/scripts/check-prose
+	dev/scripts/setup.sh --checks
+	$(TOOLS)/cargo-shear/bin/cargo-shear --locked
+	$(TOOLS)/cargo-deny/bin/cargo-deny --config .cargo/deny.toml --log-level error check bans licenses sources
+	cargo clippy --release --workspace --all-targets -- -D warnings
 bench: setup ; @dev/benchmarks/run $(ARGS)
 clean: ; cargo clean

@@ -69,7 +69,7 @@ pub enum Verb {
         after_help = "Example:\n  inlet grants --config inlet.yml --role inlet | psql postgres://owner@localhost:5432/shop"
     )]
     Grants(GrantsArguments),
-    /// Look at every hop of the data's way and say what is missing, with the statement that mends
+    /// Look at every hop of the data's way and say what is missing, with the statement that fixes
     /// it
     #[command(after_help = "Example:\n  inlet check --config configs/orders_stream.yml")]
     Check(CheckArguments),

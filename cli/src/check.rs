@@ -1,13 +1,12 @@
-//! `inlet check`: every hop of the data's way looked at before the data goes it, and what mends
-//! each thing that is wrong.
+//! `inlet check`: checks every hop before data flows, and prints each problem with its fix.
 //!
-//! Promises: every hop is looked at, also when another one fails; each finding states the measured
-//! fact, what follows from it, and the statement or key that mends it. Nothing is written but a
-//! file in the lake's folder, which is removed again, and a throw-away transactional id that the
-//! broker forgets by itself; no group is joined, no record sent. Leaves to others: whether the lake
-//! holds the right rows (`verify`), how far it is behind (`status`).
+//! Promises: it checks every hop even if another one fails; each finding states the measured fact,
+//! its effect, and the statement or key that fixes it. It writes only a file in the lake's folder,
+//! which it removes again, and a temporary transactional id that the broker expires by itself; it
+//! joins no group and sends no record. Leaves to others: whether the lake holds the correct rows
+//! (`verify`), how far it is behind (`status`).
 //!
-//! Read in the order of the data's way: [`settings`], [`postgres`], [`tables`], [`kafka`],
+//! Read in the order in which data flows: [`settings`], [`postgres`], [`tables`], [`kafka`],
 //! [`lake`], [`progress`].
 
 mod activity;
@@ -34,7 +33,7 @@ use self::finding::{Finding, Severity};
 use crate::args::CheckArguments;
 use crate::failure::Outcome;
 
-/// Looks at every hop and prints what it found; exit code 1 when there is an error.
+/// Checks every hop and prints the findings; exit code 1 if one of them is an error.
 pub async fn run(arguments: CheckArguments, config: Config, stop: CancellationToken) -> Outcome {
     let open_max = Duration::from_secs(arguments.open_max.into());
     let Some(findings) = stop.run_until_cancelled(findings(&config, open_max)).await else {

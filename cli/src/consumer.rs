@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::discover::serve;
 use crate::failure::Outcome;
-use crate::producer::observe;
+use crate::service_start::observe;
 use crate::tables;
 
 /// Carries the topics into the lake until stopped.

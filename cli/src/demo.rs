@@ -1,13 +1,12 @@
 //! `inlet demo`: food orders from the first row to the last answer, on servers of its own.
 //!
-//! What a person would type is shown as it happens, and every row is counted where it stands: in
-//! PostgreSQL, in the topic, in the lake's files. The services are processes of this very binary,
-//! so that one of them can be killed.
+//! It shows what a person would type, and counts every row where it is: in PostgreSQL, in the topic,
+//! in the lake's files. The services are processes of this binary, so that one of them can be killed.
 //!
 //! Promises: exit 0 only when PostgreSQL and lake are equal, by DuckDB's answer and by `inlet
-//! verify`'s; no process and no folder stays, however it ends. Leaves to others: the servers. They
-//! are those of the tests (`inlet-harness`): to find programs and ports and to leave nothing behind
-//! is hard to get right once. Its errors are `anyhow`'s, and so are ours: nobody decides by them.
+//! verify`'s; it removes all processes and folders, however it ends. Leaves to others: the servers, which the
+//! test harness (`inlet-harness`) finds, starts and stops. Errors are `anyhow`'s, like the harness's:
+//! the demo only prints them.
 //! Read in this order: [`story`], [`scenario`], [`hops`], [`screen`].
 
 mod hops;
@@ -28,10 +27,10 @@ use self::story::Servers;
 use crate::args::{DemoArguments, DemoMode};
 use crate::failure::Outcome;
 
-/// As shells show an interrupt.
+/// The exit code that shells use for an interrupt: 128 + SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// Shows it all on this machine, in a temporary folder.
+/// Runs the demo on this machine, in a temporary folder.
 pub async fn run(arguments: DemoArguments, stop: CancellationToken) -> Outcome {
     let folder = Folder::new("demo").map_err(DemoError::Step)?;
     let told = stop
@@ -45,7 +44,7 @@ pub async fn run(arguments: DemoArguments, stop: CancellationToken) -> Outcome {
         );
     }
     let Some(told) = told else {
-        eprintln!("stopped: servers and services are gone");
+        eprintln!("stopped: servers and services have ended");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
     told?;
@@ -54,7 +53,7 @@ pub async fn run(arguments: DemoArguments, stop: CancellationToken) -> Outcome {
 
 /// The whole demo; its servers end with this function, and when it is no longer awaited.
 async fn tell(mode: DemoMode, folder: &Path) -> Result<(), DemoError> {
-    let mut screen = Screen::new();
+    let mut screen = Screen::default();
     story::open(&mut screen, mode, folder).map_err(DemoError::Step)?;
     let servers = Servers::start(mode).await.map_err(DemoError::Servers)?;
     story::tell(&mut screen, &servers, folder)
@@ -62,14 +61,13 @@ async fn tell(mode: DemoMode, folder: &Path) -> Result<(), DemoError> {
         .map_err(DemoError::Step)
 }
 
-/// Takes the folder out of those that go away.
+/// Moves the folder, so that the harness does not remove it.
 fn keep(folder: &Path) -> std::io::Result<PathBuf> {
     let kept = std::env::temp_dir().join(format!("inlet-demo-{}", std::process::id()));
     fs::rename(folder, &kept)?;
     Ok(kept)
 }
 
-/// Why the demo did not come to its end.
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
     #[error("the demo's servers did not start")]
@@ -86,7 +84,8 @@ impl Explain for DemoError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::Servers(_) => Some(Hint::text(
-                "install them with `make setup` (dev/scripts/setup.sh); `inlet demo --mode direct` needs PostgreSQL and DuckDB only",
+                "install them with `make setup` (dev/scripts/setup.sh); `inlet demo --mode direct` needs \
+                 only PostgreSQL and DuckDB",
             )),
             Self::Step(_) => None,
         }

@@ -1,10 +1,10 @@
-//! How a verb fails: any error that explains itself, on its way to stderr and the exit code.
+//! Errors of a verb, and their way to stderr and the exit code.
 
 use std::process::ExitCode;
 
 use inlet_service::error::{Explain, Kind, report};
 
-/// What a verb hands back: its exit code, or why it failed.
+/// The result of a verb: its exit code, or the error.
 pub type Outcome = Result<ExitCode, Failure>;
 
 /// Any error that explains itself; `?` turns one into it.
@@ -18,20 +18,19 @@ impl<E: Explain + 'static> From<E> for Failure {
 }
 
 impl Failure {
-    /// Tells the user, and says how the process ends.
+    /// Prints the error for the user, and returns the exit code of its kind.
     pub fn show(&self) -> ExitCode {
         eprintln!("{}", report(self.0.as_ref()));
         ExitCode::from(self.0.kind().exit_code())
     }
 }
 
-/// The system refused what every verb needs.
+/// The operating system refused an operation that every verb needs.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {act}")]
 pub struct SystemError {
-    /// What was asked of it.
+    /// The refused operation, as in `cannot {act}`.
     pub act: &'static str,
-    /// What it answered.
     pub source: std::io::Error,
 }
 

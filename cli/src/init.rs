@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::InitArguments;
 use crate::failure::{Failure, Outcome, SystemError};
-use crate::status::table;
+use crate::text_table::text_table;
 
 /// A table of the database: as it can be captured, or why it cannot.
 pub struct Found {
@@ -99,10 +99,11 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
     let left_out = found.iter().any(|table| table.captured.is_err());
     print!(
         "{}",
-        table::lines(
+        text_table(
             &text::HEADINGS,
             &[],
-            &found.iter().map(text::cells).collect::<Vec<_>>()
+            &found.iter().map(text::cells).collect::<Vec<_>>(),
+            2
         )
     );
     let file = arguments.output.display();

@@ -15,8 +15,10 @@ mod manual;
 mod producer;
 mod query;
 mod run;
+mod service_start;
 mod status;
 mod tables;
+mod text_table;
 mod verify;
 
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! `inlet completions`, `inlet man` and `inlet schema`: what the binary knows of its command line
-//! and its configuration, for shells, `man` and editors.
+//! `inlet completions`, `inlet man` and `inlet schema`: the command line and the configuration, for
+//! shells, `man` and editors.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -10,7 +10,6 @@ use clap_complete::Shell;
 use crate::args::Arguments;
 use crate::failure::{Outcome, SystemError};
 
-/// Prints the completions of a shell.
 pub fn completions(shell: Shell) -> Outcome {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "inlet", &mut text);
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_verb_stands_in_the_manual_page() {
+    fn the_manual_page_has_every_verb() {
         let mut text = Vec::new();
         render(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
@@ -74,6 +73,6 @@ mod tests {
                 verb.get_name()
             );
         }
-        assert!(text.contains("\\-\\-config"), "options are there");
+        assert!(text.contains("\\-\\-config"), "the page has options");
     }
 }

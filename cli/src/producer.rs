@@ -7,11 +7,12 @@ use inlet_producer::pipeline::Pipeline;
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::KafkaSink;
 use inlet_service::config::Config;
-use inlet_service::observe::{Observer, Readiness};
+use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
 use crate::discover::serve;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
+use crate::service_start::observe;
 use crate::tables;
 
 /// Publishes every change of the tables to Kafka until stopped.
@@ -39,15 +40,4 @@ pub async fn publish(config: Config, readiness: Readiness, stop: CancellationTok
         .run(stop)
         .await?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Serves what a service shows, where it was asked for.
-pub async fn observe(
-    http: Option<SocketAddr>,
-    parts: Vec<Readiness>,
-) -> Result<Option<Observer>, Failure> {
-    match http {
-        Some(address) => Ok(Some(Observer::start(address, parts).await?)),
-        None => Ok(None),
-    }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::discover::{Tables, serve};
 use crate::failure::{Failure, Outcome};
-use crate::producer::observe;
+use crate::service_start::observe;
 use crate::{consumer, producer, tables};
 
 /// Carries the tables into the lake in one process until stopped.

@@ -1,14 +1,12 @@
-//! `inlet status`: how many seconds the lake is behind PostgreSQL, where the rows are that it has
-//! not, and what it holds.
+//! `inlet status`: how many seconds the lake is behind PostgreSQL, where the missing rows are, and
+//! what the lake holds.
 //!
-//! Promises: reads only; a server or folder that cannot be read is said, and keeps nothing else
-//! from being shown. Leaves to others: whether the rows are right (`verify`). Read in this order:
+//! Promises: it only reads; it reports a server or folder that cannot be read, and shows the rest. Leaves to others: whether the rows are correct (`verify`). Read in this order:
 //! [`look`], [`show`].
 
 pub mod lag;
 mod look;
 mod show;
-pub mod table;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
@@ -21,10 +19,10 @@ use self::look::{Status, look};
 use crate::args::StatusArguments;
 use crate::failure::{Outcome, SystemError};
 
-/// Clears a terminal.
+/// The escape sequence that clears a terminal and its scrollback.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 
-/// Shows how far producer and consumer are, once or until stopped.
+/// Prints the progress of producer and consumer, once or until stopped.
 pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationToken) -> Outcome {
     config.require_datalake()?;
     loop {
@@ -33,7 +31,8 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         };
         if tables.is_empty() && !arguments.json {
             eprintln!(
-                "no table is known: PostgreSQL does not answer, and the lake has none that the configuration means"
+                "the tables are unknown: PostgreSQL does not answer, and the lake has no table of the \
+                 configuration"
             );
         }
         let text = if arguments.json {
@@ -49,7 +48,7 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         let written = match write!(io::stdout(), "{clear}{text}")
             .and_then(|()| io::stdout().flush())
         {
-            // Whoever reads has seen enough.
+            // The reader of a pipe, such as `head`, has closed it on purpose.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
             written => written,
         };
@@ -74,7 +73,7 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
     }
 }
 
-/// Watching ends by Ctrl-C as it should; a single look that was cut off has failed.
+/// Ctrl-C is the normal end of `--watch`; a single look that it cut off has failed.
 fn ended(arguments: &StatusArguments) -> ExitCode {
     if arguments.watch.is_some() {
         ExitCode::SUCCESS

@@ -45,10 +45,9 @@ use crate::tables;
 
 /// Exit code of a difference.
 const DIFFERENT: u8 = 3;
-/// Between two looks for new files of the lake.
+/// The pause between two checks for new files of the lake.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Rows, and versions, that are held at once: above, the keys are compared range by range. About
-/// 800 MB.
+/// Rows, and versions, in memory at once: about 800 MB. Larger tables are compared by ranges of keys.
 const HELD_MAX: usize = 8 << 20;
 
 /// Compares the tables in PostgreSQL with the lake.
@@ -98,7 +97,7 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
     Ok(reports)
 }
 
-/// Whether the user means this table.
+/// Decides whether a name on the command line means this table.
 fn names(asked: &str, table: &TableConfig) -> bool {
     let plain = |name: &str| name.strip_prefix("public.").unwrap_or(name).to_lowercase();
     plain(asked) == plain(&table.written())
@@ -142,7 +141,7 @@ async fn verify_table(
     loop {
         let (found, compared) = compare_range(&mut snapshot, &mut lake, range, deadline).await?;
         findings.add(found);
-        match compared.behind() {
+        match compared.after() {
             Some(next) => range = next,
             None => break,
         }
@@ -159,7 +158,7 @@ async fn verify_table(
     })
 }
 
-/// Compares the keys of a range, or of as much of it as fits into memory; waits until the lake has
+/// Compares the keys of a range, or of the part of it that fits into memory. Waits until the lake has
 /// caught up or the deadline is over.
 async fn compare_range(
     snapshot: &mut Snapshot<'_>,
@@ -198,7 +197,7 @@ async fn compare_range(
     }
 }
 
-/// True when the lake has grown; false when the deadline is over.
+/// Returns true when the lake has grown, false when the deadline is over.
 async fn wait_for_more(
     lake: &mut Lake,
     range: &mut KeyRange,
@@ -214,7 +213,7 @@ async fn wait_for_more(
     Ok(false)
 }
 
-/// Hashes the snapshot's rows; narrows the range when they are too many.
+/// Hashes the snapshot's rows; narrows the range while they are too many.
 async fn read_rows(
     snapshot: &mut Snapshot<'_>,
     range: &mut KeyRange,

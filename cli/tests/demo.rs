@@ -1,4 +1,4 @@
-//! The demo as a process: it ends well, says so, and leaves nothing behind.
+//! The demo as a process: it succeeds, prints the result, and removes its folders.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,14 +9,14 @@ use std::time::Duration;
 use inlet_harness::{Folder, Inlet, eventually};
 
 const INLET: &str = env!("CARGO_BIN_EXE_inlet");
-/// How long anything that is awaited may take on a busy machine ..
+/// The time limit of a wait on a busy machine ..
 const PATIENCE: Duration = Duration::from_secs(90);
 /// .. and a whole demo, which starts a Kafka.
 const DEMO_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Folders of a process that has ended are removed by its watchdog, a moment later.
-async fn nothing_is_left(temp: &Path) {
-    eventually(PATIENCE, "the demo's folders are gone", async || {
+async fn folders_are_removed(temp: &Path) {
+    eventually(PATIENCE, "the demo's folders are removed", async || {
         fs::read_dir(temp).unwrap().next().is_none()
     })
     .await;
@@ -27,31 +27,31 @@ fn start(mode: &str, temp: &Path, env: &[(&str, &str)]) -> Inlet {
     Inlet::start(INLET, &["demo", "--mode", mode], &env).unwrap()
 }
 
-/// A demo's exit code, and what it said.
-struct Told {
+/// A demo's exit code and output.
+struct Output {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-async fn demo(mode: &str, env: &[(&str, &str)]) -> Told {
+async fn demo(mode: &str, env: &[(&str, &str)]) -> Output {
     let temp = Folder::new("temp").unwrap();
     let mut demo = start(mode, &temp, env);
     let code = demo.wait_exit(DEMO_PATIENCE).await.unwrap().code();
-    nothing_is_left(&temp).await;
-    Told {
+    folders_are_removed(&temp).await;
+    Output {
         code,
         stdout: demo.stdout().unwrap(),
         stderr: demo.stderr().unwrap(),
     }
 }
 
-fn assert_equal(told: &Told) {
-    assert_eq!(told.code, Some(0), "{}\n{}", told.stdout, told.stderr);
+fn assert_equal(output: &Output) {
+    assert_eq!(output.code, Some(0), "{}\n{}", output.stdout, output.stderr);
     let equal = "PostgreSQL and lake are equal: 20 rows, value for value; the other 2 of 22 are in quarantine.";
-    assert!(told.stdout.contains(equal), "{}", told.stdout);
+    assert!(output.stdout.contains(equal), "{}", output.stdout);
     assert!(
-        !told.stdout.contains('\x1b'),
+        !output.stdout.contains('\x1b'),
         "no colors outside of a terminal"
     );
 }
@@ -67,18 +67,18 @@ async fn the_demo_through_kafka_ends_with_postgresql_and_lake_equal() {
 }
 
 #[tokio::test]
-async fn where_servers_are_missing_the_demo_names_what_installs_them() {
-    let told = demo("direct", &[("INLET_TEST_PG_BIN", "/nowhere")]).await;
-    assert_eq!(told.code, Some(1), "{}", told.stderr);
+async fn without_servers_the_demo_names_the_installation_command() {
+    let output = demo("direct", &[("INLET_TEST_PG_BIN", "/nowhere")]).await;
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
     assert!(
-        told.stderr.contains("make setup") && told.stderr.contains("dev/scripts/setup.sh"),
+        output.stderr.contains("make setup") && output.stderr.contains("dev/scripts/setup.sh"),
         "{}",
-        told.stderr
+        output.stderr
     );
 }
 
 #[tokio::test]
-async fn a_demo_that_is_interrupted_leaves_nothing_behind() {
+async fn an_interrupted_demo_removes_its_folders() {
     let temp = Folder::new("temp").unwrap();
     let mut demo = start("direct", &temp, &[]);
     eventually(PATIENCE, "a service was started", async || {
@@ -87,5 +87,5 @@ async fn a_demo_that_is_interrupted_leaves_nothing_behind() {
     .await;
     demo.terminate().unwrap();
     assert_eq!(demo.wait_exit(PATIENCE).await.unwrap().code(), Some(130));
-    nothing_is_left(&temp).await;
+    folders_are_removed(&temp).await;
 }

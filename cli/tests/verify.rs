@@ -242,8 +242,8 @@ async fn a_data_file_that_stands_twice_is_found() {
         3,
         &[
             "public.orders: different, 5000 rows, ",
-            " doubled in the lake\n",
-            "doubled in the lake: {\"order_id\":",
+            " duplicates in the lake\n",
+            "duplicate in the lake: {\"order_id\":",
         ],
     );
 }

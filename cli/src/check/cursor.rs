@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::finding::{Finding, Hop};
 use super::tables::Facts;
-use crate::status::table::span;
+use crate::text_table::span;
 
 /// A table below this size is read whole in a moment, and the planner knows it.
 const SMALL_BYTES: i64 = 8 << 20;
@@ -127,25 +127,25 @@ fn no_cursor(captured: &Captured) -> Finding {
             table.short(),
             "no timestamp column to find new rows by",
         );
-        let mend = format!(
+        let fix = format!(
             "ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();",
             table.quoted()
         );
-        return finding.means(means).mend(mend);
+        return finding.effect(means).fix(fix);
     };
     let evidence = format!(
         "no cursor column: `{}` has neither an index nor a name that tells",
         column.name
     );
     let index = index_statement(table, &column.name, captured.partitioned);
-    let mend = format!(
+    let fix = format!(
         "{index}; and tables.{}.cursor: {}",
         table.short(),
         column.name
     );
     Finding::warning(Hop::Table, table.short(), evidence)
-        .means(means)
-        .mend(mend)
+        .effect(means)
+        .fix(fix)
 }
 
 async fn no_index(
@@ -160,10 +160,10 @@ async fn no_index(
         .fetch_optional(connection)
         .await?;
     let finding =
-        |evidence: String| Finding::warning(Hop::Table, &column.object, evidence).means(means);
+        |evidence: String| Finding::warning(Hop::Table, &column.object, evidence).effect(means);
     let Some(useless) = useless else {
         return Ok(
-            finding("no index begins with the cursor column".to_owned()).mend(format!("{index};"))
+            finding("no index begins with the cursor column".to_owned()).fix(format!("{index};"))
         );
     };
     let (name, valid): (String, bool) = (useless.try_get(0)?, useless.try_get(1)?);
@@ -171,10 +171,10 @@ async fn no_index(
         finding(format!(
             "index {name} is partial: it does not hold every row"
         ))
-        .mend(format!("{index};"))
+        .fix(format!("{index};"))
     } else {
         finding(format!("index {name} is invalid: its creation did not end"))
-            .mend(format!("REINDEX INDEX CONCURRENTLY {name};"))
+            .fix(format!("REINDEX INDEX CONCURRENTLY {name};"))
     })
 }
 
@@ -229,15 +229,15 @@ async fn plan(
         &column.object,
         format!("the cursor column has an index, and the poll's plan does not use it: {node}"),
     );
-    let finding = finding.means("every poll reads the whole table");
+    let finding = finding.effect("every poll reads the whole table");
     let on: Vec<String> = sqlx::query_scalar(ON).fetch_all(&mut *connection).await?;
     if on.is_empty() {
-        return Ok(finding.mend(format!(
+        return Ok(finding.fix(format!(
             "ANALYZE {}; and if that does not help, a lower random_page_cost",
             column.table.quoted()
         )));
     }
-    Ok(finding.mend(on.join(" ")))
+    Ok(finding.fix(on.join(" ")))
 }
 
 /// Coarse stamps and wall clocks cost reading, never rows.
@@ -248,11 +248,11 @@ fn resolution(column: &Column<'_>, zone: Tz) -> Option<Finding> {
             let finding = Finding::warning(Hop::Table, object, "the cursor column is a date");
             let means =
                 "every poll reads all rows of the day again, to find the new ones among them";
-            let mend = format!(
+            let fix = format!(
                 "ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();",
                 column.table.quoted()
             );
-            Some(finding.means(means).mend(mend))
+            Some(finding.effect(means).fix(fix))
         }
         CursorKind::Timestamp => {
             let finding = Finding::info(
@@ -260,7 +260,7 @@ fn resolution(column: &Column<'_>, zone: Tz) -> Option<Finding> {
                 object,
                 format!("{}: a wall clock, read as {zone}", column.postgres_type),
             );
-            Some(finding.means("what writers in another zone stamp is found by a scan of the last 26 hours, every ten seconds"))
+            Some(finding.effect("what writers in another zone stamp is found by a scan of the last 26 hours, every ten seconds"))
         }
         CursorKind::Timestamptz if column.postgres_type.contains("(0)") => {
             let finding = Finding::info(
@@ -268,7 +268,7 @@ fn resolution(column: &Column<'_>, zone: Tz) -> Option<Finding> {
                 object,
                 format!("{}: whole seconds", column.postgres_type),
             );
-            Some(finding.means(
+            Some(finding.effect(
                 "every poll reads the rows of a second again, to find the new ones among them",
             ))
         }
@@ -314,8 +314,8 @@ async fn nulls(
         );
         return Ok(Some(
             finding
-                .means("a row without a stamp is found by the sweep alone")
-                .mend(default),
+                .effect("a row without a stamp is found by the sweep alone")
+                .fix(default),
         ));
     }
     let finding = Finding::warning(
@@ -327,7 +327,7 @@ async fn nulls(
         "they are found by the sweep alone, every {}",
         span(sweep.as_secs_f64())
     );
-    Ok(Some(finding.means(means).mend(format!(
+    Ok(Some(finding.effect(means).fix(format!(
         "UPDATE {table} SET {quoted} = now() WHERE {quoted} IS NULL; {default}"
     ))))
 }
@@ -374,8 +374,8 @@ async fn future(
     let means = "every poll reads them again until their time has come; none is lost or doubled";
     Ok(Some(
         finding
-            .means(means)
-            .mend(format!("UPDATE {table} SET {quoted} = now() WHERE {quoted} > {now}; and mend the writer's clock or zone")),
+            .effect(means)
+            .fix(format!("UPDATE {table} SET {quoted} = now() WHERE {quoted} > {now}; and fix the writer's clock or zone")),
     ))
 }
 
@@ -402,7 +402,7 @@ async fn still(
             &column.object,
             "no BEFORE UPDATE trigger sets it: updates move it only where every application does",
         );
-        return Ok(Some(finding.means(means).mend(trigger(column))));
+        return Ok(Some(finding.effect(means).fix(trigger(column))));
     }
     if of_changes || maintained || facts.updates == 0 {
         return Ok(None);
@@ -424,10 +424,10 @@ async fn still(
             ..*column
         }),
     );
-    let mend = format!(
+    let fix = format!(
         "a shorter `streaming.sweep_interval`, or\nALTER TABLE {table} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();\n{trigger}"
     );
-    Ok(Some(finding.means(means).mend(mend)))
+    Ok(Some(finding.effect(means).fix(fix)))
 }
 
 fn trigger(column: &Column<'_>) -> String {

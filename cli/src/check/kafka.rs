@@ -95,7 +95,7 @@ fn look(
 /// A call that failed.
 pub fn failed(object: &str, error: &KafkaError) -> Finding {
     Finding::error(Hop::Kafka, object, error.to_string())
-        .mend("see the keys `kafka.brokers` and `kafka.properties`")
+        .fix("see the keys `kafka.brokers` and `kafka.properties`")
 }
 
 fn group(kafka: &KafkaConfig, consumer: &BaseConsumer<Watch>, findings: &mut Vec<Finding>) {
@@ -108,7 +108,7 @@ fn group(kafka: &KafkaConfig, consumer: &BaseConsumer<Watch>, findings: &mut Vec
                 object,
                 format!("its members are not shown: {error}"),
             );
-            findings.push(finding.mend(format!(
+            findings.push(finding.fix(format!(
                 "grant DESCRIBE on the group: kafka-acls.sh --add --operation Describe --group {}",
                 kafka.group
             )));
@@ -136,7 +136,7 @@ fn group(kafka: &KafkaConfig, consumer: &BaseConsumer<Watch>, findings: &mut Vec
             object,
             format!("the group is used for `{}`", group.protocol_type()),
         );
-        findings.push(finding.mend("give the consumer a group of its own: `kafka.group`"));
+        findings.push(finding.fix("give the consumer a group of its own: `kafka.group`"));
     } else if members.is_empty() {
         findings.push(Finding::ok(
             Hop::Kafka,

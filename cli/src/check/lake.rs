@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use indicatif::HumanBytes;
 use inlet_lake::{Head, LakeError, TableReader, Writer};
 use inlet_postgres::catalog::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use super::finding::{Finding, Hop};
-use crate::status::table as layout;
 use crate::{query, tables};
 
 /// With less free space than this the disk is full within minutes at the pace of a busy table.
@@ -42,7 +42,7 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
     let Some(existing) = absolute.ancestors().find(|path| path.exists()) else {
         return vec![
             Finding::error(Hop::Lake, object, "no folder above it exists")
-                .mend("see the key `datalake.path`"),
+                .fix("see the key `datalake.path`"),
         ];
     };
     if !existing.is_dir() {
@@ -51,7 +51,7 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
             object,
             format!("`{}` is no folder", existing.display()),
         );
-        return vec![finding.mend("see the key `datalake.path`")];
+        return vec![finding.fix("see the key `datalake.path`")];
     }
     let mut findings = Vec::new();
     match TableReader::new(existing).probe().await {
@@ -83,21 +83,21 @@ fn room(object: &str, existing: &Path, flush_bytes: u64) -> Option<Finding> {
 }
 
 fn weigh_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
-    let evidence = format!("{} free", layout::bytes(free));
-    let mend = "free space, or another `datalake.path`";
+    let evidence = format!("{} free", HumanBytes(free));
+    let fix = "free space, or another `datalake.path`";
     if free < flush_bytes {
         let means = format!(
             "one batch may have {} (`streaming.flush_bytes`)",
-            layout::bytes(flush_bytes)
+            HumanBytes(flush_bytes)
         );
         return Finding::error(Hop::Lake, object, evidence)
-            .means(means)
-            .mend(mend);
+            .effect(means)
+            .fix(fix);
     }
     if free < FREE_BYTES_MIN {
         return Finding::warning(Hop::Lake, object, evidence)
-            .means("a full disk stops the commits until there is room")
-            .mend(mend);
+            .effect("a full disk stops the commits until there is room")
+            .fix(fix);
     }
     Finding::ok(Hop::Lake, object, evidence)
 }
@@ -118,8 +118,8 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
                      and read twice";
         return Some(
             finding
-                .means(means)
-                .mend(format!("datalake.path: {}", own.display())),
+                .effect(means)
+                .fix(format!("datalake.path: {}", own.display())),
         );
     }
     let table = TableReader::new(&datalake.path)
@@ -139,9 +139,9 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
     );
     let means = "several tables have a folder each below it: this one would be loaded again, and \
                  read twice";
-    let mend = "a configuration and a `datalake.path` of its own for the new tables, or a new \
+    let fix = "a configuration and a `datalake.path` of its own for the new tables, or a new \
                 `datalake.path` for all";
-    Some(finding.means(means).mend(mend))
+    Some(finding.effect(means).fix(fix))
 }
 
 async fn of_table(
@@ -199,7 +199,7 @@ fn of_writer(object: &str, writer: &Writer) -> Option<Finding> {
         );
         let means =
             "a second writer of the same rows takes over, and the first one ends with exit code 75";
-        return Some(finding.means(means).mend(format!(
+        return Some(finding.effect(means).fix(format!(
             "stop it before another one is started: kill {process}"
         )));
     }
@@ -209,7 +209,7 @@ fn of_writer(object: &str, writer: &Writer) -> Option<Finding> {
     );
     let finding = Finding::info(Hop::Lake, object, evidence);
     (writer.files > 0)
-        .then(|| finding.means("invisible to readers; the next writer publishes or removes them"))
+        .then(|| finding.effect("invisible to readers; the next writer publishes or removes them"))
 }
 
 async fn duckdb() -> Finding {
@@ -222,8 +222,8 @@ async fn duckdb() -> Finding {
         None => {
             let finding = Finding::warning(Hop::Lake, "duckdb", "neither on PATH nor in the cache");
             finding
-                .means("`inlet query` cannot answer; nothing else needs it")
-                .mend("pip install duckdb-cli")
+                .effect("`inlet query` cannot answer; nothing else needs it")
+                .fix("pip install duckdb-cli")
         }
     }
 }

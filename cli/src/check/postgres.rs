@@ -141,7 +141,7 @@ fn refused(object: &str, address: &PostgresAddress, error: &Error) -> Finding {
     );
     match address.sslmode {
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull if tls => {
-            finding.means("the connection must be encrypted, as `sslmode` asks, and cannot be").mend(
+            finding.effect("the connection must be encrypted, as `sslmode` asks, and cannot be").fix(
                 "set `ssl = on` in postgresql.conf, or `?sslmode=disable` in `postgres.url`; for a certificate of your own `sslrootcert`",
             )
         }
@@ -184,8 +184,8 @@ async fn ask(
         );
         findings.push(
             finding
-                .means("rows can be read on the way")
-                .mend("`?sslmode=require` in `postgres.url`, and `ssl = on` in postgresql.conf"),
+                .effect("rows can be read on the way")
+                .fix("`?sslmode=require` in `postgres.url`, and `ssl = on` in postgresql.conf"),
         );
     }
     findings.extend(role(&facts, &greeting));
@@ -197,7 +197,7 @@ async fn ask(
             format!("statement_timeout is {timeout}"),
         );
         let means = "a sweep or a chunk of the initial load that takes longer is cut off, and tried again without end";
-        findings.push(finding.means(means).mend(format!(
+        findings.push(finding.effect(means).fix(format!(
             "ALTER ROLE {} SET statement_timeout = 0;",
             quote(user)
         )));
@@ -210,7 +210,7 @@ async fn ask(
             "track_activities is off",
         );
         let means = "the times of open transactions are hidden: every table is swept once a minute";
-        findings.push(finding.means(means).mend(format!(
+        findings.push(finding.effect(means).fix(format!(
             "ALTER DATABASE {} SET track_activities = on;",
             quote(database)
         )));
@@ -226,8 +226,8 @@ fn role(facts: &Facts, greeting: &Greeting) -> Option<Finding> {
         let means = "the times of other sessions' transactions are hidden: every table is swept once a minute while one is open";
         return Some(
             finding
-                .means(means)
-                .mend(format!("GRANT pg_read_all_stats TO {};", quote(user))),
+                .effect(means)
+                .fix(format!("GRANT pg_read_all_stats TO {};", quote(user))),
         );
     }
     let superuser = || {
@@ -248,7 +248,7 @@ fn version(object: &str, major: i32) -> Option<Finding> {
             SUPPORTED.end()
         );
         Finding::warning(Hop::Postgres, object, evidence)
-            .means("what it does at the edges is not tested")
+            .effect("what it does at the edges is not tested")
     };
     (!SUPPORTED.contains(&major)).then(finding)
 }
@@ -266,8 +266,8 @@ fn clock(object: &str, difference: f64) -> Option<Finding> {
         );
         let means = "stamps that applications on this machine write are off by as much: late ones wait for a deeper scan";
         Finding::warning(Hop::Postgres, object, evidence)
-            .means(means)
-            .mend("keep both clocks by NTP: timedatectl set-ntp true")
+            .effect(means)
+            .fix("keep both clocks by NTP: timedatectl set-ntp true")
     };
     (difference.abs() > CLOCK_DIFFERENCE_MAX).then(finding)
 }

@@ -68,7 +68,7 @@ fn of_poller(
         Err(damaged) => {
             let finding = Finding::error(Hop::Progress, object, damaged.to_string());
             return finding
-                .mend("begin anew under another `pipeline` name and another `datalake.path`");
+                .fix("begin anew under another `pipeline` name and another `datalake.path`");
         }
     };
     let Some(restored) = restored else {
@@ -92,7 +92,7 @@ fn of_poller(
                     "the server's timeline is another one: a promotion or a restore",
                 );
                 return finding
-                    .means("the last hour is read again, and then the whole table is swept; rows may come twice, each as a new version");
+                    .effect("the last hour is read again, and then the whole table is swept; rows may come twice, each as a new version");
             }
             Ok(false) => {}
         }
@@ -100,10 +100,10 @@ fn of_poller(
     if let (Some(theirs), Some(_), Some(captured)) = (&restored.cursor, &table.cursor, captured)
         && let Err(error) = check_cursor(captured, theirs)
     {
-        let mend = format!(
+        let fix = format!(
             "tables.{object}.cursor: {theirs}, or begin anew under another `pipeline` name"
         );
-        return Finding::of(Hop::Progress, &object, &error).mend(mend);
+        return Finding::of(Hop::Progress, &object, &error).fix(fix);
     }
     let place = if config.kafka.is_some() {
         "in the control topic"
@@ -149,8 +149,8 @@ fn sequences(
     let means = "the versions of a key would lie in two partitions, without an order between them: the producer refuses to start";
     Some(
         finding
-            .means(means)
-            .mend("a new topic (`kafka.topic`) and a new `pipeline` name"),
+            .effect(means)
+            .fix("a new topic (`kafka.topic`) and a new `pipeline` name"),
     )
 }
 

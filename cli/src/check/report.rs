@@ -1,13 +1,13 @@
-//! The findings for people and for programs.
+//! The findings as text for people and as JSON for programs.
 
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Hop, Severity};
 
-/// Behind the severity and its gap.
+/// The column after the severity and its gap.
 const INDENT: &str = "           ";
 
-/// The findings by hop, the worst first, and a line that sums them up.
+/// Prints the findings by hop, the worst first, and a summary line.
 pub fn text(findings: &[Finding]) -> String {
     let mut text = String::new();
     for hop in Hop::ALL {
@@ -34,7 +34,6 @@ pub fn text(findings: &[Finding]) -> String {
     text
 }
 
-/// One object with every finding.
 pub fn json(findings: &[Finding]) -> Value {
     json!({ "errors": count(findings, Severity::Error), "warnings": count(findings, Severity::Warning), "findings": findings })
 }
@@ -46,12 +45,12 @@ fn lines(finding: &Finding, width: usize) -> String {
         finding.object,
         finding.evidence
     );
-    if let Some(meaning) = &finding.meaning {
-        text.push_str(&format!("{INDENT}so:   {meaning}\n"));
+    if let Some(effect) = &finding.effect {
+        text.push_str(&format!("{INDENT}effect: {effect}\n"));
     }
-    if let Some(mend) = &finding.mend {
-        let mend = mend.replace('\n', &format!("\n{INDENT}      "));
-        text.push_str(&format!("{INDENT}mend: {mend}\n"));
+    if let Some(fix) = &finding.fix {
+        let fix = fix.replace('\n', &format!("\n{INDENT}        "));
+        text.push_str(&format!("{INDENT}fix:    {fix}\n"));
     }
     text
 }
@@ -86,14 +85,14 @@ mod tests {
             Finding::ok(Hop::Lake, "/lake", "writable"),
             Finding::ok(Hop::Table, "orders", "key: id"),
             Finding::warning(Hop::Table, "orders.at", "no index")
-                .means("slow")
-                .mend("CREATE INDEX"),
+                .effect("slow")
+                .fix("CREATE INDEX"),
         ];
         let expected = "\
 Tables
   warning  orders.at  no index
-           so:   slow
-           mend: CREATE INDEX
+           effect: slow
+           fix:    CREATE INDEX
   ok       orders     key: id
 
 Lake
@@ -103,6 +102,6 @@ Lake
 ";
         assert_eq!(text(&findings), expected);
         assert_eq!(json(&findings)["warnings"], 1);
-        assert_eq!(json(&findings)["findings"][2]["mend"], "CREATE INDEX");
+        assert_eq!(json(&findings)["findings"][2]["fix"], "CREATE INDEX");
     }
 }

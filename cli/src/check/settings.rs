@@ -1,4 +1,4 @@
-//! What the files alone tell, beyond what reading them refuses.
+//! Checks of the configuration files that need no server; the loader makes the others.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,13 +9,12 @@ use inlet_service::config::Config;
 use super::finding::{Finding, Hop};
 use crate::tables;
 
-/// Findings that need no server.
 pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![sections(config)];
     let warning = |problem: &inlet_service::config::Problem| {
         let finding = Finding::warning(Hop::Configuration, "files", problem.to_string());
         if let Some(remedy) = problem.remedy() {
-            finding.mend(remedy)
+            finding.fix(remedy)
         } else {
             finding
         }
@@ -39,8 +38,8 @@ pub fn check(config: &Config) -> Vec<Finding> {
         let finding = Finding::warning(Hop::Configuration, "streaming.flush_interval", evidence);
         findings.push(
             finding
-                .means("whole tables are read more often than rows are committed")
-                .mend("exchange the two values"),
+                .effect("whole tables are read more often than rows are committed")
+                .fix("exchange the two values"),
         );
     }
     findings
@@ -75,11 +74,13 @@ fn sections(config: &Config) -> Finding {
     if absent.is_empty() {
         finding
     } else {
-        finding.means(format!("not looked at, because not configured: {absent}"))
+        finding.effect(format!(
+            "not checked, because the configuration lacks them: {absent}"
+        ))
     }
 }
 
-/// Two tables in one folder would take each other's log for their own.
+/// Two tables in one folder would use the same log.
 fn shared_folders(config: &Config) -> Vec<Finding> {
     let Some(datalake) = &config.datalake else {
         return Vec::new();
@@ -91,11 +92,11 @@ fn shared_folders(config: &Config) -> Vec<Finding> {
         let shown = folder.display().to_string();
         if let Some(other) = folders.insert(folder, table.written()) {
             let evidence = format!(
-                "tables `{other}` and `{}` would both land there",
+                "tables `{other}` and `{}` would both be written there",
                 table.written()
             );
             let finding = Finding::error(Hop::Configuration, shown, evidence);
-            findings.push(finding.mend(
+            findings.push(finding.fix(
                 "give one of the tables a configuration of its own, with another `datalake.path`",
             ));
         }

@@ -43,15 +43,16 @@ async fn judge(
             theirs.database, theirs.system, ours.database, ours.system
         );
         let finding = Finding::error(Hop::Postgres, object, evidence)
-            .means("rows would be read from another database");
-        return Ok(finding
-            .mend("give a standby of `postgres.url` as `postgres.read_url`, or leave it out"));
+            .effect("rows would be read from another database");
+        return Ok(
+            finding.fix("give a standby of `postgres.url` as `postgres.read_url`, or leave it out")
+        );
     }
     if !greeting.standby {
         let finding = Finding::error(Hop::Postgres, object, "no standby: it accepts writes");
         return Ok(finding
-            .means("waiting for its replay never ends")
-            .mend("give a hot standby as `postgres.read_url`, or leave it out"));
+            .effect("waiting for its replay never ends")
+            .fix("give a hot standby as `postgres.read_url`, or leave it out"));
     }
     let position = server::insert_position(to_primary).await?;
     let row = sqlx::query(REPLAY)
@@ -62,8 +63,8 @@ async fn judge(
     if paused {
         let finding = Finding::error(Hop::Postgres, object, "its replay is paused");
         return Ok(finding
-            .means("every poll waits until it goes on")
-            .mend("on the standby: SELECT pg_wal_replay_resume();"));
+            .effect("every poll waits until it goes on")
+            .fix("on the standby: SELECT pg_wal_replay_resume();"));
     }
     if behind > BEHIND_BYTES_MAX {
         let finding = Finding::warning(
@@ -72,8 +73,8 @@ async fn judge(
             format!("{behind} bytes of WAL behind its primary"),
         );
         return Ok(finding
-            .means("every poll waits until it has caught up")
-            .mend("leave `postgres.read_url` out until it has"));
+            .effect("every poll waits until it has caught up")
+            .fix("leave `postgres.read_url` out until it has"));
     }
     Ok(Finding::ok(
         Hop::Postgres,

@@ -1,6 +1,7 @@
 //! Each captured table as the catalog has it: whether it can be read, its key, what its columns
 //! become, and whether its rules fit.
 
+use indicatif::HumanBytes;
 use inlet_lake::Rules;
 use inlet_model::{Column, ColumnType, Scalar, quote};
 use inlet_postgres::catalog::{Captured, CatalogError, read_table};
@@ -12,7 +13,6 @@ use sqlx::postgres::types::Oid;
 use super::cursor;
 use super::finding::{Finding, Hop};
 use super::postgres::Server;
-use crate::status::table::bytes;
 
 /// Updates and deletes are counted since the statistics were last reset.
 const FACTS: &str = "\
@@ -103,7 +103,7 @@ pub async fn check(
 fn refused(table: &TableConfig, error: &CatalogError) -> Finding {
     let finding = Finding::of(Hop::Table, table.written(), error);
     match error {
-        CatalogError::NotFound { similar, .. } if !similar.0.is_empty() => finding.mend(format!(
+        CatalogError::NotFound { similar, .. } if !similar.0.is_empty() => finding.fix(format!(
             "write `{}` in `postgres.table` or `tables`",
             similar.0[0]
         )),
@@ -111,13 +111,13 @@ fn refused(table: &TableConfig, error: &CatalogError) -> Finding {
         | CatalogError::CursorType { candidates, .. }
             if !candidates.0.is_empty() =>
         {
-            finding.mend(format!(
+            finding.fix(format!(
                 "tables.{}.cursor: {}",
                 table.written(),
                 candidates.0[0]
             ))
         }
-        CatalogError::UnknownKey { similar, .. } if !similar.0.is_empty() => finding.mend(format!(
+        CatalogError::UnknownKey { similar, .. } if !similar.0.is_empty() => finding.fix(format!(
             "tables.{}.key: [{}]",
             table.written(),
             similar.0[0]
@@ -148,8 +148,8 @@ async fn one(
         let means = "every poll waits two seconds for it and is then repeated; the table was not looked at further";
         findings.push(
             finding
-                .means(means)
-                .mend(format!("SELECT pg_terminate_backend({pid});")),
+                .effect(means)
+                .fix(format!("SELECT pg_terminate_backend({pid});")),
         );
         return Ok(());
     }
@@ -189,7 +189,7 @@ fn size(object: &str, captured: &Captured, facts: &Facts) -> Finding {
         object,
         format!(
             "{kind}, {columns} columns, {rows}, {}, readable",
-            bytes(facts.bytes.unsigned_abs())
+            HumanBytes(facts.bytes.unsigned_abs())
         ),
     )
 }
@@ -217,14 +217,14 @@ async fn key(
             .columns
             .first()
             .map_or("..", |column| column.name.as_str());
-        let mend = format!(
+        let fix = format!(
             "ALTER TABLE {} ADD PRIMARY KEY ({});",
             schema.table.quoted(),
             quote(column)
         );
-        return Ok(finding.means(means).mend(format!(
-            "{mend} or name what is unique: tables.{object}.key"
-        )));
+        return Ok(finding
+            .effect(means)
+            .fix(format!("{fix} or name what is unique: tables.{object}.key")));
     }
     let shown = columns.join(", ");
     let unique: bool = sqlx::query_scalar(UNIQUE)
@@ -247,7 +247,7 @@ async fn key(
     } else {
         " CONCURRENTLY"
     };
-    Ok(finding.means(means).mend(format!(
+    Ok(finding.effect(means).fix(format!(
         "CREATE UNIQUE INDEX{concurrently} ON {} ({});",
         schema.table.quoted(),
         quoted.join(", ")
@@ -276,7 +276,7 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
             format!("read as PostgreSQL's text: {texts}"),
         );
         findings.push(
-            finding.means("no Arrow type is as exact; cast them in the query: CAST(x AS ..)"),
+            finding.effect("no Arrow type is as exact; cast them in the query: CAST(x AS ..)"),
         );
     }
     if !captured.partitioned && !captured.descendants.is_empty() {
@@ -292,17 +292,19 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
             format!("read together with {count} {tables} from it"),
         );
         let means = "a primary key holds for each of them alone: two rows with the same key take each other's place in the latest state";
-        findings.push(finding.means(means).mend(format!(
+        findings.push(finding.effect(means).fix(format!(
             "name columns that are unique over all of them: tables.{object}.key"
         )));
     }
     if facts.unlogged {
         let finding = Finding::warning(Hop::Table, object, "an unlogged table");
-        let mend = format!("ALTER TABLE {} SET LOGGED;", captured.schema.table.quoted());
+        let fix = format!("ALTER TABLE {} SET LOGGED;", captured.schema.table.quoted());
         findings.push(
             finding
-                .means("after a crash PostgreSQL empties it, and the lake keeps rows that are gone")
-                .mend(mend),
+                .effect(
+                    "after a crash PostgreSQL empties it, and the lake keeps rows that are gone",
+                )
+                .fix(fix),
         );
     }
     if facts.deletes > 0 {
@@ -311,7 +313,7 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
             object,
             format!("{} deletes were counted", facts.deletes),
         );
-        findings.push(finding.means(
+        findings.push(finding.effect(
             "deletes are not carried: `inlet verify` names such rows as \"only in the lake\"",
         ));
     }
@@ -365,9 +367,9 @@ fn date_column(table: &TableConfig, captured: &Captured) -> Option<Finding> {
         .filter(is_time)
         .map(|column| column.name.as_str())
         .collect();
-    let mend = times.first().map_or_else(
+    let fix = times.first().map_or_else(
         || "leave it out".to_owned(),
         |time| format!("{object}: {time}"),
     );
-    Some(Finding::error(Hop::Table, object, evidence).mend(mend))
+    Some(Finding::error(Hop::Table, object, evidence).fix(fix))
 }

@@ -83,7 +83,7 @@ fn denied(topic: &str, code: Code) -> Finding {
         format!("topic {topic}"),
         format!("not shown: {code}"),
     );
-    finding.mend(format!("kafka-acls.sh --add --operation Describe --operation Read --operation Write --topic {topic}"))
+    finding.fix(format!("kafka-acls.sh --add --operation Describe --operation Read --operation Write --topic {topic}"))
 }
 
 fn number(settings: &Settings, name: &str) -> Option<i64> {
@@ -105,7 +105,7 @@ fn of_control(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding>
             object,
             "its settings are not shown; its cleanup.policy must be compact",
         );
-        return vec![finding.mend(format!(
+        return vec![finding.fix(format!(
             "kafka-acls.sh --add --operation DescribeConfigs --topic {topic}"
         ))];
     };
@@ -116,7 +116,7 @@ fn of_control(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding>
             &object,
             format!("the control topic has {partitions} partitions, it must have one"),
         );
-        findings.push(finding.mend(format!(
+        findings.push(finding.fix(format!(
             "kafka-topics.sh --delete --topic {topic}, or another `pipeline` name"
         )));
     }
@@ -128,8 +128,8 @@ fn of_control(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding>
         );
         findings.push(
             finding
-                .means("the poller's progress is lost with time")
-                .mend(alter(topic, "cleanup.policy=compact")),
+                .effect("the poller's progress is lost with time")
+                .fix(alter(topic, "cleanup.policy=compact")),
         );
     }
     if findings.is_empty() {
@@ -169,8 +169,8 @@ fn of_data(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding> {
         let means = "compaction removes versions that the consumer has not read: it stops at the hole in the sequence";
         findings.push(
             finding
-                .means(means)
-                .mend(alter(topic, "cleanup.policy=delete")),
+                .effect(means)
+                .fix(alter(topic, "cleanup.policy=delete")),
         );
     }
     if let Some(ms) =
@@ -180,8 +180,8 @@ fn of_data(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding> {
         let means = "a consumer that is down for longer cannot go on: rows have left the topic before they reached the lake";
         findings.push(
             finding
-                .means(means)
-                .mend(alter(topic, "retention.ms=604800000")),
+                .effect(means)
+                .fix(alter(topic, "retention.ms=604800000")),
         );
     }
     if let Some(bytes) = largest.filter(|bytes| *bytes < MESSAGE_BYTES_USUAL) {
@@ -189,8 +189,8 @@ fn of_data(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding> {
             Finding::warning(Hop::Kafka, &object, format!("max.message.bytes is {bytes}"));
         findings.push(
             finding
-                .means("a row whose JSON is larger stops the producer")
-                .mend(alter(topic, "max.message.bytes=16777216")),
+                .effect("a row whose JSON is larger stops the producer")
+                .fix(alter(topic, "max.message.bytes=16777216")),
         );
     }
     findings
@@ -286,17 +286,17 @@ fn would_create(kafka: &KafkaConfig, answer: Result<String, (String, Code)>) -> 
         format!("does not exist, and the broker would not create it: {code}"),
     );
     match code {
-        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => finding.mend(format!(
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => finding.fix(format!(
             "kafka-acls.sh --add --operation Create --topic {topic}, or create it by hand"
         )),
-        Code::InvalidReplicationFactor => finding.mend(format!(
+        Code::InvalidReplicationFactor => finding.fix(format!(
             "a `kafka.replication_factor` of no more than there are brokers; it is {}",
             kafka.replication_factor
         )),
-        Code::InvalidPartitions => finding.mend("see the key `kafka.partitions`"),
+        Code::InvalidPartitions => finding.fix("see the key `kafka.partitions`"),
         Code::PolicyViolation | Code::InvalidConfig => {
-            finding.mend("the broker's policy refuses it: create the topic by hand")
+            finding.fix("the broker's policy refuses it: create the topic by hand")
         }
-        _ => finding.mend("create the topic by hand"),
+        _ => finding.fix("create the topic by hand"),
     }
 }

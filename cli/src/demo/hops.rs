@@ -1,7 +1,7 @@
-//! Rows, counted where they stand: in PostgreSQL, in the topic, in the lake's files.
+//! Counts rows where they are: in PostgreSQL, in the topic, in the lake's files.
 //!
-//! The lake is read as any reader's `**/*.parquet` would read it: every file that this finds, by
-//! the count in its footer. Its log is not asked.
+//! It reads the lake like any reader of `**/*.parquet`: every file that the glob finds, by the count
+//! in its footer, without the lake's log.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -19,21 +19,17 @@ use tokio::task::block_in_place;
 
 const ASK_MAX: Duration = Duration::from_secs(5);
 
-/// Rows at each hop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// In the table.
     pub postgres: u64,
-    /// In the topic; `None` without a broker.
+    /// `None` without a broker.
     pub topic: Option<u64>,
-    /// In the lake's files.
     pub lake: u64,
-    /// In quarantine.
     pub quarantine: u64,
 }
 
 impl Counts {
-    /// True when a hop has more rows than `goal`: something was doubled.
+    /// True when a hop has more rows than `goal`: it has duplicates.
     pub fn exceed(&self, goal: &Self) -> bool {
         self.postgres > goal.postgres
             || self.topic > goal.topic
@@ -42,7 +38,6 @@ impl Counts {
     }
 }
 
-/// The places that are counted.
 pub struct Hops {
     postgres: PgConnection,
     topic: Option<Topic>,
@@ -52,7 +47,6 @@ pub struct Hops {
 }
 
 impl Hops {
-    /// The hops of one table.
     pub fn new(postgres: PgConnection, topic: Option<Topic>, lake: PathBuf) -> Self {
         Self {
             postgres,
@@ -62,7 +56,6 @@ impl Hops {
         }
     }
 
-    /// Whether there is a broker between the ends.
     pub fn has_topic(&self) -> bool {
         self.topic.is_some()
     }
@@ -75,8 +68,7 @@ impl Hops {
         Ok(())
     }
 
-    /// Counts at all hops, the last one first: a row is never seen behind a hop that it has not
-    /// reached.
+    /// Counts all hops, the last one first, so that a row on its way is not counted at a later hop only.
     pub async fn count(&mut self) -> Result<Counts> {
         let (quarantine, lake) =
             block_in_place(|| anyhow::Ok((self.quarantine()?, self.lake_rows()?)))?;
@@ -162,7 +154,7 @@ impl Topic {
         Ok(self.records)
     }
 
-    /// Starts reading where the topic begins; false when there is no such topic yet.
+    /// Starts reading at the topic's beginning; false if the topic does not exist yet.
     fn assign(&self) -> Result<bool> {
         let metadata = self.consumer.fetch_metadata(Some(self.name), ASK_MAX)?;
         let mut partitions = TopicPartitionList::new();
@@ -181,7 +173,7 @@ impl Topic {
     }
 }
 
-/// The files below a folder with this ending; none when the folder is not there.
+/// Lists the files below a folder with this ending; the folder may be missing.
 fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -1,5 +1,4 @@
-//! The orders scenario's files, as they are shipped, with this machine's hosts and paths in the
-//! configuration.
+//! The shipped files of the orders scenario, with this machine's hosts and paths in the configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ const STREAM: &str = include_str!("../../../configs/orders_stream.yml");
 pub const TOPIC: &str = "food_orders_raw";
 /// The configuration's database.
 pub const DATABASE: &str = "food_delivery_db";
-/// The role that the configuration names, and all that it needs.
+/// Creates the configuration's role with the rights that it needs.
 pub const ROLE: &str = "CREATE ROLE student LOGIN PASSWORD 'student123';
 GRANT pg_read_all_stats TO student;
 GRANT SELECT ON orders TO student;";
@@ -28,7 +27,6 @@ const SHIPPED_GLOB: &str = "datalake/**/*.parquet";
 /// One of the shipped queries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// What it asks.
     pub title: String,
     /// The statement, without its semicolon.
     pub sql: String,
@@ -37,7 +35,7 @@ pub struct Question {
 /// The configuration files and the lake in the demo's folder.
 pub struct Scenario {
     folder: PathBuf,
-    /// What the services are told of servers and paths.
+    /// The configuration file, with this machine's servers and paths.
     pub stream: String,
 }
 
@@ -68,7 +66,7 @@ impl Scenario {
             .collect()
     }
 
-    /// The same from anywhere.
+    /// The same with absolute paths.
     pub fn arguments(&self, verb: &str) -> Vec<String> {
         let absolute = |word: &str| {
             if word.ends_with(".yml") {
@@ -80,17 +78,16 @@ impl Scenario {
         Self::typed(verb).into_iter().map(absolute).collect()
     }
 
-    /// The lake's folder.
     pub fn lake(&self) -> PathBuf {
         self.folder.join(LAKE)
     }
 
-    /// A string in SQL with the files of quarantine.
+    /// Returns the quarantine's files as an SQL string.
     pub fn quarantine(&self) -> String {
         quoted(self.lake().join("_quarantine/*.jsonl"))
     }
 
-    /// The statements that make the views, and the questions about them.
+    /// Returns the statements that create the views, and the questions about them.
     pub fn queries(&self) -> (String, Vec<Question>) {
         let sql = QUERIES.replace(
             &format!("'{SHIPPED_GLOB}'"),

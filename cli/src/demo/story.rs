@@ -1,4 +1,4 @@
-//! The steps, one function each, in the order in which they are told.
+//! The steps of the demo, one function each, in the order in which they run.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::scenario::{self, Scenario, keeps_the_rules};
 use super::screen::Screen;
 use crate::args::DemoMode;
 
-/// Between two counts.
+/// The pause between two counts.
 const STEP: Duration = Duration::from_millis(20);
-/// How long rows may be on their way, on a busy machine.
+/// How long rows may take to the lake on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long a service may take to leave.
+/// How long a service may take to exit.
 const LEAVE_MAX: Duration = Duration::from_secs(20);
 /// The end of a service's log that is shown when it fails.
 const LOG_LINES: usize = 15;
@@ -42,7 +42,7 @@ const BROKEN: &str =
   ('Dev Patel', 'Biryani Corner', 'Raita', -45.00, 'PLACED'),
   ('Ana Lima', 'Trattoria Uno', 'Espresso', 30.00, 'TELEPORTED')";
 
-/// The demo's servers, gone when dropped.
+/// The demo's servers; they stop when dropped.
 pub struct Servers {
     postgres: Postgres,
     kafka: Option<Kafka>,
@@ -51,7 +51,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts what the way needs, at once.
+    /// Starts the servers of this mode at the same time.
     pub async fn start(mode: DemoMode) -> Result<Self> {
         let begin = Instant::now();
         let kafka = async {
@@ -85,7 +85,7 @@ impl Servers {
     }
 }
 
-/// What is to come, and where; then the servers are started.
+/// Prints the title and the first step, before the servers start.
 pub fn open(screen: &mut Screen, mode: DemoMode, folder: &Path) -> Result<()> {
     let (way, servers) = match mode {
         DemoMode::Kafka => (
@@ -106,7 +106,7 @@ pub fn open(screen: &mut Screen, mode: DemoMode, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All other steps.
+/// Runs and prints all other steps.
 pub async fn tell(screen: &mut Screen, servers: &Servers, folder: &Path) -> Result<()> {
     for (server, elapsed) in &servers.started {
         screen.line(format!("{server} after {}", seconds(*elapsed)))?;
@@ -120,7 +120,7 @@ pub async fn tell(screen: &mut Screen, servers: &Servers, folder: &Path) -> Resu
         .map(|kafka| Topic::new(kafka, scenario::TOPIC))
         .transpose()?;
     let hops = Hops::new(database.connect().await?, topic, scenario.lake());
-    // By its process, not by its path: a build that replaces the file meanwhile changes nothing.
+    // `/proc` names the running binary, so that a build may replace the file meanwhile.
     let binary = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
     let mut story = Story {
         screen,
@@ -136,8 +136,8 @@ pub async fn tell(screen: &mut Screen, servers: &Servers, folder: &Path) -> Resu
     story.break_rules().await?;
     story.ask_duckdb().await?;
     story.verify().await?;
-    story.leave().await?;
-    story.judge().await?;
+    story.stop().await?;
+    story.compare().await?;
     story.close(fresh, resumed)
 }
 
@@ -157,7 +157,7 @@ struct Service {
     process: Inlet,
 }
 
-/// What the steps share. The services stand before the servers' connection: they end first.
+/// What the steps share. The field order makes the services stop before the servers' connection.
 struct Story<'a> {
     screen: &'a mut Screen,
     binary: PathBuf,
@@ -199,7 +199,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// How long the rows took.
+    /// Returns how long the rows took.
     async fn insert_five(&mut self) -> Result<Duration> {
         self.screen.step("Insert five orders")?;
         let committed = self.insert(LUNCH).await?;
@@ -207,14 +207,14 @@ impl Story<'_> {
             .await
     }
 
-    /// How long it took from the new start to the rows in the lake.
+    /// Returns the time from the restart to the rows in the lake.
     async fn kill_and_resume(&mut self) -> Result<Duration> {
         let Some(mut killed) = self.services.pop() else {
-            bail!("no service runs")
+            bail!("a service to kill is missing")
         };
         let verb = killed.verb;
         self.screen.step(format!(
-            "Kill `inlet {verb}`, and insert five orders while it is gone"
+            "Kill `inlet {verb}`, and insert five orders while it is down"
         ))?;
         self.screen
             .command(format!("kill -9 {}", killed.process.pid()))?;
@@ -229,7 +229,7 @@ impl Story<'_> {
             .until("restart", begin, self.goal(20, 20, 20, 0))
             .await?;
         self.screen.line(format!(
-            "resumed where it was: the five rows are in the lake after {}",
+            "resumed from the last commit: the five rows are in the lake after {}",
             seconds(resumed)
         ))?;
         Ok(resumed)
@@ -280,7 +280,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn leave(&mut self) -> Result<()> {
+    async fn stop(&mut self) -> Result<()> {
         self.screen.step(if self.has_broker() {
             "Stop the services"
         } else {
@@ -293,18 +293,18 @@ impl Story<'_> {
             let status = service.process.wait_exit(LEAVE_MAX).await?;
             ensure!(
                 status.success(),
-                "`inlet {}` left with {status}:\n{}",
+                "`inlet {}` exited with {status}:\n{}",
                 service.verb,
                 log_end(&service.process)?
             );
             self.screen
-                .line(format!("`inlet {}` left with exit code 0", service.verb))?;
+                .line(format!("`inlet {}` exited with code 0", service.verb))?;
         }
         Ok(())
     }
 
-    /// PostgreSQL and DuckDB are asked the same; the services and their code have no say in it.
-    async fn judge(&mut self) -> Result<()> {
+    /// Asks PostgreSQL and DuckDB the same questions, without the services and their code.
+    async fn compare(&mut self) -> Result<()> {
         self.screen.step("The result")?;
         let (views, _) = self.scenario.queries();
         let (sum, rows) = (
@@ -355,7 +355,7 @@ impl Story<'_> {
     fn close(&mut self, fresh: Duration, resumed: Duration) -> Result<()> {
         let (fresh, resumed) = (seconds(fresh), seconds(resumed));
         self.screen.line(format!(
-            "Five rows were readable in the lake {fresh} after COMMIT, and {resumed} after a killed service was started again."
+            "Five rows were readable in the lake {fresh} after COMMIT, and {resumed} after a killed service was restarted."
         ))?;
         self.screen
             .line("Next, a table of your own: inlet run --config configs/quickstart.yml")?;
@@ -383,15 +383,14 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// When COMMIT returned.
+    /// Returns the time at which COMMIT returned.
     async fn insert(&mut self, sql: &str) -> Result<Instant> {
         self.screen.command(format!("psql -c \"{sql}\""))?;
         self.hops.write(sql).await?;
         Ok(Instant::now())
     }
 
-    /// Shows the counts whenever they change, until they are as they should be; brings how long
-    /// that took.
+    /// Prints the counts whenever they change, until they reach the goal; returns how long that took.
     async fn until(&mut self, event: &str, since: Instant, goal: Counts) -> Result<Duration> {
         let topic = if self.has_broker() { "   topic" } else { "" };
         self.screen.line(format!(
@@ -424,7 +423,7 @@ impl Story<'_> {
             }
             ensure!(
                 !counts.exceed(&goal),
-                "there are more rows than were written: {counts:?} instead of {goal:?}"
+                "the hops hold more rows than were written: {counts:?} instead of {goal:?}"
             );
             self.services_run()?;
             ensure!(
@@ -452,7 +451,7 @@ impl Story<'_> {
     fn logs(&self) -> Result<String> {
         let log = |service: &Service| {
             Ok(format!(
-                "`inlet {}` said last:\n{}",
+                "`inlet {}` logged last:\n{}",
                 service.verb,
                 log_end(&service.process)?
             ))
@@ -473,7 +472,7 @@ impl Story<'_> {
     }
 }
 
-/// DuckDB's answers in one run: the columns' names, and the rows.
+/// Asks DuckDB several questions in one run; each answer has the columns' names and the rows.
 async fn ask(views: &str, statements: &[String]) -> Result<Vec<(Vec<String>, Vec<Vec<String>>)>> {
     const END: &str = "--end--";
     let marked: String = statements
@@ -485,7 +484,7 @@ async fn ask(views: &str, statements: &[String]) -> Result<Vec<(Vec<String>, Vec
     let mut answers = Vec::new();
     for _ in statements {
         let (Some(columns), Some(rows)) = (parts.next(), parts.next()) else {
-            bail!("duckdb answered less than it was asked")
+            bail!("duckdb answered fewer questions than it got")
         };
         answers.push((
             columns

@@ -1,4 +1,4 @@
-//! One look at every hop: what waits in PostgreSQL, what waits in the topics, what the lake has.
+//! Reads every hop once: rows that wait in PostgreSQL, rows that wait in the topics, rows in the lake.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,52 +17,51 @@ use super::lag;
 use crate::status::lag::Lag;
 use crate::tables;
 
-/// A broker that runs answers sooner.
+/// A running broker answers sooner.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
-/// The span over which rows a second are counted.
+/// The span for the average of rows a second.
 const RATE_SPAN: TimeDelta = TimeDelta::seconds(10);
 
-/// What is known of one table; texts say why something is not.
+/// The status of one table; an `Err` holds the reason why a part is unknown.
 pub struct Status {
     pub name: String,
     /// `None` before the first commit.
     pub head: Result<Option<Head>, String>,
-    /// What the topic has and the lake has not; `None` without a broker.
+    /// Records of the topic that the lake lacks; `None` without a broker.
     pub lag: Option<Result<Lag, String>>,
-    /// What PostgreSQL has and the sink has not; `None` where the configuration has no `postgres:`.
+    /// Rows of PostgreSQL that the sink lacks; `None` without a `postgres:` section.
     pub waiting: Option<Result<Waiting, String>>,
-    /// How far the poller is.
+    /// The poller's phase.
     pub phase: Option<&'static str>,
-    /// Rows that the last seconds made visible, a second.
+    /// Rows that became visible a second, over [`RATE_SPAN`].
     pub rows_per_second: f64,
-    /// When it was looked.
     pub at: DateTime<Utc>,
 }
 
-/// Where rows are that the lake has not.
+/// The place of rows that the lake lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hop {
-    /// In PostgreSQL, until the producer has published them; without a broker until they are in the
-    /// lake.
+    /// In PostgreSQL, until the producer has published them, or, without a broker, until they are in
+    /// the lake.
     Postgres,
-    /// In the topic, until the consumer has carried them.
+    /// In the topic, until the consumer has committed them.
     Kafka,
 }
 
 impl Status {
-    /// True when anything of it could be read.
+    /// True if the lake or the topic could be read.
     pub fn is_known(&self) -> bool {
         self.head.is_ok() || matches!(self.lag, Some(Ok(_)))
     }
 
-    /// The head of the lake, once there is one.
+    /// The head of the lake's log, once it exists.
     pub fn head(&self) -> Option<&Head> {
         self.head.as_ref().ok().and_then(Option::as_ref)
     }
 
-    /// How long the lake is behind PostgreSQL at most, and at which hop; behind the topic, where
-    /// the configuration names no PostgreSQL. `None` where that is not known, or before the initial
-    /// load has ended.
+    /// The greatest delay of the lake relative to PostgreSQL, and the hop that causes it; relative to
+    /// the topic without a `postgres:` section. `None` if it is unknown, or before the initial load
+    /// has ended.
     pub fn freshness(&self) -> Option<(Duration, Hop)> {
         self.head()?;
         let waiting = match &self.waiting {
@@ -84,22 +83,21 @@ impl Status {
         .max_by_key(|(age, _)| *age)
     }
 
-    /// Versions that are known to be in PostgreSQL and not in the sink.
+    /// Versions in PostgreSQL that the sink lacks.
     pub fn waiting_rows(&self) -> Option<u64> {
         self.waiting.as_ref()?.as_ref().ok()?.rows
     }
 
-    /// Records that are known to be in the topic and not in the lake.
+    /// Records in the topic that the lake lacks.
     pub fn lag_rows(&self) -> Option<u64> {
         Some(self.lag.as_ref()?.as_ref().ok()?.rows)
     }
 
-    /// The rows that PostgreSQL expects in the table.
+    /// The number of rows that PostgreSQL's statistics expect in the table.
     pub fn expected_rows(&self) -> Option<u64> {
         self.waiting.as_ref()?.as_ref().ok()?.expected_rows
     }
 
-    /// Seconds since the last commit.
     pub fn committed_seconds_ago(&self) -> Option<f64> {
         Some(
             (self.at - self.head()?.committed_at?)
@@ -110,7 +108,7 @@ impl Status {
     }
 }
 
-/// Looks at every table of the configuration; its lake must be configured.
+/// Reads the status of every table; the configuration must have a lake.
 pub async fn look(config: &Config) -> Vec<Status> {
     let datalake = config.datalake.as_ref().expect("it was asked for");
     let readers: Vec<_> = config
@@ -153,13 +151,12 @@ pub async fn look(config: &Config) -> Vec<Status> {
     known
 }
 
-/// What the broker has.
 struct OfKafka {
     progress: BTreeMap<TableName, Progress>,
     lags: Vec<Result<Lag, String>>,
 }
 
-/// The poller's progress is in the control topic, or in the lake's log where there is no broker.
+/// The poller's progress is in the control topic, or, without a broker, in the lake's log.
 fn progress_of<'a>(
     kafka: Option<&'a OfKafka>,
     name: Option<&TableName>,
@@ -202,7 +199,7 @@ async fn of_kafka(
                 .collect(),
             Err(error) => vec![Err(error.to_string()); count],
         };
-        // Where no topic answers, the control topic would not either.
+        // If all topics fail, the control topic would only add another time-out.
         let answers = lags.iter().any(Result::is_ok);
         let progress = if answers {
             stored_progress(&sink).unwrap_or_default()
@@ -229,8 +226,7 @@ async fn of_postgres(
     let mut found = Vec::new();
     for (settings, head) in source.tables.iter().zip(heads) {
         let head = head.as_ref().ok().and_then(Option::as_ref);
-        // Before the first commit the name is the catalog's alone; the progress of such a table is
-        // not looked for.
+        // Before the first commit only the catalog knows the name, and the progress is still empty.
         let progress = progress_of(kafka, head.map(|head| &head.table), head);
         found.push(Some(
             look.table(settings, progress)

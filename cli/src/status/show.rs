@@ -1,11 +1,12 @@
-//! A look as text, freshness first, and as JSON.
+//! The status as text, freshness first, and as JSON.
 
 use std::fmt::Write;
 
+use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Map, Value, json};
 
 use super::look::{Hop, Status};
-use super::table::{bytes, count, lines, span};
+use crate::text_table::{span, text_table};
 
 const HEADINGS: [&str; 9] = [
     "TABLE",
@@ -18,16 +19,16 @@ const HEADINGS: [&str; 9] = [
     "QUARANTINED",
     "LAST COMMIT",
 ];
-/// Where numbers stand.
+/// Columns with numbers.
 const NUMBERS: [usize; 5] = [3, 4, 5, 6, 7];
 
-/// The whole pipeline in a sentence, a line a table, and what could not be read.
+/// Prints the pipeline in a sentence, a line for each table, and the hops that could not be read.
 pub fn text(tables: &[Status]) -> String {
     let rows: Vec<_> = tables.iter().map(cells).collect();
     let mut text = format!(
         "{}\n\n{}",
         summary(tables),
-        lines(&HEADINGS, &NUMBERS, &rows)
+        text_table(&HEADINGS, &NUMBERS, &rows, 2)
     );
     for table in tables {
         let unread = [
@@ -55,7 +56,7 @@ pub fn text(tables: &[Status]) -> String {
     text
 }
 
-/// The same for programs; seconds as numbers, null for what is not known.
+/// The same for programs: seconds are numbers, unknown values are null.
 pub fn json(tables: &[Status]) -> Value {
     let freshness = worst(tables).map(|(_, seconds, _)| seconds);
     json!({ "freshness_seconds": freshness, "bottleneck": bottleneck(tables), "tables": tables.iter().map(of_table).collect::<Vec<_>>() })
@@ -92,15 +93,17 @@ fn of_table(table: &Status) -> Value {
 
 fn cells(table: &Status) -> Vec<String> {
     let head = table.head();
-    let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), count);
+    let number = |value: Option<u64>| {
+        value.map_or_else(|| "-".to_owned(), |value| HumanCount(value).to_string())
+    };
     vec![
         table.name.clone(),
         freshness(table),
         waiting(table),
-        count(table.rows_per_second.round() as u64),
+        HumanCount(table.rows_per_second.round() as u64).to_string(),
         number(head.map(|head| head.rows)),
         number(head.map(|head| head.files)),
-        head.map_or_else(|| "-".to_owned(), |head| bytes(head.bytes)),
+        head.map_or_else(|| "-".to_owned(), |head| HumanBytes(head.bytes).to_string()),
         number(head.map(|head| head.quarantined)),
         table.committed_seconds_ago().map_or_else(
             || "none yet".to_owned(),
@@ -111,7 +114,7 @@ fn cells(table: &Status) -> Vec<String> {
 
 fn freshness(table: &Status) -> String {
     match (table.freshness(), table.phase) {
-        // Only what was counted is known to the moment.
+        // Without a count of the waiting rows, the age of the last poll is an upper bound.
         (Some((age, Hop::Postgres)), _)
             if table.waiting.is_some() && table.waiting_rows().is_none() =>
         {
@@ -129,7 +132,7 @@ fn freshness(table: &Status) -> String {
     }
 }
 
-/// What the lake has not, hop by hop.
+/// Rows that the lake lacks, hop by hop.
 fn waiting(table: &Status) -> String {
     let hops = [
         (table.waiting_rows(), "in PostgreSQL"),
@@ -137,7 +140,12 @@ fn waiting(table: &Status) -> String {
     ];
     let parts: Vec<_> = hops
         .iter()
-        .filter_map(|(rows, hop)| Some(format!("{} {hop}", count(rows.filter(|rows| *rows > 0)?))))
+        .filter_map(|(rows, hop)| {
+            Some(format!(
+                "{} {hop}",
+                HumanCount(rows.filter(|rows| *rows > 0)?)
+            ))
+        })
         .collect();
     let is_known = hops.iter().any(|(rows, _)| rows.is_some());
     if parts.is_empty() {
@@ -147,8 +155,8 @@ fn waiting(table: &Status) -> String {
     }
 }
 
-/// The table that is furthest behind: its seconds, and the hop that holds its rows. `None` while
-/// any table's freshness is not known.
+/// Finds the table that is furthest behind, with its seconds and the hop that holds its rows. `None`
+/// while the freshness of a table is unknown.
 fn worst(tables: &[Status]) -> Option<(&Status, f64, Hop)> {
     let known: Option<Vec<_>> = tables
         .iter()
@@ -163,7 +171,7 @@ fn worst(tables: &[Status]) -> Option<(&Status, f64, Hop)> {
         .max_by(|left, right| left.1.total_cmp(&right.1))
 }
 
-/// The service that holds most of the time that rows wait; `None` when nothing waits.
+/// Names the service for which rows wait longest; `None` without waiting rows.
 fn bottleneck(tables: &[Status]) -> Option<&'static str> {
     let (table, _, hop) = worst(tables)?;
     match hop {
@@ -190,7 +198,7 @@ fn summary(tables: &[Status]) -> String {
     };
     if table.waiting.is_some() && table.waiting_rows().is_none() && hop == Hop::Postgres {
         return format!(
-            "Freshness: at most {}: what waits of {} is not counted, it is polled without an index.",
+            "Freshness: at most {}: rows of {} wait uncounted, because it is polled without an index.",
             span(seconds),
             table.name
         );
@@ -222,7 +230,7 @@ fn summary(tables: &[Status]) -> String {
                 "Freshness: {}, {} is behind {from}: {} {verb} in {place} for `inlet {service}`.",
                 span(seconds),
                 table.name,
-                count(rows)
+                HumanCount(rows)
             )
         }
     }

@@ -1,53 +1,45 @@
-//! What the hashes say: which rows the lake has, has otherwise, has not, or has twice.
+//! Compares the hashes of both sides: equal, different, missing and duplicate rows.
 //!
-//! Pure. Both sides are sorted by key. The latest version of a key is the one with the greatest
-//! offset. A version that the snapshot cannot have seen is newer than it: then the snapshot's own
-//! version must stand below it, unless the poller found the newer one first.
+//! Pure functions. Both sides are sorted by key. The latest version of a key is the one with the
+//! greatest offset. If the snapshot cannot have seen it, an earlier version of the key must equal the
+//! snapshot's row, unless the poller found the newer version first.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::hash::Hash;
 
-/// Examples that are kept of each finding.
+/// The number of examples of each finding.
 const EXAMPLES_MAX: usize = 10;
 
 /// A row of the snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
-    /// Which.
     pub key: Hash,
-    /// What it says.
     pub values: Hash,
-    /// The low half of the xid that wrote it.
+    /// The low half of the xid that wrote the row.
     pub xmin: u32,
 }
 
 /// A row of a data file.
 #[derive(Debug, Clone, Copy)]
 pub struct Version {
-    /// Which row it is of.
     pub key: Hash,
-    /// What it says.
     pub values: Hash,
-    /// The xid that wrote it.
     pub xid: u64,
-    /// Where it stands.
     pub offset: i64,
-    /// Which columns its file has: where a table got one, its rows come again.
+    /// A hash of the file's columns: a table with a new column is loaded again.
     pub columns: u32,
-    /// True when it says that the row was deleted.
     pub deleted: bool,
-    /// True when its file was there before the snapshot: what wrote it had ended.
+    /// True if the file existed before the snapshot, so that its transaction had ended.
     pub settled: bool,
 }
 
-/// What quarantine holds of a key.
+/// The rejected versions of a key.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quarantined {
-    /// How many versions.
     pub versions: u64,
-    /// Where the last of them stood.
+    /// The offset of the last one.
     pub offset: i64,
 }
 
@@ -60,14 +52,12 @@ pub struct Sight {
     running: Vec<u64>,
 }
 
-/// How a transaction lies to a snapshot.
+/// Whether a snapshot includes a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    /// It had ended.
     Yes,
-    /// It ended later.
     No,
-    /// It may be part of one that was running: a snapshot does not name subtransactions.
+    /// It may be a subtransaction of a running one: a snapshot does not list subtransactions.
     Perhaps,
 }
 
@@ -111,12 +101,11 @@ impl Sight {
     }
 }
 
-/// How often something was found, and where first.
+/// The number of rows of a finding, with the first of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finding {
-    /// How many rows.
     pub rows: u64,
-    /// The keys of the first ones, with the xid where it tells something.
+    /// The keys of the first rows, with the xid if it identifies the version.
     pub first: Vec<(Hash, u64)>,
 }
 
@@ -135,27 +124,26 @@ impl Finding {
     }
 }
 
-/// What comparing found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Rows of the snapshot.
     pub rows: u64,
-    /// Those that lie in quarantine.
+    /// Rows in quarantine.
     pub quarantined: u64,
-    /// Those that were changed after the snapshot, and whose version of it the poller never saw.
+    /// Rows that were changed after the snapshot, before the poller saw the snapshot's version.
     pub changed_since: u64,
-    /// Those that the lake has not.
+    /// Rows that the lake lacks.
     pub missing: Finding,
-    /// Those that the lake has otherwise.
+    /// Rows with other values in the lake.
     pub different: Finding,
     /// Rows that only the lake has.
     pub only_in_lake: Finding,
-    /// Versions that the lake has once more than it should.
-    pub doubled: Finding,
+    /// Versions that the lake holds more than once.
+    pub duplicates: Finding,
 }
 
 impl Findings {
-    /// Adds what was found among other keys.
+    /// Adds the findings of other keys.
     pub fn add(&mut self, other: Self) {
         self.rows += other.rows;
         self.quarantined += other.quarantined;
@@ -163,28 +151,26 @@ impl Findings {
         self.missing.join(other.missing);
         self.different.join(other.different);
         self.only_in_lake.join(other.only_in_lake);
-        self.doubled.join(other.doubled);
+        self.duplicates.join(other.duplicates);
     }
 
-    /// Whether more of the lake may make it equal.
+    /// Whether later commits of the lake may make both sides equal.
     pub fn may_be_late(&self) -> bool {
         self.missing.rows + self.different.rows > 0
     }
 
-    /// Whether both sides say the same.
     pub fn is_equal(&self) -> bool {
         [
             &self.missing,
             &self.different,
             &self.only_in_lake,
-            &self.doubled,
+            &self.duplicates,
         ]
         .iter()
         .all(|finding| finding.rows == 0)
     }
 }
 
-/// What has become of a row of the snapshot.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Equal,
@@ -194,8 +180,8 @@ enum Fate {
     Different,
 }
 
-/// Compares rows and versions; both are sorted by key, versions by offset within it. Without a key
-/// (`keyed` is false) equal rows are counted.
+/// Compares rows and versions, both sorted by key, and versions by offset within a key. Without a
+/// key (`keyed` is false) it compares the counts of equal rows.
 pub fn compare(
     keyed: bool,
     rows: &[Row],
@@ -224,7 +210,7 @@ pub fn compare(
     findings
 }
 
-/// The rows and the versions of one key after the other.
+/// Iterates over the keys, with the ranges of their rows and versions.
 fn groups(
     rows: &[Row],
     versions: &[Version],
@@ -283,7 +269,7 @@ fn compare_key(
         written
             .windows(2)
             .filter(|pair| pair[0] == pair[1])
-            .for_each(|pair| findings.doubled.add(1, key, pair[0].0));
+            .for_each(|pair| findings.duplicates.add(1, key, pair[0].0));
     }
 }
 
@@ -319,7 +305,7 @@ fn fate(row: &Row, versions: &[Version], quarantined: Option<Quarantined>, sight
     }
 }
 
-/// Rows without a key: as many of each as the snapshot has, wherever they stand.
+/// Compares rows without a key: the lake must hold as many equal rows as the snapshot.
 fn compare_counts(
     findings: &mut Findings,
     key: Hash,
@@ -329,11 +315,11 @@ fn compare_counts(
     sight: &Sight,
 ) {
     let expected = rows.len() as u64;
-    let says = |version: &&Version| rows.first().is_none_or(|row| row.values == version.values);
-    let present = versions.iter().filter(says).count() as u64;
+    let is_equal = |version: &&Version| rows.first().is_none_or(|row| row.values == version.values);
+    let present = versions.iter().filter(is_equal).count() as u64;
     let seen = versions
         .iter()
-        .filter(says)
+        .filter(is_equal)
         .filter(|version| sight.seen(version) == Seen::Yes)
         .count() as u64;
     let lacking = expected.saturating_sub(present);
@@ -348,7 +334,6 @@ fn compare_counts(
         .add(seen.saturating_sub(expected), key, 0);
 }
 
-/// The half of an xid that a row's `xmin` holds.
 fn low(xid: u64) -> u32 {
     inlet_model::Xid(xid).low()
 }

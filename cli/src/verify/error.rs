@@ -4,24 +4,14 @@ use inlet_lake::LakeError;
 use inlet_postgres::Error;
 use inlet_service::error::{Explain, Hint, Kind};
 
-/// Why a table could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// PostgreSQL could not be read.
     #[error(transparent)]
     Source(Box<Error>),
-    /// The lake could not be read.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// The command line names a table that the configuration does not.
     #[error("table `{asked}` is not in the configuration; it has {known}")]
-    UnknownTable {
-        /// What was asked for.
-        asked: String,
-        /// What there is.
-        known: String,
-    },
-    /// Asked to stop before the end.
+    UnknownTable { asked: String, known: String },
     #[error("stopped before every table was compared")]
     Stopped,
 }

@@ -1,5 +1,5 @@
-//! The first rows that differ, by name: both sides are read a second time for the keys that the
-//! hashes found.
+//! The first rows that differ, with their values: reads both sides a second time for the keys that
+//! the hashes found.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,46 +13,36 @@ use super::hash::{Hash, Hasher, columns};
 use super::lake::{Lake, offsets};
 use super::postgres::Snapshot;
 
-/// Columns that are named of a row.
+/// Columns that an example shows.
 const COLUMNS_MAX: usize = 3;
 
-/// What is wrong with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wrong {
-    /// The lake has not got it.
     Missing,
-    /// The lake has it otherwise.
     Different,
-    /// PostgreSQL has not got it.
     OnlyInLake,
-    /// The lake has it twice.
-    Doubled,
+    /// The lake holds the same version more than once.
+    Duplicate,
 }
 
-/// A row that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Example {
-    /// What is wrong with it.
     pub finding: Wrong,
-    /// Its key as JSON.
+    /// The key as JSON.
     pub key: String,
-    /// The xid of the version that is doubled.
+    /// The xid of the duplicate version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub xid: Option<u64>,
-    /// The first columns that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Difference>,
 }
 
-/// A column that differs; null is none.
+/// A column that differs; `None` is null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Its name.
     pub column: String,
-    /// What PostgreSQL says.
     pub postgres: Option<String>,
-    /// What the lake says.
     pub lake: Option<String>,
 }
 
@@ -65,7 +55,7 @@ struct Shown {
 
 type Side = HashMap<Hash, Shown>;
 
-/// Reads what the findings' first rows say on both sides.
+/// Reads the first rows of each finding on both sides.
 pub async fn read(
     snapshot: &mut Snapshot<'_>,
     lake: &Lake,
@@ -75,7 +65,7 @@ pub async fn read(
         (Wrong::Missing, &findings.missing),
         (Wrong::Different, &findings.different),
         (Wrong::OnlyInLake, &findings.only_in_lake),
-        (Wrong::Doubled, &findings.doubled),
+        (Wrong::Duplicate, &findings.duplicates),
     ];
     let wanted = |asked: &[Wrong]| -> HashSet<Hash> {
         let asked = kinds.iter().filter(|(wrong, _)| asked.contains(wrong));
@@ -84,7 +74,7 @@ pub async fn read(
             .collect()
     };
     let in_postgres = wanted(&[Wrong::Missing, Wrong::Different]);
-    let in_lake = wanted(&[Wrong::Different, Wrong::OnlyInLake, Wrong::Doubled]);
+    let in_lake = wanted(&[Wrong::Different, Wrong::OnlyInLake, Wrong::Duplicate]);
     let (mut postgres, mut latest) = (Side::new(), Side::new());
     let mut hasher = Hasher::new(snapshot.schema.clone());
     let schema = snapshot.schema.clone();
@@ -125,7 +115,7 @@ pub async fn read(
         Example {
             finding: wrong,
             key,
-            xid: (wrong == Wrong::Doubled).then_some(xid),
+            xid: (wrong == Wrong::Duplicate).then_some(xid),
             columns,
         }
     };

@@ -1,9 +1,9 @@
-//! Rows of either side as two hashes each: which row it is, and what it says.
+//! Two hashes for each row of either side: one of its key, one of its values.
 //!
 //! A key is hashed as the bytes of its record in the topic, so that a key in quarantine has the
-//! same hash; the values are hashed as Arrow's row format, which knows nothing of the topic's JSON:
-//! a value that the JSON would have changed shows. 128 bits: among 10^9 rows, two that differ are
-//! taken for equal with a chance of 10^-20. Budget: 400 ns a row of 8 columns; no allocation a row.
+//! same hash. Values are hashed in Arrow's row format, which is independent of the topic's JSON, so
+//! that a value changed by the JSON becomes visible. With 128 bits, two different rows among 10^9
+//! have the same hash with a chance of 10^-20. Budget: 400 ns a row of 8 columns; no allocation a row.
 
 use std::sync::Arc;
 
@@ -23,14 +23,13 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct Hash([u64; 2]);
 
 impl Hash {
-    /// The hash of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
         let hash = xxh3_128(bytes);
         Self([(hash >> 64) as u64, hash as u64])
     }
 }
 
-/// The keys whose hash begins with a number of this range, both ends included.
+/// The keys whose hash starts with a number of this range, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRange {
     first: u64,
@@ -38,26 +37,24 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// Every key.
     pub const ALL: Self = Self {
         first: 0,
         last: u64::MAX,
     };
 
-    /// Whether a key is of this range.
     pub fn holds(&self, key: &Hash) -> bool {
         (self.first..=self.last).contains(&key.0[0])
     }
 
-    /// Halves the range; false when it holds one number only.
+    /// Halves the range; returns false if it holds one number only.
     pub fn narrow(&mut self) -> bool {
         let width = self.last - self.first;
         self.last = self.first + width / 2;
         width > 0
     }
 
-    /// The keys behind this range; `None` at the end.
-    pub fn behind(&self) -> Option<Self> {
+    /// Returns the keys after this range; `None` at the end.
+    pub fn after(&self) -> Option<Self> {
         let first = self.last.checked_add(1)?;
         Some(Self {
             first,
@@ -69,15 +66,12 @@ impl KeyRange {
 /// A batch's hashes, row by row.
 #[derive(Debug)]
 pub struct Hashed {
-    /// Which row.
     pub keys: Vec<Hash>,
-    /// What it says.
     pub values: Vec<Hash>,
-    /// The 64-bit xid that wrote it.
     pub xids: Vec<u64>,
 }
 
-/// Hashes rows by one schema: PostgreSQL's.
+/// Hashes rows of both sides by PostgreSQL's schema.
 pub struct Hasher {
     schema: Arc<TableSchema>,
     converter: RowConverter,
@@ -86,7 +80,6 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// A hasher for rows of a table.
     pub fn new(schema: Arc<TableSchema>) -> Self {
         let fields = schema
             .columns
@@ -102,7 +95,7 @@ impl Hasher {
         }
     }
 
-    /// Hashes rows that are polled, or come from a file of the lake.
+    /// Hashes polled rows, or rows of a file of the lake.
     pub fn hash(&mut self, rows: &RecordBatch) -> Hashed {
         let columns = columns(&self.schema, rows);
         let values = if columns.is_empty() {
@@ -124,7 +117,7 @@ impl Hasher {
         }
     }
 
-    /// The keys of rows as JSON text.
+    /// Returns the keys of rows as JSON text.
     pub fn key_texts(&mut self, rows: &RecordBatch) -> Vec<String> {
         self.encode_keys(rows, columns(&self.schema, rows));
         let text = |row| {
@@ -159,8 +152,8 @@ impl Hasher {
     }
 }
 
-/// The table's columns by name: what a file does not have is null, what it has as another type is
-/// cast; what does not fit becomes null and shows.
+/// Returns the table's columns by name. A column that a file lacks is null, a column of another type
+/// is cast; a value that does not fit becomes null and so counts as a difference.
 pub fn columns(schema: &TableSchema, rows: &RecordBatch) -> Vec<ArrayRef> {
     let column = |column: &inlet_model::Column| {
         let data_type = column.column_type.arrow();
@@ -177,7 +170,7 @@ pub fn columns(schema: &TableSchema, rows: &RecordBatch) -> Vec<ArrayRef> {
 fn xids(rows: &RecordBatch) -> Vec<u64> {
     let column = rows
         .column_by_name(XID)
-        .expect("rows of either side tell their xid");
+        .expect("rows of either side have an xid");
     match column.data_type() {
         DataType::UInt64 => column.as_primitive::<UInt64Type>().values().to_vec(),
         // The lake's column is signed, for readers that know no other; no xid comes near its end.
@@ -198,11 +191,11 @@ mod tests {
     fn halves_of_the_keys_follow_each_other_without_a_gap() {
         let mut range = KeyRange::ALL;
         assert!(range.narrow());
-        let behind = range.behind().unwrap();
+        let after = range.after().unwrap();
         let (low, high) = (Hash([u64::MAX / 2, 7]), Hash([u64::MAX / 2 + 1, 0]));
         assert!(range.holds(&low) && !range.holds(&high));
-        assert!(!behind.holds(&low) && behind.holds(&high));
-        assert_eq!(behind.behind(), None);
+        assert!(!after.holds(&low) && after.holds(&high));
+        assert_eq!(after.after(), None);
     }
 
     #[test]

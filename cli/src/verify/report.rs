@@ -1,5 +1,4 @@
-//! What a user reads of a comparison: one line a table, and the first rows that differ; or one JSON
-//! object.
+//! A comparison for people, one line a table and the first rows that differ, and as one JSON object.
 
 use std::fmt;
 
@@ -12,24 +11,20 @@ use super::examples::{Difference, Example, Wrong};
 /// Longer values are cut where a person reads them.
 const VALUE_CHARS_MAX: usize = 80;
 
-/// A table, compared.
 #[derive(Debug)]
 pub struct Report {
-    /// True when the table has a key: its rows can be told from each other.
+    /// True if the table has a key, which identifies its rows.
     pub keyed: bool,
-    /// Which table.
     pub table: TableName,
-    /// What was found.
     pub findings: Findings,
-    /// The first rows that differ.
     pub examples: Vec<Example>,
 }
 
 const ONLY_IN_LAKE: &str = "only in the lake (deleted in PostgreSQL; deletes are not carried yet)";
-const ONLY_IN_LAKE_WITHOUT_KEY: &str = "only in the lake (deleted in PostgreSQL, or what they were before an update: the table has no key)";
+const ONLY_IN_LAKE_WITHOUT_KEY: &str = "only in the lake (deleted in PostgreSQL, or versions from \
+    before an update: the table has no key)";
 
 impl Report {
-    /// Whether both sides say the same.
     pub fn is_equal(&self) -> bool {
         self.findings.is_equal()
     }
@@ -45,7 +40,7 @@ impl Report {
             "missing": found.missing.rows,
             "different": found.different.rows,
             "only_in_lake": found.only_in_lake.rows,
-            "doubled": found.doubled.rows,
+            "duplicates": found.duplicates.rows,
             "examples": self.examples,
         })
     }
@@ -78,7 +73,7 @@ impl fmt::Display for Report {
                     ONLY_IN_LAKE_WITHOUT_KEY
                 },
             ),
-            (found.doubled.rows, "doubled in the lake"),
+            (found.duplicates.rows, "duplicates in the lake"),
         ];
         for (rows, what) in parts.iter().filter(|(rows, _)| *rows > 0) {
             write!(f, ", {rows} {what}")?;
@@ -99,9 +94,9 @@ impl fmt::Display for Example {
                 write!(f, "other values: {}: {}", self.key, columns.join("; "))
             }
             Wrong::OnlyInLake => write!(f, "only in the lake: {}", self.key),
-            Wrong::Doubled => write!(
+            Wrong::Duplicate => write!(
                 f,
-                "doubled in the lake: {}, xid {}",
+                "duplicate in the lake: {}, xid {}",
                 self.key,
                 self.xid.unwrap_or_default()
             ),

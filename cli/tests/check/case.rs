@@ -171,9 +171,9 @@ impl Checked<'_> {
     }
 
     /// The planted mistake is named with this severity, for this object, with these words in what
-    /// mends it, as docs/check.md shows it.
-    pub fn names(&self, planted: &str, severity: &str, object: &str, mend: &str) {
-        self.names_with(planted, severity, object, mend, &[]);
+    /// fixes it, as docs/check.md shows it.
+    pub fn names(&self, planted: &str, severity: &str, object: &str, fix: &str) {
+        self.names_with(planted, severity, object, fix, &[]);
     }
 
     /// The same, where times and ids stand between two marks: (before, behind, shown).
@@ -182,7 +182,7 @@ impl Checked<'_> {
         planted: &str,
         severity: &str,
         object: &str,
-        mend: &str,
+        fix: &str,
         masks: &[(&str, &str, &str)],
     ) {
         let field = |finding: &Value, name: &str| {
@@ -194,11 +194,11 @@ impl Checked<'_> {
         let found = self.findings.iter().find(|finding| {
             finding["severity"] == severity
                 && field(finding, "object") == object
-                && field(finding, "mend").contains(mend)
+                && field(finding, "fix").contains(fix)
         });
         let found = found.unwrap_or_else(|| {
             panic!(
-                "{severity} of {object} with {mend} is missing in {:#?}",
+                "{severity} of {object} with {fix} is missing in {:#?}",
                 self.findings
             )
         });
@@ -206,7 +206,7 @@ impl Checked<'_> {
         let evidence = cell("evidence");
         let row = format!(
             "| {planted} | {severity} | {object} | {evidence} | {} |",
-            cell("mend")
+            cell("fix")
         );
         match std::env::var_os("INLET_CHECK_ROWS") {
             Some(rows) => {

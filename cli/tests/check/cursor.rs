@@ -63,10 +63,10 @@ async fn a_cursor_that_is_no_time() {
 #[tokio::test]
 async fn a_cursor_without_an_index() {
     let case = planted("DROP INDEX orders_created_at_idx").await;
-    let mend = "CREATE INDEX CONCURRENTLY \"orders_created_at_idx\" ON \"public\".\"orders\" (\"created_at\");";
+    let fix = "CREATE INDEX CONCURRENTLY \"orders_created_at_idx\" ON \"public\".\"orders\" (\"created_at\");";
     case.check()
         .await
-        .names("no index on the cursor column", "warning", CURSOR, mend);
+        .names("no index on the cursor column", "warning", CURSOR, fix);
 }
 
 #[tokio::test]
@@ -76,12 +76,12 @@ async fn a_partitioned_table_without_an_index() {
     let mut case = planted(sql).await;
     case.replace("table: orders", "table: events")
         .add("tables:\n  events:\n    cursor: at\n");
-    let mend = "CREATE INDEX \"events_at_idx\" ON \"public\".\"events\" (\"at\");";
+    let fix = "CREATE INDEX \"events_at_idx\" ON \"public\".\"events\" (\"at\");";
     case.check().await.names(
         "a partitioned table without an index on the cursor",
         "warning",
         "events.at",
-        mend,
+        fix,
     );
 }
 

@@ -64,7 +64,7 @@ async fn text_is_for_people() {
     for line in [
         "PostgreSQL\n",
         "Tables\n  warning  orders.created_at",
-        "mend: CREATE INDEX CONCURRENTLY",
+        "fix:    CREATE INDEX CONCURRENTLY",
         "\n0 errors, 1 warning; ",
     ] {
         assert!(

@@ -157,12 +157,12 @@ async fn a_control_topic_that_forgets() {
         )
         .await
         .unwrap();
-    let mend = "--entity-name shop_control --add-config cleanup.policy=compact";
+    let fix = "--entity-name shop_control --add-config cleanup.policy=compact";
     case.check().await.names(
         "a control topic with cleanup.policy=delete",
         "error",
         "topic shop_control",
-        mend,
+        fix,
     );
 }
 

@@ -1,8 +1,8 @@
 //! Mistakes that were planted on real servers: `inlet check` names each with its severity, its
-//! object and what mends it.
+//! object and what fixes it.
 //!
 //! docs/check.md shows what it says, row by row; a test that finds another text than its row fails.
-//! To write the rows anew: `INLET_CHECK_ROWS=rows.md cargo test --test check`.
+//! To write the rows again: `INLET_CHECK_ROWS=rows.md cargo test --test check`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -22,7 +22,7 @@ async fn a_wrong_port() {
     case.replace(&port(case.database.url()), &wrong);
     case.show(wrong, "127.0.0.1:5433");
     case.check().await.names(
-        "a port where nobody listens",
+        "a port without a listener",
         "error",
         "127.0.0.1:5433",
         "check host and port",
@@ -172,12 +172,12 @@ async fn a_role_with_a_statement_timeout() {
         ))
         .await
         .unwrap();
-    let mend = "ALTER ROLE \"reader\" SET statement_timeout = 0;";
+    let fix = "ALTER ROLE \"reader\" SET statement_timeout = 0;";
     case.check().await.names(
         "`ALTER ROLE .. SET statement_timeout = '30s'`",
         "warning",
         "role reader",
-        mend,
+        fix,
     );
 }
 

@@ -92,7 +92,7 @@ async fn a_topic_that_was_made_anew() {
     kafka.create_topic(&topic, 1, &[]).await.unwrap();
     let masks = [("waits for offset ", "", "2")];
     case.check().await.names_with(
-        "a topic that was deleted and made anew",
+        "a topic that was deleted and recreated",
         "error",
         "topic shop",
         "a new lake folder",

@@ -173,12 +173,12 @@ async fn a_rule_that_compares_with_what_the_column_cannot_hold() {
 async fn a_date_column_that_is_no_date() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    date_column: customer\n");
-    let mend = "tables.orders.date_column: created_at";
+    let fix = "tables.orders.date_column: created_at";
     case.check().await.names(
         "a `date_column` of text",
         "error",
         "tables.orders.date_column",
-        mend,
+        fix,
     );
 }
 

@@ -238,13 +238,13 @@ fn every_message_that_is_not_provoked_stands_in_the_source() {
 fn every_warning_of_the_page_stands_in_the_source() {
     let page = read(&root().join("docs/troubleshooting.md"));
     let table = page
-        .split("| it says |")
+        .split("| message |")
         .nth(1)
         .unwrap()
         .split("\n\n")
         .next()
         .unwrap();
-    let sources: Vec<String> = ["producer/src", "consumer/src", "crates/service/src"]
+    let sources: Vec<String> = ["producer/src", "consumer/src", "crates"]
         .iter()
         .flat_map(|name| sources(&root().join(name)))
         .collect();
@@ -293,7 +293,7 @@ async fn configuration(case: &mut Case) {
         .right("lake")
         .replace("  table", "  password: \"${SHOP_PASSWORD}\"\n  table");
     let finished = case.run("run --config FILE", &text).await;
-    case.says("A variable stands in quotes", &finished, 78);
+    case.says("A variable is in quotes", &finished, 78);
     let text = case
         .right("lake")
         .replace("  table", "  password_file: /run/secrets/shop\n  table");
@@ -400,7 +400,7 @@ async fn lake(case: &mut Case) {
         .await
         .unwrap();
     let finished = case.run("verify --config FILE", &right).await;
-    case.says("The lake has a row that PostgreSQL has not", &finished, 3);
+    case.says("The lake has a row that PostgreSQL lacks", &finished, 3);
     inlet.terminate().unwrap();
     inlet.wait_exit(PATIENCE).await.unwrap();
     let finished = case

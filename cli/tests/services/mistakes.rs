@@ -1,4 +1,4 @@
-//! Mistakes that users make: each is named, with its mend, and ends with the exit code of its kind.
+//! Mistakes that users make: each is named, with its fix, and ends with the exit code of its kind.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

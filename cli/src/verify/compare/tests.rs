@@ -154,7 +154,7 @@ fn a_row_that_is_gone_from_postgresql_is_only_in_the_lake_unless_it_is_newer() {
 }
 
 #[test]
-fn the_same_version_twice_is_doubled_also_when_the_latest_is_right() {
+fn a_duplicate_version_is_reported_also_if_the_latest_one_is_equal() {
     let found = compared(
         &[row(1, 20, 12)],
         &[
@@ -164,7 +164,7 @@ fn the_same_version_twice_is_doubled_also_when_the_latest_is_right() {
         ],
     );
     assert_eq!(
-        found.doubled,
+        found.duplicates,
         Finding {
             rows: 1,
             first: vec![(hash(1), 11)]
@@ -215,7 +215,7 @@ fn rows_without_a_key_are_counted() {
         (
             found.missing.rows,
             found.only_in_lake.rows,
-            found.doubled.rows
+            found.duplicates.rows
         ),
         (1, 1, 0)
     );
@@ -242,9 +242,12 @@ fn what_was_in_a_file_before_the_snapshot_is_seen_by_it_whatever_runs() {
 }
 
 #[test]
-fn a_version_that_comes_again_with_another_column_is_not_doubled() {
+fn a_version_that_arrives_again_with_another_column_is_no_duplicate() {
     let (first, again) = (version(1, 10, 12, 0), version(1, 20, 12, 1));
-    assert_eq!(compared(&[row(1, 20, 12)], &[first, again]).doubled.rows, 1);
+    assert_eq!(
+        compared(&[row(1, 20, 12)], &[first, again]).duplicates.rows,
+        1
+    );
     let wider = Version {
         columns: 1,
         ..again
