@@ -44,9 +44,8 @@ fn settings(config: &Config) -> Result<ConsumerSettings, ConfigError> {
         timezone: table.timezone,
     };
     Ok(ConsumerSettings {
-        brokers: kafka.brokers.clone(),
+        connection: kafka.into(),
         group: kafka.group.clone(),
-        properties: kafka.properties.clone(),
         control_topic: kafka.control_topic(),
         tables: config.tables.iter().map(table).collect(),
         limits: tables::limits(config),

@@ -16,4 +16,4 @@ mod source;
 pub use error::ConsumerError;
 pub use pipeline::Pipeline;
 pub use settings::{ConsumerSettings, TableSettings};
-pub use source::{Gone, Marks, SourceError, start};
+pub use source::{Missing, SourceError, start};

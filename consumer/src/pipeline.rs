@@ -37,7 +37,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ConsumerError;
 use crate::metrics;
 use crate::settings::ConsumerSettings;
-use crate::source::{Event, Marks, Partitions, Schemas, Slab, Source};
+use crate::source::{Event, Partitions, Schemas, Slab, Source};
+use inlet_kafka::Marks;
 use table::{Commit, Table};
 
 /// How long the last commits may take when the process stops.
@@ -86,7 +87,7 @@ impl Pipeline {
             .collect::<Result<_, _>>()?;
         let settings = Arc::new(settings);
         Ok(Self {
-            schemas: Schemas::new(settings.clone()),
+            schemas: Schemas::new(&settings),
             settings,
             rules,
             readiness: Readiness::default(),

@@ -1,21 +1,19 @@
 //! The settings of the consumer: plain values that were checked when the configuration was read.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono_tz::Tz;
+use inlet_kafka::Connection;
 use inlet_lake::Limits;
 use inlet_model::TableName;
 
 /// The settings of one consumer: a member of a group that carries topics into the lake.
 #[derive(Debug, Clone)]
 pub struct ConsumerSettings {
-    /// Addresses of the brokers, `host:port` with commas between.
-    pub brokers: String,
+    /// Where and how the clients connect.
+    pub connection: Connection,
     /// The consumer group; its members share the kafka_partitions.
     pub group: String,
-    /// Properties of librdkafka, for security and tuning.
-    pub properties: BTreeMap<String, String>,
     /// The pipeline's control topic, where the schemas are.
     pub control_topic: String,
     pub tables: Vec<TableSettings>,

@@ -1,16 +1,19 @@
 //! Topics -> slabs of messages, as a member of a consumer group, on one thread of its own.
 //!
-//! Promises: messages and rebalances come through one channel, in the order in which they happened.
-//! Reading begins where the lake's log says and nowhere else; what does not exist any more, cannot
-//! be read, or fails its checksum is an error, never a jump. Only committed transactions are seen.
-//! Memory is bounded in bytes: a slab's share is taken before its first message is read. Closing
-//! has a deadline. Leaves to others: what a message means (`decode`), where the log ends
-//! (`pipeline`). Budget: one copy of key and value, no allocation a message; librdkafka alone
-//! brings 1.9 M messages a second.
+//! Promises: messages and rebalances arrive through one channel, in the order in which they
+//! happened. Reading starts only where the lake's log ends. An offset that does not exist any more,
+//! or a message that cannot be read or fails its checksum, is an error and never skipped. Only
+//! committed transactions are seen. Memory is bounded in bytes: a slab's share is acquired before
+//! its first message is read. Closing has a deadline. Leaves to others: what a message means
+//! (`decode`), where the log ends (`pipeline`). Budget: one copy of key and value, no allocation for
+//! a message; librdkafka alone delivers 1.9 M messages a second.
+//!
+//! The thread, the pipeline and the group change an assignment together: `rebalance` tells how, step
+//! by step.
 
-mod client;
 mod error;
 mod member;
+mod rebalance;
 mod schemas;
 mod slab;
 mod start;
@@ -21,50 +24,46 @@ use std::sync::Arc;
 use std::sync::mpsc as commands;
 use std::time::Duration;
 
+use inlet_kafka::Marks;
 use inlet_model::{KafkaPartition, Offset, Offsets};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use error::SourceError;
 pub use schemas::Schemas;
 pub use slab::{Headed, Message, Slab};
-pub use start::{Gone, Marks, start};
+pub use start::{Missing, start};
 
 use crate::settings::ConsumerSettings;
 use thread::Reader;
 
-/// Bytes of all slabs that are read and not taken yet.
+/// Bytes of all slabs that are read and not dropped yet.
 const WAITING_BYTES_MAX: usize = 16 << 20;
-/// Each slab takes at least this share, so that the channel never holds more slabs than it has
-/// places.
+/// The least share of a slab, so that the channel has a place for each of them.
 const SHARE_BYTES_MIN: usize = 32 << 10;
-/// How long leaving the group may take. Nothing is lost when it takes longer: everything durable is
-/// in the lake.
+/// How long leaving the group may take. A longer time loses nothing: everything durable is in the
+/// lake.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Kafka_partitions by topic, each with what is said of it.
+/// Kafka_partitions by topic, each with a value.
 pub type Partitions<T> = BTreeMap<String, BTreeMap<KafkaPartition, T>>;
 
-/// What happens at the topics.
+/// What the thread reports.
 #[derive(Debug)]
 pub enum Event {
     /// Messages of one topic.
     Messages(Slab),
-    /// The group gave us kafka_partitions; nothing is read until `reply` says where each one
-    /// begins. Those left out are not read.
+    /// The group assigned kafka_partitions. Reading starts when `reply` has the offset of each one;
+    /// those that it omits are not read.
     Assigned {
-        /// All that we have now, with the offsets that they hold.
+        /// The whole assignment, with the offsets that each kafka_partition holds.
         partitions: Partitions<Marks>,
-        /// Takes the answer.
         reply: oneshot::Sender<Partitions<Offset>>,
     },
-    /// The group takes all kafka_partitions away; it waits for `reply`.
-    Revoked {
-        /// Takes the answer.
-        reply: oneshot::Sender<()>,
-    },
+    /// The group revokes all kafka_partitions, and waits for `reply`.
+    Revoked { reply: oneshot::Sender<()> },
 }
 
-/// What the thread is asked to do between two polls.
+/// What the thread does between two polls.
 #[derive(Debug)]
 enum Command {
     /// Store offsets in the group, for tools that show lag.
@@ -82,10 +81,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Joins the group. Must be called inside a tokio runtime with time. A topic that does not
-    /// exist yet is waited for.
+    /// Joins the group, inside a tokio runtime with time. Waits for topics that do not exist yet.
     pub fn join(settings: &ConsumerSettings) -> Result<Self, SourceError> {
-        client::check_properties(settings)?;
         let (sender, events) = mpsc::channel(WAITING_BYTES_MAX / SHARE_BYTES_MIN + 1);
         let (command_sender, commands) = commands::channel();
         let (ending, ended) = oneshot::channel();
@@ -101,10 +98,10 @@ impl Source {
         let run = move || {
             let result = reader.run();
             reader.leave();
-            // Its place in the group is free before anyone hears of the end: who joins again would
-            // take another, and leave this one to its time-out.
+            // The reader frees its place in the group before the end is reported. Otherwise a source
+            // that joins again would get another place, and this one would wait for its timeout.
             drop(reader);
-            // Who does not listen any more has given up waiting.
+            // A failed send means that `close` has stopped waiting.
             let _ = ending.send(result);
         };
         thread.spawn(run).map_err(|_| SourceError::Ended)?;
@@ -115,7 +112,7 @@ impl Source {
         })
     }
 
-    /// The next event; waits for it. After an error nothing comes any more.
+    /// Waits for the next event. An error is the last one.
     pub async fn next(&mut self) -> Result<Event, SourceError> {
         match self.events.recv().await {
             Some(event) => Ok(event),
@@ -127,18 +124,18 @@ impl Source {
         }
     }
 
-    /// Tells the group how far the lake is. Advisory: nobody resumes from it, and a failure is only
-    /// logged.
+    /// Stores the lake's offsets in the group. They only serve tools that show lag, so a failure is
+    /// only logged.
     pub fn commit(&self, topic: &str, offsets: Offsets) {
-        // When the thread has ended, the next event says why.
+        // When the thread has ended, the next event has the reason.
         let _ = self.commands.send(Command::Commit {
             topic: topic.to_owned(),
             offsets,
         });
     }
 
-    /// Leaves the group. A broker that does not let us go in time is left behind with its thread:
-    /// it takes nothing any more.
+    /// Leaves the group. When the broker does not answer in time, the thread continues alone until
+    /// it does; it reads no more messages.
     pub async fn close(self) {
         let Self {
             events,
@@ -148,7 +145,7 @@ impl Source {
         let _ = commands.send(Command::Leave);
         drop(events);
         if tokio::time::timeout(CLOSE_DEADLINE, ended).await.is_err() {
-            tracing::warn!(deadline = ?CLOSE_DEADLINE, "the group was not left in time, the broker will notice");
+            tracing::warn!(deadline = ?CLOSE_DEADLINE, "the group was not left in time; the broker removes the member when its session ends");
         }
     }
 }

@@ -49,8 +49,7 @@ pub fn kafka_sink(config: &Config, kafka: &KafkaConfig, tables: &[TableName]) ->
         .zip(config.tables.iter().map(|table| kafka.topic_for(table)))
         .collect();
     KafkaSinkSettings {
-        brokers: kafka.brokers.clone(),
-        properties: kafka.properties.clone(),
+        connection: kafka.into(),
         transactional_id: kafka.transactional_id(),
         control_topic: kafka.control_topic(),
         topics,

@@ -1,4 +1,4 @@
-//! The Kafka sink against a real broker, read back by another client.
+//! The Kafka sink against a real broker; another client reads the topics.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use inlet_harness::{Kafka, Port, eventually, shared_kafka};
+use inlet_kafka::Connection;
 use inlet_model::record::header::{HEADER, Header};
 use inlet_producer::sink::kafka::{KafkaSink, KafkaSinkSettings};
 use inlet_service::error::{Explain, Kind};
@@ -23,11 +24,11 @@ use inlet_service::sink::contract::{
 const PARTITIONS: i32 = 3;
 const RECOVERY_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// A pipeline of its own name on a broker.
+/// A pipeline with a name of its own on a broker.
 struct OnKafka {
     brokers: String,
     settings: KafkaSinkSettings,
-    /// Whether a record with the sequence of the one before it is left out, as consumers do.
+    /// Whether a record with the sequence of the one before it is dropped, as consumers do.
     drops_repeats: bool,
 }
 
@@ -36,7 +37,7 @@ impl OnKafka {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let settings = KafkaSinkSettings {
-            brokers: kafka.bootstrap(),
+            connection: Connection::new(&kafka.bootstrap(), BTreeMap::new()).unwrap(),
             transactional_id: format!("inlet-p{number}"),
             control_topic: format!("p{number}_control"),
             topics: BTreeMap::from([(orders(), format!("p{number}_orders"))]),
@@ -147,7 +148,7 @@ fn read(brokers: &str, topic: &str) -> Vec<Read> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
-        .set("group.id", "judge")
+        .set("group.id", "reader")
         .set("isolation.level", "read_committed");
     config
         .set("enable.auto.commit", "false")
@@ -204,7 +205,7 @@ fn read(brokers: &str, topic: &str) -> Vec<Read> {
 inlet_service::sink_contract!(OnKafka::shared().await);
 
 #[tokio::test]
-async fn the_topics_are_made_as_configured() {
+async fn the_topics_are_created_as_configured() {
     let pipeline = OnKafka::shared().await;
     pipeline.sink().resume(&[orders()]).await.unwrap();
     let (brokers, topic, control) = (
@@ -274,7 +275,7 @@ async fn the_versions_of_a_key_stay_in_one_partition_and_in_order() {
 }
 
 #[tokio::test]
-async fn sequences_have_no_hole_whatever_was_thrown_away() {
+async fn sequences_have_no_hole_whatever_was_aborted() {
     let pipeline = OnKafka::shared().await;
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
@@ -286,7 +287,7 @@ async fn sequences_have_no_hole_whatever_was_thrown_away() {
     sink.write(upserts(200..300, "kept")).await.unwrap();
     sink.checkpoint(poll("2")).await.unwrap();
     sink.write(upserts(300..400, "lost")).await.unwrap();
-    // The process dies in the middle of its transaction: nothing ends it but the next owner.
+    // The process dies in the middle of its transaction, so only the next owner ends it.
     std::mem::forget(sink);
     let mut next = pipeline.sink();
     assert_eq!(
@@ -339,7 +340,7 @@ async fn a_schema_is_published_once_and_with_the_first_of_its_rows() {
 }
 
 #[tokio::test]
-async fn the_part_of_the_sequences_is_the_sinks_own() {
+async fn the_part_of_the_sequences_belongs_to_the_sink() {
     let pipeline = OnKafka::shared().await;
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
@@ -356,7 +357,7 @@ async fn a_write_whose_future_was_dropped_needs_a_resume() {
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..50_000, "lost")).await.unwrap();
-    // The write before is still in work, so this one waits, and is dropped while it does.
+    // The first write is still pending, so this one waits, and is dropped meanwhile.
     let dropped = tokio::time::timeout(Duration::ZERO, sink.write(upserts(0..10, "lost"))).await;
     assert!(dropped.is_err());
     assert_eq!(
@@ -371,14 +372,14 @@ async fn a_write_whose_future_was_dropped_needs_a_resume() {
 }
 
 #[tokio::test]
-async fn a_sink_that_closes_leaves_no_transaction_in_the_way_of_readers() {
+async fn a_sink_that_closes_ends_its_transaction_so_that_readers_continue() {
     let pipeline = OnKafka::shared().await;
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..10, "lost")).await.unwrap();
     sink.close(Duration::from_secs(20)).await;
-    // A foreign record behind the open transaction is only visible once that has ended; nobody
-    // resumes here.
+    // A foreign record after the open transaction is visible only when that has ended. This test
+    // does not resume, so only the close can end it.
     let kafka = shared_kafka().await;
     let records: Vec<_> = (0..PARTITIONS)
         .map(|partition| {
@@ -399,7 +400,7 @@ async fn a_sink_that_closes_leaves_no_transaction_in_the_way_of_readers() {
 }
 
 #[tokio::test]
-async fn properties_that_exactly_once_rests_on_are_refused() {
+async fn properties_that_exactly_once_delivery_depends_on_are_refused() {
     for (key, value) in [
         ("acks", "1"),
         ("transactional.id", "x"),
@@ -407,14 +408,10 @@ async fn properties_that_exactly_once_rests_on_are_refused() {
         ("isolation.level", "read_uncommitted"),
     ] {
         let properties = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        let error = KafkaSink::new(KafkaSinkSettings {
-            properties,
-            ..KafkaSinkSettings::default()
-        })
-        .unwrap_err();
-        assert_eq!(error.kind, Kind::Config);
+        let error = Connection::new("127.0.0.1:1", properties).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
         assert!(
-            error.act.contains(key)
+            error.act().contains(key)
                 && error
                     .hint()
                     .unwrap()
@@ -430,7 +427,7 @@ async fn a_property_that_does_not_exist_is_named_without_its_value() {
     let pipeline = OnKafka::shared().await;
     let properties = BTreeMap::from([("sasl.pasword".to_owned(), "secret".to_owned())]);
     let mut sink = KafkaSink::new(KafkaSinkSettings {
-        properties,
+        connection: Connection::new(&pipeline.brokers, properties).unwrap(),
         ..pipeline.settings()
     })
     .unwrap();
@@ -445,7 +442,7 @@ async fn a_broker_that_is_down_is_named() {
     let port = Port::claim().unwrap();
     let brokers = format!("127.0.0.1:{}", port.number());
     let settings = KafkaSinkSettings {
-        brokers: brokers.clone(),
+        connection: Connection::new(&brokers, BTreeMap::new()).unwrap(),
         deadline: Duration::from_secs(2),
         ..OnKafka::shared().await.settings()
     };
@@ -464,7 +461,7 @@ async fn a_broker_that_is_down_is_named() {
 }
 
 #[tokio::test]
-async fn a_control_topic_that_forgets_is_refused() {
+async fn a_control_topic_that_drops_records_is_refused() {
     let pipeline = OnKafka::shared().await;
     let kafka = shared_kafka().await;
     kafka
@@ -481,7 +478,7 @@ async fn a_control_topic_that_forgets_is_refused() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_there_keeps_its_partitions() {
+async fn an_existing_topic_keeps_its_partitions() {
     let pipeline = OnKafka::shared().await;
     shared_kafka()
         .await
@@ -517,7 +514,7 @@ async fn the_time_of_a_small_commit() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_ran_into_its_timeout_is_not_taken_for_another_owner() {
+async fn a_transaction_that_timed_out_is_not_mistaken_for_another_owner() {
     let settings = [(
         "transaction.abort.timed.out.transaction.cleanup.interval.ms",
         "100",
@@ -530,7 +527,8 @@ async fn a_transaction_that_ran_into_its_timeout_is_not_taken_for_another_owner(
         "socket.timeout.ms",
     ]
     .map(|key| (key.to_owned(), "3000".to_owned()));
-    pipeline.settings.properties = BTreeMap::from(short);
+    pipeline.settings.connection =
+        Connection::new(&pipeline.brokers, BTreeMap::from(short)).unwrap();
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..10, "kept")).await.unwrap();
@@ -558,7 +556,7 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
     let mut kafka = Kafka::start().await.unwrap();
     let mut pipeline = OnKafka::new(&kafka);
     pipeline.settings.deadline = Duration::from_secs(5);
-    // What the broker has forgotten to commit is ended by a repeated record, see `hanging`.
+    // A transaction that the broker did not end is ended with a copy of a record, see `hanging`.
     pipeline.drops_repeats = true;
     let mut sink = pipeline.sink();
     eventually(RECOVERY_TIME_MAX, "the sink starts", async || {
@@ -569,7 +567,7 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
     })
     .await;
     let mut committed = 0;
-    // The kill falls at another moment of the checkpoint each time.
+    // Each kill is at another moment of the checkpoint.
     for delay_ms in [0, 5, 20, 80, 320] {
         sink.write(upserts(committed..committed + ROWS, "a"))
             .await
@@ -596,11 +594,11 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
             if outcome.is_ok() {
                 "acknowledged"
             } else {
-                "in doubt"
+                "unknown"
             }
         );
-        // An acknowledged checkpoint may be taken back as a whole, where the broker forgot to end
-        // it everywhere.
+        // An acknowledged checkpoint may disappear as a whole when the broker did not end it in any
+        // kafka_partition.
         assert!(
             [committed, committed + ROWS].contains(&durable),
             "{outcome:?}: {durable} after {committed}"

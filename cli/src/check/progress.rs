@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use inlet_consumer::{Marks, SourceError, start};
+use inlet_consumer::{SourceError, start};
+use inlet_kafka::Marks;
 use inlet_lake::Head;
 use inlet_model::KafkaPartition;
 use inlet_model::Progress;
+use inlet_model::record::sequences::{PART, Sequences};
 use inlet_postgres::catalog::Captured;
-use inlet_producer::sink::kafka::SEQUENCES;
 use inlet_producer::source::poll::{check_cursor, lineage_broken};
 use inlet_producer::source::table::{Phase, Restored};
 use inlet_service::config::{Config, TableConfig};
@@ -136,7 +137,7 @@ fn sequences(
     progress: &Progress,
     marks: &BTreeMap<KafkaPartition, Marks>,
 ) -> Option<Finding> {
-    let stored: BTreeMap<i32, u64> = serde_json::from_str(progress.0.get(SEQUENCES)?).ok()?;
+    let Sequences(stored) = Sequences::decode(progress.0.get(PART)?)?;
     if stored.len() == marks.len() {
         return None;
     }
@@ -156,7 +157,7 @@ fn sequences(
 
 /// What the lake waits for must still be in the topic, or not be there yet.
 fn offsets(topic: &str, head: &Head, marks: &BTreeMap<KafkaPartition, Marks>) -> Vec<Finding> {
-    let gone = head.offsets.iter().filter_map(|(partition, at)| {
+    let missing = head.offsets.iter().filter_map(|(partition, at)| {
         let next = at.next?;
         let none = Marks {
             low: inlet_model::Offset(0),
@@ -164,7 +165,7 @@ fn offsets(topic: &str, head: &Head, marks: &BTreeMap<KafkaPartition, Marks>) ->
         };
         let marks = marks.get(partition).copied().unwrap_or(none);
         start(Some(next), marks).err()?;
-        let error = SourceError::Gone {
+        let error = SourceError::Missing {
             topic: topic.to_owned(),
             partition: *partition,
             marks,
@@ -172,5 +173,5 @@ fn offsets(topic: &str, head: &Head, marks: &BTreeMap<KafkaPartition, Marks>) ->
         };
         Some(Finding::of(Hop::Progress, format!("topic {topic}"), &error))
     });
-    gone.collect()
+    missing.collect()
 }

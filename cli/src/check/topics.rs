@@ -1,92 +1,81 @@
-//! The topics: there or allowed to be made, and with settings that lose nothing.
+//! The topics: whether they exist or may be created, and whether their settings lose rows.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use inlet_producer::sink::kafka::Watch;
+use inlet_kafka::{Admin, Code, Consumer, Error, NewTopic, Right, TopicSettings, find_topic};
 use inlet_service::config::KafkaConfig;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{IsError, KafkaResult, RDKafkaErrorCode as Code};
+use inlet_service::error::Explain;
+use rdkafka::consumer::Consumer as _;
 
-use super::broker::connection;
+use super::broker::{ANSWER_TIME_MAX, failed};
 use super::finding::{Finding, Hop};
-use super::kafka::{ANSWER_TIME_MAX, failed};
 
-/// Kafka's default for the largest record: what a topic takes less than is unusual.
+/// Kafka's default for the largest record; a lower value is unusual.
 const MESSAGE_BYTES_USUAL: i64 = 1_048_588;
-/// A consumer that is down for longer than the topic keeps its records cannot go on.
+/// A consumer that is down for longer than the topic keeps its records cannot continue.
 const RETENTION_MIN_MS: i64 = 86_400_000;
 
-/// Looks at every topic; answers how many partitions those have that are there.
+/// Checks every topic; returns how many partitions the existing ones have.
 pub fn check(
     kafka: &KafkaConfig,
     topics: &[String],
-    consumer: &BaseConsumer<Watch>,
+    reader: &Consumer,
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<String, i32> {
     let control = kafka.control_topic();
-    let mut there = BTreeMap::new();
+    let mut existing = BTreeMap::new();
     let mut missing = Vec::new();
     for topic in topics.iter().chain([&control]) {
-        match partitions(consumer, topic) {
-            Ok(Some(count)) => _ = there.insert(topic.clone(), count),
+        match find_topic(reader.client(), topic, Instant::now() + ANSWER_TIME_MAX) {
+            Ok(Some(found)) => _ = existing.insert(topic.clone(), found.partitions),
             Ok(None) => missing.push(topic.as_str()),
-            Err(code) => findings.push(denied(topic, code)),
+            Err(error) => findings.push(not_shown(topic, &error)),
         }
     }
-    let admin = Admin::new(kafka);
-    let asked = admin.and_then(|admin| {
-        let asked: Vec<&str> = there.keys().map(String::as_str).collect();
-        Ok((admin.describe(&asked)?, admin.try_create(kafka, &missing)?))
-    });
-    match asked {
-        Ok((described, created)) => {
-            for (topic, settings) in described {
-                let partitions = there[&topic];
-                if topic == control {
-                    findings.extend(of_control(&topic, partitions, &settings));
-                } else {
-                    findings.extend(of_data(&topic, partitions, &settings));
-                }
-            }
-            findings.extend(created);
-        }
+    match look(kafka, &existing, &missing) {
+        Ok(found) => findings.extend(found),
         Err(error) => findings.push(failed(&kafka.brokers, &error)),
     }
-    there
+    existing
 }
 
-/// What a topic is set to; empty where we may not see it.
-type Settings = BTreeMap<String, String>;
-
-fn partitions(consumer: &BaseConsumer<Watch>, topic: &str) -> Result<Option<i32>, Code> {
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIME_MAX);
-    let metadata = metadata.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Fail))?;
-    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-        return Ok(None);
-    };
-    match found.error().filter(IsError::is_error).map(Code::from) {
-        None => Ok(i32::try_from(found.partitions().len())
-            .ok()
-            .filter(|count| *count > 0)),
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
-        Some(code) => Err(code),
+fn look(
+    kafka: &KafkaConfig,
+    existing: &BTreeMap<String, i32>,
+    missing: &[&str],
+) -> Result<Vec<Finding>, Error> {
+    let admin = Admin::new(&kafka.into(), ANSWER_TIME_MAX)?;
+    let control = kafka.control_topic();
+    let mut findings = Vec::new();
+    let asked: Vec<&str> = existing.keys().map(String::as_str).collect();
+    for ((topic, partitions), settings) in existing.iter().zip(admin.describe(&asked)?) {
+        findings.extend(match *topic == control {
+            true => of_control(topic, *partitions, &settings),
+            false => of_rows(topic, *partitions, &settings),
+        });
     }
+    let new = |topic: &&str| match *topic == control {
+        true => NewTopic::control(topic, kafka.replication_factor),
+        false => NewTopic::rows(topic, kafka.partitions, kafka.replication_factor),
+    };
+    let new: Vec<NewTopic> = missing.iter().map(new).collect();
+    for answer in admin.try_create(&new)? {
+        findings.push(would_create(kafka, answer));
+    }
+    Ok(findings)
 }
 
-fn denied(topic: &str, code: Code) -> Finding {
-    let finding = Finding::error(
-        Hop::Kafka,
-        format!("topic {topic}"),
-        format!("not shown: {code}"),
-    );
-    finding.fix(format!("kafka-acls.sh --add --operation Describe --operation Read --operation Write --topic {topic}"))
+fn not_shown(topic: &str, error: &Error) -> Finding {
+    let evidence = match error.code() {
+        Some(code) => format!("not shown: {code}"),
+        None => format!("not shown: {error}"),
+    };
+    Finding::error(Hop::Kafka, format!("topic {topic}"), evidence)
+        .fix(Right::UseTopic(topic).to_string())
 }
 
-fn number(settings: &Settings, name: &str) -> Option<i64> {
+fn number(settings: &TopicSettings, name: &str) -> Option<i64> {
     settings.get(name)?.parse().ok()
 }
 
@@ -96,18 +85,13 @@ fn alter(topic: &str, setting: &str) -> String {
     )
 }
 
-/// Progress in a topic that forgets old records would be lost without a word.
-fn of_control(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding> {
+/// A topic that drops old records would lose the progress without an error.
+fn of_control(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Finding> {
     let object = format!("topic {topic}");
     let Some(policy) = settings.get("cleanup.policy") else {
-        let finding = Finding::warning(
-            Hop::Kafka,
-            object,
-            "its settings are not shown; its cleanup.policy must be compact",
-        );
-        return vec![finding.fix(format!(
-            "kafka-acls.sh --add --operation DescribeConfigs --topic {topic}"
-        ))];
+        let evidence = "its settings are not shown; its cleanup.policy must be compact";
+        let finding = Finding::warning(Hop::Kafka, object, evidence);
+        return vec![finding.fix(Right::DescribeTopicSettings(topic).to_string())];
     };
     let mut findings = Vec::new();
     if partitions != 1 {
@@ -142,7 +126,7 @@ fn of_control(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding>
     findings
 }
 
-fn of_data(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding> {
+fn of_rows(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Finding> {
     let object = format!("topic {topic}");
     let policy = settings
         .get("cleanup.policy")
@@ -196,79 +180,6 @@ fn of_data(topic: &str, partitions: i32, settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// The binding's admin calls are futures that its own thread completes; this thread waits for them.
-struct Admin {
-    client: AdminClient<DefaultClientContext>,
-    runtime: tokio::runtime::Handle,
-}
-
-impl Admin {
-    fn new(kafka: &KafkaConfig) -> KafkaResult<Self> {
-        Ok(Self {
-            client: connection(kafka).create()?,
-            runtime: tokio::runtime::Handle::current(),
-        })
-    }
-
-    fn options() -> AdminOptions {
-        AdminOptions::new()
-            .request_timeout(Some(ANSWER_TIME_MAX))
-            .operation_timeout(Some(ANSWER_TIME_MAX))
-    }
-
-    fn describe(&self, topics: &[&str]) -> KafkaResult<Vec<(String, Settings)>> {
-        if topics.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asked: Vec<_> = topics
-            .iter()
-            .map(|topic| ResourceSpecifier::Topic(topic))
-            .collect();
-        let described = self
-            .runtime
-            .block_on(self.client.describe_configs(&asked, &Self::options()))?;
-        let settings = |resource: ConfigResource| {
-            resource
-                .entries
-                .into_iter()
-                .filter_map(|entry| Some((entry.name, entry.value?)))
-                .collect::<Settings>()
-        };
-        Ok(topics
-            .iter()
-            .zip(described)
-            .map(|(topic, answer)| {
-                (
-                    (*topic).to_owned(),
-                    answer.map(settings).unwrap_or_default(),
-                )
-            })
-            .collect())
-    }
-
-    /// Asks the broker whether it would make the topics; it makes none.
-    fn try_create(&self, kafka: &KafkaConfig, topics: &[&str]) -> KafkaResult<Vec<Finding>> {
-        if topics.is_empty() {
-            return Ok(Vec::new());
-        }
-        let control = kafka.control_topic();
-        let replication = || TopicReplication::Fixed(kafka.replication_factor);
-        let of = |topic| match topic == control {
-            true => NewTopic::new(topic, 1, replication()).set("cleanup.policy", "compact"),
-            false => NewTopic::new(topic, kafka.partitions, replication()),
-        };
-        let new: Vec<_> = topics.iter().copied().map(of).collect();
-        let tried = self.runtime.block_on(
-            self.client
-                .create_topics(&new, &Self::options().validate_only(true)),
-        )?;
-        Ok(tried
-            .into_iter()
-            .map(|answer| would_create(kafka, answer))
-            .collect())
-    }
-}
-
 fn would_create(kafka: &KafkaConfig, answer: Result<String, (String, Code)>) -> Finding {
     let (topic, code) = match answer {
         Ok(topic) => {
@@ -280,23 +191,20 @@ fn would_create(kafka: &KafkaConfig, answer: Result<String, (String, Code)>) -> 
         }
         Err(refused) => refused,
     };
-    let finding = Finding::error(
-        Hop::Kafka,
-        format!("topic {topic}"),
-        format!("does not exist, and the broker would not create it: {code}"),
-    );
+    let evidence = format!("does not exist, and the broker would not create it: {code}");
+    let finding = Finding::error(Hop::Kafka, format!("topic {topic}"), evidence);
     match code {
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => finding.fix(format!(
-            "kafka-acls.sh --add --operation Create --topic {topic}, or create it by hand"
+            "{}, or create it by hand",
+            Right::CreateTopic(&topic)
         )),
         Code::InvalidReplicationFactor => finding.fix(format!(
             "a `kafka.replication_factor` of no more than there are brokers; it is {}",
             kafka.replication_factor
         )),
-        Code::InvalidPartitions => finding.fix("see the key `kafka.partitions`"),
-        Code::PolicyViolation | Code::InvalidConfig => {
-            finding.fix("the broker's policy refuses it: create the topic by hand")
-        }
-        _ => finding.fix("create the topic by hand"),
+        _ => match Error::of_code("", code, code).hint() {
+            Some(hint) => finding.fix(hint.to_string()),
+            None => finding.fix("create the topic by hand"),
+        },
     }
 }

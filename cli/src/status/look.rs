@@ -195,9 +195,9 @@ async fn of_kafka(
         let lags = match lag::of_topics(&kafka, &topics) {
             Ok(lags) => lags
                 .into_iter()
-                .map(|lag| lag.map_err(|error| error.to_string()))
+                .map(|lag| lag.map_err(|error| chain(&error)))
                 .collect(),
-            Err(error) => vec![Err(error.to_string()); count],
+            Err(error) => vec![Err(chain(&error)); count],
         };
         // If all topics fail, the control topic would only add another time-out.
         let answers = lags.iter().any(Result::is_ok);

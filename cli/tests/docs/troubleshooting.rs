@@ -58,9 +58,9 @@ const IN_THE_SOURCE: &[(&str, &str, &str)] = &[
         "is not installed; with it, this is the line to type",
     ),
     (
-        "The broker has forgotten to end a transaction",
+        "The broker did not end a transaction",
         "producer/src/sink/kafka/hanging.rs",
-        "has forgotten to end a transaction",
+        "the broker did not end a transaction",
     ),
 ];
 

@@ -18,7 +18,8 @@ use crate::error::ConsumerError;
 use crate::metrics;
 use crate::sequence::Position;
 use crate::settings::{ConsumerSettings, TableSettings};
-use crate::source::{Marks, Schemas, Slab, SourceError, start};
+use crate::source::{Schemas, Slab, SourceError, start};
+use inlet_kafka::Marks;
 
 /// A table of the configuration.
 pub(super) struct Table {
@@ -79,7 +80,7 @@ impl Table {
         let mut started = BTreeMap::new();
         for (partition, marks) in marks {
             let head = heads[partition];
-            let offset = start(head.next, *marks).map_err(|_| SourceError::Gone {
+            let offset = start(head.next, *marks).map_err(|_| SourceError::Missing {
                 topic: self.settings.topic.clone(),
                 partition: *partition,
                 marks: *marks,

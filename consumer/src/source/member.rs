@@ -1,20 +1,20 @@
 //! A name in the group that outlives the process.
 //!
-//! A group waits for a member that died until its session has ended, unless the member comes back
-//! under the same name (static membership, KIP-345). All members of the group write into the same
-//! lake folder, so the folder gives out the names: whoever holds the operating system's lock on
-//! `_members/<n>.lock` is member `n`. The lock goes with the process, however it ends, and the next
-//! one takes the place at once.
+//! A group waits for a dead member until its session ends, unless the member returns with the same
+//! name (static membership, KIP-345). All members of the group write into the same lake folder, so
+//! the folder assigns the names: the process that holds the operating system's lock on
+//! `_members/<n>.lock` is member `n`. The system releases the lock when the process ends, however it
+//! ends, and the next process claims the place at once.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// More members than a topic has kafka_partitions are of no use.
+/// A topic has fewer kafka_partitions, and further members would have none.
 const MEMBERS_MAX: u32 = 1024;
 const MEMBERS: &str = "_members";
 
-/// A place in the group, held as long as this lives.
+/// A place in the group, held until it is dropped.
 #[derive(Debug)]
 pub(super) struct Member {
     number: u32,
@@ -22,11 +22,10 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Takes the first free place; `None` when the folder gives none, which only makes a restart
-    /// slower.
-    pub fn take(folder: &Path) -> Option<Self> {
+    /// Claims the first free place. `None` only makes a restart slower.
+    pub fn claim(folder: &Path) -> Option<Self> {
         Self::first_free(&folder.join(MEMBERS)).unwrap_or_else(|error| {
-            tracing::debug!(folder = %folder.display(), %error, "no lasting place in the group");
+            tracing::debug!(folder = %folder.display(), %error, "this member has no lasting name in the group");
             None
         })
     }
@@ -64,20 +63,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_member_has_a_place_and_a_free_place_is_taken_again() {
+    fn each_member_has_a_place_and_a_free_place_is_claimed_again() {
         let folder = tempfile::tempdir().unwrap();
-        let take = || Member::take(folder.path()).unwrap();
-        let (first, second) = (take(), take());
+        let claim = || Member::claim(folder.path()).unwrap();
+        let (first, second) = (claim(), claim());
         assert_eq!(
             (first.instance("g"), second.instance("g")),
             ("g-0".to_owned(), "g-1".to_owned())
         );
         drop(first);
-        assert_eq!(take().number, 0);
+        assert_eq!(claim().number, 0);
     }
 
     #[test]
     fn without_a_folder_there_is_no_place() {
-        assert!(Member::take(Path::new("/dev/null")).is_none());
+        assert!(Member::claim(Path::new("/dev/null")).is_none());
     }
 }

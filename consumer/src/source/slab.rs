@@ -8,19 +8,19 @@ use inlet_model::{KafkaPartition, Offset};
 use rdkafka::message::{Headers, Message as _};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A slab is full with this many bytes; one larger message still goes in.
+/// A slab is full with this many bytes; its last message may exceed them.
 pub(super) const SLAB_BYTES: usize = 1 << 20;
-/// What a message costs beside its bytes.
+/// Memory of a message beside its key and value.
 const MESSAGE_BYTES: usize = size_of::<Entry>();
 
-/// What a message says beside its key and value.
+/// A message's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Headed {
     /// Our header.
     Ours(Header),
-    /// None of our name.
+    /// The message has no header of our name.
     Missing,
-    /// Bytes of our name that this version does not know.
+    /// The header has our name, and bytes that this version cannot decode.
     Unknown(HeaderError),
 }
 
@@ -36,15 +36,11 @@ pub struct Slab {
 /// A message of a slab.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    /// Where it was.
     pub partition: KafkaPartition,
-    /// Where it was.
     pub offset: Offset,
-    /// Its key, if it has one.
     pub key: Option<&'a [u8]>,
-    /// Its value; `None` is Kafka's null, a delete.
+    /// `None` is Kafka's null, a delete.
     pub value: Option<&'a [u8]>,
-    /// Its header.
     pub headed: Headed,
 }
 
@@ -58,7 +54,7 @@ struct Entry {
 }
 
 impl Slab {
-    /// An empty slab of a topic, with room for as many bytes as are expected.
+    /// An empty slab with room for `expected_bytes`.
     pub fn new(topic: Arc<str>, expected_bytes: usize) -> Self {
         Self {
             topic,
@@ -73,22 +69,19 @@ impl Slab {
         &self.topic
     }
 
-    /// Messages held.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Memory that the messages take.
+    /// Memory of the messages.
     pub fn size_bytes(&self) -> usize {
         self.bytes.len() + self.entries.len() * MESSAGE_BYTES
     }
 
-    /// The messages.
     pub fn iter(&self) -> impl Iterator<Item = Message<'_>> {
         (0..self.entries.len()).map(|at| self.message(at))
     }
 
-    /// One message.
     pub fn message(&self, at: usize) -> Message<'_> {
         let entry = &self.entries[at];
         let part = |range: &Option<Range<u32>>| {
@@ -105,7 +98,6 @@ impl Slab {
         }
     }
 
-    /// Adds a message.
     pub fn push(&mut self, message: Message<'_>) {
         let key = message.key.map(|key| self.copy(key));
         let value = message.value.map(|value| self.copy(value));
@@ -118,12 +110,11 @@ impl Slab {
         });
     }
 
-    /// The memory budget's share that this slab holds as long as it lives.
+    /// Keeps a share of the memory budget until the slab is dropped.
     pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.permit = Some(permit);
     }
 
-    /// True when the next message belongs into another slab.
     pub(super) fn is_full(&self) -> bool {
         self.size_bytes() >= SLAB_BYTES
     }
@@ -137,7 +128,7 @@ impl Slab {
     }
 }
 
-/// A message as librdkafka lends it.
+/// Borrows a message from librdkafka.
 pub(super) fn borrowed<'a>(message: &'a rdkafka::message::BorrowedMessage<'_>) -> Message<'a> {
     Message {
         partition: KafkaPartition(message.partition()),

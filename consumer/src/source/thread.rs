@@ -1,69 +1,73 @@
-//! The thread that owns the consumer: polls it, copies messages into slabs, and answers rebalances
-//! with the pipeline's word.
+//! The thread that owns the consumer: it polls, copies messages into slabs, runs commands, and
+//! applies rebalances (`rebalance`).
+//!
+//! One step of its loop:
+//! 1. Get a share of the memory budget for the next slab. While there is none, the commands are
+//!    still run; after two seconds fetching is paused and polls continue, because a group expels a
+//!    member that does not poll.
+//! 2. Poll without waiting, and copy the message into the slab. A full slab goes to the pipeline.
+//! 3. When no message is ready: run commands, apply a rebalance, and send a slab that has waited for
+//!    10 ms.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc as commands;
 use std::time::{Duration, Instant};
 
+use inlet_kafka::{Consumer, Error, GROUP_INSTANCE};
 use inlet_model::{KafkaPartition, Offset, Offsets};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message as _;
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::client::{self, INSTANCE, Rebalance, Watch};
-use super::error::{Verdict, judge};
+use super::error::{Reaction, classify};
 use super::member::Member;
 use super::slab::{SLAB_BYTES, Slab, borrowed};
-use super::{Command, Event, Marks, Partitions, SHARE_BYTES_MIN, SourceError};
+use super::{Command, Event, Partitions, SHARE_BYTES_MIN, SourceError};
 use crate::settings::ConsumerSettings;
 
-/// How long one poll waits: as long as a command may have to.
+/// How long one poll waits, and so how long a command may have to wait.
 const IDLE: Duration = Duration::from_millis(50);
-/// How long the first message of a slab waits for company.
+/// How long the first message of a slab waits for others.
 const LINGER: Duration = Duration::from_millis(10);
-/// How long room is waited for before reading is paused, so that the group does not take us for
-/// dead.
+/// How long the reader waits for memory before it pauses fetching and polls again, so that the group
+/// keeps it as a member.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
-/// How long it is asked whether the group was left. It is only courtesy: the session ends by
-/// itself.
+/// How long the reader waits until it has left the group. The session ends by itself in any case.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
-/// How long the broker may take to answer that; where it does not, as long is waited for
-/// librdkafka's threads.
+/// How long one question about that may take. When it is not answered, librdkafka's threads get
+/// this long to leave.
 const LEAVE_TIME: Duration = Duration::from_millis(200);
-/// How long one request for a kafka_partition's offsets may take.
-const MARKS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The consumer and what it reads into.
 pub(super) struct Reader {
     /// `None` once the group was left.
-    consumer: Option<BaseConsumer<Watch>>,
+    consumer: Option<Consumer>,
     _member: Option<Member>,
     group: String,
-    /// Our name in the group that outlives the process.
+    /// This member's name in the group, which outlives the process.
     instance: Option<String>,
     topics: Vec<String>,
     events: mpsc::Sender<Event>,
     commands: commands::Receiver<Command>,
     budget: Arc<Semaphore>,
     runtime: Handle,
-    slab: Option<Slab>,
+    pub(super) slab: Option<Slab>,
     slab_since: Instant,
     slab_bytes_expected: usize,
     permit: Option<OwnedSemaphorePermit>,
-    /// Where each assigned kafka_partition began.
-    begun: Partitions<Offset>,
-    /// An assignment whose offsets the broker has not told yet.
-    unanswered: Option<Vec<(String, KafkaPartition)>>,
-    missing_said: bool,
-    unreachable_said: bool,
+    /// Where each assigned kafka_partition started.
+    pub(super) started: Partitions<Offset>,
+    /// An assignment whose offsets the broker has not returned yet.
+    pub(super) pending: Option<Vec<(String, KafkaPartition)>>,
+    missing_is_logged: bool,
+    unreachable_is_logged: bool,
 }
 
 /// Why the loop ends.
-enum End {
+pub(super) enum End {
     Left,
     Failed(SourceError),
 }
@@ -71,6 +75,12 @@ enum End {
 impl From<SourceError> for End {
     fn from(error: SourceError) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -85,17 +95,19 @@ impl Reader {
         let member = settings
             .tables
             .first()
-            .and_then(|table| Member::take(&table.path));
-        let named = settings.properties.get(INSTANCE).cloned();
+            .and_then(|table| Member::claim(&table.path));
+        let named = settings
+            .connection
+            .property(GROUP_INSTANCE)
+            .map(str::to_owned);
         let instance = named.or_else(|| {
             member
                 .as_ref()
                 .map(|member| member.instance(&settings.group))
         });
-        let created =
-            client::member(settings, instance.as_deref()).create_with_context(Watch::default());
-        let consumer: BaseConsumer<Watch> =
-            created.map_err(|source| SourceError::Settings { source })?;
+        let consumer = settings
+            .connection
+            .member(&settings.group, instance.as_deref())?;
         let topics: Vec<String> = settings
             .tables
             .iter()
@@ -104,7 +116,7 @@ impl Reader {
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer
             .subscribe(&names)
-            .map_err(|source| SourceError::Settings { source })?;
+            .map_err(|error| Error::failed("the topics were not subscribed to", error))?;
         Ok(Self {
             consumer: Some(consumer),
             _member: member,
@@ -119,14 +131,14 @@ impl Reader {
             slab_since: Instant::now(),
             slab_bytes_expected: 0,
             permit: None,
-            begun: Partitions::new(),
-            unanswered: None,
-            missing_said: false,
-            unreachable_said: false,
+            started: Partitions::new(),
+            pending: None,
+            missing_is_logged: false,
+            unreachable_is_logged: false,
         })
     }
 
-    /// Reads until it is told to leave or cannot go on.
+    /// Reads until [`Command::Leave`], or until it cannot continue.
     pub fn run(&mut self) -> Result<(), SourceError> {
         let consumer = self.consumer.take().expect("a reader runs once");
         let end = self.read(&consumer);
@@ -137,12 +149,12 @@ impl Reader {
         }
     }
 
-    /// Leaves the group; may take as long as the broker likes.
+    /// Leaves the group. Dropping the consumer may block for as long as the broker does not answer.
     pub fn leave(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.context().close();
             // A member with a lasting name that only closes keeps its kafka_partitions until its
-            // session ends: it has to leave before.
+            // session ends. It leaves by unsubscribing.
             consumer.unsubscribe();
             let since = Instant::now();
             while since.elapsed() < LEAVE_DEADLINE
@@ -156,9 +168,9 @@ impl Reader {
         }
     }
 
-    /// Whether the group has a member by our lasting name; librdkafka does not tell when it has
-    /// left. `None` while the broker does not say.
-    fn is_member(&self, consumer: &BaseConsumer<Watch>) -> Option<bool> {
+    /// Whether the group has a member with our lasting name: librdkafka does not report when it has
+    /// left. `None` when the broker does not answer.
+    fn is_member(&self, consumer: &Consumer) -> Option<bool> {
         let Some(instance) = &self.instance else {
             return Some(false);
         };
@@ -169,7 +181,7 @@ impl Reader {
             .groups()
             .iter()
             .find(|group| group.name() == self.group)?;
-        // The broker makes a member's id of its name.
+        // The broker derives a member's id from its name.
         Some(
             group
                 .members()
@@ -178,7 +190,7 @@ impl Reader {
         )
     }
 
-    fn read(&mut self, consumer: &BaseConsumer<Watch>) -> End {
+    fn read(&mut self, consumer: &Consumer) -> End {
         loop {
             if let Err(end) = self.step(consumer) {
                 return end;
@@ -186,14 +198,15 @@ impl Reader {
         }
     }
 
-    fn step(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), End> {
+    fn step(&mut self, consumer: &Consumer) -> Result<(), End> {
         self.ensure_room(consumer)?;
         match consumer.poll(Duration::ZERO) {
-            Some(result) => self.take(consumer, result),
+            Some(result) => self.accept(consumer, result),
             None => {
-                // Nothing waits: there is time to look around, and then to wait a little.
-                self.obey(consumer)?;
-                self.answer(consumer)?;
+                self.run_commands(consumer)?;
+                // librdkafka pauses fetching for a rebalance, so its messages end and this is reached
+                // soon.
+                self.apply_rebalance(consumer)?;
                 let patience = match &self.slab {
                     None => IDLE,
                     Some(_) => LINGER.saturating_sub(self.slab_since.elapsed()),
@@ -202,23 +215,23 @@ impl Reader {
                     return self.send_slab();
                 }
                 match consumer.poll(patience) {
-                    Some(result) => self.take(consumer, result),
+                    Some(result) => self.accept(consumer, result),
                     None => Ok(()),
                 }
             }
         }
     }
 
-    fn take(
+    fn accept(
         &mut self,
-        consumer: &BaseConsumer<Watch>,
-        polled: Result<rdkafka::message::BorrowedMessage<'_>, KafkaError>,
+        consumer: &Consumer,
+        polled: Result<BorrowedMessage<'_>, KafkaError>,
     ) -> Result<(), End> {
         let message = match polled {
             Ok(message) => message,
-            Err(error) => return self.take_error(consumer, error),
+            Err(error) => return self.react(consumer, error),
         };
-        self.unreachable_said = false;
+        self.unreachable_is_logged = false;
         if self
             .slab
             .as_ref()
@@ -236,16 +249,17 @@ impl Reader {
         Ok(())
     }
 
-    fn take_error(&mut self, consumer: &BaseConsumer<Watch>, error: KafkaError) -> Result<(), End> {
-        let reason = consumer.context().reason();
-        match judge(error, reason.clone()) {
-            Verdict::Passing => {
-                if !std::mem::replace(&mut self.unreachable_said, true) {
+    fn react(&mut self, consumer: &Consumer, error: KafkaError) -> Result<(), End> {
+        let reason = reason(consumer);
+        match classify(error, reason.clone()) {
+            // Both are logged once, not with each attempt.
+            Reaction::Continue => {
+                if !std::mem::replace(&mut self.unreachable_is_logged, true) {
                     tracing::warn!(reason, "the broker does not answer, trying again");
                 }
             }
-            Verdict::NoTopic => {
-                if !std::mem::replace(&mut self.missing_said, true) {
+            Reaction::AwaitTopic => {
+                if !std::mem::replace(&mut self.missing_is_logged, true) {
                     tracing::info!(
                         topics = self.topics.join(", "),
                         reason,
@@ -253,13 +267,14 @@ impl Reader {
                     );
                 }
             }
-            Verdict::OutOfRange => return Err(self.find_gone(consumer, reason).into()),
-            Verdict::Fatal(error) => return Err(error.into()),
+            Reaction::FindOffset => return Err(self.find_missing(consumer, &reason).into()),
+            Reaction::End(error) => return Err(error.into()),
         }
         Ok(())
     }
 
-    /// Hands the slab over. There is a place in the channel for every share of the budget.
+    /// Sends the slab to the pipeline. The channel has a place for every share of the budget, so a
+    /// slab never waits for one.
     fn send_slab(&mut self) -> Result<(), End> {
         let Some(mut slab) = self.slab.take() else {
             return Ok(());
@@ -273,13 +288,12 @@ impl Reader {
         self.send(Event::Messages(slab))
     }
 
-    fn send(&self, event: Event) -> Result<(), End> {
+    pub(super) fn send(&self, event: Event) -> Result<(), End> {
         self.events.blocking_send(event).map_err(|_| End::Left)
     }
 
-    /// Takes the next slab's share of the memory. Polls go on when that takes long: a group expels
-    /// who does not poll.
-    fn ensure_room(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), End> {
+    /// Waits for the next slab's share of the memory.
+    fn ensure_room(&mut self, consumer: &Consumer) -> Result<(), End> {
         let share = u32::try_from(SLAB_BYTES).expect("a slab is far below 4 GiB");
         let since = Instant::now();
         let mut paused = false;
@@ -298,7 +312,7 @@ impl Reader {
             if self.permit.is_some() {
                 break;
             }
-            self.obey(consumer)?;
+            self.run_commands(consumer)?;
             if since.elapsed() < PAUSE_AFTER {
                 continue;
             }
@@ -306,9 +320,9 @@ impl Reader {
                 set_paused(consumer, true)?;
             }
             if let Some(result) = consumer.poll(Duration::ZERO) {
-                self.take(consumer, result)?;
+                self.accept(consumer, result)?;
             }
-            self.answer(consumer)?;
+            self.apply_rebalance(consumer)?;
         }
         if paused {
             set_paused(consumer, false)
@@ -317,7 +331,7 @@ impl Reader {
         }
     }
 
-    fn obey(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), End> {
+    fn run_commands(&mut self, consumer: &Consumer) -> Result<(), End> {
         loop {
             match self.commands.try_recv() {
                 Ok(Command::Commit { topic, offsets }) => commit(consumer, &topic, &offsets),
@@ -328,115 +342,9 @@ impl Reader {
             }
         }
     }
-
-    /// Carries a waiting rebalance out.
-    fn answer(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), End> {
-        if let Some(rebalance) = consumer.context().rebalance() {
-            // Every rebalance revokes all: what was read and not handed over is read again by
-            // whoever gets it.
-            self.slab = None;
-            self.begun.clear();
-            match rebalance {
-                Rebalance::Assign(partitions) => self.unanswered = Some(partitions),
-                Rebalance::Revoke => {
-                    self.unanswered = None;
-                    self.revoke(consumer)?;
-                }
-            }
-        }
-        match self.unanswered.take() {
-            Some(partitions) => self.assign(consumer, partitions),
-            None => Ok(()),
-        }
-    }
-
-    fn revoke(&mut self, consumer: &BaseConsumer<Watch>) -> Result<(), End> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Event::Revoked { reply })?;
-        answer.blocking_recv().map_err(|_| End::Left)?;
-        consumer
-            .unassign()
-            .map_err(|source| unavailable("the kafka_partitions were not given back", source))?;
-        Ok(())
-    }
-
-    fn assign(
-        &mut self,
-        consumer: &BaseConsumer<Watch>,
-        partitions: Vec<(String, KafkaPartition)>,
-    ) -> Result<(), End> {
-        let marks = match marks(consumer, &partitions) {
-            Ok(marks) => marks,
-            Err(error) => {
-                match judge(error, consumer.context().reason()) {
-                    Verdict::Fatal(error @ SourceError::Denied { .. }) => return Err(error.into()),
-                    // The broker is asked again, and in between the group may decide otherwise.
-                    _ => self.unanswered = Some(partitions),
-                }
-                return Ok(());
-            }
-        };
-        let (reply, answer) = oneshot::channel();
-        self.send(Event::Assigned {
-            partitions: marks,
-            reply,
-        })?;
-        let begun = answer.blocking_recv().map_err(|_| End::Left)?;
-        let failed = |source| unavailable("the kafka_partitions were not taken", source);
-        let mut list = TopicPartitionList::new();
-        for (topic, partitions) in &begun {
-            for (partition, offset) in partitions {
-                list.add_partition_offset(topic, partition.0, RawOffset::Offset(offset.0))
-                    .map_err(failed)?;
-            }
-        }
-        consumer.assign(&list).map_err(failed)?;
-        self.begun = begun;
-        Ok(())
-    }
-
-    /// Which kafka_partition has lost the offset that comes next.
-    fn find_gone(&self, consumer: &BaseConsumer<Watch>, reason: String) -> SourceError {
-        let positions = consumer
-            .position()
-            .map(|list| list.to_topic_map())
-            .unwrap_or_default();
-        for (topic, partitions) in &self.begun {
-            for (partition, begun) in partitions {
-                let next = match positions.get(&(topic.clone(), partition.0)) {
-                    Some(RawOffset::Offset(next)) => Offset(*next),
-                    _ => *begun,
-                };
-                match watermarks(consumer, topic, *partition) {
-                    Ok(marks) if next < marks.low || next > marks.end => {
-                        return SourceError::Gone {
-                            topic: topic.clone(),
-                            partition: *partition,
-                            marks,
-                            next,
-                        };
-                    }
-                    Ok(_) => {}
-                    Err(source) => {
-                        return unavailable("the offsets of the topic are not known", source);
-                    }
-                }
-            }
-        }
-        SourceError::Late {
-            act: format!("finding a lost offset ({reason})"),
-        }
-    }
 }
 
-fn unavailable(act: &str, source: KafkaError) -> SourceError {
-    SourceError::Unavailable {
-        act: act.to_owned(),
-        source,
-    }
-}
-
-fn set_paused(consumer: &BaseConsumer<Watch>, paused: bool) -> Result<(), End> {
+fn set_paused(consumer: &Consumer, paused: bool) -> Result<(), End> {
     let change = |list| {
         if paused {
             consumer.pause(&list)
@@ -445,37 +353,10 @@ fn set_paused(consumer: &BaseConsumer<Watch>, paused: bool) -> Result<(), End> {
         }
     };
     let changed = consumer.assignment().and_then(change);
-    changed.map_err(|source| unavailable("reading was not paused", source).into())
+    changed.map_err(|error| Error::failed("fetching was not paused", error).into())
 }
 
-fn marks(
-    consumer: &BaseConsumer<Watch>,
-    partitions: &[(String, KafkaPartition)],
-) -> Result<Partitions<Marks>, KafkaError> {
-    let mut marks: Partitions<Marks> = BTreeMap::new();
-    for (topic, partition) in partitions {
-        let found = watermarks(consumer, topic, *partition)?;
-        marks
-            .entry(topic.clone())
-            .or_default()
-            .insert(*partition, found);
-    }
-    Ok(marks)
-}
-
-fn watermarks(
-    consumer: &BaseConsumer<Watch>,
-    topic: &str,
-    partition: KafkaPartition,
-) -> Result<Marks, KafkaError> {
-    let (low, end) = consumer.fetch_watermarks(topic, partition.0, MARKS_DEADLINE)?;
-    Ok(Marks {
-        low: Offset(low),
-        end: Offset(end),
-    })
-}
-
-fn commit(consumer: &BaseConsumer<Watch>, topic: &str, offsets: &Offsets) {
+fn commit(consumer: &Consumer, topic: &str, offsets: &Offsets) {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     let mut add = |(partition, offset): (&KafkaPartition, &Offset)| {
         list.add_partition_offset(topic, partition.0, RawOffset::Offset(offset.0))
@@ -485,6 +366,14 @@ fn commit(consumer: &BaseConsumer<Watch>, topic: &str, offsets: &Offsets) {
         .try_for_each(&mut add)
         .and_then(|()| consumer.commit(&list, CommitMode::Async))
     {
-        tracing::debug!(topic, %error, "offsets of the group were not committed");
+        tracing::debug!(topic, %error, "the group's offsets were not committed");
     }
+}
+
+/// librdkafka's message for the last error.
+pub(super) fn reason(consumer: &Consumer) -> String {
+    consumer
+        .context()
+        .last_error()
+        .map_or_else(String::new, |reported| reported.reason)
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use inlet_consumer::{ConsumerError, ConsumerSettings, Pipeline, TableSettings};
 use inlet_harness::{Folder, Kafka, duckdb, eventually, shared_kafka};
+use inlet_kafka::Connection;
 use inlet_lake::Limits;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::publisher::Publisher;
 
-/// How long anything may take on a busy machine.
+/// How long one step may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One pipeline with the table `orders`.
@@ -24,21 +25,21 @@ pub struct Fixture {
     folder: Folder,
 }
 
-/// A consumer that runs.
+/// A running consumer.
 pub struct Running {
     stop: CancellationToken,
     task: JoinHandle<Result<(), ConsumerError>>,
 }
 
 impl Fixture {
-    /// Topics that exist, with `partitions`.
+    /// A pipeline whose topics exist, with this many partitions.
     pub async fn new(name: &str, partitions: i32) -> Result<Self> {
         let fixture = Self::without_topics(name).await?;
         fixture.create_topics(partitions).await?;
         Ok(fixture)
     }
 
-    /// Names only.
+    /// A pipeline whose topics do not exist yet.
     pub async fn without_topics(name: &str) -> Result<Self> {
         let kafka = shared_kafka().await;
         let folder = Folder::new(name)?;
@@ -53,9 +54,8 @@ impl Fixture {
             timezone: chrono_tz::Tz::UTC,
         };
         let settings = ConsumerSettings {
-            brokers: kafka.bootstrap(),
+            connection: Connection::new(&kafka.bootstrap(), [].into())?,
             group: format!("{name}-group"),
-            properties: [].into(),
             control_topic: control.clone(),
             tables: vec![table],
             limits: Limits {
@@ -72,6 +72,13 @@ impl Fixture {
             settings,
             folder,
         })
+    }
+
+    /// Gives the consumer one property of librdkafka.
+    pub fn set_property(&mut self, name: &str, value: &str) -> Result<()> {
+        let properties = [(name.to_owned(), value.to_owned())].into();
+        self.settings.connection = Connection::new(&self.kafka.bootstrap(), properties)?;
+        Ok(())
     }
 
     pub async fn create_topics(&self, partitions: i32) -> Result<()> {
@@ -96,7 +103,7 @@ impl Fixture {
         self.folder.join("checkpoints").join("orders.json")
     }
 
-    /// The lake as any reader finds it.
+    /// The lake as any reader sees it.
     pub fn rows(&self) -> String {
         format!(
             "read_parquet('{}/**/*.parquet', hive_partitioning = true)",
@@ -104,7 +111,7 @@ impl Fixture {
         )
     }
 
-    /// The quarantine, a line a row.
+    /// The quarantine, one line for each row.
     pub fn quarantine(&self) -> String {
         let columns = "{reason: 'VARCHAR', \"offset\": 'BIGINT', key: 'VARCHAR', value: 'VARCHAR', value_base64: 'VARCHAR'}";
         format!(
@@ -117,7 +124,7 @@ impl Fixture {
         duckdb::query(&format!("SELECT {select} FROM {from} {rest}")).await
     }
 
-    /// Rows, different rows, and the sum of all keys.
+    /// The number of rows, of distinct rows, and the sum of all keys.
     pub async fn counts(&self) -> Result<(i64, i64, i64)> {
         let rows = self
             .query(
@@ -133,8 +140,7 @@ impl Fixture {
         Ok((number(0)?, number(1)?, number(2)?))
     }
 
-    /// Waits until the lake holds the rows `0..ids`, each once; fails when there is ever one too
-    /// many.
+    /// Waits until the lake holds the rows `0..ids`, each once. Fails as soon as it holds one row more.
     pub async fn holds(&self, ids: i64) {
         let expected = (ids, ids, ids * (ids - 1) / 2);
         eventually(DEADLINE, &format!("{ids} rows in the lake"), async || {
@@ -151,7 +157,7 @@ impl Fixture {
 }
 
 impl Running {
-    /// Asks it to leave and waits.
+    /// Asks it to stop, and waits.
     pub async fn stop(self) {
         self.stop.cancel();
         let ended = tokio::time::timeout(DEADLINE, self.task)
@@ -160,13 +166,13 @@ impl Running {
         ended.expect("no panic").expect("no error");
     }
 
-    /// Ends it without a word.
+    /// Ends it at once.
     pub async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.expect_err("killed").is_cancelled());
     }
 
-    /// The error that it ends with by itself.
+    /// Waits until it ends by itself; returns the error.
     pub async fn failure(self) -> ConsumerError {
         let ended = tokio::time::timeout(DEADLINE, self.task)
             .await

@@ -1,6 +1,6 @@
-//! The consumer against a real Kafka, judged by DuckDB.
+//! The consumer against a real Kafka; DuckDB reads the result.
 
-#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+#![allow(clippy::unwrap_used)] // In helpers, too: a failure ends the test.
 
 mod fixture;
 mod publisher;
@@ -19,7 +19,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use fixture::{DEADLINE, Fixture};
 use publisher::{key, value};
 
-/// No test waits for the end of such a session.
+/// A session that ends long after every deadline of a test.
 const LONG_SESSION_MS: &str = "300000";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,7 +56,7 @@ async fn rows_arrive_once_with_every_value_and_aborted_transactions_never() -> R
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_is_quarantined_whole_and_the_rest_goes_on() -> Result<()> {
+async fn garbage_is_quarantined_whole_and_the_other_rows_arrive() -> Result<()> {
     let mut fixture = Fixture::new("garbage", 1).await?;
     fixture.settings.tables[0].rules = vec!["amount >= 5".to_owned(), "note ~ '^row'".to_owned()];
     let mut publisher = fixture.publisher()?;
@@ -86,8 +86,8 @@ async fn garbage_is_quarantined_whole_and_the_rest_goes_on() -> Result<()> {
             "ORDER BY ALL",
         )
         .await?;
-    // The marker of the first transaction may come behind the records that belong to none: offsets
-    // tell the order, and not more.
+    // The marker of the first transaction may be after the records without a transaction, so the
+    // test compares the order of the offsets only.
     let found: Vec<_> = lines
         .iter()
         .map(|line| (line[1].as_str(), line[2].as_str()))
@@ -109,7 +109,7 @@ async fn garbage_is_quarantined_whole_and_the_rest_goes_on() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_come_and_go_and_no_row_is_lost_or_doubled() -> Result<()> {
+async fn members_join_and_leave_and_every_row_arrives_once() -> Result<()> {
     let fixture = Fixture::new("members", 4).await?;
     let mut publisher = fixture.publisher()?;
     let mut published = 0;
@@ -122,7 +122,7 @@ async fn members_come_and_go_and_no_row_is_lost_or_doubled() -> Result<()> {
     for round in 0..6 {
         publish(400)?;
         let comes = fixture.start();
-        // Each half is published while the group is about to change.
+        // Each half is published while the group rebalances.
         let arrived = publish(400)?;
         if round % 2 == 0 {
             fixture.holds(arrived).await;
@@ -145,7 +145,7 @@ async fn members_come_and_go_and_no_row_is_lost_or_doubled() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_resumes_from_the_log_whatever_the_group_says() -> Result<()> {
+async fn a_restart_resumes_from_the_log_whatever_the_group_stores() -> Result<()> {
     let fixture = Fixture::new("resume", 2).await?;
     let mut publisher = fixture.publisher()?;
     publisher.publish(0..1_000, 2)?;
@@ -167,7 +167,7 @@ async fn a_restart_resumes_from_the_log_whatever_the_group_says() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hole_in_the_sequence_stops_loudly_and_a_double_is_left_out() -> Result<()> {
+async fn a_hole_in_the_sequence_is_an_error_and_a_duplicate_is_dropped() -> Result<()> {
     let fixture = Fixture::new("hole", 1).await?;
     let mut publisher = fixture.publisher()?;
     let consumer = fixture.start();
@@ -198,7 +198,7 @@ async fn a_hole_in_the_sequence_stops_loudly_and_a_double_is_left_out() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_left_the_topic_unread_stop_it_loudly() -> Result<()> {
+async fn rows_that_expired_unread_are_an_error() -> Result<()> {
     let fixture = Fixture::new("truncated", 1).await?;
     let mut publisher = fixture.publisher()?;
     publisher.publish(0..10, 1)?;
@@ -217,7 +217,7 @@ async fn rows_that_left_the_topic_unread_stop_it_loudly() -> Result<()> {
         .await?;
     let error = fixture.start().failure().await;
     assert_eq!(error.kind(), Kind::Data);
-    let ConsumerError::Source(SourceError::Gone { marks, next, .. }) = &error else {
+    let ConsumerError::Source(SourceError::Missing { marks, next, .. }) = &error else {
         panic!("{error}")
     };
     assert_eq!((marks.low.0, marks.end.0, next.0), (15, 22, 10));
@@ -227,7 +227,7 @@ async fn rows_that_left_the_topic_unread_stop_it_loudly() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_was_created_again_stops_it_loudly() -> Result<()> {
+async fn a_topic_that_was_created_again_is_an_error() -> Result<()> {
     let fixture = Fixture::new("again", 1).await?;
     let mut publisher = fixture.publisher()?;
     publisher.publish(0..50, 1)?;
@@ -244,7 +244,7 @@ async fn a_topic_that_was_created_again_stops_it_loudly() -> Result<()> {
     })
     .await;
     let error = fixture.start().failure().await;
-    let ConsumerError::Source(SourceError::Gone { marks, next, .. }) = &error else {
+    let ConsumerError::Source(SourceError::Missing { marks, next, .. }) = &error else {
         panic!("{error}")
     };
     assert_eq!((marks.end.0, next.0), (0, 50));
@@ -252,7 +252,7 @@ async fn a_topic_that_was_created_again_stops_it_loudly() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn topic_and_schema_may_come_later_than_the_consumer() -> Result<()> {
+async fn topic_and_schema_may_be_created_after_the_consumer_starts() -> Result<()> {
     let fixture = Fixture::without_topics("later").await?;
     let consumer = fixture.start();
     fixture.create_topics(2).await?;
@@ -260,7 +260,7 @@ async fn topic_and_schema_may_come_later_than_the_consumer() -> Result<()> {
         .kafka
         .produce(&fixture.topic, &[(0, None, Some(b"early garbage"))])
         .await?;
-    // The group has the topic before its first schema comes.
+    // The group has the topic before its first schema is published.
     eventually(DEADLINE, "the group has members", async || {
         let probe: BaseConsumer = fixture.kafka.client().create()?;
         let groups = tokio::task::block_in_place(|| {
@@ -279,19 +279,17 @@ async fn topic_and_schema_may_come_later_than_the_consumer() -> Result<()> {
         fixture.query("value", &fixture.quarantine(), "").await?,
         [["early garbage"]]
     );
-    // It joined twice, in the same place: another one would be waited for when it is gone.
+    // The consumer joined twice, in the same place. With a second place, the group would wait for the
+    // first one's session to end.
     let places = std::fs::read_dir(fixture.settings.tables[0].path.join("_members"))?.count();
     assert_eq!(places, 1);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_leaves_is_followed_before_its_session_ends() -> Result<()> {
+async fn a_member_that_leaves_is_replaced_before_its_session_ends() -> Result<()> {
     let mut fixture = Fixture::new("leaves", 2).await?;
-    fixture
-        .settings
-        .properties
-        .insert("session.timeout.ms".to_owned(), LONG_SESSION_MS.to_owned());
+    fixture.set_property("session.timeout.ms", LONG_SESSION_MS)?;
     let mut publisher = fixture.publisher()?;
     let (goes, stays) = (fixture.start(), fixture.start());
     publisher.publish(0..100, 2)?;
@@ -304,19 +302,16 @@ async fn a_member_that_leaves_is_followed_before_its_session_ends() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_place_of_a_member_that_died_is_taken_before_its_session_ends() -> Result<()> {
+async fn a_dead_member_is_replaced_before_its_session_ends() -> Result<()> {
     let mut fixture = Fixture::new("died", 2).await?;
-    fixture
-        .settings
-        .properties
-        .insert("session.timeout.ms".to_owned(), LONG_SESSION_MS.to_owned());
+    fixture.set_property("session.timeout.ms", LONG_SESSION_MS)?;
     let group = &fixture.settings.group;
     let mut config = fixture.kafka.client();
     config
         .set("group.id", group)
         .set("group.instance.id", format!("{group}-0"))
         .set("session.timeout.ms", LONG_SESSION_MS);
-    // It holds all kafka_partitions, and never reads, leaves or comes again.
+    // This member holds all kafka_partitions, and never reads, leaves or returns.
     let died: BaseConsumer = config
         .set("partition.assignment.strategy", "range")
         .create()?;
@@ -334,7 +329,7 @@ async fn the_place_of_a_member_that_died_is_taken_before_its_session_ends() -> R
     Ok(())
 }
 
-/// Moves the offsets of the group, as a tool would.
+/// Changes the offsets of the group, as a tool would.
 fn move_group(fixture: &Fixture, to: Offset) -> Result<()> {
     tokio::task::block_in_place(|| {
         let group: BaseConsumer = fixture

@@ -1,4 +1,4 @@
-//! A producer of our records as the topic's definition describes them, with faults on demand.
+//! A producer that writes records by the topic's definition, with faults on demand.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The table `orders` as its schema stands in the control topic.
+/// The table `orders` as its schema is stored in the control topic.
 pub fn orders() -> TableSchema {
     let column = |name: &str, column_type, postgres_type: &str| Column {
         name: name.into(),
@@ -85,7 +85,7 @@ impl Publisher {
         })
     }
 
-    /// Rows of these ids, in one transaction; each lies in kafka_partition `id % partitions`.
+    /// Publishes rows with these ids in one transaction, each in kafka_partition `id % partitions`.
     pub fn publish(&mut self, ids: impl IntoIterator<Item = i64>, partitions: i32) -> Result<()> {
         let rows: Vec<_> = ids
             .into_iter()
@@ -100,7 +100,7 @@ impl Publisher {
         self.publish_records(&rows)
     }
 
-    /// Records of kafka_partition, key and value, in one transaction.
+    /// Publishes records of kafka_partition, key and value in one transaction.
     pub fn publish_records(&mut self, records: &[(i32, String, Option<String>)]) -> Result<()> {
         block_in_place(|| {
             self.begin()?;
@@ -110,7 +110,7 @@ impl Publisher {
         })
     }
 
-    /// The same in a transaction that is taken back.
+    /// Publishes records in a transaction that is aborted.
     pub fn abort(&mut self, ids: impl IntoIterator<Item = i64>, partitions: i32) -> Result<()> {
         let before = (self.sequences.clone(), self.schema_is_published);
         let rows: Vec<_> = ids
@@ -133,8 +133,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Moves the next sequence of a kafka_partition: forth for a lost record, back for a doubled
-    /// one.
+    /// Changes the next sequence of a kafka_partition: higher for a lost record, lower for a
+    /// duplicate.
     pub fn shift_sequence(&mut self, partition: i32, by: i64) {
         let sequence = self.sequences.entry(partition).or_default();
         *sequence = sequence.checked_add_signed(by).unwrap();

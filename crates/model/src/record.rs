@@ -4,3 +4,4 @@ pub mod control;
 pub mod header;
 pub mod json;
 pub mod partition;
+pub mod sequences;

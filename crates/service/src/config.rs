@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use datalake::{DatalakeConfig, Format};
-pub use kafka::KafkaConfig;
+pub use kafka::{KafkaConfig, REFUSED_PROPERTIES, RefusedProperty, refused_property};
 pub use key::{Absent, Form, Key};
 pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
 pub use problem::{ConfigError, Place, Problem};

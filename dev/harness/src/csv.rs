@@ -1,4 +1,7 @@
 //! The CSV that `duckdb` and `psql` print, as rows of text.
+//!
+//! The crate `csv` skips empty lines. Here such a line is a row: both programs print a null in a
+//! single column as one.
 
 /// Splits CSV (RFC 4180, either line end) into rows; an empty line is a row of one empty value.
 pub(crate) fn rows(text: &str) -> Vec<Vec<String>> {

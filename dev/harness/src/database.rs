@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::{csv, process, programs};
 
-/// One database; it stays usable, and goes, with its server.
+/// One database. It lives as long as its server.
 #[derive(Debug)]
 pub struct Database {
     pub(crate) url: String,
@@ -24,19 +24,17 @@ impl Database {
         &self.url
     }
 
-    /// The database's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A new connection.
     pub async fn connect(&self) -> Result<PgConnection> {
         PgConnection::connect(&self.url)
             .await
             .with_context(|| format!("connecting to database `{}`", self.name))
     }
 
-    /// Runs statements on a connection of their own, as one transaction unless they say otherwise.
+    /// Runs statements on a connection of their own, as one transaction unless they contain others.
     pub async fn sql(&self, sql: &str) -> Result<()> {
         let mut connection = self.connect().await?;
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
@@ -81,7 +79,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // A shared server never goes out of scope: the test that fails shows its log here.
+        // A shared server is never dropped, so the failing test shows the server's log here.
         if thread::panicking() {
             process::keep_log("postgres", &self.log);
         }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::{csv, programs};
 
-/// Where the program is, for tests that run what a user types.
+/// The path of the program, for tests that run what a user types.
 pub fn program() -> Result<PathBuf> {
     programs::duckdb()
 }
@@ -42,7 +42,8 @@ pub async fn query(sql: &str) -> Result<Vec<Vec<String>>> {
     Ok(csv::rows(&String::from_utf8(output.stdout)?))
 }
 
-/// The rows in all Parquet files that match a glob, as `<lake>/**/*.parquet`; 0 when none matches.
+/// Counts the rows in all Parquet files that match a glob, as `<lake>/**/*.parquet`; 0 without a
+/// match.
 pub async fn count_glob(glob: impl Display) -> Result<u64> {
     let glob = glob.to_string().replace('\'', "''");
     let files = query(&format!("SELECT count(*) FROM glob('{glob}')")).await?;

@@ -1,4 +1,4 @@
-//! Waiting for a condition instead of for a time.
+//! Waits for a condition instead of for a time.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use tokio::time::{sleep, timeout};
 
 const STEP: Duration = Duration::from_millis(25);
 
-/// What a condition may answer: `bool`, `Option<T>`, or a `Result` of one of them, whose error
+/// What a condition may return: `bool`, `Option<T>`, or a `Result` of one of them, whose error
 /// means "not yet".
 pub trait Met {
-    /// What the condition brings once it is met.
+    /// The value of a condition that is met.
     type Value;
-    /// The value, or why it is not met.
+    /// The value, or the reason why the condition is not met.
     fn met(self) -> Result<Self::Value, String>;
 }
 
@@ -40,8 +40,8 @@ impl<M: Met> Met for anyhow::Result<M> {
     }
 }
 
-/// Asks `condition` every 25 ms until it is met, and brings its value; panics after `deadline` and
-/// names `what` was awaited.
+/// Evaluates `condition` every 25 ms until it is met, and returns its value. Panics after `deadline`
+/// with `what` was awaited.
 ///
 /// ```text
 /// eventually(Duration::from_secs(10), "the lake holds 3 rows", async || {
@@ -55,8 +55,7 @@ pub async fn eventually<M: Met>(
 ) -> M::Value {
     let end = Instant::now() + deadline;
     let mut last = "never answered".to_owned();
-    // A deadline that has passed would still let a condition answer that never waits: the clock is
-    // asked as well.
+    // The timeout only fires when the condition waits. So the clock is checked as well.
     while Instant::now() < end {
         match timeout(end.saturating_duration_since(Instant::now()), condition())
             .await

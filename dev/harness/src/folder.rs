@@ -1,9 +1,9 @@
-//! Folders that go away.
+//! Temporary folders.
 //!
-//! All folders of a test process lie in one run folder, `$TMPDIR/inlet-<pid>-<random>`, locked
-//! while the process lives. A dropped [`Folder`] removes itself; a watchdog removes the run folder
-//! when the process ends, however it ends; and each run first removes the folders whose lock nobody
-//! holds any more, in case the watchdog died as well.
+//! All folders of a test process are in one run folder, `$TMPDIR/inlet-<pid>-<random>`, which the
+//! process keeps locked. A dropped [`Folder`] removes itself. A watchdog removes the run folder when
+//! the process ends, however it ends. Each run first removes the run folders that are not locked, in
+//! case the watchdog died as well.
 
 use std::env;
 use std::fs::{self, File};
@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 
-/// Ends with the process that holds the other end of its standard input, and takes the folder
-/// along.
+/// Ends when the process at the other end of its standard input ends, and removes the folder.
 const WATCHDOG: &str = r#"trap '' HUP INT TERM
 read -r _
 tries=0
@@ -29,14 +28,14 @@ static RUN: LazyLock<Result<Run, String>> =
     LazyLock::new(|| Run::begin().map_err(|error| format!("{error:#}")));
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// A folder of its own for a test or a server, removed with all it holds when dropped.
+/// A folder for one test or server. Dropping it removes it with its contents.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
-    /// Makes an empty folder; `name` is for the eye, not an identity.
+    /// Creates an empty folder. `name` helps a reader; another folder may have the same.
     pub fn new(name: &str) -> Result<Self> {
         let run = RUN
             .as_ref()
@@ -64,7 +63,7 @@ impl AsRef<Path> for Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Whatever cannot be removed here goes with the run folder.
+        // What cannot be removed here is removed with the run folder.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -80,10 +79,11 @@ impl Run {
         let temp = env::temp_dir();
         sweep(&temp);
         let name = format!("inlet-{}-{:08x}", std::process::id(), rand::random::<u32>());
-        // Locked before it has its name: a sweeper that sees the name finds the lock held.
+        // The folder is locked before it gets its name, so that another run never sees the name
+        // without the lock.
         let unnamed = temp.join(format!(".{name}"));
         fs::create_dir(&unnamed).with_context(|| format!("creating {}", unnamed.display()))?;
-        // A server that runs as another user has to get in.
+        // A server that runs as another user needs access.
         fs::set_permissions(&unnamed, fs::Permissions::from_mode(0o755))?;
         let lock = File::create(unnamed.join("lock"))?;
         lock.lock()?;
@@ -99,7 +99,7 @@ impl Run {
 }
 
 fn watch(path: &Path) -> io::Result<ChildStdin> {
-    // It shall outlive us and a Ctrl-C at the terminal, and hold none of our pipes open.
+    // The watchdog must survive this process and a Ctrl-C, and must not keep our pipes open.
     let mut child = Command::new("sh")
         .args(["-c", WATCHDOG, "inlet-watchdog"])
         .arg(path)
@@ -111,7 +111,7 @@ fn watch(path: &Path) -> io::Result<ChildStdin> {
     Ok(child.stdin.take().expect("standard input was asked for"))
 }
 
-/// Removes the run folders of processes that are gone.
+/// Removes the run folders of processes that have ended.
 fn sweep(temp: &Path) {
     let me = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(temp).into_iter().flatten().flatten() {
@@ -129,7 +129,7 @@ fn sweep(temp: &Path) {
     }
 }
 
-/// Whether nobody holds the lock of a run folder; one without a lock file is half removed.
+/// Whether the lock of a run folder is free. A folder without a lock file is partly removed.
 fn is_abandoned(run: &Path) -> bool {
     File::open(run.join("lock")).map_or_else(
         |error| error.kind() == io::ErrorKind::NotFound,

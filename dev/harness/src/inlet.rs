@@ -1,4 +1,4 @@
-//! Our binary as a process.
+//! The binary `inlet` as a process.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,21 +16,19 @@ use crate::process::{Launch, Process};
 /// How long a verb that ends by itself may take.
 const RUN_DEADLINE: Duration = Duration::from_secs(120);
 
-/// A running `inlet`, in a working directory of its own; killed when dropped.
+/// A running `inlet`, in a working directory of its own. Dropping it kills it.
 #[derive(Debug)]
 pub struct Inlet {
     process: Process,
     folder: Folder,
 }
 
-/// How an `inlet` ended, and what it said.
+/// How an `inlet` ended, and its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
-    /// The exit code; 128 and the signal's number when killed, as a shell has it.
+    /// The exit code; after a signal 128 plus its number, as in a shell.
     pub code: i32,
-    /// All of standard output.
     pub stdout: String,
-    /// All of standard error.
     pub stderr: String,
 }
 
@@ -70,47 +68,45 @@ impl Inlet {
         })
     }
 
-    /// The process's id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Kills it without a word, and waits until it is gone.
+    /// Kills it, and waits until it has ended.
     pub fn kill_9(&mut self) -> Result<()> {
         self.process.kill_9()
     }
 
-    /// Asks it to leave (SIGTERM).
+    /// Asks it to stop (SIGTERM).
     pub fn terminate(&mut self) -> Result<()> {
         self.process.signal(Signal::TERM)
     }
 
-    /// Stops it where it is (SIGSTOP), as a long pause of its machine would.
+    /// Suspends it (SIGSTOP), as a long pause of its machine would.
     pub fn pause(&mut self) -> Result<()> {
         self.process.signal(Signal::STOP)
     }
 
-    /// Lets it go on after [`Inlet::pause`].
+    /// Continues it after [`Inlet::pause`].
     pub fn resume(&mut self) -> Result<()> {
         self.process.signal(Signal::CONT)
     }
 
-    /// Whether it still runs.
     pub fn is_running(&mut self) -> Result<bool> {
         Ok(self.process.ended()?.is_none())
     }
 
-    /// Waits for its end; an error names what it said last when it is still there after `deadline`.
+    /// Waits until it ends. After `deadline` the error contains its last output.
     pub async fn wait_exit(&mut self, deadline: Duration) -> Result<ExitStatus> {
         self.process.exit(deadline).await
     }
 
-    /// What it has written to standard error until now.
+    /// Its standard error until now.
     pub fn stderr(&self) -> Result<String> {
         self.read("log")
     }
 
-    /// What it has written to standard output until now.
+    /// Its standard output until now.
     pub fn stdout(&self) -> Result<String> {
         self.read("stdout")
     }

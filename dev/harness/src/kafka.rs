@@ -1,6 +1,6 @@
-//! An Apache Kafka of one's own: broker and controller in one process (KRaft).
+//! An Apache Kafka for one test: broker and controller in one process (KRaft).
 //!
-//! Topics are never made by themselves: a test, or what it tests, creates them.
+//! The broker never creates topics by itself: a test, or what it tests, creates them.
 
 use std::fs;
 use std::process::Stdio;
@@ -18,7 +18,8 @@ use tokio::process::Command;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process::{Launch, Process};
+use crate::process::Launch;
+use crate::server::Server;
 use crate::{Folder, Port, programs};
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -26,7 +27,7 @@ const STEP: Duration = Duration::from_millis(50);
 /// How `kcat` prints a record: the numbers end with a line, key and value follow by their lengths.
 const FORMAT: &str = "%p %o %T %K %S\\n%k%s";
 
-/// Settings of a broker that has rules of access; without any, everyone may do everything.
+/// Settings of a broker that applies access rules. Without a rule everything is allowed.
 pub const AUTHORIZED: &[(&str, &str)] = &[
     (
         "authorizer.class.name",
@@ -38,19 +39,16 @@ pub const AUTHORIZED: &[(&str, &str)] = &[
 /// A broker on a free port of 127.0.0.1; killed and removed when dropped.
 #[derive(Debug)]
 pub struct Kafka {
-    process: Option<Process>,
+    server: Server,
     port: Port,
     controller: Port,
     heap: String,
-    folder: Folder,
 }
 
 /// A record of a topic, as a foreign client reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The kafka_partition it lies in.
     pub kafka_partition: i32,
-    /// Its offset there.
     pub offset: i64,
     /// Its time in milliseconds since 1970.
     pub timestamp_ms: i64,
@@ -84,21 +82,19 @@ impl Kafka {
     /// Starts a new broker with this heap (Java's notation) and more settings, as
     /// `("message.max.bytes", "2000")`.
     pub async fn start_with(heap: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        let folder = Folder::new("kafka")?;
         let mut broker = Self {
-            process: None,
+            server: Server::new(Folder::new("kafka")?, Signal::TERM),
             port: Port::claim()?,
             controller: Port::claim()?,
             heap: heap.to_owned(),
-            folder,
         };
-        fs::create_dir(broker.folder.join("tmp"))?;
+        fs::create_dir(broker.server.folder.join("tmp"))?;
         fs::write(
-            broker.folder.join("server.properties"),
+            broker.server.folder.join("server.properties"),
             broker.properties(settings),
         )?;
         let cluster = cluster_id();
-        // A compiler for long runs only costs a program that ends at once.
+        // The optimizing compiler only delays a program that ends at once.
         let format = broker.java()?.args(["-XX:TieredStopAtLevel=1"]).args([
             "kafka.tools.StorageTool",
             "format",
@@ -117,7 +113,7 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port.number())
     }
 
-    /// A client's configuration with this broker in it.
+    /// The configuration of a client of this broker.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
@@ -126,7 +122,7 @@ impl Kafka {
         config
     }
 
-    /// Makes a topic with settings, as `("cleanup.policy", "compact")`.
+    /// Creates a topic with settings, as `("cleanup.policy", "compact")`.
     pub async fn create_topic(
         &self,
         topic: &str,
@@ -143,7 +139,6 @@ impl Kafka {
         Ok(())
     }
 
-    /// Deletes a topic.
     pub async fn delete_topic(&self, topic: &str) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
         let options = AdminOptions::new().operation_timeout(Some(DEADLINE));
@@ -153,11 +148,12 @@ impl Kafka {
         Ok(())
     }
 
-    /// From now on no client may create a topic. Of a broker that was started with [`AUTHORIZED`].
+    /// Denies every client the right to create topics. The broker must be started with
+    /// [`AUTHORIZED`].
     pub async fn deny_topic_creation(&self) -> Result<()> {
         let bootstrap = self.bootstrap();
-        // The first denial would also deny everything that nothing allows, the second rule among
-        // it.
+        // As soon as one rule exists, everything without a rule is denied, so the first rule allows
+        // everything.
         for (rule, operation) in [("--allow-principal", "All"), ("--deny-principal", "Create")] {
             let rule = [
                 "--add",
@@ -182,7 +178,7 @@ impl Kafka {
         Ok(())
     }
 
-    /// Puts records into a topic as a foreign producer would, without a transaction.
+    /// Publishes records as a foreign producer would, without a transaction.
     pub async fn produce(&self, topic: &str, records: &[NewRecord<'_>]) -> Result<()> {
         let producer: BaseProducer = self.client().create()?;
         for (partition, key, value) in records {
@@ -191,7 +187,7 @@ impl Kafka {
             record.payload = *value;
             producer.send(record).map_err(|(error, _)| error)?;
         }
-        // `flush` blocks; reports of failures are seen by what is read back.
+        // `flush` blocks. A failed delivery shows in what the test reads back.
         spawn_blocking(move || producer.flush(DEADLINE)).await??;
         Ok(())
     }
@@ -234,23 +230,19 @@ impl Kafka {
         Ok(records)
     }
 
-    /// What the broker has logged until now.
+    /// The broker's log until now.
     pub fn log(&self) -> Result<String> {
-        Ok(String::from_utf8_lossy(&fs::read(self.folder.join("log"))?).into_owned())
+        self.server.log()
     }
 
-    /// Kills the broker without a word, and waits until it is gone.
+    /// Kills the broker, and waits until it has ended.
     pub fn kill_9(&mut self) -> Result<()> {
-        self.process.as_mut().map_or(Ok(()), Process::kill_9)
+        self.server.kill_9()
     }
 
     /// Stops the broker in order.
     pub async fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.signal(Signal::TERM)?;
-            process.exit(DEADLINE).await?;
-        }
-        Ok(())
+        self.server.stop(DEADLINE).await
     }
 
     /// Starts the broker again with its data, on the same port; stops it first when it runs.
@@ -259,24 +251,20 @@ impl Kafka {
         self.serve().await
     }
 
-    /// Lets the broker stand still where it is (SIGSTOP).
+    /// Suspends the broker (SIGSTOP).
     pub fn pause(&mut self) -> Result<()> {
-        self.process
-            .as_mut()
-            .map_or(Ok(()), |process| process.signal(Signal::STOP))
+        self.server.signal(Signal::STOP)
     }
 
-    /// Lets it go on after [`Kafka::pause`].
+    /// Continues it after [`Kafka::pause`].
     pub fn resume(&mut self) -> Result<()> {
-        self.process
-            .as_mut()
-            .map_or(Ok(()), |process| process.signal(Signal::CONT))
+        self.server.signal(Signal::CONT)
     }
 
-    /// Java with Kafka's classes; a class's name and its arguments are to follow.
+    /// Java with Kafka's classes; the caller adds the name of a class and its arguments.
     fn java(&self) -> Result<Launch> {
-        let tmp = self.folder.join("tmp");
-        let java = Launch::new("kafka", programs::system("java")?, &self.folder)
+        let tmp = self.server.folder.join("tmp");
+        let java = Launch::new("kafka", programs::system("java")?, &self.server.folder)
             .args(["-Xms64m".to_owned(), format!("-Xmx{}", self.heap)]);
         // Without performance data in /tmp, and with unpacked libraries in our folder, a killed
         // broker leaves nothing there.
@@ -315,9 +303,9 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 log.cleaner.dedupe.buffer.size=8388608
 ",
-            self.folder.join("data").display()
+            self.server.folder.join("data").display()
         );
-        // The last one of a name counts.
+        // Of two lines with the same name the last one counts.
         settings
             .iter()
             .for_each(|(name, value)| text.push_str(&format!("{name}={value}\n")));
@@ -326,18 +314,12 @@ log.cleaner.dedupe.buffer.size=8388608
 
     /// Starts the broker over its data and waits until it answers.
     async fn serve(&mut self) -> Result<()> {
-        self.process = Some(
-            self.java()?
-                .args(["kafka.Kafka", "server.properties"])
-                .start()?,
-        );
+        let launch = self.java()?.args(["kafka.Kafka", "server.properties"]);
+        self.server.start(launch)?;
         let probe: Arc<BaseConsumer> = Arc::new(self.client().create()?);
         let end = Instant::now() + DEADLINE;
         loop {
-            self.process
-                .as_mut()
-                .context("the broker was not started")?
-                .ensure_alive()?;
+            self.server.ensure_alive()?;
             let asked = probe.clone();
             let answer = spawn_blocking(move || {
                 asked

@@ -1,20 +1,20 @@
 //! Real servers for the tests of every crate, and a judge that shares no code with what it judges.
 //!
 //! * [`Postgres`] and [`Kafka`] are child processes on free ports of 127.0.0.1; a test may kill,
-//!   stop and restart its own. [`shared_postgres`] and [`shared_kafka`] are started once a test
-//!   process, for tests that only need a database or a topic; they come as `&'static`, so nobody
-//!   can stop them.
+//!   stop and restart its own. [`shared_postgres`] and [`shared_kafka`] start once for each test
+//!   process, for tests that only need a database or a topic; they are `&'static`, so that a test
+//!   cannot stop them.
 //! * [`Pooler`] is a PgBouncer before a server.
-//! * [`Inlet`] is our binary as a process: started, killed, asked to leave, its output read.
+//! * [`Inlet`] is our binary as a process: a test starts it, kills it, stops it and reads its output.
 //! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source and `kcat` ([`Kafka::read`])
 //!   the topic.
-//! * [`eventually`] waits for a condition; [`Folder`] is a folder that goes away.
+//! * [`eventually`] waits for a condition; [`Folder`] is a temporary folder.
 //!
-//! Promises: nothing stays behind. A value that goes out of scope takes its processes and files
-//! along; a test process that ends or is killed takes its servers along; what even that left is
-//! swept by the next run. When a test panics, the servers' logs are kept and their ends printed.
-//! What is missing on the machine is an error that names `dev/scripts/setup.sh`, never a skipped test.
-//! Leaves to others: installing (`dev/scripts/setup.sh`), and whatever a test claims.
+//! Promises: every process and file is removed. Dropping a value ends its processes and deletes its
+//! files; the servers of a test process end when it ends or is killed; the next run removes what is
+//! left even then. When a test panics, the servers' logs are kept and their last lines printed. A
+//! missing program is an error that names `dev/scripts/setup.sh`, never a skipped test. Leaves to
+//! others: installing (`dev/scripts/setup.sh`), and whatever a test claims.
 
 mod csv;
 mod database;
@@ -29,6 +29,7 @@ mod postgres;
 mod process;
 mod programs;
 mod schema;
+mod server;
 mod shared;
 
 pub use database::Database;

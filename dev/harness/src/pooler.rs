@@ -1,4 +1,4 @@
-//! PgBouncer before a server, as users have it.
+//! PgBouncer in front of a server, as users run it.
 
 use std::fs;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::{Database, Folder, PASSWORD, Port, Postgres, USER, eventually, progra
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A PgBouncer on a free port of 127.0.0.1 that hands on to one server as its superuser; whoever
-/// asks is let in.
+/// A PgBouncer on a free port of 127.0.0.1. It accepts every client, and connects to one server as
+/// its superuser.
 #[derive(Debug)]
 pub struct Pooler {
     _process: Process,
@@ -21,7 +21,7 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts one with a `pool_mode`: `session`, `transaction` or `statement`.
+    /// Starts a PgBouncer with this `pool_mode`: `session`, `transaction` or `statement`.
     pub async fn start(server: &Postgres, mode: &str) -> Result<Self> {
         let (folder, port, user) = (
             Folder::new("pooler")?,
@@ -57,7 +57,7 @@ impl Pooler {
         })
     }
 
-    /// The database behind it, through it.
+    /// A database of the server, through the pooler.
     pub fn named(&self, database: &str) -> Database {
         let url = format!(
             "postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}",

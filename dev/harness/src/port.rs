@@ -1,9 +1,9 @@
-//! Free ports that stay ours while a server is down.
+//! Free ports that stay reserved while a server is down.
 //!
-//! A port that the system hands out for "any" is taken from the range it also gives to clients:
-//! while our server is down, a client could get it, or even connect to itself. So ports come from
-//! below that range, and each is claimed among all test processes by an abstract socket of its
-//! name, which vanishes with its owner.
+//! The system takes a port for "any" from the range that it also gives to clients. While a server is
+//! down, a client could get its port, or even connect to itself. So our ports are below that range.
+//! An abstract socket with the port's name reserves each of them among all test processes, and
+//! vanishes with the process.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,7 +16,7 @@ use rand::Rng;
 const LOWEST: u16 = 10_000;
 const TRIES: usize = 1_000;
 
-/// A claimed TCP port of 127.0.0.1, free for others once dropped.
+/// A claimed TCP port of 127.0.0.1. Dropping it frees it.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -24,7 +24,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Claims a port that nobody listens on.
+    /// Claims a port without a listener.
     pub fn claim() -> Result<Self> {
         let highest = clients_from()
             .filter(|first| *first > LOWEST + 1_000)
@@ -45,7 +45,6 @@ impl Port {
         bail!("no free port between {LOWEST} and {highest} in {TRIES} tries")
     }
 
-    /// The port's number.
     pub fn number(&self) -> u16 {
         self.number
     }

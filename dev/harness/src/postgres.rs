@@ -1,7 +1,7 @@
-//! A PostgreSQL server of one's own.
+//! A PostgreSQL server for one test.
 //!
-//! Runs with `fsync=on`, so that what a crash test proves holds; never as root. Settings are given
-//! on the command line and therefore survive restarts, and go over to a standby.
+//! It runs with `fsync=on`, so that a crash test proves what holds for a user, and never as root.
+//! Settings are given on the command line: they survive restarts, and a standby has them, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use rustix::process::Signal;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process::{Farewell, Launch, Process, User};
+use crate::process::{Farewell, Launch, User};
+use crate::server::Server;
 use crate::{Database, Folder, Port, programs};
 
 /// The superuser of every server.
@@ -30,13 +31,12 @@ const SOCKET_FOLDER_BYTES_MAX: usize = 85;
 /// A server on a free port of 127.0.0.1; stopped and removed when dropped.
 #[derive(Debug)]
 pub struct Postgres {
-    process: Option<Process>,
+    server: Server,
     port: Port,
     bin: PathBuf,
     user: Option<User>,
     settings: Vec<(String, String)>,
     databases: AtomicU64,
-    folder: Folder,
 }
 
 impl Postgres {
@@ -52,7 +52,7 @@ impl Postgres {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let mut server = Self::prepare(settings)?;
-        let password = server.folder.join("password");
+        let password = server.server.folder.join("password");
         fs::write(&password, PASSWORD)?;
         let initdb = server.launch("initdb").env("TZ", "UTC").args([
             "-U",
@@ -87,9 +87,13 @@ impl Postgres {
             .execute(&mut session)
             .await
             .context("starting a backup")?;
-        let copy = Launch::new("cp", programs::system("cp")?, &standby.folder).user(self.user);
+        let copy =
+            Launch::new("cp", programs::system("cp")?, &standby.server.folder).user(self.user);
         copy.args(["-a", "--"])
-            .args([self.folder.join("data"), standby.folder.join("data")])
+            .args([
+                self.server.folder.join("data"),
+                standby.server.folder.join("data"),
+            ])
             .finish(DEADLINE)
             .await?;
         let label: String =
@@ -97,7 +101,7 @@ impl Postgres {
                 .fetch_one(&mut session)
                 .await?;
         session.close().await?;
-        let data = standby.folder.join("data");
+        let data = standby.server.folder.join("data");
         fs::remove_file(data.join("postmaster.pid"))?;
         for (name, text) in [
             ("backup_label", label),
@@ -141,7 +145,7 @@ impl Postgres {
 
     /// The folder of the server's unix socket.
     pub fn socket_folder(&self) -> &Path {
-        &self.folder
+        &self.server.folder
     }
 
     /// A new connection to a database.
@@ -154,7 +158,7 @@ impl Postgres {
         self.named("postgres").sql(sql).await
     }
 
-    /// Makes a database and brings it; `name` is taken exactly.
+    /// Creates a database with exactly this name.
     pub async fn create_database(&self, name: &str) -> Result<Database> {
         self.sql(&format!(
             "CREATE DATABASE \"{}\"",
@@ -164,7 +168,7 @@ impl Postgres {
         Ok(self.named(name))
     }
 
-    /// Makes a database with a name of its own.
+    /// Creates a database with a name of its own.
     pub async fn database(&self) -> Result<Database> {
         self.create_database(&format!(
             "test_{}",
@@ -173,32 +177,28 @@ impl Postgres {
         .await
     }
 
-    /// An existing database, or one of the standby that its primary has.
+    /// An existing database.
     pub fn named(&self, database: &str) -> Database {
         Database {
             url: self.url(database),
             name: database.to_owned(),
-            log: self.folder.join("log"),
+            log: self.server.folder.join("log"),
         }
     }
 
-    /// What the server has logged until now.
+    /// The server's log until now.
     pub fn log(&self) -> Result<String> {
-        Ok(String::from_utf8_lossy(&fs::read(self.folder.join("log"))?).into_owned())
+        self.server.log()
     }
 
-    /// Kills every process of the server at once, and waits until they are gone.
+    /// Kills every process of the server at once, and waits until they have ended.
     pub fn kill_9(&mut self) -> Result<()> {
-        self.process.as_mut().map_or(Ok(()), Process::kill_9)
+        self.server.kill_9()
     }
 
     /// Stops the server; open connections are ended ("fast shutdown").
     pub async fn stop(&mut self) -> Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.signal(Signal::INT)?;
-            process.exit(DEADLINE).await?;
-        }
-        Ok(())
+        self.server.stop(DEADLINE).await
     }
 
     /// Starts the server again with its data, on the same port; stops it first when it runs.
@@ -207,10 +207,10 @@ impl Postgres {
         self.serve().await
     }
 
-    /// Lets a standby stand still: it goes on receiving, and shows nothing new.
+    /// Pauses the replay of a standby: it still receives WAL, but shows no new rows.
     pub async fn pause_replay(&self) -> Result<()> {
         self.sql("SELECT pg_wal_replay_pause()").await?;
-        // Before PostgreSQL 14 nobody can see more than that it was asked for.
+        // Before PostgreSQL 14 a session sees only that the pause was requested.
         let paused = if self.version().await? < 14 {
             "pg_is_wal_replay_paused()"
         } else {
@@ -219,7 +219,7 @@ impl Postgres {
         self.until(paused).await
     }
 
-    /// Lets a standby go on after [`Postgres::pause_replay`].
+    /// Resumes a standby after [`Postgres::pause_replay`].
     pub async fn resume_replay(&self) -> Result<()> {
         self.sql("SELECT pg_wal_replay_resume()").await
     }
@@ -235,7 +235,7 @@ impl Postgres {
             .await
     }
 
-    /// Makes a standby the new primary; the old one is not asked.
+    /// Makes a standby the new primary. The old primary does not take part.
     pub async fn promote(&self) -> Result<()> {
         self.sql("SELECT pg_promote()").await?;
         self.until("NOT pg_is_in_recovery()").await
@@ -249,28 +249,28 @@ impl Postgres {
         }
         let bin = programs::postgres_bin()?;
         Ok(Self {
-            process: None,
+            server: Server::new(folder, Signal::INT),
             port: Port::claim()?,
             bin,
             user,
             settings,
             databases: AtomicU64::new(1),
-            folder,
         })
     }
 
     fn launch(&self, program: &'static str) -> Launch {
-        let mut launch = Launch::new(program, self.bin.join(program), &self.folder).user(self.user);
-        // All of PostgreSQL's programs free their shared memory when asked to end, and cannot when
-        // killed.
+        let mut launch =
+            Launch::new(program, self.bin.join(program), &self.server.folder).user(self.user);
+        // PostgreSQL's programs free their shared memory when they are asked to end, but not when
+        // they are killed.
         launch.farewell = Farewell::Terminate;
         launch
     }
 
     /// Starts the server over its data and waits until it answers.
     async fn serve(&mut self) -> Result<()> {
-        let sockets = if self.folder.as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX {
-            self.folder.display().to_string()
+        let sockets = if self.server.folder.as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX {
+            self.server.folder.display().to_string()
         } else {
             String::new()
         };
@@ -283,7 +283,7 @@ impl Postgres {
             "-c".to_owned(),
             format!("unix_socket_directories={sockets}"),
         ]);
-        // With shared memory in files of the data folder, a killed server leaves nothing in
+        // Shared memory is in files of the data folder, so a killed server leaves no file in
         // /dev/shm.
         for setting in [
             "fsync=on",
@@ -297,7 +297,7 @@ impl Postgres {
             launch = launch.args(["-c".to_owned(), format!("{name}={value}")]);
         }
         launch.farewell = Farewell::Quit;
-        self.process = Some(launch.start()?);
+        self.server.start(launch)?;
         self.answers().await
     }
 
@@ -305,10 +305,7 @@ impl Postgres {
         let url = self.url("postgres");
         let end = Instant::now() + DEADLINE;
         loop {
-            self.process
-                .as_mut()
-                .context("the server was not started")?
-                .ensure_alive()?;
+            self.server.ensure_alive()?;
             let why = match timeout(DEADLINE, PgConnection::connect(&url)).await {
                 Ok(Ok(connection)) => return Ok(connection.close().await?),
                 Ok(Err(error)) => error.to_string(),
@@ -338,10 +335,10 @@ impl Postgres {
         Ok(connection.close().await?)
     }
 
-    /// Frees the small segment of shared memory that a killed server leaves behind; its id stands
-    /// in `postmaster.pid`.
+    /// Frees the small segment of shared memory that a killed server leaves behind; its id is in
+    /// `postmaster.pid`.
     fn free_shared_memory(&self) {
-        let Ok(left) = fs::read_to_string(self.folder.join("data/postmaster.pid")) else {
+        let Ok(left) = fs::read_to_string(self.server.folder.join("data/postmaster.pid")) else {
             return;
         };
         if let Some(id) = left
@@ -349,7 +346,7 @@ impl Postgres {
             .nth(6)
             .and_then(|line| line.split_whitespace().nth(1))
         {
-            // In a drop there is nobody to tell.
+            // A failure leaves a small segment behind, and a drop cannot report it.
             let _ = Command::new("ipcrm").args(["-m", id]).output();
         }
     }
@@ -357,7 +354,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        self.process = None;
+        self.server.end();
         self.free_shared_memory();
     }
 }

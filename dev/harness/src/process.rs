@@ -1,9 +1,9 @@
-//! Child processes that never outlive us.
+//! Child processes that end when this process ends.
 //!
-//! A child gets a process group of its own (a Ctrl-C at the terminal reaches us alone) and dies
-//! with us, also by `kill -9`: it is started through `setpriv --pdeathsig`. That signal follows the
-//! *thread* that started the child, and a test's thread ends with the test; so one thread that
-//! lives as long as the process starts them all.
+//! A child gets a process group of its own, so that a Ctrl-C at the terminal reaches only this
+//! process. `setpriv --pdeathsig` ends it with this process, also after `kill -9`. That signal is
+//! sent when the *thread* ends that started the child, and a test's thread ends with the test. So
+//! one thread starts all children, and it lives as long as the process.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -26,12 +26,12 @@ use crate::programs;
 
 const STEP: Duration = Duration::from_millis(10);
 const TAIL_LINES: usize = 40;
-/// How long a killed process may take to disappear: it may have to write out a large memory first.
+/// How long a killed process may take to disappear: the system may have to free a large memory.
 const KILL_SECONDS_MAX: i64 = 30;
-/// How long a process may take to tidy up before it is killed.
+/// How long a process may take to clean up before it is killed.
 const PART_SECONDS_MAX: i64 = 10;
 
-/// Who a child runs as.
+/// The user that a child runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct User {
     uid: u32,
@@ -39,7 +39,8 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Who a server that refuses root runs as: us, or for root the user `postgres`, else `nobody`.
+    /// The user of a server that refuses root: the current one, or for root the user `postgres`, else
+    /// `nobody`.
     pub(crate) fn unprivileged() -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -62,19 +63,19 @@ impl User {
         ))
     }
 
-    /// Gives a folder or file to this user.
+    /// Makes this user the owner of a folder or file.
     pub(crate) fn own(self, path: &Path) -> Result<()> {
         chown(path, Some(self.uid), Some(self.gid))
             .with_context(|| format!("giving {} to user {}", path.display(), self.uid))
     }
 }
 
-/// How a child is told to end when we drop it, or die.
+/// How a child is ended when it is dropped, or when this process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Farewell {
     /// At once.
     Kill,
-    /// With SIGTERM: for programs that tidy up after it.
+    /// With SIGTERM: for programs that clean up after it.
     Terminate,
     /// With SIGQUIT: PostgreSQL's "immediate shutdown".
     Quit,
@@ -98,7 +99,7 @@ impl Farewell {
     }
 }
 
-/// What to start.
+/// A program to start.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
     /// For messages and the names of kept logs.
@@ -109,11 +110,11 @@ pub(crate) struct Launch {
     /// The working directory.
     pub(crate) folder: PathBuf,
     pub(crate) user: Option<User>,
-    /// Gentler than [`Farewell::Kill`] where that leaves less behind.
+    /// Another way than [`Farewell::Kill`] when the program then leaves fewer files behind.
     pub(crate) farewell: Farewell,
-    /// Where standard output goes; with standard error when absent.
+    /// The file for standard output; without one it goes to the file for standard error.
     pub(crate) stdout: Option<PathBuf>,
-    /// Where standard error goes, appended.
+    /// The file that standard error is appended to.
     pub(crate) stderr: PathBuf,
 }
 
@@ -149,7 +150,6 @@ impl Launch {
         self
     }
 
-    /// Starts it.
     pub(crate) fn start(self) -> Result<Process> {
         let append = |path: &Path| {
             File::options()
@@ -193,7 +193,7 @@ impl Launch {
         })
     }
 
-    /// Runs it to its end, which has to be a success within `deadline`.
+    /// Runs it to its end. Fails unless it succeeds within `deadline`.
     pub(crate) async fn finish(self, deadline: Duration) -> Result<()> {
         let mut process = self.start()?;
         let status = process.exit(deadline).await?;
@@ -207,7 +207,7 @@ impl Launch {
     }
 }
 
-/// A running child, killed when dropped.
+/// A running child. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: &'static str,
@@ -221,12 +221,12 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, once it has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Fails with the end of the log when it has ended.
+    /// Fails with the last lines of the log when it has ended.
     pub(crate) fn ensure_alive(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
@@ -234,7 +234,7 @@ impl Process {
         }
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub(crate) async fn exit(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let end = Instant::now() + deadline;
         loop {
@@ -252,7 +252,7 @@ impl Process {
         }
     }
 
-    /// Sends a signal to this process alone; one that has ended is left in peace.
+    /// Sends a signal to this process alone, unless it has ended.
     pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.ended()?.is_some() {
             return Ok(());
@@ -261,17 +261,17 @@ impl Process {
             .with_context(|| format!("sending {signal:?} to `{}`", self.name))
     }
 
-    /// Kills it and all it started, at once, and waits until they are gone.
+    /// Kills it and all its descendants at once, and waits until they have ended.
     pub(crate) fn kill_9(&mut self) -> Result<()> {
         if self.ended()?.is_some() {
             return Ok(());
         }
-        // A stopped process starts no more children, and sees none of them die.
+        // A stopped process cannot start more children or react to the death of one.
         self.signal(Signal::STOP)?;
         let descendants = descendants(self.pid());
         self.child.kill()?;
         for descendant in &descendants {
-            // One that is gone already is what we want.
+            // A process that has ended already needs no signal.
             let _ = pidfd_send_signal(descendant, Signal::KILL);
         }
         self.child.wait()?;
@@ -285,8 +285,7 @@ impl Process {
         Ok(())
     }
 
-    /// Tells it to end, gently where it was started so, and gives it and its children a while to
-    /// tidy up.
+    /// Asks it to end in the way of its launch, and gives it and its children time to clean up.
     fn part(&mut self) -> Result<()> {
         if self.farewell == Farewell::Kill || self.ended()?.is_some() {
             return Ok(());
@@ -308,7 +307,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // In a drop there is nobody to tell; whatever survives dies with our process.
+        // A drop cannot report a failure. A process that survives ends with this process.
         let _ = self.part();
         let _ = self.kill_9();
         if thread::panicking() {
@@ -317,7 +316,7 @@ impl Drop for Process {
     }
 }
 
-/// Copies a log out of the folders that go away, and prints where it is and how it ends.
+/// Copies a log out of the temporary folders, and prints its path and its last lines.
 pub(crate) fn keep_log(name: &str, log: &Path) {
     let kept = env::temp_dir().join("inlet-failed").join(format!(
         "{}-{name}-{:08x}.log",
@@ -354,7 +353,7 @@ pub(crate) fn tail(log: &Path) -> String {
         .collect()
 }
 
-/// Waits for the end of a process.
+/// Waits until a process ends.
 fn is_gone(process: &OwnedFd, seconds_max: i64) -> Result<bool> {
     let timeout = Timespec {
         tv_sec: seconds_max,
@@ -371,7 +370,7 @@ fn spawn(command: Command) -> Result<Child> {
         let (requests, inbox) = mpsc::channel::<Request>();
         let serve = move || {
             for (mut command, reply) in inbox {
-                // Nobody waits for the reply only when the test has ended meanwhile.
+                // The send fails only when the test has ended meanwhile.
                 let _ = reply.send(command.spawn());
             }
         };
@@ -386,13 +385,13 @@ fn spawn(command: Command) -> Result<Child> {
         .lock()
         .expect("no holder of the lock panics")
         .send((command, reply))
-        .context("the thread that starts processes is gone")?;
+        .context("the thread that starts processes has ended")?;
     Ok(answer
         .recv()
-        .context("the thread that starts processes is gone")??)
+        .context("the thread that starts processes has ended")??)
 }
 
-/// Everything that a process has started, and what that has started.
+/// All descendants of a process.
 fn descendants(root: u32) -> Vec<OwnedFd> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -403,7 +402,7 @@ fn descendants(root: u32) -> Vec<OwnedFd> {
         else {
             continue;
         };
-        // `pid (name) state parent ..`, where the name may hold anything.
+        // `pid (name) state parent ..`; the name may contain any character.
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
             continue;
         };

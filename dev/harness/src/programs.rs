@@ -1,4 +1,4 @@
-//! Where the programs are that `dev/scripts/setup.sh` installs.
+//! The paths of the programs that `dev/scripts/setup.sh` installs.
 
 use std::env;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The folder with PostgreSQL's server programs: `INLET_TEST_PG_BIN`, else the newest version of
+/// The folder with PostgreSQL's server programs: `INLET_TEST_PG_BIN`, else the latest version of
 /// the system.
 pub(crate) fn postgres_bin() -> Result<PathBuf> {
     if let Some(given) = env::var_os("INLET_TEST_PG_BIN") {
@@ -38,7 +38,7 @@ pub(crate) fn postgres_bin() -> Result<PathBuf> {
     }
 }
 
-/// `psql`: the server's own, else the system's, which speaks with every version.
+/// `psql`: the server's own, else the system's, which works with every version.
 pub(crate) fn psql() -> Result<PathBuf> {
     let own = postgres_bin()?.join("psql");
     if own.exists() {
@@ -68,7 +68,7 @@ pub(crate) fn system(name: &str) -> Result<PathBuf> {
     on_path(name).with_context(|| missing(&format!("`{name}`")))
 }
 
-/// A program that is not on everybody's path.
+/// A program that is not in every user's `PATH`.
 pub(crate) fn existing(path: &str) -> Result<PathBuf> {
     let path = PathBuf::from(path);
     if path.is_file() {

@@ -1,4 +1,4 @@
-//! Judges files of other tools' formats by those formats' own schemas.
+//! Validates files of other tools against the schemas of those tools.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,13 +8,13 @@ use anyhow::{Result, bail};
 
 use crate::programs;
 
-/// Checks a YAML or JSON file against a schema that `check-jsonschema` brings along, as
-/// `vendor.compose-spec`; the error says what is wrong where.
+/// Validates a YAML or JSON file against a schema that `check-jsonschema` contains, as
+/// `vendor.compose-spec`. The error names each problem and its place.
 pub fn check_file(schema: &str, file: &Path) -> Result<()> {
     check(&["--builtin-schema".as_ref(), schema.as_ref()], file)
 }
 
-/// The same against the schema in a file.
+/// Validates a file against the schema in another file.
 pub fn check_file_by(schema: &Path, file: &Path) -> Result<()> {
     check(&["--schemafile".as_ref(), schema.as_os_str()], file)
 }

@@ -1,13 +1,13 @@
-//! One PostgreSQL and one Kafka a test process, for tests that never stop them.
+//! One PostgreSQL and one Kafka for each test process, for tests that never stop them.
 
 use anyhow::Context;
 use tokio::sync::OnceCell;
 
 use crate::{Database, Kafka, Postgres};
 
-/// The process's PostgreSQL, started on the first call; each test makes its own database in it.
+/// The process's PostgreSQL, started on the first call; each test creates its own database in it.
 ///
-/// Panics when it cannot be started, and says why.
+/// Panics with the reason when it cannot be started.
 pub async fn shared_postgres() -> &'static Postgres {
     static SHARED: OnceCell<Postgres> = OnceCell::const_new();
     let started = SHARED
@@ -19,7 +19,7 @@ pub async fn shared_postgres() -> &'static Postgres {
 
 /// A new database of the process's PostgreSQL.
 ///
-/// Panics when it cannot be made, and says why.
+/// Panics with the reason when it cannot be created.
 pub async fn shared_database() -> Database {
     shared_postgres()
         .await
@@ -28,9 +28,9 @@ pub async fn shared_database() -> Database {
         .unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// The process's Kafka, started on the first call; each test makes its own topics in it.
+/// The process's Kafka, started on the first call; each test creates its own topics in it.
 ///
-/// Panics when it cannot be started, and says why.
+/// Panics with the reason when it cannot be started.
 pub async fn shared_kafka() -> &'static Kafka {
     static SHARED: OnceCell<Kafka> = OnceCell::const_new();
     let started = SHARED

@@ -1,6 +1,6 @@
 //! However a process ends, its servers and folders end with it.
 
-#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+#![allow(clippy::unwrap_used)] // In helpers, too: a failure ends the test.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ use inlet_harness::{Folder, eventually};
 #[tokio::test]
 async fn a_killed_process_leaves_no_server_and_no_folder() -> Result<()> {
     let temp = Folder::new("temp")?;
-    // A killed process's folders stand in its own TMPDIR, which PostgreSQL's user has to reach.
+    // The folders of a killed process are in its own TMPDIR, which PostgreSQL's user must reach.
     let mut servers = Command::new(env!("CARGO_BIN_EXE_servers"))
         .env("TMPDIR", &*temp)
         .stdout(Stdio::piped())

@@ -1,6 +1,6 @@
 //! The judge reads what others wrote, exactly.
 
-#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+#![allow(clippy::unwrap_used)] // In helpers, too: a failure ends the test.
 
 use anyhow::Result;
 use inlet_harness::{Folder, duckdb};

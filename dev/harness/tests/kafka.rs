@@ -1,6 +1,6 @@
-//! A Kafka that takes messages, dies and comes back.
+//! A Kafka that accepts messages, is killed and restarts.
 
-#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+#![allow(clippy::unwrap_used)] // In helpers, too: a failure ends the test.
 
 use std::time::Duration;
 

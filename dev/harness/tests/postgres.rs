@@ -1,6 +1,6 @@
 //! A PostgreSQL that is killed, restarted and followed.
 
-#![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
+#![allow(clippy::unwrap_used)] // In helpers, too: a failure ends the test.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -78,7 +78,7 @@ async fn nothing_is_left_of_a_dropped_server() -> Result<()> {
         .map(str::to_owned)
         .unwrap_or_default();
     assert!(Path::new("/proc").join(&pid).exists());
-    // Also of one that was killed and could not tidy up.
+    // A killed server could not clean up.
     server.kill_9()?;
     drop(server);
     assert!(!Path::new("/proc").join(&pid).exists());
@@ -110,7 +110,7 @@ async fn the_shared_server_outlives_its_first_test() -> Result<()> {
     Ok(())
 }
 
-// What an interrupted `initdb` leaves would stay in /dev/shm for ever.
+// Without cleaning, the files of an interrupted `initdb` would stay in /dev/shm for ever.
 #[tokio::test]
 async fn a_start_that_is_given_up_leaves_no_shared_memory() -> Result<()> {
     let before = shared_memory();

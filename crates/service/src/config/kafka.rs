@@ -10,23 +10,85 @@ use super::tables::TableConfig;
 use super::value;
 use super::yaml::Text;
 
-/// Properties of librdkafka that the promises rest on; they are ours to set.
-pub(super) const OURS: &[(&str, &str)] = &[
-    ("bootstrap.servers", "use `kafka.brokers`"),
-    ("metadata.broker.list", "use `kafka.brokers`"),
-    ("group.id", "use `kafka.group`"),
-    ("transactional.id", "it follows from `pipeline`"),
-    ("enable.idempotence", "it is always on"),
-    ("isolation.level", "it is always read_committed"),
-    ("enable.auto.commit", "the lake's log holds the offsets"),
-    (
-        "enable.auto.offset.store",
-        "the lake's log holds the offsets",
+/// A property of librdkafka that `kafka.properties` must not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedProperty {
+    /// Its name, or one of its names.
+    pub name: &'static str,
+    /// Why it is refused.
+    pub reason: &'static str,
+    /// The key to use instead, where there is one.
+    pub instead: Option<&'static str>,
+}
+
+const OFFSETS: &str = "reading resumes from the lake's log, not from the group's offsets";
+const ALL_REPLICAS: &str = "a record is durable only when all replicas have it";
+const ADDRESS: &str = "the address has a key of its own";
+const EXACTLY_ONCE: &str = "exactly-once delivery depends on it";
+const ORDER: &str = "the order of a key's versions depends on it";
+const EAGER: &str = "Inlet applies each rebalance as a whole";
+const INTERNAL: &str = "Inlet depends on the reports that it changes";
+
+/// The properties of librdkafka that the promises depend on. The configuration refuses them, and so
+/// does every client.
+pub const REFUSED_PROPERTIES: &[RefusedProperty] = &[
+    refused("bootstrap.servers", ADDRESS, Some("kafka.brokers")),
+    refused("metadata.broker.list", ADDRESS, Some("kafka.brokers")),
+    refused(
+        "group.id",
+        "the group has a key of its own",
+        Some("kafka.group"),
     ),
-    ("auto.offset.reset", "the lake's log holds the offsets"),
+    refused(
+        "transactional.id",
+        "it follows from the pipeline's name",
+        Some("pipeline"),
+    ),
+    refused("enable.idempotence", EXACTLY_ONCE, None),
+    refused("acks", ALL_REPLICAS, None),
+    refused("request.required.acks", ALL_REPLICAS, None),
+    refused("queuing.strategy", ORDER, None),
+    refused("queue.buffering.backpressure.threshold", ORDER, None),
+    refused(
+        "isolation.level",
+        "rows of aborted transactions must stay invisible",
+        None,
+    ),
+    refused("enable.auto.commit", OFFSETS, None),
+    refused("auto.commit.enable", OFFSETS, None),
+    refused("enable.auto.offset.store", OFFSETS, None),
+    refused("auto.offset.reset", OFFSETS, None),
+    refused("group.protocol", EAGER, None),
+    refused("partition.assignment.strategy", EAGER, None),
+    refused("enable.partition.eof", INTERNAL, None),
+    refused("delivery.report.only.error", INTERNAL, None),
+    refused(
+        "allow.auto.create.topics",
+        "a topic needs the settings that Inlet gives it",
+        None,
+    ),
 ];
 
-/// Behind a property's name: its value stands in the file that is named.
+const fn refused(
+    name: &'static str,
+    reason: &'static str,
+    instead: Option<&'static str>,
+) -> RefusedProperty {
+    RefusedProperty {
+        name,
+        reason,
+        instead,
+    }
+}
+
+/// Finds a property among the refused ones.
+pub fn refused_property(name: &str) -> Option<&'static RefusedProperty> {
+    REFUSED_PROPERTIES
+        .iter()
+        .find(|refused| refused.name == name)
+}
+
+/// The suffix of a property whose value is the name of a file with the real value.
 const IN_A_FILE: &str = "_file";
 
 /// Kafka's limit for the name of a topic.
@@ -90,14 +152,6 @@ impl fmt::Debug for KafkaConfig {
             .finish()
     }
 }
-
-/// What the producer's queue holds as a rule.
-const QUEUE_KBYTES: u64 = 32_768;
-/// What a consumer asks for at once as a rule.
-const FETCH_BYTES: u64 = 8_388_608;
-/// A consumer's answers are as large as this as a rule, and a broker's answer is larger than its
-/// messages.
-const ANSWER_BYTES: u64 = 67_108_864;
 
 pub(super) fn check(
     raw: &RawKafka,
@@ -164,7 +218,7 @@ fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
     (problems.len() == found).then(|| brokers.join(","))
 }
 
-/// The properties, also those whose values stand in files: no property of librdkafka has a name
+/// The properties, with those from files. The suffix is free: no property of librdkafka has a name
 /// that ends with `_file`.
 fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, String> {
     let given = || raw.properties.iter().flatten();
@@ -174,17 +228,16 @@ fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, Strin
     let mut properties = BTreeMap::new();
     for property in names {
         let in_a_file = format!("{property}{IN_A_FILE}");
-        if let Some((_, instead)) = OURS.iter().find(|(ours, _)| *ours == property) {
+        if let Some(refused) = refused_property(property) {
+            let hint = refused.instead.map_or_else(
+                || format!("remove it: {}", refused.reason),
+                |key| format!("{}: use `{key}`", refused.reason),
+            );
             for (name, _) in
                 given().filter(|(name, _)| [property, &in_a_file].contains(&name.value.as_str()))
             {
-                problems.add(
-                    Problem::at(
-                        &name.place,
-                        format!("`kafka.properties.{}` is not yours to set", name.value),
-                    )
-                    .hint(*instead),
-                );
+                let what = format!("`kafka.properties.{}` cannot be set", name.value);
+                problems.add(Problem::at(&name.place, what).hint(hint.clone()));
             }
             continue;
         }
@@ -201,34 +254,7 @@ fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, Strin
         );
         properties.extend(value.map(|text| (property.to_owned(), text.value)));
     }
-    make_room(&mut properties);
     properties
-}
-
-/// Larger messages than usual need a larger queue on the one side and larger answers on the other:
-/// librdkafka would wait for room that never comes, and refuse what the broker sends. Only the size
-/// of a message is the user's to say.
-fn make_room(properties: &mut BTreeMap<String, String>) {
-    let Some(bytes) = properties
-        .get("message.max.bytes")
-        .and_then(|bytes| bytes.parse::<u64>().ok())
-    else {
-        return;
-    };
-    let kbytes = bytes.div_ceil(1024);
-    if kbytes > QUEUE_KBYTES {
-        properties
-            .entry("queue.buffering.max.kbytes".to_owned())
-            .or_insert_with(|| (kbytes + QUEUE_KBYTES).to_string());
-    }
-    if bytes > FETCH_BYTES {
-        properties
-            .entry("fetch.max.bytes".to_owned())
-            .or_insert_with(|| bytes.to_string());
-        properties
-            .entry("receive.message.max.bytes".to_owned())
-            .or_insert_with(|| (bytes + ANSWER_BYTES).to_string());
-    }
 }
 
 /// Every table has a topic of its own, with a name that Kafka takes.

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kafka::OURS;
+use super::kafka::REFUSED_PROPERTIES;
 use super::key::{Absent, Form, Key};
 use super::raw::RawConfig;
 
@@ -100,11 +100,11 @@ fn form(form: Form) -> Value {
             json!({ "type": ["string", "number", "boolean", "array"], "items": scalar() })
         }
         Form::Properties => {
-            let ours: Vec<String> = OURS
+            let refused: Vec<String> = REFUSED_PROPERTIES
                 .iter()
-                .flat_map(|(name, _)| [(*name).to_owned(), format!("{name}_file")])
+                .flat_map(|refused| [refused.name.to_owned(), format!("{}_file", refused.name)])
                 .collect();
-            json!({ "type": ["object", "null"], "propertyNames": { "not": { "enum": ours } }, "additionalProperties": scalar() })
+            json!({ "type": ["object", "null"], "propertyNames": { "not": { "enum": refused } }, "additionalProperties": scalar() })
         }
         Form::Section(keys) => object(keys),
         Form::Tables(keys) => {

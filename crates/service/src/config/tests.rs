@@ -502,7 +502,7 @@ fn properties_that_the_promises_rest_on_are_refused() {
         "{SMALL}kafka: {{ brokers: 'a:1', properties: {{ enable.idempotence: false }} }}\n"
     ));
     assert!(
-        shown.contains("`kafka.properties.enable.idempotence` is not yours to set"),
+        shown.contains("`kafka.properties.enable.idempotence` cannot be set"),
         "{shown}"
     );
 }
@@ -550,7 +550,7 @@ fn a_property_may_come_from_a_file() {
     );
     let ours = refused(&text(&format!("    group.id_file: {path}\n")));
     assert!(
-        ours.contains("`kafka.properties.group.id_file` is not yours to set"),
+        ours.contains("`kafka.properties.group.id_file` cannot be set"),
         "{ours}"
     );
 }

@@ -1,5 +1,4 @@
-//! Starts a PostgreSQL and a Kafka for trying things out, prints where they are, and takes them
-//! along on Ctrl-C.
+//! Starts a PostgreSQL and a Kafka for experiments, prints their addresses, and ends them on Ctrl-C.
 
 use anyhow::Result;
 use inlet_harness::{shared_database, shared_kafka};

@@ -1,64 +1,72 @@
-//! Transactions that a broker has forgotten to end.
+//! Ends transactions that a broker has forgotten to end (KAFKA-20734, Kafka 4.x).
 //!
-//! A broker that has no leader for a kafka_partition in the moment in which it ends a transaction
-//! there takes the kafka_partition for deleted, and leaves the transaction open for ever
-//! (KAFKA-20734: Kafka 4.x; one broker that is killed and started again is enough). It tells the
-//! producer that everything has ended; readers of committed records stand still; and our next
-//! commit there would commit the forgotten records as well. So whoever takes the pipeline over
-//! looks for them. Where nothing of the transaction can be read, it is thrown away whole, and
-//! polled again. Where a part of it can be read, the broker had begun to commit it: then the rest
-//! is committed, by a copy of the last record in each kafka_partition that hangs, which consumers
-//! of ours drop because it has the same sequence.
+//! What a broker forgets: to end a transaction, its coordinator writes a marker into every
+//! kafka_partition of it. When a kafka_partition has no leader at that moment (one broker that is
+//! killed and restarted is enough), the coordinator takes it for deleted and drops its marker. The
+//! producer is informed that everything has ended. In the kafka_partition the transaction stays open
+//! for ever: readers of committed records stop there, and the next marker of the same producer,
+//! which is our next commit, would commit the forgotten records as well.
+//!
+//! So every take-over does this, after `init_transactions`:
+//! 1. Compare the end of all records with the end of committed records in every kafka_partition.
+//!    Ours are all ended then, so a difference is a forgotten transaction.
+//! 2. Find out how it ended elsewhere. If a record that hangs is covered by the stored progress, or
+//!    a record is readable that the progress does not cover, then the coordinator has committed it;
+//!    otherwise no part of it is visible.
+//! 3. Write one record into each kafka_partition that hangs: the marker of this transaction then
+//!    ends the forgotten one, too. The record is a copy of the last one that hangs. Consumers drop
+//!    it as a duplicate, because it has the same sequence.
+//! 4. Commit if the coordinator had committed; otherwise abort, and the poll reads the rows again.
+//! 5. Wait until the ends are equal: the broker answers a moment before the markers are written.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use inlet_kafka::{Consumer, Error, Isolation, read_to_end, watermarks};
+use inlet_model::Progress;
+use inlet_model::TableName;
 use inlet_model::record::header::{HEADER, Header};
-use inlet_model::{Progress, TableName};
-use inlet_service::error::{Hint, Kind};
+use inlet_model::record::sequences::PART;
+use inlet_model::{KafkaPartition, Offset};
+use inlet_service::error::Hint;
 use inlet_service::retry::pause;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header as KafkaHeader, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::producer::{BaseRecord, Producer as _};
 
-use super::client::{self, Watch};
+use super::settings::KafkaSinkSettings;
+use super::stored::sequences;
 use super::transaction::Transactions;
-use super::{KafkaSinkSettings, control, fault};
 use inlet_service::sink::SinkError;
 
-/// Between two looks whether the broker has ended what was aborted.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-const POLL_TIME: Duration = Duration::from_millis(100);
-/// So many offsets before a kafka_partition's end hold a record for sure, and not only ends of
-/// transactions.
+/// The wait before the next question whether the broker has written its markers.
+const ASK_INTERVAL: Duration = Duration::from_millis(5);
+/// The last this many offsets of a kafka_partition hold a record, and not only markers.
 const LOOK_BACK: i64 = 64;
 
-/// A kafka_partition and its offsets.
+/// A kafka_partition and its two ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct Ends {
     topic: String,
-    partition: i32,
-    /// The end for readers of committed records.
-    committed: i64,
+    partition: KafkaPartition,
+    /// The end of committed records.
+    committed: Offset,
     /// The end of all records.
-    end: i64,
+    all: Offset,
 }
 
-impl Place {
+impl Ends {
     fn hangs(&self) -> bool {
-        self.committed < self.end
+        self.committed < self.all
     }
 }
 
-/// Ends what hangs in the pipeline's topics; true when something became visible by that, so that
-/// what was read before has to be read again.
+/// Ends forgotten transactions in the pipeline's topics. Returns true when that made records
+/// visible, so that what was read before has to be read again.
 ///
-/// Only the owner may call it, behind `init_transactions`: then nothing else can be open. `topics`
-/// holds the topic of each table, `partitions` how many kafka_partitions each topic has, the
-/// control topic among them.
-pub(super) fn settle(
+/// Only the owner may call it, after `init_transactions`. `topics` holds the topic of each table,
+/// `partitions` how many kafka_partitions each topic has, the control topic among them.
+pub(super) fn end_forgotten(
     settings: &KafkaSinkSettings,
     transactions: &mut Transactions,
     topics: &BTreeMap<TableName, String>,
@@ -66,69 +74,66 @@ pub(super) fn settle(
     progress: &BTreeMap<TableName, Progress>,
     deadline: Instant,
 ) -> Result<bool, SinkError> {
-    let look = Look::new(settings, partitions)?;
-    let places = look.places(deadline)?;
-    let hanging: Vec<_> = places.iter().filter(|place| place.hangs()).collect();
+    let readers = Readers::new(settings, partitions)?;
+    let ends = readers.ends(deadline)?;
+    let hanging: Vec<_> = ends.iter().filter(|ends| ends.hangs()).collect();
     if hanging.is_empty() {
         return Ok(false);
     }
-    let mut begun = false;
+    let mut is_committed = false;
     for (table, topic) in topics {
         let part = progress
             .get(table)
-            .and_then(|progress| progress.0.get(control::SEQUENCES));
-        let next = control::sequences(settings, topic, partitions[topic], part)?;
-        for place in places.iter().filter(|place| place.topic == *topic) {
-            let next = next[usize::try_from(place.partition).expect("it counts from 0")];
-            begun |= look.is_partly_committed(place, next, deadline)?;
+            .and_then(|progress| progress.0.get(PART));
+        let next = sequences(settings, topic, partitions[topic], part)?;
+        for ends in ends.iter().filter(|ends| ends.topic == *topic) {
+            let next = next[usize::try_from(ends.partition.0).expect("it counts from 0")];
+            is_committed |= readers.is_committed_elsewhere(ends, next, deadline)?;
         }
     }
-    let names = hanging
+    let names: Vec<_> = hanging
         .iter()
-        .map(|place| format!("{}/{}", place.topic, place.partition))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let outcome = if begun {
-        "the rest of it is committed"
-    } else {
-        "it is thrown away and polled again"
+        .map(|ends| format!("{}/{}", ends.topic, ends.partition.0))
+        .collect();
+    let names = names.join(", ");
+    let outcome = match is_committed {
+        true => "Inlet commits the rest of it",
+        false => "Inlet aborts it and polls its rows again",
     };
     tracing::warn!(
         partitions = names,
-        "the broker has forgotten to end a transaction (KAFKA-20734): {outcome}"
+        "the broker did not end a transaction (KAFKA-20734): {outcome}"
     );
     transactions.begin()?;
-    for place in hanging {
-        let last = look.hanging_records(place, deadline)?.pop();
-        let copy = BaseRecord::<[u8], [u8]>::to(&place.topic).partition(place.partition);
+    for ends in hanging {
+        let last = readers.hanging_records(ends, deadline)?.pop();
+        let copy = BaseRecord::<[u8], [u8]>::to(&ends.topic).partition(ends.partition.0);
         match &last {
             Some(last) => transactions.send(last.fill(copy))?,
             None => transactions.send(copy)?,
         }
     }
-    if begun {
+    if is_committed {
         transactions.commit()?
     } else {
         transactions.abort_delivered()?
     }
-    // The broker says that it has ended a transaction a moment before it has.
-    while look.places(deadline)?.iter().any(Place::hangs) {
+    while readers.ends(deadline)?.iter().any(Ends::hangs) {
         if Instant::now() > deadline {
-            let mut error = fault::late(
-                format!("a transaction of an earlier producer does not end in {names}"),
-                transactions.producer().context(),
-            );
-            error.hint = Some(Hint::text(
-                "find it with kafka-transactions.sh find-hanging, and end it with abort",
-            ));
-            return Err(error);
+            let act = format!("a transaction of an earlier producer does not end in {names}");
+            let hint = "find it with `kafka-transactions.sh find-hanging`, and end it with `abort`";
+            let error = Error::late(act, transactions.producer().context());
+            return Err(SinkError {
+                hint: Some(Hint::text(hint)),
+                ..error.into()
+            });
         }
-        pause(LOOK_INTERVAL);
+        pause(ASK_INTERVAL);
     }
-    Ok(begun)
+    Ok(is_committed)
 }
 
-/// A record of a transaction that hangs.
+/// A record of a forgotten transaction.
 struct Record {
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
@@ -169,129 +174,82 @@ impl Record {
 }
 
 /// Two readers of the same kafka_partitions: one sees committed records only.
-struct Look<'a> {
+struct Readers<'a> {
     partitions: &'a BTreeMap<String, i32>,
-    committed: BaseConsumer<Watch>,
-    all: BaseConsumer<Watch>,
+    committed: Consumer,
+    all: Consumer,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Readers<'a> {
     fn new(
         settings: &KafkaSinkSettings,
         partitions: &'a BTreeMap<String, i32>,
     ) -> Result<Self, SinkError> {
-        let reader = |isolation: &str| {
-            let reader = client::reader(settings)
-                .set("isolation.level", isolation)
-                .create_with_context(Watch::default());
-            reader.map_err(|error| fault::failed("a reader of the topics was not created", error))
-        };
         Ok(Self {
             partitions,
-            committed: reader("read_committed")?,
-            all: reader("read_uncommitted")?,
+            committed: settings.connection.reader(Isolation::Committed)?,
+            all: settings.connection.reader(Isolation::Uncommitted)?,
         })
     }
 
-    fn places(&self, deadline: Instant) -> Result<Vec<Place>, SinkError> {
-        let failed = |error| fault::failed("the ends of the topics were not read", error);
-        // First the end that stands behind the other, so that nothing that is written in between
-        // looks like hanging.
-        let end = ends(&self.all, self.partitions, deadline).map_err(failed)?;
-        let mut committed = ends(&self.committed, self.partitions, deadline).map_err(failed)?;
-        let place = |((topic, partition), end): ((String, i32), i64)| {
-            let committed = committed.remove(&(topic.clone(), partition)).unwrap_or(end);
-            Place {
-                topic,
-                partition,
-                committed,
-                end,
+    fn ends(&self, deadline: Instant) -> Result<Vec<Ends>, SinkError> {
+        let mut ends = Vec::new();
+        for (topic, count) in self.partitions {
+            for partition in (0..*count).map(KafkaPartition) {
+                // The end of all records is asked for first: a record that is written in between
+                // then raises only the other end, and does not look as if it hangs.
+                let all = watermarks(&self.all, topic, partition, deadline)?.end;
+                let committed = watermarks(&self.committed, topic, partition, deadline)?.end;
+                ends.push(Ends {
+                    topic: topic.clone(),
+                    partition,
+                    committed,
+                    all,
+                });
             }
-        };
-        Ok(end.into_iter().map(place).collect())
+        }
+        Ok(ends)
     }
 
-    /// Whether the topic shows that the transaction was committed elsewhere: by a record that hangs
-    /// although the progress covers it, or by one that can be read although no progress covers it.
-    /// `next` is the sequence that the progress has next.
-    fn is_partly_committed(
+    /// Whether the topic shows that the coordinator committed the transaction: by a record that
+    /// hangs although the progress covers it, or by one that is readable although the progress does
+    /// not cover it. `next` is the next sequence of the progress.
+    fn is_committed_elsewhere(
         &self,
-        place: &Place,
+        ends: &Ends,
         next: u64,
         deadline: Instant,
     ) -> Result<bool, SinkError> {
-        if place.hangs() {
-            let covered =
-                |record: &Record| record.sequence().is_some_and(|sequence| sequence < next);
-            return Ok(self
-                .hanging_records(place, deadline)?
-                .first()
-                .is_some_and(covered));
+        if ends.hangs() {
+            let first = self.hanging_records(ends, deadline)?.into_iter().next();
+            let sequence = first.and_then(|record| record.sequence());
+            return Ok(sequence.is_some_and(|sequence| sequence < next));
         }
-        let records = records(
-            &self.committed,
-            place,
-            (place.end - LOOK_BACK).max(0),
-            deadline,
-        )?;
-        Ok(records
-            .last()
-            .and_then(Record::sequence)
-            .is_some_and(|sequence| sequence >= next))
+        let from = Offset((ends.all.0 - LOOK_BACK).max(0));
+        let last = first_and_last(&self.committed, ends, from, deadline)?.pop();
+        let sequence = last.and_then(|record| record.sequence());
+        Ok(sequence.is_some_and(|sequence| sequence >= next))
     }
 
-    fn hanging_records(&self, place: &Place, deadline: Instant) -> Result<Vec<Record>, SinkError> {
-        records(&self.all, place, place.committed, deadline)
+    fn hanging_records(&self, ends: &Ends, deadline: Instant) -> Result<Vec<Record>, SinkError> {
+        first_and_last(&self.all, ends, ends.committed, deadline)
     }
 }
 
-fn ends(
-    reader: &BaseConsumer<Watch>,
-    partitions: &BTreeMap<String, i32>,
-    deadline: Instant,
-) -> Result<BTreeMap<(String, i32), i64>, KafkaError> {
-    let mut ends = BTreeMap::new();
-    for (topic, count) in partitions {
-        for partition in 0..*count {
-            let (_, end) = control::ends(reader, topic, partition, deadline)?;
-            ends.insert((topic.clone(), partition), end);
-        }
-    }
-    Ok(ends)
-}
-
-/// The first and the last record from an offset to the end that the reader sees; one when there is
-/// only one.
-fn records(
-    reader: &BaseConsumer<Watch>,
-    place: &Place,
-    from: i64,
+/// The first and the last record from an offset to the end that the reader sees; one record when
+/// there is only one.
+fn first_and_last(
+    reader: &Consumer,
+    ends: &Ends,
+    from: Offset,
     deadline: Instant,
 ) -> Result<Vec<Record>, SinkError> {
-    let failed = |error| fault::failed(format!("topic `{}` was not read", place.topic), error);
-    let mut assignment = TopicPartitionList::with_capacity(1);
-    assignment
-        .add_partition_offset(&place.topic, place.partition, Offset::Offset(from))
-        .map_err(failed)?;
-    reader.assign(&assignment).map_err(failed)?;
     let mut found = Vec::new();
-    loop {
-        match reader.poll(POLL_TIME) {
-            Some(Ok(message)) => {
-                found.truncate(1);
-                found.push(Record::of(&message));
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
-            Some(Err(error)) if !control::passes(&error) => return Err(failed(error)),
-            Some(Err(_)) | None => {}
-        }
-        if Instant::now() >= deadline {
-            return Err(SinkError {
-                kind: Kind::Unavailable,
-                act: format!("topic `{}` was not read in time", place.topic),
-                hint: None,
-                source: None,
-            });
-        }
-    }
+    let starts = BTreeMap::from([(ends.partition, from)]);
+    read_to_end(reader, &ends.topic, &starts, deadline, |message| {
+        found.truncate(1);
+        found.push(Record::of(message));
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
 }

@@ -1,10 +1,25 @@
 //! What the owner of a pipeline holds and does: sequences and known schemas; batches into records,
 //! progress into control records.
 //!
+//! A process takes a pipeline over in these steps, each of which relies on the one before:
+//! 1. Check the broker and create missing topics, so that a transaction has a place to go to.
+//! 2. If this process has owned the pipeline before, read the control topic: when another process
+//!    is named there as the later owner, this one stops as fenced instead of fencing it in turn.
+//! 3. `init_transactions`: the broker fences every earlier owner and ends its transaction. It
+//!    returns when the end is marked in every kafka_partition, so the next step sees all of it.
+//! 4. Read the control topic: progress, sequences, schemas and the generation of the last owner.
+//! 5. End transactions that the broker did not end (`hanging`). If that committed anything, read
+//!    the control topic again.
+//! 6. Publish our own name with the next generation, in a transaction of its own. From here on a
+//!    process that was fenced finds out by whom.
+//!
+//! Afterwards each checkpoint is one transaction: rows, their schemas, the progress that covers
+//! them and the sequences become visible together.
+//!
 //! Budget: 1 us a row beside the encoding: one copy of key and value into librdkafka, three small
 //! allocations for its header.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,17 +30,20 @@ use rdkafka::producer::BaseRecord;
 
 use inlet_model::Xid;
 use inlet_model::change::{ChangeBatch, OP, XID};
-use inlet_model::record::control::{ControlKey, OWNER};
+use inlet_model::record::control::{ControlRecord, Owner};
 use inlet_model::record::header::{HEADER, Header};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};
 use inlet_model::record::partition::partition_of;
-use inlet_model::{Fingerprint, Progress, ProgressDelta, TableName};
+use inlet_model::record::sequences::{PART, Sequences};
+use inlet_model::{Fingerprint, TableName};
+use inlet_model::{Progress, ProgressDelta};
 
 use inlet_service::error::{Hint, Kind};
 
-use super::control::{self, Claim, SEQUENCES};
+use super::settings::KafkaSinkSettings;
+use super::stored::{Stored, sequences};
 use super::transaction::Transactions;
-use super::{KafkaSinkSettings, admin, fault, hanging};
+use super::{fault, hanging, topics};
 use inlet_service::sink::{Checkpointed, SinkError};
 
 /// Rows that are encoded at a time: enough to pay for the call, few enough that their text stays in
@@ -60,55 +78,62 @@ struct Topic {
 }
 
 impl Publisher {
-    /// Fences the owner before, and reads back what is durable.
+    /// Fences the owner before, and reads back what is durable; the steps are at the top of this
+    /// file.
     ///
-    /// `held` is this process's own claim to the pipeline, if it has had one before: who was fenced
-    /// by another process stays so.
+    /// `held` is this process's own claim to the pipeline, if it has had one before. A process that
+    /// another one has fenced stays fenced.
     pub(super) fn take_over(
         settings: &KafkaSinkSettings,
         tables: &[TableName],
-        held: &mut Option<Claim>,
+        held: &mut Option<Owner>,
     ) -> Result<(Self, BTreeMap<TableName, Progress>), SinkError> {
         let deadline = Instant::now() + settings.deadline;
-        let topics = topics(settings, tables)?;
+        let topics = topic_names(settings, tables)?;
         let mut transactions = Transactions::new(settings)?;
         let names: Vec<_> = topics.values().map(String::as_str).collect();
-        let partitions = admin::prepare(settings, transactions.producer(), &names, deadline)?;
+        let topics::Prepared {
+            partitions,
+            created,
+        } = topics::prepare(settings, transactions.producer(), &names, deadline)?;
         if let Some(held) = held {
-            check_owner(settings, held, control::read(settings, deadline)?.owner)?;
+            check_owner(settings, held, Stored::read(settings, deadline)?.owner)?;
         }
         transactions.init(deadline)?;
-        // Read before anything is written: only `init_transactions` waits until the broker has
-        // marked every earlier transaction as ended, a commit returns before that, and what has no
-        // mark yet is not shown.
-        let mut contents = control::read(settings, deadline)?;
-        if hanging::settle(
+        // This reads before the first write. `init` waits until the broker has marked every earlier
+        // transaction as ended, but a commit returns before its mark, and a reader does not see a
+        // record without the mark.
+        let mut stored = Stored::read(settings, deadline)?;
+        if hanging::end_forgotten(
             settings,
             &mut transactions,
             &topics,
             &partitions,
-            &contents.progress,
+            &stored.progress,
             deadline,
         )? {
-            contents = control::read(settings, deadline)?;
+            stored = Stored::read(settings, deadline)?;
         }
-        let generation = contents.owner.map_or(0, |owner| owner.generation) + 1;
-        let claim = held.insert(Claim {
+        log_created(&created, &topics, &stored.progress);
+        let generation = stored.owner.map_or(0, |owner| owner.generation) + 1;
+        // The claim is held before it is published: when the outcome of this transaction is
+        // unknown, the name in the control topic may be ours.
+        let owner = held.insert(Owner {
             generation,
             instance: settings.instance.clone(),
         });
-        let claim = serde_json::to_vec(claim).expect("a number and a string are JSON");
         transactions.begin()?;
-        transactions.send(control_record(&settings.control_topic, OWNER).payload(&claim))?;
+        let record = ControlRecord::Owner(Some(owner.clone()));
+        send_control(&transactions, &settings.control_topic, record)?;
         transactions.commit()?;
 
-        let mut progress = contents.progress;
+        let mut progress = stored.progress;
         let mut opened = BTreeMap::new();
         for (table, name) in topics {
-            let sequences = progress
+            let part = progress
                 .get_mut(&table)
-                .and_then(|progress| progress.0.remove(SEQUENCES));
-            let next = control::sequences(settings, &name, partitions[&name], sequences.as_ref())?;
+                .and_then(|progress| progress.0.remove(PART));
+            let next = sequences(settings, &name, partitions[&name], part.as_ref())?;
             opened.insert(
                 table,
                 Topic {
@@ -124,7 +149,7 @@ impl Publisher {
             transactions,
             control_topic,
             topics: opened,
-            schemas: contents.schemas,
+            schemas: stored.schemas,
             rows: 0,
             encoded: Encoded::default(),
         };
@@ -145,10 +170,14 @@ impl Publisher {
         topic.written = true;
         let fingerprint = batch.schema.fingerprint();
         if self.schemas.insert(fingerprint) {
-            let schema = batch.schema.text();
-            let key = ControlKey::Schema(fingerprint).encode();
-            self.transactions
-                .send(control_record(&self.control_topic, &key).payload(schema.as_bytes()))?;
+            let text = batch.schema.text().as_bytes().to_vec();
+            // The schema is a record of the same transaction: a consumer that reads one of these
+            // rows finds it in the control topic.
+            let record = ControlRecord::Schema {
+                fingerprint,
+                text: Some(text),
+            };
+            send_control(&self.transactions, &self.control_topic, record)?;
         }
         let mut start = 0;
         while start < batch.rows.num_rows() {
@@ -179,9 +208,9 @@ impl Publisher {
         }
         self.transactions.begin()?;
         for (table, delta) in progress {
-            if delta.0.contains_key(SEQUENCES) {
+            if delta.0.contains_key(PART) {
                 return Err(fault::bug(format!(
-                    "the part `{SEQUENCES}` of the progress of table `{table}` belongs to the sink"
+                    "the part `{PART}` of the progress of table `{table}` belongs to the sink"
                 )));
             }
             self.send_progress(&table, delta)?;
@@ -192,10 +221,10 @@ impl Publisher {
             .filter(|(_, topic)| topic.written)
             .collect();
         for (table, topic) in written {
-            let text = control::sequences_text(&topic.next);
+            let text = Sequences(topic.next.clone()).encode();
             self.send_progress(
                 table,
-                ProgressDelta(BTreeMap::from([(SEQUENCES.to_owned(), Some(text))])),
+                ProgressDelta(BTreeMap::from([(PART.to_owned(), Some(text))])),
             )?;
         }
         self.transactions.commit()?;
@@ -212,51 +241,51 @@ impl Publisher {
         self.transactions.abort();
     }
 
-    /// Takes what librdkafka reports while nothing is asked of it. What it says is judged with the
-    /// next call.
-    pub(super) fn idle(&self) {
+    /// Takes what librdkafka reports between two commands. An error is left to the next command,
+    /// which finds it again.
+    pub(super) fn take_events(&self) {
         if let Err(error) = self.transactions.check() {
-            tracing::debug!(%error, "the producer is of no more use");
+            tracing::debug!(%error, "the producer has to be replaced");
         }
     }
 
     fn send_progress(&self, table: &TableName, delta: ProgressDelta) -> Result<(), SinkError> {
-        for (key, value) in control::records(table, delta) {
-            let mut record = control_record(&self.control_topic, &key);
-            record.payload = value.as_deref();
-            self.transactions.send(record)?;
+        for (part, text) in delta.0 {
+            let record = ControlRecord::Progress {
+                table: table.clone(),
+                part,
+                text,
+            };
+            send_control(&self.transactions, &self.control_topic, record)?;
         }
         Ok(())
     }
 }
 
-/// Whether the pipeline may still be this process's own; fenced when the control topic names
-/// another process that came later.
+/// Whether this process may still own the pipeline. It is fenced when the control topic names
+/// another process of the same or a later generation.
 pub(super) fn check_owner(
     settings: &KafkaSinkSettings,
-    held: &Claim,
-    found: Option<Claim>,
+    held: &Owner,
+    found: Option<Owner>,
 ) -> Result<(), SinkError> {
     match found {
         Some(other) if other.instance != held.instance && other.generation >= held.generation => {
+            let act = format!(
+                "another producer with the same pipeline name (`{}`) took over: {}",
+                settings.transactional_id, other.instance
+            );
+            let hint = "run one producer for each pipeline, or give each its own `pipeline`";
             Err(SinkError {
-                kind: Kind::Fenced,
-                act: format!(
-                    "another producer with the same pipeline name (`{}`) took over: {}",
-                    settings.transactional_id, other.instance
-                ),
-                hint: Some(Hint::text(
-                    "run one producer a pipeline, or give each its own `pipeline`",
-                )),
-                source: None,
+                hint: Some(Hint::text(hint)),
+                ..fault::of(Kind::Fenced, act)
             })
         }
         _ => Ok(()),
     }
 }
 
-/// The topic of each table.
-fn topics(
+fn topic_names(
     settings: &KafkaSinkSettings,
     tables: &[TableName],
 ) -> Result<BTreeMap<TableName, String>, SinkError> {
@@ -273,11 +302,56 @@ fn topics(
         .collect()
 }
 
-fn control_record<'a>(topic: &'a str, key: &'a str) -> BaseRecord<'a, str, [u8]> {
-    BaseRecord::to(topic).partition(0).key(key)
+fn send_control(
+    transactions: &Transactions,
+    topic: &str,
+    record: ControlRecord,
+) -> Result<(), SinkError> {
+    let (key, value) = record.encode();
+    let mut record = BaseRecord::<str, [u8]>::to(topic).partition(0).key(&key);
+    record.payload = value.as_deref();
+    transactions.send(record)
 }
 
-/// Sends encoded rows, each with the next sequence of its kafka_partition; answers how many there
+/// Logs the topics that this take-over created. A table that has sequences was published before, so
+/// its topic was deleted in between: the rows in it are lost to every reader that had not read them.
+fn log_created(
+    created: &BTreeSet<String>,
+    topics: &BTreeMap<TableName, String>,
+    progress: &BTreeMap<TableName, Progress>,
+) {
+    for topic in created {
+        if was_published(topic, topics, progress) {
+            tracing::warn!(
+                topic,
+                "the topic was deleted and is created again: it starts with the next changes, \
+                 rows that were published before are not in it, and a consumer that was reading it \
+                 stops; to publish every row again, use a new pipeline name (`pipeline`)"
+            );
+        } else {
+            tracing::info!(topic, "topic created");
+        }
+    }
+}
+
+/// Whether the stored progress counts records that were published into this topic.
+fn was_published(
+    topic: &str,
+    topics: &BTreeMap<TableName, String>,
+    progress: &BTreeMap<TableName, Progress>,
+) -> bool {
+    let tables = topics
+        .iter()
+        .filter(|(_, name)| *name == topic)
+        .map(|(table, _)| table);
+    tables
+        .filter_map(|table| progress.get(table)?.0.get(PART))
+        .any(|part| {
+            Sequences::decode(part).is_some_and(|Sequences(next)| next.iter().any(|next| *next > 0))
+        })
+}
+
+/// Sends encoded rows, each with the next sequence of its kafka_partition; returns how many there
 /// were.
 fn send_rows(
     transactions: &Transactions,
@@ -336,23 +410,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_another_process_that_came_later_is_another_owner() {
-        let claim = |generation, instance: &str| Claim {
+    fn a_topic_whose_sequences_have_started_was_published_before() {
+        let table = |name| TableName::new("public", name);
+        let topics = BTreeMap::from([
+            (table("orders"), "shop.orders".to_owned()),
+            (table("items"), "shop.items".to_owned()),
+            (table("empty"), "shop.empty".to_owned()),
+        ]);
+        let part = |next: Vec<u64>| {
+            Progress(BTreeMap::from([(
+                PART.to_owned(),
+                Sequences(next).encode(),
+            )]))
+        };
+        let progress = BTreeMap::from([
+            (table("orders"), part(vec![0, 7])),
+            (table("empty"), part(vec![0, 0])),
+        ]);
+        let published = |topic| was_published(topic, &topics, &progress);
+        assert!(published("shop.orders"));
+        assert!(!published("shop.items"), "without progress");
+        assert!(!published("shop.empty"), "without a record");
+        assert!(!published("shop_control"));
+    }
+
+    #[test]
+    fn only_another_process_of_a_later_generation_is_another_owner() {
+        let claim = |generation, instance: &str| Owner {
             generation,
             instance: instance.to_owned(),
         };
         let fenced =
             |found| check_owner(&KafkaSinkSettings::default(), &claim(3, "a"), found).is_err();
-        assert!(fenced(Some(claim(4, "b"))), "who came later took over");
+        assert!(fenced(Some(claim(4, "b"))), "a later generation took over");
         assert!(
             fenced(Some(claim(3, "b"))),
-            "who has our number had it before a claim of ours that failed"
+            "the same generation was published before a claim of ours that failed"
         );
         assert!(
             !fenced(Some(claim(2, "b"))),
-            "our own claim is not shown yet"
+            "our own claim is not visible yet"
         );
-        assert!(!fenced(Some(claim(4, "a"))), "a claim in doubt was ours");
+        assert!(
+            !fenced(Some(claim(4, "a"))),
+            "the claim with the unknown outcome was ours"
+        );
         assert!(!fenced(None));
     }
 }

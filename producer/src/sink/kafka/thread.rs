@@ -1,7 +1,7 @@
 //! The thread that owns the producer: one command at a time, each with an answer.
 //!
 //! librdkafka's calls block, and a producer must be polled and used from one place. After an error
-//! the client is thrown away; the next command that makes sense is then [`Command::Resume`].
+//! the client is dropped, and only [`Command::Resume`] creates another.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,24 +11,26 @@ use tokio::sync::{mpsc, oneshot};
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
+use inlet_model::record::control::Owner;
 use inlet_model::{Progress, ProgressDelta};
 use inlet_service::error::Kind;
 use inlet_service::retry::pause;
 
-use super::control::Claim;
+use super::fault;
 use super::publisher::{Publisher, check_owner};
-use super::{KafkaSinkSettings, control, fault};
+use super::settings::KafkaSinkSettings;
+use super::stored::Stored;
 use inlet_service::sink::{Checkpointed, SinkError};
 
 /// Between commands the producer's events are taken this often.
 const IDLE_TIME: Duration = Duration::from_secs(1);
-/// How long, and how often, to look for the name of a new owner; and when it would be there, if
-/// there were one.
+/// How long to look for the name of a new owner when the control topic does not answer.
 const OWNER_TIME_MAX: Duration = Duration::from_secs(10);
+/// A new owner publishes its name within this time.
 const OWNER_NAMED_WITHIN: Duration = Duration::from_secs(2);
-const OWNER_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+const OWNER_ASK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where an answer goes. Nobody waits for it any more when the sink was dropped.
+/// Where an answer goes. It is discarded when the sink was dropped.
 type Answer<T> = oneshot::Sender<Result<T, SinkError>>;
 
 /// What the sink asks of its thread.
@@ -43,16 +45,15 @@ pub(super) enum Command {
     Rollback(Answer<()>),
 }
 
-/// The thread's state.
-pub(super) struct Owner {
+/// The state of the thread.
+pub(super) struct SinkThread {
     settings: KafkaSinkSettings,
     publisher: Option<Publisher>,
     /// The last claim of this process to the pipeline.
-    held: Option<Claim>,
+    held: Option<Owner>,
 }
 
-impl Owner {
-    /// Nothing is open, nothing is owned.
+impl SinkThread {
     pub(super) fn new(settings: KafkaSinkSettings) -> Self {
         Self {
             settings,
@@ -61,19 +62,18 @@ impl Owner {
         }
     }
 
-    /// Carries out commands until the sink is gone, and leaves no transaction open.
+    /// Runs commands until the sink is dropped, and then aborts the open transaction.
     ///
-    /// `runtime` only waits for the next command; what the command does blocks the thread, which is
-    /// there for that.
+    /// `runtime` only waits for the next command. The commands themselves block this thread.
     pub(super) fn run(mut self, runtime: &Runtime, mut commands: mpsc::Receiver<Command>) {
         loop {
             match runtime.block_on(async { tokio::time::timeout(IDLE_TIME, commands.recv()).await })
             {
-                Ok(Some(command)) => self.carry_out(command),
+                Ok(Some(command)) => self.run_command(command),
                 Ok(None) => break,
                 Err(_) => {
                     if let Some(publisher) = &self.publisher {
-                        publisher.idle();
+                        publisher.take_events();
                     }
                 }
             }
@@ -81,8 +81,8 @@ impl Owner {
         self.roll_back();
     }
 
-    fn carry_out(&mut self, command: Command) {
-        // An answer that nobody takes is no loss: the sink that asked is gone.
+    fn run_command(&mut self, command: Command) {
+        // A failed send means that the sink was dropped, and with it the one who asked.
         match command {
             Command::Resume(tables, answer) => _ = answer.send(self.resume(&tables)),
             Command::Write(batch, answer) => {
@@ -100,9 +100,8 @@ impl Owner {
 
     fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError> {
         self.publisher = None;
-        let taken = Publisher::take_over(&self.settings, tables, &mut self.held)
-            .map_err(|error| self.judge(error))?;
-        let (publisher, progress) = taken;
+        let (publisher, progress) = Publisher::take_over(&self.settings, tables, &mut self.held)
+            .map_err(|error| self.explain_fence(error))?;
         self.publisher = Some(publisher);
         Ok(progress)
     }
@@ -117,7 +116,7 @@ impl Owner {
             .ok_or_else(|| fault::bug("the kafka sink was used before it was resumed"))?;
         act(publisher).map_err(|error| {
             self.publisher = None;
-            self.judge(error)
+            self.explain_fence(error)
         })
     }
 
@@ -127,32 +126,30 @@ impl Owner {
         }
     }
 
-    /// The broker fences a producer also because its transaction ran into the time-out, or by its
-    /// own mistake. So what a fence means is asked of the control topic, where each owner puts its
-    /// name: only another name is another owner.
-    fn judge(&self, error: SinkError) -> SinkError {
+    /// What a fence means. The broker also fences a producer whose transaction timed out, or by a
+    /// mistake of its own. So only the control topic tells whether another process took over: each
+    /// owner publishes its name there.
+    fn explain_fence(&self, error: SinkError) -> SinkError {
         let (Kind::Fenced, Some(held)) = (error.kind, &self.held) else {
             return error;
         };
-        // Another owner fences first and puts its name there a moment later.
-        let begun = Instant::now();
-        let end = begun + OWNER_TIME_MAX.min(self.settings.deadline);
+        // Another owner fences first and publishes its name a moment later.
+        let since = Instant::now();
+        let end = since + OWNER_TIME_MAX.min(self.settings.deadline);
         while Instant::now() < end {
-            let contents = control::read(&self.settings, end);
-            match contents.and_then(|contents| check_owner(&self.settings, held, contents.owner)) {
+            let stored = Stored::read(&self.settings, end);
+            match stored.and_then(|stored| check_owner(&self.settings, held, stored.owner)) {
                 Err(fenced) if fenced.kind == Kind::Fenced => return fenced,
-                Ok(()) if begun.elapsed() > OWNER_NAMED_WITHIN => break,
-                Ok(()) | Err(_) => pause(OWNER_LOOK_INTERVAL),
+                Ok(()) if since.elapsed() > OWNER_NAMED_WITHIN => break,
+                Ok(()) | Err(_) => pause(OWNER_ASK_INTERVAL),
             }
         }
-        // Still the owner, or nobody can tell: resuming asks again before it takes anything.
-        let act =
-            "the broker ended the producer's session, and no other producer took over".to_owned();
+        // This process is still the owner, or the control topic does not answer. Resuming asks again
+        // before it fences anyone, so trying again is safe in both cases.
+        let act = "the broker ended the producer's session, and no other producer took over";
         SinkError {
-            kind: Kind::Unavailable,
-            act,
-            hint: None,
             source: Some(Box::new(error)),
+            ..fault::of(Kind::Unavailable, act)
         }
     }
 }

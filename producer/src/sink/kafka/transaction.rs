@@ -1,80 +1,87 @@
 //! One transactional producer: begin, send, commit, abort, each bounded in time. After any error it
-//! is thrown away.
+//! is dropped.
 //!
-//! The binding's `flush`, and with it `commit_transaction`, polls in slices of 100 ms that no
-//! delivery ends early, and a `poll` of a millisecond spins for that millisecond. So nothing here
-//! leaves waiting to the binding: events are taken one by one without waiting, and between two
-//! looks the thread sleeps.
+//! A transaction, step by step:
+//! 1. `init` (once for a producer): the broker ends the transactions of earlier owners of the
+//!    transactional id and fences them. It returns when all of them are marked as ended.
+//! 2. `begin`: local, the broker hears of it with the first record.
+//! 3. `send`: a record goes into librdkafka's queue. `send` waits only while the queue is full.
+//! 4. `check`: has any record failed? Called after each batch, so that a failure ends the
+//!    transaction early.
+//! 5. `commit`: waits until every record is acknowledged, checks again, then asks the broker to
+//!    commit. An error here leaves the outcome unknown: the next owner reads it from the control
+//!    topic.
+//! 6. `abort`: removes what is queued, waits for what is in flight, then asks the broker to abort.
+//!    A failed abort is harmless, because the next `init` ends the transaction in any case.
+//!
+//! The binding's `flush`, and with it `commit_transaction`, polls in slices of 100 ms that a delivery
+//! does not end early, and a `poll` of a millisecond spins for that millisecond. So this file never
+//! lets the binding wait: it takes events one by one without waiting, and sleeps in between.
 
 use std::time::{Duration, Instant};
 
+use inlet_kafka::{Code, Error, Producer, init_transactions, take_events};
 use inlet_service::retry::pause;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::KafkaError;
 use rdkafka::message::ToBytes;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
 
-use super::client::{self, Watch};
-use super::{KafkaSinkSettings, fault};
+use super::settings::KafkaSinkSettings;
 use inlet_service::sink::SinkError;
 
-/// An acknowledgement takes half a millisecond on a quiet broker: short looks for as long as that
-/// is likely.
-const LOOK_SHORT: Duration = Duration::from_micros(100);
-const LOOK_LONG: Duration = Duration::from_millis(1);
-const SHORT_LOOKS_FOR: Duration = Duration::from_millis(10);
-/// An abort only spares the readers a wait; the next owner ends the transaction in any case.
+/// An acknowledgement takes half a millisecond on a quiet broker: the waits are short for as long as
+/// that is likely.
+const WAIT_SHORT: Duration = Duration::from_micros(100);
+const WAIT_LONG: Duration = Duration::from_millis(1);
+const SHORT_WAITS_FOR: Duration = Duration::from_millis(10);
+/// An abort only saves the readers a wait; the next owner ends the transaction in any case.
 const ABORT_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// A producer and its transaction.
 pub(super) struct Transactions {
-    producer: BaseProducer<Watch>,
+    producer: Producer,
     deadline: Duration,
-    open: bool,
+    is_open: bool,
 }
 
 impl Transactions {
-    /// A producer that has not yet spoken with the broker.
-    pub(super) fn new(settings: &KafkaSinkSettings) -> Result<Self, SinkError> {
-        let producer = client::producer(settings).create_with_context(Watch::default());
-        let producer =
-            producer.map_err(|error| fault::failed("kafka's producer was not created", error))?;
+    /// A producer that has not connected yet.
+    pub fn new(settings: &KafkaSinkSettings) -> Result<Self, SinkError> {
+        let producer = settings.connection.producer(&settings.transactional_id)?;
         Ok(Self {
             producer,
             deadline: settings.deadline,
-            open: false,
+            is_open: false,
         })
     }
 
-    /// The producer, for look ups.
-    pub(super) fn producer(&self) -> &BaseProducer<Watch> {
+    /// The producer, to look up topics.
+    pub fn producer(&self) -> &Producer {
         &self.producer
     }
 
     /// Ends the transactions of earlier owners and fences them.
-    pub(super) fn init(&self, deadline: Instant) -> Result<(), SinkError> {
-        let given = init_transactions(&self.producer, deadline);
-        given.map_err(|error| {
-            self.explain("the transactional id was not given to this producer", error)
-        })
+    pub fn init(&self, deadline: Instant) -> Result<(), SinkError> {
+        init_transactions(&self.producer, deadline)
+            .map_err(|error| self.explain("the broker did not assign the transactional id", error))
     }
 
     /// Opens a transaction if none is open.
-    pub(super) fn begin(&mut self) -> Result<(), SinkError> {
-        if !self.open {
-            self.producer
-                .begin_transaction()
-                .map_err(|error| self.explain("a transaction was not begun", error))?;
-            self.open = true;
+    pub fn begin(&mut self) -> Result<(), SinkError> {
+        if !self.is_open {
+            let begun = self.producer.begin_transaction();
+            begun.map_err(|error| self.explain("a transaction was not started", error))?;
+            self.is_open = true;
         }
         Ok(())
     }
 
     /// Queues a record of the open transaction; waits while the queue is full.
-    pub(super) fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
+    pub fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
         &self,
         record: BaseRecord<'_, K, V>,
     ) -> Result<(), SinkError> {
-        assert!(self.open, "a record belongs to a transaction");
+        assert!(self.is_open, "a record belongs to a transaction");
         let mut record = record;
         let mut full_since = None;
         loop {
@@ -82,154 +89,110 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), record)) => record,
                 Err((error, record)) => {
-                    return Err(self.explain(
-                        &format!("a record for topic `{}` was not taken", record.topic),
-                        error,
-                    ));
+                    let act = format!("a record for topic `{}` was not accepted", record.topic);
+                    return Err(self.explain(&act, error));
                 }
             };
+            // The queue shrinks only when the events of delivered records are taken.
             self.check()?;
             if full_since.get_or_insert_with(Instant::now).elapsed() > self.deadline {
-                return Err(fault::late(
-                    "kafka took no records for too long",
-                    self.producer.context(),
-                ));
+                let act = "kafka accepted no records for too long";
+                return Err(Error::late(act, self.producer.context()).into());
             }
-            pause(LOOK_LONG);
+            pause(WAIT_LONG);
         }
     }
 
     /// Takes waiting events, and fails when a record of the transaction was not delivered.
-    pub(super) fn check(&self) -> Result<(), SinkError> {
-        self.take_events();
-        if let Some((code, reason)) = self.producer.client().fatal_error() {
-            return Err(fault::of_code(
-                "kafka's producer had to stop",
-                code,
-                std::io::Error::other(reason),
-            ));
-        }
+    pub fn check(&self) -> Result<(), SinkError> {
+        take_events(&self.producer);
+        self.check_fatal()?;
         match self.producer.context().failures() {
             None => Ok(()),
-            Some((count, code)) => Err(fault::of_code(
-                format!("{count} records of the transaction were not delivered"),
-                code,
-                code,
-            )),
+            Some((count, code)) => {
+                let act = format!("{count} records of the transaction were not delivered");
+                Err(Error::of_code(act, code, code).into())
+            }
         }
     }
 
     /// Waits until every record is acknowledged, then commits. After an error the outcome is
     /// unknown.
-    pub(super) fn commit(&mut self) -> Result<(), SinkError> {
-        assert!(self.open, "a commit ends a transaction");
+    pub fn commit(&mut self) -> Result<(), SinkError> {
+        assert!(self.is_open, "a commit ends a transaction");
         self.await_delivery(self.deadline)?;
+        // The wait also ends for a record that failed: only this check proves that all arrived.
         self.check()?;
         self.producer
             .commit_transaction(self.deadline)
-            .map_err(|error| self.explain("the transaction was not committed for sure", error))?;
-        self.open = false;
+            .map_err(|error| self.explain("the outcome of the transaction is unknown", error))?;
+        self.is_open = false;
         Ok(())
     }
 
-    /// Aborts the open transaction. The producer is of no use afterwards.
-    pub(super) fn abort(&mut self) {
-        if !self.open {
+    /// Aborts the open transaction. The producer must not be used afterwards.
+    pub fn abort(&mut self) {
+        if !self.is_open {
             return;
         }
-        // The abort itself waits for the reports of all that it purges, and only this thread takes
-        // them: so they are taken before.
+        // The abort waits for the reports of all records that it removes, and only this thread
+        // takes reports: so they are removed and taken before.
         self.producer.purge(PurgeConfig::default().queue());
         let aborted = self
             .await_delivery(ABORT_TIME_MAX)
             .map(|()| self.producer.abort_transaction(ABORT_TIME_MAX));
         if !matches!(aborted, Ok(Ok(()))) {
-            tracing::debug!("the transaction was left to its time-out");
+            tracing::debug!("the transaction was left to its timeout");
         }
-        self.open = false;
+        self.is_open = false;
     }
 
-    /// Aborts the open transaction when all its records have arrived; the next one may begin.
-    pub(super) fn abort_delivered(&mut self) -> Result<(), SinkError> {
+    /// Aborts the open transaction after all its records have arrived. The producer may begin the
+    /// next one.
+    pub fn abort_delivered(&mut self) -> Result<(), SinkError> {
         self.await_delivery(self.deadline)?;
         self.check()?;
         self.producer
             .abort_transaction(self.deadline)
             .map_err(|error| self.explain("the transaction was not aborted", error))?;
-        self.open = false;
+        self.is_open = false;
         Ok(())
     }
 
     fn await_delivery(&self, time_max: Duration) -> Result<(), SinkError> {
-        let begun = Instant::now();
+        let since = Instant::now();
+        // librdkafka's own threads count delivered records out; the events are failures only.
         while self.producer.in_flight_count() > 0 {
-            self.take_events();
-            if let Some((code, reason)) = self.producer.client().fatal_error() {
-                return Err(fault::of_code(
-                    "kafka's producer had to stop",
-                    code,
-                    std::io::Error::other(reason),
-                ));
-            }
-            let waited = begun.elapsed();
+            take_events(&self.producer);
+            self.check_fatal()?;
+            let waited = since.elapsed();
             if waited > time_max {
-                return Err(fault::late(
-                    "kafka did not acknowledge the records in time",
-                    self.producer.context(),
-                ));
+                let act = "kafka did not acknowledge the records in time";
+                return Err(Error::late(act, self.producer.context()).into());
             }
-            pause(if waited < SHORT_LOOKS_FOR {
-                LOOK_SHORT
+            pause(if waited < SHORT_WAITS_FOR {
+                WAIT_SHORT
             } else {
-                LOOK_LONG
+                WAIT_LONG
             });
         }
         Ok(())
     }
 
-    /// Reports of failures, errors and log lines. The count holds the messages in flight too, so it
-    /// is only the most that can wait.
-    fn take_events(&self) {
-        take_events(&self.producer);
+    fn check_fatal(&self) -> Result<(), SinkError> {
+        self.fatal("kafka's producer had to stop")
+            .map_or(Ok(()), Err)
     }
 
-    /// The error of a call; once the producer has stopped, the reason for that says more than what
-    /// the call says.
+    /// The error of a call. Once the producer has stopped, the reason for that explains more than
+    /// the error of the call.
     fn explain(&self, act: &str, error: KafkaError) -> SinkError {
-        match self.producer.client().fatal_error() {
-            Some((code, reason)) => fault::of_code(act, code, std::io::Error::other(reason)),
-            None => fault::failed(act, error),
-        }
+        self.fatal(act)
+            .unwrap_or_else(|| Error::failed(act, error).into())
     }
-}
 
-/// Asks for a transactional id, and again while the broker is about to have what it needs for that.
-pub fn init_transactions(
-    producer: &BaseProducer<Watch>,
-    deadline: Instant,
-) -> Result<(), KafkaError> {
-    loop {
-        let time_left = deadline.saturating_duration_since(Instant::now());
-        let answer = producer.init_transactions(time_left.max(LOOK_LONG));
-        if answer.is_ok() {
-            return answer;
-        }
-        take_events(producer);
-        match answer {
-            Err(KafkaError::Transaction(error))
-                if error.is_retriable() && Instant::now() < deadline =>
-            {
-                tracing::debug!(%error, "the transactional id is asked for again");
-                pause(LOOK_LONG);
-            }
-            answer => return answer,
-        }
-    }
-}
-
-fn take_events(producer: &BaseProducer<Watch>) {
-    const EVENTS_MAX: i32 = 64;
-    for _ in 0..producer.in_flight_count().min(EVENTS_MAX) {
-        producer.poll(Duration::ZERO);
+    fn fatal(&self, act: &str) -> Option<SinkError> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(Error::of_code(act, code, std::io::Error::other(reason)).into())
     }
 }

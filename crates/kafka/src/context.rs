@@ -1,0 +1,153 @@
+//! What librdkafka reports beside the results of the calls: errors, delivery failures, rebalances,
+//! log lines.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use inlet_model::KafkaPartition;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::types::RDKafkaRespErr;
+
+use crate::error::Code;
+
+/// Keeps what librdkafka reports until the thread that owns the client asks for it.
+#[derive(Debug, Default)]
+pub struct Context {
+    failed: AtomicU64,
+    first_failure: Mutex<Option<Code>>,
+    last_error: Mutex<Option<Reported>>,
+    closing: AtomicBool,
+    rebalances: Mutex<VecDeque<Rebalance>>,
+}
+
+/// An error that belongs to no call: a broken connection, a refused certificate.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct Reported {
+    /// librdkafka's code.
+    pub code: Code,
+    /// librdkafka's message.
+    pub reason: String,
+}
+
+/// A change of the assignment that the owner of the consumer has to apply.
+#[derive(Debug)]
+pub enum Rebalance {
+    /// The group assigns these kafka_partitions, and only these.
+    Assign(Vec<(String, KafkaPartition)>),
+    /// The group revokes all kafka_partitions.
+    Revoke,
+}
+
+impl Context {
+    /// How many messages were not delivered, and why the first one was not.
+    pub fn failures(&self) -> Option<(u64, Code)> {
+        let first = (*lock(&self.first_failure))?;
+        Some((self.failed.load(Ordering::Acquire), first))
+    }
+
+    /// The last error that was reported beside the calls.
+    pub fn last_error(&self) -> Option<Reported> {
+        lock(&self.last_error).clone()
+    }
+
+    /// Takes the oldest rebalance that was not applied.
+    pub fn take_rebalance(&self) -> Option<Rebalance> {
+        lock(&self.rebalances).pop_front()
+    }
+
+    /// Accepts every later rebalance at once, so that closing the consumer does not wait for its
+    /// owner.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            // Each client warns about the properties that only the other ones use.
+            _ if facility == "CONFWARN" => tracing::debug!(facility, message, "librdkafka"),
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::warn!(facility, message, "librdkafka");
+            }
+            // A broker that does not answer is logged with each attempt. The same text is reported
+            // as an error, and whoever waits for the broker logs it once.
+            _ => tracing::debug!(facility, message, "librdkafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka reports an error");
+        if let Some(code) = error.rdkafka_error_code() {
+            let mut last = lock(&self.last_error);
+            // `AllBrokersDown` only follows from the error before it, which has the reason.
+            if code != Code::AllBrokersDown || last.is_none() {
+                *last = Some(Reported {
+                    code,
+                    reason: reason.to_owned(),
+                });
+            }
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.failed.fetch_add(1, Ordering::Release);
+            let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+            lock(&self.first_failure).get_or_insert(code);
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        code: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        if self.closing.load(Ordering::Acquire) {
+            // An error here changes nothing: closing continues until the group releases the member.
+            let _ = consumer.unassign();
+            return;
+        }
+        let name = |element: &TopicPartitionListElem<'_>| {
+            (
+                element.topic().to_owned(),
+                KafkaPartition(element.partition()),
+            )
+        };
+        let rebalance = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                Rebalance::Assign(partitions.elements().iter().map(name).collect())
+            }
+            _ => Rebalance::Revoke,
+        };
+        lock(&self.rebalances).push_back(rebalance);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        // The group's offsets serve tools that show lag. Reading resumes from the lake's log.
+        if let Err(error) = result {
+            tracing::debug!(%error, "the group's offsets were not committed");
+        }
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value
+        .lock()
+        .expect("no thread panics while it holds the lock")
+}

@@ -1,0 +1,105 @@
+//! The reader of the control topic. What its records are is defined in `inlet_model`.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use inlet_model::record::control::ControlRecord;
+use inlet_model::{KafkaPartition, Offset};
+use inlet_service::retry::pause;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::message::Message;
+
+use crate::client::{Connection, Isolation};
+use crate::error::Error;
+use crate::read::read_to_end;
+use crate::topic::find_topic;
+use crate::watermarks::watermarks;
+
+/// The topic's only kafka_partition.
+const PARTITION: KafkaPartition = KafkaPartition(0);
+/// The wait before the next question whether a transaction has ended.
+const ASK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What to do about records of transactions that are still open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenTransactions {
+    /// Stop before them.
+    Skip,
+    /// Wait until those that are open now have ended.
+    Await,
+}
+
+/// The control topic of a pipeline.
+#[derive(Debug, Clone)]
+pub struct ControlTopic {
+    connection: Connection,
+    name: String,
+}
+
+impl ControlTopic {
+    /// The topic of this name. Connects when it is read.
+    pub fn new(connection: Connection, name: &str) -> Self {
+        Self {
+            connection,
+            name: name.to_owned(),
+        }
+    }
+
+    /// Whether the topic exists.
+    pub fn exists(&self, deadline: Instant) -> Result<bool, Error> {
+        let reader = self.connection.reader(Isolation::Committed)?;
+        Ok(find_topic(reader.client(), &self.name, deadline)?.is_some())
+    }
+
+    /// Reads the committed records from `from` to the end that the topic has now; returns that end.
+    ///
+    /// After `init_transactions` these are all records of earlier owners. At any other time
+    /// [`OpenTransactions::Skip`] may miss the latest ones: the broker marks a transaction as
+    /// committed a moment after the commit returned. A record that is not ours is skipped.
+    pub fn read(
+        &self,
+        from: Offset,
+        open: OpenTransactions,
+        deadline: Instant,
+        mut visit: impl FnMut(ControlRecord),
+    ) -> Result<Offset, Error> {
+        let written = match open {
+            OpenTransactions::Skip => Offset::ZERO,
+            OpenTransactions::Await => {
+                let reader = self.connection.reader(Isolation::Uncommitted)?;
+                watermarks(&reader, &self.name, PARTITION, deadline)?.end
+            }
+        };
+        let reader = self.connection.reader(Isolation::Committed)?;
+        let marks = loop {
+            let marks = watermarks(&reader, &self.name, PARTITION, deadline)?;
+            if marks.end >= written {
+                break marks;
+            }
+            if Instant::now() >= deadline {
+                let topic = &self.name;
+                let act = format!("a transaction in control topic `{topic}` did not end in time");
+                return Err(Error::late(act, reader.context()));
+            }
+            pause(ASK_INTERVAL);
+        };
+        // A topic that was deleted and created again starts again, too.
+        let start = match from > marks.end {
+            true => marks.low,
+            false => from.max(marks.low),
+        };
+        if start >= marks.end {
+            return Ok(marks.end);
+        }
+        // The end that this reads to was fetched after `marks.end`, so it is not below it.
+        let starts = BTreeMap::from([(PARTITION, start)]);
+        read_to_end(&reader, &self.name, &starts, deadline, |message| {
+            if let Some(record) = ControlRecord::decode(message.key(), message.payload()) {
+                visit(record);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(marks.end)
+    }
+}

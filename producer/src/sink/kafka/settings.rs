@@ -1,0 +1,69 @@
+//! What the sink needs to know.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use inlet_kafka::{Connection, ControlTopic};
+use inlet_model::TableName;
+
+/// What the sink needs to know.
+#[derive(Debug, Clone)]
+pub struct KafkaSinkSettings {
+    /// Where and how the clients connect.
+    pub connection: Connection,
+    /// `inlet-<pipeline>`: who holds it owns the pipeline.
+    pub transactional_id: String,
+    /// `<pipeline>_control`.
+    pub control_topic: String,
+    /// The topic of every table that may be resumed.
+    pub topics: BTreeMap<TableName, String>,
+    /// Partitions of a topic that the sink creates, -1 for the broker's default. An existing topic
+    /// keeps its own.
+    pub partitions: i32,
+    /// Replicas of a topic that the sink creates, -1 for the broker's default.
+    pub replication_factor: i32,
+    /// How long one call waits for the broker before it fails.
+    pub deadline: Duration,
+    /// Names this process to the one that takes over from it. Each sink needs a name of its own, see
+    /// [`instance_name`].
+    pub instance: String,
+}
+
+impl KafkaSinkSettings {
+    pub(super) fn control(&self) -> ControlTopic {
+        ControlTopic::new(self.connection.clone(), &self.control_topic)
+    }
+}
+
+impl Default for KafkaSinkSettings {
+    fn default() -> Self {
+        Self {
+            connection: Connection::default(),
+            transactional_id: String::new(),
+            control_topic: String::new(),
+            topics: BTreeMap::new(),
+            partitions: -1,
+            replication_factor: -1,
+            deadline: Duration::from_secs(30),
+            instance: instance_name(),
+        }
+    }
+}
+
+/// A name that only this sink has: `process 4711 on db-host since 1795226400.123456789`.
+pub fn instance_name() -> String {
+    let system = rustix::system::uname();
+    let host = match system.nodename().to_str() {
+        Ok(name) if !name.is_empty() => name,
+        _ => "an unnamed host",
+    };
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!(
+        "process {} on {host} since {}.{:09}",
+        std::process::id(),
+        since.as_secs(),
+        since.subsec_nanos()
+    )
+}
