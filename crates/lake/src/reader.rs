@@ -51,6 +51,7 @@ impl TableReader {
                 let Some(table) = commit::table_of(&store) else {
                     return Ok(None);
                 };
+                // A torn last entry was never committed; only a writer may set it aside.
                 let (log, _torn) = Log::read(store.into(), &table)?;
                 Ok(Some(log.head))
             })
@@ -91,6 +92,7 @@ impl TableReader {
         (1..=head.seq)
             .rev()
             .take(ENTRIES_MAX)
+            // The numbers have no gap, so the first unreadable entry ends the walk.
             .map_while(|seq| self.entry(seq))
             .take_while(|entry| entry.committed_at >= since)
             .map(|entry| entry.rows)

@@ -141,9 +141,11 @@ impl Validator {
         // A value that does not fit is null in the batch, so its own reason says more than a rule.
         let rejected: BTreeMap<usize, String> = broken.into_iter().chain(unfit).collect();
         let count = batch.rows.num_rows();
-        let accepted: BooleanArray = (0..count)
-            .map(|row| Some(!rejected.contains_key(&row)))
-            .collect();
+        let mut flags = vec![true; count];
+        for row in rejected.keys() {
+            flags[*row] = false;
+        }
+        let accepted = BooleanArray::from(flags);
         batch.rows = filter_record_batch(&batch.rows, &accepted).expect("a flag for each row");
         assert_eq!(
             batch.rows.num_rows() + rejected.len(),
@@ -158,6 +160,7 @@ impl BoundRules {
     /// The rows that break a rule, in order, with the texts of the rules they break, joined by `;
     /// `. Table columns come first in `rows`, [`OP`] is among the change columns.
     fn broken(&self, rows: &RecordBatch) -> Vec<(usize, String)> {
+        // A delete has nulls in place of values, which `is not null` must not reject.
         let upserts = upserts(rows);
         let broken: Vec<BooleanBuffer> = self
             .0

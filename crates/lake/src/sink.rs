@@ -259,6 +259,7 @@ impl Table {
     async fn write(&mut self, batch: ChangeBatch) -> Result<(), WriteError> {
         let first = self.next;
         let unfit = position::unfit(&batch);
+        // Rejected rows take offsets as well, so that the next start continues after them.
         let positioned = positioned(&batch, PARTITION, first);
         let (accepted, reasons) = self.validator.split(positioned, unfit)?;
         let rows = batch.rows.num_rows();
@@ -284,6 +285,7 @@ impl Table {
                 from: self.durable,
                 next: self.next,
             };
+            // Without a producer the sequence counts what the offset counts.
             let sequence = u64::try_from(self.next.0).expect("offsets count from zero");
             self.writer.cover(PARTITION, range, sequence)?;
         }

@@ -165,6 +165,7 @@ impl TableWriter {
         range: OffsetRange,
         sequence: u64,
     ) -> Result<(), LakeError> {
+        // The epoch is bound to the batch here: a later take-over must not lend it a newer one.
         let epoch = self.owned.get(&partition).copied();
         self.batch().batch.cover(partition, range, epoch, sequence)
     }
@@ -237,6 +238,8 @@ impl TableWriter {
         self.open.get_or_insert_with(|| Open {
             batch: OpenBatch::new(
                 self.lake.folder.clone(),
+                // Only a hint: the commit compares it with the log, where another writer may have
+                // stored the table's first date_partition in the meantime.
                 self.lake.head.borrow().date_key.clone(),
             ),
             since: Instant::now(),
@@ -343,6 +346,7 @@ impl Lake {
 
     fn report(&self, committed: &Committed, newest: Option<i64>) {
         let table = &self.folder.options.table;
+        // The snapshot's time is of PostgreSQL's clock, which may be ahead of this one.
         let now = chrono::Utc::now().timestamp_micros();
         let freshness_ms = newest.map(|newest| (now - newest).max(0) / 1_000);
         metrics::committed(&table.to_string(), committed, freshness_ms);

@@ -93,6 +93,8 @@ impl DeadWriters {
                 continue;
             };
             let path = store.path(&names::lock(writer));
+            // The lock may vanish between listing and opening: its writer ended, or another process
+            // cleaned up.
             let Ok(lock) = File::options().write(true).open(&path) else {
                 continue;
             };
@@ -156,6 +158,7 @@ pub(crate) fn writers(folder: &Path) -> Result<Vec<Writer>, LakeError> {
     let store = Store::existing(folder);
     let names = store.list(STAGING)?;
     let living = |writer: &str| {
+        // Locking is the only reliable test; an acquired lock is released with the handle.
         let lock = File::options()
             .write(true)
             .open(store.path(&names::lock(writer)));

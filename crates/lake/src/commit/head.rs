@@ -95,6 +95,7 @@ impl Head {
             next: covered.next,
         };
         match self.partition(partition).next {
+            // A lower offset would be a duplicate, a higher one a hole.
             Some(next) if next != covered.from => Err(LakeError::Conflict {
                 table: self.table.clone(),
                 partition,
@@ -126,11 +127,13 @@ impl Head {
 
     /// Moves the head past one more entry. An entry that does not follow makes the log corrupt.
     pub(super) fn apply(&mut self, entry: &Entry) -> Result<(), LakeError> {
+        // Nothing is changed before all of it is checked: a refused entry leaves the head as it was.
         self.follows(entry).map_err(|reason| LakeError::Corrupt {
             entry: names::entry(entry.seq),
             reason,
         })?;
         for (partition, epoch) in &entry.acquired {
+            // The offset stays: the new owner continues where the former one stopped.
             self.offsets.entry(*partition).or_default().epoch = *epoch;
         }
         for (partition, covered) in &entry.offsets {
@@ -168,6 +171,7 @@ impl Head {
         }
         for (partition, epoch) in &entry.acquired {
             let owner = self.partition(*partition).epoch;
+            // Epochs only grow, so that an earlier owner can never match the latest one again.
             if *epoch <= owner {
                 return Err(format!(
                     "it takes kafka_partition {} with epoch {epoch}, the owner has {owner}",

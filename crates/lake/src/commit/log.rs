@@ -55,6 +55,7 @@ impl Log {
     /// of an unreadable last entry is returned beside the log before it: a power cut can leave one
     /// on a disk that reports a sync too early.
     pub fn read(store: Arc<Store>, table: &TableName) -> Result<(Self, Option<u64>), LakeError> {
+        // The checkpoint may be of another table: the check below reports that, also without entries.
         let head = checkpoint::read(&store)?.unwrap_or_else(|| Head::empty(table));
         let mut log = Self {
             store,
@@ -101,6 +102,7 @@ impl Log {
                 seq: self.head.seq + 1,
                 ..make(&self.head)?
             };
+            // The maker has checked its own batch; this guards against an error in the maker.
             self.head
                 .follows(&entry)
                 .map_err(|reason| LakeError::batch(&self.head.table, reason))?;

@@ -60,6 +60,7 @@ fn entry_of(
         if let Some(epoch) = owned {
             head.admit_epoch(*partition, *epoch)?;
         }
+        // Computed on the head of this attempt: another writer may have taken it since the last one.
         let next = head.partition(*partition).epoch + 1;
         entry.acquired.insert(*partition, next);
     }

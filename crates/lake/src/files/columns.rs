@@ -80,6 +80,7 @@ impl Columns {
                 .map(|field| (field.name().clone(), field.data_type().clone()))
                 .collect::<Vec<_>>()
         };
+        // Names and types decide what is written; metadata and nullability may differ.
         if types(&rows.schema()) != types(&self.positioned) {
             return Err(wrong(format!(
                 "its columns are {:?}",
@@ -93,6 +94,8 @@ impl Columns {
             .zip(rows.columns())
             .map(|(field, column)| match field.name().as_str() {
                 OP => op_as_text(column),
+                // A 64-bit xid stays below 2^63 for as long as any server runs, and Parquet readers
+                // handle signed integers best.
                 XID => Arc::new(Int64Array::new(
                     ScalarBuffer::from(
                         column.as_primitive::<UInt64Type>().values().inner().clone(),
@@ -156,6 +159,7 @@ fn date_key_of(table: &TableSchema, known: Option<&str>) -> Result<String, LakeE
             .iter()
             .find(|column| column.name.eq_ignore_ascii_case(key))
     };
+    // The key of existing folders is kept: readers refuse a table whose paths have two keys.
     let keys = known.map_or(vec![DATE_KEY, DATE_KEY_BESIDE_COLUMN], |known| vec![known]);
     match keys.iter().find(|key| taken(key).is_none()) {
         Some(key) => Ok((*key).to_owned()),
@@ -222,6 +226,7 @@ fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
             ColumnType::Scalar(Scalar::Timestamp | Scalar::TimestampTz) => {
                 as_differences(builder, &column.name)
             }
+            // Keys are mostly serial numbers; a dictionary of unique values would only grow.
             ColumnType::Scalar(Scalar::Int32 | Scalar::Int64) if key => {
                 as_differences(builder, &column.name)
             }

@@ -139,6 +139,8 @@ impl Encoder {
         for (day, rows) in split(&rows, &days)? {
             self.gather(day, rows)?;
         }
+        // A batch with many dates may gather rows of each without filling one run; the largest
+        // date is then encoded early, which frees the most memory for one row group.
         while self
             .gathered
             .values()
@@ -171,6 +173,7 @@ impl Encoder {
                 .as_mut()
                 .expect("the file is open")
                 .write(row)?;
+            // Rejected rows count as well: the batch must account for every covered offset.
             self.note(row.kafka_partition, row.offset, row.offset, 1);
         }
         Ok(())
@@ -178,6 +181,7 @@ impl Encoder {
 
     /// The approximate size of the data files.
     pub fn bytes(&self) -> u64 {
+        // Gathered rows are not counted: their encoded size is unknown, and they are bounded apart.
         let closed: u64 = self.done.files.iter().map(|file| file.bytes).sum();
         let open: usize = self
             .open
@@ -225,6 +229,7 @@ impl Encoder {
         {
             return Ok(());
         }
+        // Rows of the old schema that are still gathered would not fit a file of the new one.
         self.close_all()?;
         let columns = Columns::new(schema, &self.folder.options, self.done.date_key.as_deref())?;
         self.done.date_key = Some(columns.date_key.clone());
@@ -235,6 +240,8 @@ impl Encoder {
 
     fn note_positions(&mut self, rows: &RecordBatch) -> Result<(), LakeError> {
         for (partition, first, last, count) in runs(rows) {
+            // An offset that arrives a second time would be a duplicate in the lake, so the batch
+            // fails before anything of it is committed.
             if self
                 .last_rows
                 .insert(partition, last)
@@ -265,6 +272,7 @@ impl Encoder {
     fn gather(&mut self, day: Day, rows: RecordBatch) -> Result<(), LakeError> {
         let gathered = self.gathered.entry(day).or_default();
         gathered.rows += rows.num_rows();
+        // Slices of one batch count its buffers several times: the bound errs on the safe side.
         gathered.bytes += rows.get_array_memory_size();
         gathered.batches.push(rows);
         if gathered.rows >= RUN_ROWS {
@@ -292,6 +300,7 @@ impl Encoder {
             .map_err(|source| encode_error(&file.staged, source))?;
         file.rows += rows.num_rows() as u64;
         file.written = self.writes;
+        // Only finished row groups count, so a file may exceed the size by one row group.
         if file.writer.bytes_written() >= DATA_FILE_BYTES_MAX {
             self.close(day)
         } else {
@@ -351,6 +360,7 @@ impl Encoder {
         let file = writer
             .into_inner()
             .map_err(|source| encode_error(&staged, source))?;
+        // The size goes into the entry: recovery compares it when the staged file is gone.
         let bytes = file
             .metadata()
             .map_err(|source| LakeError::io("inspection", &staged, source))?
@@ -411,6 +421,7 @@ impl Encoder {
                 .values_mut()
                 .max_by_key(|file| file.writer.memory_size())
                 .expect("bytes are encoded in open files");
+            // Without rows in progress a flush frees nothing.
             if largest.writer.in_progress_rows() == 0 {
                 break;
             }

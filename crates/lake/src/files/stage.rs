@@ -74,6 +74,7 @@ impl OpenBatch {
 
     /// Appends rows that have their position; waits while the encoder is busy.
     pub async fn append(&mut self, batch: ChangeBatch) -> Result<(), LakeError> {
+        // Counted before the encoder has them: `check` compares this with the rows of the files.
         self.rows += batch.rows.num_rows() as u64;
         self.send(Step::Rows(batch)).await
     }
@@ -113,6 +114,8 @@ impl OpenBatch {
             return wrong("run backwards");
         }
         match self.covered.get_mut(&partition) {
+            // A different epoch means that the kafka_partition was lost and taken over again since
+            // the batch was opened: another writer may have committed in between.
             Some(covered) if covered.next != range.from || covered.epoch != epoch => {
                 wrong("do not follow what the batch covers")
             }
@@ -155,6 +158,7 @@ impl OpenBatch {
     ) -> Result<Staged, LakeError> {
         self.send(Step::Finish).await?;
         let encoded = self.end().await?.ok_or_else(|| self.encoder_failed())?;
+        // Chosen before the commit, so that a lost answer can be recognized in the log.
         let commit_id = uuid::Uuid::new_v4().to_string();
         let staged = Staged {
             commit_id,
@@ -232,6 +236,7 @@ impl Staged {
                 self.rejected
             ));
         }
+        // Fewer rows than offsets are fine: markers and duplicates have offsets and no row.
         for (partition, positions) in &self.encoded.positions {
             let covered = self.covered.get(partition).ok_or(format!(
                 "it has rows of kafka_partition {} and does not cover it",
@@ -264,6 +269,7 @@ fn encode(
             Step::Rejected(rejected) => encoder.reject(&rejected)?,
             Step::Finish => return encoder.finish().map(Some),
         }
+        // Only the size limit reads this, for which a slightly old value is good enough.
         bytes.store(encoder.bytes(), Ordering::Relaxed);
     }
     Ok(None)

@@ -128,6 +128,7 @@ impl Store {
     /// Replaces the file that has a name, in one step.
     pub fn replace(&self, relative: &str, temporary: &str, bytes: &[u8]) -> Result<(), LakeError> {
         let path = self.path(relative);
+        // `_staging` is a neighbour of the target's folder, so the rename is atomic.
         let written = self.write_temporary(temporary, bytes)?;
         persist(written, &path).map_err(|source| LakeError::io("replacement", &path, source))
     }
@@ -266,6 +267,7 @@ fn side_by_side<T: Sync>(
     items: &[T],
     act: impl Fn(&T) -> Result<(), LakeError> + Sync,
 ) -> Result<(), LakeError> {
+    // The usual commit has one file, which is not worth a thread.
     if let [item] = items {
         return act(item);
     }
@@ -273,6 +275,7 @@ fn side_by_side<T: Sync>(
     let work = || {
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
             if let Err(error) = act(item) {
+                // No thread starts another item: the commit fails anyway.
                 next.store(items.len(), Ordering::Relaxed);
                 failure
                     .lock()
@@ -292,6 +295,7 @@ fn side_by_side<T: Sync>(
 
 fn create_folder(path: &Path) -> Result<(), LakeError> {
     match fs::create_dir(path) {
+        // The name of the new folder is durable only with the folder above it.
         Ok(()) => path.parent().map_or(Ok(()), sync),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(LakeError::io(

@@ -98,10 +98,12 @@ impl BoundRule {
             BoundTest::NotNull => unreachable!("answered by the null buffer"),
             BoundTest::Compare(comparison, value) => compare(*comparison, column, value),
             BoundTest::Between { low, high, negated } => {
+                // Nulls have arbitrary values here; `negate` restores them as null.
                 let within = cmp::gt_eq(column, low)?.values() & cmp::lt_eq(column, high)?.values();
                 Ok(negate(within, *negated, column.logical_nulls()))
             }
             BoundTest::In { values, negated } => {
+                // A list of literals is short: one vectorized pass per literal needs no hash table.
                 let mut found = BooleanBuffer::new_unset(column.len());
                 for value in values {
                     found = &found | cmp::eq(column, value)?.values();
@@ -140,6 +142,7 @@ fn negate(values: BooleanBuffer, negated: bool, nulls: Option<NullBuffer>) -> Bo
 
 /// Names resolve as SQL does: folded, then exact; quoted ones exact only.
 fn resolve(name: &Name, schema: &TableSchema) -> Option<usize> {
+    // PostgreSQL folds an unquoted name to lower case before it looks it up.
     let folded = if name.quoted {
         None
     } else {
