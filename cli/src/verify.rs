@@ -1,7 +1,7 @@
 //! `inlet verify`: every value of the tables in PostgreSQL against the lake's data files.
 //!
 //! A table is read in one snapshot and hashed by key. The lake's files are hashed the same way, all
-//! versions of all keys. The lake is behind the snapshot by design: `verify` waits for rows that are
+//! versions of all keys. The lake lags the snapshot by design: `verify` waits for rows that are
 //! missing, and recognizes by its xid what was committed after the snapshot.
 //!
 //! Exit code 0 means: every row of the snapshot is in the lake's latest state with equal values, or

@@ -105,10 +105,7 @@ impl SinkError {
     }
 
     /// An error whose kind and hint are those of its cause.
-    pub fn caused(
-        act: impl Into<String>,
-        cause: impl Explain + std::error::Error + Send + Sync + 'static,
-    ) -> Self {
+    pub fn caused(act: impl Into<String>, cause: impl Explain + Send + Sync + 'static) -> Self {
         Self {
             kind: cause.kind(),
             act: act.into(),
