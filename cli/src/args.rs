@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use inlet_service::log::LogFormat;
 
+#[cfg(feature = "demo")]
+use crate::demo::DemoArguments;
+
 /// Exit codes, at the end of the general help.
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `verify` found a difference, 75 another instance took over, 78 configuration.
@@ -75,6 +78,7 @@ pub enum Verb {
     Check(CheckArguments),
     /// Show it all on this machine, in a temporary folder, with every command it runs
     #[command(after_help = "Example:\n  inlet demo --mode direct")]
+    #[cfg(feature = "demo")]
     Demo(DemoArguments),
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  inlet completions bash > /etc/bash_completion.d/inlet")]
@@ -101,7 +105,7 @@ impl Verb {
             Self::Status(arguments) => Some(&arguments.files),
             Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
-            Self::Demo(_) | Self::Init(_) | Self::Completions(_) | Self::Schema | Self::Man => None,
+            _ => None,
         }
     }
 }
@@ -223,32 +227,12 @@ pub struct CheckArguments {
     pub json: bool,
 }
 
-/// Of `inlet demo`.
-#[derive(Debug, Clone, Args)]
-pub struct DemoArguments {
-    /// Which way the rows go
-    #[arg(long, value_enum, value_name = "MODE", default_value = "kafka")]
-    pub mode: DemoMode,
-    /// Keep the folder, to look at the lake afterwards
-    #[arg(long)]
-    pub keep: bool,
-}
-
 /// Of `inlet completions`.
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArguments {
     /// Which shell
     #[arg(value_enum, value_name = "SHELL")]
     pub shell: clap_complete::Shell,
-}
-
-/// The ways from PostgreSQL to the lake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DemoMode {
-    /// PostgreSQL, Kafka, lake; producer and consumer are two processes
-    Kafka,
-    /// PostgreSQL, lake; one process, no broker
-    Direct,
 }
 
 /// The words for [`LogFormat`].

@@ -18,14 +18,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::{Args, ValueEnum};
 use inlet_harness::Folder;
 use inlet_service::error::{Explain, Hint, Kind};
 use tokio_util::sync::CancellationToken;
 
 use self::screen::Screen;
 use self::story::Servers;
-use crate::args::{DemoArguments, DemoMode};
 use crate::failure::Outcome;
+
+/// The arguments of `inlet demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArguments {
+    /// Which way the rows go
+    #[arg(long, value_enum, value_name = "MODE", default_value = "kafka")]
+    pub mode: DemoMode,
+    /// Keep the folder, to look at the lake afterwards
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// The way of the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoMode {
+    /// PostgreSQL, Kafka, lake; producer and consumer are two processes
+    Kafka,
+    /// PostgreSQL, lake; one process, no broker
+    Direct,
+}
 
 /// The exit code that shells use for an interrupt: 128 + SIGINT.
 const EXIT_INTERRUPTED: u8 = 130;

@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod consumer;
+#[cfg(feature = "demo")]
 mod demo;
 mod discover;
 mod failure;
@@ -54,6 +55,7 @@ async fn dispatch(verb: Verb) -> Outcome {
     let token = stop.token();
     match verb {
         Verb::Init(arguments) => init::run(arguments, token).await,
+        #[cfg(feature = "demo")]
         Verb::Demo(arguments) => demo::run(arguments, token).await,
         Verb::Grants(arguments) => grants::run(&arguments),
         Verb::Completions(arguments) => manual::completions(arguments.shell),
@@ -66,7 +68,9 @@ async fn dispatch(verb: Verb) -> Outcome {
 /// The verbs that need a configuration. A pattern among its tables is replaced by what the catalog
 /// has, by the services again and again.
 async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
-    let files = verb.files().expect("the others were taken before");
+    let files = verb
+        .files()
+        .expect("`dispatch` runs the verbs without a configuration");
     let config = Config::load(&files.config)?;
     match verb {
         Verb::Producer(arguments) => producer::run(config, arguments.http, token).await,
@@ -85,13 +89,6 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
             Some(config) => verify::run(arguments, config, token).await,
             None => Ok(ExitCode::SUCCESS),
         },
-        Verb::Demo(_)
-        | Verb::Init(_)
-        | Verb::Grants(_)
-        | Verb::Completions(_)
-        | Verb::Schema
-        | Verb::Man => {
-            unreachable!("they were taken before")
-        }
+        _ => unreachable!("`dispatch` runs the verbs without a configuration"),
     }
 }

@@ -59,7 +59,7 @@ impl Scene {
         Inlet::start(BINARY, &self.arguments(&config, "run", &[]), &[]).unwrap()
     }
 
-    /// Runs the pipeline until the lake holds so many rows, then stops it.
+    /// Runs the pipeline until the lake holds this many rows, then stops it.
     async fn fill(&self, rows: u64) {
         let mut inlet = self.start();
         self.holds(rows).await;

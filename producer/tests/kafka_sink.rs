@@ -17,7 +17,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use inlet_service::sink::contract::{
+use inlet_sink_contract::{
     TestPipeline, assert_visible, delta, orders, poll, progress, rows, schema, upserts,
 };
 
@@ -202,7 +202,7 @@ fn read(brokers: &str, topic: &str) -> Vec<Read> {
     records.into_iter().map(|(_, record)| record).collect()
 }
 
-inlet_service::sink_contract!(OnKafka::shared().await);
+inlet_sink_contract::sink_contract!(OnKafka::shared().await);
 
 #[tokio::test]
 async fn the_topics_are_created_as_configured() {

@@ -3,11 +3,11 @@
 
 use inlet_service::error::Kind;
 use inlet_service::sink::Sink;
-use inlet_service::sink::memory::{Fault, MemoryStore};
+use inlet_sink_contract::memory::{Fault, MemoryStore};
 
-use inlet_service::sink::contract::{TestPipeline, orders, poll, progress, rows, upserts};
+use inlet_sink_contract::{TestPipeline, orders, poll, progress, rows, upserts};
 
-inlet_service::sink_contract!(MemoryStore::default());
+inlet_sink_contract::sink_contract!(MemoryStore::default());
 
 #[tokio::test]
 async fn a_call_fails_without_effect_or_after_it() {

@@ -7,10 +7,10 @@ use anyhow::{Result, bail, ensure};
 use inlet_harness::{Database, Inlet, Kafka, Postgres, duckdb};
 use tokio::time::{Instant, sleep};
 
+use super::DemoMode;
 use super::hops::{Counts, Hops, Topic};
 use super::scenario::{self, Scenario, keeps_the_rules};
 use super::screen::Screen;
-use crate::args::DemoMode;
 
 /// The pause between two counts.
 const STEP: Duration = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! A database, a folder and a configuration of one's own, and what `inlet check` says of them.
+//! One test's own database, folder and configuration, and what `inlet check` reports about them.
 
 use std::fs::{self, File};
 use std::io::Write;

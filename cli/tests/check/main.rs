@@ -1,7 +1,7 @@
 //! Mistakes that were planted on real servers: `inlet check` names each with its severity, its
 //! object and what fixes it.
 //!
-//! docs/check.md shows what it says, row by row; a test that finds another text than its row fails.
+//! docs/check.md shows each finding as a row; a test fails if the text differs from its row.
 //! To write the rows again: `INLET_CHECK_ROWS=rows.md cargo test --test check`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -17,7 +17,7 @@ mod progress;
 mod settings;
 mod tables;
 
-/// A row that no test plants would not be kept true.
+/// Every row has a test, so that the page stays true.
 #[test]
 fn every_row_of_the_documentation_is_planted() {
     let tests = [

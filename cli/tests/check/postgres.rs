@@ -277,7 +277,7 @@ async fn a_prepared_transaction_that_nobody_ends() {
     let checked = case.check_with(&["--open-max", "0"], &[]).await;
     let object = "prepared transaction forgotten_shop";
     checked.names_with(
-        "a prepared transaction that nobody ended",
+        "a forgotten prepared transaction",
         "warning",
         object,
         "ROLLBACK PREPARED 'forgotten_shop'",

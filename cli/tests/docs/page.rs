@@ -3,7 +3,7 @@
 /// A fenced block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// The word behind the fence, as `sh`, `text` or `yaml`.
+    /// The word after the fence, such as `sh`, `text` or `yaml`.
     pub language: String,
     /// The line of its first line, from 1.
     pub line: usize,
@@ -32,7 +32,7 @@ pub fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// The commands that stand in blocks without a fence, where nothing runs them.
+/// The commands in indented blocks, which no test runs.
 pub fn unfenced_commands(page: &str) -> Vec<&str> {
     const PROGRAMS: [&str; 14] = [
         "inlet",
@@ -63,7 +63,7 @@ pub fn unfenced_commands(page: &str) -> Vec<&str> {
     outside.filter(is_command).collect()
 }
 
-/// Whether a page shows this output: digits, the widths of columns and the parts behind a lonely
+/// Whether a page shows this output: digits, the widths of columns and the parts after a line
 /// `...` may differ.
 pub fn shows(page: &str, output: &str) -> bool {
     let output = masked(output);

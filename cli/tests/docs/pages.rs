@@ -24,7 +24,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("systemctl ", "no machine of the checks is run by systemd"),
 ];
 
-/// The table that pages without one of their own speak of.
+/// The table of the pages that create none.
 const SHOP: &str = "CREATE ROLE me LOGIN PASSWORD 'inlet_test';
 GRANT pg_read_all_stats TO me;
 CREATE TABLE orders (order_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer text, amount numeric(10,2) NOT NULL,
@@ -66,7 +66,7 @@ fn is_left_out(block: &Block) -> bool {
     lines.all(|line| NOT_RUN.iter().any(|(begin, _)| line.starts_with(begin)))
 }
 
-/// Runs a page's commands, and compares what they write with what stands behind them.
+/// Runs a page's commands, and compares their output with the block after them.
 async fn holds(name: &str, world: &World) {
     let all = blocks(&read(&root().join(name)));
     let commands = commands(&all);

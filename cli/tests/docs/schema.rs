@@ -23,7 +23,7 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What the checker says of a text.
+/// The checker's verdict on a text.
 fn judged(text: &str) -> Result<(), String> {
     let folder = Folder::new("schema").unwrap();
     fs::write(folder.join("inlet.yml"), text).unwrap();

@@ -145,7 +145,7 @@ impl Case {
 
     /// Compares what was written with the page: the error, or what stood on stdout where there is
     /// none.
-    fn says(&mut self, heading: &'static str, finished: &Finished, code: i32) {
+    fn shows(&mut self, heading: &'static str, finished: &Finished, code: i32) {
         self.provoked.push(heading);
         let error: String = finished
             .stderr
@@ -256,7 +256,7 @@ fn every_warning_of_the_page_stands_in_the_source() {
     for warning in warnings {
         assert!(
             sources.iter().any(|text| text.contains(warning)),
-            "nothing says `{warning}`"
+            "the sources lack `{warning}`"
         );
     }
 }
@@ -277,39 +277,39 @@ fn sources(folder: &Path) -> Vec<String> {
 async fn configuration(case: &mut Case) {
     let text = "postgres:\n  url: postgres://me@localhost:5432/shop\n  tabel: orders\ndatalake: ./lake\nstreaming:\n  flush_interval: 5\n";
     let finished = case.run("run --config FILE", text).await;
-    case.says("The configuration has problems", &finished, 78);
+    case.shows("The configuration has problems", &finished, 78);
     let missing = case.folder.join("nothing.yml").display().to_string();
     let finished = Inlet::run(INLET, &["run", "--config", &missing], &[])
         .await
         .unwrap();
-    case.says("The configuration file cannot be read", &finished, 78);
+    case.shows("The configuration file cannot be read", &finished, 78);
     let text = case.right("lake").replace(
         "  table",
         "  password: ${SHOP_PASSWORD:?the password of the role inlet}\n  table",
     );
     let finished = case.run("run --config FILE", &text).await;
-    case.says("A variable is not set", &finished, 78);
+    case.shows("A variable is not set", &finished, 78);
     let text = case
         .right("lake")
         .replace("  table", "  password: \"${SHOP_PASSWORD}\"\n  table");
     let finished = case.run("run --config FILE", &text).await;
-    case.says("A variable is in quotes", &finished, 78);
+    case.shows("A variable is in quotes", &finished, 78);
     let text = case
         .right("lake")
         .replace("  table", "  password_file: /run/secrets/shop\n  table");
     let finished = case.run("run --config FILE", &text).await;
-    case.says("A secret's file cannot be read", &finished, 78);
+    case.shows("A secret's file cannot be read", &finished, 78);
     let finished = case
         .run(
             "run --config FILE",
             &case.right("lake").replace("  table: orders\n", ""),
         )
         .await;
-    case.says("No table is named", &finished, 78);
+    case.shows("No table is named", &finished, 78);
     let finished = case
         .run("producer --config FILE", &case.right("lake"))
         .await;
-    case.says("A section is missing", &finished, 78);
+    case.shows("A section is missing", &finished, 78);
 }
 
 async fn database(case: &mut Case) {
@@ -328,28 +328,28 @@ async fn database(case: &mut Case) {
             &right.replace(&server, &format!("127.0.0.1:{}", port.number())),
         )
         .await;
-    case.says("PostgreSQL does not answer", &finished, 1);
+    case.shows("PostgreSQL does not answer", &finished, 1);
     let finished = case
         .run(
             "run --config FILE",
             &right.replace(&format!(":{PASSWORD}@"), ":wrong@"),
         )
         .await;
-    case.says("PostgreSQL refuses the password", &finished, 78);
+    case.shows("PostgreSQL refuses the password", &finished, 78);
     let finished = case
         .run(
             "run --config FILE",
             &right.replace(&format!("/{}\n", case.database.name()), "/shopx\n"),
         )
         .await;
-    case.says("The database does not exist", &finished, 78);
+    case.shows("The database does not exist", &finished, 78);
     let finished = case
         .run(
             "run --config FILE",
             &right.replace("table: orders", "table: ordres"),
         )
         .await;
-    case.says("The table does not exist", &finished, 78);
+    case.shows("The table does not exist", &finished, 78);
     let role = format!("inlet_{}", case.database.name());
     case.database
         .sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"))
@@ -361,21 +361,21 @@ async fn database(case: &mut Case) {
             &right.replace(&format!("{USER}:{PASSWORD}@"), &format!("{role}:secret@")),
         )
         .await;
-    case.says("The role may not read the table", &finished, 78);
+    case.shows("The role may not read the table", &finished, 78);
     let finished = case
         .run(
             "run --config FILE",
             &format!("{right}tables:\n  orders:\n    cursor: order_id\n"),
         )
         .await;
-    case.says("The cursor is no timestamp", &finished, 78);
+    case.shows("The cursor is no timestamp", &finished, 78);
     let finished = case
         .run(
             "run --config FILE",
             &format!("{right}tables:\n  orders:\n    rules: [amount is positive]\n"),
         )
         .await;
-    case.says("A rule is not understood", &finished, 78);
+    case.shows("A rule is not understood", &finished, 78);
 }
 
 async fn lake(case: &mut Case) {
@@ -400,7 +400,7 @@ async fn lake(case: &mut Case) {
         .await
         .unwrap();
     let finished = case.run("verify --config FILE", &right).await;
-    case.says("The lake has a row that PostgreSQL lacks", &finished, 3);
+    case.shows("The lake has a row that PostgreSQL lacks", &finished, 3);
     inlet.terminate().unwrap();
     inlet.wait_exit(PATIENCE).await.unwrap();
     let finished = case
@@ -409,7 +409,7 @@ async fn lake(case: &mut Case) {
             &format!("{right}tables:\n  orders:\n    cursor: paid_at\n"),
         )
         .await;
-    case.says("The table was polled by another column", &finished, 78);
+    case.shows("The table was polled by another column", &finished, 78);
     case.database
         .sql("CREATE TABLE items (item_id bigint PRIMARY KEY, created_at timestamptz); CREATE INDEX ON items (created_at)")
         .await
@@ -420,7 +420,7 @@ async fn lake(case: &mut Case) {
             &right.replace("table: orders", "table: items"),
         )
         .await;
-    case.says("The folder holds another table", &finished, 78);
+    case.shows("The folder holds another table", &finished, 78);
     let elsewhere = shared_database().await;
     elsewhere
         .sql("CREATE TABLE orders (order_id bigint PRIMARY KEY, created_at timestamptz); CREATE INDEX ON orders (created_at)")
@@ -433,12 +433,12 @@ async fn lake(case: &mut Case) {
         )
         .await;
     finished.stderr = finished.stderr.replace(elsewhere.name(), "billing");
-    case.says("The progress belongs to another database", &finished, 78);
+    case.shows("The progress belongs to another database", &finished, 78);
     fs::write(case.folder.join("file"), "").unwrap();
     let finished = case
         .run("run --config FILE", &case.right("file/lake"))
         .await;
-    case.says("The lake's folder is not writable", &finished, 78);
+    case.shows("The lake's folder is not writable", &finished, 78);
 }
 
 async fn broker(case: &mut Case) {
@@ -450,7 +450,7 @@ async fn broker(case: &mut Case) {
         section(&format!("127.0.0.1:{}", port.number()))
     );
     let finished = case.run("producer --config FILE", &text).await;
-    case.says("Kafka does not answer", &finished, 1);
+    case.shows("Kafka does not answer", &finished, 1);
     let kafka = Kafka::start().await.unwrap();
     let text = format!("{}{}", case.right("by-kafka"), section(&kafka.bootstrap()));
     let first = case.start("producer", &text).await;
@@ -462,7 +462,7 @@ async fn broker(case: &mut Case) {
         .await
         .unwrap();
     let finished = case.end(first).await;
-    case.says("Another instance has taken over", &finished, 75);
+    case.shows("Another instance has taken over", &finished, 75);
     second.terminate().unwrap();
     second.wait_exit(PATIENCE).await.unwrap();
 }
@@ -476,14 +476,14 @@ async fn others(case: &mut Case) {
             &right,
         )
         .await;
-    case.says("The HTTP address is taken", &finished, 78);
+    case.shows("The HTTP address is taken", &finished, 78);
     let finished = case.run("run", &right).await;
-    case.says("The command line is wrong", &finished, 2);
+    case.shows("The command line is wrong", &finished, 2);
     let finished = case.run("verify --config FILE items", &right).await;
-    case.says("The table is not in the configuration", &finished, 78);
+    case.shows("The table is not in the configuration", &finished, 78);
     let url = case.database.url().to_owned();
     let finished = case
         .run(&format!("init --url {url} --output FILE"), &right)
         .await;
-    case.says("The file exists already", &finished, 78);
+    case.shows("The file exists already", &finished, 78);
 }

@@ -49,7 +49,7 @@ async fn procedure(orders: &Orders, verbs: &[&str]) -> Result<()> {
     orders.insert(&["7.77"]).await?;
     orders.await_lake_rows(26).await;
     assert_eq!(orders.quarantined().await?, 5);
-    assert_eq!(orders.doubled().await?, 0);
+    assert_eq!(orders.duplicates().await?, 0);
     for mut service in services {
         service.terminate()?;
         assert!(

@@ -64,7 +64,7 @@ async fn a_foreign_client_reads_each_version_once_and_in_commit_order_per_key() 
     );
 }
 
-/// The last record of each key is the row as PostgreSQL has it: so the versions of a key stand in
+/// The last record of each key is the row as PostgreSQL has it: so the versions of a key are in
 /// commit order.
 async fn latest_equals(orders: &Orders, kafka: &inlet_harness::Kafka) -> Result<bool> {
     let mut topic = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! `kill -9` at random moments under load: nothing lost, nothing doubled, and readers never lied
+//! `kill -9` at random moments under load: no loss, no duplicates, and readers never lied
 //! to.
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn seed() -> u64 {
     seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000))
 }
 
-/// A reader with DuckDB's plain glob: rows never go away, no version stands there twice, no file is
+/// A reader with DuckDB's plain glob: rows stay, versions are unique, no file is
 /// torn.
 struct Reader {
     stop: Arc<AtomicBool>,
@@ -80,7 +80,7 @@ async fn read(glob: String, stop: Arc<AtomicBool>, reads: Arc<AtomicU64>) -> Res
             let (rows, versions): (u64, u64) = (row[0].parse()?, row[1].parse()?);
             ensure!(
                 rows == versions,
-                "{} versions were doubled among {rows}",
+                "{} versions are duplicates among {rows}",
                 rows - versions
             );
             ensure!(rows >= before, "{before} rows had been there, then {rows}");

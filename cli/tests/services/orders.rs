@@ -1,4 +1,4 @@
-//! The orders scenario: its table, its configuration, and how it is judged.
+//! The orders scenario: its table, its configuration, and its comparison.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -195,13 +195,16 @@ impl Orders {
                 "PostgreSQL has {theirs:?}, the lake {ours:?}"
             );
         }
-        let doubled = self.doubled().await?;
-        ensure!(doubled == 0, "{doubled} versions are in the lake twice");
+        let duplicates = self.duplicates().await?;
+        ensure!(
+            duplicates == 0,
+            "the lake has {duplicates} duplicate versions"
+        );
         Ok(())
     }
 
-    /// Versions that stand in the lake more than once.
-    pub async fn doubled(&self) -> Result<u64> {
+    /// Counts duplicate versions in the lake.
+    pub async fn duplicates(&self) -> Result<u64> {
         let sql = format!(
             "SELECT count(*) - count(DISTINCT (order_id, _xid)) FROM read_parquet('{}', union_by_name = true)",
             self.glob()

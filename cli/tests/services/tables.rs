@@ -1,5 +1,5 @@
-//! Tables, values and servers that nobody here chose: as wide and as large as PostgreSQL has them,
-//! in other encodings, behind a pooler, gone and back.
+//! Unusual tables, values and servers: as wide and as large as PostgreSQL has them, in other
+//! encodings, with a pooler in front, dropped and recreated.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -172,7 +172,7 @@ async fn values_of_100_mb_arrive_without_a_broker_in_bounded_memory() {
     let copy = Copy::of(database, &["run"], "tables: { large: }\n").await;
     let services = copy.start(&["run"]);
     copy.await_rows("", 4).await;
-    // A value stands in the connection's buffer, in a column, and in a page that is being written;
+    // A value is in the connection's buffer, in a column, and in a page that is being written;
     // not one of each for each of the three rows.
     let peak = peak_mib(&services[0]);
     assert!(peak < 1200, "{peak} MiB");
@@ -518,10 +518,10 @@ async fn without_a_key_a_column_that_is_added_with_a_default_is_told_with_the_st
         .unwrap();
     copy.await_rows("", 3).await;
     let statement = "UPDATE \"public\".\"t\" SET \"paid\" = \"paid\"";
-    let told = eventually(PATIENCE, "the column is told", async || {
+    let warned = eventually(PATIENCE, "a warning names the column", async || {
         Ok::<_, anyhow::Error>(services[0].stderr()?.contains(statement))
     });
-    told.await;
+    warned.await;
     assert!(
         !services[0].stderr().unwrap().contains("SET \"note\""),
         "a column without a default is null for the old rows as well"

@@ -9,7 +9,7 @@ use inlet_harness::{Database, Folder, Inlet, duckdb, eventually, shared_database
 
 use crate::orders::{INLET, PATIENCE};
 
-/// How a column is compared: what DuckDB says of it (`$`) equals what PostgreSQL says of it.
+/// How a column is compared: DuckDB's text of it (`$`) equals PostgreSQL's text.
 #[derive(Debug, Clone, Copy)]
 enum Shown {
     /// Both print the same text.
@@ -457,7 +457,7 @@ impl Scene {
             .to_string()
     }
 
-    /// Runs a way until the lake holds so many rows and quarantine so many, then stops it; `verify`
+    /// Runs a pipeline until lake and quarantine hold these numbers of rows, then stops it; `verify`
     /// must find no difference. Brings the log.
     async fn fill(&self, way: &str, settings: &str, rows: u64, quarantined: u64) -> Result<String> {
         let config = self.config(way, settings).await?;

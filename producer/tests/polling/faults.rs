@@ -4,7 +4,7 @@ use std::process::Command;
 
 use inlet_harness::{Postgres, shared_database};
 use inlet_service::error::{Explain, Kind};
-use inlet_service::sink::memory::Fault;
+use inlet_sink_contract::memory::Fault;
 
 use super::script::{DEADLINE, GATED, NONE, Poller, Session, TABLE, polled, polled_on, settings};
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use inlet_harness::{Database, Postgres};
 use inlet_service::error::{Explain, Kind, report};
-use inlet_service::sink::memory::Fault;
+use inlet_sink_contract::memory::Fault;
 use tokio::time::Instant;
 
 use super::naive::Naive;

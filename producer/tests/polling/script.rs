@@ -13,7 +13,7 @@ use inlet_producer::source::table::Phase;
 use inlet_service::config::Config;
 use inlet_service::error::{Explain, Kind, report};
 use inlet_service::sink::Sink;
-use inlet_service::sink::memory::{MemorySink, MemoryStore};
+use inlet_sink_contract::memory::{MemorySink, MemoryStore};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 

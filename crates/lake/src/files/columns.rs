@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type, UInt64Type};
+use arrow::datatypes::{DataType, Decimal256Type, Field, Schema, SchemaRef, UInt8Type, UInt64Type};
 use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID, positioned_schema};
 use inlet_model::{ColumnType, Scalar, TableSchema};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -121,10 +121,15 @@ fn op_as_text(column: &ArrayRef) -> ArrayRef {
 
 /// A decimal of more than 38 digits becomes text: DuckDB would read it as an inexact double.
 fn wide_as_text(column: &ArrayRef) -> ArrayRef {
-    if !matches!(column.data_type(), DataType::Decimal256(..)) {
+    let Some(decimals) = column.as_primitive_opt::<Decimal256Type>() else {
         return column.clone();
-    }
-    arrow::compute::cast(column, &DataType::Utf8).expect("every decimal has a text")
+    };
+    let text = |row| {
+        decimals
+            .is_valid(row)
+            .then(|| decimals.value_as_string(row))
+    };
+    Arc::new((0..decimals.len()).map(text).collect::<StringArray>())
 }
 
 fn in_file(field: &Field) -> Field {

@@ -6,8 +6,8 @@ use chrono_tz::Tz;
 use inlet_harness::duckdb;
 use inlet_lake::{LakeOptions, LakeSink, LakeSinkTable, Limits, Rules};
 use inlet_service::error::Kind;
-use inlet_service::sink::contract::{TestPipeline, orders, poll, progress, rows, upserts};
 use inlet_service::sink::{Checkpointed, Sink};
+use inlet_sink_contract::{TestPipeline, orders, poll, progress, rows, upserts};
 
 use crate::fixture::files;
 
@@ -82,12 +82,12 @@ impl TestPipeline for OnDisk {
 
 mod deferred {
     use super::OnDisk;
-    inlet_service::sink_contract!(OnDisk::deferred());
+    inlet_sink_contract::sink_contract!(OnDisk::deferred());
 }
 
 mod immediate {
     use super::OnDisk;
-    inlet_service::sink_contract!(OnDisk::immediate());
+    inlet_sink_contract::sink_contract!(OnDisk::immediate());
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! The contract of [`Sink`] as a list of tests: the sinks in memory, over Kafka and over the lake
 //! run the same one.
 //!
-//! A crate runs it with `inlet_service::sink_contract!(pipeline().await)`, where the expression
+//! A crate runs it with `inlet_sink_contract::sink_contract!(pipeline().await)`, where the expression
 //! makes a [`TestPipeline`] of its own for every claim.
 #![allow(clippy::unwrap_used)]
+
+pub mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +16,8 @@ use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
 use inlet_model::{Column, Progress, ProgressDelta, TableName, TableSchema};
 use inlet_model::{ColumnType, Scalar};
 
-use super::{Checkpointed, Sink, SinkError};
-use crate::error::{Kind, chain};
+use inlet_service::error::{Kind, chain};
+use inlet_service::sink::{Checkpointed, Sink, SinkError};
 
 const VISIBLE_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -39,7 +41,7 @@ macro_rules! sink_contract {
     ($pipeline:expr; $($claim:ident),+ $(,)?) => {
         $(#[tokio::test]
         async fn $claim() {
-            $crate::sink::contract::$claim(&$pipeline).await;
+            $crate::$claim(&$pipeline).await;
         })+
     };
     ($pipeline:expr) => {

@@ -12,9 +12,10 @@ use inlet_model::TableName;
 use inlet_model::change::{ChangeBatch, OP, UPSERT};
 use inlet_model::{Progress, ProgressDelta};
 
-use super::contract::TestPipeline;
-use super::{Checkpointed, Sink, SinkError};
-use crate::error::Kind;
+use inlet_service::error::Kind;
+use inlet_service::sink::{Checkpointed, Sink, SinkError};
+
+use crate::TestPipeline;
 
 /// The durable state that the sinks of one pipeline share, and the calls that will fail.
 #[derive(Debug, Clone, Default)]
