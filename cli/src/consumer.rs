@@ -35,8 +35,7 @@ pub async fn carry(config: Config, readiness: Readiness, stop: CancellationToken
 fn settings(config: &Config) -> Result<ConsumerSettings, ConfigError> {
     let (kafka, datalake) = (config.require_kafka()?, config.require_datalake()?);
     let table = |table: &TableConfig| TableSettings {
-        schema: table.schema.clone(),
-        name: table.name.clone(),
+        table: table.table.clone(),
         topic: kafka.topic_for(table),
         path: tables::folder(config, datalake, table),
         rules: table.rules.clone(),

@@ -120,7 +120,7 @@ impl Watch {
     async fn look(&mut self, tables: &Tables) -> Result<Option<Tables>, Failure> {
         let mut connection = connect(&options(&self.config.require_postgres()?.primary)).await?;
         let catalog = list_tables(&mut connection).await.map_err(Error::from)?;
-        let mut there = self.config.clone().resolved(&tables::pairs(catalog))?;
+        let mut there = self.config.clone().resolved(&catalog)?;
         let known: BTreeSet<String> = tables
             .there
             .tables
@@ -174,7 +174,7 @@ impl Watch {
         self.config
             .tables
             .iter()
-            .any(|own| own.identifier == table.identifier)
+            .any(|own| own.table == table.table)
     }
 
     async fn can_be_captured(

@@ -7,6 +7,7 @@
 
 mod text;
 
+use inlet_model::TableName;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -152,7 +153,7 @@ async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
         list_tables(&mut connection)
             .await?
             .iter()
-            .map(text::name)
+            .map(TableName::written)
             .collect()
     } else {
         asked.to_vec()
@@ -168,7 +169,7 @@ async fn one(connection: &mut PgConnection, written: String) -> Result<Found, Er
     match read_table(connection, &written, &Overrides::default()).await {
         Err(error @ CatalogError::Read { .. }) => Err(error.into()),
         captured => {
-            let name = |captured: &Captured| text::name(&captured.schema.table);
+            let name = |captured: &Captured| captured.schema.table.written();
             Ok(Found {
                 written: captured.as_ref().map_or(written, name),
                 captured,

@@ -14,14 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 
-/// What a pattern is held against.
-pub fn pairs(catalog: Vec<TableName>) -> Vec<(String, String)> {
-    catalog
-        .into_iter()
-        .map(|table| (table.schema, table.name))
-        .collect()
-}
-
 /// The names as the catalog spells them, in the order of the settings; `None` when stopped before
 /// PostgreSQL answered.
 pub async fn names(
@@ -41,7 +33,7 @@ pub async fn resolve(config: Config, stop: &CancellationToken) -> Result<Option<
     let Some(catalog) = pipeline::list_tables(&primary, stop).await? else {
         return Ok(None);
     };
-    let config = config.resolved(&pairs(catalog))?;
+    let config = config.resolved(&catalog)?;
     tracing::info!(tables = config.tables.len(), "tables found");
     Ok(Some(config))
 }
@@ -52,7 +44,7 @@ pub fn resolve_by_lake(config: Config) -> Result<Config, Failure> {
     if !config.has_patterns() {
         return Ok(config);
     }
-    let known = pairs(tables_of(&config.require_datalake()?.path));
+    let known = tables_of(&config.require_datalake()?.path);
     Ok(config.expanded(&known))
 }
 
@@ -67,7 +59,7 @@ pub async fn resolve_to_look(config: Config) -> Result<Config, Failure> {
         Ok::<_, Error>(list_tables(&mut connect(&options(&postgres.primary)).await?).await?)
     };
     match asked.await {
-        Ok(catalog) => Ok(config.resolved(&pairs(catalog))?),
+        Ok(catalog) => Ok(config.resolved(&catalog)?),
         Err(_) if config.datalake.is_some() => resolve_by_lake(config),
         Err(_) => Ok(config.expanded(&[])),
     }
@@ -79,16 +71,7 @@ pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -
     if !config.has_folders {
         return datalake.path.clone();
     }
-    datalake.path.join(own_folder(table))
-}
-
-/// The name of a table's folder in a lake of several.
-pub fn own_folder(table: &TableConfig) -> String {
-    let written = table.written();
-    written
-        .strip_prefix("public.")
-        .unwrap_or(&written)
-        .replace('/', "_")
+    datalake.path.join(table.table.folder())
 }
 
 /// The size at which a batch of the lake is committed.

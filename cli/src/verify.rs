@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use inlet_lake::TableReader;
-use inlet_model::Xid;
+use inlet_model::{TableReference, Xid};
 use inlet_postgres::connect;
 use inlet_producer::settings;
 use inlet_producer::source::poll::TableSettings;
@@ -99,8 +99,7 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
 
 /// Decides whether a name on the command line means this table.
 fn names(asked: &str, table: &TableConfig) -> bool {
-    let plain = |name: &str| name.strip_prefix("public.").unwrap_or(name).to_lowercase();
-    plain(asked) == plain(&table.written())
+    TableReference::parse(asked).is_ok_and(|asked| asked.may_be(&table.table))
 }
 
 fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyError> {

@@ -31,7 +31,7 @@ pub fn source(config: &Config) -> Result<SourceSettings, ConfigError> {
 /// How to poll one table.
 pub fn table(table: &TableConfig) -> TableSettings {
     TableSettings {
-        name: table.identifier.clone(),
+        name: table.table.to_string(),
         cursor: table.cursor.clone(),
         key: (!table.key.is_empty()).then(|| table.key.clone()),
         zone: None,

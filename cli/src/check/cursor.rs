@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use inlet_model::{ColumnType, Scalar};
-use inlet_model::{TableName, quote};
+use inlet_model::{Role, TableName, quote};
 use inlet_postgres::Meaning;
 use inlet_postgres::catalog::{Captured, Cursor, CursorKind, index_statement};
 use inlet_postgres::server;
@@ -25,15 +24,6 @@ const BELOW: Duration = Duration::from_secs(1);
 const AHEAD: &str = "interval '5 seconds'";
 /// Counting stops here.
 const COUNT_MAX: i64 = 100_000;
-
-/// Names that promise to move when a row changes; compared without case and underscores.
-const OF_CHANGES: [&str; 5] = [
-    "updatedat",
-    "modifiedat",
-    "lastmodified",
-    "updated",
-    "modified",
-];
 
 /// An index that begins with the column, and does not help.
 const USELESS: &str = "\
@@ -62,6 +52,8 @@ struct Column<'a> {
     name: &'a str,
     postgres_type: &'a str,
     object: String,
+    /// True when the name promises that it moves with every change.
+    moves_with_changes: bool,
     cursor: Cursor,
     oid: Oid,
 }
@@ -83,6 +75,7 @@ pub async fn check(
     let (name, postgres_type) = (column.name.as_str(), column.postgres_type.as_str());
     let object = format!("{}.{name}", table.short());
     let column = Column {
+        moves_with_changes: matches!(column.role(), Some(Role::Changed(_))),
         table,
         quoted: quote(name),
         name,
@@ -110,17 +103,11 @@ pub async fn check(
 fn no_cursor(captured: &Captured) -> Finding {
     let table = &captured.schema.table;
     let means = "every poll reads the whole table, at most a twentieth of the time";
-    let is_time = |column_type| {
-        matches!(
-            column_type,
-            ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz)
-        )
-    };
     let Some(column) = captured
         .schema
         .columns
         .iter()
-        .find(|column| is_time(column.column_type))
+        .find(|column| column.column_type.is_time())
     else {
         let finding = Finding::warning(
             Hop::Table,
@@ -386,8 +373,7 @@ async fn still(
     sweep: Duration,
     connection: &mut PgConnection,
 ) -> Result<Option<Finding>, sqlx::Error> {
-    let plain = column.name.to_lowercase().replace('_', "");
-    let of_changes = OF_CHANGES.contains(&plain.as_str());
+    let of_changes = column.moves_with_changes;
     let maintained: bool = sqlx::query_scalar(MAINTAINED)
         .bind(column.oid)
         .fetch_one(connection)

@@ -3,7 +3,7 @@
 
 use indicatif::HumanBytes;
 use inlet_lake::Rules;
-use inlet_model::{Column, ColumnType, Scalar, quote};
+use inlet_model::{Column, quote, resolve_column};
 use inlet_postgres::catalog::{Captured, CatalogError, read_table};
 use inlet_producer::settings;
 use inlet_service::config::{Config, TableConfig};
@@ -337,20 +337,9 @@ fn rules(table: &TableConfig, captured: &Captured) -> Option<Finding> {
 fn date_column(table: &TableConfig, captured: &Captured) -> Option<Finding> {
     let asked = table.date_column.as_deref()?;
     let columns = &captured.schema.columns;
-    let is_time = |column: &&Column| {
-        matches!(
-            column.column_type,
-            ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz)
-        )
-    };
-    let found = columns
-        .iter()
-        .find(|column| column.name == asked)
-        .or_else(|| {
-            columns
-                .iter()
-                .find(|column| column.name == asked.to_lowercase())
-        });
+    let is_time = |column: &&Column| column.column_type.is_time();
+    let names = columns.iter().map(|column| column.name.as_str());
+    let found = resolve_column(asked, names).map(|position| &columns[position]);
     if found.as_ref().is_some_and(is_time) {
         return None;
     }

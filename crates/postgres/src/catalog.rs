@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use inlet_model::{TableName, TableSchema, quote};
+use inlet_model::{TableName, TableReference, TableSchema, quote, similar};
 use inlet_service::config::ImpossibleValues;
 use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
@@ -17,14 +17,12 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row};
 pub use self::cursor::{Cursor, CursorKind};
 pub use self::descendants::Descendant;
 pub use self::error::{CatalogError, Names};
-pub use self::name::table_candidates;
 
 mod columns;
 mod cursor;
 mod descendants;
 mod error;
 mod key;
-mod name;
 
 /// The longest identifier that PostgreSQL keeps whole, in bytes (`NAMEDATALEN - 1`).
 const IDENTIFIER_BYTES_MAX: usize = 63;
@@ -366,7 +364,10 @@ const TABLES: &str = "SELECT n.nspname::text, c.relname::text
 /// Finds a relation as SQL does: first with what is not quoted folded to lower case, then exactly
 /// as given.
 async fn find(conn: &mut PgConnection, asked: &str) -> Result<Relation, CatalogError> {
-    for (schema, relation) in name::table_candidates(asked)? {
+    let reference = TableReference::parse(asked).map_err(|_| CatalogError::Name {
+        asked: asked.to_owned(),
+    })?;
+    for (schema, relation) in reference.candidates() {
         let query = sqlx::query_as(FIND).bind(schema).bind(relation);
         if let Some(found) = query
             .fetch_optional(&mut *conn)
@@ -430,7 +431,7 @@ async fn not_found(conn: &mut PgConnection, asked: &str) -> Result<CatalogError,
         .map(|table| table.short());
     Ok(CatalogError::NotFound {
         asked: asked.to_owned(),
-        similar: name::similar(asked, names),
+        similar: Names(similar(asked, names)),
     })
 }
 

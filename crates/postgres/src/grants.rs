@@ -9,13 +9,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use inlet_model::quote;
+use inlet_model::{Identifier, PUBLIC, quote};
 use inlet_service::config::{Config, ConfigError, TableConfig};
 
-use crate::catalog::{CatalogError, table_candidates};
-
-/// Where a table is that names no schema.
-const PUBLIC: &str = "public";
+use crate::catalog::CatalogError;
 
 /// Why there are no statements.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +83,7 @@ impl Grants {
     /// poll finds it.
     fn table(&self, table: &TableConfig) -> Result<String, CatalogError> {
         let role = &self.role;
-        let candidates = table_candidates(&table.identifier)?;
+        let candidates = table.table.candidates();
         let names: Vec<_> = candidates
             .iter()
             .map(|(schema, name)| {
@@ -117,8 +114,8 @@ impl Grants {
     /// will mean.
     fn pattern(&self, table: &TableConfig) -> String {
         let role = &self.role;
-        let schema = table.schema.as_deref().unwrap_or(PUBLIC);
-        match (schema.contains('*'), table.name.as_str()) {
+        let schema = schema(table);
+        match (schema.contains('*'), table.table.name().text()) {
             (false, "*") => {
                 let schema = quote(schema);
                 let makers = format!(
@@ -173,7 +170,7 @@ impl Grants {
 
     /// A statement for each table that a name or pattern means.
     fn each(&self, table: &TableConfig, statement: &str, remark: &str) -> String {
-        let schema = table.schema.as_deref().unwrap_or(PUBLIC);
+        let schema = schema(table);
         let usage = if schema.contains('*') && statement.starts_with("GRANT") {
             format!(
                 "        EXECUTE {};\n",
@@ -187,7 +184,7 @@ impl Grants {
              WHERE n.nspname LIKE {} AND c.relname LIKE {} AND c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|information_schema)' LOOP\n\
              {usage}        EXECUTE {};\n    END LOOP;\n",
             like(schema),
-            like(&table.name),
+            like(table.table.name().text()),
             self.format(statement, "found.name")
         );
         self.block(
@@ -214,13 +211,18 @@ impl Grants {
 /// The schema of a table or pattern that can only mean one: a schema that may be folded is found
 /// with its table.
 fn plain_schema(table: &TableConfig) -> Option<&str> {
-    let schema = table.schema.as_deref().unwrap_or(PUBLIC);
+    let schema = schema(table);
     let certain = if table.is_pattern() {
         !schema.contains('*')
     } else {
-        table_candidates(&table.identifier).is_ok_and(|candidates| candidates.len() == 1)
+        table.table.candidates().len() == 1
     };
     certain.then_some(schema)
+}
+
+/// The schema as it was written.
+fn schema(table: &TableConfig) -> &str {
+    table.table.schema().map_or(PUBLIC, Identifier::text)
 }
 
 /// A pattern of ours as one of `LIKE`.

@@ -1,7 +1,6 @@
 //! What people are told of a table, once: what its cursor means, what became of it, and how far a
 //! reading of it is.
 
-use inlet_model::{ColumnType, Scalar};
 use inlet_model::{TableName, quote};
 use inlet_postgres::catalog::{self, Captured, expected_rows};
 use inlet_service::bar::{self, Bar};
@@ -64,12 +63,11 @@ pub(super) fn cursor(captured: &Captured) {
     let table = &captured.schema.table;
     match &captured.cursor {
         None => {
-            let times = captured.schema.columns.iter().filter(|column| {
-                matches!(
-                    column.column_type,
-                    ColumnType::Scalar(Scalar::TimestampTz | Scalar::Timestamp)
-                )
-            });
+            let times = captured
+                .schema
+                .columns
+                .iter()
+                .filter(|column| column.column_type.is_time());
             let times: Vec<_> = times.map(|column| column.name.as_str()).collect();
             if times.is_empty() {
                 warn!(%table, "table has no timestamp column: every poll reads all of it, at most a twentieth of the time");

@@ -1,30 +1,8 @@
 //! The cursor column: the timestamp by which new rows are found through an index.
 
-use inlet_model::{Column, TableName};
-use inlet_model::{ColumnType, Scalar};
+use inlet_model::{Column, ColumnType, Role, Scalar, TableName, resolve_column};
 
 use super::error::{CatalogError, Names};
-use super::name;
-
-/// Names that say "this row changed", then names that say "this row was made"; compared without
-/// case and underscores.
-const PREFERRED: [&str; 15] = [
-    "updatedat",
-    "modifiedat",
-    "lastmodified",
-    "lastmodifiedat",
-    "lastupdated",
-    "lastupdatedat",
-    "lastupdate",
-    "changedat",
-    "updatedon",
-    "modifiedon",
-    "updated",
-    "modified",
-    "createdat",
-    "insertedat",
-    "created",
-];
 
 /// A column by which new rows are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +68,7 @@ pub(super) fn choose(
                 .collect(),
         )
     };
-    let Some(position) =
-        name::column_position(asked, columns.iter().map(|column| column.name.as_str()))
+    let Some(position) = resolve_column(asked, columns.iter().map(|column| column.name.as_str()))
     else {
         return Err(CatalogError::UnknownCursor {
             table: table.clone(),
@@ -112,16 +89,18 @@ pub(super) fn choose(
     cursor(position).map(Some).ok_or_else(wrong_type)
 }
 
+/// A column whose name promises a change is best, then one that is set at the insert.
 fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
-    let plain = |cursor: &Cursor| columns[cursor.column].name.to_lowercase().replace('_', "");
-    let preferred = PREFERRED
-        .iter()
-        .find_map(|name| candidates.iter().find(|cursor| plain(cursor) == *name));
-    let indexed = candidates
-        .iter()
-        .filter(|cursor| cursor.indexed)
-        .min_by_key(|cursor| cursor.kind as u8);
-    preferred.or(indexed).copied()
+    let role = |cursor: &&Cursor| {
+        let role = columns[cursor.column].role()?;
+        (!matches!(role, Role::Event(_))).then_some(role)
+    };
+    let named = candidates.iter().filter(|cursor| role(cursor).is_some());
+    let indexed = candidates.iter().filter(|cursor| cursor.indexed);
+    named
+        .min_by_key(role)
+        .or_else(|| indexed.min_by_key(|cursor| cursor.kind as u8))
+        .copied()
 }
 
 #[cfg(test)]

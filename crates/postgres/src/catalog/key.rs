@@ -1,12 +1,11 @@
 //! A table's indexes, and the key that follows from them.
 
-use inlet_model::{Column, TableName};
+use inlet_model::{Column, TableName, resolve_column, similar};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
 use super::columns::Numbered;
-use super::error::CatalogError;
-use super::name;
+use super::error::{CatalogError, Names};
 
 /// A valid index over all rows of a table.
 #[derive(Debug, Clone, Default)]
@@ -106,8 +105,8 @@ fn configured(
     let names = columns.iter().map(|column| column.name.as_str());
     let mut key = Vec::with_capacity(asked.len());
     for column in asked {
-        let position = name::column_position(column, names.clone()).ok_or_else(|| {
-            let similar = name::similar(column, names.clone().map(str::to_owned));
+        let position = resolve_column(column, names.clone()).ok_or_else(|| {
+            let similar = Names(similar(column, names.clone().map(str::to_owned)));
             CatalogError::UnknownKey {
                 table: table.clone(),
                 column: column.clone(),
