@@ -7,8 +7,11 @@ use std::path::Path;
 
 use inlet_lake::{CHANGE_COLUMNS, LakeError, QUARANTINE_COLUMNS, TableReader};
 use inlet_model::change::{DELETE, OFFSET, OP};
-use inlet_model::{Identifier, PUBLIC, TableReference, TableSchema, quote};
+use inlet_model::{TableSchema, quote};
 use inlet_service::config::TableConfig;
+
+/// The schema of a table that names none.
+const PUBLIC: &str = "public";
 
 /// One table of the lake.
 #[derive(Debug)]
@@ -25,15 +28,16 @@ pub struct View {
 impl View {
     /// A table by its name in the configuration; `columns` are those of the lake's log.
     pub fn new(
-        table: &TableReference,
+        schema: Option<&str>,
+        name: &str,
         reader: &TableReader,
         columns: Option<TableSchema>,
     ) -> Result<Self, LakeError> {
         let has_data = !reader.data_files()?.is_empty();
         let has_quarantine = !reader.quarantine_files()?.is_empty();
         Ok(Self {
-            schema: table.schema().map_or(PUBLIC, Identifier::text).to_owned(),
-            name: table.name().text().to_owned(),
+            schema: schema.unwrap_or(PUBLIC).to_owned(),
+            name: name.to_owned(),
             columns,
             data: has_data.then(|| text(&reader.data_pattern())),
             quarantine: has_quarantine.then(|| text(&reader.quarantine_pattern())),
@@ -140,7 +144,7 @@ pub fn named<'a>(tables: &'a [TableConfig], statement: &str) -> Vec<&'a TableCon
     let statement = statement.to_lowercase();
     let named: Vec<_> = tables
         .iter()
-        .filter(|table| statement.contains(&table.table.name().text().to_lowercase()))
+        .filter(|table| statement.contains(&table.name.to_lowercase()))
         .collect();
     if named.is_empty() {
         tables.iter().collect()
@@ -236,7 +240,7 @@ mod tests {
         let kept = |statement: &str| {
             named(&tables, statement)
                 .into_iter()
-                .map(|table| table.table.name().text().to_owned())
+                .map(|table| table.name.clone())
                 .collect::<Vec<_>>()
         };
         assert_eq!(

@@ -45,7 +45,8 @@ impl Fixture {
         let folder = Folder::new(name)?;
         let (topic, control) = (format!("{name}-orders"), format!("{name}_control"));
         let table = TableSettings {
-            table: "Orders".parse()?,
+            schema: None,
+            name: "Orders".into(),
             topic: topic.clone(),
             path: folder.join("lake"),
             rules: Vec::new(),
