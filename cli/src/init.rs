@@ -1,19 +1,22 @@
-//! `inlet init`: a configuration for the tables of a database, from what the catalog contains.
+//! `inlet init`: a configuration for the tables of a database, written with what the catalog tells
+//! of them.
 //!
-//! The file can be run unchanged. A table that cannot be captured is written as a comment with the
-//! reason. A password is never written, and an existing file is never changed. Whether every server
-//! can be reached is checked by `inlet check`.
+//! Promises: what it writes runs as it is; a table that cannot be captured stands there as a
+//! comment with its reason; a password is never written; a file that exists is not touched. Leaves
+//! to others: whether all is well on the way (`check`).
 
 mod text;
 
+use inlet_model::TableName;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use inlet_postgres::{Captured, CatalogError, Error, capture, connect, list_tables};
-use inlet_service::config::{Config, TableConfig};
+use inlet_postgres::catalog::{Captured, CatalogError, Overrides, list_tables, read_table};
+use inlet_postgres::{Error, connect, options};
+use inlet_service::config::Config;
 use inlet_service::error::{Explain, Hint, Kind};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +29,7 @@ use crate::text_table::text_table;
 pub struct Found {
     /// Its name as the configuration has it.
     pub written: String,
-    /// The table in the catalog, or the reason why it cannot be captured.
+    /// What the catalog says.
     pub captured: Result<Captured, CatalogError>,
 }
 
@@ -55,8 +58,7 @@ impl Explain for InitError {
                 Hint::text("name another file with `--output FILE`")
             }
             Self::NoTable => Hint::text(
-                "check the database's name in `--url`, and the role's rights: it needs SELECT on \
-                    the tables",
+                "look at the database's name in `--url`, and at the role's rights: it needs SELECT on the tables",
             ),
         })
     }
@@ -82,7 +84,7 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
     };
     let found = found?;
     if found.iter().all(|table| table.captured.is_err()) {
-        // With named tables, the reason why one cannot be captured is the better message.
+        // With one table asked for, why it cannot be captured says more.
         let refused = found
             .into_iter()
             .find_map(|table| table.captured.err())
@@ -107,10 +109,9 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
     );
     let file = arguments.output.display();
     println!(
-        "\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config \
-            {file}"
+        "\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config {file}"
     );
-    // A named table that is left out is a failure, so that a script notices it.
+    // One that was asked for by name must not be missed.
     Ok(if left_out && !arguments.tables.is_empty() {
         ExitCode::FAILURE
     } else {
@@ -132,7 +133,7 @@ fn ask() -> Result<String, SystemError> {
 
 /// The tables asked for, or all.
 async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
-    // The address is parsed as a configuration, so that every message is that of other verbs.
+    // The same reading of the address, with the same messages, as every other verb has it.
     let text = format!(
         "postgres:\n  url: {}\n  password: ${{PGPASSWORD:-}}\n  table: any\n",
         text::quoted(url)
@@ -147,12 +148,12 @@ async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
         std::env::var("PGPASSWORD").unwrap_or_default(),
     )]);
     let config = Config::from_texts(&[("--url", &text)], &environment)?;
-    let mut connection = connect(&config.require_postgres()?.primary).await?;
+    let mut connection = connect(&options(&config.require_postgres()?.primary)).await?;
     let names: Vec<String> = if asked.is_empty() {
         list_tables(&mut connection)
             .await?
             .iter()
-            .map(text::name)
+            .map(TableName::written)
             .collect()
     } else {
         asked.to_vec()
@@ -165,10 +166,10 @@ async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
 }
 
 async fn one(connection: &mut PgConnection, written: String) -> Result<Found, Error> {
-    match capture(connection, &TableConfig::named(&written)).await {
+    match read_table(connection, &written, &Overrides::default()).await {
         Err(error @ CatalogError::Read { .. }) => Err(error.into()),
         captured => {
-            let name = |captured: &Captured| text::name(&captured.schema.table);
+            let name = |captured: &Captured| captured.schema.table.written();
             Ok(Found {
                 written: captured.as_ref().map_or(written, name),
                 captured,

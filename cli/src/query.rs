@@ -40,8 +40,7 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
         let reader = TableReader::new(tables::folder(&config, datalake, table));
         let head = reader.head().await?;
         let columns = head.and_then(|head| reader.latest_schema(&head));
-        let schema = table.schema.as_deref();
-        views.push(views::View::new(schema, &table.name, &reader, columns)?);
+        views.push(views::View::new(&table.table, &reader, columns)?);
     }
     let script = format!("{}{statement}\n;\n", views::statements(&views, &statement));
     let Some(child) = start(format)? else {

@@ -10,7 +10,7 @@ const CHECKPOINTS: &str = "inlet_producer_checkpoints_total";
 const FAILURES: &str = "inlet_producer_failures_total";
 const LAST_CYCLE: &str = "inlet_producer_last_cycle_timestamp_seconds";
 
-/// Registers the description of every metric.
+/// Says what the numbers mean.
 pub(crate) fn describe() {
     describe_counter!(ROWS, "row versions that are durable in the sink");
     describe_counter!(LATE_ROWS, "row versions that only a sweep found");
@@ -20,7 +20,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         FAILURES,
-        "sessions that ended with an error and were restarted"
+        "sessions that ended with an error and were begun anew"
     );
     describe_gauge!(
         LAST_CYCLE,

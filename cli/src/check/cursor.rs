@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use inlet_model::{ColumnType, Scalar};
-use inlet_model::{TableName, quote};
+use inlet_model::{Role, TableName, quote};
 use inlet_postgres::Meaning;
+use inlet_postgres::catalog::{Captured, Cursor, CursorKind, index_statement};
 use inlet_postgres::server;
-use inlet_postgres::{Captured, Cursor, CursorKind, index_statement};
-use inlet_producer::source::statement::{Condition, statement};
+use inlet_producer::source::scan::{Condition, statement};
 use inlet_service::config::Config;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
-use super::facts::Facts;
 use super::finding::{Finding, Hop};
+use super::tables::Facts;
 use crate::text_table::span;
 
 /// A table below this size is read whole in a moment, and the planner knows it.
@@ -25,15 +24,6 @@ const BELOW: Duration = Duration::from_secs(1);
 const AHEAD: &str = "interval '5 seconds'";
 /// Counting stops here.
 const COUNT_MAX: i64 = 100_000;
-
-/// Names that promise to move when a row changes; compared without case and underscores.
-const OF_CHANGES: [&str; 5] = [
-    "updatedat",
-    "modifiedat",
-    "lastmodified",
-    "updated",
-    "modified",
-];
 
 /// An index that begins with the column, and does not help.
 const USELESS: &str = "\
@@ -46,8 +36,7 @@ LIMIT 1";
 /// A trigger of a user that runs before every updated row: 1 row, 2 before, 16 update
 /// (`pg_trigger.h`).
 const MAINTAINED: &str = "\
-SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' \
-AND tgtype & 19 = 19)";
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 19 = 19)";
 
 /// Statements against what keeps the planner from indexes.
 const ON: &str = "\
@@ -63,6 +52,8 @@ struct Column<'a> {
     name: &'a str,
     postgres_type: &'a str,
     object: String,
+    /// True when the name promises that it moves with every change.
+    moves_with_changes: bool,
     cursor: Cursor,
     oid: Oid,
 }
@@ -84,6 +75,7 @@ pub async fn check(
     let (name, postgres_type) = (column.name.as_str(), column.postgres_type.as_str());
     let object = format!("{}.{name}", table.short());
     let column = Column {
+        moves_with_changes: matches!(column.role(), Some(Role::Changed(_))),
         table,
         quoted: quote(name),
         name,
@@ -95,7 +87,7 @@ pub async fn check(
     let zone = server::writers_zone(&mut *connection).await?;
     let sweep = config.streaming.sweep_interval;
     if let Some(index) = captured.missing_index() {
-        // Every poll then reads the whole table, so the column's values cannot hide a row.
+        // Every poll reads everything then: what the column says hides no row.
         findings.push(no_index(&column, &index, connection).await?);
         return Ok(());
     }
@@ -107,21 +99,15 @@ pub async fn check(
     Ok(())
 }
 
-/// The table has no time column, or the poll would not choose one by itself.
+/// Without a cursor: there is no time in the table, or none that the poll would choose by itself.
 fn no_cursor(captured: &Captured) -> Finding {
     let table = &captured.schema.table;
     let means = "every poll reads the whole table, at most a twentieth of the time";
-    let is_time = |column_type| {
-        matches!(
-            column_type,
-            ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz)
-        )
-    };
     let Some(column) = captured
         .schema
         .columns
         .iter()
-        .find(|column| is_time(column.column_type))
+        .find(|column| column.column_type.is_time())
     else {
         let finding = Finding::warning(
             Hop::Table,
@@ -135,7 +121,7 @@ fn no_cursor(captured: &Captured) -> Finding {
         return finding.effect(means).fix(fix);
     };
     let evidence = format!(
-        "no cursor column: `{}` has neither an index nor a telling name",
+        "no cursor column: `{}` has neither an index nor a name that tells",
         column.name
     );
     let index = index_statement(table, &column.name, captured.partitioned);
@@ -174,10 +160,8 @@ async fn no_index(
         ))
         .fix(format!("{index};"))
     } else {
-        finding(format!(
-            "index {name} is invalid: its creation did not finish"
-        ))
-        .fix(format!("REINDEX INDEX CONCURRENTLY {name};"))
+        finding(format!("index {name} is invalid: its creation did not end"))
+            .fix(format!("REINDEX INDEX CONCURRENTLY {name};"))
     })
 }
 
@@ -200,7 +184,6 @@ async fn plan(
             floor: Some(floor),
             xid: reading.xid_end,
         },
-        &[],
         reading.xid_end,
     );
     let explain = format!("EXPLAIN (COSTS OFF) {sql}");
@@ -264,10 +247,7 @@ fn resolution(column: &Column<'_>, zone: Tz) -> Option<Finding> {
                 object,
                 format!("{}: a wall clock, read as {zone}", column.postgres_type),
             );
-            Some(finding.effect(
-                "what writers in another zone stamp is found by a scan of the last \
-                26 hours, every ten seconds",
-            ))
+            Some(finding.effect("what writers in another zone stamp is found by a scan of the last 26 hours, every ten seconds"))
         }
         CursorKind::Timestamptz if column.postgres_type.contains("(0)") => {
             let finding = Finding::info(
@@ -321,7 +301,7 @@ async fn nulls(
         );
         return Ok(Some(
             finding
-                .effect("a row without a stamp is found only by the sweep")
+                .effect("a row without a stamp is found by the sweep alone")
                 .fix(default),
         ));
     }
@@ -331,7 +311,7 @@ async fn nulls(
         format!("{} without a stamp", counted(nulls)),
     );
     let means = format!(
-        "they are found only by the sweep, every {}",
+        "they are found by the sweep alone, every {}",
         span(sweep.as_secs_f64())
     );
     Ok(Some(finding.effect(means).fix(format!(
@@ -378,7 +358,7 @@ async fn future(
             counted(rows)
         ),
     );
-    let means = "every poll reads them again until that time has passed; each arrives once";
+    let means = "every poll reads them again until their time has come; none is lost or doubled";
     Ok(Some(
         finding
             .effect(means)
@@ -386,29 +366,27 @@ async fn future(
     ))
 }
 
-/// A cursor that an update leaves unchanged.
+/// A cursor that stands still when its row is updated.
 async fn still(
     column: &Column<'_>,
     facts: &Facts,
     sweep: Duration,
     connection: &mut PgConnection,
 ) -> Result<Option<Finding>, sqlx::Error> {
-    let plain = column.name.to_lowercase().replace('_', "");
-    let of_changes = OF_CHANGES.contains(&plain.as_str());
+    let of_changes = column.moves_with_changes;
     let maintained: bool = sqlx::query_scalar(MAINTAINED)
         .bind(column.oid)
         .fetch_one(connection)
         .await?;
     let means = format!(
-        "an update that leaves it unchanged is found only by the sweep, every {}",
+        "an update that leaves it as it is may be found by the sweep alone, every {}",
         span(sweep.as_secs_f64())
     );
     if of_changes && !maintained {
         let finding = Finding::warning(
             Hop::Table,
             &column.object,
-            "no BEFORE UPDATE trigger sets it: an update changes it only where the application \
-                does",
+            "no BEFORE UPDATE trigger sets it: updates move it only where every application does",
         );
         return Ok(Some(finding.effect(means).fix(trigger(column))));
     }
@@ -419,7 +397,7 @@ async fn still(
         Hop::Table,
         &column.object,
         format!(
-            "{} updates were counted, and the cursor does not change with them",
+            "{} updates were counted, and nothing moves the cursor with them",
             facts.updates
         ),
     );
@@ -433,8 +411,7 @@ async fn still(
         }),
     );
     let fix = format!(
-        "a shorter `streaming.sweep_interval`, or\nALTER TABLE {table} ADD COLUMN updated_at \
-            timestamptz NOT NULL DEFAULT now();\n{trigger}"
+        "a shorter `streaming.sweep_interval`, or\nALTER TABLE {table} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();\n{trigger}"
     );
     Ok(Some(finding.effect(means).fix(fix)))
 }
@@ -445,8 +422,7 @@ fn trigger(column: &Column<'_>) -> String {
     let schema = quote(&column.table.schema);
     format!(
         "CREATE FUNCTION {schema}.{function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.{quoted} := now(); RETURN NEW; END $$;\n\
-         CREATE TRIGGER {function} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION \
-         {schema}.{function}();"
+         CREATE TRIGGER {function} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.{function}();"
     )
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
 use inlet_lake::{Head, LakeError, TableReader, Writer};
-use inlet_postgres::Captured;
+use inlet_postgres::catalog::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use super::finding::{Finding, Hop};
@@ -106,7 +106,7 @@ fn weigh_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
 /// in the lake's folder itself, several have a folder each.
 async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
     if let [only] = config.tables.as_slice() {
-        let own = datalake.path.join(tables::own_folder(only));
+        let own = datalake.path.join(only.table.folder());
         let head = TableReader::new(&own).head().await.ok().flatten()?;
         let evidence = format!(
             "`{}` holds table `{}`, and the configuration has one table",

@@ -1,8 +1,8 @@
 //! The words of the file, and of the list on the screen. Pure.
 
-use inlet_model::{ColumnType, Scalar};
-use inlet_model::{TableName, quote};
-use inlet_postgres::Captured;
+use inlet_model::written_part;
+use inlet_postgres::catalog::Captured;
+use url::Url;
 
 use super::Found;
 
@@ -35,17 +35,13 @@ pub fn configuration(url: &str, with_password: bool, found: &[Found]) -> String 
         "-"
     };
     let mut text = format!(
-        "# Written by `inlet init`. Look at it with `inlet check --config FILE`, start it with \
-            `inlet run --config FILE`.\n\
-         # A role that may read these tables and nothing else: inlet grants --config FILE --role \
-         NAME | psql ..\n\
-         postgres:\n  url: {}\n  password: ${{PGPASSWORD:{absent}}}   # from the environment; \
-         password_file takes it from a file\n\n\
+        "# Written by `inlet init`. Look at it with `inlet check --config FILE`, start it with `inlet run --config FILE`.\n\
+         # A role that may read these tables and nothing else: inlet grants --config FILE --role NAME | psql ..\n\
+         postgres:\n  url: {}\n  password: ${{PGPASSWORD:{absent}}}   # from the environment; password_file takes it from a file\n\n\
          datalake:\n  path: ./datalake            # {}\n\n\
          # With a broker between, as two services: inlet producer and inlet consumer.\n\
          # kafka:\n#   brokers: localhost:9092\n\n\
-         streaming:\n  flush_interval: 1s          # the longest time that a row waits for its \
-         commit\n\n\
+         streaming:\n  flush_interval: 1s          # the longest time that a row waits for its commit\n\n\
          tables:\n",
         quoted(&without_password(url)),
         if found.iter().filter(|table| table.captured.is_ok()).count() == 1 {
@@ -123,17 +119,11 @@ fn cursor(captured: &Captured) -> Option<String> {
 }
 
 fn times(captured: &Captured) -> Vec<String> {
-    let is_time = |column_type| {
-        matches!(
-            column_type,
-            ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz)
-        )
-    };
     captured
         .schema
         .columns
         .iter()
-        .filter(|column| is_time(column.column_type))
+        .filter(|column| column.column_type.is_time())
         .map(|column| column.name.clone())
         .collect()
 }
@@ -156,28 +146,9 @@ fn remark(captured: &Captured) -> String {
     }
 }
 
-/// A table's name for the configuration: in double quotes where folding would change it, the schema
-/// where it is not `public`.
-pub fn name(table: &TableName) -> String {
-    let name = part(&table.name);
-    if table.schema == "public" {
-        name
-    } else {
-        format!("{}.{name}", part(&table.schema))
-    }
-}
-
-fn part(name: &str) -> String {
-    let folds = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if folds { name.to_owned() } else { quote(name) }
-}
-
 /// A column's name as a value of YAML.
 fn column_text(name: &str) -> String {
-    let name = part(name);
+    let name = written_part(name);
     if name.contains('"') {
         quoted(&name)
     } else {
@@ -190,35 +161,42 @@ pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// True when the address holds a password.
+/// Returns whether the address holds a password, before the host or among the parameters.
 pub fn has_password(url: &str) -> bool {
-    without_password(url) != url
+    let (_, rest) = split_jdbc(url);
+    Url::parse(rest).is_ok_and(|url| {
+        url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password")
+    })
 }
 
-/// The address without a password, neither before the host nor among the parameters.
+/// Returns the address without a password.
 fn without_password(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-    let (place, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let place = match place.rsplit_once('@') {
-        Some((user, host)) => format!("{}@{host}", user.split(':').next().unwrap_or_default()),
-        None => place.to_owned(),
+    let (prefix, rest) = split_jdbc(url);
+    let Ok(mut parsed) = Url::parse(rest) else {
+        // Whatever it holds, a password may be part of it.
+        return "postgresql://".to_owned();
     };
-    let kept: Vec<&str> = parameters
+    if parsed.password().is_some() {
+        parsed
+            .set_password(None)
+            .expect("an address that has a password can lose it");
+    }
+    let parameters = parsed.query().unwrap_or_default();
+    let kept: Vec<_> = parameters
         .split('&')
         .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("password="))
         .collect();
-    let parameters = if kept.is_empty() {
-        String::new()
-    } else {
-        format!("?{}", kept.join("&"))
-    };
-    let scheme = if scheme.is_empty() {
-        String::new()
-    } else {
-        format!("{scheme}://")
-    };
-    format!("{scheme}{place}{path}{parameters}")
+    let kept = kept.join("&");
+    parsed.set_query((!kept.is_empty()).then_some(&kept));
+    format!("{prefix}{parsed}")
+}
+
+/// Java's addresses are PostgreSQL's with a prefix.
+fn split_jdbc(url: &str) -> (&str, &str) {
+    match url.strip_prefix("jdbc:") {
+        Some(rest) => ("jdbc:", rest),
+        None => ("", url),
+    }
 }
 
 #[cfg(test)]
@@ -235,16 +213,16 @@ mod tests {
             without_password("postgresql://db/shop?password=x&sslmode=require"),
             "postgresql://db/shop?sslmode=require"
         );
+        assert_eq!(
+            without_password("jdbc:postgresql://me:x@db/shop?ssl=true&password=y"),
+            "jdbc:postgresql://me@db/shop?ssl=true"
+        );
         assert!(!has_password("postgresql://me@db/shop?sslmode=require"));
+        assert!(has_password("postgresql://db/shop?password=x"));
     }
 
     #[test]
-    fn names_are_quoted_where_folding_would_change_them() {
-        assert_eq!(name(&TableName::new("public", "orders_2")), "orders_2");
-        assert_eq!(
-            name(&TableName::new("Sales", "a.\"b")),
-            "\"Sales\".\"a.\"\"b\""
-        );
+    fn a_quote_is_doubled_in_yaml() {
         assert_eq!(quoted("it's"), "'it''s'");
     }
 }

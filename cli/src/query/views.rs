@@ -7,11 +7,8 @@ use std::path::Path;
 
 use inlet_lake::{CHANGE_COLUMNS, LakeError, QUARANTINE_COLUMNS, TableReader};
 use inlet_model::change::{DELETE, OFFSET, OP};
-use inlet_model::{TableSchema, quote};
+use inlet_model::{Identifier, PUBLIC, TableReference, TableSchema, quote};
 use inlet_service::config::TableConfig;
-
-/// The schema of a table that names none.
-const PUBLIC: &str = "public";
 
 /// One table of the lake.
 #[derive(Debug)]
@@ -28,16 +25,15 @@ pub struct View {
 impl View {
     /// A table by its name in the configuration; `columns` are those of the lake's log.
     pub fn new(
-        schema: Option<&str>,
-        name: &str,
+        table: &TableReference,
         reader: &TableReader,
         columns: Option<TableSchema>,
     ) -> Result<Self, LakeError> {
         let has_data = !reader.data_files()?.is_empty();
         let has_quarantine = !reader.quarantine_files()?.is_empty();
         Ok(Self {
-            schema: schema.unwrap_or(PUBLIC).to_owned(),
-            name: name.to_owned(),
+            schema: table.schema().map_or(PUBLIC, Identifier::text).to_owned(),
+            name: table.name().text().to_owned(),
             columns,
             data: has_data.then(|| text(&reader.data_pattern())),
             quarantine: has_quarantine.then(|| text(&reader.quarantine_pattern())),
@@ -144,7 +140,7 @@ pub fn named<'a>(tables: &'a [TableConfig], statement: &str) -> Vec<&'a TableCon
     let statement = statement.to_lowercase();
     let named: Vec<_> = tables
         .iter()
-        .filter(|table| statement.contains(&table.name.to_lowercase()))
+        .filter(|table| statement.contains(&table.table.name().text().to_lowercase()))
         .collect();
     if named.is_empty() {
         tables.iter().collect()
@@ -240,7 +236,7 @@ mod tests {
         let kept = |statement: &str| {
             named(&tables, statement)
                 .into_iter()
-                .map(|table| table.name.clone())
+                .map(|table| table.table.name().text().to_owned())
                 .collect::<Vec<_>>()
         };
         assert_eq!(

@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use inlet_lake::{Head, TableReader};
-use inlet_model::Progress;
-use inlet_model::TableName;
-use inlet_postgres::{Error, Table, Tables};
+use inlet_model::{Progress, TableName};
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
-use inlet_producer::source::progress::Stored;
+use inlet_producer::source::table::Restored;
 use inlet_producer::source::waiting::{Look, Waiting};
-use inlet_service::config::{Config, KafkaConfig, PostgresAddress, TableConfig};
+use inlet_service::config::{Config, KafkaConfig};
 use inlet_service::error::chain;
 
 use super::lag;
 use crate::status::lag::Lag;
-use crate::{failure::Failure, tables};
+use crate::tables;
 
 /// A running broker answers sooner.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -110,17 +108,8 @@ impl Status {
     }
 }
 
-/// Looks at every table of the configuration; its lake must be configured.
-pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
-    let postgres = match OfPostgres::open(config).await {
-        Some(Err(Error::Config(error))) => return Err(error.into()),
-        postgres => postgres,
-    };
-    let config = &match &postgres {
-        Some(Ok(postgres)) => postgres.tables.config.clone(),
-        None => tables::resolve_by_lake(config.clone())?,
-        Some(Err(_)) => tables::resolve_without_postgres(config.clone())?,
-    };
+/// Reads the status of every table; the configuration must have a lake.
+pub async fn look(config: &Config) -> Vec<Status> {
     let datalake = config.datalake.as_ref().expect("it was asked for");
     let readers: Vec<_> = config
         .tables
@@ -135,7 +124,7 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
         Some(kafka) => Some(of_kafka(config, kafka.clone(), &heads).await),
         None => None,
     };
-    let waiting = waiting(config, postgres, kafka.as_ref(), &heads).await;
+    let waiting = of_postgres(config, kafka.as_ref(), &heads).await;
     let at = Utc::now();
     let mut known = Vec::new();
     for (n, (head, waiting)) in heads.into_iter().zip(waiting).enumerate() {
@@ -146,8 +135,8 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
             .map(|waiting| &waiting.table));
         let progress = progress_of(kafka.as_ref(), name, found);
         let phase = progress
-            .and_then(|progress| Stored::decode(progress).ok().flatten())
-            .map(|stored| stored.phase.name());
+            .and_then(|progress| Restored::read(progress).ok().flatten())
+            .map(|restored| restored.phase.name());
         let rows = found.map_or(0, |head| readers[n].rows_since(head, at - RATE_SPAN));
         known.push(Status {
             name: name.map_or_else(|| config.tables[n].written(), ToString::to_string),
@@ -159,7 +148,7 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
             at,
         });
     }
-    Ok(known)
+    known
 }
 
 struct OfKafka {
@@ -222,63 +211,28 @@ async fn of_kafka(
     asked.await.expect("the look at Kafka does not panic")
 }
 
-/// A look at PostgreSQL, and the tables that it has.
-struct OfPostgres {
-    look: Look,
-    tables: Tables,
-}
-
-impl OfPostgres {
-    /// `None` where the configuration names no server.
-    async fn open(config: &Config) -> Option<Result<Self, Error>> {
-        let address = &config.postgres.as_ref()?.primary;
-        Some(Self::find(config, address).await)
-    }
-
-    async fn find(config: &Config, address: &PostgresAddress) -> Result<Self, Error> {
-        let mut look = Look::open(address).await?;
-        let tables = look.find(config).await?;
-        Ok(Self { look, tables })
-    }
-
-    /// What waits in one table of the configuration.
-    async fn waiting(
-        &mut self,
-        table: &TableConfig,
-        progress: Option<&Progress>,
-    ) -> Result<Waiting, String> {
-        let is_this = |other: &&Table| other.config.identifier == table.identifier;
-        match self.tables.captured.iter().find(is_this) {
-            Some(table) => {
-                let waiting = self.look.table(table, progress).await;
-                waiting.map_err(|error| chain(&error))
-            }
-            None => Err(match self.tables.of(table) {
-                Some(Err(reason)) => chain(reason),
-                _ => "the table was dropped".to_owned(),
-            }),
-        }
-    }
-}
-
-async fn waiting(
+async fn of_postgres(
     config: &Config,
-    postgres: Option<Result<OfPostgres, Error>>,
     kafka: Option<&OfKafka>,
     heads: &[Result<Option<Head>, String>],
 ) -> Vec<Option<Result<Waiting, String>>> {
-    let mut postgres = match postgres {
-        Some(Ok(postgres)) => postgres,
-        Some(Err(error)) => return vec![Some(Err(chain(&error))); heads.len()],
-        None => return vec![None; heads.len()],
+    let Ok(source) = settings::source(config) else {
+        return vec![None; heads.len()];
+    };
+    let mut look = match Look::open(&source.primary).await {
+        Ok(look) => look,
+        Err(error) => return vec![Some(Err(chain(&error))); heads.len()],
     };
     let mut found = Vec::new();
-    for (table, head) in config.tables.iter().zip(heads) {
+    for (settings, head) in source.tables.iter().zip(heads) {
         let head = head.as_ref().ok().and_then(Option::as_ref);
-        // Before the first commit only the catalog knows the name, so the progress of such a table
-        // is not looked up.
+        // Before the first commit only the catalog knows the name, and the progress is still empty.
         let progress = progress_of(kafka, head.map(|head| &head.table), head);
-        found.push(Some(postgres.waiting(table, progress).await));
+        found.push(Some(
+            look.table(settings, progress)
+                .await
+                .map_err(|error| chain(&error)),
+        ));
     }
     found
 }

@@ -8,9 +8,12 @@ use futures::TryStreamExt;
 use inlet_model::TableSchema;
 use inlet_model::Xid;
 use inlet_model::change::UPSERT;
-use inlet_postgres::{Block, Captured, Error, RowDecoder, Table, expected_rows, select_list, xmin};
-use inlet_service::bar::Bar;
-use inlet_service::config::ImpossibleValues;
+use inlet_postgres::Error;
+use inlet_postgres::block::Block;
+use inlet_postgres::catalog::{Captured, read_table};
+use inlet_postgres::decode::{RowDecoder, select_list, xmin};
+use inlet_producer::source::explain;
+use inlet_producer::source::poll::TableSettings;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 use tokio::time::Instant;
@@ -20,7 +23,7 @@ use super::compare::Sight;
 const BATCH_ROWS_MAX: usize = 8192;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// The snapshot is held while the lake catches up, which does not stop other sessions from writing.
+/// The snapshot is held while the lake catches up; nobody is kept from writing.
 const PATIENT: &str =
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
@@ -32,41 +35,41 @@ pub struct Snapshot<'a> {
     pub sight: Sight,
     connection: &'a mut PgConnection,
     xid_end: Xid,
-    impossible_values: ImpossibleValues,
+    impossible_as_null: bool,
 }
 
 impl<'a> Snapshot<'a> {
-    /// Opens a snapshot of the table. A table that is being altered or locked is awaited until the
-    /// deadline.
+    /// Finds the table and opens a snapshot of it. A table that is being altered or locked is
+    /// awaited until the deadline.
     pub async fn open(
         connection: &'a mut PgConnection,
-        mut table: Table,
+        settings: &TableSettings,
         deadline: Instant,
     ) -> Result<Self, Error> {
+        let overrides = settings.overrides();
         loop {
-            match begin(connection, &table.captured).await {
+            let captured = read_table(connection, &settings.name, &overrides).await?;
+            match begin(connection, &captured).await {
                 Ok((sight, xid_end)) => {
+                    let impossible_as_null = captured.impossible_as_null;
                     return Ok(Self {
-                        schema: table.captured.schema,
+                        schema: captured.schema,
                         sight,
                         connection,
                         xid_end,
-                        impossible_values: table.config.impossible_values,
+                        impossible_as_null,
                     });
                 }
                 Err(Error::Altered(_) | Error::Locked(_)) if Instant::now() < deadline => {
-                    end(connection).await?;
+                    raw_sql("ROLLBACK")
+                        .execute(&mut *connection)
+                        .await
+                        .map_err(Error::server("transaction could not be ended"))?;
                     tokio::time::sleep(ASK_AGAIN).await;
-                    table.read_again(connection).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Ends the transaction; the connection can be used again.
-    pub async fn end(self) -> Result<(), Error> {
-        end(self.connection).await
     }
 
     /// Hands over every row of the snapshot, in batches as the poller reads them.
@@ -78,9 +81,8 @@ impl<'a> Snapshot<'a> {
             table.quoted()
         );
         let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX)
-            .impossible_as_null(self.impossible_values == ImpossibleValues::Null);
-        let expected = expected_rows(self.connection, table).await;
-        let bar = Bar::new(format!("verify {table}"), expected);
+            .impossible_as_null(self.impossible_as_null);
+        let bar = explain::reading(self.connection, "verify", table).await;
         let mut finish = |decoder: &mut RowDecoder| {
             let batch = decoder.finish(0);
             bar.add(batch.rows.num_rows() as u64);
@@ -105,14 +107,6 @@ impl<'a> Snapshot<'a> {
         }
         Ok(())
     }
-}
-
-async fn end(connection: &mut PgConnection) -> Result<(), Error> {
-    raw_sql("ROLLBACK")
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(Error::server("transaction could not be ended"))
 }
 
 async fn begin(connection: &mut PgConnection, captured: &Captured) -> Result<(Sight, Xid), Error> {

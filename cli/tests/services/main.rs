@@ -11,6 +11,5 @@ mod mistakes;
 mod observe;
 mod orders;
 mod patterns;
-mod start;
 mod tables;
 mod types;

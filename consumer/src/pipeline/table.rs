@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use inlet_lake::{Committed, LakeError, LakeOptions, Limits, PartitionHead, Rules, TableWriter};
-use inlet_model::{Fingerprint, KafkaPartition, Offset, Offsets, TableName, TableSchema};
+use inlet_model::{
+    Fingerprint, KafkaPartition, Offset, Offsets, TableName, TableSchema, resolve_column,
+};
 use tokio::task::JoinSet;
 
 use super::copy;
@@ -100,7 +102,7 @@ impl Table {
 
     /// True when the control topic now has a schema of a table that waits for one.
     pub fn can_start(&self, schemas: &Schemas) -> bool {
-        self.is_waiting && self.settings.resolve(schemas.tables()).is_some()
+        self.is_waiting && self.settings.table.resolve(schemas.tables()).is_some()
     }
 
     /// Adds messages to the open batch.
@@ -217,10 +219,10 @@ impl Table {
         if self.ready.is_some() {
             return Ok(true);
         }
-        let Some(name) = self.settings.resolve(schemas.tables()).cloned() else {
+        let Some(name) = self.settings.table.resolve(schemas.tables()).cloned() else {
             if !self.is_waiting {
                 tracing::info!(
-                    table = self.settings.written(),
+                    table = self.settings.table.written(),
                     topic = self.settings.topic,
                     "waiting for the producer to publish the table's schema"
                 );
@@ -304,17 +306,14 @@ fn position(
     }
 }
 
-/// The column as the catalog spells it: folded if that exists, else exact.
+/// The column as the catalog spells it; a schema that has it decides.
 fn exact_column<'a>(written: &str, schemas: impl Iterator<Item = &'a Arc<TableSchema>>) -> String {
-    let folded = written.to_lowercase();
-    let is_folded = schemas
-        .into_iter()
-        .any(|schema| schema.position(&folded).is_some());
-    if is_folded {
-        folded
-    } else {
-        written.to_owned()
-    }
+    let mut found = schemas.filter_map(|schema| {
+        let names = schema.columns.iter().map(|column| column.name.as_str());
+        let position = resolve_column(written, names)?;
+        Some(schema.columns[position].name.clone())
+    });
+    found.next().unwrap_or_else(|| written.to_owned())
 }
 
 fn show(offsets: &BTreeMap<KafkaPartition, Offset>) -> String {

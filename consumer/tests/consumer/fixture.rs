@@ -45,8 +45,7 @@ impl Fixture {
         let folder = Folder::new(name)?;
         let (topic, control) = (format!("{name}-orders"), format!("{name}_control"));
         let table = TableSettings {
-            schema: None,
-            name: "Orders".into(),
+            table: "Orders".parse()?,
             topic: topic.clone(),
             path: folder.join("lake"),
             rules: Vec::new(),

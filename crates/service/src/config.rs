@@ -6,45 +6,48 @@
 //! can break or change the YAML. Leaves to others: whether a server answers, whether a table or
 //! column exists, what a rule means.
 //!
-//! The way of a value: [`yaml`] (text to located strings) -> [`raw`] (files laid over each other)
-//! -> one file per section, which checks it.
+//! The way of a value: `file` (text to located strings, files laid over each other) -> `raw` (the
+//! declared keys) -> one file per section, which checks it.
 
 mod datalake;
-mod from_file;
+mod file;
 mod kafka;
-mod key;
 mod pattern;
 mod postgres;
-mod problem;
 mod raw;
-mod schema;
-mod shape;
 mod streaming;
 mod tables;
 mod value;
-mod yaml;
 
 #[cfg(test)]
 mod tests;
 
+use inlet_model::topic_safe;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use datalake::{DatalakeConfig, Format};
+pub use file::{Absent, ConfigError, Form, Key, Place, Problem};
 pub use kafka::{KafkaConfig, REFUSED_PROPERTIES, RefusedProperty, refused_property};
-pub use key::{Absent, Form, Key};
 pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
-pub use problem::{ConfigError, Place, Problem};
-pub use schema::{keys, schema};
 pub use streaming::StreamingConfig;
 pub use tables::{ImpossibleValues, TableConfig};
 
-use problem::{Problems, Source};
-use raw::{Layer, RawConfig};
+use file::{Layer, Problems, Section, Source, Unreadable};
+use raw::RawConfig;
 
-/// A file larger than this is not a configuration.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Returns the keys of the whole file, with those of its sections below them.
+pub fn keys() -> &'static [Key] {
+    RawConfig::KEYS
+}
+
+/// Returns the configuration's JSON Schema, as the file configs/inlet.schema.json has it.
+pub fn schema() -> String {
+    let title = "Configuration of Inlet";
+    let description = "One file, or several laid over each other, for every verb of inlet.";
+    file::schema::render(title, description, RawConfig::KEYS)
+}
 
 /// Everything the configuration says, checked; the sections a verb does not need may be absent.
 #[derive(Debug, Clone)]
@@ -140,22 +143,18 @@ fn missing_section(section: &str, hint: &str) -> ConfigError {
         .into()
 }
 
-fn read(path: &PathBuf) -> Result<String, Problem> {
-    let problem = |what: String| {
+fn read(path: &Path) -> Result<String, Problem> {
+    file::read(path).map_err(|unreadable| {
+        let what = match unreadable {
+            Unreadable::Failed(error) => error.to_string(),
+            other => format!("it is {other}"),
+        };
+        let shown = path.display();
         Problem::new(format!(
-            "cannot read the configuration file {}: {what}",
-            path.display()
+            "cannot read the configuration file {shown}: {what}"
         ))
-    };
-    let hint = "give an existing YAML file with `--config FILE`";
-    let bytes_len = std::fs::metadata(path)
-        .map_err(|error| problem(error.to_string()).hint(hint))?
-        .len();
-    if bytes_len > FILE_BYTES_MAX {
-        return Err(problem(format!("it is larger than {FILE_BYTES_MAX} bytes")).hint(hint));
-    }
-    let bytes = std::fs::read(path).map_err(|error| problem(error.to_string()).hint(hint))?;
-    String::from_utf8(bytes).map_err(|_| problem("it is not UTF-8".to_owned()).hint(hint))
+        .hint("give an existing YAML file with `--config FILE`")
+    })
 }
 
 /// Parses every source, lays them over each other and checks the result; fails with all problems
@@ -172,7 +171,7 @@ fn build(
             name: Arc::from(name.as_str()),
             layer,
         };
-        match yaml::read(&source, text, environment, &mut problems) {
+        match file::read_yaml::<RawConfig>(&source, text, environment, &mut problems) {
             Some((layer, is_whole)) => {
                 raw = layer.over(raw);
                 broken |= !is_whole;
@@ -230,17 +229,17 @@ fn pipeline_name(
     problems: &mut Problems,
 ) -> String {
     if let Some(text) = &raw.pipeline {
-        if value::topic_safe(&text.value) != text.value {
+        if topic_safe(&text.value) != text.value {
             let what = format!(
                 "`pipeline` may hold letters, digits, `.`, `_` and `-` only, not `{}`",
                 text.value
             );
             problems.add(
                 Problem::at(&text.place, what)
-                    .hint(format!("for example `{}`", value::topic_safe(&text.value))),
+                    .hint(format!("for example `{}`", topic_safe(&text.value))),
             );
         }
-        return value::topic_safe(&text.value);
+        return topic_safe(&text.value);
     }
     let topic = raw
         .kafka
@@ -248,5 +247,5 @@ fn pipeline_name(
         .and_then(|kafka| kafka.topic.as_ref())
         .map(|topic| topic.value.as_str());
     let db = postgres.map(|postgres| postgres.primary.db.as_str());
-    value::topic_safe(topic.or(db).unwrap_or("inlet"))
+    topic_safe(topic.or(db).unwrap_or("inlet"))
 }

@@ -1,10 +1,11 @@
 //! Why polling could not go on, beyond what PostgreSQL itself refuses.
 
 use inlet_model::TableName;
-use inlet_postgres::{CatalogError, Error};
+use inlet_postgres::Error;
+use inlet_postgres::catalog::CatalogError;
 use inlet_service::error::{Explain, Hint, Kind};
 
-use super::progress::Damaged;
+use super::table::Damaged;
 use inlet_service::sink::SinkError;
 
 /// Why polling could not go on.
@@ -37,8 +38,7 @@ pub enum PollError {
     },
     /// The configured cursor differs from the one that the progress was made with.
     #[error(
-        "table `{table}` was polled by column `{theirs}` so far, and the configuration \
-            names `{ours}`"
+        "table `{table}` was polled by column `{theirs}` so far, and the configuration says `{ours}`"
     )]
     OtherCursor {
         /// The table.

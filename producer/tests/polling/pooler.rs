@@ -4,20 +4,19 @@
 use inlet_harness::{Pooler, shared_postgres};
 use inlet_postgres::Error;
 use inlet_producer::source::error::PollError;
-use inlet_service::config::Config;
+use inlet_producer::source::poll::SourceSettings;
 use inlet_service::error::{Explain, Kind, report};
 
-use super::script::{NONE, Poller, Session, Settings, TABLE, settings};
+use super::script::{NONE, Poller, Session, TABLE, settings};
 
-async fn through(mode: &str) -> (Pooler, Session, Settings) {
+async fn through(mode: &str) -> (Pooler, Session, SourceSettings) {
     let server = shared_postgres().await;
     let database = server.database().await.unwrap();
     database.sql(TABLE).await.unwrap();
     let pooler = Pooler::start(server, mode).await.unwrap();
     let mut settings = settings(&database, &["t"]).await;
-    let url = pooler.named(database.name()).url().to_owned();
-    let config = Config::parse(&format!("postgres: {{ url: \"{url}\" }}\ntables: {{ t: }}"));
-    settings.config = config.unwrap();
+    settings.primary = pooler.named(database.name()).url().parse().unwrap();
+    settings.primary = settings.primary.extra_float_digits(None);
     (pooler, Session::of(&database).await, settings)
 }
 

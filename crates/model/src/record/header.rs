@@ -13,7 +13,7 @@ pub const HEADER: &str = "inlet";
 pub const HEADER_BYTES: usize = 34;
 const LAYOUT: u8 = 1;
 
-/// What a record says beside its key and value.
+/// The facts of a record that are in neither its key nor its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// [`crate::change::UPSERT`] or [`crate::change::DELETE`].
@@ -28,10 +28,10 @@ pub struct Header {
     pub detected_at: i64,
 }
 
-/// Why bytes are no header.
+/// Explains why bytes are not a header.
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum HeaderError {
-    /// Another length.
+    /// The length is different.
     #[error("header has {0} bytes instead of {HEADER_BYTES}")]
     Length(usize),
     /// A layout or operation that this version does not know.
@@ -45,7 +45,7 @@ pub enum HeaderError {
 }
 
 impl Header {
-    /// The header's bytes.
+    /// Returns the header's bytes.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0] = LAYOUT;
@@ -85,18 +85,51 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
     use super::*;
+    use crate::change::{DELETE, UPSERT};
+
+    proptest! {
+        #[test]
+        fn a_header_reads_back(
+            is_delete in any::<bool>(), xid in any::<u64>(), sequence in any::<u64>(),
+            fingerprint in any::<u64>(), detected_at in any::<i64>()
+        ) {
+            let header = Header {
+                op: if is_delete { DELETE } else { UPSERT },
+                xid: Xid(xid),
+                sequence,
+                fingerprint: Fingerprint(fingerprint),
+                detected_at,
+            };
+            prop_assert_eq!(Header::decode(&header.encode()), Ok(header));
+        }
+
+        #[test]
+        fn whatever_is_read_is_written_the_same(bytes in any::<[u8; HEADER_BYTES]>(), op in 0_u8..=255) {
+            let mut bytes = bytes;
+            (bytes[0], bytes[1]) = (LAYOUT, op);
+            if let Ok(header) = Header::decode(&bytes) {
+                prop_assert_eq!(header.encode(), bytes);
+            }
+        }
+    }
 
     #[test]
-    fn a_header_reads_back() {
+    fn the_layout_is_the_one_of_the_first_release() {
         let header = Header {
-            op: b'u',
-            xid: Xid(1 << 33),
-            sequence: 7,
-            fingerprint: Fingerprint(u64::MAX),
-            detected_at: -5,
+            op: UPSERT,
+            xid: Xid(0x0102),
+            sequence: 3,
+            fingerprint: Fingerprint(0xabcd_0000_0000_0001),
+            detected_at: -1,
         };
-        assert_eq!(Header::decode(&header.encode()), Ok(header));
+        let mut expected = vec![1, b'u'];
+        expected.extend([0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
+        expected.extend([0xab, 0xcd, 0, 0, 0, 0, 0, 1]);
+        expected.extend([0xff; 8]);
+        assert_eq!(header.encode().to_vec(), expected);
     }
 
     #[test]

@@ -1,32 +1,8 @@
 //! The cursor column: the timestamp by which new rows are found through an index.
 
-use inlet_model::{Column, TableName, quote};
-use inlet_model::{ColumnType, Scalar};
+use inlet_model::{Column, ColumnType, Role, Scalar, TableName, resolve_column};
 
 use super::error::{CatalogError, Names};
-use super::name;
-
-/// The longest identifier that PostgreSQL keeps whole, in bytes (`NAMEDATALEN - 1`).
-const IDENTIFIER_BYTES_MAX: usize = 63;
-
-/// Names of change times, then names of creation times; compared without case and underscores.
-const PREFERRED: [&str; 15] = [
-    "updatedat",
-    "modifiedat",
-    "lastmodified",
-    "lastmodifiedat",
-    "lastupdated",
-    "lastupdatedat",
-    "lastupdate",
-    "changedat",
-    "updatedon",
-    "modifiedon",
-    "updated",
-    "modified",
-    "createdat",
-    "insertedat",
-    "created",
-];
 
 /// A column by which new rows are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +39,8 @@ impl CursorKind {
     }
 }
 
-/// Chooses the cursor: the configured column, else one with a telling name, else one with an index
-/// (`indexed`), where moments go before wall clocks and wall clocks before days.
+/// The cursor: what the configuration says; else a column with a name that tells it; else one with
+/// an index (`indexed`), moments before wall clocks before days; else none.
 pub(super) fn choose(
     table: &TableName,
     columns: &[Column],
@@ -92,8 +68,7 @@ pub(super) fn choose(
                 .collect(),
         )
     };
-    let Some(position) =
-        name::column_position(asked, columns.iter().map(|column| column.name.as_str()))
+    let Some(position) = resolve_column(asked, columns.iter().map(|column| column.name.as_str()))
     else {
         return Err(CatalogError::UnknownCursor {
             table: table.clone(),
@@ -114,32 +89,18 @@ pub(super) fn choose(
     cursor(position).map(Some).ok_or_else(wrong_type)
 }
 
+/// A column whose name promises a change is best, then one that is set at the insert.
 fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
-    let plain = |cursor: &Cursor| columns[cursor.column].name.to_lowercase().replace('_', "");
-    let preferred = PREFERRED
-        .iter()
-        .find_map(|name| candidates.iter().find(|cursor| plain(cursor) == *name));
-    let indexed = candidates
-        .iter()
-        .filter(|cursor| cursor.indexed)
-        .min_by_key(|cursor| cursor.kind as u8);
-    preferred.or(indexed).copied()
-}
-
-/// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a
-/// partitioned table concurrently.
-pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> String {
-    let mut name = format!("{}_{column}_idx", table.name);
-    while name.len() > IDENTIFIER_BYTES_MAX {
-        name.pop();
-    }
-    let concurrently = if partitioned { "" } else { " CONCURRENTLY" };
-    format!(
-        "CREATE INDEX{concurrently} {} ON {} ({})",
-        quote(&name),
-        table.quoted(),
-        quote(column)
-    )
+    let role = |cursor: &&Cursor| {
+        let role = columns[cursor.column].role()?;
+        (!matches!(role, Role::Event(_))).then_some(role)
+    };
+    let named = candidates.iter().filter(|cursor| role(cursor).is_some());
+    let indexed = candidates.iter().filter(|cursor| cursor.indexed);
+    named
+        .min_by_key(role)
+        .or_else(|| indexed.min_by_key(|cursor| cursor.kind as u8))
+        .copied()
 }
 
 #[cfg(test)]
@@ -231,22 +192,5 @@ mod tests {
             chosen(&given, &[], Some("id")),
             Err(CatalogError::CursorType { .. })
         ));
-    }
-
-    #[test]
-    fn the_index_statement_quotes_and_fits_an_identifier() {
-        let table = TableName::new("public", "Orders");
-        assert_eq!(
-            index_statement(&table, "at", false),
-            r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#
-        );
-        let statement = index_statement(&TableName::new("public", "ü".repeat(31)), "at", true);
-        assert_eq!(
-            statement,
-            format!(
-                "CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")",
-                "ü".repeat(31)
-            )
-        );
     }
 }

@@ -1,12 +1,11 @@
 //! A table's indexes, and the key that follows from them.
 
-use inlet_model::{Column, TableName};
+use inlet_model::{Column, TableName, resolve_column, similar};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
 use super::columns::Numbered;
-use super::error::CatalogError;
-use super::name;
+use super::error::{CatalogError, Names};
 
 /// A valid index over all rows of a table.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +68,8 @@ pub(super) fn leading_columns(indexes: &[Index]) -> Vec<usize> {
         .collect()
 }
 
-/// Chooses the key: the configured one, else the primary key, else the shortest unique index whose
-/// columns are never null. The key is empty when a table has none of these.
+/// The key: what the configuration says; else the primary key; else the shortest unique index whose
+/// columns are never null; else none.
 pub(super) fn choose(
     table: &TableName,
     columns: &[Column],
@@ -87,7 +86,7 @@ pub(super) fn choose(
         .filter_map(whole)
         .filter(never_null);
     let primary = indexes.iter().find(|index| index.primary).and_then(whole);
-    // The indexes are sorted by name, so the choice among equally short ones is stable.
+    // The indexes come by name, and of equally short ones the first is taken.
     Ok(primary
         .or_else(|| unique.min_by_key(Vec::len))
         .unwrap_or_default())
@@ -106,8 +105,8 @@ fn configured(
     let names = columns.iter().map(|column| column.name.as_str());
     let mut key = Vec::with_capacity(asked.len());
     for column in asked {
-        let position = name::column_position(column, names.clone()).ok_or_else(|| {
-            let similar = name::similar(column, names.clone().map(str::to_owned));
+        let position = resolve_column(column, names.clone()).ok_or_else(|| {
+            let similar = Names(similar(column, names.clone().map(str::to_owned)));
             CatalogError::UnknownKey {
                 table: table.clone(),
                 column: column.clone(),

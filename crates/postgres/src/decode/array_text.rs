@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use inlet_model::Scalar;
+use uuid::Uuid;
 
 use super::list::{ArrayReader, Dimension};
 use super::numeric;
@@ -109,14 +110,7 @@ fn float(wide: f64, number: &impl serde::Serialize) -> String {
 }
 
 fn uuid(bytes: &[u8]) -> Result<String, Misfit> {
-    let [a, b, c, d, e, f, g, h, i @ ..] = value::fixed::<16>(bytes)?;
-    let end = value::hex(&i[2..]);
-    Ok(format!(
-        "{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{f:02x}-{g:02x}{h:02x}-{:02x}{:02x}-{}",
-        i[0],
-        i[1],
-        &end[2..]
-    ))
+    Ok(Uuid::from_bytes(value::fixed::<16>(bytes)?).to_string())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono_tz::Tz;
 
-use super::problem::{Problem, Problems};
+use super::file::{Problem, Problems};
 use super::raw::RawDatalake;
 use super::value;
 

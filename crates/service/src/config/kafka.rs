@@ -1,14 +1,13 @@
 //! `kafka:` the broker, and the names we use there.
 
+use inlet_model::topic_safe;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::from_file;
-use super::problem::{Problem, Problems};
+use super::file::{Problem, Problems, Text, value_from_file};
 use super::raw::RawKafka;
 use super::tables::TableConfig;
 use super::value;
-use super::yaml::Text;
 
 /// A property of librdkafka that `kafka.properties` must not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +87,17 @@ pub fn refused_property(name: &str) -> Option<&'static RefusedProperty> {
         .find(|refused| refused.name == name)
 }
 
+/// Returns every name that `kafka.properties` refuses, for the schema.
+pub(super) fn refused_names() -> Vec<String> {
+    let names = REFUSED_PROPERTIES.iter().flat_map(|refused| {
+        [
+            refused.name.to_owned(),
+            format!("{}{IN_A_FILE}", refused.name),
+        ]
+    });
+    names.collect()
+}
+
 /// The suffix of a property whose value is the name of a file with the real value.
 const IN_A_FILE: &str = "_file";
 
@@ -128,9 +138,7 @@ impl KafkaConfig {
     /// the configuration alone, so that producer and consumer agree without asking the catalog.
     pub fn topic_for(&self, table: &TableConfig) -> String {
         let given = table.topic.clone().or_else(|| self.topic.clone());
-        let written = table.written();
-        let name = written.strip_prefix("public.").unwrap_or(&written);
-        given.unwrap_or_else(|| value::topic_safe(&format!("{}.{name}", self.pipeline)))
+        given.unwrap_or_else(|| table.table.topic(&self.pipeline))
     }
 }
 
@@ -246,7 +254,7 @@ fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, Strin
                 .find(|(name, _)| name.value == wanted)
                 .map(|(_, text)| text)
         };
-        let value = from_file::value(
+        let value = value_from_file(
             &format!("kafka.properties.{property}"),
             text(property),
             text(&in_a_file),
@@ -286,7 +294,7 @@ pub(super) fn check_topics(
     )]);
     for table in tables.iter().filter(|table| !table.is_pattern()) {
         let topic = config.topic_for(table);
-        if topic != value::topic_safe(&topic) || topic.is_empty() || topic.len() > TOPIC_CHARS_MAX {
+        if topic != topic_safe(&topic) || topic.is_empty() || topic.len() > TOPIC_CHARS_MAX {
             let what = format!("`{topic}` is not a name that Kafka takes for a topic");
             problems.add(at(what).hint(format!(
                 "use letters, digits, `.`, `_` and `-`, at most {TOPIC_CHARS_MAX}"

@@ -1,28 +1,29 @@
-//! Patterns among the tables: `shop.*` stands for every table of a schema that the catalog has,
-//! less those that say `skip: true`.
+//! Patterns among the tables: `shop.*` means every table of a schema that the catalog has, without
+//! the skipped ones.
 
-use inlet_model::quote;
+use inlet_model::{Identifier, PUBLIC, TableName, TableReference};
+use wildmatch::WildMatchPattern;
 
-use super::problem::{ConfigError, Problem, Problems};
+use super::file::{ConfigError, Problem, Problems};
 use super::tables::TableConfig;
 use super::{Config, kafka};
 
-/// What a pattern has for any text.
+/// Means any text in a pattern.
 const ANY: char = '*';
+/// A character for any single one is not part of our patterns; a name cannot hold this one.
+const ONE: char = '\0';
 
 impl TableConfig {
     /// True for a pattern, which names tables only once the catalog was asked.
     pub fn is_pattern(&self) -> bool {
-        self.name.contains(ANY)
-            || self
-                .schema
-                .as_ref()
-                .is_some_and(|schema| schema.contains(ANY))
+        let is_open = |part: &Identifier| !part.is_quoted() && part.text().contains(ANY);
+        is_open(self.table.name()) || self.table.schema().is_some_and(is_open)
     }
 
     /// Whether the pattern means this table; without a schema it means `public`.
-    fn matches(&self, schema: &str, name: &str) -> bool {
-        fits(self.schema.as_deref().unwrap_or("public"), schema) && fits(&self.name, name)
+    fn matches(&self, table: &TableName) -> bool {
+        let schema = self.table.schema().map_or(PUBLIC, Identifier::text);
+        fits(schema, &table.schema) && fits(self.table.name().text(), &table.name)
     }
 }
 
@@ -32,18 +33,16 @@ impl Config {
         self.tables.iter().any(TableConfig::is_pattern)
     }
 
-    /// The same with the patterns replaced by the tables of the catalog that they mean, as (schema,
-    /// name), and without those that are skipped.
+    /// Replaces the patterns by the tables of the catalog that they mean, and removes the skipped
+    /// ones.
     ///
     /// Fails when a pattern means no table, or two tables would share a topic.
-    pub fn resolved(self, catalog: &[(String, String)]) -> Result<Self, ConfigError> {
+    pub fn resolved(self, catalog: &[TableName]) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
         let patterns = self.tables.iter().filter(|table| table.is_pattern());
-        for pattern in patterns.filter(|pattern| {
-            !catalog
-                .iter()
-                .any(|(schema, name)| pattern.matches(schema, name))
-        }) {
+        for pattern in
+            patterns.filter(|pattern| !catalog.iter().any(|table| pattern.matches(table)))
+        {
             let hint = "a pattern is `schema.*` or `schema.part*`; the role sees only schemas that exist in this database";
             problems.add(
                 Problem::new(format!(
@@ -75,26 +74,21 @@ impl Config {
     ///
     /// A table that is named goes before a pattern that means it, and of several patterns the
     /// longest one counts.
-    pub fn expanded(mut self, known: &[(String, String)]) -> Self {
+    pub fn expanded(mut self, known: &[TableName]) -> Self {
         let (mut patterns, named): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tables)
             .into_iter()
             .partition(TableConfig::is_pattern);
         patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.written().len()));
-        for (schema, name) in known {
-            if named.iter().any(|table| table.may_be(Some(schema), name)) {
+        for found in known {
+            let table = TableReference::exact(found);
+            if named.iter().any(|named| named.table.may_be(&table)) {
                 continue;
             }
-            let Some(pattern) = patterns
-                .iter()
-                .find(|pattern| pattern.matches(schema, name))
-            else {
+            let Some(pattern) = patterns.iter().find(|pattern| pattern.matches(found)) else {
                 continue;
             };
-            let identifier = format!("{}.{}", quote(schema), quote(name));
             self.tables.push(TableConfig {
-                schema: Some(schema.clone()),
-                name: name.clone(),
-                identifier,
+                table,
                 ..pattern.clone()
             });
         }
@@ -106,24 +100,8 @@ impl Config {
     }
 }
 
-/// Whether a text is what a pattern says: its parts in this order, and nothing before the first and
-/// behind the last.
 fn fits(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split(ANY);
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else {
-        return false;
-    };
-    let Some(last) = parts.next_back() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
+    WildMatchPattern::<ANY, ONE>::new(pattern).matches(text)
 }
 
 #[cfg(test)]
@@ -136,7 +114,7 @@ mod tests {
         );
         let catalog: Vec<_> = catalog
             .iter()
-            .map(|(schema, name)| ((*schema).to_owned(), (*name).to_owned()))
+            .map(|(schema, name)| TableName::new(*schema, *name))
             .collect();
         let config = Config::parse(&text)
             .expect("the text is right")
@@ -186,7 +164,7 @@ mod tests {
     fn a_table_that_is_named_keeps_its_own_settings() {
         let text = "postgres: { url: \"postgres://me@db/shop\" }\ntables:\n  shop.*: { rules: [\"a > 1\"] }\n  shop.orders: { rules: [\"b > 1\"] }\n";
         let catalog: Vec<_> = [("shop", "orders"), ("shop", "customers")]
-            .map(|(s, n)| (s.to_owned(), n.to_owned()))
+            .map(|(schema, name)| TableName::new(schema, name))
             .to_vec();
         let config = Config::parse(text).unwrap().resolved(&catalog).unwrap();
         let rules: Vec<_> = config
@@ -221,6 +199,19 @@ mod tests {
                 && fits("a*b*c", "a1b2c")
                 && !fits("a*b*c", "acb")
                 && !fits("a", "ab")
+                && !fits("a?", "ab")
         );
+    }
+
+    #[test]
+    fn a_star_in_quotes_is_a_character_of_a_name() {
+        let config = |table: &str| {
+            let text = format!(
+                "postgres: {{ url: \"postgres://me@db/shop\" }}\ntables: {{ {table}: {{}} }}\n"
+            );
+            Config::parse(&text).unwrap()
+        };
+        assert!(config("'shop.*'").has_patterns());
+        assert!(!config("'shop.\"a*b\"'").has_patterns());
     }
 }

@@ -12,11 +12,9 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::from_file;
-use super::problem::{Place, Problem, Problems};
+use super::file::{Place, Problem, Problems, Text, value_from_file};
 use super::raw::RawPostgres;
 use super::value;
-use super::yaml::Text;
 use address::Address;
 
 /// The databases that we read.
@@ -81,7 +79,7 @@ pub enum SslMode {
 pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<PostgresConfig> {
     let found = problems.len();
     let mut read = |key, own: &Option<Text>, file: &Option<Text>| {
-        from_file::value(key, own.as_ref(), file.as_ref(), problems)
+        value_from_file(key, own.as_ref(), file.as_ref(), problems)
     };
     let url = read("postgres.url", &raw.url, &raw.url_file);
     let user = read("postgres.user", &raw.user, &raw.user_file);

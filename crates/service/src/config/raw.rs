@@ -1,173 +1,12 @@
-//! The raw layer: every key of the configuration as located text, nothing interpreted.
-//!
-//! This is the one declaration of the keys: what each means, the form of its value and its default
-//! stand here, and are rendered from here.
-//!
-//! Promises: a later file overrides an earlier one key by key; blanks around a value are removed
-//! with a warning; an empty value counts as absent.
+//! The keys of Inlet's configuration, nothing interpreted: what each means, the form of its value and
+//! its default are declared here, and rendered from here.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::key::{Form, Key};
-use super::problem::{Problem, Problems, Source};
-use super::yaml::{Text, Word};
-
-/// A part of the configuration that can be laid over the same part of an earlier file.
-pub(super) trait Layer: Sized {
-    /// Reads it as the value of a key; a section under which nothing stands counts as absent.
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error>
-    where
-        Self: Deserialize<'de>,
-    {
-        Option::deserialize(deserializer)
-    }
-
-    /// Puts `self` over `base`: what is absent here stays as it is there.
-    fn over(self, base: Self) -> Self;
-
-    /// Says from which file it comes and tidies its values; nothing is left of a value that is
-    /// empty.
-    fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self>;
-}
-
-impl<L: Layer> Layer for Option<L> {
-    fn over(self, base: Self) -> Self {
-        match (self, base) {
-            (Some(layer), Some(base)) => Some(layer.over(base)),
-            (layer, base) => layer.or(base),
-        }
-    }
-
-    fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
-        Some(self.and_then(|layer| layer.settle(source, path, problems)))
-    }
-}
-
-impl<L: Layer> Layer for BTreeMap<Text, L> {
-    fn over(self, mut base: Self) -> Self {
-        for (key, layer) in self {
-            let layer = match base.remove(&key) {
-                Some(below) => layer.over(below),
-                None => layer,
-            };
-            base.insert(key, layer);
-        }
-        base
-    }
-
-    fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
-        let settled = self.into_iter().filter_map(|(key, layer)| {
-            let key = key.settle(source, path, problems)?;
-            let layer = layer.settle(source, &format!("{path}.{}", key.value), problems)?;
-            Some((key, layer))
-        });
-        Some(settled.collect())
-    }
-}
-
-impl Layer for Text {
-    // Not through `Option`: a password that is `~` or `null`, put in for a variable, is a text like
-    // any other.
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        Self::deserialize(deserializer).map(Some)
-    }
-
-    fn over(self, _base: Self) -> Self {
-        self
-    }
-
-    fn settle(mut self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
-        self.place = source.place(self.place.line, self.place.column);
-        let trimmed = self.value.trim();
-        if trimmed.len() < self.value.len() && !trimmed.is_empty() {
-            // A blank may belong to a password, and to nothing else.
-            if path.ends_with("password") {
-                problems.warn(Problem::at(
-                    &self.place,
-                    format!("`{path}` starts or ends with a blank, which is taken as a part of it"),
-                ));
-            } else {
-                problems.warn(Problem::at(
-                    &self.place,
-                    format!("blanks around `{path}` are ignored"),
-                ));
-                self.value = trimmed.to_owned();
-            }
-        }
-        (!self.value.is_empty()).then_some(self)
-    }
-}
-
-impl Layer for Word {
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        Self::deserialize(deserializer).map(|word| Some(word).filter(|word| word.0.is_some()))
-    }
-
-    fn over(self, base: Self) -> Self {
-        Self(self.0.or(base.0))
-    }
-
-    fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
-        Some(Self(self.0?.settle(source, path, problems)))
-    }
-}
-
-/// One text or a list of them.
-#[derive(Clone, Default)]
-pub(super) struct Texts(pub Vec<Text>);
-
-impl Texts {
-    /// The texts' values.
-    pub fn values(&self) -> Vec<String> {
-        self.0.iter().map(|text| text.value.clone()).collect()
-    }
-}
-
-impl Layer for Texts {
-    fn over(self, _base: Self) -> Self {
-        self
-    }
-
-    fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
-        let texts: Vec<Text> = self
-            .0
-            .into_iter()
-            .filter_map(|text| text.settle(source, path, problems))
-            .collect();
-        (!texts.is_empty()).then_some(Self(texts))
-    }
-}
-
-/// Declares a section: its keys once, for parsing, for overriding, for the list of valid names and
-/// for what is rendered from them.
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[doc = $about:literal])+ $key:ident: $type:ty = $form:expr),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Default, Deserialize)]
-        #[serde(default)]
-        pub(super) struct $name {
-            $($(#[doc = $about])+ #[serde(deserialize_with = "Layer::read")] pub $key: Option<$type>),+
-        }
-
-        impl $name {
-            /// The valid keys, in the order of the documentation.
-            pub const KEYS: &'static [Key] = &[$(Key { name: stringify!($key), about: concat!($($about),+), ..$form }),+];
-        }
-
-        impl Layer for $name {
-            fn over(self, base: Self) -> Self {
-                Self { $($key: self.$key.over(base.$key)),+ }
-            }
-
-            fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
-                let dotted = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-                Some(Self { $($key: self.$key.settle(source, &dotted(stringify!($key)), problems).flatten()),+ })
-            }
-        }
-    };
-}
+use super::file::{Form, Key, Layer, Section, Text, Texts, Word, section};
+use super::kafka;
 
 section! {
     /// The whole file.
@@ -176,17 +15,17 @@ section! {
         /// group. Letters, digits, `.`, `_` and `-`.
         pipeline: Text = Key::of(Form::Text).else_("`kafka.topic`, else the database's name").example("shop"),
         /// Where the database is, and as whom to connect.
-        postgres: RawPostgres = Key::of(Form::Section(RawPostgres::KEYS)),
+        postgres: RawPostgres = Key::of(Form::Section(<RawPostgres as Section>::KEYS)),
         /// The broker between the two services; without this section `inlet run` needs none.
-        kafka: RawKafka = Key::of(Form::Section(RawKafka::KEYS)),
+        kafka: RawKafka = Key::of(Form::Section(<RawKafka as Section>::KEYS)),
         /// Where the tables land.
-        datalake: RawDatalake = Key::of(Form::Section(RawDatalake::KEYS)),
+        datalake: RawDatalake = Key::of(Form::Section(<RawDatalake as Section>::KEYS)),
         /// How often, and how much at once.
-        streaming: RawStreaming = Key::of(Form::Section(RawStreaming::KEYS)),
+        streaming: RawStreaming = Key::of(Form::Section(<RawStreaming as Section>::KEYS)),
         /// The tables, and what is special about each. A name is written as in SQL: folded first,
         /// then taken exactly; a schema in front where it is not `public`. `shop.*` stands for
         /// every table of a schema, also for those that are made later.
-        tables: BTreeMap<Text, Option<RawTable>> = Key::of(Form::Tables(RawTable::KEYS)),
+        tables: BTreeMap<Text, Option<RawTable>> = Key::of(Form::Tables(<RawTable as Section>::KEYS)),
     }
 }
 
@@ -194,8 +33,8 @@ section! {
     /// `postgres:`
     RawPostgres {
         /// The address as Java programs write it. Of its parameters these are understood: `user`,
-        /// `password`, `host`, `dbname`, `sslmode`, `sslrootcert`, `ssl`. What is given in several
-        /// ways must agree.
+        /// `password`, `host`, `port`, `dbname`, `sslmode`, `sslrootcert`, `ssl`. What is given in
+        /// several ways must agree.
         jdbc_url: Text = Key::of(Form::Text).example("jdbc:postgresql://localhost:5432/shop").secret(),
         /// The address as PostgreSQL's own programs write it; the same parameters.
         url: Text = Key::of(Form::Text).example("postgresql://inlet@localhost:5432/shop?sslmode=require").secret(),
@@ -240,7 +79,7 @@ section! {
         group: Text = Key::of(Form::Text).else_("`inlet-<pipeline>`").example("inlet-shop"),
         /// Properties of librdkafka, for TLS and SASL. `<property>_file` takes the value of a
         /// property from a file. Those that the promises rest on are refused.
-        properties: BTreeMap<Text, Text> = Key::of(Form::Properties).secret(),
+        properties: BTreeMap<Text, Text> = Key::of(Form::Properties(kafka::refused_names)).secret(),
     }
 }
 

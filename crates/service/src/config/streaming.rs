@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::problem::Problems;
+use super::file::{Problems, Text};
 use super::raw::RawStreaming;
 use super::value;
-use super::yaml::Text;
 
 /// Intervals, sizes, and where readable copies of the progress go.
 #[derive(Debug, Clone)]

@@ -1,20 +1,18 @@
 //! `tables:` and `postgres.table`: which tables are captured, and what is special about each.
 
 use chrono_tz::Tz;
+use inlet_model::{TableReference, nearest};
 
-use super::problem::{Problem, Problems, nearest};
+use super::file::{Problem, Problems, Text};
 use super::raw::{RawConfig, RawTable};
 use super::value;
-use super::yaml::Text;
 
-/// A captured table as the configuration names it; whether it exists, and how its name is cased,
+/// A captured table as the configuration names it. Whether it exists, and how its name is cased,
 /// the catalog knows.
 #[derive(Debug, Clone)]
 pub struct TableConfig {
-    /// The schema, where it was given.
-    pub schema: Option<String>,
-    /// The table's name as it was written, without quotes.
-    pub name: String,
+    /// Its name, or the pattern of several tables, as the user wrote it.
+    pub table: TableReference,
     /// The column by which new rows are found; the catalog's choice when absent.
     pub cursor: Option<String>,
     /// The key columns in order; the primary key when empty.
@@ -30,11 +28,8 @@ pub struct TableConfig {
     pub rules: Vec<String>,
     /// What becomes of values that the lake's type cannot hold.
     pub impossible_values: ImpossibleValues,
-    /// True for what a pattern must not take.
+    /// True for a table, or a pattern, that no other pattern captures.
     pub skip: bool,
-    /// The name as an identifier of SQL, which the catalog resolves: what the user wrote with its
-    /// quotes, or the catalog's own name in quotes.
-    pub identifier: String,
 }
 
 /// What becomes of a value that the lake's type cannot hold: `infinity` in a date or timestamp,
@@ -75,43 +70,9 @@ impl ImpossibleValues {
 }
 
 impl TableConfig {
-    /// A table without settings of its own, by its name as SQL has it: `orders`, `shop."Orders"`.
-    pub fn named(identifier: &str) -> Self {
-        // A name that cannot be split is refused by the catalog, which sees the identifier.
-        let (schema, name) = split_name(identifier).unwrap_or((None, identifier.to_owned()));
-        Self {
-            schema,
-            name,
-            cursor: None,
-            key: Vec::new(),
-            date_column: None,
-            timezone: Tz::UTC,
-            topic: None,
-            rules: Vec::new(),
-            impossible_values: ImpossibleValues::default(),
-            skip: false,
-            identifier: identifier.to_owned(),
-        }
-    }
-
     /// The name as a user knows it: `orders`, or `sales.orders`.
     pub fn written(&self) -> String {
-        match &self.schema {
-            Some(schema) => format!("{schema}.{}", self.name),
-            None => self.name.clone(),
-        }
-    }
-
-    /// Whether both may mean one table: the same after folding, and `public` where no schema is
-    /// given.
-    pub(super) fn may_be(&self, schema: Option<&str>, name: &str) -> bool {
-        let fold = |schema: Option<&str>, name: &str| {
-            (
-                schema.unwrap_or("public").to_lowercase(),
-                name.to_lowercase(),
-            )
-        };
-        fold(self.schema.as_deref(), &self.name) == fold(schema, name)
+        self.table.written()
     }
 }
 
@@ -127,11 +88,8 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
         .as_ref()
         .and_then(|postgres| postgres.table.as_ref())
     {
-        match split_name(&text.value) {
-            Ok((schema, name))
-                if tables
-                    .iter()
-                    .any(|table| table.may_be(schema.as_deref(), &name)) => {}
+        match TableReference::parse(&text.value) {
+            Ok(named) if tables.iter().any(|table| table.table.may_be(&named)) => {}
             _ => tables.extend(table(text, &RawTable::default(), timezone, problems)),
         }
     }
@@ -152,7 +110,7 @@ fn table(
     timezone: Tz,
     problems: &mut Problems,
 ) -> Option<TableConfig> {
-    let name = split_name(&written.value).map_err(|what| {
+    let name = TableReference::parse(&written.value).map_err(|what| {
         let problem = Problem::at(&written.place, format!("`{}` does not name a table: {what}", written.value));
         problem.hint("write `orders` or `schema.orders`; a part that holds a dot goes in double quotes: 'sales.\"a.b\"'")
     });
@@ -180,12 +138,10 @@ fn table(
         problems.take(impossible),
         problems.take(skip),
     );
-    let ((schema, name), timezone, impossible_values, skip) =
-        (name?, timezone?, impossible?, skip?);
+    let (table, timezone, impossible_values, skip) = (name?, timezone?, impossible?, skip?);
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
     Some(TableConfig {
-        schema,
-        name,
+        table,
         cursor: text(&settings.cursor),
         key: settings
             .key
@@ -202,35 +158,5 @@ fn table(
             .unwrap_or_default(),
         impossible_values,
         skip,
-        identifier: written.value.clone(),
     })
-}
-
-/// `orders`, `sales.orders`, `"sales"."My.Orders"` into schema and name.
-fn split_name(text: &str) -> Result<(Option<String>, String), &'static str> {
-    let mut parts = vec![String::new()];
-    let mut quoted = false;
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        let part = parts.last_mut().expect("there is always a last part");
-        match c {
-            '"' if quoted && rest.peek() == Some(&'"') => {
-                rest.next();
-                part.push('"');
-            }
-            '"' => quoted = !quoted,
-            '.' if !quoted => parts.push(String::new()),
-            c => part.push(c),
-        }
-    }
-    if quoted {
-        return Err("a quote is not closed");
-    }
-    if parts.iter().any(String::is_empty) {
-        return Err("a part of it is empty");
-    }
-    match (parts.pop(), parts.pop(), parts.pop()) {
-        (Some(name), schema, None) => Ok((schema, name)),
-        _ => Err("it has more than two parts"),
-    }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use inlet_model::Identifier;
+
 use super::{Config, ConfigError, ImpossibleValues};
 use crate::error::{Explain, Kind, report};
 
@@ -51,7 +53,7 @@ fn the_orders_file_runs_unmodified() {
     let kafka = config.require_kafka().unwrap();
     assert_eq!(kafka.brokers, "kafka:29092");
     assert_eq!(config.tables.len(), 1);
-    assert_eq!(config.tables[0].name, "ROLL001_orders");
+    assert_eq!(config.tables[0].written(), "ROLL001_orders");
     assert_eq!(
         kafka.topic_for(&config.tables[0]),
         "ROLL001_food_orders_raw"
@@ -584,8 +586,8 @@ fn a_name_in_quotes_may_hold_a_dot() {
     .unwrap();
     assert_eq!(
         (
-            config.tables[0].schema.as_deref(),
-            config.tables[0].name.as_str()
+            config.tables[0].table.schema().map(Identifier::text),
+            config.tables[0].table.name().text()
         ),
         (Some("sales"), "a.b")
     );

@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use inlet_model::nearest;
 
-use super::problem::{Problem, nearest};
-use super::yaml::Text;
+use super::file::{Problem, Text};
 
 /// A duration with its unit: `5ms`, `2s`, `10m`, `1h`, `1d`; more than nothing.
 pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
@@ -145,19 +145,6 @@ pub(super) fn timezone(key: &str, text: &Text) -> Result<Tz, Problem> {
             None => problem.hint("write an IANA name, for example Europe/Berlin, or UTC"),
         }
     })
-}
-
-/// The name with everything replaced by `_` that Kafka does not allow in the name of a topic.
-pub(super) fn topic_safe(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
 }
 
 fn number_and_unit(text: &str) -> (&str, &str) {

@@ -1,5 +1,8 @@
 //! JSON strings: escaping, and finding where they need it.
 
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -72,32 +75,20 @@ pub(super) fn write_hex(out: &mut Vec<u8>, byte: u8) {
 
 /// Writes a uuid with hyphens, with its quotes.
 pub(super) fn write_uuid(out: &mut Vec<u8>, uuid: &[u8]) {
-    out.push(b'"');
-    for (at, byte) in uuid.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            out.push(b'-');
-        }
-        write_hex(out, *byte);
-    }
-    out.push(b'"');
+    let uuid = Uuid::from_slice(uuid).expect("a uuid has 16 bytes");
+    let mut text = [b'"'; Hyphenated::LENGTH + 2];
+    uuid.hyphenated()
+        .encode_lower(&mut text[1..=Hyphenated::LENGTH]);
+    out.extend_from_slice(&text);
 }
 
 /// Reads a uuid with hyphens, in either case.
 pub(super) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    let text: &[u8; 36] = text.try_into().ok()?;
-    let mut uuid = [0; 16];
-    let mut at = 0;
-    for (index, byte) in uuid.iter_mut().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            if text[at] != b'-' {
-                return None;
-            }
-            at += 1;
-        }
-        *byte = (hex_digit(text[at])? << 4) | hex_digit(text[at + 1])?;
-        at += 2;
+    // The library also reads uuids without hyphens and in braces; only this form has 36 characters.
+    if text.len() != Hyphenated::LENGTH {
+        return None;
     }
-    Some(uuid)
+    Uuid::try_parse_ascii(text).ok().map(Uuid::into_bytes)
 }
 
 /// The value of a hex digit.
@@ -117,7 +108,30 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn only_a_uuid_with_hyphens_is_read() {
+        let uuid = *b"0b0e7a52-1234-4abc-8def-0123456789AB";
+        assert!(parse_uuid(&uuid).is_some());
+        for wrong in [
+            &b"0b0e7a5212344abc8def0123456789ab"[..],
+            b"0b0e7a521234-4abc-8def-0123456789ab-",
+            b"0b0e7a52-1234-4abc-8def-0123456789ag",
+            b"{0b0e7a52-1234-4abc-8def-0123456789ab}",
+            b"",
+        ] {
+            assert_eq!(parse_uuid(wrong), None);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_uuid_reads_back(bytes in any::<[u8; 16]>()) {
+            let mut text = Vec::new();
+            write_uuid(&mut text, &bytes);
+            prop_assert_eq!(parse_uuid(&text[1..37]), Some(bytes));
+            prop_assert_eq!(parse_uuid(&text[1..37].to_ascii_uppercase()), Some(bytes));
+        }
+
         #[test]
         fn eight_bytes_a_step_find_what_one_byte_a_step_finds(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(bytes.len());

@@ -5,11 +5,11 @@
 
 use std::path::PathBuf;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::SslMode;
-use crate::config::problem::{Problem, Problems};
-use crate::config::yaml::Text;
+use crate::config::file::{Problem, Problems, Text};
 
 /// The parts an address gives.
 #[derive(Default)]
@@ -53,10 +53,7 @@ pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<A
         .next()
         .is_some_and(|hosts| hosts.contains(','))
     {
-        problems.add(
-            problem("it names several hosts")
-                .hint("name the primary alone; a hot standby goes to `read_url`"),
-        );
+        problems.add(several_hosts(key, text));
         return None;
     }
     let Ok(url) = Url::parse(bare) else {
@@ -90,7 +87,8 @@ pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<A
     Some(address)
 }
 
-/// Takes one `name=value` behind the `?`.
+/// Reads one `name=value` after the `?`. As in libpq, a parameter wins over the same part of the
+/// address before it.
 fn parameter(
     address: &mut Address,
     key: &str,
@@ -101,7 +99,18 @@ fn parameter(
     match name {
         "user" => address.user = Some(value.to_owned()),
         "password" => address.password = Some(value.to_owned()),
+        "host" if value.contains(',') => problems.add(several_hosts(key, text)),
         "host" => address.host = Some(value.to_owned()),
+        "port" => match value.parse::<u16>() {
+            Ok(port @ 1..) => address.port = Some(port),
+            _ => {
+                let what = format!("`{key}` has a port that is not one: `{value}`");
+                problems.add(
+                    Problem::at(&text.place, what)
+                        .hint("write one whole number from 1 to 65535, for example `?port=5432`"),
+                );
+            }
+        },
         "dbname" => address.db = Some(value.to_owned()),
         "sslrootcert" => address.sslrootcert = Some(PathBuf::from(value)),
         // pgJDBC: `ssl=true` alone means verify-full.
@@ -130,6 +139,12 @@ fn parameter(
     }
 }
 
+fn several_hosts(key: &str, text: &Text) -> Problem {
+    let what = format!("`{key}` is not an address of PostgreSQL: it names several hosts");
+    Problem::at(&text.place, what)
+        .hint("name the primary alone; a hot standby belongs in `read_url`")
+}
+
 fn sslmode(word: &str) -> Option<SslMode> {
     Some(match word {
         "disable" => SslMode::Disable,
@@ -142,25 +157,7 @@ fn sslmode(word: &str) -> Option<SslMode> {
     })
 }
 
-/// Percent-decoding (RFC 3986); a `%` that starts no pair of hex digits stays as it is.
+/// Percent-decoding (RFC 3986); a `%` without two hex digits stays as it is.
 fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let pair = tail
-            .get(..2)
-            .and_then(|pair| std::str::from_utf8(pair).ok())
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        match pair {
-            Some(byte) if *first == b'%' => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

@@ -29,6 +29,31 @@ fn an_address_may_be_given_in_three_ways() {
 }
 
 #[test]
+fn host_and_port_may_be_parameters_of_an_address() {
+    for url in [
+        "postgresql:///shop?host=db&port=5433&user=me",
+        "postgresql://me@other:1/shop?host=db&port=5433",
+        "jdbc:postgresql:///shop?host=db&port=5433&user=me",
+    ] {
+        let config = with(&[], &format!("postgres: {{ url: '{url}', table: t }}\n")).unwrap();
+        let primary = &config.require_postgres().unwrap().primary;
+        assert_eq!(primary.to_string(), "me@db:5433/shop", "{url}");
+        assert!(config.warnings.is_empty());
+    }
+    let refused_by = |query: &str| {
+        refused(&format!(
+            "postgres: {{ url: 'postgresql://me@h/shop?{query}', table: t }}\n"
+        ))
+    };
+    assert_eq!(
+        refused_by("port=0"),
+        "error: a.yml:1:18: `postgres.url` has a port that is not one: `0`\n  hint: write one whole number from 1 to 65535, for example `?port=5432`"
+    );
+    assert!(refused_by("port=5432,5433").contains("has a port that is not one: `5432,5433`"));
+    assert!(refused_by("host=a,b").contains("it names several hosts"));
+}
+
+#[test]
 fn contradictory_addresses_are_refused() {
     let shown = refused(
         "postgres:\n  jdbc_url: jdbc:postgresql://a/shop\n  host: b\n  user: me\n  table: t\n",

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and how to mend it.
+//! What is wrong with a configuration, where, and how to fix it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Place {
     /// The column, in characters.
     pub column: u64,
     /// The file's position among those given: a later one overrides.
-    pub(super) layer: usize,
+    pub(crate) layer: usize,
 }
 
 impl fmt::Display for Place {
@@ -26,7 +26,7 @@ impl fmt::Display for Place {
 
 /// One of the files given.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Its name as it was given.
     pub name: Arc<str>,
     /// Its position among those given.
@@ -149,7 +149,7 @@ impl From<Problem> for ConfigError {
 
 /// Collects problems and warnings while a configuration is read.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -200,22 +200,4 @@ impl Problems {
             problems: self.problems,
         }
     }
-}
-
-/// The candidate that a misspelt word most likely means.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let word = word.to_lowercase();
-    let scored = candidates.into_iter().map(|candidate| {
-        (
-            strsim::jaro_winkler(&word, &candidate.to_lowercase()),
-            candidate,
-        )
-    });
-    scored
-        .filter(|(score, _)| *score >= 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }

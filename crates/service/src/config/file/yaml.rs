@@ -1,169 +1,59 @@
-//! One YAML text to the raw layer: the only file that knows the YAML library.
+//! One YAML text to a section.
 //!
-//! Two passes over the text. The first, [`shape`], sees keys and places; the second fills the raw
-//! layer with the variables put in. Values never appear in a message: they may be secrets, also
-//! under a misspelt key.
+//! Reads the text twice. The first pass, [`shape`], sees keys and places; the second one fills the
+//! section and replaces the variables. A message never holds a value: it may be a secret, also under
+//! a misspelt key.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::Arc;
 
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_yaml::{Error, MessageFormatter, Options, Spanned, UserMessageFormatter};
+use serde_yaml::{Error, MessageFormatter, Options, UserMessageFormatter};
 
 use super::problem::{Place, Problem, Problems, Source};
-use super::raw::{Layer, RawConfig, Texts};
+use super::section::Section;
 use super::shape::{self, Lines, Node, Shape};
-
-/// A value as it was written, with its place. Compared by value alone. Not `Debug`: it may be a
-/// secret.
-#[derive(Clone)]
-pub(super) struct Text {
-    pub value: String,
-    pub place: Place,
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<String>::deserialize(deserializer)?;
-        Ok(Self {
-            value: spanned.value,
-            place: unsettled(&spanned.referenced),
-        })
-    }
-}
-
-/// A value that may be the word `null`, which YAML keeps for itself; nothing where nothing is
-/// written.
-#[derive(Clone)]
-pub(super) struct Word(pub Option<Text>);
-
-impl<'de> Deserialize<'de> for Word {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Option<String>>::deserialize(deserializer)?;
-        let place = unsettled(&spanned.referenced);
-        let written = !spanned.referenced.span().is_empty();
-        let value = spanned.value.or_else(|| written.then(|| "null".to_owned()));
-        Ok(Self(value.map(|value| Text { value, place })))
-    }
-}
-
-impl PartialEq for Text {
-    fn eq(&self, other: &Self) -> bool {
-        self.value == other.value
-    }
-}
-
-impl Eq for Text {}
-
-impl Ord for Text {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.value.cmp(&other.value)
-    }
-}
-
-impl PartialOrd for Text {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-        impl<'de> Visitor<'de> for OneOrMore {
-            type Value = Vec<Spanned<String>>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("one value or a list of values")
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-                Ok(vec![Spanned::new(
-                    value.to_owned(),
-                    serde_yaml::Location::UNKNOWN,
-                    serde_yaml::Location::UNKNOWN,
-                )])
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    texts.push(text);
-                }
-                Ok(texts)
-            }
-        }
-        struct Inner(Vec<Spanned<String>>);
-        impl<'de> Deserialize<'de> for Inner {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(OneOrMore).map(Self)
-            }
-        }
-        // A single value has no place of its own inside; it stands where the whole stands.
-        let spanned = Spanned::<Inner>::deserialize(deserializer)?;
-        let here = spanned.referenced;
-        let texts = spanned.value.0.into_iter().map(|text| {
-            let at = if text.referenced.line() == 0 {
-                &here
-            } else {
-                &text.referenced
-            };
-            Text {
-                value: text.value,
-                place: unsettled(at),
-            }
-        });
-        Ok(Self(texts.collect()))
-    }
-}
 
 /// The text's layer, and whether it holds all of the text; nothing when it cannot be parsed.
 /// Problems say why, and which keys are unknown.
-pub(super) fn read(
+pub(crate) fn read<S: Section>(
     source: &Source,
     text: &str,
     environment: &HashMap<String, String>,
     problems: &mut Problems,
-) -> Option<(RawConfig, bool)> {
+) -> Option<(S, bool)> {
     if text
         .lines()
         .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
     {
-        return Some((RawConfig::default(), true));
+        return Some((S::default(), true));
     }
     let shape = match serde_yaml::from_str_with_options::<Node>(text, options(None)) {
-        Ok(node) => shape::check(&node, source, text, problems),
+        Ok(node) => shape::check(S::KEYS, &node, source, text, problems),
         Err(error) => {
             problems.add(explain(&error, source, text));
             return None;
         }
     };
-    let (raw, is_whole) = fill(text, &shape, environment, source, problems)?;
-    Some((raw.settle(source, "", problems)?, is_whole))
+    let (section, is_whole): (S, bool) = fill(text, &shape, environment, source, problems)?;
+    Some((section.settle(source, "", problems)?, is_whole))
 }
 
-/// Fills the raw layer. What has a wrong form, or a variable that is not set, is noted and left
+/// Fills the section. What has a wrong form, or a variable that is not set, is noted and left
 /// out, so that the rest is looked at as well.
-fn fill(
+fn fill<S: Section>(
     text: &str,
     shape: &Shape,
     environment: &HashMap<String, String>,
     source: &Source,
     problems: &mut Problems,
-) -> Option<(RawConfig, bool)> {
+) -> Option<(S, bool)> {
     let mut environment = environment.clone();
     let mut left_out = shape.wrong.clone();
     let mut is_readable = true;
     loop {
         let rest = without(text, &left_out);
-        let error = match serde_yaml::from_str_with_options::<RawConfig>(
-            &rest,
-            options(Some(&environment)),
-        ) {
-            Ok(raw) => return is_readable.then_some((raw, left_out.is_empty())),
+        let error = match serde_yaml::from_str_with_options::<S>(&rest, options(Some(&environment)))
+        {
+            Ok(section) => return is_readable.then_some((section, left_out.is_empty())),
             Err(error) => error,
         };
         let (Error::UnresolvedProperty { name, .. }
@@ -225,17 +115,6 @@ fn options(environment: Option<&HashMap<String, String>>) -> Options {
 
 fn place(location: &serde_yaml::Location, source: &Source) -> Place {
     source.place(location.line(), location.column())
-}
-
-/// A place whose file [`Layer::settle`] will know.
-fn unsettled(location: &serde_yaml::Location) -> Place {
-    place(
-        location,
-        &Source {
-            name: Arc::from(""),
-            layer: 0,
-        },
-    )
 }
 
 /// The library's error in the user's words, without any value.

@@ -1,8 +1,7 @@
-//! What the configuration may say: every key with its meaning, the form of its value, its default
-//! and an example.
+//! A key: its meaning, the form of its value, its default and an example.
 //!
-//! The keys are declared once, in [`super::raw`]. From there come the parser, the list of valid
-//! names, the JSON Schema ([`super::schema()`]) and docs/configuration.md.
+//! The keys of a section are declared once. The parser, the list of valid names, the JSON Schema and
+//! docs/configuration.md all come from this declaration.
 
 /// A key.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +60,8 @@ pub enum Form {
     Choice(&'static [&'static str]),
     /// One text, or a list of them.
     Texts,
-    /// Names of another program's settings, with their values.
-    Properties,
+    /// Names of another program's settings, with their values; these names are refused.
+    Properties(fn() -> Vec<String>),
     /// Keys below it.
     Section(&'static [Key]),
     /// Names of tables, with these keys below each.
@@ -71,7 +70,7 @@ pub enum Form {
 
 impl Key {
     /// A key with values of this form; name and meaning are the declaration's.
-    pub(super) const fn of(form: Form) -> Self {
+    pub(crate) const fn of(form: Form) -> Self {
         Self {
             name: "",
             about: "",
@@ -82,28 +81,28 @@ impl Key {
         }
     }
 
-    pub(super) const fn default(self, value: &'static str) -> Self {
+    pub(crate) const fn default(self, value: &'static str) -> Self {
         Self {
             default: Absent::Value(value),
             ..self
         }
     }
 
-    pub(super) const fn else_(self, words: &'static str) -> Self {
+    pub(crate) const fn else_(self, words: &'static str) -> Self {
         Self {
             default: Absent::Words(words),
             ..self
         }
     }
 
-    pub(super) const fn example(self, value: &'static str) -> Self {
+    pub(crate) const fn example(self, value: &'static str) -> Self {
         Self {
             example: value,
             ..self
         }
     }
 
-    pub(super) const fn secret(self) -> Self {
+    pub(crate) const fn secret(self) -> Self {
         Self {
             is_secret: true,
             ..self
@@ -142,7 +141,7 @@ impl Form {
                     .join(", ");
             }
             Self::Texts => "text, or a list",
-            Self::Properties => "names and values",
+            Self::Properties(_) => "names and values",
             Self::Section(_) => "keys",
             Self::Tables(_) => "names of tables, keys below each",
         };

@@ -1,6 +1,7 @@
 //! The shape of a file: which keys stand where, and whether each has a value of its form. Values
 //! themselves are not looked at.
 
+use inlet_model::nearest;
 use std::fmt;
 use std::ops::Range;
 
@@ -9,8 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_yaml::{Location, Spanned};
 
 use super::key::{Form, Key};
-use super::problem::{Place, Problem, Problems, Source, nearest};
-use super::raw::RawConfig;
+use super::problem::{Place, Problem, Problems, Source};
 
 /// Lines from 1, without the end.
 pub(super) type Lines = Range<u64>;
@@ -37,14 +37,21 @@ impl Shape {
 }
 
 /// Reports every unknown key, every value of a wrong form and every variable in quotes.
-pub(super) fn check(root: &Node, source: &Source, text: &str, problems: &mut Problems) -> Shape {
+pub(super) fn check(
+    valid: &'static [Key],
+    root: &Node,
+    source: &Source,
+    text: &str,
+    problems: &mut Problems,
+) -> Shape {
     let mut keys = Keys {
+        root: valid,
         source,
         text,
         problems,
         shape: Shape::default(),
     };
-    keys.section("", root, RawConfig::KEYS, text.lines().count() as u64 + 1);
+    keys.section("", root, valid, text.lines().count() as u64 + 1);
     keys.shape
 }
 
@@ -128,6 +135,8 @@ const PLAIN: Node = Node::Text {
 
 /// The walk over the keys.
 struct Keys<'a> {
+    /// The keys of the whole file.
+    root: &'static [Key],
     source: &'a Source,
     text: &'a str,
     problems: &'a mut Problems,
@@ -160,13 +169,13 @@ impl Keys<'_> {
                     )
                 });
             }
-            (Form::Properties, Node::Map(_)) => {
+            (Form::Properties(_), Node::Map(_)) => {
                 return below().for_each(|(name, value, lines)| {
                     self.value(&format!("{path}.{}", name.value), Form::Text, value, &lines)
                 });
             }
-            (Form::Section(_) | Form::Tables(_) | Form::Properties, Node::Nothing) => return,
-            (Form::Section(_) | Form::Tables(_) | Form::Properties, _) => {
+            (Form::Section(_) | Form::Tables(_) | Form::Properties(_), Node::Nothing) => return,
+            (Form::Section(_) | Form::Tables(_) | Form::Properties(_), _) => {
                 "must hold lines of `key: value`"
             }
             (Form::Texts, Node::List(items))
@@ -207,7 +216,10 @@ impl Keys<'_> {
             &self.place(&key.referenced),
             format!("unknown key `{path}{}`", key.value),
         );
-        let hint = match (home(&key.value), nearest(&key.value, valid.iter().copied())) {
+        let hint = match (
+            home(self.root, &key.value),
+            nearest(&key.value, valid.iter().copied()),
+        ) {
             (Some(section), _) if format!("{section}.") != path => {
                 format!(
                     "`{}` belongs under `{section}:`; is it indented too little?",
@@ -282,8 +294,8 @@ fn entries(
 }
 
 /// The one section that has this key.
-fn home(key: &str) -> Option<String> {
-    let mut homes = RawConfig::KEYS
+fn home(root: &[Key], key: &str) -> Option<String> {
+    let mut homes = root
         .iter()
         .filter(|section| section.below().iter().any(|below| below.name == key));
     match (homes.next(), homes.next()) {

@@ -6,26 +6,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kafka::REFUSED_PROPERTIES;
 use super::key::{Absent, Form, Key};
-use super::raw::RawConfig;
 
 /// A text with a variable in it: what it will be, only the environment knows.
 const VARIABLE: &str = r"\$\{";
 
-/// The keys of the whole file, with those of its sections below them.
-pub fn keys() -> &'static [Key] {
-    RawConfig::KEYS
-}
-
-/// The schema, as the file configs/inlet.schema.json has it.
-pub fn schema() -> String {
+/// Renders the schema of a file with these keys.
+pub(crate) fn render(title: &str, description: &str, keys: &[Key]) -> String {
     let mut root = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "Configuration of Inlet",
-        "description": "One file, or several laid over each other, for every verb of inlet.",
+        "title": title,
+        "description": description,
     });
-    merge(&mut root, object(RawConfig::KEYS));
+    merge(&mut root, object(keys));
     root["type"] = json!("object");
     format!("{root:#}\n")
 }
@@ -99,12 +92,8 @@ fn form(form: Form) -> Value {
         Form::Texts => {
             json!({ "type": ["string", "number", "boolean", "array"], "items": scalar() })
         }
-        Form::Properties => {
-            let refused: Vec<String> = REFUSED_PROPERTIES
-                .iter()
-                .flat_map(|refused| [refused.name.to_owned(), format!("{}_file", refused.name)])
-                .collect();
-            json!({ "type": ["object", "null"], "propertyNames": { "not": { "enum": refused } }, "additionalProperties": scalar() })
+        Form::Properties(refused) => {
+            json!({ "type": ["object", "null"], "propertyNames": { "not": { "enum": refused() } }, "additionalProperties": scalar() })
         }
         Form::Section(keys) => object(keys),
         Form::Tables(keys) => {

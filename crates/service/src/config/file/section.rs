@@ -1,0 +1,74 @@
+//! A section: keys that are declared once, for parsing, for overriding, for the list of valid names
+//! and for the pages that are rendered from them.
+
+use serde::{Deserialize, Deserializer};
+
+use super::key::Key;
+use super::problem::{Problems, Source};
+
+/// A part of a configuration with declared keys.
+pub(crate) trait Section: Layer + Default + for<'de> Deserialize<'de> {
+    /// The valid keys, in the order of the documentation.
+    const KEYS: &'static [Key];
+}
+
+/// A part of the configuration that can be laid over the same part of an earlier file.
+pub(crate) trait Layer: Sized {
+    /// Reads it as the value of a key; a section under which nothing stands counts as absent.
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error>
+    where
+        Self: Deserialize<'de>,
+    {
+        Option::deserialize(deserializer)
+    }
+
+    /// Puts `self` over `base`: what is absent here stays as it is there.
+    fn over(self, base: Self) -> Self;
+
+    /// Says from which file it comes and tidies its values; nothing is left of a value that is
+    /// empty.
+    fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self>;
+}
+
+impl<L: Layer> Layer for Option<L> {
+    fn over(self, base: Self) -> Self {
+        match (self, base) {
+            (Some(layer), Some(base)) => Some(layer.over(base)),
+            (layer, base) => layer.or(base),
+        }
+    }
+
+    fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self> {
+        Some(self.and_then(|layer| layer.settle(source, path, problems)))
+    }
+}
+
+/// Declares a section: its keys once, for parsing, for overriding, for the list of valid names and
+/// for what is rendered from them.
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $about:literal])+ $key:ident: $type:ty = $form:expr),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Default, Deserialize)]
+        #[serde(default)]
+        pub(crate) struct $name {
+            $($(#[doc = $about])+ #[serde(deserialize_with = "Layer::read")] pub $key: Option<$type>),+
+        }
+
+        impl $crate::config::file::Section for $name {
+            const KEYS: &'static [$crate::config::file::Key] = &[$($crate::config::file::Key { name: stringify!($key), about: concat!($($about),+), ..$form }),+];
+        }
+
+        impl $crate::config::file::Layer for $name {
+            fn over(self, base: Self) -> Self {
+                Self { $($key: self.$key.over(base.$key)),+ }
+            }
+
+            fn settle(self, source: &$crate::config::file::Source, path: &str, problems: &mut $crate::config::file::Problems) -> Option<Self> {
+                let dotted = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+                Some(Self { $($key: self.$key.settle(source, &dotted(stringify!($key)), problems).flatten()),+ })
+            }
+        }
+    };
+}
+
+pub(crate) use section;
