@@ -11,7 +11,9 @@
 
 mod activity;
 mod broker;
+mod connect;
 mod cursor;
+mod facts;
 mod finding;
 mod kafka;
 mod lake;
@@ -26,19 +28,22 @@ mod topics;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use inlet_postgres::{Error, Known, Tables};
 use inlet_service::config::Config;
 use tokio_util::sync::CancellationToken;
 
 use self::finding::{Finding, Severity};
 use crate::args::CheckArguments;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
+use crate::tables::resolve_without_postgres;
 
 /// Checks every hop and prints the findings; exit code 1 if one of them is an error.
 pub async fn run(arguments: CheckArguments, config: Config, stop: CancellationToken) -> Outcome {
     let open_max = Duration::from_secs(arguments.open_max.into());
-    let Some(findings) = stop.run_until_cancelled(findings(&config, open_max)).await else {
+    let Some(findings) = stop.run_until_cancelled(findings(config, open_max)).await else {
         return Ok(ExitCode::FAILURE);
     };
+    let findings = findings?;
     if arguments.json {
         println!("{}", report::json(&findings));
     } else {
@@ -54,10 +59,26 @@ pub async fn run(arguments: CheckArguments, config: Config, stop: CancellationTo
     })
 }
 
-async fn findings(config: &Config, open_max: Duration) -> Vec<Finding> {
+async fn findings(config: Config, open_max: Duration) -> Result<Vec<Finding>, Failure> {
+    // PostgreSQL is asked first, because only the catalog knows which tables a pattern means; what
+    // the files alone show is printed before its answers.
+    let mut of_server = Vec::new();
+    let mut server = postgres::check(&config, open_max, &mut of_server).await;
+    let found = match &mut server {
+        Some(server) => match Tables::find(&mut server.connection, &config, &Known::new()).await {
+            Err(Error::Config(error)) => return Err(error.into()),
+            found => Some(found),
+        },
+        None => None,
+    };
+    let config = match &found {
+        Some(Ok(tables)) => tables.config.clone(),
+        Some(Err(_)) | None => resolve_without_postgres(config)?,
+    };
+    let config = &config;
     let mut findings = settings::check(config);
-    let mut server = postgres::check(config, open_max, &mut findings).await;
-    let tables = tables::check(config, server.as_mut(), &mut findings).await;
+    findings.append(&mut of_server);
+    let tables = tables::check(config, server.as_mut(), &found, &mut findings).await;
     let stored = kafka::check(config, &mut findings).await;
     let heads = lake::check(config, &tables, &mut findings).await;
     progress::check(
@@ -68,5 +89,5 @@ async fn findings(config: &Config, open_max: Duration) -> Vec<Finding> {
         &heads,
         &mut findings,
     );
-    findings
+    Ok(findings)
 }

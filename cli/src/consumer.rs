@@ -8,7 +8,7 @@ use inlet_service::config::{Config, ConfigError, TableConfig};
 use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
-use crate::discover::serve;
+use crate::discover::{Needs, serve};
 use crate::failure::Outcome;
 use crate::service_start::observe;
 use crate::tables;
@@ -17,8 +17,15 @@ use crate::tables;
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
     let readiness = Readiness::default();
     let _observer = observe(http, vec![readiness.clone()]).await?;
-    serve(config, stop, async |tables, stop| {
-        carry(tables.ever, readiness.clone(), stop).await
+    // Without a pattern the tables' names are known, and PostgreSQL is not asked.
+    if !config.has_patterns() {
+        return carry(config, readiness, stop).await;
+    }
+    serve(config, Needs::Names, stop, async |service, stop| {
+        let carried = service.carried;
+        // The connection is closed while the consumer runs.
+        drop(service.source);
+        carry(carried, readiness.clone(), stop).await
     })
     .await
 }

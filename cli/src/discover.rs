@@ -1,203 +1,209 @@
-//! Tables that are made while a service runs, and that a pattern of its configuration means.
+//! Services that follow the tables of their configuration's patterns.
 //!
-//! The service is stopped in order, which makes everything durable that was found, and begun anew
-//! in the same process with the tables that have come.
+//! A pattern means the tables that match it, also those that are created while the service runs:
 //!
-//! Promises: a new table is taken within `streaming.discover_interval`; one that cannot be captured
-//! is named, once, and keeps nothing else from going on. Leaves to others: tables that go away (the
-//! producer's pipeline polls on without them).
+//! 1. At the start the catalog is read once. The service runs with the tables that were found.
+//! 2. Every `streaming.discover_interval` the names of the catalog are compared with them.
+//! 3. When a new table can be captured, the service is stopped in order, which makes everything
+//!    durable that was found, and restarted in the same process with the new tables.
+//!
+//! A new table that cannot be captured is reported once, and the service continues without it.
+//! Dropped tables are not noticed here: the producer's pipeline polls the others on.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use inlet_postgres::catalog::{CatalogError, list_tables, read_table};
-use inlet_postgres::{Error, connect, options};
-use inlet_producer::settings;
+use inlet_model::TableReference;
+use inlet_postgres::{CatalogError, Known, Tables, capture, connect, expand};
+use inlet_producer::pipeline;
+use inlet_producer::session::Source;
 use inlet_service::config::{Config, TableConfig};
 use inlet_service::error::{Explain, chain};
-use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::failure::{Failure, Outcome};
-use crate::tables;
 
-/// The configuration of a service with its patterns replaced.
-#[derive(Debug, Clone)]
-pub struct Tables {
-    /// The tables that are there now: what a producer polls.
-    pub there: Config,
-    /// These, and all that were there since the start: what a consumer carries, because a topic is
-    /// read to its end though its table is gone.
-    pub ever: Config,
+/// What a service runs with.
+#[derive(Debug)]
+pub struct Service {
+    /// A connected server, and the tables that a producer polls.
+    pub source: Source,
+    /// The configuration of every table since the start, which is what a consumer carries: a topic
+    /// is read to its end although its table was dropped.
+    pub carried: Config,
 }
 
-/// Runs a service, and runs it anew whenever a table has come that a pattern means.
+/// What a service needs at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Every named table can be captured: it is going to be polled.
+    Tables,
+    /// Only the tables' names.
+    Names,
+}
+
+/// Runs a service, and restarts it whenever a new table matches one of the patterns.
 pub async fn serve(
     config: Config,
+    needs: Needs,
     stop: CancellationToken,
-    mut run: impl AsyncFnMut(Tables, CancellationToken) -> Outcome,
+    mut run: impl AsyncFnMut(Service, CancellationToken) -> Outcome,
 ) -> Outcome {
-    let Some(resolved) = tables::resolve(config.clone(), &stop).await? else {
+    let Some(mut source) = pipeline::connect(&config, &stop).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let mut tables = Tables {
-        there: resolved.clone(),
-        ever: resolved,
-    };
-    if !config.has_patterns() {
-        return run(tables, stop).await;
+    if needs == Needs::Tables {
+        source.tables = source.tables.strict()?;
     }
-    let mut watch = Watch {
-        config,
-        refused: BTreeSet::new(),
+    let mut watch = Watch::new(config, &source.tables);
+    let mut service = Service {
+        carried: source.tables.config.clone(),
+        source,
     };
-    watch.leave_out(&mut tables.there).await?;
-    if watch.config.streaming.discover_interval.is_zero() {
-        return run(tables, stop).await;
+    if !watch.is_needed() {
+        return run(service, stop).await;
     }
     loop {
         let session = stop.child_token();
-        let (outcome, come) = futures::join!(
-            async {
-                let outcome = run(tables.clone(), session.clone()).await;
-                session.cancel();
-                outcome
-            },
-            async {
-                let come = session.run_until_cancelled(watch.wait(&tables)).await;
-                session.cancel();
-                come
-            }
-        );
-        match (outcome?, come) {
-            (_, Some(come)) if !stop.is_cancelled() => tables = come,
+        let running = async {
+            let outcome = run(service, session.clone()).await;
+            session.cancel();
+            outcome
+        };
+        let watching = async {
+            let next = session.run_until_cancelled(watch.wait()).await;
+            session.cancel();
+            next
+        };
+        let (outcome, next) = futures::join!(running, watching);
+        match (outcome?, next) {
+            (_, Some(next)) if !stop.is_cancelled() => service = next,
             (code, _) => return Ok(code),
         }
     }
 }
 
-/// Looks at the catalog from time to time.
+/// Compares the catalog with the tables of the running service.
 struct Watch {
     /// With its patterns.
     config: Config,
-    /// Why tables were left out, each told once.
-    refused: BTreeSet<String>,
+    /// The configured names of the tables that the service runs with.
+    running: BTreeSet<TableReference>,
+    /// Every table that was captured since the start.
+    known: Known,
+    /// The configuration of every table since the start.
+    carried: Config,
+    /// The reasons that were reported.
+    reported: BTreeSet<String>,
 }
 
 impl Watch {
-    /// Takes out what a pattern means and what cannot be captured: a table that somebody makes must
-    /// not keep a service from its next start. One that is named stays, and says by itself what is
-    /// wrong; so does all, when nothing would be left.
-    async fn leave_out(&mut self, there: &mut Config) -> Result<(), Failure> {
-        let mut connection = connect(&options(&self.config.require_postgres()?.primary)).await?;
-        let mut kept = Vec::new();
-        for table in &there.tables {
-            if self.names(table) || self.can_be_captured(table, &mut connection).await? {
-                kept.push(table.clone());
-            }
-        }
-        if !kept.is_empty() {
-            there.tables = kept;
-        }
-        Ok(())
+    fn new(config: Config, tables: &Tables) -> Self {
+        let mut watch = Self {
+            config,
+            running: BTreeSet::new(),
+            known: Known::new(),
+            carried: tables.config.clone(),
+            reported: BTreeSet::new(),
+        };
+        watch.runs_with(tables);
+        watch
     }
 
-    /// Waits until a table has come.
-    async fn wait(&mut self, tables: &Tables) -> Tables {
+    /// False when no table can be added while the service runs.
+    fn is_needed(&self) -> bool {
+        self.config.has_patterns() && !self.config.streaming.discover_interval.is_zero()
+    }
+
+    fn runs_with(&mut self, tables: &Tables) {
+        for table in &tables.left_out {
+            self.report(&table.config, &table.reason);
+        }
+        let known = tables.known();
+        self.running = known.keys().cloned().collect();
+        self.known.extend(known);
+    }
+
+    /// Waits until a new table can be captured.
+    async fn wait(&mut self) -> Service {
         loop {
             tokio::time::sleep(self.config.streaming.discover_interval).await;
-            match self.look(tables).await {
-                Ok(Some(come)) => return come,
+            match self.look().await {
+                Ok(Some(next)) => return next,
                 Ok(None) => {}
-                // The service itself says more of a server that is away.
-                Err(error) => tracing::debug!(reason = ?error, "tables were not looked for"),
+                // The service itself reports a server that does not answer.
+                Err(error) => tracing::debug!(reason = ?error, "new tables were not looked for"),
             }
         }
     }
 
-    /// The tables with those that have come; `None` when there are none.
-    async fn look(&mut self, tables: &Tables) -> Result<Option<Tables>, Failure> {
-        let mut connection = connect(&options(&self.config.require_postgres()?.primary)).await?;
-        let catalog = list_tables(&mut connection).await.map_err(Error::from)?;
-        let mut there = self.config.clone().resolved(&catalog)?;
-        let known: BTreeSet<String> = tables
-            .there
-            .tables
-            .iter()
-            .map(TableConfig::written)
-            .collect();
-        let mut kept = Vec::new();
-        let mut come = Vec::new();
-        for table in there.tables {
-            // What is polled already is looked at by its poll; a table that is named may be gone
-            // all the same.
-            let is_new = !known.contains(&table.written());
-            if (is_new || self.names(&table))
-                && !self.can_be_captured(&table, &mut connection).await?
-            {
-                continue;
-            }
-            if is_new {
-                come.push(table.written());
-            }
-            kept.push(table);
-        }
-        if come.is_empty() {
+    /// What the service has to run with next; `None` when nothing is new.
+    async fn look(&mut self) -> Result<Option<Service>, Failure> {
+        let new = self.new_tables().await?;
+        if new.is_empty() {
             return Ok(None);
         }
         info!(
-            tables = come.join(", "),
-            "tables have come that the configuration means: going on with them"
+            tables = new.join(", "),
+            "new tables match the configuration: restarting with them"
         );
-        there.tables = kept;
-        let mut ever = there.clone();
-        ever.tables.extend(
-            tables
-                .ever
-                .tables
-                .iter()
-                .filter(|old| {
-                    !there
-                        .tables
-                        .iter()
-                        .any(|table| table.written() == old.written())
-                })
-                .cloned(),
-        );
-        ever.tables.sort_by_key(TableConfig::written);
-        Ok(Some(Tables { there, ever }))
+        let source = Source::look(&self.config, &self.known).await?;
+        self.runs_with(&source.tables);
+        self.carry(source.tables.captured_config());
+        Ok(Some(Service {
+            carried: self.carried.clone(),
+            source,
+        }))
     }
 
-    /// True for a table that the configuration names itself.
-    fn names(&self, table: &TableConfig) -> bool {
-        self.config
-            .tables
-            .iter()
-            .any(|own| own.table == table.table)
-    }
-
-    async fn can_be_captured(
-        &mut self,
-        table: &TableConfig,
-        connection: &mut PgConnection,
-    ) -> Result<bool, Failure> {
-        let settings = settings::table(table);
-        match read_table(connection, &settings.name, &settings.overrides()).await {
-            Ok(_) => Ok(true),
-            Err(error @ CatalogError::Read { .. }) => Err(Error::from(error).into()),
-            Err(error) => {
-                if self.refused.insert(error.to_string()) {
-                    let hint = error.hint().map(tracing::field::display);
-                    warn!(
-                        table = table.written(),
-                        reason = chain(&error),
-                        hint,
-                        "a table that the configuration means is left out"
-                    );
-                }
-                Ok(false)
+    /// The names of new tables that can be captured. Only these are read from the catalog, because
+    /// the poll looks at its own tables in every cycle.
+    async fn new_tables(&mut self) -> Result<Vec<String>, Failure> {
+        let mut connection = connect(&self.config.require_postgres()?.primary).await?;
+        let expanded = expand(&mut connection, &self.config).await?;
+        let mut new = Vec::new();
+        for table in expanded.tables {
+            if self.running.contains(&table.table) {
+                continue;
+            }
+            match capture(&mut connection, &table).await {
+                Ok(_) => new.push(table.written()),
+                Err(error @ CatalogError::Read { .. }) => return Err(error.into()),
+                Err(reason) => self.report(&table, &reason),
             }
         }
+        Ok(new)
+    }
+
+    /// Adds tables to those that a consumer carries.
+    fn carry(&mut self, next: Config) {
+        let is_in_next =
+            |old: &TableConfig| next.tables.iter().any(|table| table.table == old.table);
+        let mut tables = self.carried.tables.clone();
+        tables.retain(|old| !is_in_next(old));
+        tables.extend(next.tables.iter().cloned());
+        tables.sort_by_key(TableConfig::written);
+        self.carried = Config { tables, ..next };
+    }
+
+    /// Warns once about a table that is left out.
+    fn report(&mut self, table: &TableConfig, reason: &CatalogError) {
+        // A table that was dropped is not in the catalog, and the pipeline has reported it.
+        let dropped = matches!(reason, CatalogError::NotFound { .. }) && self.is_known(table);
+        if dropped || !self.reported.insert(reason.to_string()) {
+            return;
+        }
+        let hint = reason.hint().map(tracing::field::display);
+        warn!(
+            table = table.written(),
+            reason = chain(reason),
+            hint,
+            "a table that matches the configuration is left out"
+        );
+    }
+
+    fn is_known(&self, table: &TableConfig) -> bool {
+        self.known.contains_key(&table.table)
     }
 }

@@ -1,4 +1,5 @@
-//! `inlet grants`: the SQL that makes a role with what a poll needs, printed and never run.
+//! `inlet grants`: prints the SQL that creates a role with the rights of a poll, without running
+//! it.
 //!
 //! Promises: it asks no server, because the role that it makes is the one to ask with; what it
 //! prints holds no password. Leaves to others: the statements (`inlet_postgres::grants`), and

@@ -1,22 +1,20 @@
-//! `inlet init`: a configuration for the tables of a database, written with what the catalog tells
-//! of them.
+//! `inlet init`: a configuration for the tables of a database, from what the catalog contains.
 //!
-//! Promises: what it writes runs as it is; a table that cannot be captured stands there as a
-//! comment with its reason; a password is never written; a file that exists is not touched. Leaves
-//! to others: whether all is well on the way (`check`).
+//! The file can be run unchanged. A table that cannot be captured is written as a comment with the
+//! reason. A password is never written, and an existing file is never changed. Whether every server
+//! can be reached is checked by `inlet check`.
 
 mod text;
 
-use inlet_model::TableName;
+use inlet_model::{TableName, TableReference};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use inlet_postgres::catalog::{Captured, CatalogError, Overrides, list_tables, read_table};
-use inlet_postgres::{Error, connect, options};
-use inlet_service::config::Config;
+use inlet_postgres::{Captured, CatalogError, Error, capture, connect, list_tables};
+use inlet_service::config::{Config, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +27,7 @@ use crate::text_table::text_table;
 pub struct Found {
     /// Its name as the configuration has it.
     pub written: String,
-    /// What the catalog says.
+    /// The table in the catalog, or the reason why it cannot be captured.
     pub captured: Result<Captured, CatalogError>,
 }
 
@@ -58,7 +56,8 @@ impl Explain for InitError {
                 Hint::text("name another file with `--output FILE`")
             }
             Self::NoTable => Hint::text(
-                "look at the database's name in `--url`, and at the role's rights: it needs SELECT on the tables",
+                "check the database's name in `--url`, and the role's rights: it needs SELECT on \
+                    the tables",
             ),
         })
     }
@@ -84,7 +83,7 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
     };
     let found = found?;
     if found.iter().all(|table| table.captured.is_err()) {
-        // With one table asked for, why it cannot be captured says more.
+        // With named tables, the reason why one cannot be captured is the better message.
         let refused = found
             .into_iter()
             .find_map(|table| table.captured.err())
@@ -109,9 +108,10 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
     );
     let file = arguments.output.display();
     println!(
-        "\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config {file}"
+        "\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config \
+            {file}"
     );
-    // One that was asked for by name must not be missed.
+    // A named table that is left out is a failure, so that a script notices it.
     Ok(if left_out && !arguments.tables.is_empty() {
         ExitCode::FAILURE
     } else {
@@ -133,7 +133,7 @@ fn ask() -> Result<String, SystemError> {
 
 /// The tables asked for, or all.
 async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
-    // The same reading of the address, with the same messages, as every other verb has it.
+    // The address is parsed as a configuration, so that every message is that of other verbs.
     let text = format!(
         "postgres:\n  url: {}\n  password: ${{PGPASSWORD:-}}\n  table: any\n",
         text::quoted(url)
@@ -148,7 +148,7 @@ async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
         std::env::var("PGPASSWORD").unwrap_or_default(),
     )]);
     let config = Config::from_texts(&[("--url", &text)], &environment)?;
-    let mut connection = connect(&options(&config.require_postgres()?.primary)).await?;
+    let mut connection = connect(&config.require_postgres()?.primary).await?;
     let names: Vec<String> = if asked.is_empty() {
         list_tables(&mut connection)
             .await?
@@ -166,7 +166,16 @@ async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
 }
 
 async fn one(connection: &mut PgConnection, written: String) -> Result<Found, Error> {
-    match read_table(connection, &written, &Overrides::default()).await {
+    let table = match TableReference::parse(&written) {
+        Ok(table) => table,
+        Err(_) => {
+            let captured = Err(CatalogError::Name {
+                asked: written.clone(),
+            });
+            return Ok(Found { written, captured });
+        }
+    };
+    match capture(connection, &TableConfig::named(table)).await {
         Err(error @ CatalogError::Read { .. }) => Err(error.into()),
         captured => {
             let name = |captured: &Captured| captured.schema.table.written();

@@ -79,16 +79,9 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Query(arguments) => {
             query::run(arguments, tables::resolve_by_lake(config)?, token).await
         }
-        Verb::Status(arguments) => {
-            status::run(arguments, tables::resolve_to_look(config).await?, token).await
-        }
-        Verb::Check(arguments) => {
-            check::run(arguments, tables::resolve_to_look(config).await?, token).await
-        }
-        Verb::Verify(arguments) => match tables::resolve(config, &token).await? {
-            Some(config) => verify::run(arguments, config, token).await,
-            None => Ok(ExitCode::SUCCESS),
-        },
+        Verb::Status(arguments) => status::run(arguments, config, token).await,
+        Verb::Check(arguments) => check::run(arguments, config, token).await,
+        Verb::Verify(arguments) => verify::run(arguments, config, token).await,
         _ => unreachable!("`dispatch` runs the verbs without a configuration"),
     }
 }

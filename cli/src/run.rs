@@ -9,70 +9,74 @@ use std::process::ExitCode;
 use inlet_lake::{LakeOptions, LakeSink, LakeSinkTable, Rules};
 use inlet_model::TableName;
 use inlet_producer::pipeline::Pipeline;
-use inlet_producer::settings;
+use inlet_producer::session::Source;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
-use crate::discover::{Tables, serve};
+use crate::discover::{Needs, Service, serve};
 use crate::failure::{Failure, Outcome};
 use crate::service_start::observe;
 use crate::{consumer, producer, tables};
 
 /// Carries the tables into the lake in one process until stopped.
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
+    config.require_datalake()?;
+    for table in &config.tables {
+        Rules::parse(&table.rules)?;
+    }
     let [first, second] = [Readiness::default(), Readiness::default()];
     if config.kafka.is_some() {
         let _observer = observe(http, vec![first.clone(), second.clone()]).await?;
-        serve(config, stop, async |tables, stop| {
-            both(tables, [first.clone(), second.clone()], stop).await
+        serve(config, Needs::Tables, stop, async |service, stop| {
+            both(service, [first.clone(), second.clone()], stop).await
         })
         .await
     } else {
         let _observer = observe(http, vec![first.clone()]).await?;
-        serve(config, stop, async |tables, stop| {
-            direct(tables.there, first.clone(), stop).await
+        serve(config, Needs::Tables, stop, async |service, stop| {
+            direct(service.source, first.clone(), stop).await
         })
         .await
     }
 }
 
-/// The two services meet only in the topics. When one ends, the other is stopped.
-async fn both(tables: Tables, [first, second]: [Readiness; 2], stop: CancellationToken) -> Outcome {
+/// The services do not know of each other; when one ends, the other is stopped.
+async fn both(
+    service: Service,
+    [first, second]: [Readiness; 2],
+    stop: CancellationToken,
+) -> Outcome {
     let ends = |outcome: Outcome| {
         stop.cancel();
         outcome
     };
-    let producer =
-        async { ends(producer::publish(tables.there.clone(), first, stop.clone()).await) };
-    let consumer = async { ends(consumer::carry(tables.ever.clone(), second, stop.clone()).await) };
+    let Service { source, carried } = service;
+    let producer = async { ends(producer::publish(source, first, stop.clone()).await) };
+    let consumer = async { ends(consumer::carry(carried, second, stop.clone()).await) };
     let (producer, consumer) = tokio::join!(producer, consumer);
     producer.and(consumer)
 }
 
-async fn direct(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
+async fn direct(source: Source, readiness: Readiness, stop: CancellationToken) -> Outcome {
     inlet_lake::describe_metrics();
+    let config = source.tables.captured_config();
     let datalake = config.require_datalake()?;
-    let source = settings::source(&config)?;
     let rules = config
         .tables
         .iter()
         .map(|table| Rules::parse(&table.rules))
         .collect::<Result<Vec<_>, _>>()?;
-    let Some(names) = tables::names(&source, &stop).await? else {
-        return Ok(ExitCode::SUCCESS);
-    };
+    let names = source.tables.names();
     let sinks = names
         .iter()
         .zip(&config.tables)
         .zip(rules)
         .map(|((name, table), rules)| sink_table(&config, datalake, name, table, rules));
-    let streaming = &config.streaming;
     let sink = LakeSink::new(sinks.collect(), tables::limits(&config));
-    let location = streaming.last_processed_timestamp_location.clone();
-    Pipeline::new(source, streaming.poll_interval, location, sink)
+    Pipeline::new(config, sink)
         .observed(readiness)
-        .run(stop)
+        .run(source, stop)
         .await
         .map_err(Failure::from)?;
     Ok(ExitCode::SUCCESS)

@@ -29,6 +29,7 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         let Some(tables) = stop.run_until_cancelled(look(&config)).await else {
             return Ok(ended(&arguments));
         };
+        let tables = tables?;
         if tables.is_empty() && !arguments.json {
             eprintln!(
                 "the tables are unknown: PostgreSQL does not answer, and the lake has no table of the \

@@ -18,18 +18,15 @@ mod lake;
 mod postgres;
 mod report;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use inlet_lake::TableReader;
 use inlet_model::{TableReference, Xid};
-use inlet_postgres::connect;
-use inlet_producer::settings;
-use inlet_producer::source::poll::TableSettings;
+use inlet_postgres::{Known, Table, Tables, connect};
 use inlet_service::config::{Config, TableConfig};
-use sqlx::Connection;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -67,33 +64,30 @@ pub async fn run(arguments: VerifyArguments, config: Config, stop: CancellationT
     })
 }
 
-/// One table to compare.
-struct Task {
-    settings: TableSettings,
-    folder: PathBuf,
-}
-
 async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Report>, Failure> {
-    let datalake = config.require_datalake()?;
-    let source = settings::source(config)?;
-    check_names(&arguments.tables, &config.tables)?;
+    config.require_datalake()?;
     let deadline = Instant::now() + Duration::from_secs(arguments.timeout);
+    let mut connection = connect(&config.require_postgres()?.primary).await?;
+    let mut found = Tables::find(&mut connection, config, &Known::new()).await?;
+    let config = found.config.clone();
+    let datalake = config.require_datalake()?;
+    check_names(&arguments.tables, &config.tables)?;
     let mut reports = Vec::new();
-    for (table, settings) in config.tables.iter().zip(source.tables) {
+    for table in &config.tables {
         if !arguments.tables.is_empty() && !arguments.tables.iter().any(|asked| names(asked, table))
         {
             continue;
         }
-        let task = Task {
-            settings,
-            folder: tables::folder(config, datalake, table),
-        };
-        let report = verify_table(&source.primary, &task, deadline).await?;
+        let folder = tables::folder(&config, datalake, table);
+        let table = found.take(table)?;
+        let report = verify_table(&mut connection, table, &folder, deadline).await?;
         if !arguments.json {
             print!("{report}");
         }
         reports.push(report);
     }
+    // Nothing was written, so a connection that fails to close takes nothing away.
+    let _ = connection.close().await;
     Ok(reports)
 }
 
@@ -123,16 +117,16 @@ fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyErr
 }
 
 async fn verify_table(
-    options: &PgConnectOptions,
-    task: &Task,
+    connection: &mut PgConnection,
+    table: Table,
+    folder: &Path,
     deadline: Instant,
 ) -> Result<Report, VerifyError> {
-    let mut connection = connect(options).await?;
-    // The files are listed first: their rows were committed in PostgreSQL before, so a snapshot that
-    // is taken later sees every one of them.
-    let reader = TableReader::new(&task.folder);
+    // The files are listed before the snapshot: everything in them was committed before, so the
+    // snapshot sees it, whichever transactions run.
+    let reader = TableReader::new(folder);
     let settled = reader.data_files().map_err(VerifyError::from)?;
-    let mut snapshot = Snapshot::open(&mut connection, &task.settings, deadline).await?;
+    let mut snapshot = Snapshot::open(connection, table, deadline).await?;
     let table = snapshot.schema.table.clone();
     let mut lake = Lake::open(reader, settled, &snapshot.schema).await?;
     let mut findings = Findings::default();
@@ -147,8 +141,7 @@ async fn verify_table(
     }
     let examples = examples::read(&mut snapshot, &lake, &findings).await?;
     let keyed = !snapshot.schema.key.is_empty();
-    // The connection only read, so an error while it closes does not change the findings.
-    let _ = connection.close().await;
+    snapshot.end().await?;
     Ok(Report {
         table,
         keyed,

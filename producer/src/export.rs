@@ -1,4 +1,4 @@
-//! A readable copy of the progress, for people and scripts; the truth is in the sink.
+//! A readable copy of the progress, for people and scripts. The poll resumes from the sink alone.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,12 +7,13 @@ use chrono::DateTime;
 use inlet_service::file::replace;
 use tracing::warn;
 
-use crate::source::poll::Source;
+use crate::source::phase::Phase;
+use crate::source::table::PolledTable;
 
 /// Copies are written at most this often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where the copy goes, if anywhere.
+/// The file of the copy, if one is configured.
 pub struct Export {
     file: Option<PathBuf>,
     written: Option<Instant>,
@@ -37,8 +38,9 @@ impl Export {
         }
     }
 
-    /// Writes the copy when one is due. A failure is a warning: nothing depends on it.
-    pub fn write(&mut self, source: &Source) {
+    /// Writes the copy when one is due. A failure is only logged, because the copy is never read
+    /// back.
+    pub fn write(&mut self, tables: &[PolledTable]) {
         let Some(file) = &self.file else { return };
         if self
             .written
@@ -47,19 +49,20 @@ impl Export {
             return;
         }
         self.written = Some(Instant::now());
-        let table = |table: &crate::source::table::Table| {
-            let read_at = table
-                .activity
-                .as_ref()
-                .and_then(|activity| DateTime::from_timestamp_micros(activity.read_at.0));
+        let table = |table: &PolledTable| {
+            let read_at = match &table.phase {
+                Phase::Tailing(activity) => DateTime::from_timestamp_micros(activity.read_at.0),
+                Phase::Loading(_) | Phase::Joining(_) => None,
+            };
             let until =
                 read_at.map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
             let state = serde_json::json!({ "phase": table.phase.name(), "read_until": until });
-            (table.captured.schema.table.to_string(), state)
+            (table.name().to_string(), state)
         };
-        let text = serde_json::Value::Object(source.tables.iter().map(table).collect()).to_string();
+        let text = serde_json::Value::Object(tables.iter().map(table).collect()).to_string();
         if let Err(error) = replace(file, text.as_bytes()) {
-            warn!(file = %file.display(), %error, "readable copy of the progress could not be written");
+            warn!(file = %file.display(), %error, "readable copy of the progress could not be \
+                written");
         }
     }
 }

@@ -7,6 +7,9 @@
 pub mod export;
 mod metrics;
 pub mod pipeline;
+mod progress_bar;
+mod retry;
+pub mod session;
 pub mod settings;
 pub mod sink;
 pub mod source;

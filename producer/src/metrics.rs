@@ -10,7 +10,7 @@ const CHECKPOINTS: &str = "inlet_producer_checkpoints_total";
 const FAILURES: &str = "inlet_producer_failures_total";
 const LAST_CYCLE: &str = "inlet_producer_last_cycle_timestamp_seconds";
 
-/// Says what the numbers mean.
+/// Registers the description of every metric.
 pub(crate) fn describe() {
     describe_counter!(ROWS, "row versions that are durable in the sink");
     describe_counter!(LATE_ROWS, "row versions that only a sweep found");
@@ -20,7 +20,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(
         FAILURES,
-        "sessions that ended with an error and were begun anew"
+        "sessions that ended with an error and were restarted"
     );
     describe_gauge!(
         LAST_CYCLE,

@@ -1,18 +1,26 @@
 //! PostgreSQL -> batches: what is new in the captured tables, each version once, none lost.
 //!
-//! Read in this order: [`poll`] is the cycle; [`activity`] and [`bounds`] decide what it has to
-//! read, [`tiers`] how deep, [`coverage`] what of it is new; [`scan`] moves the rows; [`load`] is
-//! the first read of a table; [`table`] is what is remembered between cycles; [`waiting`] counts
-//! what a poll would find; [`explain`] tells people.
+//! Read in this order: [`poll`] is the cycle, step by step; [`resume`] is how it starts;
+//! [`table`] is what is remembered between cycles, [`phase`] how far a table is, and [`progress`]
+//! how both are stored. [`activity`] and [`bounds`] decide what a cycle has to read, [`tiers`] how
+//! deep, [`plan`] puts it together, and [`coverage`] decides what of it is new. [`statement`] and
+//! [`scan`] read the rows and hand them to an [`out`]; [`load`] is the first reading of a table.
+//! [`waiting`] counts what a poll would find.
 
 pub mod activity;
 pub mod bounds;
 pub mod coverage;
 pub mod error;
-pub mod explain;
-pub mod load;
+mod load;
+mod notice;
+pub mod out;
+pub mod phase;
+pub mod plan;
 pub mod poll;
+pub mod progress;
+pub mod resume;
 pub mod scan;
+pub mod statement;
 pub mod table;
 pub mod tiers;
 pub mod waiting;

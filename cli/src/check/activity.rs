@@ -8,9 +8,10 @@ use sqlx::PgConnection;
 use super::finding::{Finding, Hop};
 use crate::text_table::span;
 
-/// The oldest transaction that works and the oldest that waits for its client.
+/// The oldest working transaction, and the oldest one that waits for its client.
 const OLDEST: &str = "\
-SELECT DISTINCT ON (idle) pid, coalesce(usename::text, '?'), coalesce(nullif(application_name, ''), 'no name'), idle,
+SELECT DISTINCT ON (idle) pid, coalesce(usename::text, '?'), coalesce(nullif(application_name, \
+''), 'no name'), idle,
        extract(epoch FROM clock_timestamp() - xact_start)::float8
 FROM (SELECT *, coalesce(state, '') LIKE 'idle in transaction%' AS idle FROM pg_stat_activity) a
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type = 'client backend'
@@ -28,7 +29,7 @@ type Open = (i32, String, String, bool, f64);
 /// One prepared transaction: its name, role, seconds.
 type Prepared = (String, String, f64);
 
-/// Names what is open for longer than `open_max`.
+/// Reports what is open for longer than `open_max`.
 pub async fn check(
     connection: &mut PgConnection,
     open_max: Duration,
@@ -51,7 +52,7 @@ pub async fn check(
         prepared
             .iter()
             .filter(|prepared| prepared.2 > limit)
-            .map(of_nobody),
+            .map(of_prepared),
     );
     Ok(())
 }
@@ -66,7 +67,8 @@ fn of_session((pid, role, application, idle, age): &Open) -> Finding {
         "{state} for {}: role {role}, application {application}",
         span(*age)
     );
-    let means = "its rows come late, with old stamps, and VACUUM keeps every row version since then; Inlet waits for nothing and loses nothing";
+    let means = "its rows arrive late, with old stamps, and VACUUM keeps every row version since \
+        then; Inlet does not wait for it and loses no row";
     let fix = if *idle {
         format!("SELECT pg_terminate_backend({pid});")
     } else {
@@ -77,12 +79,13 @@ fn of_session((pid, role, application, idle, age): &Open) -> Finding {
         .fix(fix)
 }
 
-fn of_nobody((gid, owner, age): &Prepared) -> Finding {
+fn of_prepared((gid, owner, age): &Prepared) -> Finding {
     let evidence = format!(
         "prepared {} ago by role {owner}, neither committed nor rolled back",
         span(*age)
     );
-    let means = "it holds its locks and keeps VACUUM from its rows, also over restarts, until somebody ends it";
+    let means = "it holds its locks and keeps VACUUM from its rows, also over restarts, until \
+        somebody ends it";
     let gid_literal = gid.replace('\'', "''");
     let fix = format!("COMMIT PREPARED '{gid_literal}'; or ROLLBACK PREPARED '{gid_literal}';");
     Finding::warning(

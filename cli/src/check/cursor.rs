@@ -5,15 +5,15 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use inlet_model::{Role, TableName, quote};
 use inlet_postgres::Meaning;
-use inlet_postgres::catalog::{Captured, Cursor, CursorKind, index_statement};
 use inlet_postgres::server;
-use inlet_producer::source::scan::{Condition, statement};
+use inlet_postgres::{Captured, Cursor, CursorKind, index_statement};
+use inlet_producer::source::statement::{Condition, statement};
 use inlet_service::config::Config;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
+use super::facts::Facts;
 use super::finding::{Finding, Hop};
-use super::tables::Facts;
 use crate::text_table::span;
 
 /// A table below this size is read whole in a moment, and the planner knows it.
@@ -36,7 +36,8 @@ LIMIT 1";
 /// A trigger of a user that runs before every updated row: 1 row, 2 before, 16 update
 /// (`pg_trigger.h`).
 const MAINTAINED: &str = "\
-SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 19 = 19)";
+SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' \
+AND tgtype & 19 = 19)";
 
 /// Statements against what keeps the planner from indexes.
 const ON: &str = "\
@@ -87,7 +88,7 @@ pub async fn check(
     let zone = server::writers_zone(&mut *connection).await?;
     let sweep = config.streaming.sweep_interval;
     if let Some(index) = captured.missing_index() {
-        // Every poll reads everything then: what the column says hides no row.
+        // Every poll then reads the whole table, so the column's values cannot hide a row.
         findings.push(no_index(&column, &index, connection).await?);
         return Ok(());
     }
@@ -99,7 +100,7 @@ pub async fn check(
     Ok(())
 }
 
-/// Without a cursor: there is no time in the table, or none that the poll would choose by itself.
+/// The table has no time column, or the poll would not choose one by itself.
 fn no_cursor(captured: &Captured) -> Finding {
     let table = &captured.schema.table;
     let means = "every poll reads the whole table, at most a twentieth of the time";
@@ -121,7 +122,7 @@ fn no_cursor(captured: &Captured) -> Finding {
         return finding.effect(means).fix(fix);
     };
     let evidence = format!(
-        "no cursor column: `{}` has neither an index nor a name that tells",
+        "no cursor column: `{}` has neither an index nor a telling name",
         column.name
     );
     let index = index_statement(table, &column.name, captured.partitioned);
@@ -160,8 +161,10 @@ async fn no_index(
         ))
         .fix(format!("{index};"))
     } else {
-        finding(format!("index {name} is invalid: its creation did not end"))
-            .fix(format!("REINDEX INDEX CONCURRENTLY {name};"))
+        finding(format!(
+            "index {name} is invalid: its creation did not finish"
+        ))
+        .fix(format!("REINDEX INDEX CONCURRENTLY {name};"))
     })
 }
 
@@ -184,6 +187,7 @@ async fn plan(
             floor: Some(floor),
             xid: reading.xid_end,
         },
+        &[],
         reading.xid_end,
     );
     let explain = format!("EXPLAIN (COSTS OFF) {sql}");
@@ -247,7 +251,10 @@ fn resolution(column: &Column<'_>, zone: Tz) -> Option<Finding> {
                 object,
                 format!("{}: a wall clock, read as {zone}", column.postgres_type),
             );
-            Some(finding.effect("what writers in another zone stamp is found by a scan of the last 26 hours, every ten seconds"))
+            Some(finding.effect(
+                "what writers in another zone stamp is found by a scan of the last \
+                26 hours, every ten seconds",
+            ))
         }
         CursorKind::Timestamptz if column.postgres_type.contains("(0)") => {
             let finding = Finding::info(
@@ -301,7 +308,7 @@ async fn nulls(
         );
         return Ok(Some(
             finding
-                .effect("a row without a stamp is found by the sweep alone")
+                .effect("a row without a stamp is found only by the sweep")
                 .fix(default),
         ));
     }
@@ -311,7 +318,7 @@ async fn nulls(
         format!("{} without a stamp", counted(nulls)),
     );
     let means = format!(
-        "they are found by the sweep alone, every {}",
+        "they are found only by the sweep, every {}",
         span(sweep.as_secs_f64())
     );
     Ok(Some(finding.effect(means).fix(format!(
@@ -358,7 +365,7 @@ async fn future(
             counted(rows)
         ),
     );
-    let means = "every poll reads them again until their time has come; none is lost or doubled";
+    let means = "every poll reads them again until that time has passed; each arrives once";
     Ok(Some(
         finding
             .effect(means)
@@ -366,7 +373,7 @@ async fn future(
     ))
 }
 
-/// A cursor that stands still when its row is updated.
+/// A cursor that an update leaves unchanged.
 async fn still(
     column: &Column<'_>,
     facts: &Facts,
@@ -379,14 +386,15 @@ async fn still(
         .fetch_one(connection)
         .await?;
     let means = format!(
-        "an update that leaves it as it is may be found by the sweep alone, every {}",
+        "an update that leaves it unchanged is found only by the sweep, every {}",
         span(sweep.as_secs_f64())
     );
     if of_changes && !maintained {
         let finding = Finding::warning(
             Hop::Table,
             &column.object,
-            "no BEFORE UPDATE trigger sets it: updates move it only where every application does",
+            "no BEFORE UPDATE trigger sets it: an update changes it only where the application \
+                does",
         );
         return Ok(Some(finding.effect(means).fix(trigger(column))));
     }
@@ -397,7 +405,7 @@ async fn still(
         Hop::Table,
         &column.object,
         format!(
-            "{} updates were counted, and nothing moves the cursor with them",
+            "{} updates were counted, and the cursor does not change with them",
             facts.updates
         ),
     );
@@ -411,7 +419,8 @@ async fn still(
         }),
     );
     let fix = format!(
-        "a shorter `streaming.sweep_interval`, or\nALTER TABLE {table} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();\n{trigger}"
+        "a shorter `streaming.sweep_interval`, or\nALTER TABLE {table} ADD COLUMN updated_at \
+            timestamptz NOT NULL DEFAULT now();\n{trigger}"
     );
     Ok(Some(finding.effect(means).fix(fix)))
 }
@@ -422,7 +431,8 @@ fn trigger(column: &Column<'_>) -> String {
     let schema = quote(&column.table.schema);
     format!(
         "CREATE FUNCTION {schema}.{function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.{quoted} := now(); RETURN NEW; END $$;\n\
-         CREATE TRIGGER {function} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {schema}.{function}();"
+         CREATE TRIGGER {function} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION \
+         {schema}.{function}();"
     )
 }
 

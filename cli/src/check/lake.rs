@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
 use inlet_lake::{Head, LakeError, TableReader, Writer};
-use inlet_postgres::catalog::Captured;
+use inlet_postgres::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use super::finding::{Finding, Hop};

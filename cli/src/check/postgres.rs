@@ -1,32 +1,33 @@
-//! The server: who it is, who we are there, and what it does to a poll.
+//! The server: its identity, our role in it, and its settings that affect a poll.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inlet_model::quote;
+use inlet_postgres::Error;
 use inlet_postgres::server::{self, Greeting};
-use inlet_postgres::{Error, connect, options};
 use inlet_service::config::{Config, PostgresAddress, SslMode};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, Row};
 
+use super::connect::{open, unread};
 use super::finding::{Finding, Hop};
 use super::{activity, standby};
 
-/// A server that accepts no connection in this time would not serve a poll either.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Clocks of machines that are kept by NTP differ by less.
 const CLOCK_DIFFERENCE_MAX: f64 = 1.0;
 /// The versions that our tests run on.
 const SUPPORTED: std::ops::RangeInclusive<i32> = 13..=18;
 
-/// No check may hold the server up, or write.
+/// A check must not block the server, and must not write.
 const CAREFUL: &str = "\
-SELECT set_config('default_transaction_read_only', 'on', false), set_config('statement_timeout', '10s', false),
+SELECT set_config('default_transaction_read_only', 'on', false), set_config('statement_timeout', \
+'10s', false),
        set_config('lock_timeout', '2s', false), set_config('application_name', 'inlet check', false)";
 
 const FACTS: &str = "\
-SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('wal_level'),
+SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+current_setting('wal_level'),
        current_setting('max_prepared_transactions')::int, current_setting('track_activities')::bool,
        current_setting('statement_timeout'), coalesce(s.ssl, false), s.version, extract(epoch FROM clock_timestamp())::float8,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
@@ -36,11 +37,11 @@ FROM (SELECT) one LEFT JOIN pg_stat_ssl s ON s.pid = pg_backend_pid()";
 pub struct Server {
     /// To it.
     pub connection: PgConnection,
-    /// Who it is, and who we are there.
+    /// Its identity and our role.
     pub greeting: Greeting,
 }
 
-/// What the server says of itself.
+/// What the server reports about itself.
 struct Facts {
     version_number: i32,
     version: String,
@@ -71,7 +72,7 @@ impl<'r> FromRow<'r, PgRow> for Facts {
     }
 }
 
-/// Looks at the server; `None` when it does not answer.
+/// Checks the server; `None` when it does not answer.
 pub async fn check(
     config: &Config,
     open_max: Duration,
@@ -80,7 +81,7 @@ pub async fn check(
     let postgres = config.postgres.as_ref()?;
     let address = &postgres.primary;
     let object = format!("{}:{}", address.host, address.port);
-    let mut connection = match open(&options(address)).await {
+    let mut connection = match open(address).await {
         Ok(connection) => connection,
         Err(error) => {
             findings.push(refused(&object, address, &error));
@@ -103,33 +104,6 @@ pub async fn check(
     })
 }
 
-/// Connects as the poll does, within a time.
-pub async fn open(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    let late = |_| Error::Server {
-        act: format!(
-            "connection to PostgreSQL at {}:{} failed",
-            options.get_host(),
-            options.get_port()
-        ),
-        source: sqlx::Error::PoolTimedOut,
-    };
-    tokio::time::timeout(CONNECT_TIME_MAX, connect(options))
-        .await
-        .map_err(late)?
-}
-
-/// A statement of ours that failed.
-pub fn unread(object: &str, source: sqlx::Error) -> Finding {
-    Finding::of(
-        Hop::Postgres,
-        object,
-        &Error::Server {
-            act: "a question was not answered".to_owned(),
-            source,
-        },
-    )
-}
-
 fn refused(object: &str, address: &PostgresAddress, error: &Error) -> Finding {
     let finding = Finding::of(Hop::Postgres, object, error);
     let tls = matches!(
@@ -140,11 +114,15 @@ fn refused(object: &str, address: &PostgresAddress, error: &Error) -> Finding {
         }
     );
     match address.sslmode {
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull if tls => {
-            finding.effect("the connection must be encrypted, as `sslmode` asks, and cannot be").fix(
-                "set `ssl = on` in postgresql.conf, or `?sslmode=disable` in `postgres.url`; for a certificate of your own `sslrootcert`",
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull if tls => finding
+            .effect(
+                "the connection must be encrypted, as `sslmode` asks, and cannot \
+                be",
             )
-        }
+            .fix(
+                "set `ssl = on` in postgresql.conf, or `?sslmode=disable` in `postgres.url`; for a \
+                    certificate of your own `sslrootcert`",
+            ),
         _ => finding,
     }
 }
@@ -184,7 +162,7 @@ async fn ask(
         );
         findings.push(
             finding
-                .effect("rows can be read on the way")
+                .effect("the rows can be read in transit")
                 .fix("`?sslmode=require` in `postgres.url`, and `ssl = on` in postgresql.conf"),
         );
     }
@@ -196,7 +174,8 @@ async fn ask(
             format!("role {user}"),
             format!("statement_timeout is {timeout}"),
         );
-        let means = "a sweep or a chunk of the initial load that takes longer is cut off, and tried again without end";
+        let means = "a sweep or a chunk of the initial load that takes longer is cancelled, and \
+            tried again without end";
         findings.push(finding.effect(means).fix(format!(
             "ALTER ROLE {} SET statement_timeout = 0;",
             quote(user)
@@ -223,7 +202,8 @@ fn role(facts: &Facts, greeting: &Greeting) -> Option<Finding> {
     let object = format!("role {user}");
     if !greeting.sees_all {
         let finding = Finding::warning(Hop::Postgres, object, "not a member of pg_read_all_stats");
-        let means = "the times of other sessions' transactions are hidden: every table is swept once a minute while one is open";
+        let means = "the times of other sessions' transactions are hidden: every table is swept \
+            once a minute while one is open";
         return Some(
             finding
                 .effect(means)
@@ -247,8 +227,7 @@ fn version(object: &str, major: i32) -> Option<Finding> {
             SUPPORTED.start(),
             SUPPORTED.end()
         );
-        Finding::warning(Hop::Postgres, object, evidence)
-            .effect("what it does at the edges is not tested")
+        Finding::warning(Hop::Postgres, object, evidence).effect("its special cases are not tested")
     };
     (!SUPPORTED.contains(&major)).then(finding)
 }
@@ -264,7 +243,8 @@ fn clock(object: &str, difference: f64) -> Option<Finding> {
             "its clock is {:.1} s {way} this machine's",
             difference.abs()
         );
-        let means = "stamps that applications on this machine write are off by as much: late ones wait for a deeper scan";
+        let means = "stamps that applications on this machine write are wrong by as much: rows \
+            with earlier stamps wait for a deeper scan";
         Finding::warning(Hop::Postgres, object, evidence)
             .effect(means)
             .fix("keep both clocks by NTP: timedatectl set-ntp true")

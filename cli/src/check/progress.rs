@@ -1,4 +1,4 @@
-//! What an earlier run stored: whether the next one can go on from there.
+//! What an earlier run stored: whether the next one can resume from there.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,10 @@ use inlet_lake::Head;
 use inlet_model::KafkaPartition;
 use inlet_model::Progress;
 use inlet_model::record::sequences::{PART, Sequences};
-use inlet_postgres::catalog::Captured;
-use inlet_producer::source::poll::{check_cursor, lineage_broken};
-use inlet_producer::source::table::{Phase, Restored};
+use inlet_postgres::Captured;
+use inlet_producer::source::phase::Phase;
+use inlet_producer::source::progress::Stored as StoredProgress;
+use inlet_producer::source::resume::{check_cursor, lineage_broken};
 use inlet_service::config::{Config, TableConfig};
 
 use super::finding::{Finding, Hop};
@@ -64,12 +65,12 @@ fn of_poller(
     progress: Option<&Progress>,
 ) -> Finding {
     let object = table.written();
-    let restored = match progress.map(Restored::read).transpose() {
+    let restored = match progress.map(StoredProgress::decode).transpose() {
         Ok(restored) => restored.flatten(),
         Err(damaged) => {
             let finding = Finding::error(Hop::Progress, object, damaged.to_string());
             return finding
-                .fix("begin anew under another `pipeline` name and another `datalake.path`");
+                .fix("start again under another `pipeline` name and another `datalake.path`");
         }
     };
     let Some(restored) = restored else {
@@ -90,10 +91,12 @@ fn of_poller(
                 let finding = Finding::warning(
                     Hop::Progress,
                     object,
-                    "the server's timeline is another one: a promotion or a restore",
+                    "the server's timeline has changed: a promotion or a restore",
                 );
-                return finding
-                    .effect("the last hour is read again, and then the whole table is swept; rows may come twice, each as a new version");
+                return finding.effect(
+                    "the last hour is read again, and then the whole table is swept; rows \
+                        may be duplicated, each as a new version",
+                );
             }
             Ok(false) => {}
         }
@@ -102,7 +105,7 @@ fn of_poller(
         && let Err(error) = check_cursor(captured, theirs)
     {
         let fix = format!(
-            "tables.{object}.cursor: {theirs}, or begin anew under another `pipeline` name"
+            "tables.{object}.cursor: {theirs}, or start again under another `pipeline` name"
         );
         return Finding::of(Hop::Progress, &object, &error).fix(fix);
     }
@@ -115,12 +118,12 @@ fn of_poller(
         Phase::Loading(load) => {
             let after = load.after.map_or_else(
                 || "at the beginning".to_owned(),
-                |key| format!("behind key {}", key.join(", ")),
+                |key| format!("after key {}", key.join(", ")),
             );
             Finding::info(
                 Hop::Progress,
                 object,
-                format!("the initial load goes on {after}, stored {place}"),
+                format!("the initial load resumes {after}, stored {place}"),
             )
         }
         phase => Finding::ok(
@@ -131,7 +134,8 @@ fn of_poller(
     }
 }
 
-/// Keys would move to other kafka_partitions, and lose the order of their versions.
+/// With another number of partitions keys would move to other kafka_partitions, and lose the order
+/// of their versions.
 fn sequences(
     topic: &str,
     progress: &Progress,
@@ -147,7 +151,8 @@ fn sequences(
         stored.len()
     );
     let finding = Finding::error(Hop::Progress, format!("topic {topic}"), evidence);
-    let means = "the versions of a key would lie in two partitions, without an order between them: the producer refuses to start";
+    let means = "the versions of a key would lie in two partitions, without an order between them: \
+        the producer refuses to start";
     Some(
         finding
             .effect(means)
@@ -155,7 +160,7 @@ fn sequences(
     )
 }
 
-/// What the lake waits for must still be in the topic, or not be there yet.
+/// The offsets that the lake needs next must still be in the topic, or still be to come.
 fn offsets(topic: &str, head: &Head, marks: &BTreeMap<KafkaPartition, Marks>) -> Vec<Finding> {
     let missing = head.offsets.iter().filter_map(|(partition, at)| {
         let next = at.next?;

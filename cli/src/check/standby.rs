@@ -1,35 +1,34 @@
 //! The hot standby that rows are read from.
 
-use inlet_postgres::options;
 use inlet_postgres::server::{self, Greeting};
 use inlet_service::config::PostgresAddress;
 use sqlx::{PgConnection, Row};
 
+use super::connect::{open, unread};
 use super::finding::{Finding, Hop};
-use super::postgres::{open, unread};
 
-/// A standby further behind makes every poll wait for seconds.
+/// With a greater delay of the standby every poll waits for seconds.
 const BEHIND_BYTES_MAX: i64 = 64 << 20;
 
 const REPLAY: &str = "SELECT pg_is_wal_replay_paused(), coalesce(pg_wal_lsn_diff($1::text::pg_lsn, pg_last_wal_replay_lsn()), 0)::bigint";
 
-/// Whether it is a standby of this primary, and shows what the primary has.
+/// Checks that it is a standby of this primary and how far its replay is.
 pub async fn check(
     address: &PostgresAddress,
     primary: &Greeting,
     to_primary: &mut PgConnection,
 ) -> Finding {
     let object = format!("read_url {}:{}", address.host, address.port);
-    let mut connection = match open(&options(address)).await {
+    let mut connection = match open(address).await {
         Ok(connection) => connection,
         Err(error) => return Finding::of(Hop::Postgres, object, &error),
     };
-    judge(&object, primary, to_primary, &mut connection)
+    compare(&object, primary, to_primary, &mut connection)
         .await
         .unwrap_or_else(|source| unread(&object, source))
 }
 
-async fn judge(
+async fn compare(
     object: &str,
     primary: &Greeting,
     to_primary: &mut PgConnection,

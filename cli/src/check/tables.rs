@@ -4,23 +4,17 @@
 use indicatif::HumanBytes;
 use inlet_lake::Rules;
 use inlet_model::{Column, quote, resolve_column};
-use inlet_postgres::catalog::{Captured, CatalogError, read_table};
-use inlet_producer::settings;
+use inlet_postgres::{Captured, CatalogError, Error, Tables};
 use inlet_service::config::{Config, TableConfig};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
 use super::cursor;
+use super::facts::Facts;
 use super::finding::{Finding, Hop};
 use super::postgres::Server;
 
-/// Updates and deletes are counted since the statistics were last reset.
-const FACTS: &str = "\
-SELECT c.reltuples::float8, pg_table_size(c.oid), c.relpersistence = 'u', coalesce(s.n_tup_upd, 0), coalesce(s.n_tup_del, 0)
-FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
-WHERE c.oid = $1";
-
-/// Who keeps everybody else from the table; asking for its size would wait as well.
+/// The session that locks out every other one. Asking for the table's size would wait for it too.
 const LOCKED: &str = "\
 SELECT pid FROM pg_locks
 WHERE relation = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -36,30 +30,22 @@ SELECT EXISTS (
            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
            WHERE k.place <= i.indnkeyatts) <@ $2::text[])";
 
-/// What the statistics say of a table.
-#[derive(Debug)]
-pub struct Facts {
-    rows: f64,
-    /// Its size on the disk.
-    pub bytes: i64,
-    unlogged: bool,
-    /// Updates that were counted.
-    pub updates: i64,
-    deletes: i64,
-}
-
-/// Looks at every table, in the order of the configuration; `None` for one that cannot be captured.
+/// Checks every table, in the order of the configuration; `None` for one that cannot be captured.
 pub async fn check(
     config: &Config,
     server: Option<&mut Server>,
+    tables: &Option<Result<Tables, Error>>,
     findings: &mut Vec<Finding>,
 ) -> Vec<Option<Captured>> {
-    let Some(server) = server else {
+    if let Some(Err(error)) = tables {
+        findings.push(Finding::of(Hop::Table, "all", error));
+    }
+    let (Some(server), Some(Ok(tables))) = (server, tables) else {
         let unseen = |table: &TableConfig| {
             Finding::info(
                 Hop::Table,
                 table.written(),
-                "not looked at: PostgreSQL did not answer",
+                "not checked: PostgreSQL did not answer",
             )
         };
         findings.extend(
@@ -73,17 +59,11 @@ pub async fn check(
     };
     let mut captured = Vec::new();
     for table in &config.tables {
-        let settings = settings::table(table);
-        let found = read_table(
-            &mut server.connection,
-            &settings.name,
-            &settings.overrides(),
-        )
-        .await;
-        if let Err(error) = &found {
+        let found = tables.of(table);
+        if let Some(Err(error)) = found {
             findings.push(refused(table, error));
         }
-        if let Ok(found) = &found
+        if let Some(Ok(found)) = found
             && let Err(source) = one(config, table, found, &mut server.connection, findings).await
         {
             findings.push(Finding::of(
@@ -95,7 +75,7 @@ pub async fn check(
                 },
             ));
         }
-        captured.push(found.ok());
+        captured.push(found.and_then(Result::ok).cloned());
     }
     captured
 }
@@ -145,7 +125,8 @@ async fn one(
             object,
             format!("session {pid} holds an ACCESS EXCLUSIVE lock on it"),
         );
-        let means = "every poll waits two seconds for it and is then repeated; the table was not looked at further";
+        let means = "every poll waits two seconds for it and is then repeated; the table was not \
+            checked further";
         findings.push(
             finding
                 .effect(means)
@@ -153,17 +134,7 @@ async fn one(
         );
         return Ok(());
     }
-    let (rows, bytes, unlogged, updates, deletes) = sqlx::query_as(FACTS)
-        .bind(oid)
-        .fetch_one(&mut *connection)
-        .await?;
-    let facts = Facts {
-        rows,
-        bytes,
-        unlogged,
-        updates,
-        deletes,
-    };
+    let facts = Facts::read(connection, captured.oid).await?;
     findings.push(size(&object, captured, &facts));
     findings.push(key(&object, table, captured, connection).await?);
     findings.extend(kinds(&object, captured, &facts));
@@ -212,7 +183,8 @@ async fn key(
             object,
             "no primary key, and no unique index over columns that are NOT NULL",
         );
-        let means = "no row has a latest state, an update is one more row in the lake, and the initial load is one chunk that begins anew after a crash";
+        let means = "no row has a latest state, an update is one more row in the lake, and the \
+            initial load is one chunk that starts again after a crash";
         let column = schema
             .columns
             .first()
@@ -241,7 +213,7 @@ async fn key(
         object,
         format!("no unique index over the configured key: {shown}"),
     );
-    let means = "two rows with the same key take each other's place in the latest state";
+    let means = "two rows with the same key overwrite each other in the latest state";
     let concurrently = if captured.partitioned {
         ""
     } else {
@@ -291,7 +263,8 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
             object,
             format!("read together with {count} {tables} from it"),
         );
-        let means = "a primary key holds for each of them alone: two rows with the same key take each other's place in the latest state";
+        let means = "a primary key holds for each of them alone: two rows with the same key \
+            overwrite each other in the latest state";
         findings.push(finding.effect(means).fix(format!(
             "name columns that are unique over all of them: tables.{object}.key"
         )));
@@ -301,9 +274,7 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
         let fix = format!("ALTER TABLE {} SET LOGGED;", captured.schema.table.quoted());
         findings.push(
             finding
-                .effect(
-                    "after a crash PostgreSQL empties it, and the lake keeps rows that are gone",
-                )
+                .effect("after a crash PostgreSQL empties it, and the lake keeps the deleted rows")
                 .fix(fix),
         );
     }

@@ -1,7 +1,7 @@
 //! The words of the file, and of the list on the screen. Pure.
 
 use inlet_model::written_part;
-use inlet_postgres::catalog::Captured;
+use inlet_postgres::Captured;
 use url::Url;
 
 use super::Found;
@@ -35,13 +35,17 @@ pub fn configuration(url: &str, with_password: bool, found: &[Found]) -> String 
         "-"
     };
     let mut text = format!(
-        "# Written by `inlet init`. Look at it with `inlet check --config FILE`, start it with `inlet run --config FILE`.\n\
-         # A role that may read these tables and nothing else: inlet grants --config FILE --role NAME | psql ..\n\
-         postgres:\n  url: {}\n  password: ${{PGPASSWORD:{absent}}}   # from the environment; password_file takes it from a file\n\n\
+        "# Written by `inlet init`. Look at it with `inlet check --config FILE`, start it with \
+            `inlet run --config FILE`.\n\
+         # A role that may read these tables and nothing else: inlet grants --config FILE --role \
+         NAME | psql ..\n\
+         postgres:\n  url: {}\n  password: ${{PGPASSWORD:{absent}}}   # from the environment; \
+         password_file takes it from a file\n\n\
          datalake:\n  path: ./datalake            # {}\n\n\
          # With a broker between, as two services: inlet producer and inlet consumer.\n\
          # kafka:\n#   brokers: localhost:9092\n\n\
-         streaming:\n  flush_interval: 1s          # the longest time that a row waits for its commit\n\n\
+         streaming:\n  flush_interval: 1s          # the longest time that a row waits for its \
+         commit\n\n\
          tables:\n",
         quoted(&without_password(url)),
         if found.iter().filter(|table| table.captured.is_ok()).count() == 1 {

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use inlet_lake::{Head, TableReader};
-use inlet_model::{Progress, TableName};
+use inlet_model::Progress;
+use inlet_model::TableName;
+use inlet_postgres::{Error, Table, Tables};
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
-use inlet_producer::source::table::Restored;
+use inlet_producer::source::progress::Stored;
 use inlet_producer::source::waiting::{Look, Waiting};
-use inlet_service::config::{Config, KafkaConfig};
+use inlet_service::config::{Config, KafkaConfig, PostgresAddress, TableConfig};
 use inlet_service::error::chain;
 
 use super::lag;
 use crate::status::lag::Lag;
-use crate::tables;
+use crate::{failure::Failure, tables};
 
 /// A running broker answers sooner.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -108,8 +110,17 @@ impl Status {
     }
 }
 
-/// Reads the status of every table; the configuration must have a lake.
-pub async fn look(config: &Config) -> Vec<Status> {
+/// Looks at every table of the configuration; its lake must be configured.
+pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
+    let postgres = match OfPostgres::open(config).await {
+        Some(Err(Error::Config(error))) => return Err(error.into()),
+        postgres => postgres,
+    };
+    let config = &match &postgres {
+        Some(Ok(postgres)) => postgres.tables.config.clone(),
+        None => tables::resolve_by_lake(config.clone())?,
+        Some(Err(_)) => tables::resolve_without_postgres(config.clone())?,
+    };
     let datalake = config.datalake.as_ref().expect("it was asked for");
     let readers: Vec<_> = config
         .tables
@@ -124,7 +135,7 @@ pub async fn look(config: &Config) -> Vec<Status> {
         Some(kafka) => Some(of_kafka(config, kafka.clone(), &heads).await),
         None => None,
     };
-    let waiting = of_postgres(config, kafka.as_ref(), &heads).await;
+    let waiting = waiting(config, postgres, kafka.as_ref(), &heads).await;
     let at = Utc::now();
     let mut known = Vec::new();
     for (n, (head, waiting)) in heads.into_iter().zip(waiting).enumerate() {
@@ -135,8 +146,8 @@ pub async fn look(config: &Config) -> Vec<Status> {
             .map(|waiting| &waiting.table));
         let progress = progress_of(kafka.as_ref(), name, found);
         let phase = progress
-            .and_then(|progress| Restored::read(progress).ok().flatten())
-            .map(|restored| restored.phase.name());
+            .and_then(|progress| Stored::decode(progress).ok().flatten())
+            .map(|stored| stored.phase.name());
         let rows = found.map_or(0, |head| readers[n].rows_since(head, at - RATE_SPAN));
         known.push(Status {
             name: name.map_or_else(|| config.tables[n].written(), ToString::to_string),
@@ -148,7 +159,7 @@ pub async fn look(config: &Config) -> Vec<Status> {
             at,
         });
     }
-    known
+    Ok(known)
 }
 
 struct OfKafka {
@@ -211,28 +222,63 @@ async fn of_kafka(
     asked.await.expect("the look at Kafka does not panic")
 }
 
-async fn of_postgres(
+/// A look at PostgreSQL, and the tables that it has.
+struct OfPostgres {
+    look: Look,
+    tables: Tables,
+}
+
+impl OfPostgres {
+    /// `None` where the configuration names no server.
+    async fn open(config: &Config) -> Option<Result<Self, Error>> {
+        let address = &config.postgres.as_ref()?.primary;
+        Some(Self::find(config, address).await)
+    }
+
+    async fn find(config: &Config, address: &PostgresAddress) -> Result<Self, Error> {
+        let mut look = Look::open(address).await?;
+        let tables = look.find(config).await?;
+        Ok(Self { look, tables })
+    }
+
+    /// What waits in one table of the configuration.
+    async fn waiting(
+        &mut self,
+        table: &TableConfig,
+        progress: Option<&Progress>,
+    ) -> Result<Waiting, String> {
+        let is_this = |other: &&Table| other.config.table == table.table;
+        match self.tables.captured.iter().find(is_this) {
+            Some(table) => {
+                let waiting = self.look.table(table, progress).await;
+                waiting.map_err(|error| chain(&error))
+            }
+            None => Err(match self.tables.of(table) {
+                Some(Err(reason)) => chain(reason),
+                _ => "the table was dropped".to_owned(),
+            }),
+        }
+    }
+}
+
+async fn waiting(
     config: &Config,
+    postgres: Option<Result<OfPostgres, Error>>,
     kafka: Option<&OfKafka>,
     heads: &[Result<Option<Head>, String>],
 ) -> Vec<Option<Result<Waiting, String>>> {
-    let Ok(source) = settings::source(config) else {
-        return vec![None; heads.len()];
-    };
-    let mut look = match Look::open(&source.primary).await {
-        Ok(look) => look,
-        Err(error) => return vec![Some(Err(chain(&error))); heads.len()],
+    let mut postgres = match postgres {
+        Some(Ok(postgres)) => postgres,
+        Some(Err(error)) => return vec![Some(Err(chain(&error))); heads.len()],
+        None => return vec![None; heads.len()],
     };
     let mut found = Vec::new();
-    for (settings, head) in source.tables.iter().zip(heads) {
+    for (table, head) in config.tables.iter().zip(heads) {
         let head = head.as_ref().ok().and_then(Option::as_ref);
-        // Before the first commit only the catalog knows the name, and the progress is still empty.
+        // Before the first commit only the catalog knows the name, so the progress of such a table
+        // is not looked up.
         let progress = progress_of(kafka, head.map(|head| &head.table), head);
-        found.push(Some(
-            look.table(settings, progress)
-                .await
-                .map_err(|error| chain(&error)),
-        ));
+        found.push(Some(postgres.waiting(table, progress).await));
     }
     found
 }

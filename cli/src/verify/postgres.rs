@@ -8,12 +8,9 @@ use futures::TryStreamExt;
 use inlet_model::TableSchema;
 use inlet_model::Xid;
 use inlet_model::change::UPSERT;
-use inlet_postgres::Error;
-use inlet_postgres::block::Block;
-use inlet_postgres::catalog::{Captured, read_table};
-use inlet_postgres::decode::{RowDecoder, select_list, xmin};
-use inlet_producer::source::explain;
-use inlet_producer::source::poll::TableSettings;
+use inlet_postgres::{Block, Captured, Error, RowDecoder, Table, expected_rows, select_list, xmin};
+use inlet_service::bar::Bar;
+use inlet_service::config::ImpossibleValues;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 use tokio::time::Instant;
@@ -23,7 +20,7 @@ use super::compare::Sight;
 const BATCH_ROWS_MAX: usize = 8192;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// The snapshot is held while the lake catches up; nobody is kept from writing.
+/// The snapshot is held while the lake catches up, which does not stop other sessions from writing.
 const PATIENT: &str =
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 
@@ -35,41 +32,41 @@ pub struct Snapshot<'a> {
     pub sight: Sight,
     connection: &'a mut PgConnection,
     xid_end: Xid,
-    impossible_as_null: bool,
+    impossible_values: ImpossibleValues,
 }
 
 impl<'a> Snapshot<'a> {
-    /// Finds the table and opens a snapshot of it. A table that is being altered or locked is
-    /// awaited until the deadline.
+    /// Opens a snapshot of the table. A table that is being altered or locked is awaited until the
+    /// deadline.
     pub async fn open(
         connection: &'a mut PgConnection,
-        settings: &TableSettings,
+        mut table: Table,
         deadline: Instant,
     ) -> Result<Self, Error> {
-        let overrides = settings.overrides();
         loop {
-            let captured = read_table(connection, &settings.name, &overrides).await?;
-            match begin(connection, &captured).await {
+            match begin(connection, &table.captured).await {
                 Ok((sight, xid_end)) => {
-                    let impossible_as_null = captured.impossible_as_null;
                     return Ok(Self {
-                        schema: captured.schema,
+                        schema: table.captured.schema,
                         sight,
                         connection,
                         xid_end,
-                        impossible_as_null,
+                        impossible_values: table.config.impossible_values,
                     });
                 }
                 Err(Error::Altered(_) | Error::Locked(_)) if Instant::now() < deadline => {
-                    raw_sql("ROLLBACK")
-                        .execute(&mut *connection)
-                        .await
-                        .map_err(Error::server("transaction could not be ended"))?;
+                    end(connection).await?;
                     tokio::time::sleep(ASK_AGAIN).await;
+                    table.read_again(connection).await?;
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Ends the transaction; the connection can be used again.
+    pub async fn end(self) -> Result<(), Error> {
+        end(self.connection).await
     }
 
     /// Hands over every row of the snapshot, in batches as the poller reads them.
@@ -81,8 +78,9 @@ impl<'a> Snapshot<'a> {
             table.quoted()
         );
         let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX)
-            .impossible_as_null(self.impossible_as_null);
-        let bar = explain::reading(self.connection, "verify", table).await;
+            .impossible_as_null(self.impossible_values == ImpossibleValues::Null);
+        let expected = expected_rows(self.connection, table).await;
+        let bar = Bar::new(format!("verify {table}"), expected);
         let mut finish = |decoder: &mut RowDecoder| {
             let batch = decoder.finish(0);
             bar.add(batch.rows.num_rows() as u64);
@@ -107,6 +105,14 @@ impl<'a> Snapshot<'a> {
         }
         Ok(())
     }
+}
+
+async fn end(connection: &mut PgConnection) -> Result<(), Error> {
+    raw_sql("ROLLBACK")
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(Error::server("transaction could not be ended"))
 }
 
 async fn begin(connection: &mut PgConnection, captured: &Captured) -> Result<(Sight, Xid), Error> {

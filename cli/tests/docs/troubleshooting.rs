@@ -268,10 +268,25 @@ fn sources(folder: &Path) -> Vec<String> {
         if path.is_dir() {
             texts.extend(sources(&path));
         } else {
-            texts.push(read(&path));
+            texts.push(joined(&read(&path)));
         }
     }
     texts
+}
+
+/// A source text with every string in one line: a long message is broken by a backslash.
+fn joined(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    let mut continues = false;
+    for line in text.lines() {
+        let line = if continues { line.trim_start() } else { line };
+        continues = line.ends_with('\\');
+        joined.push_str(line.strip_suffix('\\').unwrap_or(line));
+        if !continues {
+            joined.push('\n');
+        }
+    }
+    joined
 }
 
 async fn configuration(case: &mut Case) {

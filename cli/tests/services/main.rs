@@ -11,5 +11,6 @@ mod mistakes;
 mod observe;
 mod orders;
 mod patterns;
+mod start;
 mod tables;
 mod types;

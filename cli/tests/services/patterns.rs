@@ -135,7 +135,7 @@ async fn a_table_that_is_made_while_the_services_run_is_taken_and_one_that_canno
         rows("shop.a", 2).await;
         let log = services[0].stderr().unwrap();
         assert!(
-            log.contains("a table that the configuration means is left out")
+            log.contains("a table that matches the configuration is left out")
                 && log.contains("GRANT SELECT ON \"shop\".\"closed\""),
             "{log}"
         );

@@ -1,9 +1,10 @@
 //! One locked snapshot: the transaction that scans read in.
 //!
-//! Locks first, snapshot second: a snapshot that is older than a lock we waited for would miss what
-//! the lock's owner committed. The transaction is short, read-only and ours alone; nothing is held
-//! between cycles. Source: PostgreSQL manual, "Data Consistency Checks at the Application Level";
-//! docs/polling.md, "Locks before the snapshot".
+//! 1. Lock the tables. 2. Take the snapshot: one that is older than a lock we waited for would miss
+//! what the lock's owner committed. 3. Compare the tables with the catalog reading. 4. Scan.
+//! 5. End the transaction. The transaction is short and read-only, and every lock ends with it.
+//! Source: PostgreSQL manual, "Data Consistency Checks at the Application Level"; docs/polling.md,
+//! "Locks before the snapshot".
 
 use inlet_model::TableName;
 use inlet_model::Xid;
@@ -14,8 +15,8 @@ use crate::catalog::{Captured, Structure, read_structures};
 use crate::error::Error;
 use crate::server;
 
-/// Locks are awaited for two seconds, then the cycle is repeated: while we wait, others queue
-/// behind us. The settings make text forms the same on every server, turn rows that row security
+/// We wait two seconds for a lock, then the cycle is repeated: while we wait, other sessions queue
+/// after us. The settings make text forms the same on every server, turn rows that row security
 /// would hide into an error, and keep the planner from compiling a statement of microseconds.
 const BEGIN: &str = "\
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
@@ -53,8 +54,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// Opens the transaction, locks the tables, takes the snapshot, and makes sure that the tables
-    /// are still what the catalog said.
+    /// Opens the transaction, locks the tables, takes the snapshot, and compares the tables with
+    /// the catalog reading.
     pub async fn begin(connection: &mut PgConnection, tables: &[&Captured]) -> Result<Self, Error> {
         let names: Vec<_> = tables
             .iter()
@@ -98,8 +99,8 @@ impl Block {
 
     /// Ends the transaction; the position to flush to is what remains of it.
     ///
-    /// Our locks do not keep a table from being attached, and a scan reads it along from that
-    /// moment on, though the snapshot's catalog does not know of it: then the cycle is repeated.
+    /// Our locks do not prevent that a table is attached. A scan includes it from that moment on,
+    /// although the snapshot's catalog does not contain it: then the cycle is repeated.
     pub async fn end(self, connection: &mut PgConnection) -> Result<Gate, Error> {
         raw_sql("COMMIT")
             .execute(&mut *connection)
@@ -122,12 +123,12 @@ impl Block {
     }
 }
 
-/// The flush gate: what a snapshot showed may be published once a crash cannot take it back.
+/// The flush gate: the rows of a snapshot may be published once a crash cannot take them back.
 ///
-/// With asynchronous commits a crash makes rows vanish that others have seen, and hands their xids
-/// out again.
+/// With asynchronous commits a crash removes rows that other sessions have seen, and their xids are
+/// given out again.
 #[derive(Debug)]
-#[must_use = "rows may be published only behind the gate"]
+#[must_use = "rows may be published only after the gate"]
 pub struct Gate {
     flush_to: Option<String>,
 }

@@ -1,14 +1,120 @@
-//! How a connection to PostgreSQL is made.
+//! How a connection to PostgreSQL is made, and the pair of connections that a poll reads from.
 
-use inlet_service::config::{PostgresAddress, SslMode};
+use inlet_service::config::{PostgresAddress, PostgresConfig, SslMode};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
 use crate::error::Error;
+use crate::reading::Reading;
+use crate::server::{self, Greeting};
 use crate::session;
 
+/// The primary, and the hot standby that rows are read from, if one is configured.
+#[derive(Debug)]
+pub struct Postgres {
+    primary: PgConnection,
+    standby: Option<PgConnection>,
+    greeting: Greeting,
+    host: String,
+    port: u16,
+}
+
+impl Postgres {
+    /// Connects to the configured servers. Refuses a standby in the place of the primary, because a
+    /// standby does not know which transactions are open.
+    pub async fn connect(config: &PostgresConfig) -> Result<Self, Error> {
+        let mut primary = connect(&config.primary).await?;
+        let greeting = server::greet(&mut primary)
+            .await
+            .map_err(Error::server("identity of the server could not be read"))?;
+        if greeting.standby {
+            return Err(Error::Standby);
+        }
+        let standby = match &config.read {
+            Some(address) => Some(connect(address).await?),
+            None => None,
+        };
+        Ok(Self {
+            primary,
+            standby,
+            greeting,
+            host: config.primary.host.clone(),
+            port: config.primary.port,
+        })
+    }
+
+    /// What the primary said about itself and about our role.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// The connection to the primary.
+    pub fn primary(&mut self) -> &mut PgConnection {
+        &mut self.primary
+    }
+
+    /// The connection that rows are read from.
+    pub fn reader(&mut self) -> &mut PgConnection {
+        self.standby.as_mut().unwrap_or(&mut self.primary)
+    }
+
+    /// Reads the primary's activity. Fails when another server session answers than the one that
+    /// was greeted: a pooler shares sessions, although none was detected at the start.
+    pub async fn read_activity(&mut self) -> Result<Reading, Error> {
+        let reading = server::read_activity(&mut self.primary)
+            .await
+            .map_err(Error::server("activity could not be read"))?;
+        if reading.backend == self.greeting.backend {
+            Ok(reading)
+        } else {
+            Err(Error::Pooled {
+                host: self.host.clone(),
+                port: self.port,
+            })
+        }
+    }
+
+    /// Waits until the standby that rows are read from shows everything that the primary had
+    /// committed.
+    pub async fn catch_up(&mut self) -> Result<(), Error> {
+        let Some(standby) = &mut self.standby else {
+            return Ok(());
+        };
+        let act = || Error::server("standby could not be awaited");
+        let position = server::insert_position(&mut self.primary)
+            .await
+            .map_err(act())?;
+        server::replayed(standby, &position).await.map_err(act())
+    }
+}
+
+/// Connects, and makes sure that the connection has a server session of its own.
+pub async fn connect(address: &PostgresAddress) -> Result<PgConnection, Error> {
+    let options = options(address);
+    let act = format!(
+        "connection to PostgreSQL at {}:{} failed",
+        address.host, address.port
+    );
+    let mut connection = options.connect().await.map_err(Error::server(&act))?;
+    // A shared session is detected before anything is set or prepared in it: what we leave behind
+    // there would reach other clients of the pooler.
+    if session::is_shared(&mut connection, &options)
+        .await
+        .map_err(Error::server(&act))?
+    {
+        return Err(Error::Pooled {
+            host: address.host.clone(),
+            port: address.port,
+        });
+    }
+    session::set_up(&mut connection)
+        .await
+        .map_err(Error::server(&act))?;
+    Ok(connection)
+}
+
 /// Translates a configured address into the driver's options.
-pub fn options(address: &PostgresAddress) -> PgConnectOptions {
+fn options(address: &PostgresAddress) -> PgConnectOptions {
     let mode = match address.sslmode {
         SslMode::Disable => PgSslMode::Disable,
         SslMode::Allow => PgSslMode::Allow,
@@ -36,29 +142,4 @@ pub fn options(address: &PostgresAddress) -> PgConnectOptions {
         Some(password) => options.password(password),
         None => options,
     }
-}
-
-/// Connects, and makes sure that the server session behind the connection is ours alone.
-pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
-    let act = format!(
-        "connection to PostgreSQL at {}:{} failed",
-        options.get_host(),
-        options.get_port()
-    );
-    let mut connection = options.connect().await.map_err(Error::server(&act))?;
-    // A shared session is detected before anything is set or prepared in it: whatever we leave
-    // behind there would reach other clients of the pooler.
-    if session::is_shared(&mut connection, options)
-        .await
-        .map_err(Error::server(&act))?
-    {
-        return Err(Error::Pooled {
-            host: options.get_host().to_owned(),
-            port: options.get_port(),
-        });
-    }
-    session::set_up(&mut connection)
-        .await
-        .map_err(Error::server(&act))?;
-    Ok(connection)
 }

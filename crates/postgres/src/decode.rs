@@ -1,11 +1,11 @@
 //! PostgreSQL's binary rows into Arrow columns.
 //!
-//! Promises: a value is exact, or it is null and stands in `_unfit` with PostgreSQL's text, or,
-//! where that is asked for, is counted; never rounded, never wrapped. Leaves to others: which
-//! columns are read and how (`catalog`), which rows are new and their 64-bit xid (the poll).
-//! Budget: 250 ns a row of 8 columns; one copy of each value, from the connection's buffer into the
-//! column; no allocation a row. Formats: PostgreSQL manual, "Frontend/Backend Protocol", and each
-//! type's send function.
+//! Promises: a value is exact, or it is null and its PostgreSQL text is in `_unfit`, or, where the
+//! configuration asks for it, it is null and counted; it is never rounded or wrapped. Leaves to
+//! others: which columns are read and how (`catalog`), which rows are new and their 64-bit xid (the
+//! poll). Budget: 250 ns a row of 8 columns; one copy of each value, from the connection's buffer
+//! into the column; no allocation a row. Formats: PostgreSQL manual, "Frontend/Backend Protocol",
+//! and each type's send function.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ mod value;
 const FIRST_COLUMN: usize = 1;
 /// A decoder that holds this much must be finished before it takes more: Arrow's text columns end
 /// at 2 GiB, a row of PostgreSQL at 1 GiB.
-pub const DECODER_BYTES_MAX: usize = 1 << 30;
+const DECODER_BYTES_MAX: usize = 1 << 30;
 /// Arrow's bytes for a value beside its own: an offset or padding.
 const VALUE_BYTES: usize = 4;
 /// `_op` and `_xid`.
@@ -113,7 +113,7 @@ impl RowDecoder {
     }
 
     /// Whether a value that no Arrow value can hold is read as null, and counted, instead of
-    /// standing in `_unfit`. A key's value always stands there: two keys must not become one.
+    /// stored in `_unfit`. A key's value is always stored there: two keys must not become one.
     #[must_use]
     pub fn impossible_as_null(self, impossible_as_null: bool) -> Self {
         Self {
@@ -271,7 +271,7 @@ fn unfit_column(rows: usize, unfit: &[(usize, String)]) -> ArrayRef {
     Arc::new(column)
 }
 
-/// A row that is not of the shape that the catalog told.
+/// A row that differs from the catalog's description.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Another number of columns than the select list has.
@@ -286,7 +286,8 @@ pub enum DecodeError {
     },
     /// A value that is not in its type's binary format.
     #[error(
-        "a value of column `{column}` of table `{table}` has {bytes} bytes that are not PostgreSQL's format of {postgres_type}"
+        "a value of column `{column}` of table `{table}` has {bytes} bytes that are not \
+            PostgreSQL's format of {postgres_type}"
     )]
     Malformed {
         /// The table.

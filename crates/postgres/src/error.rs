@@ -1,6 +1,7 @@
 //! Why PostgreSQL could not be read.
 
 use inlet_model::TableName;
+use inlet_service::config::ConfigError;
 use inlet_service::error::{Explain, Hint, Kind};
 
 use crate::catalog::CatalogError;
@@ -41,7 +42,10 @@ pub enum Error {
     /// The catalog shows that a table cannot be captured, or could not be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A row differs from what the catalog says about its columns.
+    /// The configuration does not fit the database: a pattern matches no table, for example.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A row differs from the catalog's description of its columns.
     #[error("a row of table `{table}` could not be decoded")]
     Decode {
         /// The table.
@@ -57,8 +61,8 @@ pub enum Error {
     Standby,
     /// A pooler gives our server session to other clients between two statements.
     #[error(
-        "at {host}:{port} stands a pooler in transaction mode: it gives every transaction another \
-         session of the server"
+        "the server at {host}:{port} is a pooler in transaction mode: it gives every transaction \
+         another session of PostgreSQL"
     )]
     Pooled {
         /// The host as configured.
@@ -87,7 +91,7 @@ impl Error {
         }
     }
 
-    /// Wraps an error of the statement that locks several tables. Only the server's message says
+    /// Wraps an error of the statement that locks several tables. Only the server's message states
     /// which of them is missing.
     pub(crate) fn locking(first: &TableName, source: sqlx::Error) -> Self {
         match Meaning::of(&source) {
@@ -131,6 +135,7 @@ impl Explain for Error {
             Self::Server { source, .. } | Self::Rows { source, .. } => Meaning::of(source).kind(),
             Self::Altered(_) | Self::Dropped(_) | Self::Locked(_) => Kind::Unavailable,
             Self::Catalog(error) => error.kind(),
+            Self::Config(error) => error.kind(),
             Self::Decode { .. } => Kind::Bug,
             Self::Standby | Self::Pooled { .. } => Kind::Config,
         }
@@ -142,6 +147,7 @@ impl Explain for Error {
                 sqlstate::hint(source)
             }
             Self::Catalog(error) => error.hint(),
+            Self::Config(error) => error.hint(),
             Self::Standby => Some(Hint::text(
                 "set `postgres.url` to the primary, and `postgres.read_url` to the standby",
             )),

@@ -37,8 +37,8 @@ impl CursorKind {
         }
     }
 
-    /// The slack of the tier that finds what the writers' zones hide: none is needed where the
-    /// column says its zone.
+    /// The slack of the tier that allows for the writers' time zones. A column with a zone needs
+    /// only the slack of skewed clocks.
     pub fn zone_slack(self) -> Duration {
         match self {
             Self::Timestamptz => Duration::from_secs(300),
@@ -84,6 +84,8 @@ fn round_down(value: i64, unit: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn utc(text: &str) -> ServerTime {
@@ -172,5 +174,55 @@ mod tests {
     #[test]
     fn no_floor_has_no_text() {
         assert_eq!(CursorKind::Timestamptz.text(i64::MIN), None);
+    }
+
+    fn kinds() -> impl Strategy<Value = CursorKind> {
+        prop_oneof![
+            Just(CursorKind::Timestamptz),
+            Just(CursorKind::Timestamp),
+            Just(CursorKind::Date),
+        ]
+    }
+
+    fn zones() -> impl Strategy<Value = Tz> {
+        (0..chrono_tz::TZ_VARIANTS.len()).prop_map(|at| chrono_tz::TZ_VARIANTS[at])
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        /// Between 1900 and 2100; the row was stamped at or after `at`, and not after `now`.
+        #[test]
+        fn no_stamp_of_the_zone_since_then_lies_below_the_floor(
+            kind in kinds(),
+            zone in zones(),
+            at in -2_208_988_800_000_000..4_102_444_800_000_000_i64,
+            later in 0..40 * DAY,
+        ) {
+            let now = ServerTime(at + later);
+            let floor = kind.floor(ServerTime(at), now, zone);
+            for stamped in [ServerTime(at), now] {
+                let wall = match kind {
+                    CursorKind::Timestamptz => stamped.0,
+                    CursorKind::Timestamp => stamped.0 + offset(zone, stamped),
+                    CursorKind::Date => round_down(stamped.0 + offset(zone, stamped), DAY),
+                };
+                prop_assert!(floor <= wall, "{floor} > {wall}");
+            }
+        }
+
+        #[test]
+        fn an_earlier_time_never_has_a_higher_floor(
+            kind in kinds(),
+            zone in zones(),
+            at in 0..4_102_444_800_000_000_i64,
+            earlier in 0..DAY,
+            now in 0..4_102_444_800_000_000_i64,
+        ) {
+            let floor = |at| CursorKind::Timestamptz.floor(ServerTime(at), ServerTime(now), zone);
+            prop_assert!(floor(at - earlier) <= floor(at));
+            let text = kind.text(kind.floor(ServerTime(at), ServerTime(now), zone));
+            prop_assert!(text.is_some());
+        }
     }
 }

@@ -1,10 +1,11 @@
-//! The statements that make a role which may do what a poll needs, and nothing else.
+//! The statements that create a role which may do what a poll needs, and nothing else.
 //!
-//! Promises: made from the configuration alone, because the role that could ask the catalog may not
-//! exist yet; names are found in the server as the poll finds them; they may be run again. A
-//! password is never among them. Leaves to others: whether a role that exists has its rights
-//! (`inlet check`). That these rights suffice is shown by the tests of the poll, which run with
-//! them. Source: PostgreSQL manual, "GRANT", "ALTER DEFAULT PRIVILEGES", "Predefined Roles".
+//! They are built from the configuration alone, because the role that could ask the catalog may not
+//! exist yet; the server resolves the names in them as the poll does. They can be run again, and
+//! contain no password. Names may contain any character: every name is quoted as an identifier or
+//! as a literal, a `DO` block gets a dollar tag that its text does not contain, and comments lose
+//! their line ends. The tests of the poll run with these rights, which shows that they suffice.
+//! Source: PostgreSQL manual, "GRANT", "ALTER DEFAULT PRIVILEGES", "Predefined Roles".
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,44 +13,26 @@ use std::fmt::Write;
 use inlet_model::{Identifier, PUBLIC, quote};
 use inlet_service::config::{Config, ConfigError, TableConfig};
 
-use crate::catalog::CatalogError;
-
-/// Why there are no statements.
-#[derive(Debug, thiserror::Error)]
-pub enum GrantsError {
-    /// The configuration lacks what they need.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A name that cannot be a table's.
-    #[error(transparent)]
-    Name(#[from] CatalogError),
-}
-
-impl inlet_service::error::Explain for GrantsError {
-    fn kind(&self) -> inlet_service::error::Kind {
-        inlet_service::error::Kind::Config
-    }
-
-    fn hint(&self) -> Option<inlet_service::error::Hint> {
-        match self {
-            Self::Config(error) => inlet_service::error::Explain::hint(error),
-            Self::Name(error) => inlet_service::error::Explain::hint(error),
-        }
-    }
-}
-
 /// What `role` needs to read the tables of a configuration, as statements of SQL.
-pub fn statements(config: &Config, role: &str) -> Result<String, GrantsError> {
+pub fn statements(config: &Config, role: &str) -> Result<String, ConfigError> {
     let database = &config.require_postgres()?.primary.db;
     let grants = Grants { role: quote(role) };
     let (role, database) = (&grants.role, quote(database));
+    let create =
+        format!("BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END");
     let mut sql = format!(
-        "-- A role that reads what Inlet captures, and writes nothing. Run this in the database {database} as the owner of the tables or as a superuser;\n\
-         -- it may be run again, for tables that were added. Then give the role its password: \\password {role} in psql.\n\
-         DO $inlet$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $inlet$;\n\
+        "-- A role that reads what Inlet captures, and writes nothing. Run this in the database {} \
+            as the owner of the tables or as a superuser;\n\
+         -- it can be run again, for tables that were added. Then give the role its password: \
+         \\password {} in psql.\n\
+         {};\n\
          GRANT CONNECT ON DATABASE {database} TO {role};\n\
-         -- When other sessions' transactions began: without it, what commits late is looked for by sweeps, once a minute.\n\
-         GRANT pg_read_all_stats TO {role};\n"
+         -- When other sessions' transactions began: without it, rows that commit late are found \
+         by sweeps, once a minute.\n\
+         GRANT pg_read_all_stats TO {role};\n",
+        one_line(&database),
+        one_line(role),
+        anonymous(&create),
     );
     let (skipped, taken): (Vec<_>, Vec<_>) = config.tables.iter().partition(|table| table.skip);
     let schemas: BTreeSet<&str> = taken
@@ -64,7 +47,7 @@ pub fn statements(config: &Config, role: &str) -> Result<String, GrantsError> {
         sql.push_str(&if table.is_pattern() {
             grants.pattern(table)
         } else {
-            grants.table(table)?
+            grants.table(table)
         });
     }
     for table in skipped {
@@ -79,9 +62,9 @@ struct Grants {
 }
 
 impl Grants {
-    /// A table that is named: directly where its name can mean one table only, else found as the
-    /// poll finds it.
-    fn table(&self, table: &TableConfig) -> Result<String, CatalogError> {
+    /// A named table: granted directly where its name can mean only one table, else resolved in the
+    /// server as the poll resolves it.
+    fn table(&self, table: &TableConfig) -> String {
         let role = &self.role;
         let candidates = table.table.candidates();
         let names: Vec<_> = candidates
@@ -95,23 +78,24 @@ impl Grants {
             })
             .collect();
         let [folded, exact] = names.as_slice() else {
-            return Ok(format!("GRANT SELECT ON {} TO {role};\n", names[0]));
+            return format!("GRANT SELECT ON {} TO {role};\n", names[0]);
         };
         let (folded, exact) = (literal(folded), literal(exact));
-        Ok(self.block(
+        self.block(
             &format!("{}, as the catalog spells it", table.written()),
             &format!("found regclass := coalesce(to_regclass({folded}), to_regclass({exact}));"),
             &format!(
                 "    IF found IS NULL THEN RAISE undefined_table USING MESSAGE = {}; END IF;\n    EXECUTE {};\n    EXECUTE {};\n",
                 literal(&format!("table {} does not exist", table.written())),
-                self.format("GRANT USAGE ON SCHEMA %s TO", "(SELECT relnamespace::regnamespace FROM pg_class WHERE oid = found)"),
+                self.format("GRANT USAGE ON SCHEMA %s TO", "(SELECT relnamespace::regnamespace \
+                    FROM pg_class WHERE oid = found)"),
                 self.format("GRANT SELECT ON %s TO", "found")
             ),
-        ))
+        )
     }
 
-    /// The tables that a pattern means today, and as far as PostgreSQL can say it, those that it
-    /// will mean.
+    /// The tables that match a pattern today and, as far as PostgreSQL's default privileges can
+    /// express it, those that will match later.
     fn pattern(&self, table: &TableConfig) -> String {
         let role = &self.role;
         let schema = schema(table);
@@ -130,17 +114,19 @@ impl Grants {
             (false, _) => self.each(
                 table,
                 "GRANT SELECT ON %s TO",
-                "those that are made later need this again",
+                "tables that are created later need this again",
             ),
             (true, _) => {
                 let now = self.each(table, "GRANT SELECT ON %s TO", "and their schemas");
-                let makers = "pg_class WHERE relnamespace::regnamespace::text !~ '^(pg_|information_schema)' AND relkind IN ('r', 'p')";
+                let makers = "pg_class WHERE relnamespace::regnamespace::text !~ \
+                    '^(pg_|information_schema)' AND relkind IN ('r', 'p')";
                 now + &self.future("", makers)
             }
         }
     }
 
-    /// What the makers of today's tables make later, and who runs this.
+    /// Default privileges for tables that are created later, by today's owners and by the role that
+    /// runs this.
     fn future(&self, place: &str, makers: &str) -> String {
         let mut body = format!(
             "    FOR maker IN SELECT current_user UNION SELECT pg_get_userbyid(relowner) FROM {makers} LOOP\n"
@@ -162,13 +148,14 @@ impl Grants {
             .expect("a string takes all");
         }
         self.block(
-            "tables that are made later, by a role that has made one, or by whoever runs this",
+            "tables that are created later, by the owner of a table of today or by the role that \
+                runs this",
             "maker name;",
             &format!("{body}    END LOOP;\n"),
         )
     }
 
-    /// A statement for each table that a name or pattern means.
+    /// A statement for each table that a name or pattern matches.
     fn each(&self, table: &TableConfig, statement: &str, remark: &str) -> String {
         let schema = schema(table);
         let usage = if schema.contains('*') && statement.starts_with("GRANT") {
@@ -181,7 +168,8 @@ impl Grants {
         };
         let body = format!(
             "    FOR found IN SELECT c.oid::regclass AS name, n.oid::regnamespace AS space FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace\n        \
-             WHERE n.nspname LIKE {} AND c.relname LIKE {} AND c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|information_schema)' LOOP\n\
+             WHERE n.nspname LIKE {} AND c.relname LIKE {} AND c.relkind IN ('r', 'p') AND \
+             n.nspname !~ '^(pg_|information_schema)' LOOP\n\
              {usage}        EXECUTE {};\n    END LOOP;\n",
             like(schema),
             like(table.table.name().text()),
@@ -203,9 +191,25 @@ impl Grants {
     }
 
     fn block(&self, remark: &str, declare: &str, body: &str) -> String {
-        let remark = remark.replace(char::is_control, " ");
-        format!("-- {remark}\nDO $inlet$\nDECLARE {declare}\nBEGIN\n{body}END $inlet$;\n")
+        let code = format!("\nDECLARE {declare}\nBEGIN\n{body}END");
+        format!("-- {}\n{};\n", one_line(remark), anonymous(&code))
     }
+}
+
+/// A `DO` statement in dollar quotes. A name in the code may contain the tag, which would end the
+/// quotes: the tag grows until the code does not contain it.
+fn anonymous(code: &str) -> String {
+    let mut tag = "$inlet$".to_owned();
+    while code.contains(&tag) {
+        tag.insert(tag.len() - 1, '_');
+    }
+    let gap = if code.starts_with('\n') { "" } else { " " };
+    format!("DO {tag}{gap}{code} {tag}")
+}
+
+/// A text for a comment, which ends with its line.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// The schema of a table or pattern that can only mean one: a schema that may be folded is found
@@ -236,7 +240,7 @@ fn like(pattern: &str) -> String {
     )
 }
 
-/// A text as a literal, whatever `standard_conforming_strings` says.
+/// A text as a literal that is valid with every setting of `standard_conforming_strings`.
 fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') {
@@ -251,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_that_is_named_is_granted_and_nothing_beside_it() {
+    fn a_named_table_is_granted_and_nothing_else() {
         let config = Config::parse(
             "postgres: { url: \"postgres://me@db/shop\" }\ntables:\n  orders:\n  sales.items:\n",
         )
@@ -275,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_like_would_take_for_its_own_is_escaped() {
+    fn wildcards_of_like_are_escaped() {
         assert_eq!(like("a_b%*"), r"E'a\\_b\\%%'");
         assert_eq!(like("it's*"), "'it''s%'");
     }

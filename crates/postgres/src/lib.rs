@@ -1,15 +1,17 @@
-//! What talks to PostgreSQL: a connection with a server session of its own, the catalog, one locked
-//! snapshot, and binary rows as Arrow columns.
+//! What talks to PostgreSQL: connections with a server session of their own, the catalog, one
+//! locked snapshot, and binary rows as Arrow columns.
 //!
-//! Read in this order: `connect` and `session` (how a connection is made and what its session must
-//! be), `server` (identity, activity, log positions), `catalog` (tables), `block` (the transaction
-//! that rows are read in), `decode` (rows), `grants` (the role that may do all this). Every error
-//! gets its meaning from one table, `sqlstate`.
+//! Read in this order: `connect` and `session` (how a connection is made, and what its session must
+//! be), [`server`] (identity, activity, log positions), `tables` and `catalog` (what the tables of
+//! a configuration are), `block` (the transaction that rows are read in), `decode` (rows),
+//! [`grants`] (the role that may do all this). `sqlstate` is the one table from an error of
+//! PostgreSQL to its meaning.
+#![warn(missing_docs)]
 
-pub mod block;
-pub mod catalog;
+mod block;
+mod catalog;
 mod connect;
-pub mod decode;
+mod decode;
 mod error;
 mod floor;
 pub mod grants;
@@ -17,9 +19,17 @@ mod reading;
 pub mod server;
 mod session;
 mod sqlstate;
+mod tables;
 
-pub use self::connect::{connect, options};
+pub use self::block::{Block, Gate, Snapshot};
+pub use self::catalog::{
+    Captured, CatalogError, Cursor, CursorKind, Descendant, Names, Structure, capture,
+    expected_rows, index_statement, list_tables, read_structures,
+};
+pub use self::connect::{Postgres, connect};
+pub use self::decode::{DecodeError, RowDecoder, cursor_value, select_list, xmin};
 pub use self::error::Error;
 pub use self::floor::Floor;
 pub use self::reading::{Reading, Seen, ServerTime, Session};
 pub use self::sqlstate::Meaning;
+pub use self::tables::{Dropped, Known, LeftOut, Polled, Table, Tables, expand};

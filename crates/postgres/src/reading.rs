@@ -46,6 +46,12 @@ pub enum Seen {
         /// True while a message runs.
         running: bool,
     },
+    /// It is starting and has not reported its times yet. The local part of its virtual xid if it
+    /// is in a transaction.
+    Starting {
+        /// From `pg_locks`.
+        local_xid: Option<u32>,
+    },
     /// Its times are hidden (no right to see them, or `track_activities` is off); the local part of
     /// its virtual xid if it is in a transaction.
     Hidden {

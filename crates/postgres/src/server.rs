@@ -35,11 +35,14 @@ pub struct Identity {
 /// began. Kinds of processes that write no rows of users are left out by name; everything else
 /// counts, because extensions name theirs freely.
 const SESSIONS: &str = "\
-SELECT statement_timestamp(), pg_snapshot_xmax(s)::text, s::text, a.pid, a.backend_start, a.xact_start, a.query_start,
+SELECT statement_timestamp(), pg_snapshot_xmax(s)::text, s::text, a.pid, a.backend_start, \
+a.xact_start, a.query_start,
        coalesce(a.state, '?') NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)', 'disabled') AS running,
        a.backend_xid,
        a.query = '<insufficient privilege>' OR coalesce(a.state, '') = 'disabled'
-           OR a.xact_start IS NULL AND a.state LIKE 'idle in transaction%' AS hidden, pg_backend_pid()
+           OR a.xact_start IS NULL AND a.state LIKE 'idle in transaction%' AS hidden, pg_backend_pid(),
+       a.query IS DISTINCT FROM '<insufficient privilege>' AND coalesce(a.state, 'starting') = 'starting'
+           AND a.backend_type = 'client backend' AS starting
 FROM pg_current_snapshot() s
 LEFT JOIN pg_stat_get_activity(NULL) a
   ON a.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -47,7 +50,7 @@ LEFT JOIN pg_stat_get_activity(NULL) a
  AND coalesce(a.backend_type, '?') NOT IN
      ('autovacuum launcher', 'autovacuum worker', 'walsender', 'parallel worker', 'checkpointer', 'background writer', 'walwriter', 'startup')";
 
-/// Virtual xids: visible to everybody, also where times are not.
+/// Virtual xids are visible to every role, also where times are hidden.
 const VIRTUAL_XIDS: &str = "SELECT pid, virtualtransaction FROM pg_locks WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock'";
 
 const PREPARED: &str =
@@ -67,7 +70,7 @@ SELECT coalesce((SELECT split_part(s, '=', 2) FROM pg_db_role_setting d, unnest(
                  ORDER BY d.setrole = 0 DESC, d.setdatabase DESC LIMIT 1),
                 current_setting('log_timezone'))";
 
-/// What the server says of itself and of us.
+/// What the server reports about itself and about our role.
 #[derive(Debug, Clone)]
 pub struct Greeting {
     /// Which database this is.
@@ -114,6 +117,14 @@ pub async fn snapshot(connection: &mut PgConnection) -> Result<String, sqlx::Err
         .try_get(0)
 }
 
+/// The xid below which every transaction has ended.
+pub async fn oldest_open_xid(connection: &mut PgConnection) -> Result<Xid, sqlx::Error> {
+    let row = sqlx::query("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+        .fetch_one(connection)
+        .await?;
+    xid(&row.try_get::<String, _>(0)?)
+}
+
 /// Reads sessions, then prepared transactions: a hand-over from the one to the other is then never
 /// missed.
 pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sqlx::Error> {
@@ -130,7 +141,7 @@ pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sql
         .collect::<Result<Vec<_>, _>>()?;
     if sessions
         .iter()
-        .any(|session| matches!(session.seen, Seen::Hidden { .. }))
+        .any(|session| !matches!(session.seen, Seen::Open { .. }))
     {
         let virtual_xids = sqlx::query(VIRTUAL_XIDS)
             .fetch_all(&mut *connection)
@@ -152,13 +163,14 @@ pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sql
     })
 }
 
-/// The left join gives one row without a session when there is none.
+/// The left join returns one row without a session when the database has no other session.
 fn session(row: &PgRow) -> Result<Option<Session>, sqlx::Error> {
     let Some(pid) = row.try_get::<Option<i32>, _>(3)? else {
         return Ok(None);
     };
     let backend_start = time(row, 4)?;
     let hidden = row.try_get::<Option<bool>, _>(9)?.unwrap_or(true);
+    let starting = row.try_get::<Option<bool>, _>(11)?.unwrap_or(false);
     let seen = match backend_start {
         Some(backend_start) if !hidden => Seen::Open {
             backend_start,
@@ -166,6 +178,7 @@ fn session(row: &PgRow) -> Result<Option<Session>, sqlx::Error> {
             query_start: time(row, 6)?,
             running: row.try_get(7)?,
         },
+        _ if starting => Seen::Starting { local_xid: None },
         _ => Seen::Hidden { local_xid: None },
     };
     Ok(Some(Session {
@@ -185,8 +198,9 @@ fn name_hidden(sessions: &mut [Session], virtual_xids: &[PgRow]) -> Result<(), s
             .iter_mut()
             .filter(|session| Some(session.pid) == pid)
         {
-            if let Seen::Hidden { local_xid } = &mut session.seen {
-                *local_xid = local;
+            match &mut session.seen {
+                Seen::Hidden { local_xid } | Seen::Starting { local_xid } => *local_xid = local,
+                Seen::Open { .. } => {}
             }
         }
     }
@@ -204,9 +218,9 @@ pub async fn insert_position(connection: &mut PgConnection) -> Result<String, sq
 /// Waits until the log is flushed to a position: a crash cannot take back what was committed before
 /// it.
 ///
-/// What a transaction logs while it reads (a page that it prunes) is flushed with the next commit,
-/// and by nobody when that transaction fails and no other commits: the background writer comes past
-/// every 15 s. Then a commit of ours, which needs an xid to be one, lets the log be flushed.
+/// What a transaction logs while it reads (a page that it prunes) is flushed with the next commit.
+/// When that transaction fails and no other one commits, only the background writer flushes it,
+/// every 15 s. Then we commit a transaction with an xid, which flushes the log.
 pub async fn flushed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
     const FLUSHED: &str = "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn";
     while !reached(connection, FLUSHED, position).await? {
@@ -229,7 +243,7 @@ pub async fn replayed(connection: &mut PgConnection, position: &str) -> Result<(
     Ok(())
 }
 
-/// Asks again and again; false when the log has not come to the position after [`LOG_WAIT_MAX`].
+/// Polls the server; false when the log has not reached the position after [`LOG_WAIT_MAX`].
 async fn reached(
     connection: &mut PgConnection,
     sql: &'static str,

@@ -1,4 +1,4 @@
-//! What the server session behind a connection must be: ours alone, with our settings.
+//! A connection's server session must be ours alone and have our settings.
 //!
 //! A pooler in transaction mode (PgBouncer's, and others that work alike) gives our statements to
 //! any server session that is free. Settings and prepared statements would then land in the session

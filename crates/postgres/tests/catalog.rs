@@ -1,16 +1,21 @@
-//! What a real PostgreSQL's catalog says about tables, as capturing them needs it.
+//! The catalog of a real PostgreSQL, as far as capturing tables needs it.
 
 #![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
 
 use inlet_harness::{Database, shared_database};
-use inlet_postgres::catalog::{
-    Captured, CatalogError, CursorKind, Overrides, Structure, read_structures, read_table,
-};
+use inlet_model::TableReference;
+use inlet_postgres::{Captured, CatalogError, CursorKind, Structure, capture, read_structures};
+use inlet_service::config::TableConfig;
 use inlet_service::error::{Explain, Kind, report};
+use sqlx::{Connection, PgConnection};
+
+fn named(name: &str) -> TableConfig {
+    TableConfig::named(TableReference::parse(name).unwrap())
+}
 
 async fn captured(database: &Database, asked: &str) -> Result<Captured, CatalogError> {
     let mut connection = database.connect().await.expect("a connection");
-    read_table(&mut connection, asked, &Overrides::default()).await
+    capture(&mut connection, &named(asked)).await
 }
 
 async fn found(database: &Database, asked: &str) -> String {
@@ -54,6 +59,17 @@ async fn a_name_means_what_it_means_in_sql() {
     // Not in the search path, so it takes its schema; and it is offered.
     let error = refused(&database, "items").await;
     assert!(error.contains("table `items` does not exist in this database; tables with a similar name: `shop.items`"), "{error}");
+    // A schema that the search path does not contain has to be written, also when it is `public`.
+    let options = format!("{}?options=-csearch_path%3Dshop", database.url());
+    let mut connection = PgConnection::connect(&options).await.expect("a connection");
+    let error = capture(&mut connection, &named("roll001_orders"))
+        .await
+        .expect_err("the search path lacks its schema");
+    let error = report(&error);
+    assert!(
+        error.contains("with a similar name: `public.roll001_orders`"),
+        "{error}"
+    );
     let error = refused(&database, "roll001_order").await;
     assert!(error.contains("`roll001_orders`"), "{error}");
 }
@@ -68,7 +84,7 @@ async fn what_would_hide_rows_is_refused_with_the_way_out() {
     for (asked, expected) in [
         (
             "v",
-            "`public.v` is a view: its rows have no version (`xmin`): name the table behind it",
+            "`public.v` is a view: its rows have no version (`xmin`): name its table instead",
         ),
         ("m", "is a materialized view"),
         ("s", "is a sequence"),
@@ -100,7 +116,7 @@ async fn what_would_hide_rows_is_refused_with_the_way_out() {
             "row security of table `public.guarded` hides rows from role `catalog_reader`",
         ),
     ] {
-        let error = read_table(&mut connection, asked, &Overrides::default())
+        let error = capture(&mut connection, &named(asked))
             .await
             .expect_err("the table cannot be captured");
         assert!(report(&error).contains(expected), "{}", report(&error));

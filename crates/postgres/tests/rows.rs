@@ -1,4 +1,4 @@
-//! Rows of a real PostgreSQL, decoded, against what PostgreSQL itself says of every value.
+//! Rows of a real PostgreSQL, decoded, compared with PostgreSQL's own text of every value.
 
 #![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
 
@@ -11,14 +11,19 @@ use arrow::datatypes::{
     Int32Type, Int64Type, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use inlet_harness::{Database, shared_database, shared_postgres};
+use inlet_model::TableReference;
 use inlet_model::Xid;
 use inlet_model::change::{UNFIT, UPSERT};
 use inlet_model::quote;
 use inlet_model::{ColumnType, Scalar};
-use inlet_postgres::catalog::{Captured, Overrides, read_table};
-use inlet_postgres::decode::{RowDecoder, cursor_value, select_list, xmin};
+use inlet_postgres::{Captured, RowDecoder, capture, connect, cursor_value, select_list, xmin};
+use inlet_service::config::{Config, TableConfig};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
+
+fn named(name: &str) -> TableConfig {
+    TableConfig::named(TableReference::parse(name).unwrap())
+}
 
 /// A type, what shows its values exactly in SQL (`$` is the column), which values no Arrow column
 /// holds, and values.
@@ -548,12 +553,12 @@ async fn create(database: &Database, cases: &[Case]) {
     database.sql(&sql).await.expect("the table is made");
 }
 
-/// Compares every value of the table `every` with what PostgreSQL says of it.
+/// Compares every value of the table `every` with PostgreSQL's own text of it.
 async fn compare(cases: &[Case], as_text: bool) {
     let database = shared_database().await;
     create(&database, cases).await;
     let mut connection = database.connect().await.expect("a connection");
-    let captured = read_table(&mut connection, "every", &Overrides::default())
+    let captured = capture(&mut connection, &named("every"))
         .await
         .expect("the table can be captured");
     let rows = read(&mut connection, &captured).await;
@@ -612,22 +617,25 @@ async fn a_row_carries_its_xmin_and_its_cursor() {
         INSERT INTO t VALUES (1, '2026-11-20 12:34:56.000001+00', '2026-11-20 12:34:56.000001', '2026-11-20'), (2, NULL, NULL, NULL), (3, 'infinity', '-infinity', '-infinity')";
     database.sql(sql).await.expect("the table is made");
     let mut connection = database.connect().await.expect("a connection");
-    let told = database
+    let expected_row = database
         .rows("SELECT xmin, (extract(epoch FROM updated_at) * 1000000)::bigint, extract(epoch FROM day)::bigint FROM t WHERE id = 1");
-    let told: Vec<i64> = told.await.expect("a row")[0]
+    let expected_row: Vec<i64> = expected_row.await.expect("a row")[0]
         .iter()
         .map(|number| number.parse().expect("a number"))
         .collect();
     for (cursor, expected) in [
-        ("updated_at", [Some(told[1]), None, Some(i64::MAX)]),
-        ("seen", [Some(told[1]), None, Some(i64::MIN)]),
-        ("day", [Some(told[2] * 1_000_000), None, Some(i64::MIN)]),
+        ("updated_at", [Some(expected_row[1]), None, Some(i64::MAX)]),
+        ("seen", [Some(expected_row[1]), None, Some(i64::MIN)]),
+        (
+            "day",
+            [Some(expected_row[2] * 1_000_000), None, Some(i64::MIN)],
+        ),
     ] {
-        let overrides = Overrides {
+        let config = TableConfig {
             cursor: Some(cursor.to_owned()),
-            ..Overrides::default()
+            ..named("t")
         };
-        let captured = read_table(&mut connection, "t", &overrides)
+        let captured = capture(&mut connection, &config)
             .await
             .expect("the table can be captured");
         let rows = read(&mut connection, &captured).await;
@@ -638,7 +646,7 @@ async fn a_row_carries_its_xmin_and_its_cursor() {
                 .collect::<Vec<_>>(),
             expected
         );
-        assert_eq!(i64::from(xmin(&rows[0])), told[0]);
+        assert_eq!(i64::from(xmin(&rows[0])), expected_row[0]);
     }
 }
 
@@ -651,11 +659,15 @@ async fn bytes_that_are_no_utf8_are_unfit_and_nothing_else_is_lost() {
         .sql(r"CREATE TABLE t (id integer PRIMARY KEY, note text); INSERT INTO t VALUES (1, E'caf\xe9'), (2, 'cafe')")
         .await
         .expect("a table");
-    let options = database.url().parse().expect("an address");
-    let mut connection = inlet_postgres::connect(&options)
+    let text = format!(
+        "postgres: {{ url: \"{}\" }}\ntables: {{ t: }}",
+        database.url()
+    );
+    let config = Config::parse(&text).expect("a configuration");
+    let mut connection = connect(&config.postgres.expect("it is given").primary)
         .await
         .expect("a connection");
-    let captured = read_table(&mut connection, "t", &Overrides::default())
+    let captured = capture(&mut connection, &named("t"))
         .await
         .expect("the table can be captured");
     let batch = decode(&captured, &read(&mut connection, &captured).await);

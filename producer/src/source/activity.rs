@@ -21,7 +21,7 @@ pub enum HolderId {
         pid: i32,
         /// When the session began: a pid alone may be another session's by now.
         backend_start: ServerTime,
-        /// When the transaction began: what its `now()` says.
+        /// When the transaction began, which is its `now()`.
         xact_start: ServerTime,
     },
     /// A message that runs: transactions that begin inside it may carry its start as their `now()`.
@@ -48,7 +48,7 @@ pub enum HolderId {
 }
 
 impl HolderId {
-    /// The process of its session; a prepared transaction has none.
+    /// The process of its session. A prepared transaction has no session.
     fn session(&self) -> Option<i32> {
         match self {
             Self::Transaction { pid, .. }
@@ -66,8 +66,8 @@ pub struct Holder {
     pub start: ServerTime,
     /// The smallest xid that its rows may carry.
     pub xid_bound: Xid,
-    /// True when it had no xid and had gone beyond its first message at the last reading: one half
-    /// of the raise rule.
+    /// True when the last reading showed it without an xid and after its first message: one half of
+    /// the raise rule.
     pub xidless: bool,
 }
 
@@ -107,8 +107,8 @@ impl Activity {
                             backend_start,
                             xact_start,
                         };
-                        // Behind its first message a transaction cannot be another one of the same
-                        // message with the same `now()`.
+                        // Several transactions of one message share one `now()`. After its first
+                        // message a transaction cannot be confused with another one of them.
                         let xidless = session.xid.is_none()
                             && query_start.is_some_and(|start| start > xact_start);
                         holders.insert(
@@ -132,6 +132,9 @@ impl Activity {
                 }
                 Seen::Hidden {
                     local_xid: Some(local_xid),
+                }
+                | Seen::Starting {
+                    local_xid: Some(local_xid),
                 } => {
                     let id = HolderId::Hidden {
                         pid: session.pid,
@@ -144,7 +147,7 @@ impl Activity {
                     };
                     holders.insert(id, known(&id).unwrap_or_else(first));
                 }
-                Seen::Hidden { local_xid: None } => {}
+                Seen::Hidden { local_xid: None } | Seen::Starting { local_xid: None } => {}
             }
         }
         for low in &reading.prepared {
@@ -174,8 +177,8 @@ impl Activity {
     }
 }
 
-/// A transaction's bound is fixed at first sight; it is raised when the transaction is seen twice
-/// without an xid behind its first message.
+/// A transaction's bound is fixed by the first reading that shows it. It is raised when two
+/// readings in a row show the transaction without an xid after its first message.
 fn transaction(
     known: Option<Holder>,
     xid: Option<u32>,
@@ -197,7 +200,8 @@ fn transaction(
     }
 }
 
-/// At first sight: its own xid, or whatever comes after the reading.
+/// The bound of a transaction that no reading showed before: its own xid, or the end of the
+/// reading.
 fn first_bound(xid: Option<u32>, reading: &Reading) -> Xid {
     xid.map_or(reading.xid_end, |low| {
         widen(low, reading).min(reading.xid_end)
@@ -208,7 +212,7 @@ fn widen(low: u32, reading: &Reading) -> Xid {
     Xid::widen(low, Xid(reading.xid_end.0 + XIDS_AHEAD))
 }
 
-/// A prepared transaction tells when it was prepared, not when it began: it began no earlier than
+/// A prepared transaction shows when it was prepared, not when it began. It began no earlier than
 /// the oldest holder of the last reading.
 fn oldest_start(last: Option<&Activity>) -> ServerTime {
     last.map_or(ServerTime::MIN, |last| {
@@ -219,8 +223,8 @@ fn oldest_start(last: Option<&Activity>) -> ServerTime {
     })
 }
 
-/// A hidden transaction that was not there at the last reading began after it, or follows another
-/// one of its session within one message, or its session has ceased to show its times.
+/// A hidden transaction that the last reading did not show began after it, or follows another one
+/// of its session within one message, or its session has stopped to report its times.
 fn hidden_start(last: Option<&Activity>, session: i32) -> ServerTime {
     let Some(last) = last else {
         return ServerTime::MIN;

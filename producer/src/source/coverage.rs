@@ -65,7 +65,7 @@ impl Coverage {
         self.changed.insert(floor);
     }
 
-    /// Forgets the xids below `keep`: no later scan asks for them.
+    /// Forgets the xids below `keep`, which no later scan asks for.
     pub fn prune(&mut self, keep: Xid) {
         if self.all.min().is_none_or(|min| min >= keep.0) {
             return;
@@ -83,20 +83,20 @@ impl Coverage {
         });
     }
 
-    /// Forgets all; the next delta takes it out of the progress, where it would come back from at
-    /// the next start.
+    /// Forgets everything; the next delta removes it from the progress, from which it would return
+    /// at the next start.
     pub fn forget(&mut self) {
         self.changed.extend(self.floors.keys());
         self.floors.clear();
         self.all.clear();
     }
 
-    /// How many xids are held.
+    /// The number of xids that it holds.
     pub fn xids(&self) -> u64 {
         self.all.len()
     }
 
-    /// What the progress has to learn; the changes count as durable from here on.
+    /// The changes for the progress; they count as durable from here on.
     pub fn take_delta(&mut self) -> ProgressDelta {
         let floors = &self.floors;
         let part = |floor| {
@@ -146,6 +146,8 @@ fn decode(text: &str) -> Option<RoaringTreemap> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn xids(of: &[u64]) -> RoaringTreemap {
@@ -222,5 +224,65 @@ mod tests {
         back.prune(Xid(8));
         back.take_delta();
         assert_eq!(back, coverage);
+    }
+
+    /// One event in the life of a coverage.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Add(Floor, Vec<u64>),
+        Prune(u64),
+        Save,
+        Restart,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let of = prop::collection::vec(0..20_u64, 0..6);
+        let floor = prop_oneof![Just(Floor::MIN), -3..10_i64];
+        prop_oneof![
+            4 => (floor, of).prop_map(|(floor, of)| Event::Add(floor, of)),
+            1 => (0..20_u64).prop_map(Event::Prune),
+            2 => Just(Event::Save),
+            1 => Just(Event::Restart),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
+        #[test]
+        fn a_version_is_covered_exactly_down_to_the_lowest_floor_that_was_scanned_for_its_xid(
+            events in prop::collection::vec(event(), 0..30),
+        ) {
+            let mut coverage = Coverage::default();
+            let mut progress = Progress::default();
+            let mut lowest = BTreeMap::<u64, Floor>::new();
+            let mut kept = 0;
+            for event in events {
+                match event {
+                    Event::Add(floor, of) => {
+                        coverage.add(floor, &xids(&of));
+                        for xid in of {
+                            let known = lowest.entry(xid).or_insert(floor);
+                            *known = floor.min(*known);
+                        }
+                    }
+                    // No later scan asks for pruned xids, so what is said of them does not matter.
+                    Event::Prune(keep) => {
+                        coverage.prune(Xid(keep));
+                        kept = kept.max(keep);
+                        lowest.retain(|xid, _| *xid >= keep);
+                    }
+                    Event::Save => progress.apply(coverage.take_delta()),
+                    Event::Restart => {
+                        progress.apply(coverage.take_delta());
+                        coverage = Coverage::from_progress(&progress).unwrap();
+                    }
+                }
+                for (xid, at) in (kept..20).flat_map(|xid| [-4, 0, 5, 9].map(|at| (xid, at))) {
+                    let expected = lowest.get(&xid).is_some_and(|floor| *floor <= at);
+                    prop_assert_eq!(coverage.covers(Xid(xid), at), expected, "{} {}", xid, at);
+                }
+            }
+        }
     }
 }

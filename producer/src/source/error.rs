@@ -1,11 +1,10 @@
 //! Why polling could not go on, beyond what PostgreSQL itself refuses.
 
 use inlet_model::TableName;
-use inlet_postgres::Error;
-use inlet_postgres::catalog::CatalogError;
+use inlet_postgres::{CatalogError, Error};
 use inlet_service::error::{Explain, Hint, Kind};
 
-use super::table::Damaged;
+use super::progress::Damaged;
 use inlet_service::sink::SinkError;
 
 /// Why polling could not go on.
@@ -38,7 +37,8 @@ pub enum PollError {
     },
     /// The configured cursor differs from the one that the progress was made with.
     #[error(
-        "table `{table}` was polled by column `{theirs}` so far, and the configuration says `{ours}`"
+        "table `{table}` was polled by column `{theirs}` so far, and the configuration \
+            names `{ours}`"
     )]
     OtherCursor {
         /// The table.

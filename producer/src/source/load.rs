@@ -6,117 +6,100 @@
 //! held for longer than a chunk, and updates between two chunks cost nothing. Source:
 //! docs/polling.md, "Initial load".
 
-use inlet_model::Xid;
-use inlet_postgres::block::Block;
-use inlet_postgres::server;
-use inlet_postgres::{Error, Floor};
+use inlet_postgres::{Block, Gate};
+use inlet_postgres::{Error, Floor, Postgres};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::coverage::Coverage;
 use super::error::PollError;
-use super::explain;
-use super::poll::{Found, Source};
-use super::scan::{Condition, Scan, chunk_end, scan};
-use super::table::{Load, Phase};
-use inlet_service::sink::Sink;
+use super::out::{Event, Out, Reading};
+use super::phase::{Load, Phase};
+use super::scan::{Scan, scan};
+use super::statement::{Condition, chunk_end};
+use super::table::PolledTable;
 
-/// The xid below which every transaction has ended.
-pub async fn begin(primary: &mut PgConnection) -> Result<Xid, PollError> {
-    let unread = |source| Error::Server {
-        act: "snapshot could not be read".to_owned(),
-        source,
-    };
-    let row = sqlx::query("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
-        .fetch_one(primary)
-        .await
-        .map_err(unread)?;
-    Ok(server::xid(&row.try_get::<String, _>(0).map_err(unread)?).map_err(unread)?)
+/// What reading a chunk produced.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Rows that were handed on.
+    pub rows: u64,
+    /// What must be flushed before they become durable.
+    pub gate: Gate,
 }
 
-impl Source {
-    /// Reads the next chunk of a table that is being loaded; `None` when there is none.
-    pub async fn load_chunk<S: Sink>(&mut self, sink: &mut S) -> Result<Option<Found>, PollError> {
-        let Some((at, load)) = self
-            .tables
-            .iter()
-            .enumerate()
-            .find_map(|(at, table)| match &table.phase {
-                Phase::Loading(load) => Some((at, load.clone())),
-                Phase::Joining { .. } | Phase::Tailing => None,
-            })
-        else {
-            return Ok(None);
-        };
-        let captured = self.tables[at].captured.clone();
-        let rows = self.chunk_rows();
-        self.catch_up().await?;
-        let connection = self.standby.as_mut().unwrap_or(&mut self.primary);
-        if self
-            .loading
-            .as_ref()
-            .is_none_or(|(table, _)| *table != captured.schema.table)
-        {
-            let table = captured.schema.table.clone();
-            self.loading = Some((
-                table.clone(),
-                explain::reading(connection, "load", &table).await,
-            ));
-        }
-        let block = Block::begin(connection, &[&captured]).await?;
-        let until = if captured.schema.key.is_empty() {
-            None
-        } else {
-            let (sql, values) = chunk_end(&captured, load.after.as_deref(), rows);
-            let mut query = sqlx::query(AssertSqlSafe(sql));
-            for value in values {
-                query = query.bind(value);
-            }
-            let unread = |error| Error::rows(&captured.schema.table, error);
-            let row = query
-                .fetch_optional(&mut *connection)
-                .await
-                .map_err(unread)?;
-            row.map(|row| {
-                (0..captured.schema.key.len())
-                    .map(|at| row.try_get(at))
-                    .collect::<Result<Vec<String>, _>>()
-            })
-            .transpose()
-            .map_err(unread)?
-        };
-        let condition = Condition::Chunk {
-            after: load.after,
-            until: until.clone(),
-            before: load.begin,
-        };
-        let (coverage, snapshot) = (Coverage::default(), block.snapshot);
-        let (_, bar) = self.loading.as_ref().expect("it was set before the block");
-        let chunk = Scan {
-            captured: &captured,
-            coverage: &coverage,
-            condition: &condition,
-            snapshot,
-            late_below: Floor::MIN,
-            bar,
-        };
-        let scanned = scan(connection, chunk, sink).await?;
-        self.gate = Some(block.end(connection).await?);
-        self.tables[at].unsaved = true;
-        self.tables[at].phase = match until {
-            Some(until) => Phase::Loading(Load {
-                begin: load.begin,
-                after: Some(until),
-                finished: false,
-            }),
-            None => {
-                self.loading = None;
-                Phase::Joining { begin: load.begin }
-            }
-        };
-        Ok(Some(Found {
-            rows: scanned.rows,
-            late: 0,
-        }))
+/// Reads the next chunk of the first table that is being loaded; `None` when there is none.
+pub async fn load_chunk(
+    postgres: &mut Postgres,
+    tables: &mut [PolledTable],
+    chunk_rows: u32,
+    out: &mut impl Out,
+) -> Result<Option<Chunk>, PollError> {
+    let loading = tables.iter_mut().find_map(|table| match &table.phase {
+        Phase::Loading(load) => Some((load.clone(), table)),
+        Phase::Joining(_) | Phase::Tailing(_) => None,
+    });
+    let Some((load, table)) = loading else {
+        return Ok(None);
+    };
+    postgres.catch_up().await?;
+    let connection = postgres.reader();
+    let captured = &table.table.captured;
+    out.observe(Event::Starts {
+        reading: Reading::Load,
+        table: table.name(),
+        expected: table.expected_rows,
+    });
+    let block = Block::begin(connection, &[captured]).await?;
+    let until = end_of_chunk(connection, table, &load, chunk_rows).await?;
+    let condition = Condition::Chunk {
+        after: load.after,
+        until: until.clone(),
+        before: load.begin,
+    };
+    let chunk = Scan {
+        table: &table.table,
+        attached: &table.attached,
+        coverage: &Coverage::default(),
+        condition: &condition,
+        snapshot: block.snapshot,
+        late_below: Floor::MIN,
+    };
+    let scanned = scan(connection, chunk, out).await?;
+    let gate = block.end(connection).await?;
+    if until.is_none() {
+        out.observe(Event::Ends(Reading::Load));
     }
+    table.loaded(load.begin, until);
+    Ok(Some(Chunk {
+        rows: scanned.rows,
+        gate,
+    }))
+}
+
+/// The key at which the chunk ends; `None` for the last chunk, and for a table without a key, which
+/// is read in one.
+async fn end_of_chunk(
+    connection: &mut PgConnection,
+    table: &PolledTable,
+    load: &Load,
+    chunk_rows: u32,
+) -> Result<Option<Vec<String>>, Error> {
+    let captured = &table.table.captured;
+    let columns = captured.schema.key.len();
+    if columns == 0 {
+        return Ok(None);
+    }
+    let failed = |error| Error::rows(table.name(), error);
+    let (sql, values) = chunk_end(captured, load.after.as_deref(), chunk_rows);
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for value in values {
+        query = query.bind(value);
+    }
+    let row = query.fetch_optional(connection).await.map_err(failed)?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let key: Result<Vec<String>, _> = (0..columns).map(|at| row.try_get(at)).collect();
+    key.map(Some).map_err(failed)
 }

@@ -1,85 +1,49 @@
-//! What the poller knows of one table between two cycles, and how it is written into the progress.
+//! What the poller knows about one table between two cycles.
 //!
-//! Pure. All of it is a function of the last durable cycle: resuming is the next cycle, only later.
+//! Pure. All of it follows from the last durable cycle: a restart is only a later next cycle.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use inlet_model::ProgressDelta;
+use inlet_model::TableName;
 use inlet_model::Xid;
-use inlet_model::{Progress, ProgressDelta};
-use inlet_postgres::catalog::Captured;
+use inlet_postgres::Captured;
 use inlet_postgres::server::Identity;
-use inlet_postgres::{Floor, ServerTime};
-use serde::{Deserialize, Serialize};
+use inlet_postgres::{Floor, Reading, ServerTime, Table};
 
 use super::activity::Activity;
 use super::bounds::{ScanBounds, scan_bounds};
 use super::coverage::Coverage;
+use super::phase::{Joined, Load, Phase};
+use super::plan::{Bounds, Plan};
+use super::progress::{Parts, Relation, Stored};
 use super::scan::Scanned;
 use super::tiers::{Slack, Tier, Tiers};
 
 /// One captured table.
 #[derive(Debug, Clone)]
-pub struct Table {
-    /// Its columns, key and cursor, as of the last look at the catalog.
-    pub captured: Captured,
-    /// The zone in which its cursor's wall clock is read.
+pub struct PolledTable {
+    /// Its configuration, and its columns, key and cursor as of the last reading of the catalog.
+    pub table: Table,
+    /// The time zone of its cursor's wall clock.
     pub zone: Tz,
     /// How far it is.
     pub phase: Phase,
-    /// The holders as of its last scan.
-    pub activity: Option<Arc<Activity>>,
-    /// What is still owed.
+    /// What each depth of scan has pending.
     pub tiers: Tiers,
-    /// What has been emitted.
+    /// Which versions were emitted.
     pub coverage: Coverage,
-    /// True when its durable progress would read emitted rows again.
+    /// Attached tables whose rows are not read yet, though they may be older than everything that
+    /// the polls ask for.
+    pub attached: Vec<u32>,
+    /// The rows that PostgreSQL expected in it when its load started or resumed.
+    pub expected_rows: Option<u64>,
+    /// True when a restart from the durable progress would emit rows again.
     pub unsaved: bool,
-    /// True when the durable progress has its [`Relation`].
-    told: bool,
-}
-
-/// How far a table is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
-    /// The rows that stood before the load are being read in chunks.
-    Loading(Load),
-    /// Every chunk is read; the first scan takes all that came since the load began.
-    Joining {
-        /// The xid at which the load began.
-        begin: Xid,
-    },
-    /// It is scanned in every cycle that it is due.
-    Tailing,
-}
-
-/// The initial load: the rows with `xmin < begin`, in chunks along the key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Load {
-    /// All transactions below this xid had ended when the load began.
-    pub begin: Xid,
-    /// The key behind which the next chunk starts, as text per key column; `None`: at the
-    /// beginning.
-    pub after: Option<Vec<String>>,
-    /// True when every chunk is read, and only the joining scan is missing.
-    pub finished: bool,
-}
-
-/// What one cycle does with one table.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The rows to read: a floor in the cursor's unit (`None`: every row) and the lowest xid.
-    pub floor: Option<Floor>,
-    /// See `floor`.
-    pub xid: Xid,
-    /// The tier whose debt the scan pays; `None` for the scan that joins a loaded table.
-    pub tier: Option<usize>,
-    /// The holders after the reading.
-    pub activity: Arc<Activity>,
-    /// The debts with the reading's share.
-    pub tiers: Tiers,
+    /// The relation as the durable progress contains it.
+    stored: Option<Relation>,
 }
 
 /// How often a table is scanned at which depth.
@@ -91,418 +55,257 @@ pub struct Depths {
     pub sweep_interval: Duration,
 }
 
-const POLL: &str = "poll";
-const LOAD: &str = "load";
-const IDENTITY: &str = "identity";
-const RELATION: &str = "relation";
-
-/// The part `relation` of the progress: which table it is of, whatever its name, which tables below
-/// it have been read with it, and which columns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Relation {
-    /// Its object id.
-    pub oid: u32,
-    /// Its partitions, and tables that inherit from it.
-    pub descendants: Vec<u32>,
-    /// Its columns' names by their numbers in the catalog; empty in a progress that was written
-    /// before they were.
-    #[serde(default)]
-    pub columns: BTreeMap<i16, String>,
-}
-
-/// Columns that were not there, by name, when a progress was written.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Come<'a> {
-    /// Added since.
-    pub added: Vec<&'a str>,
-    /// There under another name.
-    pub renamed: Vec<&'a str>,
-}
-
-/// The part `poll` of the progress.
-#[derive(Serialize, Deserialize)]
-struct PollPart {
-    activity: Activity,
-    owed: Vec<ScanBounds>,
-    cursor: Option<String>,
-}
-
-/// What a table's progress says.
-#[derive(Debug)]
-pub struct Restored {
-    /// Which database it is of.
-    pub identity: Option<Identity>,
-    /// The cursor column it was polled by.
-    pub cursor: Option<String>,
-    /// How far the table is.
-    pub phase: Phase,
-    /// Which table it is of; versions before this was written do not tell.
-    pub relation: Option<Relation>,
-    activity: Option<Activity>,
-    owed: Vec<ScanBounds>,
-    coverage: Coverage,
-}
-
-/// A part of the progress cannot be read.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("part `{part}` of the progress is damaged")]
-pub struct Damaged {
-    part: &'static str,
-}
-
-impl Relation {
-    /// The columns that have come since.
-    pub fn come<'a>(&self, captured: &'a Captured) -> Come<'a> {
-        let mut come = Come::default();
-        if self.columns.is_empty() {
-            return come;
-        }
-        for (number, column) in captured.numbers.iter().zip(&captured.schema.columns) {
-            match self.columns.get(number) {
-                None => come.added.push(&column.name),
-                Some(before) if *before != column.name => come.renamed.push(&column.name),
-                Some(_) => {}
-            }
-        }
-        come
-    }
-}
-
-impl Plan {
-    /// True for a scan that takes every row above the xid bound: only beside one can all of what
-    /// was attached count as emitted.
-    pub fn reads_unread(&self) -> bool {
-        self.floor.is_none()
-    }
-}
-
-impl Phase {
-    /// A word for logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Loading(_) => "loading",
-            Self::Joining { .. } => "joining",
-            Self::Tailing => "tailing",
-        }
-    }
-}
-
-impl Restored {
-    /// Reads a progress; `None` when there is none to go on from.
-    pub fn read(progress: &Progress) -> Result<Option<Self>, Damaged> {
-        let identity = part(progress, IDENTITY)?;
-        let relation = part(progress, RELATION)?;
-        if let Some(load) = part::<Load>(progress, LOAD)? {
-            let phase = if load.finished {
-                Phase::Joining { begin: load.begin }
-            } else {
-                Phase::Loading(load)
-            };
-            let mut coverage =
-                Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
-            coverage.forget();
-            return Ok(Some(Self {
-                identity,
-                cursor: None,
-                phase,
-                relation,
-                activity: None,
-                owed: Vec::new(),
-                coverage,
-            }));
-        }
-        let Some(PollPart {
-            activity,
-            owed,
-            cursor,
-        }) = part(progress, POLL)?
-        else {
-            return Ok(None);
-        };
-        let coverage = Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
-        Ok(Some(Self {
-            identity,
-            cursor,
-            phase: Phase::Tailing,
-            relation,
-            activity: Some(activity),
-            owed,
-            coverage,
-        }))
-    }
-
-    /// When the last durable cycle was.
-    pub fn polled_at(&self) -> Option<ServerTime> {
-        self.activity.as_ref().map(|activity| activity.read_at)
-    }
-}
-
-fn part<T: for<'de> Deserialize<'de>>(
-    progress: &Progress,
-    name: &'static str,
-) -> Result<Option<T>, Damaged> {
-    progress
-        .0
-        .get(name)
-        .map(|text| serde_json::from_str(text))
-        .transpose()
-        .map_err(|_| Damaged { part: name })
-}
-
-impl Table {
-    /// A table that begins with the load of what stands below `begin`, whatever its progress said.
+impl PolledTable {
+    /// A table whose load starts with what was written below `begin`, whatever its stored progress
+    /// contains.
     pub fn fresh(
-        captured: Captured,
+        table: Table,
         zone: Tz,
         depths: Depths,
         begin: Xid,
         now: ServerTime,
-        before: Option<Restored>,
+        before: Option<Stored>,
     ) -> Self {
-        let tiers = Tiers::new(tiers(&captured, depths), now);
-        let phase = Phase::Loading(Load {
-            begin,
-            after: None,
-            finished: false,
-        });
-        let mut coverage = before.map(|restored| restored.coverage).unwrap_or_default();
+        // The stored coverage is kept for one delta, which removes its parts from the progress:
+        // they would otherwise return at the next start.
+        let mut coverage = before.map(|stored| stored.coverage).unwrap_or_default();
         coverage.forget();
         Self {
-            captured,
             zone,
-            phase,
-            activity: None,
-            tiers,
+            phase: Phase::Loading(Load { begin, after: None }),
+            tiers: Tiers::new(tiers(&table.captured, depths), now),
             coverage,
+            attached: Vec::new(),
+            expected_rows: None,
             unsaved: false,
-            told: false,
+            stored: None,
+            table,
         }
     }
 
-    /// A table that goes on from its progress.
-    ///
-    /// What was attached to it since then may hold rows that are older than all that the progress
-    /// asks for.
-    pub fn restored(
-        mut captured: Captured,
+    /// A table that resumes from its stored progress.
+    pub fn resumed(
+        table: Table,
         zone: Tz,
         depths: Depths,
-        restored: Restored,
+        stored: Stored,
         now: ServerTime,
     ) -> Self {
-        if let Some(relation) = &restored.relation {
-            let unread = captured
-                .descendants
-                .iter()
-                .filter(|table| table.attached && !relation.descendants.contains(&table.oid));
-            captured.unread = unread.map(|table| table.oid).collect();
-        }
-        let mut tiers = Tiers::new(tiers(&captured, depths), now);
-        tiers.restore(&restored.owed);
-        let activity = restored.activity.map(Arc::new);
+        let attached = attached(&table.captured, stored.relation.as_ref());
+        let mut tiers = Tiers::new(tiers(&table.captured, depths), now);
+        tiers.restore(&stored.pending);
         let mut resumed = Self {
-            captured,
+            table,
             zone,
-            phase: restored.phase,
-            activity,
+            phase: stored.phase,
             tiers,
-            coverage: restored.coverage,
+            coverage: stored.coverage,
+            attached,
+            expected_rows: None,
             unsaved: false,
-            told: false,
+            stored: stored.relation,
         };
-        resumed.told = restored.relation.as_ref() == Some(&resumed.relation());
-        resumed.unsaved = !resumed.told;
+        resumed.unsaved = resumed.stored.as_ref() != Some(&resumed.relation());
         resumed
     }
 
-    /// The xids of another lineage mean nothing: everything from a span before the last reading is
-    /// read again, and then swept.
-    pub fn rewind(&mut self, span: Duration) {
+    /// Its name.
+    pub fn name(&self) -> &TableName {
+        &self.table.captured.schema.table
+    }
+
+    /// Starts over from an earlier moment, because the stored xids belong to another lineage:
+    /// everything from `span` before the last scan becomes pending for every tier.
+    pub fn rewind(&mut self, span: Duration, reading: &Reading) {
         self.coverage.forget();
-        if let Some(activity) = self.activity.take() {
-            self.tiers.owe(ScanBounds {
-                floor: activity.read_at.minus(span),
+        if let Phase::Tailing(last) = &self.phase {
+            self.tiers.add(ScanBounds {
+                floor: last.read_at.minus(span),
                 xid: Xid::FIRST_NORMAL,
             });
-            self.phase = Phase::Tailing;
+            // The holders of the other lineage mean nothing here. Those of this reading are known
+            // from now on, and what was visible before it is pending.
+            self.phase = Phase::Tailing(Arc::new(Activity::next(None, reading)));
         }
     }
 
-    /// What this table needs after a reading; `None` when nothing can have come, or it is not due.
+    /// What this table needs after a reading; `None` when nothing can be new, or it is not due.
     pub fn plan(&self, activity: &Arc<Activity>) -> Option<Plan> {
+        match &self.phase {
+            Phase::Loading(_) => None,
+            Phase::Joining(joined) => Some(Plan::Join {
+                bounds: Bounds {
+                    floor: None,
+                    xid: joined.begin,
+                },
+                activity: Arc::clone(activity),
+            }),
+            Phase::Tailing(last) => self.plan_tier(last, activity),
+        }
+    }
+
+    fn plan_tier(&self, last: &Activity, activity: &Arc<Activity>) -> Option<Plan> {
         let now = activity.read_at;
         let mut tiers = self.tiers.clone();
-        match (&self.phase, &self.activity) {
-            (Phase::Loading(_), _) => None,
-            (Phase::Joining { begin }, _) => Some(Plan {
-                floor: None,
-                xid: *begin,
-                tier: None,
-                activity: Arc::clone(activity),
-                tiers,
-            }),
-            (Phase::Tailing, last) => {
-                if let Some(last) = last.as_deref().filter(|last| moved(last, activity)) {
-                    tiers.owe(scan_bounds(last, activity));
-                }
-                let tier = if self.captured.unread.is_empty() {
-                    tiers.due(now)?
-                } else {
-                    tiers.owe(ScanBounds {
-                        floor: now,
-                        xid: activity.xid_end,
-                    });
-                    tiers.deepest()
-                };
-                let (floor, xid) = tiers.bounds(tier);
-                let cursor = self.captured.cursor.as_ref();
-                let floor = floor
-                    .zip(cursor)
-                    .map(|(floor, cursor)| cursor.kind.floor(floor, now, self.zone));
-                Some(Plan {
-                    floor,
-                    xid,
-                    tier: Some(tier),
-                    activity: Arc::clone(activity),
-                    tiers,
-                })
-            }
+        if moved(last, activity) {
+            tiers.add(scan_bounds(last, activity));
         }
+        let depth = if self.attached.is_empty() {
+            tiers.due(now)?
+        } else {
+            // An attached table is read beside the deepest scan, which needs something to read.
+            tiers.add(ScanBounds {
+                floor: now,
+                xid: activity.xid_end,
+            });
+            tiers.deepest()
+        };
+        let (floor, xid) = tiers.bounds(depth);
+        let late_below = if depth > tiers.shallowest() {
+            self.floor(tiers.bounds(tiers.shallowest()).0, now)
+        } else {
+            None
+        };
+        Some(Plan::Tier {
+            depth,
+            bounds: Bounds {
+                floor: self.floor(floor, now),
+                xid,
+            },
+            late_below: late_below.unwrap_or(Floor::MIN),
+            tiers,
+            activity: Arc::clone(activity),
+        })
     }
 
-    /// What of it has been read, or will be by the scans that are to come.
+    /// A floor in the unit of the cursor.
+    fn floor(&self, floor: Option<ServerTime>, now: ServerTime) -> Option<Floor> {
+        let cursor = self.table.captured.cursor?;
+        Some(cursor.kind.floor(floor?, now, self.zone))
+    }
+
+    /// What of the table was read, or will be read by scans that are already pending.
     fn relation(&self) -> Relation {
-        let read = self
-            .captured
-            .descendants
-            .iter()
-            .map(|table| table.oid)
-            .filter(|oid| !self.captured.unread.contains(oid));
-        let columns = self
-            .captured
-            .schema
-            .columns
-            .iter()
-            .map(|column| column.name.clone());
+        let captured = &self.table.captured;
+        let descendants = captured.descendants.iter().map(|table| table.oid);
+        let columns = captured.schema.columns.iter().map(|column| &column.name);
         Relation {
-            oid: self.captured.oid,
-            descendants: read.collect(),
-            columns: self.captured.numbers.iter().copied().zip(columns).collect(),
+            oid: captured.oid,
+            descendants: descendants
+                .filter(|oid| !self.attached.contains(oid))
+                .collect(),
+            columns: captured
+                .numbers
+                .iter()
+                .copied()
+                .zip(columns.cloned())
+                .collect(),
         }
     }
 
-    /// Rows of a deeper scan below this were not where their transactions' times would have them;
-    /// `Floor::MIN` where that means nothing.
-    pub fn late_below(&self, plan: &Plan) -> Floor {
-        let cursor = self
-            .captured
-            .cursor
-            .as_ref()
-            .filter(|_| plan.tier.is_some_and(|tier| tier > 0));
-        cursor
-            .zip(plan.tiers.bounds(0).0)
-            .map_or(Floor::MIN, |(cursor, floor)| {
-                cursor.kind.floor(floor, plan.activity.read_at, self.zone)
-            })
-    }
-
-    /// After a cycle: the plan is carried out, and the scan returned this.
+    /// Records a cycle that carried out the plan.
     pub fn scanned(&mut self, plan: Plan, scanned: &Scanned) {
-        self.unsaved |= scanned.rows > 0 || plan.tier.is_none();
-        if plan.reads_unread() {
-            let attached = std::mem::take(&mut self.captured.unread);
-            self.told &= attached.is_empty();
-            self.unsaved |= !attached.is_empty();
+        let bounds = plan.bounds();
+        self.unsaved |= scanned.rows > 0;
+        if plan.reads_attached() {
+            self.unsaved |= !self.attached.is_empty();
+            self.attached.clear();
         }
-        self.tiers = plan.tiers;
-        match plan.tier {
-            Some(tier) => self.tiers.paid(tier, plan.activity.read_at, scanned.took),
-            None => self.phase = Phase::Tailing,
-        }
+        let activity = match plan {
+            Plan::Join { activity, .. } => {
+                self.unsaved = true;
+                activity
+            }
+            Plan::Tier {
+                depth,
+                tiers,
+                activity,
+                ..
+            } => {
+                self.tiers = tiers;
+                self.tiers.done(depth, activity.read_at, scanned.took);
+                activity
+            }
+        };
         self.coverage
-            .add(plan.floor.unwrap_or(Floor::MIN), &scanned.returned);
+            .add(bounds.floor.unwrap_or(Floor::MIN), &scanned.returned);
+        // No later scan asks for xids below both bounds, so their coverage is not needed any more.
         self.coverage
-            .prune(plan.activity.xid_bound().min(self.tiers.xid_bound()));
-        self.activity = Some(plan.activity);
+            .prune(activity.xid_bound().min(self.tiers.xid_bound()));
+        self.phase = Phase::Tailing(activity);
     }
 
-    /// What the progress has to learn; it counts as durable from here on.
+    /// Records a chunk of the load that ended at this key; `None` when it was the last chunk.
+    pub fn loaded(&mut self, begin: Xid, until: Option<Vec<String>>) {
+        self.unsaved = true;
+        self.phase = match until {
+            Some(until) => Phase::Loading(Load {
+                begin,
+                after: Some(until),
+            }),
+            None => Phase::Joining(Joined { begin }),
+        };
+    }
+
+    /// The changes to the stored progress. The caller makes them durable.
     pub fn take_delta(&mut self, identity: &Identity) -> ProgressDelta {
         self.unsaved = false;
-        let mut delta = self.coverage.take_delta();
-        let mut set = |part: &str, value: Option<String>| delta.0.insert(part.to_owned(), value);
-        set(IDENTITY, Some(json(identity)));
-        if !std::mem::replace(&mut self.told, true) {
-            set(RELATION, Some(json(&self.relation())));
-        }
-        match (&self.phase, &self.activity) {
-            (Phase::Tailing, Some(activity)) => {
-                let cursor = self
-                    .captured
-                    .cursor
-                    .as_ref()
-                    .map(|cursor| self.captured.schema.columns[cursor.column].name.clone());
-                let poll = PollPart {
-                    activity: activity.as_ref().clone(),
-                    owed: self.tiers.owed(),
-                    cursor,
-                };
-                set(POLL, Some(json(&poll)));
-                set(LOAD, None);
-            }
-            (Phase::Loading(load), _) => {
-                set(LOAD, Some(json(load)));
-            }
-            (Phase::Joining { begin }, _) => {
-                set(
-                    LOAD,
-                    Some(json(&Load {
-                        begin: *begin,
-                        after: None,
-                        finished: true,
-                    })),
-                );
-            }
-            (Phase::Tailing, None) => {}
-        }
+        let relation = self.relation();
+        let is_new = self.stored.as_ref() != Some(&relation);
+        let parts = Parts {
+            identity,
+            relation: is_new.then_some(&relation),
+            phase: &self.phase,
+            pending: self.tiers.pending(),
+            cursor: self.table.captured.cursor_name(),
+        };
+        let delta = parts.encode(self.coverage.take_delta());
+        self.stored = Some(relation);
         delta
     }
 }
 
-/// Nothing new can be visible while the snapshot's text is the same and no holder has ended.
+/// The tables that were attached since the progress was stored.
+fn attached(captured: &Captured, stored: Option<&Relation>) -> Vec<u32> {
+    let Some(stored) = stored else {
+        return Vec::new();
+    };
+    captured
+        .descendants
+        .iter()
+        .filter(|table| table.attached && !stored.descendants.contains(&table.oid))
+        .map(|table| table.oid)
+        .collect()
+}
+
+/// False when nothing new can be visible: the snapshot's text is the same and no holder has ended.
 fn moved(last: &Activity, now: &Activity) -> bool {
     last.snapshot != now.snapshot || last.holders.keys().any(|id| !now.holders.contains_key(id))
 }
 
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("numbers and strings are JSON")
-}
-
-/// Without an index on a cursor a scan reads the whole table anyway: then every one is a sweep,
-/// throttled, and finds what a floor would hide.
+/// The depths at which a table is scanned. Without an index on a cursor a scan reads the whole
+/// table anyway: then every scan is a sweep, throttled, and finds what a floor would hide.
 fn tiers(captured: &Captured, depths: Depths) -> Vec<Tier> {
     let sweep = Tier {
         slack: Slack::Everything,
         every: depths.sweep_interval,
         throttled: true,
     };
-    match captured.cursor.filter(|cursor| cursor.indexed) {
-        None => vec![Tier {
+    let Some(cursor) = captured.cursor.filter(|cursor| cursor.indexed) else {
+        return vec![Tier {
             every: Duration::ZERO,
             ..sweep
-        }],
-        Some(cursor) => {
-            let fast = Tier {
-                slack: Slack::Span(Duration::ZERO),
-                every: Duration::ZERO,
-                throttled: false,
-            };
-            let wide = Tier {
-                slack: Slack::Span(cursor.kind.zone_slack()),
-                every: depths.wide_interval,
-                throttled: true,
-            };
-            vec![fast, wide, sweep]
-        }
-    }
+        }];
+    };
+    let fast = Tier {
+        slack: Slack::Span(Duration::ZERO),
+        every: Duration::ZERO,
+        throttled: false,
+    };
+    let wide = Tier {
+        slack: Slack::Span(cursor.kind.zone_slack()),
+        every: depths.wide_interval,
+        throttled: true,
+    };
+    vec![fast, wide, sweep]
 }

@@ -1,10 +1,10 @@
 //! How deep and how often a table is scanned: the same scan with more and more slack below the
 //! floor.
 //!
-//! Pure. Every cycle's bounds are added to what each tier still owes; a scan of a tier pays its own
-//! debt and that of all shallower tiers. So a row whose timestamp is older than its transaction is
-//! found by the first tier that is deep enough, and by the sweep at the latest. Source:
-//! docs/polling.md, "Tiers and the sweep".
+//! Pure. Every cycle's bounds are added to what each tier has pending; a scan of a tier completes
+//! what it and all shallower tiers have pending. So a row whose timestamp is older than its
+//! transaction is found by the first tier that is deep enough, and by the sweep at the latest.
+//! Source: docs/polling.md, "Tiers and the sweep".
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub enum Slack {
     Everything,
 }
 
-/// One depth.
+/// One depth of scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tier {
     /// How far below the floor.
@@ -33,16 +33,20 @@ pub struct Tier {
     pub throttled: bool,
 }
 
-/// A table's tiers, from shallow to deep, and what each still owes.
+/// A table's tiers, from shallow to deep, and what each has pending.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tiers {
     states: Vec<State>,
 }
 
+/// The place of a tier among a table's tiers, from shallow to deep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TierId(usize);
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct State {
     tier: Tier,
-    owed: ScanBounds,
+    pending: ScanBounds,
     due: ServerTime,
 }
 
@@ -50,7 +54,7 @@ struct State {
 const REST: u32 = 20;
 
 impl Tiers {
-    /// Tiers that owe nothing; the first is due at once, the others after their interval.
+    /// Tiers without pending bounds; the first is due at once, the others after their interval.
     pub fn new(tiers: Vec<Tier>, now: ServerTime) -> Self {
         let due = |tier: &Tier| ServerTime(now.0.saturating_add(micros(tier.every)));
         Self {
@@ -58,61 +62,64 @@ impl Tiers {
                 .into_iter()
                 .map(|tier| State {
                     tier,
-                    owed: ScanBounds::NOTHING,
+                    pending: ScanBounds::NOTHING,
                     due: due(&tier),
                 })
                 .collect(),
         }
     }
 
-    /// After a reading: what its cycle has to read is owed by every tier.
-    pub fn owe(&mut self, bounds: ScanBounds) {
+    /// Adds what the cycle of a reading has to read: it becomes pending for every tier.
+    pub fn add(&mut self, bounds: ScanBounds) {
         for state in &mut self.states {
-            state.owed = state.owed.or(bounds);
+            state.pending = state.pending.or(bounds);
         }
     }
 
-    /// The deepest tier that owes something and is due.
-    pub fn due(&self, now: ServerTime) -> Option<usize> {
+    /// The deepest tier that is due and has something pending.
+    pub fn due(&self, now: ServerTime) -> Option<TierId> {
         self.states
             .iter()
-            .rposition(|state| state.due <= now && state.owed != ScanBounds::NOTHING)
+            .rposition(|state| state.due <= now && state.pending != ScanBounds::NOTHING)
+            .map(TierId)
     }
 
     /// The floor (`None`: no floor) and the xid bound of a tier's scan.
-    pub fn bounds(&self, tier: usize) -> (Option<ServerTime>, Xid) {
-        let State {
-            tier: Tier { slack, .. },
-            owed,
-            ..
-        } = self.states[tier];
-        match slack {
-            Slack::Span(span) => (Some(owed.floor.minus(span)), owed.xid),
-            Slack::Everything => (None, owed.xid),
-        }
+    pub fn bounds(&self, tier: TierId) -> (Option<ServerTime>, Xid) {
+        let state = self.states[tier.0];
+        let floor = match state.tier.slack {
+            Slack::Span(span) => Some(state.pending.floor.minus(span)),
+            Slack::Everything => None,
+        };
+        (floor, state.pending.xid)
     }
 
-    /// After a scan of this tier at `now` that took `took`.
-    pub fn paid(&mut self, tier: usize, now: ServerTime, took: Duration) {
-        for state in &mut self.states[..=tier] {
+    /// Records a scan of this tier at `now` that took `took`.
+    pub fn done(&mut self, tier: TierId, now: ServerTime, took: Duration) {
+        for state in &mut self.states[..=tier.0] {
             let rest = if state.tier.throttled {
                 took * REST
             } else {
                 Duration::ZERO
             };
-            state.owed = ScanBounds::NOTHING;
+            state.pending = ScanBounds::NOTHING;
             state.due = ServerTime(now.0.saturating_add(micros(state.tier.every.max(rest))));
         }
     }
 
     /// The tier that reads the most.
-    pub fn deepest(&self) -> usize {
-        self.states.len() - 1
+    pub fn deepest(&self) -> TierId {
+        TierId(self.states.len() - 1)
+    }
+
+    /// The tier that reads the least.
+    pub fn shallowest(&self) -> TierId {
+        TierId(0)
     }
 
     /// True when this tier has no floor.
-    pub fn is_sweep(&self, tier: usize) -> bool {
-        self.states[tier].tier.slack == Slack::Everything
+    pub fn is_sweep(&self, tier: TierId) -> bool {
+        self.states[tier.0].tier.slack == Slack::Everything
     }
 
     /// Makes the sweep due at once.
@@ -139,29 +146,29 @@ impl Tiers {
         }
     }
 
-    /// The smallest xid that a later scan may ask for on account of what is owed.
+    /// The smallest xid that a later scan may ask for because of what is pending.
     pub fn xid_bound(&self) -> Xid {
         self.states
             .iter()
-            .map(|state| state.owed.xid)
+            .map(|state| state.pending.xid)
             .fold(Xid::MAX, Xid::min)
     }
 
-    /// What each tier owes, for the progress.
-    pub fn owed(&self) -> Vec<ScanBounds> {
-        self.states.iter().map(|state| state.owed).collect()
+    /// What each tier has pending, for the progress.
+    pub fn pending(&self) -> Vec<ScanBounds> {
+        self.states.iter().map(|state| state.pending).collect()
     }
 
-    /// What each tier owed when the progress was written; with another number of tiers the sum of
-    /// it is owed by all.
-    pub fn restore(&mut self, owed: &[ScanBounds]) {
-        let all = owed
+    /// Restores what each tier had pending when the progress was stored. With another number of
+    /// tiers all of it becomes pending for every tier.
+    pub fn restore(&mut self, pending: &[ScanBounds]) {
+        let all = pending
             .iter()
             .copied()
             .fold(ScanBounds::NOTHING, ScanBounds::or);
-        let same = owed.len() == self.states.len();
+        let same = pending.len() == self.states.len();
         for (at, state) in self.states.iter_mut().enumerate() {
-            state.owed = if same { owed[at] } else { all };
+            state.pending = if same { pending[at] } else { all };
         }
     }
 }
@@ -172,6 +179,8 @@ fn micros(span: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -209,24 +218,24 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shallow_scan_read_is_still_owed_by_the_deeper_tiers() {
+    fn what_a_shallow_scan_read_stays_pending_for_the_deeper_tiers() {
         let mut tiers = tiers();
-        tiers.owe(bounds(500, 5));
-        assert_eq!(tiers.due(at(0)), Some(0));
-        tiers.paid(0, at(0), SECOND);
-        tiers.owe(bounds(600, 9));
-        assert_eq!(tiers.bounds(0), (Some(at(600)), Xid(9)));
-        assert_eq!(tiers.bounds(1), (Some(at(440)), Xid(5)));
-        assert_eq!(tiers.bounds(2), (None, Xid(5)));
+        tiers.add(bounds(500, 5));
+        assert_eq!(tiers.due(at(0)), Some(TierId(0)));
+        tiers.done(TierId(0), at(0), SECOND);
+        tiers.add(bounds(600, 9));
+        assert_eq!(tiers.bounds(TierId(0)), (Some(at(600)), Xid(9)));
+        assert_eq!(tiers.bounds(TierId(1)), (Some(at(440)), Xid(5)));
+        assert_eq!(tiers.bounds(TierId(2)), (None, Xid(5)));
         assert_eq!(tiers.xid_bound(), Xid(5));
     }
 
     #[test]
-    fn a_deep_scan_pays_for_the_shallow_ones_too() {
+    fn a_deep_scan_completes_the_shallow_ones_too() {
         let mut tiers = tiers();
-        tiers.owe(bounds(500, 5));
-        assert_eq!(tiers.due(at(100)), Some(2));
-        tiers.paid(2, at(100), SECOND);
+        tiers.add(bounds(500, 5));
+        assert_eq!(tiers.due(at(100)), Some(TierId(2)));
+        tiers.done(TierId(2), at(100), SECOND);
         assert_eq!(tiers.xid_bound(), Xid::MAX);
         assert_eq!(tiers.due(at(100)), None);
     }
@@ -234,26 +243,79 @@ mod tests {
     #[test]
     fn a_throttled_scan_rests_twenty_times_as_long_as_it_took() {
         let mut tiers = tiers();
-        tiers.paid(1, at(0), SECOND);
+        tiers.done(TierId(1), at(0), SECOND);
         assert_eq!(tiers.due(at(99)), None);
-        tiers.owe(bounds(500, 5));
-        assert_eq!(tiers.due(at(19)), Some(0));
-        assert_eq!(tiers.due(at(20)), Some(1));
+        tiers.add(bounds(500, 5));
+        assert_eq!(tiers.due(at(19)), Some(TierId(0)));
+        assert_eq!(tiers.due(at(20)), Some(TierId(1)));
     }
 
     #[test]
     fn a_sweep_can_be_asked_for() {
         let mut tiers = tiers();
-        tiers.owe(bounds(500, 5));
+        tiers.add(bounds(500, 5));
         tiers.sweep_now();
-        assert_eq!(tiers.due(at(0)), Some(2));
+        assert_eq!(tiers.due(at(0)), Some(TierId(2)));
     }
 
     #[test]
-    fn a_progress_of_other_tiers_is_owed_by_all() {
+    fn a_progress_of_other_tiers_becomes_pending_for_all() {
         let mut tiers = tiers();
         tiers.restore(&[bounds(500, 9), bounds(400, 7)]);
-        assert_eq!(tiers.bounds(0), (Some(at(400)), Xid(7)));
+        assert_eq!(tiers.bounds(TierId(0)), (Some(at(400)), Xid(7)));
         assert_eq!(tiers.xid_bound(), Xid(7));
+    }
+
+    /// One event in the life of a table's tiers.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Add(ScanBounds),
+        Scan(usize),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0..1000_i64, 0..1000_u64).prop_map(|(floor, xid)| Event::Add(bounds(floor, xid))),
+            (0..3_usize).prop_map(Event::Scan),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn a_tier_has_pending_what_was_added_since_it_or_a_deeper_one_was_scanned(
+            events in prop::collection::vec(event(), 0..20),
+        ) {
+            let mut tiers = tiers();
+            let mut expected = [ScanBounds::NOTHING; 3];
+            for event in events {
+                match event {
+                    Event::Add(bounds) => {
+                        tiers.add(bounds);
+                        expected = expected.map(|pending| pending.or(bounds));
+                    }
+                    Event::Scan(tier) => {
+                        tiers.done(TierId(tier), at(0), SECOND);
+                        expected[..=tier].fill(ScanBounds::NOTHING);
+                    }
+                }
+                prop_assert_eq!(tiers.pending(), expected.to_vec());
+                let lowest = expected.iter().map(|pending| pending.xid).min().unwrap();
+                prop_assert_eq!(tiers.xid_bound(), lowest);
+            }
+        }
+
+        #[test]
+        fn restored_tiers_ask_for_no_less_than_the_stored_ones(
+            pending in prop::collection::vec((0..1000_i64, 0..1000_u64), 0..5),
+        ) {
+            let pending: Vec<_> = pending.into_iter().map(|(floor, xid)| bounds(floor, xid)).collect();
+            let mut tiers = tiers();
+            tiers.restore(&pending);
+            let sum = pending.iter().copied().fold(ScanBounds::NOTHING, ScanBounds::or);
+            let restored = tiers.pending().into_iter().fold(ScanBounds::NOTHING, ScanBounds::or);
+            prop_assert_eq!(restored, sum);
+        }
     }
 }

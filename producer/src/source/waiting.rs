@@ -11,23 +11,27 @@ use futures::TryStreamExt;
 use inlet_model::Progress;
 use inlet_model::Xid;
 use inlet_model::{TableName, quote};
-use inlet_postgres::catalog::{Captured, CursorKind, expected_rows};
 use inlet_postgres::server::{self, Identity};
-use inlet_postgres::{Error, Floor, Meaning, Reading, ServerTime, connect};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use inlet_postgres::{Captured, CursorKind, expected_rows};
+use inlet_postgres::{Error, Floor, Known, Meaning, Reading, ServerTime, Table, Tables, connect};
+use inlet_service::config::{Config, PostgresAddress};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::activity::Activity;
 use super::error::PollError;
-use super::poll::{TableSettings, capture, is_another, lineage_broken};
-use super::scan::{Condition, filter};
-use super::table::{Depths, Phase, Plan, Restored, Table};
+use super::phase::Phase;
+use super::plan::Plan;
+use super::progress::Stored;
+use super::resume::{is_another, lineage_broken, with_stored_cursor};
+use super::statement::{Condition, filter};
+use super::table::{Depths, PolledTable};
 
-/// A count that takes longer is given up.
+/// A count that takes longer is cancelled.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
-/// Where no index helps, a table with more rows is not counted.
+/// A table with more rows is counted only through an index.
 const READ_WHOLE_MAX: u64 = 1_000_000;
-/// No other depth than that of the next poll is asked for.
+/// Only the depth of the next poll counts: deeper scans are never due.
 const DEPTHS: Depths = Depths {
     wide_interval: Duration::MAX,
     sweep_interval: Duration::MAX,
@@ -58,7 +62,7 @@ pub struct Look {
 
 impl Look {
     /// Connects and reads who may still bring rows.
-    pub async fn open(primary: &PgConnectOptions) -> Result<Self, PollError> {
+    pub async fn open(primary: &PostgresAddress) -> Result<Self, Error> {
         let mut connection = connect(primary).await?;
         let limit = format!("SET statement_timeout = {}", ANSWER_TIME_MAX.as_millis());
         let asked = async {
@@ -83,54 +87,52 @@ impl Look {
         })
     }
 
+    /// Finds the tables of a configuration, from one reading of the catalog.
+    pub async fn find(&mut self, config: &Config) -> Result<Tables, Error> {
+        Tables::find(&mut self.connection, config, &Known::new()).await
+    }
+
     /// What waits in a table whose sink has this progress.
     pub async fn table(
         &mut self,
-        settings: &TableSettings,
+        table: &Table,
         progress: Option<&Progress>,
     ) -> Result<Waiting, PollError> {
-        let read = |source| PollError::Progress {
-            table: TableName::new("", &settings.name),
+        let name = table.captured.schema.table.clone();
+        let damaged = |source| PollError::Progress {
+            table: name.clone(),
             source,
         };
-        let restored = progress
-            .map(Restored::read)
-            .transpose()
-            .map_err(read)?
-            .flatten();
-        let polled_by = restored
-            .as_ref()
-            .and_then(|restored| restored.cursor.clone());
-        let captured = capture(&mut self.connection, settings, polled_by.as_deref()).await?;
+        let stored = progress.map(Stored::decode).transpose().map_err(damaged)?;
         let mut waiting = Waiting {
-            table: captured.schema.table.clone(),
+            table: name.clone(),
             rows: None,
             age: Duration::ZERO,
-            expected_rows: expected_rows(&mut self.connection, &captured.schema.table).await,
+            expected_rows: expected_rows(&mut self.connection, &name).await,
         };
-        let Some(restored) = restored.filter(|restored| restored.phase == Phase::Tailing) else {
+        let Some(stored) = stored.flatten() else {
             return Ok(waiting);
         };
-        waiting.age = restored.polled_at().map_or(Duration::ZERO, |polled_at| {
-            since(polled_at, self.reading.read_at)
-        });
-        let broken = lineage_broken(&waiting.table, restored.identity.as_ref(), &self.identity)?;
-        if broken || is_another(&captured, &restored, &self.identity)? {
+        let Some(polled_at) = stored.polled_at() else {
+            return Ok(waiting);
+        };
+        waiting.age = since(polled_at, self.reading.read_at);
+        let broken = lineage_broken(&name, stored.identity.as_ref(), &self.identity)?;
+        if broken || is_another(&table.captured, &stored, &self.identity)? {
             return Ok(waiting);
         }
-        let table = Table::restored(
-            captured,
-            settings.zone.unwrap_or(self.zone),
-            DEPTHS,
-            restored,
-            self.reading.read_at,
-        );
-        let activity = Arc::new(Activity::next(table.activity.as_deref(), &self.reading));
+        let table = with_stored_cursor(table.clone(), &stored)?;
+        let table = PolledTable::resumed(table, self.zone, DEPTHS, stored, self.reading.read_at);
+        let Phase::Tailing(last) = &table.phase else {
+            return Ok(waiting);
+        };
+        let activity = Arc::new(Activity::next(Some(last), &self.reading));
         let Some(plan) = table.plan(&activity) else {
             (waiting.rows, waiting.age) = (Some(0), Duration::ZERO);
             return Ok(waiting);
         };
-        let indexed = table.captured.cursor.is_some_and(|cursor| cursor.indexed);
+        let captured = &table.table.captured;
+        let indexed = captured.cursor.is_some_and(|cursor| cursor.indexed);
         if !indexed
             && waiting
                 .expected_rows
@@ -152,15 +154,17 @@ impl Look {
     /// The versions that the next scan would hand on, and the age of the oldest.
     async fn count(
         &mut self,
-        table: &Table,
+        table: &PolledTable,
         plan: &Plan,
     ) -> Result<(u64, Option<Duration>), sqlx::Error> {
-        let cursor = table.captured.cursor.as_ref();
+        let captured = &table.table.captured;
+        let cursor = captured.cursor.as_ref();
+        let bounds = plan.bounds();
         let condition = Condition::Since {
-            floor: plan.floor,
-            xid: plan.xid,
+            floor: bounds.floor,
+            xid: bounds.xid,
         };
-        let (sql, values) = counts(&table.captured, &condition, self.reading.xid_end);
+        let (sql, values) = counts(captured, &condition, &table.attached, self.reading.xid_end);
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for value in values {
             query = query.bind(value);
@@ -175,8 +179,8 @@ impl Look {
                 self.reading.xid_end,
             );
             let at = match cursor {
-                // Without a finite stamp all of them are in the future: below it no row would have
-                // been returned.
+                // Without a finite stamp all of them are in the future: a floor excludes every
+                // other row of such a group.
                 Some(_) => group.try_get::<Option<i64>, _>(2)?.unwrap_or(i64::MAX),
                 None => Floor::MIN,
             };
@@ -205,13 +209,21 @@ impl Look {
 
 /// The statement that counts the rows of each transaction, with their smallest stamp in
 /// microseconds.
-fn counts(captured: &Captured, condition: &Condition, xid_end: Xid) -> (String, Vec<String>) {
-    let (clauses, values) = filter(captured, condition, xid_end);
+fn counts(
+    captured: &Captured,
+    condition: &Condition,
+    attached: &[u32],
+    xid_end: Xid,
+) -> (String, Vec<String>) {
+    let (clauses, values) = filter(captured, condition, attached, xid_end);
     let oldest = captured.cursor.map_or_else(
         || "NULL::bigint".to_owned(),
         |cursor| {
             let column = quote(&captured.schema.columns[cursor.column].name);
-            format!("(extract(epoch FROM min({column}) FILTER (WHERE isfinite({column}))) * 1000000)::bigint")
+            format!(
+                "(extract(epoch FROM min({column}) FILTER (WHERE isfinite({column}))) * \
+                1000000)::bigint"
+            )
         },
     );
     (

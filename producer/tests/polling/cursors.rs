@@ -13,12 +13,21 @@ const WALL_CLOCK: &str = "\
 CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamp DEFAULT now());
 CREATE INDEX ON t (updated_at)";
 
+/// Sets the zone of sessions that set none: the poll reads wall clocks in it.
+async fn set_zone(database: &Database, zone: Tz) {
+    let name = database.name();
+    database
+        .sql(&format!("ALTER DATABASE {name} SET timezone = '{zone}'"))
+        .await
+        .unwrap();
+}
+
 async fn wall_clock(zone: Tz, wide_interval: Duration) -> (Database, Poller) {
     let database = shared_database().await;
     database.sql(WALL_CLOCK).await.unwrap();
+    set_zone(&database, zone).await;
     let mut settings = settings(&database, &["t"]).await;
-    settings.tables[0].zone = Some(zone);
-    settings.wide_interval = wide_interval;
+    settings.poll.depths.wide_interval = wide_interval;
     (database, Poller::tailing(settings).await)
 }
 
@@ -32,7 +41,7 @@ async fn without_an_index_every_poll_finds_whatever_the_cursor_says() {
     poller.until(&[1, 2, 3]).await;
     w.run("UPDATE t SET ver = 1 WHERE id <= 2").await;
     poller.until(&[1, 2]).await;
-    // What is owed is kept when the index comes.
+    // What is pending is kept when the index is created.
     w.run("CREATE INDEX ON t (created_at); UPDATE t SET ver = 2 WHERE id = 1")
         .await;
     poller.restart().await;
@@ -57,7 +66,7 @@ async fn a_clock_that_is_minutes_slow_is_allowed_for_by_the_wide_scan() {
     database.sql(TABLE).await.unwrap();
     let mut poller = Poller::tailing({
         let mut settings = settings(&database, &["t"]).await;
-        settings.wide_interval = Duration::ZERO;
+        settings.poll.depths.wide_interval = Duration::ZERO;
         settings
     })
     .await;
@@ -177,7 +186,7 @@ async fn wall_clocks_of_any_zone_come_once_through_the_wide_scan() {
         .await;
         poller.until(&[id]).await;
     }
-    // A clock that has just been set back by an hour.
+    // A clock that was just moved back by an hour.
     w.run("SET timezone = 'UTC'; INSERT INTO t VALUES (6, 0, now() - interval '1 hour')")
         .await;
     poller.until(&[6]).await;
@@ -207,15 +216,15 @@ async fn a_scan_without_floor_covers_rows_without_stamp_in_every_zone() {
     let database = shared_database().await;
     database.sql(WALL_CLOCK).await.unwrap();
     let mut w = Session::of(&database).await;
-    // Nobody knows when a transaction began that was prepared before the first reading: its end
-    // asks for every row.
+    // The start of a transaction that was prepared before the first reading is unknown, so its end
+    // makes the poll read every row.
     w.run(&format!(
         "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION '{}'",
         database.name()
     ))
     .await;
-    let mut settings = settings(&database, &["t"]).await;
-    settings.tables[0].zone = Some(Tz::Asia__Tokyo);
+    set_zone(&database, Tz::Asia__Tokyo).await;
+    let settings = settings(&database, &["t"]).await;
     let mut poller = Poller::tailing(settings).await;
     w.run("INSERT INTO t VALUES (2, 0, NULL), (3, 0, '-infinity')")
         .await;

@@ -115,7 +115,7 @@ async fn a_new_column_is_in_the_next_batch_and_old_rows_are_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_table_is_loaded_again_when_its_rows_have_a_new_column_that_nobody_wrote() {
+async fn a_table_is_loaded_again_when_its_rows_have_a_new_column_that_was_never_written() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1), (2)").await;
@@ -141,7 +141,7 @@ async fn a_table_is_loaded_again_when_its_rows_have_a_new_column_that_nobody_wro
 }
 
 #[tokio::test]
-async fn a_column_with_a_default_that_came_while_nobody_polled_is_found_at_the_next_start() {
+async fn a_column_with_a_default_that_was_added_between_two_runs_is_found_at_the_next_start() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1), (2)").await;

@@ -44,7 +44,7 @@ async fn keys_of_any_bytes_are_loaded_in_chunks() {
         INSERT INTO t (id, part) SELECT id, CASE WHEN id % 4 = 0 THEN 'plain' || id ELSE E'\xe9' || id END FROM generate_series(1, 20) id";
     database.sql(sql).await.unwrap();
     let mut settings = settings(&database, &["t"]).await;
-    settings.chunk_rows = 2;
+    settings.poll.chunk_rows = 2;
     let mut poller = Poller::tailing(settings).await;
     let mut found: Vec<i64> = poller
         .published()

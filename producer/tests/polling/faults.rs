@@ -2,14 +2,26 @@
 
 use std::process::Command;
 
-use inlet_harness::{Postgres, shared_database};
+use inlet_harness::{Database, Postgres, shared_database};
 use inlet_service::error::{Explain, Kind};
 use inlet_sink_contract::memory::Fault;
 
 use super::script::{DEADLINE, GATED, NONE, Poller, Session, TABLE, polled, polled_on, settings};
 
+/// Limits the time of the poller's statements.
+async fn limit(database: &Database, poller: &mut Poller, time: &str) {
+    let role = format!("reader_{}", database.name());
+    database
+        .sql(&format!(
+            "ALTER ROLE {role} SET statement_timeout = '{time}'"
+        ))
+        .await
+        .unwrap();
+    poller.restart().await;
+}
+
 #[tokio::test]
-async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_all() {
+async fn a_cycle_that_is_cut_off_publishes_no_row_and_the_next_one_finds_all() {
     let database = shared_database().await;
     // The rows of `first` are with the sink already when the scan of `t` is cut off.
     database
@@ -37,9 +49,7 @@ async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_al
         ))
         .await;
         if cut == "statement_timeout" {
-            poller
-                .connect_as(|options| options.options([("statement_timeout", "300ms")]))
-                .await;
+            limit(&database, &mut poller, "300ms").await;
         }
         let cutter = async {
             if cut.starts_with("pg_") {
@@ -52,9 +62,7 @@ async fn a_cycle_that_is_cut_off_leaves_nothing_behind_and_the_next_one_finds_al
         assert_eq!(error.kind(), Kind::Unavailable, "{cut}: {error:?}");
         assert_eq!(poller.news(), NONE, "{cut}");
         if cut == "statement_timeout" {
-            poller
-                .connect_as(|options| options.options([("statement_timeout", "0")]))
-                .await;
+            limit(&database, &mut poller, "0").await;
         }
         w.run("SELECT pg_advisory_unlock(7)").await;
         poller.restart().await;
@@ -174,7 +182,7 @@ async fn a_row_that_a_crash_takes_back_is_not_published_and_the_next_owner_of_it
 }
 
 #[tokio::test]
-async fn progress_without_rows_is_behind_the_flush_gate_too() {
+async fn progress_without_rows_passes_the_flush_gate_too() {
     let mut server = asynchronous().await;
     let (database, mut poller) = polled_on(&server, TABLE).await;
     let [mut w, mut judge] = Session::some(&database).await;
@@ -252,7 +260,7 @@ async fn what_was_published_is_still_there_after_a_crash() {
 }
 
 #[tokio::test]
-async fn what_a_reader_has_logged_and_nobody_flushes_holds_no_row_back() {
+async fn an_unflushed_record_of_a_reader_delays_no_row() {
     let server = Postgres::start_with(&[("autovacuum", "off")])
         .await
         .unwrap();

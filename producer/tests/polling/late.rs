@@ -157,7 +157,7 @@ async fn a_procedure_with_inner_commits_shows_each_of_its_rows_at_most_one_cycle
         found.extend(poller.cycle().await);
         assert!(
             found.len() as i64 >= there,
-            "{there} rows were there before the cycle, and {} have come",
+            "{there} rows existed before the cycle, and {} were added",
             found.len()
         );
     }

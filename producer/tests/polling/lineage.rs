@@ -1,4 +1,5 @@
-//! A server that is set back: what it said is taken back, and its xids are handed out again.
+//! A server that is restored to an earlier state: its commits disappear, and its xids are given out
+//! again.
 
 use std::fs;
 use std::path::Path;
@@ -96,7 +97,7 @@ async fn a_promoted_standby_is_polled_on_though_it_lacks_the_last_commits() {
     standby.promote().await.unwrap();
 
     poller
-        .connect_as(|options| options.port(standby.port()))
+        .connect_as(|address| address.port = standby.port())
         .await;
     let mut w = Session::of(&standby.named(database.name())).await;
     w.run("INSERT INTO t VALUES (4)").await;
@@ -105,7 +106,7 @@ async fn a_promoted_standby_is_polled_on_though_it_lacks_the_last_commits() {
     assert_eq!(
         found,
         [1, 2, 4],
-        "the last hour is read again; row 3 is gone with the old primary"
+        "the last hour is read again; row 3 was lost with the old primary"
     );
     poller.restart().await;
     assert_eq!(poller.sweep().await, NONE);

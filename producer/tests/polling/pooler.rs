@@ -4,19 +4,20 @@
 use inlet_harness::{Pooler, shared_postgres};
 use inlet_postgres::Error;
 use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::SourceSettings;
+use inlet_service::config::Config;
 use inlet_service::error::{Explain, Kind, report};
 
-use super::script::{NONE, Poller, Session, TABLE, settings};
+use super::script::{NONE, Poller, Session, Settings, TABLE, settings};
 
-async fn through(mode: &str) -> (Pooler, Session, SourceSettings) {
+async fn through(mode: &str) -> (Pooler, Session, Settings) {
     let server = shared_postgres().await;
     let database = server.database().await.unwrap();
     database.sql(TABLE).await.unwrap();
     let pooler = Pooler::start(server, mode).await.unwrap();
     let mut settings = settings(&database, &["t"]).await;
-    settings.primary = pooler.named(database.name()).url().parse().unwrap();
-    settings.primary = settings.primary.extra_float_digits(None);
+    let url = pooler.named(database.name()).url().to_owned();
+    let config = Config::parse(&format!("postgres: {{ url: \"{url}\" }}\ntables: {{ t: }}"));
+    settings.config = config.unwrap();
     (pooler, Session::of(&database).await, settings)
 }
 

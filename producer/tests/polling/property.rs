@@ -26,7 +26,7 @@ const SEEDS: u64 = 64;
 const LANES: u64 = 16;
 const WRITERS: u64 = 4;
 const STEPS: u64 = 220;
-/// Every so many seeds are shown to naive pollers.
+/// Every seed whose number is a multiple of this is also run with naive pollers.
 const NAIVE_EVERY: u64 = 4;
 const STRESS: Duration = Duration::from_secs(10);
 
@@ -42,12 +42,12 @@ async fn server() -> Postgres {
     Postgres::start_with(&settings).await.unwrap()
 }
 
-/// A poller with the intervals that a seed says.
+/// A poller with the intervals of a seed.
 async fn poller(database: &Database, dice: &mut Dice) -> Poller {
     let mut settings = settings(database, &["t"]).await;
-    settings.wide_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(300)]);
-    settings.sweep_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(900)]);
-    settings.chunk_rows = 3;
+    settings.poll.depths.wide_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(300)]);
+    settings.poll.depths.sweep_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(900)]);
+    settings.poll.chunk_rows = 3;
     Poller::new(settings).await
 }
 
@@ -231,7 +231,7 @@ async fn no_interleaving_loses_or_doubles_a_row_and_naive_polls_lose_some() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_load_no_row_is_lost_or_doubled() {
+async fn under_load_every_row_arrives_once() {
     let server = server().await;
     let database = server.database().await.unwrap();
     database.sql(TABLE).await.unwrap();

@@ -1,19 +1,20 @@
-//! Partitions and children that come and go, and tables that take another one's name.
+//! Partitions and children that are attached and detached, and tables that get another one's name.
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
 use inlet_harness::{Database, Postgres, shared_database};
-use inlet_producer::source::poll::SourceSettings;
 use inlet_service::error::{Explain, Kind};
 
-use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, Session, TABLE, polled, settings};
+use super::script::{
+    BEYOND_THE_GAP, GATED, NONE, Poller, Session, Settings, TABLE, polled, settings,
+};
 
 const PARTITIONED: &str = "\
 CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now()) PARTITION BY RANGE (id);
 CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (100);
 CREATE INDEX ON t (updated_at)";
 
-/// A table that stands on its own, with rows of an hour ago that a sweep would not ask for any
+/// A table without a parent, with rows of an hour ago that a sweep would not ask for any
 /// more.
 const APART: &str = "\
 CREATE TABLE apart (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now());
@@ -46,7 +47,7 @@ async fn rows_of_a_partition_that_is_attached_come_once_however_old_they_are() {
 }
 
 #[tokio::test]
-async fn a_partition_that_is_attached_while_nobody_polls_is_found_at_the_next_start() {
+async fn a_partition_that_is_attached_between_two_runs_is_found_at_the_next_start() {
     let (database, mut poller) = polled(PARTITIONED).await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1)").await;
@@ -80,7 +81,7 @@ async fn a_partition_that_is_attached_during_the_initial_load_is_read_once() {
     w.run(APART).await;
     let mut found = poller.cycle().await;
     assert_eq!(found, [201, 202, 203, 204]);
-    // Its keys lie before the place that the load has come to.
+    // Its keys lie before the place that the load has reached.
     w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)")
         .await;
     for _ in 0..12 {
@@ -92,13 +93,13 @@ async fn a_partition_that_is_attached_during_the_initial_load_is_read_once() {
     assert_eq!(poller.sweep().await, NONE);
 }
 
-async fn loading(server: &Postgres) -> (Database, SourceSettings) {
+async fn loading(server: &Postgres) -> (Database, Settings) {
     let database = server.database().await.unwrap();
     database.sql(PARTITIONED).await.unwrap();
     let high = "CREATE TABLE high PARTITION OF t FOR VALUES FROM (200) TO (300); INSERT INTO t SELECT generate_series(201, 210)";
     database.sql(high).await.unwrap();
     let mut settings = settings(&database, &["t"]).await;
-    settings.chunk_rows = 3;
+    settings.poll.chunk_rows = 3;
     (database, settings)
 }
 
@@ -119,7 +120,7 @@ async fn a_partition_that_is_attached_in_the_middle_of_a_cycle_is_read_once() {
     w.run(APART).await;
     w.run("SELECT pg_advisory_lock(7); INSERT INTO first (id, gate) VALUES (1, ROW(7)); INSERT INTO apart VALUES (106)").await;
     let writer = async {
-        // The cycle has its snapshot, and has not begun with `t`.
+        // The cycle has its snapshot, and has not started with `t`.
         judge.until_blocked().await;
         w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)")
             .await;
@@ -136,7 +137,7 @@ async fn partitions_that_are_detached_or_dropped_take_only_their_own_rows_along(
     let mut w = Session::of(&database).await;
     w.run("CREATE TABLE high PARTITION OF t FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES (1), (101)").await;
     assert_eq!(poller.settle().await, [1, 101]);
-    // What nobody polled before it left is as if it had been deleted.
+    // Rows that were not polled before the partition was detached count as deleted.
     w.run("INSERT INTO t VALUES (2), (102); ALTER TABLE t DETACH PARTITION high; INSERT INTO t VALUES (3)").await;
     assert_eq!(poller.settle().await, [2, 3]);
     w.run("INSERT INTO t VALUES (4); DROP TABLE high").await;
@@ -187,15 +188,15 @@ async fn a_parent_is_polled_with_the_tables_that_inherit_from_it() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_dropped_and_made_anew_is_loaded_from_the_beginning() {
+async fn a_table_that_is_dropped_and_recreated_is_loaded_from_the_beginning() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
     let grant = format!("GRANT SELECT ON t TO reader_{}", database.name());
-    let anew = "DROP TABLE t; CREATE TABLE t (id bigserial PRIMARY KEY, ver integer NOT NULL DEFAULT 1, note text, updated_at timestamptz);
+    let recreate = "DROP TABLE t; CREATE TABLE t (id bigserial PRIMARY KEY, ver integer NOT NULL DEFAULT 1, note text, updated_at timestamptz);
                 INSERT INTO t (note, updated_at) VALUES ('old', now() - interval '1 year'), ('none', NULL)";
-    w.run(&format!("{anew}; {grant}")).await;
+    w.run(&format!("{recreate}; {grant}")).await;
     let mut found = poller.settle().await;
     while !poller.is_tailing() {
         found.extend(poller.cycle().await);
@@ -254,7 +255,7 @@ async fn the_other_tables_are_polled_on_while_one_is_gone_and_it_comes_back_with
     assert_eq!(poller.cycle().await, [2]);
     let grant = format!("GRANT SELECT ON u TO reader_{}", database.name());
     w.run(&format!("CREATE TABLE u (LIKE t INCLUDING ALL); INSERT INTO u SELECT generate_series(11, 14); {grant}")).await;
-    let error = poller.look_for_absent().await.unwrap_err();
+    let error = poller.look_for_dropped().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     poller.restart().await;
     let mut found = poller.cycle().await;

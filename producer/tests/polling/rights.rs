@@ -4,17 +4,16 @@ use std::fmt;
 use std::sync::{Mutex, Once};
 use std::thread::{self, ThreadId};
 
-use inlet_harness::{Database, shared_database};
+use inlet_harness::{Database, PASSWORD, shared_database};
+use inlet_postgres::CatalogError;
 use inlet_postgres::Error;
-use inlet_postgres::catalog::CatalogError;
 use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::SourceSettings;
 use inlet_service::error::{Explain, Kind};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use super::script::{BEYOND_THE_GAP, NONE, Poller, Session, TABLE, polled, settings};
+use super::script::{BEYOND_THE_GAP, NONE, Poller, Session, Settings, TABLE, polled, settings};
 
 /// The warnings of all tests, by the thread on which each runs.
 static WARNINGS: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
@@ -74,16 +73,16 @@ impl Subscriber for Listener {
 }
 
 /// A role that may read `t` and nothing else, named like its database.
-async fn as_reader(database: &Database) -> SourceSettings {
+async fn as_reader(database: &Database) -> Settings {
     let role = database.name();
     database
         .sql(&format!(
-            "CREATE ROLE {role} LOGIN PASSWORD 'reader'; GRANT SELECT ON t TO {role}"
+            "CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON t TO {role}"
         ))
         .await
         .unwrap();
     let mut settings = settings(database, &["t"]).await;
-    settings.primary = settings.primary.username(role).password("reader");
+    settings.postgres().primary.user = role.to_owned();
     settings
 }
 

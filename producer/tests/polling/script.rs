@@ -6,15 +6,15 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, UInt64Type};
 use inlet_harness::{Database, PASSWORD, Postgres, eventually, shared_database};
 use inlet_model::change::XID;
-use inlet_postgres::grants;
+use inlet_postgres::{Known, grants};
+use inlet_producer::session::{Session as Polling, Source};
 use inlet_producer::source::error::PollError;
-use inlet_producer::source::poll::{Found, Known, Source, SourceSettings, TableSettings};
-use inlet_producer::source::table::Phase;
-use inlet_service::config::Config;
+use inlet_producer::source::poll::Due;
+use inlet_producer::source::resume::PollSettings;
+use inlet_producer::source::table::Depths;
+use inlet_service::config::{Config, PostgresAddress, PostgresConfig};
 use inlet_service::error::{Explain, Kind, report};
-use inlet_service::sink::Sink;
 use inlet_sink_contract::memory::{MemorySink, MemoryStore};
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// How long a script waits for what has to come.
@@ -129,28 +129,40 @@ pub struct Emitted {
     pub xid: u64,
 }
 
-/// What a poll of these tables needs, with nothing that happens by the clock; as a role that has
-/// the rights of [`grants`] and no other, so that a right which is missing there shows here.
-pub async fn settings(database: &Database, tables: &[&str]) -> SourceSettings {
-    let table = |name: &&str| TableSettings {
-        name: (*name).to_owned(),
-        ..TableSettings::default()
-    };
-    SourceSettings {
-        primary: reader(database, tables).await,
-        standby: None,
-        tables: tables.iter().map(table).collect(),
-        sweep_interval: NEVER,
-        wide_interval: NEVER,
-        chunk_rows: 100,
+/// What a poller needs: the configuration, and how it polls.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub config: Config,
+    pub poll: PollSettings,
+}
+
+impl Settings {
+    /// The addresses of the servers.
+    pub fn postgres(&mut self) -> &mut PostgresConfig {
+        self.config.postgres.as_mut().unwrap()
     }
 }
 
-/// Makes the role of a database, or gives it the tables that it lacks.
-async fn reader(database: &Database, tables: &[&str]) -> PgConnectOptions {
+/// What a poll of these tables needs, with nothing that happens by the clock; as a role that has
+/// the rights of [`grants`] and no other, so that a right which is missing there shows here.
+pub async fn settings(database: &Database, tables: &[&str]) -> Settings {
+    Settings {
+        config: reader(database, tables).await,
+        poll: PollSettings {
+            depths: Depths {
+                sweep_interval: NEVER,
+                wide_interval: NEVER,
+            },
+            chunk_rows: 100,
+        },
+    }
+}
+
+/// Creates the role of a database, or gives it the tables that it lacks; its configuration.
+async fn reader(database: &Database, tables: &[&str]) -> Config {
     let role = format!("reader_{}", database.name());
     let tables: String = tables.iter().map(|table| format!("  {table}:\n")).collect();
-    let config = Config::parse(&format!(
+    let mut config = Config::parse(&format!(
         "postgres: {{ url: \"{}\" }}\ntables:\n{tables}",
         database.url()
     ))
@@ -163,24 +175,21 @@ async fn reader(database: &Database, tables: &[&str]) -> PgConnectOptions {
         .sql(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'"))
         .await
         .unwrap();
-    database
-        .url()
-        .parse::<PgConnectOptions>()
-        .unwrap()
-        .username(&role)
+    config.postgres.as_mut().unwrap().primary.user = role;
+    config
 }
 
-/// A source, its sink, and what the sink has published.
+/// A poll with its sink, and what the sink has published.
 pub struct Poller {
-    settings: SourceSettings,
+    settings: Settings,
     /// What is durable.
     pub store: MemoryStore,
     sink: MemorySink,
     /// What was polled since the start of the process.
     known: Known,
-    /// The source of the present connection; none after an error, as its connection may be in the
+    /// The session of the present connection; none after an error, as its connection may be in the
     /// middle of a transaction.
-    source: Option<Source>,
+    session: Option<Polling>,
     published: Vec<Emitted>,
     batches: usize,
     /// Rows that were older than their transactions.
@@ -205,24 +214,24 @@ pub async fn polled_on(server: &Postgres, sql: &str) -> (Database, Poller) {
 
 impl Poller {
     /// A poller that begins with the load.
-    pub async fn new(settings: SourceSettings) -> Self {
+    pub async fn new(settings: Settings) -> Self {
         Self::try_new(settings)
             .await
             .unwrap_or_else(|error| panic!("{}", report(&error)))
     }
 
     /// The same, where it may be refused.
-    pub async fn try_new(settings: SourceSettings) -> Result<Self, PollError> {
+    pub async fn try_new(settings: Settings) -> Result<Self, PollError> {
         let store = MemoryStore::default();
         let mut sink = store.sink();
         let mut known = Known::new();
-        let source = Some(resume(&settings, &mut known, &mut sink).await?);
+        let session = Some(start(&settings, &mut known, &mut sink).await?);
         Ok(Self {
             settings,
             store,
             sink,
             known,
-            source,
+            session,
             published: Vec::new(),
             batches: 0,
             late: 0,
@@ -230,7 +239,7 @@ impl Poller {
     }
 
     /// A poller that has loaded its tables.
-    pub async fn tailing(settings: SourceSettings) -> Self {
+    pub async fn tailing(settings: Settings) -> Self {
         let mut poller = Self::new(settings).await;
         poller.load().await;
         poller
@@ -238,12 +247,7 @@ impl Poller {
 
     /// True when every table is loaded and joined.
     pub fn is_tailing(&self) -> bool {
-        self.source
-            .as_ref()
-            .unwrap()
-            .tables
-            .iter()
-            .all(|table| table.phase == Phase::Tailing)
+        self.session.as_ref().unwrap().is_tailing()
     }
 
     /// A cycle as the pipeline runs it, a chunk of the load included; brings the keys that it
@@ -256,25 +260,32 @@ impl Poller {
 
     /// A cycle that may fail; then only [`Poller::restart`] may follow.
     pub async fn attempt(&mut self) -> Result<Vec<i64>, PollError> {
-        let mut source = self
-            .source
+        self.step(Due {
+            cycle: true,
+            ..Due::default()
+        })
+        .await?;
+        Ok(self.news())
+    }
+
+    async fn step(&mut self, due: Due) -> Result<(), PollError> {
+        let mut session = self
+            .session
             .take()
             .expect("a poller is restarted after an error");
-        let found: Found = source.cycle(&mut self.sink).await?;
-        source.load_chunk(&mut self.sink).await?;
-        let progress = source.progress(false).await?;
-        if !progress.is_empty() {
-            self.sink.checkpoint(progress).await?;
-        }
-        self.source = Some(source);
-        self.late += found.late;
-        Ok(self.news())
+        let stepped = session.step(due, &mut self.sink).await?;
+        self.session = Some(session);
+        self.late += stepped.step.late;
+        Ok(())
     }
 
     /// Makes the progress durable that covers no rows, as the pipeline does from time to time.
     pub async fn heartbeat(&mut self) {
-        let progress = self.source.as_mut().unwrap().progress(true).await.unwrap();
-        self.sink.checkpoint(progress).await.unwrap();
+        let due = Due {
+            heartbeat: true,
+            ..Due::default()
+        };
+        self.step(due).await.unwrap();
     }
 
     /// Cycles until one succeeds, as the pipeline does; errors that need a human fail the script.
@@ -328,7 +339,7 @@ impl Poller {
 
     /// Lets the next cycle sweep.
     pub fn sweep_next(&mut self) {
-        self.source.as_mut().unwrap().sweep_now();
+        self.session.as_mut().unwrap().sweep_now();
     }
 
     /// What another process with the same settings would do: everything but the durable progress is
@@ -342,8 +353,8 @@ impl Poller {
     /// The same, where it may be refused.
     pub async fn try_restart(&mut self) -> Result<(), PollError> {
         let mut sink = self.store.sink();
-        self.source = None;
-        self.source = Some(resume(&self.settings, &mut self.known, &mut sink).await?);
+        self.session = None;
+        self.session = Some(start(&self.settings, &mut self.known, &mut sink).await?);
         self.sink = sink;
         Ok(())
     }
@@ -354,9 +365,14 @@ impl Poller {
         self.try_restart().await
     }
 
-    /// What the pipeline does from time to time: it fails when a table is back.
-    pub async fn look_for_absent(&mut self) -> Result<(), PollError> {
-        self.source.as_mut().unwrap().look_for_absent().await
+    /// What the pipeline does from time to time: it fails when a dropped table exists again.
+    pub async fn look_for_dropped(&mut self) -> Result<(), PollError> {
+        let due = Due {
+            cycle: true,
+            dropped: true,
+            heartbeat: false,
+        };
+        self.step(due).await
     }
 
     /// The same as often as it takes.
@@ -372,8 +388,8 @@ impl Poller {
     }
 
     /// Restarts with other options of the connection.
-    pub async fn connect_as(&mut self, change: impl FnOnce(PgConnectOptions) -> PgConnectOptions) {
-        self.settings.primary = change(self.settings.primary.clone());
+    pub async fn connect_as(&mut self, change: impl FnOnce(&mut PostgresAddress)) {
+        change(&mut self.settings.postgres().primary);
         self.restart().await;
     }
 
@@ -414,14 +430,12 @@ impl Poller {
     }
 }
 
-async fn resume(
-    settings: &SourceSettings,
+async fn start(
+    settings: &Settings,
     known: &mut Known,
     sink: &mut MemorySink,
-) -> Result<Source, PollError> {
-    let mut source = Source::open(settings.clone()).await?.knowing(known.clone());
-    let tables = source.table_names().await?;
-    source.restore(sink.resume(&tables).await?).await?;
-    known.extend(source.known());
-    Ok(source)
+) -> Result<Polling, PollError> {
+    let source = Source::open(&settings.config, known).await?;
+    known.extend(source.tables.known());
+    Polling::start(source, settings.poll, sink).await
 }

@@ -22,7 +22,9 @@ impl Pair {
         self.standby.catch_up_with(&self.primary).await.unwrap();
         let mut settings = settings(&database, &["t"]).await;
         self.standby.catch_up_with(&self.primary).await.unwrap();
-        settings.standby = Some(settings.primary.clone().port(self.standby.port()));
+        let mut standby = settings.postgres().primary.clone();
+        standby.port = self.standby.port();
+        settings.postgres().read = Some(standby);
         (database, Poller::tailing(settings).await)
     }
 }

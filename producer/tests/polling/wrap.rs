@@ -1,5 +1,5 @@
 //! The 32 bits of an xid run full: half of them at 2^31, where ages change their sign, and all at
-//! 2^32, where a row's `xmin` begins anew.
+//! 2^32, where a row's `xmin` starts again at 0.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -64,7 +64,7 @@ async fn next_xid(session: &mut Session) -> u64 {
 }
 
 /// Writers over the edge: each row of `ids` in a transaction of its own, and beside them
-/// transactions that begin before it and end behind it.
+/// transactions that begin before it and end after it.
 async fn cross(
     database: &Database,
     poller: &mut Poller,
@@ -107,7 +107,7 @@ async fn cross(
 }
 
 #[tokio::test]
-async fn no_row_is_lost_or_doubled_where_the_xids_cross_2_31_and_2_32() {
+async fn every_row_arrives_once_where_the_xids_cross_2_31_and_2_32() {
     let mut server = Postgres::start_with(&[("synchronous_commit", "off"), ("autovacuum", "off")])
         .await
         .unwrap();
@@ -148,7 +148,7 @@ async fn no_row_is_lost_or_doubled_where_the_xids_cross_2_31_and_2_32() {
     aliases(&database, &mut poller, (1 << 32) + old as u64).await;
 }
 
-/// Behind the wrap the frozen rows of the first epoch look as if they had been written just now:
+/// After the wrap the frozen rows of the first epoch look as if they had been written just now:
 /// they may come again through a sweep, not otherwise, and they keep no other row from coming.
 async fn aliases(database: &Database, poller: &mut Poller, newest_alias: u64) {
     let mut w = Session::of(database).await;

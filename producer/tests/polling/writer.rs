@@ -1,7 +1,7 @@
 //! A session that does at random whatever a writer may do, one message at a time.
 //!
 //! It never waits for a lock (rows that others hold are skipped), so that one thread can interleave
-//! many writers step by step. A row says of itself whether its stamp is `honest`: not older than
+//! many writers step by step. A row records whether its stamp is `honest`: not older than
 //! its transaction. Honest rows must come without a sweep.
 
 use inlet_harness::Database;

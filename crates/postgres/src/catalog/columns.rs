@@ -14,10 +14,10 @@ pub(super) struct Numbered {
     pub(super) column: Column,
 }
 
-/// A domain is read as the type at its base, with the modifier that the domain gives it, and an
-/// array by the type of its elements, a domain's base again. `typarray` tells arrays from the other
-/// types that have elements (`name`, `point`, `int2vector`). A NOT NULL that was never validated
-/// (PostgreSQL 18) promises nothing.
+/// A domain is read as its base type, with the modifier that the domain gives it. An array is read
+/// by the type of its elements, again down to the base type. `typarray` distinguishes arrays from
+/// other types that have elements (`name`, `point`, `int2vector`). A NOT NULL that was never
+/// validated (PostgreSQL 18) does not count.
 const COLUMNS: &str = "SELECT a.attnum, a.attname::text, format_type(a.atttypid, a.atttypmod),
             a.attnotnull AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_constraint n
@@ -61,7 +61,7 @@ pub(super) async fn read(
     Ok(rows.into_iter().map(numbered).collect())
 }
 
-/// Refuses columns that would stand twice in a batch or in the lake.
+/// Refuses columns whose names the change columns already use in a batch or in the lake.
 pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result<(), CatalogError> {
     const RESERVED: [&str; 6] = [OP, XID, UNFIT, KAFKA_PARTITION, OFFSET, DETECTED_AT];
     match columns
@@ -76,8 +76,8 @@ pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result
     }
 }
 
-/// Reads as their text what has values that no Arrow value can hold; those `kept` stay, because
-/// times are compared by them.
+/// Turns columns whose type has values that Arrow cannot hold into text. The `kept` columns stay,
+/// because rows are compared by their times.
 pub(super) fn carry_as_text(columns: &mut [Column], kept: &[Option<usize>]) {
     for (at, column) in columns.iter_mut().enumerate() {
         if column.column_type.has_impossible_values() && !kept.contains(&Some(at)) {

@@ -1,8 +1,11 @@
 //! The cursor column: the timestamp by which new rows are found through an index.
 
-use inlet_model::{Column, ColumnType, Role, Scalar, TableName, resolve_column};
+use inlet_model::{Column, ColumnType, Role, Scalar, TableName, quote, resolve_column};
 
 use super::error::{CatalogError, Names};
+
+/// The longest identifier that PostgreSQL keeps whole, in bytes (`NAMEDATALEN - 1`).
+const IDENTIFIER_BYTES_MAX: usize = 63;
 
 /// A column by which new rows are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +42,8 @@ impl CursorKind {
     }
 }
 
-/// The cursor: what the configuration says; else a column with a name that tells it; else one with
-/// an index (`indexed`), moments before wall clocks before days; else none.
+/// Chooses the cursor: the configured column, else one with a telling name, else one with an index
+/// (`indexed`), where moments go before wall clocks and wall clocks before days.
 pub(super) fn choose(
     table: &TableName,
     columns: &[Column],
@@ -101,6 +104,22 @@ fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
         .min_by_key(role)
         .or_else(|| indexed.min_by_key(|cursor| cursor.kind as u8))
         .copied()
+}
+
+/// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a
+/// partitioned table concurrently.
+pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> String {
+    let mut name = format!("{}_{column}_idx", table.name);
+    while name.len() > IDENTIFIER_BYTES_MAX {
+        name.pop();
+    }
+    let concurrently = if partitioned { "" } else { " CONCURRENTLY" };
+    format!(
+        "CREATE INDEX{concurrently} {} ON {} ({})",
+        quote(&name),
+        table.quoted(),
+        quote(column)
+    )
 }
 
 #[cfg(test)]
@@ -192,5 +211,22 @@ mod tests {
             chosen(&given, &[], Some("id")),
             Err(CatalogError::CursorType { .. })
         ));
+    }
+
+    #[test]
+    fn the_index_statement_quotes_and_fits_an_identifier() {
+        let table = TableName::new("public", "Orders");
+        assert_eq!(
+            index_statement(&table, "at", false),
+            r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#
+        );
+        let statement = index_statement(&TableName::new("public", "ü".repeat(31)), "at", true);
+        assert_eq!(
+            statement,
+            format!(
+                "CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")",
+                "ü".repeat(31)
+            )
+        );
     }
 }

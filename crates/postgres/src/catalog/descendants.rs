@@ -10,14 +10,14 @@ use super::error::CatalogError;
 pub struct Descendant {
     /// Its object id.
     pub oid: u32,
-    /// True when it stood on its own before it came to where it is: it may hold rows that are older
-    /// than its being there.
+    /// True when it existed before it was attached: it may hold rows that are older than the
+    /// attachment.
     pub attached: bool,
 }
 
-/// A table's system columns are written into the catalog when it is made and never again, so that
-/// their xid is that of its creation; a row of `pg_inherits` has the xid that linked two tables. A
-/// table that was made as a partition is not younger than any link above it.
+/// A table's system columns are written into the catalog once, so their xid is that of the table's
+/// creation. A row of `pg_inherits` has the xid that linked two tables. A table that was created as
+/// a partition is as old as its oldest link, or older.
 const DESCENDANTS: &str = "WITH RECURSIVE tree (oid, linked) AS (
          SELECT i.inhrelid, i.xmin FROM pg_catalog.pg_inherits i WHERE i.inhparent = $1
          UNION ALL

@@ -1,4 +1,4 @@
-//! Why a table cannot be captured, and how to mend it.
+//! Why a table cannot be captured, and how to fix it.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use inlet_service::error::{Explain, Hint, Kind};
 
 use crate::sqlstate::{self, Meaning};
 
-/// Names for a message: quoted, with commas; "none" when there are none.
+/// Names for a message: quoted, with commas, or the word "none".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);
 
@@ -29,7 +29,7 @@ pub enum CatalogError {
     /// The name is neither `table` nor `schema.table`.
     #[error("`{asked}` is not the name of a table")]
     Name {
-        /// What the configuration says.
+        /// The name in the configuration.
         asked: String,
     },
     /// No such table.
@@ -37,7 +37,7 @@ pub enum CatalogError {
         "table `{asked}` does not exist in this database; tables with a similar name: {similar}"
     )]
     NotFound {
-        /// What the configuration says.
+        /// The name in the configuration.
         asked: String,
         /// Tables that may be meant.
         similar: Names,
@@ -50,7 +50,7 @@ pub enum CatalogError {
         /// What it is.
         what: String,
         /// Why that cannot be captured.
-        why: &'static str,
+        why: String,
     },
     /// No right to the schema.
     #[error("role `{role}` may not use the schema of table `{table}`")]
@@ -70,7 +70,8 @@ pub enum CatalogError {
     },
     /// Policies would hide rows without a word.
     #[error(
-        "row security of table `{table}` hides rows from role `{role}`: they would be missing without a sign"
+        "row security of table `{table}` hides rows from role `{role}`: they would be missing \
+            without a sign"
     )]
     RowSecurity {
         /// The table.
@@ -86,19 +87,20 @@ pub enum CatalogError {
         /// The column.
         column: String,
     },
-    /// A configured key names a column that is not there.
+    /// A configured key names an unknown column.
     #[error(
-        "table `{table}` has no column `{column}` for its key; columns with a similar name: {similar}"
+        "table `{table}` has no column `{column}` for its key; columns with a similar name: \
+            {similar}"
     )]
     UnknownKey {
         /// The table.
         table: TableName,
-        /// What the configuration says.
+        /// The name in the configuration.
         column: String,
         /// Columns that may be meant.
         similar: Names,
     },
-    /// A configured key names a column twice.
+    /// A configured key names the same column two times.
     #[error("the key of table `{table}` names column `{column}` twice")]
     RepeatedKey {
         /// The table.
@@ -106,19 +108,20 @@ pub enum CatalogError {
         /// The column.
         column: String,
     },
-    /// The configured cursor is not there.
+    /// The configured cursor is an unknown column.
     #[error("table `{table}` has no column `{column}`; its timestamp columns: {candidates}")]
     UnknownCursor {
         /// The table.
         table: TableName,
-        /// What the configuration says.
+        /// The name in the configuration.
         column: String,
         /// Columns that can be a cursor.
         candidates: Names,
     },
     /// The configured cursor is no timestamp.
     #[error(
-        "column `{column}` of table `{table}` is {postgres_type}, no timestamp or date; its timestamp columns: {candidates}"
+        "column `{column}` of table `{table}` is {postgres_type}, no timestamp or date; its \
+            timestamp columns: {candidates}"
     )]
     CursorType {
         /// The table.
@@ -159,7 +162,8 @@ impl Explain for CatalogError {
     fn hint(&self) -> Option<Hint> {
         Some(match self {
             Self::Name { .. } => Hint::text(
-                "write `table` or `schema.table`, and put a part in double quotes to have it taken exactly",
+                "write `table` or `schema.table`, and put a part in double quotes to have it taken \
+                    exactly",
             ),
             Self::NotFound { .. } => Hint::text(
                 "see the keys `tables` and `postgres.table`, and `postgres.db` for the database",

@@ -68,8 +68,8 @@ pub(super) fn leading_columns(indexes: &[Index]) -> Vec<usize> {
         .collect()
 }
 
-/// The key: what the configuration says; else the primary key; else the shortest unique index whose
-/// columns are never null; else none.
+/// Chooses the key: the configured one, else the primary key, else the shortest unique index whose
+/// columns are never null. The key is empty when a table has none of these.
 pub(super) fn choose(
     table: &TableName,
     columns: &[Column],
@@ -86,7 +86,7 @@ pub(super) fn choose(
         .filter_map(whole)
         .filter(never_null);
     let primary = indexes.iter().find(|index| index.primary).and_then(whole);
-    // The indexes come by name, and of equally short ones the first is taken.
+    // The indexes are sorted by name, so the choice among equally short ones is stable.
     Ok(primary
         .or_else(|| unique.min_by_key(Vec::len))
         .unwrap_or_default())

@@ -25,7 +25,7 @@ const HEADER: usize = 3 * NUMBER;
 pub(super) struct ListBuilder {
     element: Scalar,
     elements: ColumnBuilder,
-    /// Elements appended, taken or left behind by an array that did not fit.
+    /// Elements appended, used or left over by an array that did not fit.
     count: i32,
     offsets: Vec<i32>,
     nulls: NullBufferBuilder,
@@ -47,7 +47,7 @@ impl ListBuilder {
         }
     }
 
-    /// Appends an array in PostgreSQL's binary format. What does not fit leaves elements behind
+    /// Appends an array in PostgreSQL's binary format. What does not fit leaves elements over
     /// that the next null covers.
     #[inline(never)]
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
@@ -170,7 +170,7 @@ impl<'a> ArrayReader<'a> {
         })
     }
 
-    /// The next element, `Some(None)` for null; `None` behind the last one.
+    /// The next element, `Some(None)` for null; `None` after the last one.
     #[inline]
     pub(super) fn element(&mut self) -> Result<Option<Option<&'a [u8]>>, Misfit> {
         if self.left == 0 {

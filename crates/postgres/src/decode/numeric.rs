@@ -79,12 +79,12 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, Misfit> {
     Number::parse(bytes).map(|number| number.text())
 }
 
-/// A finite number as it stands in the bytes.
+/// A finite number in its binary form.
 struct Number<'a> {
     negative: bool,
     /// The power of 10000 of the first group.
     weight: i32,
-    /// Digits that PostgreSQL shows behind the point.
+    /// Digits that PostgreSQL shows after the point.
     shown: usize,
     /// Two bytes a group.
     groups: &'a [[u8; 2]],
@@ -122,7 +122,7 @@ impl<'a> Number<'a> {
         })
     }
 
-    /// The number without its sign times 10^scale; `None` when it has more digits behind the point,
+    /// The number without its sign times 10^scale; `None` when it has more digits after the point,
     /// or when `M` is too small for it.
     #[inline]
     fn magnitude<M: Magnitude>(&self, scale: i32) -> Option<M> {
@@ -137,7 +137,7 @@ impl<'a> Number<'a> {
         // The power of ten of the last group's last digit, in units of the column's scale.
         let power = GROUP * (self.weight - front.len() as i32) + scale;
         match power {
-            // The group reaches behind the column's last digit: what stands there must be zero.
+            // The group reaches beyond the column's last digit, where every digit must be zero.
             -3..=-1 => {
                 let behind = 10_u16.pow(power.unsigned_abs());
                 (last % behind == 0).then_some(())?;
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_example_12345_6700_is_exact() {
-        // `numeric_send(12345.6700)` on PostgreSQL 15: the zeros behind the seven are part of the
+        // `numeric_send(12345.6700)` on PostgreSQL 15: the zeros after the seven are part of the
         // last group.
         let sent = [3, 1, 0, 4, 0x0001, 0x0929, 0x1a2c];
         assert_eq!(decimal(&sent, 10, 4), Ok(123_456_700));
@@ -293,7 +293,7 @@ mod tests {
             ]
             .concat()
         };
-        // 36 digits before the point and one behind it: the last group would not fit 128 bits if it
+        // 36 digits before the point and one after it: the last group would not fit 128 bits if it
         // were taken whole.
         assert_eq!(decimal(&nines(9, 9_000), 38, 1), Ok(10_i128.pow(37) - 1));
         let mut thirty_eight = nines(9, 9_999);

@@ -246,7 +246,8 @@ fn a_malformed_value_names_its_column() {
         .expect_err("two bytes are no integer");
     assert_eq!(
         error.to_string(),
-        "a value of column `id` of table `public.t` has 2 bytes that are not PostgreSQL's format of some"
+        "a value of column `id` of table `public.t` has 2 bytes that are not PostgreSQL's format \
+            of some"
     );
     assert_eq!(error.kind(), Kind::Bug);
 }

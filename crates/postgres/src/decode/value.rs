@@ -202,7 +202,7 @@ fn moment_text(days: i64, of_day: i64, zoned: bool) -> String {
     )
 }
 
-/// The year as people count it: there is none called 0.
+/// The year as people count it, without a year 0.
 fn era(year: i64) -> (i64, &'static str) {
     if year > 0 {
         (year, "")

@@ -70,6 +70,21 @@ impl ImpossibleValues {
 }
 
 impl TableConfig {
+    /// A table without settings of its own.
+    pub fn named(table: TableReference) -> Self {
+        Self {
+            table,
+            cursor: None,
+            key: Vec::new(),
+            date_column: None,
+            timezone: Tz::UTC,
+            topic: None,
+            rules: Vec::new(),
+            impossible_values: ImpossibleValues::default(),
+            skip: false,
+        }
+    }
+
     /// The name as a user knows it: `orders`, or `sales.orders`.
     pub fn written(&self) -> String {
         self.table.written()

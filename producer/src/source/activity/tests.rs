@@ -1,6 +1,7 @@
 use super::{Activity, Holder, HolderId, Reading, Seen, ServerTime};
 use inlet_model::Xid;
 use inlet_postgres::Session;
+use proptest::prelude::*;
 
 fn reading(read_at: i64, xid_end: u64, sessions: Vec<Session>) -> Reading {
     Reading {
@@ -213,4 +214,48 @@ fn an_activity_reads_back_from_its_text() {
             .holders
             .contains_key(&HolderId::Prepared { xid: Xid(45) })
     );
+}
+
+#[test]
+fn a_session_that_is_starting_holds_back_like_one_whose_times_are_hidden() {
+    let session = |seen| Session {
+        pid: 1,
+        seen,
+        xid: None,
+    };
+    let local_xid = Some(7);
+    let [starting, hidden] = [Seen::Starting { local_xid }, Seen::Hidden { local_xid }]
+        .map(|seen| Activity::next(None, &reading(100, 50, vec![session(seen)])));
+    assert_eq!(starting, hidden);
+    assert_eq!(only(&starting).start, ServerTime::MIN);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+
+    #[test]
+    fn a_known_transaction_keeps_its_start_and_its_bound_never_falls(
+        readings in prop::collection::vec((1..100_i64, 1..100_u64, any::<bool>(), any::<bool>()), 1..10),
+        xid in prop::option::of(3..1000_u32),
+    ) {
+        let (mut now, mut end) = (1000, 1000);
+        let mut last: Option<Activity> = None;
+        for (pause, given, later, assigned) in readings {
+            (now, end) = (now + pause, end + given);
+            let query_start = if later { now } else { 500 };
+            let session = open(Some(500), query_start, false, xid.filter(|_| assigned));
+            let next = Activity::next(last.as_ref(), &reading(now, end, vec![session]));
+            let holder = only(&next);
+            prop_assert_eq!(holder.start, ServerTime(500));
+            prop_assert!(holder.xid_bound <= Xid(end));
+            prop_assert_eq!(next.xid_bound(), holder.xid_bound);
+            if let Some(last) = &last {
+                let before = only(last);
+                prop_assert!(holder.xid_bound >= before.xid_bound);
+                let raised = holder.xid_bound > before.xid_bound;
+                prop_assert!(!raised || before.xidless && holder.xidless);
+            }
+            last = Some(next);
+        }
+    }
 }

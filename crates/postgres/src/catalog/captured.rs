@@ -1,0 +1,135 @@
+//! A table that can be captured: its catalog entry with its configuration applied. Pure, except for
+//! one question about columns that were added.
+
+use std::sync::Arc;
+
+use inlet_model::{TableSchema, quote};
+use inlet_service::config::{ImpossibleValues, TableConfig};
+use sqlx::PgConnection;
+use sqlx::postgres::types::Oid;
+
+use super::cursor::{self, Cursor, index_statement};
+use super::descendants::Descendant;
+use super::entry::Entry;
+use super::error::CatalogError;
+use super::structure::Structure;
+use super::{columns, key};
+
+/// Those of the columns whose values exist although no row was written with them: added with a
+/// default, or generated when they are read.
+const UNWRITTEN: &str = "\
+SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = ANY($1) AND a.attname = ANY($2) AND (a.atthasmissing OR a.attgenerated = 'v') ORDER BY 1";
+
+/// A table that can be captured.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// Its object id.
+    pub oid: u32,
+    /// Its columns and key.
+    pub schema: Arc<TableSchema>,
+    /// The columns' numbers in the catalog. A number stays with its column when that is renamed,
+    /// and is never used again.
+    pub numbers: Vec<i16>,
+    /// The column by which new rows are found; without one only sweeps find rows.
+    pub cursor: Option<Cursor>,
+    /// What shows later that the table was altered.
+    pub structure: Structure,
+    /// True for a partitioned table, read through its parent.
+    pub partitioned: bool,
+    /// The tables that a SELECT from it reads along: its partitions, or those that inherit from it.
+    pub descendants: Vec<Descendant>,
+    /// True in a database that accepts any bytes as text (`SQL_ASCII`).
+    pub any_bytes: bool,
+    entry: Arc<Entry>,
+}
+
+impl Captured {
+    /// Applies a table's configuration to its catalog entry.
+    pub(super) fn new(entry: Arc<Entry>, config: &TableConfig) -> Result<Self, CatalogError> {
+        let table = entry.table.clone();
+        let asked = (!config.key.is_empty()).then_some(config.key.as_slice());
+        let key = key::choose(&table, &entry.columns, &entry.indexes, asked)?;
+        let cursor = cursor::choose(
+            &table,
+            &entry.columns,
+            &key::leading_columns(&entry.indexes),
+            config.cursor.as_deref(),
+        )?;
+        let mut schema = TableSchema::new(table, entry.columns.clone(), key);
+        if config.impossible_values == ImpossibleValues::Text {
+            let dated_by = config
+                .date_column
+                .as_ref()
+                .and_then(|name| schema.position(name))
+                .or_else(|| schema.event_time());
+            // Rows are compared by the cursor and placed by their date: both stay times.
+            let mut columns = schema.columns.clone();
+            let kept = [cursor.map(|cursor| cursor.column), dated_by];
+            columns::carry_as_text(&mut columns, &kept);
+            schema = TableSchema::new(schema.table.clone(), columns, schema.key.clone());
+        }
+        Ok(Self {
+            oid: entry.oid,
+            schema: Arc::new(schema),
+            numbers: entry.numbers.clone(),
+            cursor,
+            structure: entry.structure,
+            partitioned: entry.partitioned,
+            descendants: entry.descendants.clone(),
+            any_bytes: entry.any_bytes,
+            entry,
+        })
+    }
+
+    /// The same table, polled by the column of this name instead of the one that was chosen.
+    pub(crate) fn polled_by(
+        &self,
+        config: &TableConfig,
+        column: &str,
+    ) -> Result<Self, CatalogError> {
+        // The name is spelled as in the catalog; unquoted it would be folded to lower case.
+        let config = TableConfig {
+            cursor: Some(quote(column)),
+            ..config.clone()
+        };
+        Self::new(Arc::clone(&self.entry), &config)
+    }
+
+    /// The name of the cursor column.
+    pub fn cursor_name(&self) -> Option<&str> {
+        let cursor = self.cursor?;
+        Some(&self.schema.columns[cursor.column].name)
+    }
+
+    /// The statement that creates the cursor's index, where the index is missing.
+    pub fn missing_index(&self) -> Option<String> {
+        let cursor = self.cursor.filter(|cursor| !cursor.indexed)?;
+        Some(index_statement(
+            &self.schema.table,
+            &self.schema.columns[cursor.column].name,
+            self.partitioned,
+        ))
+    }
+
+    /// Those of these columns that have values in rows which were not written since the column was
+    /// added: a default that is not stored in the row, or a value computed on reading.
+    pub async fn unwritten(
+        &self,
+        connection: &mut PgConnection,
+        columns: &[&str],
+    ) -> Result<Vec<String>, CatalogError> {
+        let oids: Vec<Oid> = self
+            .descendants
+            .iter()
+            .map(|table| Oid(table.oid))
+            .chain([Oid(self.oid)])
+            .collect();
+        sqlx::query_scalar(UNWRITTEN)
+            .bind(oids)
+            .bind(columns)
+            .fetch_all(connection)
+            .await
+            .map_err(CatalogError::read("columns"))
+    }
+}

@@ -1,0 +1,72 @@
+//! One reading of a table's catalog rows.
+
+use std::sync::Arc;
+
+use inlet_model::{Column, TableName, TableReference};
+use inlet_service::config::TableConfig;
+use sqlx::PgConnection;
+
+use super::captured::Captured;
+use super::descendants::{self, Descendant};
+use super::error::CatalogError;
+use super::key::{self, Index};
+use super::structure::{Structure, read_structures};
+use super::{columns, list, relation};
+
+/// The catalog's content about one table, before its configuration is applied.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) oid: u32,
+    pub(super) table: TableName,
+    pub(super) columns: Vec<Column>,
+    /// The columns' numbers in the catalog.
+    pub(super) numbers: Vec<i16>,
+    pub(super) indexes: Vec<Index>,
+    pub(super) structure: Structure,
+    pub(super) partitioned: bool,
+    pub(super) descendants: Vec<Descendant>,
+    pub(super) any_bytes: bool,
+}
+
+/// Finds a table by its configured name, reads its catalog rows once, and applies its
+/// configuration.
+pub async fn capture(
+    connection: &mut PgConnection,
+    config: &TableConfig,
+) -> Result<Captured, CatalogError> {
+    let entry = read(connection, &config.table).await?;
+    Captured::new(Arc::new(entry), config)
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    asked: &TableReference,
+) -> Result<Entry, CatalogError> {
+    let Some(found) = relation::find(connection, asked).await? else {
+        return Err(list::not_found(connection, asked).await?);
+    };
+    found.check()?;
+    // The structure is read before the columns: an ALTER in between then shows as a change in the
+    // next cycle.
+    let structures = read_structures(connection, &[found.oid.0]).await?;
+    let Some((_, structure)) = structures.into_iter().next() else {
+        return Err(list::not_found(connection, asked).await?);
+    };
+    let rows = columns::read(connection, found.oid).await?;
+    let table = found.name();
+    columns::refuse_reserved(&table, &rows)?;
+    let descendants = descendants::read(connection, found.oid).await?;
+    let indexes = key::read(connection, found.oid, &rows).await?;
+    let (numbers, columns) = rows.into_iter().map(|row| (row.number, row.column)).unzip();
+    Ok(Entry {
+        oid: found.oid.0,
+        table,
+        columns,
+        numbers,
+        indexes,
+        structure,
+        partitioned: found.is_partitioned(),
+        descendants,
+        any_bytes: found.any_bytes,
+    })
+}

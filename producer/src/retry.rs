@@ -1,0 +1,79 @@
+//! Whether and when to try again: one decision for the start and for a service that runs.
+
+use std::time::Duration;
+
+use inlet_service::error::{Explain, Kind, chain};
+use inlet_service::retry::Backoff;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::source::error::PollError;
+
+/// A server that was never reached since the start is given up after this time.
+const START_DEADLINE: Duration = Duration::from_secs(15);
+
+/// The failures since the start.
+#[derive(Debug)]
+pub struct Retry {
+    backoff: Backoff,
+    started: Instant,
+    /// True once PostgreSQL and the sink were reached.
+    reached: bool,
+}
+
+impl Retry {
+    /// Starts the time in which a server must be reached.
+    pub fn new() -> Self {
+        Self {
+            backoff: Backoff::new(),
+            started: Instant::now(),
+            reached: false,
+        }
+    }
+
+    /// Decides about an error: how long to wait before the next attempt, or the error itself when
+    /// it is final. Logs an error that passes.
+    pub fn after(&mut self, error: PollError) -> Result<Duration, PollError> {
+        // A role that was let in before will be let in again: its password was changed, or the
+        // server is being set up from scratch.
+        let passes =
+            error.kind() == Kind::Unavailable || (self.reached && error.is_refused_login());
+        if !passes || (!self.reached && self.started.elapsed() > START_DEADLINE) {
+            return Err(error);
+        }
+        let delay = self.backoff.next_delay();
+        if error.is_everyday() {
+            info!(reason = %error, "cycle is repeated");
+            return Ok(delay);
+        }
+        let what = if self.reached {
+            "polling failed, resuming from the last durable progress"
+        } else {
+            "PostgreSQL or the sink was not reached, trying again"
+        };
+        warn!(
+            retry_ms = delay.as_millis(),
+            reason = chain(&error),
+            hint = error.hint().map(tracing::field::display),
+            "{what}"
+        );
+        Ok(delay)
+    }
+
+    /// PostgreSQL and the sink were reached: from now on the service waits for them however long
+    /// they are down.
+    pub fn reached(&mut self) {
+        self.reached = true;
+    }
+
+    /// Something was found: the next failure waits the shortest time again.
+    pub fn succeeded(&mut self) {
+        self.backoff.reset();
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::new()
+    }
+}

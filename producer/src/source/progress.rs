@@ -1,0 +1,235 @@
+//! The poller's progress of one table as it is stored: parts of JSON text, by name.
+//!
+//! | part | content |
+//! |---|---|
+//! | `identity` | the database that the xids belong to: `{"system":1,"database":"shop","timeline":1}` |
+//! | `relation` | which table it is and which of its columns and descendants were read |
+//! | `load` | while the table is loaded or joins: `{"begin":7,"after":["42"],"finished":false}` |
+//! | `poll` | once it is tailing: the activity of the last scan, what each tier has pending, the cursor |
+//! | `covered/<floor>` | which xids were emitted down to this floor ([`super::coverage`]) |
+//!
+//! `load` and `poll` exclude each other; where both are stored, `load` counts. A checkpoint writes
+//! only the parts that it changes.
+
+use std::collections::BTreeMap;
+
+use inlet_model::Xid;
+use inlet_model::{Progress, ProgressDelta};
+use inlet_postgres::Captured;
+use inlet_postgres::ServerTime;
+use inlet_postgres::server::Identity;
+use serde::{Deserialize, Serialize};
+
+use super::activity::Activity;
+use super::bounds::ScanBounds;
+use super::coverage::Coverage;
+use super::phase::{Joined, Load, Phase};
+
+const POLL: &str = "poll";
+const LOAD: &str = "load";
+const IDENTITY: &str = "identity";
+const RELATION: &str = "relation";
+
+/// What a table's stored progress contains.
+#[derive(Debug, PartialEq)]
+pub struct Stored {
+    /// The database that it belongs to.
+    pub identity: Option<Identity>,
+    /// The table that it belongs to; the first versions did not store it.
+    pub relation: Option<Relation>,
+    /// The cursor column that the table was polled by.
+    pub cursor: Option<String>,
+    /// How far the table is.
+    pub phase: Phase,
+    /// What each tier has pending.
+    pub pending: Vec<ScanBounds>,
+    /// Which versions were emitted.
+    pub coverage: Coverage,
+}
+
+/// Which table a progress belongs to, whatever its name, and what of it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relation {
+    /// Its object id.
+    pub oid: u32,
+    /// Its partitions, and tables that inherit from it.
+    pub descendants: Vec<u32>,
+    /// Its columns' names by their numbers in the catalog; empty in a progress of the first
+    /// versions.
+    #[serde(default)]
+    pub columns: BTreeMap<i16, String>,
+}
+
+/// Columns that did not exist, by name, when a progress was stored.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct NewColumns<'a> {
+    /// Added since.
+    pub added: Vec<&'a str>,
+    /// Stored under another name.
+    pub renamed: Vec<&'a str>,
+}
+
+/// A part of the progress cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("part `{part}` of the progress is damaged")]
+pub struct Damaged {
+    part: &'static str,
+}
+
+/// What a checkpoint writes beside the coverage.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The database.
+    pub identity: &'a Identity,
+    /// The table, where the stored one is different.
+    pub relation: Option<&'a Relation>,
+    /// How far the table is.
+    pub phase: &'a Phase,
+    /// What each tier has pending.
+    pub pending: Vec<ScanBounds>,
+    /// The cursor column.
+    pub cursor: Option<&'a str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LoadPart {
+    begin: Xid,
+    after: Option<Vec<String>>,
+    /// True when every chunk is read and only the joining scan is missing.
+    finished: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PollPart {
+    activity: Activity,
+    owed: Vec<ScanBounds>,
+    cursor: Option<String>,
+}
+
+impl Relation {
+    /// The columns that are new since the progress was stored.
+    pub fn new_columns<'a>(&self, captured: &'a Captured) -> NewColumns<'a> {
+        let mut new = NewColumns::default();
+        if self.columns.is_empty() {
+            return new;
+        }
+        for (number, column) in captured.numbers.iter().zip(&captured.schema.columns) {
+            match self.columns.get(number) {
+                None => new.added.push(&column.name),
+                Some(before) if *before != column.name => new.renamed.push(&column.name),
+                Some(_) => {}
+            }
+        }
+        new
+    }
+}
+
+impl Parts<'_> {
+    /// Adds the parts to the changes of the coverage.
+    pub fn encode(&self, coverage: ProgressDelta) -> ProgressDelta {
+        let mut delta = coverage;
+        let mut set = |part: &str, value: Option<String>| delta.0.insert(part.to_owned(), value);
+        set(IDENTITY, Some(json(self.identity)));
+        if let Some(relation) = self.relation {
+            set(RELATION, Some(json(relation)));
+        }
+        match self.phase {
+            Phase::Loading(load) => {
+                let part = LoadPart {
+                    begin: load.begin,
+                    after: load.after.clone(),
+                    finished: false,
+                };
+                set(LOAD, Some(json(&part)));
+            }
+            Phase::Joining(joined) => {
+                let part = LoadPart {
+                    begin: joined.begin,
+                    after: None,
+                    finished: true,
+                };
+                set(LOAD, Some(json(&part)));
+            }
+            Phase::Tailing(activity) => {
+                let part = PollPart {
+                    activity: activity.as_ref().clone(),
+                    owed: self.pending.clone(),
+                    cursor: self.cursor.map(str::to_owned),
+                };
+                set(POLL, Some(json(&part)));
+                set(LOAD, None);
+            }
+        }
+        delta
+    }
+}
+
+impl Stored {
+    /// Decodes a progress; `None` when it has neither a load nor a poll to resume.
+    pub fn decode(progress: &Progress) -> Result<Option<Self>, Damaged> {
+        let identity = part(progress, IDENTITY)?;
+        let relation = part(progress, RELATION)?;
+        let load: Option<LoadPart> = part(progress, LOAD)?;
+        let poll: Option<PollPart> = match &load {
+            // A load that began over an older poll leaves that poll's part behind.
+            Some(_) => None,
+            None => part(progress, POLL)?,
+        };
+        let mut coverage = Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
+        let (phase, pending, cursor) = match (load, poll) {
+            (Some(load), _) => {
+                // What an older poll emitted does not apply to the rows of the load.
+                coverage.forget();
+                (load.phase(), Vec::new(), None)
+            }
+            (None, Some(poll)) => (Phase::Tailing(poll.activity.into()), poll.owed, poll.cursor),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Self {
+            identity,
+            relation,
+            cursor,
+            phase,
+            pending,
+            coverage,
+        }))
+    }
+
+    /// When the last durable cycle read the activity.
+    pub fn polled_at(&self) -> Option<ServerTime> {
+        match &self.phase {
+            Phase::Tailing(activity) => Some(activity.read_at),
+            Phase::Loading(_) | Phase::Joining(_) => None,
+        }
+    }
+}
+
+impl LoadPart {
+    fn phase(self) -> Phase {
+        if self.finished {
+            Phase::Joining(Joined { begin: self.begin })
+        } else {
+            Phase::Loading(Load {
+                begin: self.begin,
+                after: self.after,
+            })
+        }
+    }
+}
+
+fn part<T: for<'de> Deserialize<'de>>(
+    progress: &Progress,
+    name: &'static str,
+) -> Result<Option<T>, Damaged> {
+    let text = progress.0.get(name);
+    text.map(|text| serde_json::from_str(text))
+        .transpose()
+        .map_err(|_| Damaged { part: name })
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("numbers and strings are JSON")
+}
+
+#[cfg(test)]
+mod tests;

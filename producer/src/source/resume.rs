@@ -1,0 +1,250 @@
+//! How a poll starts: from what the sink has durably, or with the initial load.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use inlet_model::Progress;
+use inlet_model::TableName;
+use inlet_model::Xid;
+use inlet_postgres::server::{self, Identity};
+use inlet_postgres::{Captured, expected_rows};
+use inlet_postgres::{Error, Postgres, Reading, Table, Tables};
+use tracing::{info, warn};
+
+use super::error::PollError;
+use super::notice;
+use super::phase::Phase;
+use super::poll::Poll;
+use super::progress::Stored;
+use super::table::{Depths, PolledTable};
+
+/// What a promotion or a restore may have taken back is younger than this.
+const LINEAGE_REWIND: Duration = Duration::from_secs(3600);
+
+/// How tables are polled.
+#[derive(Debug, Clone, Copy)]
+pub struct PollSettings {
+    /// Times between two scans of the deeper tiers.
+    pub depths: Depths,
+    /// Rows of a chunk of the initial load.
+    pub chunk_rows: u32,
+}
+
+/// The server's state when a poll starts: every table resumes as of this moment.
+struct Start {
+    settings: PollSettings,
+    reading: Reading,
+    /// The time zone of wall clocks.
+    zone: Tz,
+    /// The xid below which every transaction has ended.
+    begin: Xid,
+}
+
+impl Poll {
+    /// Resumes the tables from the progress that the sink has durably. A table without progress
+    /// starts with the initial load.
+    pub async fn resume(
+        mut postgres: Postgres,
+        found: Tables,
+        settings: PollSettings,
+        mut progress: BTreeMap<TableName, Progress>,
+    ) -> Result<Self, PollError> {
+        notice::role(postgres.greeting());
+        found.dropped.iter().for_each(notice::dropped);
+        let reading = postgres.read_activity().await?;
+        let primary = postgres.primary();
+        let start = Start {
+            settings,
+            reading,
+            zone: server::writers_zone(primary)
+                .await
+                .map_err(Error::server("time zone could not be read"))?,
+            begin: server::oldest_open_xid(primary)
+                .await
+                .map_err(Error::server("snapshot could not be read"))?,
+        };
+        let mut tables = Vec::with_capacity(found.captured.len());
+        for table in found.captured {
+            let stored = progress.remove(&table.captured.schema.table);
+            let mut table = start.table(&mut postgres, table, stored.as_ref()).await?;
+            if matches!(table.phase, Phase::Loading(_)) {
+                table.expected_rows = expected_rows(postgres.primary(), table.name()).await;
+            }
+            notice::cursor(&table.table.captured);
+            tables.push(table);
+        }
+        Ok(Self {
+            postgres,
+            tables,
+            dropped: found.dropped,
+            chunk_rows: settings.chunk_rows,
+            quiet: None,
+            gate: None,
+            blind: false,
+        })
+    }
+}
+
+impl Start {
+    async fn table(
+        &self,
+        postgres: &mut Postgres,
+        table: Table,
+        progress: Option<&Progress>,
+    ) -> Result<PolledTable, PollError> {
+        let name = table.captured.schema.table.clone();
+        let damaged = |source| PollError::Progress {
+            table: name.clone(),
+            source,
+        };
+        let stored = progress.map(Stored::decode).transpose().map_err(damaged)?;
+        match stored.flatten() {
+            None => {
+                info!(table = %name, "no progress: the initial load begins");
+                Ok(self.fresh(table, None))
+            }
+            Some(stored) if is_another(&table.captured, &stored, identity(postgres))? => {
+                warn!(table = %name, "another table has this name than before (dropped and created \
+                    again, or one took the other's place): it is loaded from the beginning");
+                Ok(self.fresh(table, Some(stored)))
+            }
+            Some(stored) if has_unwritten(postgres, &table, &stored).await? => {
+                Ok(self.fresh(table, Some(stored)))
+            }
+            Some(stored) => self.resumed(postgres, table, stored),
+        }
+    }
+
+    fn fresh(&self, table: Table, before: Option<Stored>) -> PolledTable {
+        let (depths, now) = (self.settings.depths, self.reading.read_at);
+        PolledTable::fresh(table, self.zone, depths, self.begin, now, before)
+    }
+
+    fn resumed(
+        &self,
+        postgres: &Postgres,
+        table: Table,
+        stored: Stored,
+    ) -> Result<PolledTable, PollError> {
+        let table = with_stored_cursor(table, &stored)?;
+        let (depths, now) = (self.settings.depths, self.reading.read_at);
+        let name = table.captured.schema.table.clone();
+        let broken = lineage_broken(&name, stored.identity.as_ref(), identity(postgres))?;
+        let mut resumed = PolledTable::resumed(table, self.zone, depths, stored, now);
+        if !resumed.attached.is_empty() {
+            info!(table = %name, tables = resumed.attached.len(), "tables were attached to it: all \
+                their rows are read in the next cycle");
+        }
+        // A server that was restored within one timeline hands out xids that we have seen already.
+        let ahead = match &resumed.phase {
+            Phase::Tailing(activity) => activity.xid_end > self.reading.xid_end,
+            Phase::Loading(_) | Phase::Joining(_) => false,
+        };
+        let read_at = match &resumed.phase {
+            Phase::Tailing(activity) => Some(activity.read_at.0),
+            Phase::Loading(_) | Phase::Joining(_) => None,
+        };
+        if broken || ahead {
+            warn!(table = %name, "xids were taken back (promotion, restore or lost commits): the \
+                last hour is read again, and all of it swept");
+            resumed.rewind(LINEAGE_REWIND, &self.reading);
+        }
+        info!(table = %name, phase = resumed.phase.name(), xids = resumed.coverage.xids(), read_at, "progress found: resuming");
+        Ok(resumed)
+    }
+}
+
+fn identity(postgres: &Postgres) -> &Identity {
+    &postgres.greeting().identity
+}
+
+/// True when rows have values in new columns although they were not written since, so that only
+/// another load brings these values.
+async fn has_unwritten(
+    postgres: &mut Postgres,
+    table: &Table,
+    stored: &Stored,
+) -> Result<bool, PollError> {
+    let captured = &table.captured;
+    let Some(relation) = &stored.relation else {
+        return Ok(false);
+    };
+    let new = relation.new_columns(captured);
+    let mut columns: Vec<String> = new.renamed.iter().map(ToString::to_string).collect();
+    if !new.added.is_empty() {
+        let unwritten = captured.unwritten(postgres.primary(), &new.added).await?;
+        columns.extend(unwritten);
+    }
+    if columns.is_empty() {
+        return Ok(false);
+    }
+    if captured.schema.key.is_empty() {
+        // Without a key another load would only duplicate every row.
+        notice::unwritten(table, &columns);
+        return Ok(false);
+    }
+    let columns = columns.join(", ");
+    warn!(table = %captured.schema.table, columns, "rows have values in new columns although they \
+        were not written: the table is loaded again");
+    Ok(true)
+}
+
+/// The table, polled by the cursor of its progress unless the configuration names one.
+pub(super) fn with_stored_cursor(table: Table, stored: &Stored) -> Result<Table, PollError> {
+    match (&stored.cursor, &table.config.cursor) {
+        (None, _) => Ok(table),
+        (Some(theirs), Some(_)) => {
+            check_cursor(&table.captured, theirs)?;
+            Ok(table)
+        }
+        (Some(theirs), None) => Ok(table.polled_by(theirs)?),
+    }
+}
+
+/// Refuses a configured cursor that differs from the progress's. Both are spelled as in the
+/// catalog, because `cursor: Created_At` means `created_at`.
+pub fn check_cursor(captured: &Captured, theirs: &str) -> Result<(), PollError> {
+    let ours = captured.cursor_name().unwrap_or_default();
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(PollError::OtherCursor {
+        table: captured.schema.table.clone(),
+        theirs: theirs.to_owned(),
+        ours: ours.to_owned(),
+    })
+}
+
+/// True when the progress belongs to another table that had this name.
+pub(super) fn is_another(
+    captured: &Captured,
+    stored: &Stored,
+    ours: &Identity,
+) -> Result<bool, PollError> {
+    lineage_broken(&captured.schema.table, stored.identity.as_ref(), ours)?;
+    let relation = stored.relation.as_ref();
+    Ok(relation.is_some_and(|relation| relation.oid != captured.oid))
+}
+
+/// True when the xids of the progress mean nothing any more, because the server has another
+/// timeline. Fails when the progress belongs to another database.
+pub fn lineage_broken(
+    table: &TableName,
+    theirs: Option<&Identity>,
+    ours: &Identity,
+) -> Result<bool, PollError> {
+    let Some(theirs) = theirs else {
+        return Ok(false);
+    };
+    if (theirs.system, &theirs.database) != (ours.system, &ours.database) {
+        let name =
+            |identity: &Identity| format!("`{}` of cluster {}", identity.database, identity.system);
+        return Err(PollError::Foreign {
+            table: table.clone(),
+            theirs: name(theirs),
+            ours: name(ours),
+        });
+    }
+    Ok(theirs.timeline != ours.timeline)
+}

@@ -1,0 +1,206 @@
+//! The statements that read rows. Pure.
+
+use inlet_model::Xid;
+use inlet_model::quote;
+use inlet_postgres::Captured;
+use inlet_postgres::Floor;
+use inlet_postgres::select_list;
+
+/// Ages are compared modulo 2^32: a bound that is further back asks for every row.
+const AGE_MAX: u64 = 1 << 31;
+
+/// The rows that a statement reads.
+#[derive(Debug, Clone)]
+pub enum Condition {
+    /// Rows with `cursor >= floor` and `xmin >= xid`.
+    Since {
+        /// In the cursor's unit; `None` reads rows with any cursor.
+        floor: Option<Floor>,
+        /// The lowest xid.
+        xid: Xid,
+    },
+    /// Rows of a key range with `xmin < before`: `after` is exclusive, `until` inclusive, and
+    /// `None` unbounded.
+    Chunk {
+        /// Text per key column.
+        after: Option<Vec<String>>,
+        /// Text per key column.
+        until: Option<Vec<String>>,
+        /// The xid at which the load began.
+        before: Xid,
+    },
+    /// Every row of the tables that were attached and not read yet; the other conditions exclude
+    /// these.
+    Attached,
+}
+
+/// The statement that reads the rows of a condition, and its values. They are bound as text and
+/// cast in the server, once a statement.
+pub fn statement(
+    captured: &Captured,
+    condition: &Condition,
+    attached: &[u32],
+    xid_end: Xid,
+) -> (String, Vec<String>) {
+    let (filter, values) = filter(captured, condition, attached, xid_end);
+    (
+        format!(
+            "SELECT {} FROM {}{filter}",
+            select_list(&captured.schema),
+            captured.schema.table.quoted()
+        ),
+        values,
+    )
+}
+
+/// The `WHERE` clause of a condition, empty where it is every row, and its values.
+///
+/// `attached` are the tables that only [`Condition::Attached`] reads.
+pub fn filter(
+    captured: &Captured,
+    condition: &Condition,
+    attached: &[u32],
+    xid_end: Xid,
+) -> (String, Vec<String>) {
+    let mut clauses = Vec::new();
+    let mut values = Vec::new();
+    let mut bind = |value: String, sql_type: &str| {
+        values.push(value);
+        format!("${}::text::{sql_type}", values.len())
+    };
+    match condition {
+        Condition::Since { floor, xid } => {
+            if let (Some(cursor), Some(floor)) = (&captured.cursor, floor)
+                && let Some(text) = cursor.kind.text(*floor)
+            {
+                let column = quote(&captured.schema.columns[cursor.column].name);
+                clauses.push(format!(
+                    "{column} >= {}",
+                    bind(text, cursor.kind.sql_type())
+                ));
+            }
+            if xid.0 + AGE_MAX > xid_end.0 {
+                clauses.push(format!(
+                    "age(xmin) BETWEEN 0 AND (SELECT age({}))",
+                    bind(xid.low().to_string(), "xid")
+                ));
+            }
+        }
+        Condition::Chunk {
+            after,
+            until,
+            before,
+        } => {
+            for (edge, operator) in [(after, ">"), (until, "<=")] {
+                if let Some(key) = edge {
+                    clauses.push(format!(
+                        "{} {operator} {}",
+                        key_columns(captured),
+                        key_values(captured, key, &mut bind)
+                    ));
+                }
+            }
+            // The complement of what the joining scan asks for: each row is in exactly one of the
+            // two, also a frozen one of an older epoch.
+            clauses.push(format!(
+                "age(xmin) NOT BETWEEN 0 AND (SELECT age({}))",
+                bind(before.low().to_string(), "xid")
+            ));
+        }
+        Condition::Attached => {}
+    }
+    if !attached.is_empty() {
+        let not = match condition {
+            Condition::Attached => "",
+            Condition::Since { .. } | Condition::Chunk { .. } => "NOT ",
+        };
+        let oids: Vec<_> = attached.iter().map(u32::to_string).collect();
+        clauses.push(format!("tableoid {not}IN ({})", oids.join(", ")));
+    }
+    let filter = if clauses.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", clauses.join(" AND "))
+    };
+    (filter, values)
+}
+
+/// The statement that finds where a chunk of this many rows ends, and its values.
+pub fn chunk_end(
+    captured: &Captured,
+    after: Option<&[String]>,
+    rows: u32,
+) -> (String, Vec<String>) {
+    let mut values = Vec::new();
+    let mut bind = |value: String, sql_type: &str| {
+        values.push(value);
+        format!("${}::text::{sql_type}", values.len())
+    };
+    let columns: Vec<_> = captured
+        .schema
+        .key
+        .iter()
+        .map(|at| quote(&captured.schema.columns[*at].name))
+        .collect();
+    let texts: Vec<_> = columns
+        .iter()
+        .map(|column| format!("{column}::text"))
+        .collect();
+    let mut clauses: Vec<_> = after
+        .map(|key| {
+            format!(
+                "{} > {}",
+                key_columns(captured),
+                key_values(captured, key, &mut bind)
+            )
+        })
+        .into_iter()
+        .collect();
+    if captured.any_bytes {
+        // The progress stores the key as text, so a chunk must end at a key of ASCII characters.
+        clauses.extend(texts.iter().map(|text| format!("{text} ~ '^[ -~]*$'")));
+    }
+    let filter = if clauses.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", clauses.join(" AND "))
+    };
+    let table = captured.schema.table.quoted();
+    // A bare name in ORDER BY means the output column, which is text here and in the order of no
+    // index.
+    let order: Vec<_> = columns.iter().map(|column| format!("t.{column}")).collect();
+    let sql = format!(
+        "SELECT {} FROM {table} AS t{filter} ORDER BY {} OFFSET {rows} LIMIT 1",
+        texts.join(", "),
+        order.join(", ")
+    );
+    (sql, values)
+}
+
+fn key_columns(captured: &Captured) -> String {
+    let columns: Vec<_> = captured
+        .schema
+        .key
+        .iter()
+        .map(|at| quote(&captured.schema.columns[*at].name))
+        .collect();
+    format!("({})", columns.join(", "))
+}
+
+fn key_values(
+    captured: &Captured,
+    key: &[String],
+    bind: &mut impl FnMut(String, &str) -> String,
+) -> String {
+    let columns = captured
+        .schema
+        .key
+        .iter()
+        .map(|at| &captured.schema.columns[*at].postgres_type);
+    let values: Vec<_> = key
+        .iter()
+        .zip(columns)
+        .map(|(value, sql_type)| bind(value.clone(), sql_type))
+        .collect();
+    format!("({})", values.join(", "))
+}
