@@ -73,7 +73,6 @@ missing_packages() {
   has cc || echo gcc
   has c++ || echo g++
   has make || echo make
-  has perl || echo perl
   has pkg-config || echo pkg-config
   has_openssl || echo libssl-dev
   [ "$(java_version)" -ge 17 ] || echo java
