@@ -4,8 +4,7 @@
 use std::fmt;
 
 use inlet_service::error::Hint;
-
-use crate::error::Code;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 /// A right that one object needs; its text is the command that grants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

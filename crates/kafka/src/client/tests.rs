@@ -71,7 +71,8 @@ fn accepted_properties_start_every_client() {
         ("client.rack", "a"),
         ("security.protocol", "plaintext"),
         ("compression.type", "zstd"),
-        ("compression.codec", "gzip"),
+        // This build of librdkafka has no zlib, so `gzip` is not a value here.
+        ("compression.codec", "snappy"),
         ("compression.level", "3"),
         ("linger.ms", "20"),
         ("queue.buffering.max.ms", "20"),
@@ -118,10 +119,13 @@ fn accepted_properties_start_every_client() {
         ("statistics.interval.ms", "0"),
         ("debug", "broker"),
     ];
+    let mut failed = Vec::new();
     for property in accepted {
-        let connection = connection(&[property]).unwrap();
-        start(&connection).unwrap_or_else(|error| panic!("{property:?}: {error:?}"));
+        if let Err(error) = start(&connection(&[property]).unwrap()) {
+            failed.push((property, error));
+        }
     }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use inlet_model::Identifier;
 
-use super::{Config, ConfigError, ImpossibleValues};
+use super::{Config, ConfigError, ImpossibleValues, REFUSED_PROPERTIES};
 use crate::error::{Explain, Kind, report};
 
 mod keys;
@@ -499,14 +499,18 @@ fn two_tables_never_share_a_topic() {
 }
 
 #[test]
-fn properties_that_the_promises_rest_on_are_refused() {
-    let shown = refused(&format!(
-        "{SMALL}kafka: {{ brokers: 'a:1', properties: {{ enable.idempotence: false }} }}\n"
-    ));
-    assert!(
-        shown.contains("`kafka.properties.enable.idempotence` cannot be set"),
-        "{shown}"
-    );
+fn every_property_that_exactly_once_delivery_depends_on_is_refused() {
+    for property in REFUSED_PROPERTIES {
+        let name = property.name;
+        let shown = refused(&format!(
+            "{SMALL}kafka: {{ brokers: 'a:1', properties: {{ {name}: 'x' }} }}\n"
+        ));
+        assert!(
+            shown.contains(&format!("`kafka.properties.{name}` cannot be set"))
+                && shown.contains(property.reason),
+            "{shown}"
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Errors of the sink.
 
 use inlet_service::error::{Hint, Kind};
-
 use inlet_service::sink::SinkError;
 
 /// A configuration that cannot work.

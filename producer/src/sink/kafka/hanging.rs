@@ -31,13 +31,13 @@ use inlet_model::record::sequences::PART;
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::error::Hint;
 use inlet_service::retry::pause;
+use inlet_service::sink::SinkError;
 use rdkafka::message::{BorrowedMessage, Header as KafkaHeader, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
 use super::settings::KafkaSinkSettings;
 use super::stored::sequences;
 use super::transaction::Transactions;
-use inlet_service::sink::SinkError;
 
 /// The wait before the next question whether the broker has written its markers.
 const ASK_INTERVAL: Duration = Duration::from_millis(5);

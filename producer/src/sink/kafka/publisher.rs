@@ -28,23 +28,20 @@ use arrow::datatypes::{UInt8Type, UInt64Type};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use inlet_model::Xid;
 use inlet_model::change::{ChangeBatch, OP, XID};
 use inlet_model::record::control::{ControlRecord, Owner};
 use inlet_model::record::header::{HEADER, Header};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};
 use inlet_model::record::partition::partition_of;
 use inlet_model::record::sequences::{PART, Sequences};
-use inlet_model::{Fingerprint, TableName};
-use inlet_model::{Progress, ProgressDelta};
-
+use inlet_model::{Fingerprint, Progress, ProgressDelta, TableName, Xid};
 use inlet_service::error::{Hint, Kind};
+use inlet_service::sink::{Checkpointed, SinkError};
 
 use super::settings::KafkaSinkSettings;
 use super::stored::{Stored, sequences};
 use super::transaction::Transactions;
 use super::{fault, hanging, topics};
-use inlet_service::sink::{Checkpointed, SinkError};
 
 /// Rows that are encoded at a time: enough to pay for the call, few enough that their text stays in
 /// the processor's cache.
@@ -128,21 +125,7 @@ impl Publisher {
         transactions.commit()?;
 
         let mut progress = stored.progress;
-        let mut opened = BTreeMap::new();
-        for (table, name) in topics {
-            let part = progress
-                .get_mut(&table)
-                .and_then(|progress| progress.0.remove(PART));
-            let next = sequences(settings, &name, partitions[&name], part.as_ref())?;
-            opened.insert(
-                table,
-                Topic {
-                    name,
-                    next,
-                    written: false,
-                },
-            );
-        }
+        let opened = open_topics(settings, topics, &partitions, &mut progress)?;
         progress.retain(|table, progress| opened.contains_key(table) && !progress.0.is_empty());
         let control_topic = settings.control_topic.clone();
         let publisher = Self {
@@ -300,6 +283,29 @@ fn topic_names(
         .iter()
         .map(|table| Ok((table.clone(), topic(table)?)))
         .collect()
+}
+
+/// Moves the sequences out of the progress, which the poll does not know, into the topics.
+fn open_topics(
+    settings: &KafkaSinkSettings,
+    topics: BTreeMap<TableName, String>,
+    partitions: &BTreeMap<String, i32>,
+    progress: &mut BTreeMap<TableName, Progress>,
+) -> Result<BTreeMap<TableName, Topic>, SinkError> {
+    let mut opened = BTreeMap::new();
+    for (table, name) in topics {
+        let part = progress
+            .get_mut(&table)
+            .and_then(|progress| progress.0.remove(PART));
+        let next = sequences(settings, &name, partitions[&name], part.as_ref())?;
+        let topic = Topic {
+            name,
+            next,
+            written: false,
+        };
+        opened.insert(table, topic);
+    }
+    Ok(opened)
 }
 
 fn send_control(

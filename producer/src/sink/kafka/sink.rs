@@ -9,11 +9,11 @@ use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
 use inlet_model::{Progress, ProgressDelta};
 use inlet_service::error::Kind;
+use inlet_service::sink::{Checkpointed, Sink, SinkError};
 
 use super::fault;
 use super::settings::KafkaSinkSettings;
 use super::thread::{Command, SinkThread};
-use inlet_service::sink::{Checkpointed, Sink, SinkError};
 
 /// The sink of a pipeline with a broker.
 ///

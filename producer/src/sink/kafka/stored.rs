@@ -9,10 +9,10 @@ use inlet_model::record::control::{ControlRecord, Owner};
 use inlet_model::record::sequences::Sequences;
 use inlet_model::{Fingerprint, TableName};
 use inlet_model::{Progress, ProgressDelta};
+use inlet_service::sink::SinkError;
 
 use super::fault;
 use super::settings::KafkaSinkSettings;
-use inlet_service::sink::SinkError;
 
 /// The last record of every key.
 #[derive(Debug, Default, PartialEq, Eq)]

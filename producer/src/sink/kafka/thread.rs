@@ -15,12 +15,12 @@ use inlet_model::record::control::Owner;
 use inlet_model::{Progress, ProgressDelta};
 use inlet_service::error::Kind;
 use inlet_service::retry::pause;
+use inlet_service::sink::{Checkpointed, SinkError};
 
 use super::fault;
 use super::publisher::{Publisher, check_owner};
 use super::settings::KafkaSinkSettings;
 use super::stored::Stored;
-use inlet_service::sink::{Checkpointed, SinkError};
 
 /// Between commands the producer's events are taken this often.
 const IDLE_TIME: Duration = Duration::from_secs(1);

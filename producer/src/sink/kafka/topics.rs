@@ -8,11 +8,11 @@ use inlet_kafka::{
     Admin, Code, Error, NewTopic, Producer, advertised, await_leaders, find_topic, is_reachable,
 };
 use inlet_service::error::{Hint, Kind};
+use inlet_service::sink::SinkError;
 use rdkafka::producer::Producer as _;
 
 use super::fault;
 use super::settings::KafkaSinkSettings;
-use inlet_service::sink::SinkError;
 
 /// A running broker answers sooner. The caller retries when it does not run.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);

@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use inlet_kafka::{Code, Error, Producer, init_transactions, take_events};
 use inlet_service::retry::pause;
+use inlet_service::sink::SinkError;
 use rdkafka::error::KafkaError;
 use rdkafka::message::ToBytes;
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
 
 use super::settings::KafkaSinkSettings;
-use inlet_service::sink::SinkError;
 
 /// An acknowledgement takes half a millisecond on a quiet broker: the waits are short for as long as
 /// that is likely.
