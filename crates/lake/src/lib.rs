@@ -43,6 +43,7 @@
 
 mod batch;
 mod commit;
+mod committed;
 mod error;
 mod files;
 mod folder;
@@ -55,6 +56,7 @@ mod writer;
 
 pub use batch::{Limits, Size};
 pub use commit::{Head, PartitionHead, Writer};
+pub use committed::Committed;
 pub use error::LakeError;
 pub use files::{CHANGE_COLUMNS, QUARANTINE_COLUMNS, Rejected};
 pub use metrics::describe as describe_metrics;
@@ -62,4 +64,4 @@ pub use options::LakeOptions;
 pub use reader::{TableReader, tables_of};
 pub use rules::{RuleError, Rules, Validator};
 pub use sink::{LakeSink, LakeSinkTable};
-pub use writer::{ClosedBatch, Committed, StagedBatch, TableWriter};
+pub use writer::{ClosedBatch, StagedBatch, TableWriter};

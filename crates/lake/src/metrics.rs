@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use crate::writer::Committed;
+use crate::committed::Committed;
 
 const ROWS: &str = "inlet_lake_rows_total";
 const QUARANTINED: &str = "inlet_lake_quarantined_rows_total";

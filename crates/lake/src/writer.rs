@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use inlet_model::ProgressDelta;
 use inlet_model::change::ChangeBatch;
-use inlet_model::{KafkaPartition, OffsetRange, Offsets};
+use inlet_model::{KafkaPartition, OffsetRange};
 use tokio::sync::{Mutex, watch};
 
 use crate::batch::{Limits, Size};
-use crate::commit::{self, Entry, Head, Log, PartitionHead, TakeOver};
+use crate::commit::{self, Head, Log, PartitionHead, TakeOver};
+use crate::committed::Committed;
 use crate::error::LakeError;
 use crate::files::{OpenBatch, Rejected, Staged, joined};
 use crate::folder::Folder;
@@ -49,23 +50,6 @@ pub struct StagedBatch {
     lake: Arc<Lake>,
     staged: Staged,
     newest: Option<i64>,
-}
-
-/// What a commit made durable and visible.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// The number of the log's entry.
-    pub seq: u64,
-    /// Rows that became visible.
-    pub rows: u64,
-    /// Rows that went to quarantine.
-    pub quarantined: u64,
-    /// The number of data files.
-    pub files: u64,
-    /// The size of the data files.
-    pub bytes: u64,
-    /// The next offset to read of every covered kafka_partition.
-    pub offsets: Offsets,
 }
 
 /// What a writer shares with its commits.
@@ -295,34 +279,6 @@ impl StagedBatch {
         let committed = lake.with_log(act).await?;
         lake.report(&committed, newest);
         Ok(committed)
-    }
-}
-
-impl Committed {
-    fn nothing(seq: u64) -> Self {
-        Self {
-            seq,
-            rows: 0,
-            quarantined: 0,
-            files: 0,
-            bytes: 0,
-            offsets: Offsets::new(),
-        }
-    }
-
-    fn of(entry: &Entry) -> Self {
-        let next = entry
-            .offsets
-            .iter()
-            .map(|(partition, covered)| (*partition, covered.next));
-        Self {
-            seq: entry.seq,
-            rows: entry.rows,
-            quarantined: entry.quarantined,
-            files: entry.files.len() as u64,
-            bytes: entry.files.iter().map(|file| file.bytes).sum(),
-            offsets: next.collect(),
-        }
     }
 }
 

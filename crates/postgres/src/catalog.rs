@@ -17,10 +17,9 @@ mod list;
 mod relation;
 mod structure;
 
-pub use self::captured::Captured;
+pub use self::captured::{Captured, capture};
 pub use self::cursor::{Cursor, CursorKind, index_statement};
 pub use self::descendants::Descendant;
-pub use self::entry::capture;
 pub use self::error::{CatalogError, Names};
 pub use self::list::{expected_rows, list_tables};
 pub use self::structure::{Structure, read_structures};

@@ -21,7 +21,7 @@ use super::columns::Columns;
 use super::dates::{self, Calendar, Day};
 use super::names::STAGING;
 use super::quarantine::{QuarantineFile, Rejected};
-use super::rows::{runs, split};
+use super::rows::{RUN_ROWS, runs, split};
 use super::store::sync_files;
 use crate::error::LakeError;
 use crate::folder::Folder;
@@ -30,8 +30,6 @@ use crate::folder::Folder;
 const OPEN_DATES_MAX: usize = 16;
 /// Closed files that are held open until they are synced together.
 const UNSYNCED_MAX: usize = 64;
-/// Rows of a date that are gathered before they are encoded.
-pub(super) const RUN_ROWS: usize = 8192;
 /// Bytes of gathered rows, over all dates.
 const GATHERED_BYTES_MAX: usize = 32 << 20;
 /// Bytes of encoded rows whose row group is not written yet, over all files.

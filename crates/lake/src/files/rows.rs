@@ -9,9 +9,11 @@ use inlet_model::change::{KAFKA_PARTITION, OFFSET};
 use inlet_model::{KafkaPartition, Offset};
 
 use super::dates::Day;
-use super::encoder::RUN_ROWS;
 use super::names::STAGING;
 use crate::error::LakeError;
+
+/// Rows of a date that are gathered before they are encoded.
+pub(super) const RUN_ROWS: usize = 8192;
 
 /// Splits rows by day, in their order; rows of one day alone are not copied.
 pub(super) fn split(

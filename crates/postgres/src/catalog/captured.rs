@@ -10,7 +10,7 @@ use sqlx::postgres::types::Oid;
 
 use super::cursor::{self, Cursor, index_statement};
 use super::descendants::Descendant;
-use super::entry::Entry;
+use super::entry::{self, Entry};
 use super::error::CatalogError;
 use super::structure::Structure;
 use super::{columns, key};
@@ -44,9 +44,19 @@ pub struct Captured {
     entry: Arc<Entry>,
 }
 
+/// Finds a table by its configured name, reads its catalog rows once, and applies its
+/// configuration.
+pub async fn capture(
+    connection: &mut PgConnection,
+    config: &TableConfig,
+) -> Result<Captured, CatalogError> {
+    let entry = entry::read(connection, &config.table).await?;
+    Captured::new(Arc::new(entry), config)
+}
+
 impl Captured {
     /// Applies a table's configuration to its catalog entry.
-    pub(super) fn new(entry: Arc<Entry>, config: &TableConfig) -> Result<Self, CatalogError> {
+    fn new(entry: Arc<Entry>, config: &TableConfig) -> Result<Self, CatalogError> {
         let table = entry.table.clone();
         let asked = (!config.key.is_empty()).then_some(config.key.as_slice());
         let key = key::choose(&table, &entry.columns, &entry.indexes, asked)?;

@@ -1,12 +1,8 @@
 //! One reading of a table's catalog rows.
 
-use std::sync::Arc;
-
 use inlet_model::{Column, TableName, TableReference};
-use inlet_service::config::TableConfig;
 use sqlx::PgConnection;
 
-use super::captured::Captured;
 use super::descendants::{self, Descendant};
 use super::error::CatalogError;
 use super::key::{self, Index};
@@ -28,17 +24,8 @@ pub(super) struct Entry {
     pub(super) any_bytes: bool,
 }
 
-/// Finds a table by its configured name, reads its catalog rows once, and applies its
-/// configuration.
-pub async fn capture(
-    connection: &mut PgConnection,
-    config: &TableConfig,
-) -> Result<Captured, CatalogError> {
-    let entry = read(connection, &config.table).await?;
-    Captured::new(Arc::new(entry), config)
-}
-
-async fn read(
+/// Reads everything that the catalog contains about the table of this name.
+pub(super) async fn read(
     connection: &mut PgConnection,
     asked: &TableReference,
 ) -> Result<Entry, CatalogError> {
