@@ -346,7 +346,7 @@ async fn a_pooler_in_transaction_mode_is_named_by_every_verb() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_dropped_and_made_anew_goes_on_and_says_so() {
+async fn a_table_that_is_dropped_and_recreated_is_captured_again_with_a_warning() {
     let database = shared_database().await;
     let sql = "CREATE TABLE orders (id serial PRIMARY KEY, note text, updated_at timestamptz DEFAULT now()); CREATE INDEX ON orders (updated_at);
                CREATE TABLE visits (id serial PRIMARY KEY); INSERT INTO orders (note) VALUES ('first'), ('second'); INSERT INTO visits DEFAULT VALUES";
@@ -364,7 +364,7 @@ async fn a_table_that_is_dropped_and_made_anew_goes_on_and_says_so() {
         services[0]
             .stderr()
             .unwrap()
-            .contains("table was dropped: the others are polled on"),
+            .contains("table was dropped: the other tables are still polled"),
         "{}",
         services[0].stderr().unwrap()
     );
