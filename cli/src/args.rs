@@ -11,8 +11,10 @@ use crate::demo::DemoArguments;
 
 /// Exit codes, at the end of the general help.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `verify` found a difference, 75 another instance took over, 78 configuration.
-Data goes to stdout, everything else to stderr. INLET_LOG filters the log: error, warn, info, debug, trace.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `verify` found a difference, 75 another instance \
+took over, 78 configuration.
+Data goes to stdout, everything else to stderr. INLET_LOG filters the log: error, warn, info, \
+    debug, trace.
 
 Start here:
   inlet demo
@@ -22,7 +24,6 @@ Start here:
 #[derive(Debug, Parser)]
 #[command(name = "inlet", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Arguments {
-    /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
     /// How log lines look.
@@ -37,7 +38,6 @@ pub struct Arguments {
     pub log_format: LogFormatName,
 }
 
-/// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Publish every change of the tables to Kafka
@@ -45,7 +45,8 @@ pub enum Verb {
     Producer(ServiceArguments),
     /// Carry the topics into the lake, with their offsets in the same commit
     #[command(
-        after_help = "Example:\n  inlet consumer --config configs/orders_stream.yml --config configs/orders_rules.yml"
+        after_help = "Example:\n  inlet consumer --config configs/orders_stream.yml --config \
+            configs/orders_rules.yml"
     )]
     Consumer(ServiceArguments),
     /// Do both in one process; without a `kafka:` section no broker is needed
@@ -56,7 +57,8 @@ pub enum Verb {
     Verify(VerifyArguments),
     /// Ask the lake in SQL; every table is a view of its latest state
     #[command(
-        after_help = "Example:\n  inlet query --config configs/quickstart.yml 'SELECT count(*) FROM orders'"
+        after_help = "Example:\n  inlet query --config configs/quickstart.yml 'SELECT count(*) \
+            FROM orders'"
     )]
     Query(QueryArguments),
     /// Show how far producer and consumer are, and how fresh the lake is
@@ -64,12 +66,14 @@ pub enum Verb {
     Status(StatusArguments),
     /// Write a configuration for the tables of a database, with what the catalog tells of them
     #[command(
-        after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output inlet.yml"
+        after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output \
+            inlet.yml"
     )]
     Init(InitArguments),
     /// Print the SQL that makes a role with the rights that a poll needs, and no more
     #[command(
-        after_help = "Example:\n  inlet grants --config inlet.yml --role inlet | psql postgres://owner@localhost:5432/shop"
+        after_help = "Example:\n  inlet grants --config inlet.yml --role inlet | psql \
+            postgres://owner@localhost:5432/shop"
     )]
     Grants(GrantsArguments),
     /// Look at every hop of the data's way and say what is missing, with the statement that fixes
@@ -85,7 +89,8 @@ pub enum Verb {
     Completions(CompletionsArguments),
     /// Print the JSON Schema of the configuration: editors complete and check the file with it
     #[command(
-        after_help = "Example:\n  inlet schema > inlet.schema.json\nThe first line of the file: # yaml-language-server: $schema=inlet.schema.json"
+        after_help = "Example:\n  inlet schema > inlet.schema.json\nThe first line of the file: # \
+            yaml-language-server: $schema=inlet.schema.json"
     )]
     Schema,
     /// Print the manual page
@@ -129,7 +134,6 @@ pub struct ServiceArguments {
     pub http: Option<SocketAddr>,
 }
 
-/// Of `inlet verify`.
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArguments {
     /// Where the configuration is.
@@ -146,7 +150,6 @@ pub struct VerifyArguments {
     pub json: bool,
 }
 
-/// Of `inlet query`.
 #[derive(Debug, Clone, Args)]
 pub struct QueryArguments {
     /// Where the configuration is.
@@ -174,13 +177,12 @@ impl QueryArguments {
     }
 }
 
-/// Of `inlet status`.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArguments {
     /// Where the configuration is.
     #[command(flatten)]
     pub files: ConfigFiles,
-    /// Look again every so many seconds, until Ctrl-C
+    /// Repeat after this many seconds, until Ctrl-C
     #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..))]
     pub watch: Option<u64>,
     /// One JSON object instead of text
@@ -188,7 +190,6 @@ pub struct StatusArguments {
     pub json: bool,
 }
 
-/// Of `inlet init`.
 #[derive(Debug, Clone, Args)]
 pub struct InitArguments {
     /// Where the database is; asked for when it is not given
@@ -202,7 +203,6 @@ pub struct InitArguments {
     pub tables: Vec<String>,
 }
 
-/// Of `inlet grants`.
 #[derive(Debug, Clone, Args)]
 pub struct GrantsArguments {
     /// Where the configuration is.
@@ -213,7 +213,6 @@ pub struct GrantsArguments {
     pub role: Option<String>,
 }
 
-/// Of `inlet check`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckArguments {
     /// Where the configuration is.
@@ -227,7 +226,6 @@ pub struct CheckArguments {
     pub json: bool,
 }
 
-/// Of `inlet completions`.
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArguments {
     /// Which shell

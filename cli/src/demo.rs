@@ -1,13 +1,14 @@
 //! `inlet demo`: food orders from the first row to the last answer, on servers of its own.
 //!
-//! It shows what a person would type, and counts every row where it is: in PostgreSQL, in the topic,
-//! in the lake's files. The services are processes of this binary, so that one of them can be killed.
+//! It shows what a person would type, and counts every row where it is: in PostgreSQL, in the
+//! topic, in the lake's files. The services are processes of this binary, so that one of them can
+//! be killed.
 //!
 //! Promises: exit 0 only when PostgreSQL and lake are equal, by DuckDB's answer and by `inlet
-//! verify`'s; it removes all processes and folders, however it ends. Leaves to others: the servers, which the
-//! test harness (`inlet-harness`) finds, starts and stops. Errors are `anyhow`'s, like the harness's:
-//! the demo only prints them.
-//! Read in this order: [`story`], [`scenario`], [`hops`], [`screen`].
+//! verify`'s; it removes all processes and folders, however it ends. Leaves to others: the servers,
+//! which the test harness (`inlet-harness`) finds, starts and stops. Errors are `anyhow`'s, like
+//! the harness's: the demo only prints them. Read in this order: [`story`], [`scenario`], [`hops`],
+//! [`screen`].
 
 mod hops;
 mod scenario;
@@ -104,8 +105,8 @@ impl Explain for DemoError {
     fn hint(&self) -> Option<Hint> {
         match self {
             Self::Servers(_) => Some(Hint::text(
-                "install them with `make setup` (dev/scripts/setup.sh); `inlet demo --mode direct` needs \
-                 only PostgreSQL and DuckDB",
+                "install them with `make setup` (dev/scripts/setup.sh); `inlet demo --mode direct` \
+                 needs only PostgreSQL and DuckDB",
             )),
             Self::Step(_) => None,
         }

@@ -86,7 +86,6 @@ pub async fn serve(
 
 /// Compares the catalog with the tables of the running service.
 struct Watch {
-    /// With its patterns.
     config: Config,
     /// The configured names of the tables that the service runs with.
     running: BTreeSet<TableReference>,

@@ -13,7 +13,6 @@ use inlet_service::config::Config;
 use crate::args::GrantsArguments;
 use crate::failure::Outcome;
 
-/// Prints the statements.
 pub fn run(arguments: &GrantsArguments) -> Outcome {
     let config = Config::load(&arguments.files.config)?;
     let role = match &arguments.role {

@@ -1,7 +1,7 @@
 //! The one binary, `inlet`: verbs over producer, consumer and lake.
 //!
-//! Promises: data on stdout, everything else on stderr; an error says what, why and what to do; the
-//! exit code follows from its kind. Leaves to others: what a verb does (one file each).
+//! Promises: data on stdout, everything else on stderr; an error explains what, why and what to
+//! do; the exit code follows from its kind. Leaves to others: what a verb does (one file each).
 
 mod args;
 mod check;

@@ -155,7 +155,7 @@ fn from_stdin() -> Result<String, SystemError> {
     Ok(text)
 }
 
-/// The command line that asks the same in a shell, in double quotes.
+/// Builds the command line that runs the same statement from a shell, quoted for `sh`.
 fn line_to_type(script: &str, format: Option<&str>) -> String {
     let mut quoted = String::with_capacity(script.len());
     for character in script.trim_end().chars() {

@@ -1,8 +1,9 @@
 //! `inlet status`: how many seconds the lake is behind PostgreSQL, where the missing rows are, and
 //! what the lake holds.
 //!
-//! Promises: it only reads; it reports a server or folder that cannot be read, and shows the rest. Leaves to others: whether the rows are correct (`verify`). Read in this order:
-//! [`look`], [`show`].
+//! Promises: it only reads; it reports a server or folder that cannot be read, and shows the rest.
+//! Leaves to others: whether the rows are correct (`verify`). Read in this order: [`look`],
+//! [`show`].
 
 pub mod lag;
 mod look;
@@ -32,8 +33,8 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         let tables = tables?;
         if tables.is_empty() && !arguments.json {
             eprintln!(
-                "the tables are unknown: PostgreSQL does not answer, and the lake has no table of the \
-                 configuration"
+                "the tables are unknown: PostgreSQL does not answer, and the lake has no table of \
+                 the configuration"
             );
         }
         let text = if arguments.json {

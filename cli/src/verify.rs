@@ -6,9 +6,9 @@
 //!
 //! Exit code 0 means: every row of the snapshot is in the lake's latest state with equal values, or
 //! in quarantine, or was changed again after the snapshot, and no version is a duplicate. Memory is
-//! bounded whatever the table's size. Rows whose deletion the lake does not know yet are differences,
-//! and are reported as such. Read in this order: [`postgres`], [`lake`], [`hash`], [`compare`],
-//! [`examples`], [`report`].
+//! bounded whatever the table's size. Rows whose deletion the lake does not know yet are
+//! differences, and are reported as such. Read in this order: [`postgres`], [`lake`], [`hash`],
+//! [`compare`], [`examples`], [`report`].
 
 mod compare;
 mod error;
@@ -44,7 +44,8 @@ use crate::tables;
 const DIFFERENT: u8 = 3;
 /// The pause between two checks for new files of the lake.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Rows, and versions, in memory at once: about 800 MB. Larger tables are compared by ranges of keys.
+/// Rows, and versions, in memory at once: about 800 MB. Larger tables are compared by ranges of
+/// keys.
 const HELD_MAX: usize = 8 << 20;
 
 /// Compares the tables in PostgreSQL with the lake.
@@ -86,7 +87,7 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
         }
         reports.push(report);
     }
-    // Nothing was written, so a connection that fails to close takes nothing away.
+    // The session only read, so an error of the farewell costs no data.
     let _ = connection.close().await;
     Ok(reports)
 }
@@ -150,8 +151,8 @@ async fn verify_table(
     })
 }
 
-/// Compares the keys of a range, or of the part of it that fits into memory. Waits until the lake has
-/// caught up or the deadline is over.
+/// Compares the keys of a range, or of the part of it that fits into memory. Waits until the lake
+/// has caught up or the deadline is over.
 async fn compare_range(
     snapshot: &mut Snapshot<'_>,
     lake: &mut Lake,
@@ -181,7 +182,8 @@ async fn compare_range(
         if found.may_be_late() && !std::mem::replace(&mut is_reported, true) {
             let seconds = deadline.saturating_duration_since(Instant::now()).as_secs();
             let table = &snapshot.schema.table;
-            tracing::info!(%table, seconds, "the lake is behind: waiting for it, at most this long");
+            tracing::info!(%table, seconds, "the lake is behind: waiting for it, at most this \
+                long");
         }
         if !found.may_be_late() || !wait_for_more(lake, &mut range, deadline).await? {
             return Ok((found, range));

@@ -48,7 +48,8 @@ async fn demo(mode: &str, env: &[(&str, &str)]) -> Output {
 
 fn assert_equal(output: &Output) {
     assert_eq!(output.code, Some(0), "{}\n{}", output.stdout, output.stderr);
-    let equal = "PostgreSQL and lake are equal: 20 rows, value for value; the other 2 of 22 are in quarantine.";
+    let equal = "PostgreSQL and lake are equal: 20 rows, value for value; the other 2 of 22 are in \
+        quarantine.";
     assert!(output.stdout.contains(equal), "{}", output.stdout);
     assert!(
         !output.stdout.contains('\x1b'),

@@ -14,12 +14,16 @@ use serde_json::{Value, json};
 const BINARY: &str = env!("CARGO_BIN_EXE_inlet");
 const DEADLINE: Duration = Duration::from_secs(60);
 const ORDERS: &str =
-    "CREATE TABLE orders (order_id bigint PRIMARY KEY, city text, amount numeric(10,2), paid boolean, weight double precision,
-    tags jsonb, ref uuid, raw bytea, due date, at time, updated_at timestamptz NOT NULL DEFAULT now());
+    "CREATE TABLE orders (order_id bigint PRIMARY KEY, city text, amount numeric(10,2), paid \
+        boolean, weight double precision,
+    tags jsonb, ref uuid, raw bytea, due date, at time, updated_at timestamptz NOT NULL DEFAULT \
+        now());
     CREATE INDEX ON orders (updated_at)";
 const ROWS: &str = "INSERT INTO orders
-    SELECT n, CASE WHEN n % 7 > 0 THEN 'Tromsø ' || n END, n / 100.0, n % 2 = 0, CASE n % 5 WHEN 0 THEN 'NaN' ELSE sqrt(n) END, jsonb_build_object('n', n),
-           md5(n::text)::uuid, decode(md5(n::text), 'hex'), DATE '2026-01-01' + (n % 30)::int, TIME '00:00' + n * INTERVAL '1 s', now() - n * INTERVAL '1 min'
+    SELECT n, CASE WHEN n % 7 > 0 THEN 'Tromsø ' || n END, n / 100.0, n % 2 = 0, CASE n % 5 WHEN 0 \
+    THEN 'NaN' ELSE sqrt(n) END, jsonb_build_object('n', n),
+           md5(n::text)::uuid, decode(md5(n::text), 'hex'), DATE '2026-01-01' + (n % 30)::int, \
+    TIME '00:00' + n * INTERVAL '1 s', now() - n * INTERVAL '1 min'
     FROM generate_series(1, 5000) n";
 
 /// A database, a lake, and the configuration of both.
@@ -35,7 +39,8 @@ impl Scene {
         database.sql(create).await.unwrap();
         let lake = folder.join("lake");
         let config = format!(
-            "postgres:\n  url: \"{}\"\ntables:\n  {table}\ndatalake:\n  path: {}\nstreaming:\n  flush_interval: 100ms\n",
+            "postgres:\n  url: \"{}\"\ntables:\n  {table}\ndatalake:\n  path: {}\nstreaming:\n  \
+                flush_interval: 100ms\n",
             database.url(),
             lake.display()
         );
@@ -157,7 +162,8 @@ async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
         0,
         &["[{\"n\":0}]"],
     );
-    let both = "SELECT count(*) AS n FROM public.orders_history JOIN public.orders USING (order_id) JOIN orders AS o USING (order_id)";
+    let both = "SELECT count(*) AS n FROM public.orders_history JOIN public.orders USING \
+        (order_id) JOIN orders AS o USING (order_id)";
     said(
         &scene.run("query", &["--json", both]).await,
         0,
@@ -199,7 +205,8 @@ async fn updates_are_versions_of_one_row() {
         0,
         &["public.orders: equal, 5000 rows\n"],
     );
-    let sql = "SELECT (SELECT count(*) FROM orders) AS latest, (SELECT count(*) FROM orders_history) AS versions, (SELECT count(*) FROM orders WHERE city = 'Oslo') AS oslo";
+    let sql = "SELECT (SELECT count(*) FROM orders) AS latest, (SELECT count(*) FROM \
+        orders_history) AS versions, (SELECT count(*) FROM orders WHERE city = 'Oslo') AS oslo";
     said(
         &scene.run("query", &["--json", sql]).await,
         0,
@@ -270,8 +277,14 @@ async fn a_row_that_was_deleted_in_postgresql_is_said_to_be_only_in_the_lake() {
 #[tokio::test]
 async fn rejected_rows_are_accounted_for() {
     let table = "orders:\n    rules: [\"amount >= 1\"]";
-    let scene =
-        Scene::new(&format!("{ORDERS}; {ROWS}; INSERT INTO orders (order_id, amount, due) VALUES (6000, 3, 'infinity')"), table).await;
+    let scene = Scene::new(
+        &format!(
+            "{ORDERS}; {ROWS}; INSERT INTO orders (order_id, amount, due) VALUES \
+            (6000, 3, 'infinity')"
+        ),
+        table,
+    )
+    .await;
     scene.fill(4901).await;
     said(
         &scene.run("verify", &[]).await,
@@ -303,7 +316,14 @@ async fn rows_without_a_key_are_counted() {
         .execute(&mut running)
         .await
         .unwrap();
-    scene.database.sql("INSERT INTO events SELECT 'same' FROM generate_series(1, 50); INSERT INTO events SELECT 'n' || n FROM generate_series(1, 50) n").await.unwrap();
+    scene
+        .database
+        .sql(
+            "INSERT INTO events SELECT 'same' FROM generate_series(1, 50); INSERT INTO \
+        events SELECT 'n' || n FROM generate_series(1, 50) n",
+        )
+        .await
+        .unwrap();
     scene.fill(100).await;
     said(
         &scene.run("verify", &[]).await,
@@ -327,7 +347,8 @@ async fn a_table_that_is_written_to_is_compared_as_of_one_moment() {
     let write = async {
         for n in 0..200 {
             let sql = format!(
-                "UPDATE orders SET city = 'round {n}', updated_at = now() WHERE order_id % 50 = {n} % 50; INSERT INTO orders (order_id) VALUES ({})",
+                "UPDATE orders SET city = 'round {n}', updated_at = now() WHERE order_id % 50 = \
+                    {n} % 50; INSERT INTO orders (order_id) VALUES ({})",
                 10_000 + n
             );
             scene.database.sql(&sql).await.unwrap();
@@ -412,7 +433,10 @@ async fn status_counts_what_the_next_poll_would_find_and_nothing_else() {
     );
     scene
         .database
-        .sql("INSERT INTO orders (order_id) VALUES (6001), (6002); UPDATE orders SET city = 'Oslo', updated_at = now() WHERE order_id = 7")
+        .sql(
+            "INSERT INTO orders (order_id) VALUES (6001), (6002); UPDATE orders SET city = \
+            'Oslo', updated_at = now() WHERE order_id = 7",
+        )
         .await
         .unwrap();
     let status = scene.look().await;
@@ -466,7 +490,8 @@ async fn status_goes_on_without_postgresql_and_watches_until_it_is_stopped() {
 
 #[tokio::test]
 async fn a_terminal_shows_how_far_it_is_and_a_pipe_does_not() {
-    let create = "CREATE TABLE orders (order_id bigint PRIMARY KEY, updated_at timestamptz NOT NULL DEFAULT now()); CREATE INDEX ON orders (updated_at)";
+    let create = "CREATE TABLE orders (order_id bigint PRIMARY KEY, updated_at timestamptz NOT \
+        NULL DEFAULT now()); CREATE INDEX ON orders (updated_at)";
     let scene = Scene::new(
         &format!("{create}; INSERT INTO orders SELECT generate_series(1, 2500000)"),
         "orders: {}",

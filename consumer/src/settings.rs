@@ -29,7 +29,6 @@ pub struct TableSettings {
     /// The table as the configuration names it; it is resolved against the schemas of the control
     /// topic.
     pub table: TableReference,
-    /// Its topic.
     pub topic: String,
     /// Its folder in the lake.
     pub path: PathBuf,

@@ -5,11 +5,11 @@
 //! or a message that cannot be read or fails its checksum, is an error and never skipped. Only
 //! committed transactions are seen. Memory is bounded in bytes: a slab's share is acquired before
 //! its first message is read. Closing has a deadline. Leaves to others: what a message means
-//! (`decode`), where the log ends (`pipeline`). Budget: one copy of key and value, no allocation for
-//! a message; librdkafka alone delivers 1.9 M messages a second.
+//! (`decode`), where the log ends (`pipeline`). Budget: one copy of key and value, no allocation
+//! for a message; librdkafka alone delivers 1.9 M messages a second.
 //!
-//! The thread, the pipeline and the group change an assignment together: `rebalance` tells how, step
-//! by step.
+//! The thread, the pipeline and the group change an assignment together: `rebalance` tells how,
+//! step by step.
 
 mod error;
 mod member;
@@ -98,8 +98,9 @@ impl Source {
         let run = move || {
             let result = reader.run();
             reader.leave();
-            // The reader frees its place in the group before the end is reported. Otherwise a source
-            // that joins again would get another place, and this one would wait for its timeout.
+            // The reader frees its place in the group before the end is reported. Otherwise a
+            // source that joins again would get another place, and this one would wait for its
+            // timeout.
             drop(reader);
             // A failed send means that `close` has stopped waiting.
             let _ = ending.send(result);
@@ -145,7 +146,8 @@ impl Source {
         let _ = commands.send(Command::Leave);
         drop(events);
         if tokio::time::timeout(CLOSE_DEADLINE, ended).await.is_err() {
-            tracing::warn!(deadline = ?CLOSE_DEADLINE, "the group was not left in time; the broker removes the member when its session ends");
+            tracing::warn!(deadline = ?CLOSE_DEADLINE, "the group was not left in time; the broker \
+                removes the member when its session ends");
         }
     }
 }

@@ -14,7 +14,6 @@ pub struct ProgressBar {
 }
 
 impl ProgressBar {
-    /// Follows one event.
     pub fn observe(&mut self, event: Event<'_>) {
         match event {
             Event::Starts {

@@ -16,7 +16,6 @@ use inlet_service::sink::{Sink, SinkError};
 /// A connected server and the tables that were found in it.
 #[derive(Debug)]
 pub struct Source {
-    /// The connections.
     pub postgres: Postgres,
     /// The tables, from one reading of the catalog.
     pub tables: Tables,

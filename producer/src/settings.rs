@@ -15,7 +15,6 @@ const CHUNK_ROWS: u32 = 250_000;
 /// Time between two scans that allow for skewed clocks and zones.
 const WIDE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How to poll.
 pub fn poll(config: &Config) -> PollSettings {
     PollSettings {
         depths: Depths {

@@ -135,7 +135,6 @@ impl TestPipeline for OnKafka {
     }
 }
 
-/// A committed record.
 struct Read {
     partition: i32,
     key: Vec<u8>,

@@ -14,7 +14,8 @@ SELECT DISTINCT ON (idle) pid, coalesce(usename::text, '?'), coalesce(nullif(app
 ''), 'no name'), idle,
        extract(epoch FROM clock_timestamp() - xact_start)::float8
 FROM (SELECT *, coalesce(state, '') LIKE 'idle in transaction%' AS idle FROM pg_stat_activity) a
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type = 'client backend'
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND \
+    backend_type = 'client backend'
 ORDER BY idle, xact_start";
 
 const PREPARED: &str = "\

@@ -22,7 +22,6 @@ const SMALL_BYTES: i64 = 8 << 20;
 const BELOW: Duration = Duration::from_secs(1);
 /// Stamps of clocks that are kept by NTP are no further ahead.
 const AHEAD: &str = "interval '5 seconds'";
-/// Counting stops here.
 const COUNT_MAX: i64 = 100_000;
 
 /// An index that begins with the column, and does not help.
@@ -48,7 +47,6 @@ ORDER BY name DESC";
 
 struct Column<'a> {
     table: &'a TableName,
-    /// In SQL.
     quoted: String,
     name: &'a str,
     postgres_type: &'a str,
@@ -298,7 +296,8 @@ async fn nulls(
         Err(error) => return Err(error),
     };
     let default = format!(
-        "ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT now(), ALTER COLUMN {quoted} SET NOT NULL;"
+        "ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT now(), ALTER COLUMN {quoted} SET \
+            NOT NULL;"
     );
     if nulls == 0 {
         let finding = Finding::info(
@@ -343,7 +342,8 @@ async fn future(
         format!("{now} + {AHEAD}")
     };
     let count = format!(
-        "SELECT count(*), max({quoted})::text FROM (SELECT {quoted} FROM {table} WHERE {quoted} > {ahead} LIMIT {COUNT_MAX}) n"
+        "SELECT count(*), max({quoted})::text FROM (SELECT {quoted} FROM {table} WHERE {quoted} > \
+            {ahead} LIMIT {COUNT_MAX}) n"
     );
     let row = match sqlx::query(AssertSqlSafe(count))
         .fetch_one(connection)
@@ -366,11 +366,10 @@ async fn future(
         ),
     );
     let means = "every poll reads them again until that time has passed; each arrives once";
-    Ok(Some(
-        finding
-            .effect(means)
-            .fix(format!("UPDATE {table} SET {quoted} = now() WHERE {quoted} > {now}; and fix the writer's clock or zone")),
-    ))
+    Ok(Some(finding.effect(means).fix(format!(
+        "UPDATE {table} SET {quoted} = now() WHERE {quoted} > {now}; and fix the \
+                writer's clock or zone"
+    ))))
 }
 
 /// A cursor that an update leaves unchanged.
@@ -430,7 +429,8 @@ fn trigger(column: &Column<'_>) -> String {
     let (quoted, table) = (&column.quoted, column.table.quoted());
     let schema = quote(&column.table.schema);
     format!(
-        "CREATE FUNCTION {schema}.{function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.{quoted} := now(); RETURN NEW; END $$;\n\
+        "CREATE FUNCTION {schema}.{function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+            NEW.{quoted} := now(); RETURN NEW; END $$;\n\
          CREATE TRIGGER {function} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION \
          {schema}.{function}();"
     )

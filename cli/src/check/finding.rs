@@ -65,7 +65,6 @@ pub struct Finding {
     pub hop: Hop,
     /// What the finding is about: a server, a table or column, a topic, a folder.
     pub object: String,
-    /// The measured fact.
     pub evidence: String,
     /// What the fact leads to.
     pub effect: Option<String>,

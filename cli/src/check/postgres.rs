@@ -23,19 +23,20 @@ const SUPPORTED: std::ops::RangeInclusive<i32> = 13..=18;
 const CAREFUL: &str = "\
 SELECT set_config('default_transaction_read_only', 'on', false), set_config('statement_timeout', \
 '10s', false),
-       set_config('lock_timeout', '2s', false), set_config('application_name', 'inlet check', false)";
+       set_config('lock_timeout', '2s', false), set_config('application_name', 'inlet check', \
+    false)";
 
 const FACTS: &str = "\
 SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
 current_setting('wal_level'),
        current_setting('max_prepared_transactions')::int, current_setting('track_activities')::bool,
-       current_setting('statement_timeout'), coalesce(s.ssl, false), s.version, extract(epoch FROM clock_timestamp())::float8,
+       current_setting('statement_timeout'), coalesce(s.ssl, false), s.version, extract(epoch FROM \
+    clock_timestamp())::float8,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 FROM (SELECT) one LEFT JOIN pg_stat_ssl s ON s.pid = pg_backend_pid()";
 
 /// A server that answered.
 pub struct Server {
-    /// To it.
     pub connection: PgConnection,
     /// Its identity and our role.
     pub greeting: Greeting,

@@ -10,7 +10,8 @@ use super::finding::{Finding, Hop};
 /// With a greater delay of the standby every poll waits for seconds.
 const BEHIND_BYTES_MAX: i64 = 64 << 20;
 
-const REPLAY: &str = "SELECT pg_is_wal_replay_paused(), coalesce(pg_wal_lsn_diff($1::text::pg_lsn, pg_last_wal_replay_lsn()), 0)::bigint";
+const REPLAY: &str = "SELECT pg_is_wal_replay_paused(), coalesce(pg_wal_lsn_diff($1::text::pg_lsn, \
+    pg_last_wal_replay_lsn()), 0)::bigint";
 
 /// Checks that it is a standby of this primary and how far its replay is.
 pub async fn check(

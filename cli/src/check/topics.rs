@@ -150,7 +150,8 @@ fn of_rows(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Findin
     let mut findings = vec![Finding::ok(Hop::Kafka, &object, evidence)];
     if policy.contains("compact") {
         let finding = Finding::warning(Hop::Kafka, &object, format!("cleanup.policy is {policy}"));
-        let means = "compaction removes versions that the consumer has not read: it stops at the hole in the sequence";
+        let means = "compaction removes versions that the consumer has not read: it stops at the \
+            hole in the sequence";
         findings.push(
             finding
                 .effect(means)
@@ -161,7 +162,8 @@ fn of_rows(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Findin
         retention.filter(|ms| policy.contains("delete") && (0..RETENTION_MIN_MS).contains(ms))
     {
         let finding = Finding::warning(Hop::Kafka, &object, format!("retention.ms is {ms}"));
-        let means = "a consumer that is down for longer cannot go on: rows have left the topic before they reached the lake";
+        let means = "a consumer that is down for longer cannot go on: rows have left the topic \
+            before they reached the lake";
         findings.push(
             finding
                 .effect(means)

@@ -1,7 +1,7 @@
 //! Counts rows where they are: in PostgreSQL, in the topic, in the lake's files.
 //!
-//! It reads the lake like any reader of `**/*.parquet`: every file that the glob finds, by the count
-//! in its footer, without the lake's log.
+//! It reads the lake like any reader of `**/*.parquet`: every file that the glob finds, by the
+//! count in its footer, without the lake's log.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -68,7 +68,8 @@ impl Hops {
         Ok(())
     }
 
-    /// Counts all hops, the last one first, so that a row on its way is not counted at a later hop only.
+    /// Counts all hops, the last one first, so that a row on its way is not counted at a later hop
+    /// only.
     pub async fn count(&mut self) -> Result<Counts> {
         let (quarantine, lake) =
             block_in_place(|| anyhow::Ok((self.quarantine()?, self.lake_rows()?)))?;

@@ -1,4 +1,5 @@
-//! The shipped files of the orders scenario, with this machine's hosts and paths in the configuration.
+//! The shipped files of the orders scenario, with this machine's hosts and paths in the
+//! configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,6 @@ const STREAM: &str = include_str!("../../../configs/orders_stream.yml");
 
 /// The configuration's topic here.
 pub const TOPIC: &str = "food_orders_raw";
-/// The configuration's database.
 pub const DATABASE: &str = "food_delivery_db";
 /// Creates the configuration's role with the rights that it needs.
 pub const ROLE: &str = "CREATE ROLE student LOGIN PASSWORD 'student123';

@@ -1,5 +1,5 @@
-//! What the demo prints: numbered steps, commands, answers as tables. `anstream` removes the colours
-//! unless standard output is a terminal and `NO_COLOR` is unset.
+//! What the demo prints: numbered steps, commands, answers as tables. `anstream` removes the
+//! colours unless standard output is a terminal and `NO_COLOR` is unset.
 
 use std::fmt::Display;
 use std::io::{self, Write};

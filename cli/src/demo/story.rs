@@ -240,7 +240,8 @@ impl Story<'_> {
         let committed = self.insert(BROKEN).await?;
         self.until("COMMIT", committed, self.goal(22, 22, 20, 2))
             .await?;
-        let sql = "SELECT value->>'$.order_id' AS order_id, value->>'$.amount' AS amount, value->>'$.order_status' AS order_status, reason";
+        let sql = "SELECT value->>'$.order_id' AS order_id, value->>'$.amount' AS amount, \
+            value->>'$.order_status' AS order_status, reason";
         let typed = format!("{sql}\nFROM read_json('_quarantine/*.jsonl') ORDER BY order_id");
         self.screen.command(format!("duckdb -c \"{typed}\""))?;
         let here = typed.replace("'_quarantine/*.jsonl'", &self.scenario.quarantine());
@@ -347,7 +348,8 @@ impl Story<'_> {
         );
         let count = lake_rows.len();
         self.screen.good(format!(
-            "PostgreSQL and lake are equal: {count} rows, value for value; the other {quarantined} of {all} are in quarantine."
+            "PostgreSQL and lake are equal: {count} rows, value for value; the other {quarantined} \
+                of {all} are in quarantine."
         ))?;
         Ok(())
     }
@@ -355,7 +357,8 @@ impl Story<'_> {
     fn close(&mut self, fresh: Duration, resumed: Duration) -> Result<()> {
         let (fresh, resumed) = (seconds(fresh), seconds(resumed));
         self.screen.line(format!(
-            "Five rows were readable in the lake {fresh} after COMMIT, and {resumed} after a killed service was restarted."
+            "Five rows were readable in the lake {fresh} after COMMIT, and {resumed} after a \
+                killed service was restarted."
         ))?;
         self.screen
             .line("Next, a table of your own: inlet run --config configs/quickstart.yml")?;
@@ -390,7 +393,8 @@ impl Story<'_> {
         Ok(Instant::now())
     }
 
-    /// Prints the counts whenever they change, until they reach the goal; returns how long that took.
+    /// Prints the counts whenever they change, until they reach the goal; returns how long that
+    /// took.
     async fn until(&mut self, event: &str, since: Instant, goal: Counts) -> Result<Duration> {
         let topic = if self.has_broker() { "   topic" } else { "" };
         self.screen.line(format!(

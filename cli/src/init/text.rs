@@ -6,7 +6,6 @@ use url::Url;
 
 use super::Found;
 
-/// Of [`cells`].
 pub const HEADINGS: [&str; 4] = ["TABLE", "KEY", "CURSOR", "REMARK"];
 
 /// A line of the list.
@@ -27,7 +26,6 @@ pub fn cells(found: &Found) -> Vec<String> {
     }
 }
 
-/// The file.
 pub fn configuration(url: &str, with_password: bool, found: &[Found]) -> String {
     let absent = if with_password {
         "?the password of the role, or write password_file"

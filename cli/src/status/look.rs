@@ -1,4 +1,5 @@
-//! Reads every hop once: rows that wait in PostgreSQL, rows that wait in the topics, rows in the lake.
+//! Reads every hop once: rows that wait in PostgreSQL, rows that wait in the topics, rows in the
+//! lake.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +34,6 @@ pub struct Status {
     pub lag: Option<Result<Lag, String>>,
     /// Rows of PostgreSQL that the sink lacks; `None` without a `postgres:` section.
     pub waiting: Option<Result<Waiting, String>>,
-    /// The poller's phase.
     pub phase: Option<&'static str>,
     /// Rows that became visible a second, over [`RATE_SPAN`].
     pub rows_per_second: f64,
@@ -43,8 +43,8 @@ pub struct Status {
 /// The place of rows that the lake lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hop {
-    /// In PostgreSQL, until the producer has published them, or, without a broker, until they are in
-    /// the lake.
+    /// In PostgreSQL, until the producer has published them, or, without a broker, until they are
+    /// in the lake.
     Postgres,
     /// In the topic, until the consumer has committed them.
     Kafka,
@@ -61,9 +61,9 @@ impl Status {
         self.head.as_ref().ok().and_then(Option::as_ref)
     }
 
-    /// The greatest delay of the lake relative to PostgreSQL, and the hop that causes it; relative to
-    /// the topic without a `postgres:` section. `None` if it is unknown, or before the initial load
-    /// has ended.
+    /// The greatest delay of the lake relative to PostgreSQL, and the hop that causes it; relative
+    /// to the topic without a `postgres:` section. `None` if it is unknown, or before the initial
+    /// load has ended.
     pub fn freshness(&self) -> Option<(Duration, Hop)> {
         self.head()?;
         let waiting = match &self.waiting {

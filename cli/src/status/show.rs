@@ -19,7 +19,6 @@ const HEADINGS: [&str; 9] = [
     "QUARANTINED",
     "LAST COMMIT",
 ];
-/// Columns with numbers.
 const NUMBERS: [usize; 5] = [3, 4, 5, 6, 7];
 
 /// Prints the pipeline in a sentence, a line for each table, and the hops that could not be read.
@@ -155,8 +154,8 @@ fn waiting(table: &Status) -> String {
     }
 }
 
-/// Finds the table that is furthest behind, with its seconds and the hop that holds its rows. `None`
-/// while the freshness of a table is unknown.
+/// Finds the table that is furthest behind, with its seconds and the hop that holds its rows.
+/// `None` while the freshness of a table is unknown.
 fn worst(tables: &[Status]) -> Option<(&Status, f64, Hop)> {
     let known: Option<Vec<_>> = tables
         .iter()
@@ -198,7 +197,8 @@ fn summary(tables: &[Status]) -> String {
     };
     if table.waiting.is_some() && table.waiting_rows().is_none() && hop == Hop::Postgres {
         return format!(
-            "Freshness: at most {}: rows of {} wait uncounted, because it is polled without an index.",
+            "Freshness: at most {}: rows of {} wait uncounted, because it is polled without an \
+                index.",
             span(seconds),
             table.name
         );

@@ -1,8 +1,8 @@
 //! Compares the hashes of both sides: equal, different, missing and duplicate rows.
 //!
 //! Pure functions. Both sides are sorted by key. The latest version of a key is the one with the
-//! greatest offset. If the snapshot cannot have seen it, an earlier version of the key must equal the
-//! snapshot's row, unless the poller found the newer version first.
+//! greatest offset. If the snapshot cannot have seen it, an earlier version of the key must equal
+//! the snapshot's row, unless the poller found the newer version first.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -128,7 +128,6 @@ impl Finding {
 pub struct Findings {
     /// Rows of the snapshot.
     pub rows: u64,
-    /// Rows in quarantine.
     pub quarantined: u64,
     /// Rows that were changed after the snapshot, before the poller saw the snapshot's version.
     pub changed_since: u64,

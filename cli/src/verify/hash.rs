@@ -3,7 +3,8 @@
 //! A key is hashed as the bytes of its record in the topic, so that a key in quarantine has the
 //! same hash. Values are hashed in Arrow's row format, which is independent of the topic's JSON, so
 //! that a value changed by the JSON becomes visible. With 128 bits, two different rows among 10^9
-//! have the same hash with a chance of 10^-20. Budget: 400 ns a row of 8 columns; no allocation a row.
+//! have the same hash with a chance of 10^-20. Budget: 400 ns a row of 8 columns; no allocation a
+//! row.
 
 use std::sync::Arc;
 
@@ -152,8 +153,8 @@ impl Hasher {
     }
 }
 
-/// Returns the table's columns by name. A column that a file lacks is null, a column of another type
-/// is cast; a value that does not fit becomes null and so counts as a difference.
+/// Returns the table's columns by name. A column that a file lacks is null, a column of another
+/// type is cast; a value that does not fit becomes null and so counts as a difference.
 pub fn columns(schema: &TableSchema, rows: &RecordBatch) -> Vec<ArrayRef> {
     let column = |column: &inlet_model::Column| {
         let data_type = column.column_type.arrow();

@@ -1,4 +1,5 @@
-//! A comparison for people, one line a table and the first rows that differ, and as one JSON object.
+//! A comparison for people, one line a table and the first rows that differ, and as one JSON
+//! object.
 
 use std::fmt;
 
@@ -181,7 +182,8 @@ mod tests {
             },
             vec![example],
         );
-        let expected = "public.orders: different, 3 rows, 1 with other values\n  other values: {\"order_id\":42}: city is `Oslo` in PostgreSQL, null in the lake\n";
+        let expected = "public.orders: different, 3 rows, 1 with other values\n  other values: \
+            {\"order_id\":42}: city is `Oslo` in PostgreSQL, null in the lake\n";
         assert_eq!(report.to_string(), expected);
         assert_eq!(
             json(&[report])["tables"][0]["examples"][0]["columns"][0]["column"],

@@ -14,7 +14,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The rows are here.
 pub const DOCS: &str = include_str!("../../../docs/check.md");
 
-/// One planted mistake.
 pub struct Case {
     pub folder: Folder,
     pub database: Database,
@@ -28,8 +27,10 @@ impl Case {
     /// A table `orders` as it should be, and a configuration that fits it, without a broker.
     pub async fn new() -> Self {
         let database = shared_database().await;
-        let schema = "CREATE TABLE orders (order_id serial PRIMARY KEY, customer text, amount numeric(10,2), created_at timestamptz NOT NULL DEFAULT now());
-                      CREATE INDEX ON orders (created_at); INSERT INTO orders (customer, amount) VALUES ('Ada', 1), ('Ada', 2);";
+        let schema = "CREATE TABLE orders (order_id serial PRIMARY KEY, customer text, amount \
+            numeric(10,2), created_at timestamptz NOT NULL DEFAULT now());
+                      CREATE INDEX ON orders (created_at); INSERT INTO orders (customer, amount) \
+            VALUES ('Ada', 1), ('Ada', 2);";
         database.sql(schema).await.unwrap();
         Self::over(database)
     }
@@ -57,7 +58,8 @@ impl Case {
 
     /// A second table, `items`, as it should be.
     pub async fn items(&self) {
-        let schema = "CREATE TABLE items (id int PRIMARY KEY, created_at timestamptz NOT NULL); CREATE INDEX ON items (created_at)";
+        let schema = "CREATE TABLE items (id int PRIMARY KEY, created_at timestamptz NOT NULL); \
+            CREATE INDEX ON items (created_at)";
         self.database.sql(schema).await.unwrap();
     }
 

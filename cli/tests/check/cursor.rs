@@ -63,7 +63,8 @@ async fn a_cursor_that_is_no_time() {
 #[tokio::test]
 async fn a_cursor_without_an_index() {
     let case = planted("DROP INDEX orders_created_at_idx").await;
-    let fix = "CREATE INDEX CONCURRENTLY \"orders_created_at_idx\" ON \"public\".\"orders\" (\"created_at\");";
+    let fix = "CREATE INDEX CONCURRENTLY \"orders_created_at_idx\" ON \"public\".\"orders\" \
+        (\"created_at\");";
     case.check()
         .await
         .names("no index on the cursor column", "warning", CURSOR, fix);
@@ -71,7 +72,8 @@ async fn a_cursor_without_an_index() {
 
 #[tokio::test]
 async fn a_partitioned_table_without_an_index() {
-    let sql = "CREATE TABLE events (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    let sql = "CREATE TABLE events (id int, at timestamptz NOT NULL, PRIMARY KEY (id, at)) \
+        PARTITION BY RANGE (at);
                CREATE TABLE events_all PARTITION OF events DEFAULT";
     let mut case = planted(sql).await;
     case.replace("table: orders", "table: events")
@@ -87,7 +89,11 @@ async fn a_partitioned_table_without_an_index() {
 
 #[tokio::test]
 async fn an_index_over_some_rows() {
-    let case = planted("DROP INDEX orders_created_at_idx; CREATE INDEX paid ON orders (created_at) WHERE amount > 0").await;
+    let case = planted(
+        "DROP INDEX orders_created_at_idx; CREATE INDEX paid ON orders (created_at) \
+        WHERE amount > 0",
+    )
+    .await;
     case.check().await.names(
         "a partial index on the cursor",
         "warning",
@@ -114,11 +120,13 @@ async fn an_index_whose_creation_failed() {
 
 #[tokio::test]
 async fn an_index_that_the_planner_does_not_use() {
-    let sql = "INSERT INTO orders (customer, amount) SELECT repeat('x', 200), 1 FROM generate_series(1, 60000); ANALYZE orders";
+    let sql = "INSERT INTO orders (customer, amount) SELECT repeat('x', 200), 1 FROM \
+        generate_series(1, 60000); ANALYZE orders";
     let case = planted(sql).await;
     let name = case.database.name();
     let off = format!(
-        "ALTER DATABASE {name} SET enable_indexscan = off; ALTER DATABASE {name} SET enable_bitmapscan = off"
+        "ALTER DATABASE {name} SET enable_indexscan = off; ALTER DATABASE {name} SET \
+            enable_bitmapscan = off"
     );
     case.database.sql(&off).await.unwrap();
     case.check().await.names(
@@ -171,7 +179,8 @@ async fn stamps_of_tomorrow() {
 
 #[tokio::test]
 async fn rows_without_a_stamp() {
-    let sql = "ALTER TABLE orders ALTER COLUMN created_at DROP NOT NULL; INSERT INTO orders (amount, created_at) VALUES (3, NULL)";
+    let sql = "ALTER TABLE orders ALTER COLUMN created_at DROP NOT NULL; INSERT INTO orders \
+        (amount, created_at) VALUES (3, NULL)";
     let case = planted(sql).await;
     case.check().await.names(
         "NULL in the cursor",
@@ -194,7 +203,8 @@ async fn a_cursor_that_may_be_null() {
 
 #[tokio::test]
 async fn a_time_of_change_that_nothing_maintains() {
-    let sql = "ALTER TABLE orders ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON orders (updated_at)";
+    let sql = "ALTER TABLE orders ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now(); CREATE \
+        INDEX ON orders (updated_at)";
     let case = planted(sql).await;
     let planted = "`updated_at` with DEFAULT now() and no trigger";
     case.check().await.names(
@@ -207,8 +217,11 @@ async fn a_time_of_change_that_nothing_maintains() {
 
 #[tokio::test]
 async fn a_trigger_that_was_disabled() {
-    let sql = "ALTER TABLE orders ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON orders (updated_at);
-               CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$;
+    let sql =
+        "ALTER TABLE orders ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now(); CREATE \
+        INDEX ON orders (updated_at);
+               CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at \
+        := now(); RETURN NEW; END $$;
                CREATE TRIGGER touch BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch();
                ALTER TABLE orders DISABLE TRIGGER touch";
     let case = planted(sql).await;

@@ -42,8 +42,10 @@ async fn with_a_broker_nothing_is_made_and_nothing_is_wrong() {
 #[tokio::test]
 async fn a_trigger_that_keeps_the_cursor_is_enough() {
     let case = Case::new().await;
-    let table = "ALTER TABLE orders ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON orders (updated_at);
-                 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$;
+    let table = "ALTER TABLE orders ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now(); \
+        CREATE INDEX ON orders (updated_at);
+                 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        NEW.updated_at := now(); RETURN NEW; END $$;
                  CREATE TRIGGER touch BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch();
                  UPDATE orders SET amount = 5";
     case.database.sql(table).await.unwrap();

@@ -24,8 +24,10 @@ async fn init(case: &Case, more: &[&str]) -> (Finished, String) {
 #[tokio::test]
 async fn what_is_written_can_be_checked_and_run() {
     let case = Case::new().await;
-    let sql = "CREATE TABLE \"Mixed Case\" (id int PRIMARY KEY, \"updatedAt\" timestamptz NOT NULL, created date);
-               CREATE SCHEMA sales; CREATE TABLE sales.notes (note text); CREATE VIEW recent AS SELECT * FROM orders;
+    let sql = "CREATE TABLE \"Mixed Case\" (id int PRIMARY KEY, \"updatedAt\" timestamptz NOT \
+        NULL, created date);
+               CREATE SCHEMA sales; CREATE TABLE sales.notes (note text); CREATE VIEW recent AS \
+        SELECT * FROM orders;
                CREATE TABLE reserved (id int PRIMARY KEY, _op text)";
     case.database.sql(sql).await.unwrap();
     let (finished, file) = init(&case, &[]).await;

@@ -76,7 +76,8 @@ async fn a_standby_in_the_place_of_the_primary() {
     let primary = Postgres::start().await.unwrap();
     let standby = primary.standby().await.unwrap();
     let database = primary.database().await.unwrap();
-    let table = "CREATE TABLE orders (id int PRIMARY KEY, created_at timestamptz NOT NULL); CREATE INDEX ON orders (created_at)";
+    let table = "CREATE TABLE orders (id int PRIMARY KEY, created_at timestamptz NOT NULL); CREATE \
+        INDEX ON orders (created_at)";
     database.sql(table).await.unwrap();
     standby.catch_up_with(&primary).await.unwrap();
     let case = Case::over(standby.named(database.name()));
@@ -168,7 +169,8 @@ async fn a_role_with_a_statement_timeout() {
     let role = case.as_role().await;
     case.database
         .sql(&format!(
-            "GRANT SELECT ON orders TO {role}; GRANT pg_read_all_stats TO {role}; ALTER ROLE {role} SET statement_timeout = '30s'"
+            "GRANT SELECT ON orders TO {role}; GRANT pg_read_all_stats TO {role}; ALTER ROLE \
+                {role} SET statement_timeout = '30s'"
         ))
         .await
         .unwrap();
@@ -259,7 +261,8 @@ async fn a_transaction_that_works_for_long() {
 }
 
 async fn working_pid(connection: &mut PgConnection) -> anyhow::Result<Option<i32>> {
-    let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'report' AND datname = current_database() AND wait_event = 'PgSleep'";
+    let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'report' AND datname = \
+        current_database() AND wait_event = 'PgSleep'";
     Ok(sqlx::query_scalar(sql).fetch_optional(connection).await?)
 }
 

@@ -5,8 +5,10 @@ use rdkafka::client::DefaultClientContext;
 use crate::case::Case;
 
 const TABLE: &str =
-    "CREATE TABLE orders (order_id serial PRIMARY KEY, amount numeric(10,2), created_at timestamptz NOT NULL DEFAULT now());
-                     CREATE INDEX ON orders (created_at); INSERT INTO orders (amount) VALUES (1), (2);";
+    "CREATE TABLE orders (order_id serial PRIMARY KEY, amount numeric(10,2), created_at \
+        timestamptz NOT NULL DEFAULT now());
+                     CREATE INDEX ON orders (created_at); INSERT INTO orders (amount) VALUES (1), \
+        (2);";
 
 async fn with_broker(kafka: &Kafka) -> (Case, String) {
     let mut case = Case::new().await;
@@ -48,7 +50,8 @@ async fn the_lake_of_another_database() {
 async fn another_cursor_than_before() {
     let mut case = Case::new().await;
     case.load().await;
-    let sql = "ALTER TABLE orders ADD COLUMN changed_on timestamptz NOT NULL DEFAULT now(); CREATE INDEX ON orders (changed_on)";
+    let sql = "ALTER TABLE orders ADD COLUMN changed_on timestamptz NOT NULL DEFAULT now(); CREATE \
+        INDEX ON orders (changed_on)";
     case.database.sql(sql).await.unwrap();
     case.add("tables:\n  orders:\n    cursor: changed_on\n");
     case.check().await.names(

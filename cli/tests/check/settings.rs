@@ -29,7 +29,10 @@ async fn a_rule_that_is_no_sentence() {
 async fn two_tables_in_one_folder() {
     let mut case = Case::new().await;
     case.database
-        .sql("CREATE TABLE a_b (id int PRIMARY KEY, at timestamptz); CREATE TABLE \"a/b\" (id int PRIMARY KEY, at timestamptz)")
+        .sql(
+            "CREATE TABLE a_b (id int PRIMARY KEY, at timestamptz); CREATE TABLE \"a/b\" (id int \
+            PRIMARY KEY, at timestamptz)",
+        )
         .await
         .unwrap();
     case.replace("  table: orders\n", "")

@@ -35,7 +35,11 @@ async fn a_role_that_may_not_read() {
 
 #[tokio::test]
 async fn a_role_that_may_not_use_the_schema() {
-    let mut case = planted("CREATE SCHEMA sales; CREATE TABLE sales.orders (id int PRIMARY KEY, created_at timestamptz)").await;
+    let mut case = planted(
+        "CREATE SCHEMA sales; CREATE TABLE sales.orders (id int PRIMARY KEY, \
+        created_at timestamptz)",
+    )
+    .await;
     let role = case.as_role().await;
     case.database
         .sql(&format!(

@@ -27,7 +27,8 @@ const NOT_RUN: &[(&str, &str)] = &[
 /// The table of the pages that create none.
 const SHOP: &str = "CREATE ROLE me LOGIN PASSWORD 'inlet_test';
 GRANT pg_read_all_stats TO me;
-CREATE TABLE orders (order_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer text, amount numeric(10,2) NOT NULL,
+CREATE TABLE orders (order_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer text, \
+    amount numeric(10,2) NOT NULL,
                      created_at timestamptz NOT NULL DEFAULT now());
 CREATE INDEX ON orders (created_at);
 GRANT SELECT ON orders TO me;
@@ -182,7 +183,8 @@ fn every_command_is_run_or_said_not_to_be() {
         let run = commands(&all);
         assert!(
             run.is_empty() || RUN.contains(&name.as_str()),
-            "{name}:{}: nothing runs this block; add the page to RUN, or its commands to NOT_RUN with the reason",
+            "{name}:{}: nothing runs this block; add the page to RUN, or its commands to NOT_RUN \
+                with the reason",
             run[0].line
         );
     }

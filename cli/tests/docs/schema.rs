@@ -45,10 +45,14 @@ fn every_configuration_of_the_repository_is_taken() {
 
 #[test]
 fn what_is_odd_and_right_is_taken() {
-    let text = "pipeline: 2024\npostgres:\n  port: ${PGPORT:-5432}\n  password: 007\n  table: orders\n\
-                kafka:\n  brokers: [a:1, b:2]\n  replication_factor: -1\n  properties:\n    sasl.password_file: /run/secrets/kafka\n\
-                streaming:\n  flush_rows: ${ROWS}\n  flush_bytes: 64 MiB\n  poll_interval: ${POLL:-5ms}\n  batch_interval: 5\n\
-                tables:\n  orders:\n    impossible_values: null\n    key: order_id\n    skip: no\n  'shop.*':\ndatalake:\n";
+    let text = "pipeline: 2024\npostgres:\n  port: ${PGPORT:-5432}\n  password: 007\n  table: \
+        orders\n\
+                kafka:\n  brokers: [a:1, b:2]\n  replication_factor: -1\n  properties:\n    \
+                sasl.password_file: /run/secrets/kafka\n\
+                streaming:\n  flush_rows: ${ROWS}\n  flush_bytes: 64 MiB\n  poll_interval: \
+                ${POLL:-5ms}\n  batch_interval: 5\n\
+                tables:\n  orders:\n    impossible_values: null\n    key: order_id\n    skip: \
+                no\n  'shop.*':\ndatalake:\n";
     judged(text).unwrap();
 }
 

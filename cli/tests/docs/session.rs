@@ -131,7 +131,10 @@ impl World {
             format!("set -e\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\ncd {folder}/reader\n");
         for (at, block) in blocks.iter().enumerate() {
             let text = self.here(&block.text);
-            script.push_str(&format!("{{\n{text}}} >{folder}/{at}.stdout 2>{folder}/{at}.stderr\ntouch {folder}/{at}.done\n"));
+            script.push_str(&format!(
+                "{{\n{text}}} >{folder}/{at}.stdout \
+                2>{folder}/{at}.stderr\ntouch {folder}/{at}.done\n"
+            ));
         }
         script
     }

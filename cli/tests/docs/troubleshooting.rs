@@ -60,7 +60,8 @@ struct Case {
 impl Case {
     async fn new() -> Self {
         let database = shared_database().await;
-        let schema = "CREATE TABLE orders (order_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, amount numeric(10,2) NOT NULL,
+        let schema = "CREATE TABLE orders (order_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY \
+            KEY, amount numeric(10,2) NOT NULL,
                           created_at timestamptz NOT NULL DEFAULT now(), paid_at timestamptz);
                       CREATE INDEX ON orders (created_at); CREATE INDEX ON orders (paid_at);
                       INSERT INTO orders (amount) VALUES (12.50), (8.00);";
@@ -79,7 +80,8 @@ impl Case {
     fn right(&self, lake: &str) -> String {
         let lake = self.folder.join(lake);
         format!(
-            "postgres:\n  url: {}\n  table: orders\ndatalake:\n  path: {}\nstreaming:\n  flush_interval: 100ms\n",
+            "postgres:\n  url: {}\n  table: orders\ndatalake:\n  path: {}\nstreaming:\n  \
+                flush_interval: 100ms\n",
             self.database.url(),
             lake.display()
         )
@@ -280,7 +282,8 @@ fn joined(text: &str) -> String {
 }
 
 async fn configuration(case: &mut Case) {
-    let text = "postgres:\n  url: postgres://me@localhost:5432/shop\n  tabel: orders\ndatalake: ./lake\nstreaming:\n  flush_interval: 5\n";
+    let text = "postgres:\n  url: postgres://me@localhost:5432/shop\n  tabel: orders\ndatalake: \
+        ./lake\nstreaming:\n  flush_interval: 5\n";
     let finished = case.run("run --config FILE", text).await;
     case.shows("The configuration has problems", &finished, 78);
     let missing = case.folder.join("nothing.yml").display().to_string();
@@ -416,7 +419,10 @@ async fn lake(case: &mut Case) {
         .await;
     case.shows("The table was polled by another column", &finished, 78);
     case.database
-        .sql("CREATE TABLE items (item_id bigint PRIMARY KEY, created_at timestamptz); CREATE INDEX ON items (created_at)")
+        .sql(
+            "CREATE TABLE items (item_id bigint PRIMARY KEY, created_at timestamptz); CREATE \
+            INDEX ON items (created_at)",
+        )
         .await
         .unwrap();
     let finished = case
@@ -428,7 +434,10 @@ async fn lake(case: &mut Case) {
     case.shows("The folder holds another table", &finished, 78);
     let elsewhere = shared_database().await;
     elsewhere
-        .sql("CREATE TABLE orders (order_id bigint PRIMARY KEY, created_at timestamptz); CREATE INDEX ON orders (created_at)")
+        .sql(
+            "CREATE TABLE orders (order_id bigint PRIMARY KEY, created_at timestamptz); CREATE \
+            INDEX ON orders (created_at)",
+        )
         .await
         .unwrap();
     let mut finished = case

@@ -131,8 +131,8 @@ impl Pipeline {
         Inlet::start(INLET, &self.arguments(verb), &[]).unwrap()
     }
 
-    /// One new row and one changed one. Their times are later than the recording's, whatever the
-    /// clock of this machine says: a poll looks above the time of its last reading.
+    /// One new row and one changed one. Their times are later than the recording's, whatever this
+    /// machine's clock shows: a poll reads above the time of its last reading.
     pub async fn change_two_rows(&self) {
         let sql = "INSERT INTO orders (order_id, amount, created_at, updated_at) \
                        VALUES (100, 1.00, '2026-11-22 10:00Z', '2100-01-01Z');

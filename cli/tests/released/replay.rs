@@ -1,10 +1,10 @@
 //! PostgreSQL and Kafka brought to where they were when a release was recorded.
 //!
 //! Rows get the same xids, and records the same offsets, so that the stored progress means the same
-//! rows here. Two numbers cannot be repeated: a cluster draws its system identifier when it is made,
-//! and a table its oid. The stored progress would refuse another cluster and load another table
-//! again, rightly. So the test writes the new numbers in the place of the recorded ones, and changes
-//! nothing else.
+//! rows here. Two numbers cannot be repeated: a cluster draws its system identifier when it is
+//! made, and a table its oid. The stored progress would refuse another cluster and load another
+//! table again, rightly. So the test writes the new numbers in the place of the recorded ones, and
+//! changes nothing else.
 
 use inlet_harness::{Database, Kafka, Postgres};
 use rdkafka::config::ClientConfig;

@@ -47,7 +47,7 @@ async fn a_foreign_client_reads_each_version_once_and_in_commit_order_per_key() 
         // value.
         assert!(
             versions.insert((record.key_text(), record.value_text())),
-            "a version of {} is there twice",
+            "a version of {} is a duplicate",
             record.key_text()
         );
         let partition = partitions

@@ -70,7 +70,8 @@ async fn read(glob: String, stop: Arc<AtomicBool>, reads: Arc<AtomicU64>) -> Res
     let mut before = 0;
     let mut clock = interval(READ_EVERY);
     let sql = format!(
-        "SELECT count(*), count(DISTINCT (order_id, _xid)) FROM read_parquet('{glob}', union_by_name = true)"
+        "SELECT count(*), count(DISTINCT (order_id, _xid)) FROM read_parquet('{glob}', \
+            union_by_name = true)"
     );
     while !stop.load(Ordering::Relaxed) {
         clock.tick().await;
@@ -140,7 +141,8 @@ async fn judge(orders: &Orders, load: Load, reader: Reader, seed: u64) -> Result
     let reads = reader.stop().await?;
     let rows = orders.lake_rows().await?;
     println!(
-        "seed {seed}: {transactions} transactions, {rows} versions in the lake, {reads} reads of the glob in between"
+        "seed {seed}: {transactions} transactions, {rows} versions in the lake, {reads} reads of \
+            the glob in between"
     );
     ensure!(
         reads >= ROUNDS && rows > 100,

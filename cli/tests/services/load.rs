@@ -110,7 +110,8 @@ fn transaction(random: &mut StdRng) -> String {
         ),
         8 => format!("BEGIN; {} ROLLBACK;", insert("Aborted", amount)),
         _ => format!(
-            "INSERT INTO ROLL001_orders (customer_name, item, amount) SELECT 'Many', 'Bulk ' || i, i FROM generate_series(1, {}) i;",
+            "INSERT INTO ROLL001_orders (customer_name, item, amount) SELECT 'Many', 'Bulk ' || i, \
+                i FROM generate_series(1, {}) i;",
             random.random_range(1..200)
         ),
     }

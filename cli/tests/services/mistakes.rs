@@ -20,8 +20,10 @@ struct Case {
 impl Case {
     async fn new() -> Self {
         let database = shared_database().await;
-        let schema = "CREATE TABLE orders (order_id serial PRIMARY KEY, amount numeric(10,2), created_at timestamptz DEFAULT now());
-                      CREATE INDEX ON orders (created_at); INSERT INTO orders (amount) VALUES (1), (2);";
+        let schema = "CREATE TABLE orders (order_id serial PRIMARY KEY, amount numeric(10,2), \
+            created_at timestamptz DEFAULT now());
+                      CREATE INDEX ON orders (created_at); INSERT INTO orders (amount) VALUES (1), \
+            (2);";
         database.sql(schema).await.unwrap();
         Self {
             folder: Folder::new("mistakes").unwrap(),

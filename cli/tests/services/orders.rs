@@ -14,8 +14,10 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The table is created without quotes, so PostgreSQL knows it as `roll001_orders`.
 const TABLE: &str = "
     CREATE TABLE ROLL001_orders (
-        order_id serial PRIMARY KEY, customer_name varchar(255), restaurant_name varchar(255), item varchar(255),
-        amount numeric(10,2), order_status varchar(50), created_at timestamp DEFAULT now(), updated_at timestamptz DEFAULT clock_timestamp());
+        order_id serial PRIMARY KEY, customer_name varchar(255), restaurant_name varchar(255), \
+    item varchar(255),
+        amount numeric(10,2), order_status varchar(50), created_at timestamp DEFAULT now(), \
+    updated_at timestamptz DEFAULT clock_timestamp());
     CREATE INDEX ON ROLL001_orders (created_at);
     CREATE INDEX ON ROLL001_orders (updated_at);";
 
@@ -135,7 +137,8 @@ impl Orders {
     pub async fn insert(&self, amounts: &[&str]) -> Result<()> {
         let row = |amount: &&str| format!("('Asha', 'Blue Door', 'Dosa', {amount}, 'PLACED')");
         let rows: Vec<_> = amounts.iter().map(row).collect();
-        let insert = "INSERT INTO ROLL001_orders (customer_name, restaurant_name, item, amount, order_status) VALUES";
+        let insert = "INSERT INTO ROLL001_orders (customer_name, restaurant_name, item, amount, \
+            order_status) VALUES";
         self.database
             .sql(&format!("{insert} {}", rows.join(", ")))
             .await
@@ -168,8 +171,8 @@ impl Orders {
         assert_eq!(self.lake_rows().await.unwrap(), rows);
     }
 
-    /// Every value of PostgreSQL against the newest version of each key in the lake, and no version
-    /// twice.
+    /// Compares every value of PostgreSQL with the latest version of each key in the lake, and checks
+    /// that the versions are distinct.
     pub async fn check_equal(&self) -> Result<()> {
         let source = self
             .database
@@ -179,7 +182,8 @@ impl Orders {
             .await?;
         let newest = format!(
             "SELECT {COLUMNS} FROM read_parquet('{}', union_by_name = true)
-             QUALIFY row_number() OVER (PARTITION BY order_id ORDER BY _offset DESC) = 1 ORDER BY order_id",
+             QUALIFY row_number() OVER (PARTITION BY order_id ORDER BY _offset DESC) = 1 ORDER BY \
+                order_id",
             self.glob()
         );
         let lake = duckdb::query(&format!("SET TimeZone = 'UTC'; {newest}")).await?;
@@ -206,7 +210,8 @@ impl Orders {
     /// Counts duplicate versions in the lake.
     pub async fn duplicates(&self) -> Result<u64> {
         let sql = format!(
-            "SELECT count(*) - count(DISTINCT (order_id, _xid)) FROM read_parquet('{}', union_by_name = true)",
+            "SELECT count(*) - count(DISTINCT (order_id, _xid)) FROM read_parquet('{}', \
+                union_by_name = true)",
             self.glob()
         );
         Ok(duckdb::query(&sql).await?[0][0].parse()?)

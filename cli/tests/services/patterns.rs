@@ -41,7 +41,8 @@ async fn every_table_of_a_schema_arrives_on_both_ways() {
         let broker = if verbs == ["run"] { "" } else { &broker };
         let lake = folder.join("lake");
         let text = format!(
-            "{broker}postgres: {{ url: \"{}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ flush_interval: 100ms }}\n\
+            "{broker}postgres: {{ url: \"{}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ \
+                flush_interval: 100ms }}\n\
              tables:\n  Shop.*:\n  Shop.audit_*: {{ skip: true }}\n",
             database.url(),
             lake.display()
@@ -84,7 +85,8 @@ async fn a_table_that_is_made_while_the_services_run_is_taken_and_one_that_canno
     for verbs in [&["run"][..], &["producer", "consumer"]] {
         let (database, folder) = (shared_database().await, Folder::new("discover").unwrap());
         let role = format!("reader_{}", database.name());
-        let tables = "CREATE SCHEMA shop; CREATE TABLE shop.a (id serial PRIMARY KEY); INSERT INTO shop.a DEFAULT VALUES; CREATE TABLE named (id serial PRIMARY KEY)";
+        let tables = "CREATE SCHEMA shop; CREATE TABLE shop.a (id serial PRIMARY KEY); INSERT INTO \
+            shop.a DEFAULT VALUES; CREATE TABLE named (id serial PRIMARY KEY)";
         database.sql(tables).await.unwrap();
         let broker = format!(
             "kafka: {{ brokers: \"{}\" }}\npipeline: {}\n",
@@ -94,7 +96,8 @@ async fn a_table_that_is_made_while_the_services_run_is_taken_and_one_that_canno
         let broker = if verbs == ["run"] { "" } else { &broker };
         let lake = folder.join("lake");
         let text = format!(
-            "{broker}postgres: {{ url: \"{}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ flush_interval: 100ms, discover_interval: 200ms }}\n\
+            "{broker}postgres: {{ url: \"{}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ \
+                flush_interval: 100ms, discover_interval: 200ms }}\n\
              tables:\n  shop.*:\n  named:\n",
             database
                 .url()
@@ -126,9 +129,18 @@ async fn a_table_that_is_made_while_the_services_run_is_taken_and_one_that_canno
         };
         rows("shop.a", 1).await;
         // One that may not be read keeps none from going on, and neither does one that goes away.
-        database.sql(&format!("CREATE TABLE shop.closed (id int); REVOKE ALL ON shop.closed FROM {role}; DROP TABLE named")).await.unwrap();
         database
-            .sql("CREATE TABLE shop.b (id serial PRIMARY KEY); INSERT INTO shop.b DEFAULT VALUES; INSERT INTO shop.a DEFAULT VALUES")
+            .sql(&format!(
+                "CREATE TABLE shop.closed (id int); REVOKE ALL ON shop.closed FROM \
+            {role}; DROP TABLE named"
+            ))
+            .await
+            .unwrap();
+        database
+            .sql(
+                "CREATE TABLE shop.b (id serial PRIMARY KEY); INSERT INTO shop.b DEFAULT VALUES; \
+                INSERT INTO shop.a DEFAULT VALUES",
+            )
             .await
             .unwrap();
         rows("shop.b", 1).await;
@@ -139,10 +151,19 @@ async fn a_table_that_is_made_while_the_services_run_is_taken_and_one_that_canno
                 && log.contains("GRANT SELECT ON \"shop\".\"closed\""),
             "{log}"
         );
-        database.sql("DROP TABLE shop.a; CREATE TABLE shop.c (id serial PRIMARY KEY); INSERT INTO shop.c DEFAULT VALUES").await.unwrap();
+        database
+            .sql(
+                "DROP TABLE shop.a; CREATE TABLE shop.c (id serial PRIMARY KEY); INSERT INTO \
+            shop.c DEFAULT VALUES",
+            )
+            .await
+            .unwrap();
         rows("shop.c", 1).await;
         database
-            .sql("INSERT INTO shop.b DEFAULT VALUES; CREATE TABLE named (id serial PRIMARY KEY); INSERT INTO named DEFAULT VALUES")
+            .sql(
+                "INSERT INTO shop.b DEFAULT VALUES; CREATE TABLE named (id serial PRIMARY KEY); \
+                INSERT INTO named DEFAULT VALUES",
+            )
             .await
             .unwrap();
         database
@@ -176,7 +197,8 @@ async fn two_hundred_tables_go_through_one_pipeline() {
     let tables: String = (0..TABLES)
         .map(|at| {
             format!(
-                "CREATE TABLE t{at} (id serial PRIMARY KEY, n integer, updated_at timestamptz DEFAULT now());
+                "CREATE TABLE t{at} (id serial PRIMARY KEY, n integer, updated_at timestamptz \
+                    DEFAULT now());
                  CREATE INDEX ON t{at} (updated_at); INSERT INTO t{at} (n) VALUES ({at}), ({at});"
             )
         })
@@ -245,7 +267,13 @@ async fn a_pattern_that_means_no_table_is_named() {
 #[tokio::test]
 async fn what_looks_at_the_lake_takes_its_tables_for_a_pattern_when_postgresql_is_away() {
     let (database, folder) = (shared_database().await, Folder::new("patterns").unwrap());
-    database.sql("CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE b (id integer PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1), (2)").await.unwrap();
+    database
+        .sql(
+            "CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE b (id integer PRIMARY \
+        KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1), (2)",
+        )
+        .await
+        .unwrap();
     let lake = folder.join("lake");
     let config = folder.join("inlet.yml").display().to_string();
     let write = |url: &str| {

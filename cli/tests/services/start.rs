@@ -21,7 +21,10 @@ async fn a_start_reads_each_tables_catalog_once_over_one_connection() {
         Folder::new("start").unwrap(),
     );
     database
-        .sql("CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE b (id integer PRIMARY KEY); INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)")
+        .sql(
+            "CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE b (id integer PRIMARY KEY); \
+            INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)",
+        )
         .await
         .unwrap();
     for tables in ["  a:\n  b:\n", "  '*':\n"] {
@@ -32,7 +35,8 @@ async fn a_start_reads_each_tables_catalog_once_over_one_connection() {
         });
         let config = folder.join("inlet.yml").display().to_string();
         let text = format!(
-            "postgres: {{ url: \"{}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ flush_interval: 100ms }}\ntables:\n{tables}",
+            "postgres: {{ url: \"{}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ flush_interval: \
+                100ms }}\ntables:\n{tables}",
             database.url(),
             lake.display()
         );

@@ -31,7 +31,8 @@ impl Copy {
     async fn at(database: Database, url: &str, verbs: &[&str], tables: &str) -> Self {
         let folder = Folder::new("tables").unwrap();
         let mut text = format!(
-            "postgres: {{ url: \"{url}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ flush_interval: 100ms }}\n{tables}",
+            "postgres: {{ url: \"{url}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ \
+                flush_interval: 100ms }}\n{tables}",
             folder.join("lake").display()
         );
         if verbs != ["run"] {
@@ -130,8 +131,10 @@ async fn a_table_of_1600_columns_arrives_on_both_ways() {
             .map(|at| format!(", {}", ["7", "NULL", "true", "-1"][at % 4]))
             .collect();
         let sql = format!(
-            "CREATE TABLE wide (id integer PRIMARY KEY, updated_at timestamptz DEFAULT now(){columns}); CREATE INDEX ON wide (updated_at);
-             INSERT INTO wide VALUES (1, now(){values}), (2, now(){values}); INSERT INTO wide (id, c5, c1597) VALUES (3, 'five', 'near the end')"
+            "CREATE TABLE wide (id integer PRIMARY KEY, updated_at timestamptz DEFAULT \
+                now(){columns}); CREATE INDEX ON wide (updated_at);
+             INSERT INTO wide VALUES (1, now(){values}), (2, now(){values}); INSERT INTO wide (id, \
+                c5, c1597) VALUES (3, 'five', 'near the end')"
         );
         database.sql(&sql).await.unwrap();
         let copy = Copy::of(database, verbs, "tables: { wide: }\n").await;
@@ -158,7 +161,8 @@ async fn a_table_of_1600_columns_arrives_on_both_ways() {
 }
 
 const LARGE: &str = "\
-    CREATE TABLE large (id integer PRIMARY KEY, t text, b bytea, j jsonb, updated_at timestamptz DEFAULT now());
+    CREATE TABLE large (id integer PRIMARY KEY, t text, b bytea, j jsonb, updated_at timestamptz \
+    DEFAULT now());
     CREATE INDEX ON large (updated_at);
     INSERT INTO large (id, t) VALUES (1, repeat('0123456789', 10000000));
     INSERT INTO large (id, b) VALUES (2, decode(repeat('00ff', 50000000), 'hex'));
@@ -230,12 +234,14 @@ async fn text_of_other_encodings_arrives_as_utf8() {
         for verbs in WAYS {
             let name = format!("{}_{}", encoding.to_lowercase(), verbs.len());
             let sql = format!(
-                "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+                "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE \
+                    template0"
             );
             server.sql(&sql).await.unwrap();
             let database = server.named(&name);
             let sql = format!(
-                "CREATE TABLE notes (id text PRIMARY KEY, \"{text}\" text, updated_at timestamptz DEFAULT now());
+                "CREATE TABLE notes (id text PRIMARY KEY, \"{text}\" text, updated_at timestamptz \
+                    DEFAULT now());
                  INSERT INTO notes VALUES ('{text}', '{text}'), ('b', NULL)"
             );
             database.sql(&sql).await.unwrap();
@@ -260,7 +266,8 @@ async fn what_is_no_utf8_in_an_sql_ascii_database_is_quarantined_and_the_rest_go
     for verbs in WAYS {
         let name = format!("sql_ascii_{}", verbs.len());
         let sql = format!(
-            "CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            "CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE \
+                template0"
         );
         server.sql(&sql).await.unwrap();
         let database = server.named(&name);
@@ -307,7 +314,10 @@ async fn what_is_no_utf8_in_an_sql_ascii_database_is_quarantined_and_the_rest_go
 async fn a_pooler_in_transaction_mode_is_named_by_every_verb() {
     let (server, database) = (shared_postgres().await, shared_database().await);
     database
-        .sql("CREATE TABLE orders (id integer PRIMARY KEY, created_at timestamptz); INSERT INTO orders VALUES (1, now())")
+        .sql(
+            "CREATE TABLE orders (id integer PRIMARY KEY, created_at timestamptz); INSERT INTO \
+            orders VALUES (1, now())",
+        )
         .await
         .unwrap();
     let pooler = Pooler::start(server, "transaction").await.unwrap();
@@ -348,8 +358,10 @@ async fn a_pooler_in_transaction_mode_is_named_by_every_verb() {
 #[tokio::test]
 async fn a_table_that_is_dropped_and_recreated_is_captured_again_with_a_warning() {
     let database = shared_database().await;
-    let sql = "CREATE TABLE orders (id serial PRIMARY KEY, note text, updated_at timestamptz DEFAULT now()); CREATE INDEX ON orders (updated_at);
-               CREATE TABLE visits (id serial PRIMARY KEY); INSERT INTO orders (note) VALUES ('first'), ('second'); INSERT INTO visits DEFAULT VALUES";
+    let sql = "CREATE TABLE orders (id serial PRIMARY KEY, note text, updated_at timestamptz \
+        DEFAULT now()); CREATE INDEX ON orders (updated_at);
+               CREATE TABLE visits (id serial PRIMARY KEY); INSERT INTO orders (note) VALUES \
+        ('first'), ('second'); INSERT INTO visits DEFAULT VALUES";
     database.sql(sql).await.unwrap();
     let copy = Copy::of(database, &["run"], "tables: { orders: , visits: }\n").await;
     let services = copy.start(&["run"]);
@@ -368,7 +380,8 @@ async fn a_table_that_is_dropped_and_recreated_is_captured_again_with_a_warning(
         "{}",
         services[0].stderr().unwrap()
     );
-    let sql = "CREATE TABLE orders (id serial PRIMARY KEY, amount numeric(10,2), updated_at timestamptz DEFAULT now() - interval '1 year');
+    let sql = "CREATE TABLE orders (id serial PRIMARY KEY, amount numeric(10,2), updated_at \
+        timestamptz DEFAULT now() - interval '1 year');
                INSERT INTO orders (amount) VALUES (1), (2), (3)";
     copy.database.sql(sql).await.unwrap();
     copy.await_rows("orders", 5).await;
@@ -381,7 +394,13 @@ async fn a_table_that_is_dropped_and_recreated_is_captured_again_with_a_warning(
         services[0].stderr().unwrap()
     );
     copy.verified().await;
-    copy.database.sql("ALTER TABLE visits RENAME TO seen; INSERT INTO orders (amount, updated_at) VALUES (4, now())").await.unwrap();
+    copy.database
+        .sql(
+            "ALTER TABLE visits RENAME TO seen; INSERT INTO orders (amount, updated_at) \
+        VALUES (4, now())",
+        )
+        .await
+        .unwrap();
     copy.await_rows("orders", 6).await;
     assert!(
         services[0]
@@ -413,7 +432,7 @@ async fn a_role_with_the_rights_of_inlet_grants_reads_all_that_the_configuration
     let grants = copy.run("grants").await;
     assert_eq!(grants.code, 0, "{}", grants.stderr);
     assert!(!grants.stdout.contains(PASSWORD), "{}", grants.stdout);
-    // Twice, as after a change of the configuration.
+    // A user runs the statements again after a change of the configuration.
     for _ in 0..2 {
         copy.database.sql(&grants.stdout).await.unwrap();
     }
@@ -421,7 +440,13 @@ async fn a_role_with_the_rights_of_inlet_grants_reads_all_that_the_configuration
         .sql(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'"))
         .await
         .unwrap();
-    copy.database.sql("CREATE TABLE \"Shop\".later (id integer PRIMARY KEY); INSERT INTO \"Shop\".later VALUES (1)").await.unwrap();
+    copy.database
+        .sql(
+            "CREATE TABLE \"Shop\".later (id integer PRIMARY KEY); INSERT INTO \
+        \"Shop\".later VALUES (1)",
+        )
+        .await
+        .unwrap();
     let may = |table: &str| format!("SELECT has_table_privilege('{role}', '{table}', 'SELECT')");
     for (table, expected) in [
         (r#""Shop".plain"#, "t"),
@@ -465,12 +490,19 @@ async fn a_role_with_the_rights_of_inlet_grants_reads_all_that_the_configuration
 async fn the_values_of_a_column_that_is_added_with_a_default_arrive() {
     for way in WAYS {
         let database = shared_database().await;
-        let sql = "CREATE TABLE t (id integer PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'a'), (2, 'b')";
+        let sql = "CREATE TABLE t (id integer PRIMARY KEY, name text); INSERT INTO t VALUES (1, \
+            'a'), (2, 'b')";
         database.sql(sql).await.unwrap();
         let copy = Copy::of(database, way, "tables: { t: {} }\n").await;
         let _services = copy.start(way);
         copy.await_rows("", 2).await;
-        copy.database.sql("ALTER TABLE t ADD COLUMN paid boolean NOT NULL DEFAULT true; INSERT INTO t VALUES (3)").await.unwrap();
+        copy.database
+            .sql(
+                "ALTER TABLE t ADD COLUMN paid boolean NOT NULL DEFAULT true; INSERT \
+            INTO t VALUES (3)",
+            )
+            .await
+            .unwrap();
         copy.await_rows("", 5).await;
         copy.verified().await;
         copy.database
@@ -513,7 +545,10 @@ async fn without_a_key_a_column_that_is_added_with_a_default_is_told_with_the_st
     let services = copy.start(WAYS[0]);
     copy.await_rows("", 2).await;
     copy.database
-        .sql("ALTER TABLE t ADD COLUMN paid boolean NOT NULL DEFAULT true, ADD COLUMN note text; INSERT INTO t VALUES (3)")
+        .sql(
+            "ALTER TABLE t ADD COLUMN paid boolean NOT NULL DEFAULT true, ADD COLUMN note text; \
+            INSERT INTO t VALUES (3)",
+        )
         .await
         .unwrap();
     copy.await_rows("", 3).await;

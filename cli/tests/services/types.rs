@@ -43,7 +43,8 @@ impl Shown {
             Self::Fraction => r"regexp_replace($::VARCHAR, '^(-?)\.', '\10.')",
             Self::Calendar => r"regexp_replace($::VARCHAR, '^(\S+) \(BC\)(.*)', '\1\2 BC')",
             Self::Float => {
-                "replace(replace(replace($::VARCHAR, 'nan', 'NaN'), 'inf', 'Infinity'), '-0.0', '-0')"
+                "replace(replace(replace($::VARCHAR, 'nan', 'NaN'), 'inf', 'Infinity'), '-0.0', \
+                    '-0')"
             }
             Self::Bytes => r"'\x' || lower(hex($))",
             Self::List => "CASE WHEN $ IS NOT NULL THEN to_json($::VARCHAR[])::VARCHAR END",
@@ -457,8 +458,8 @@ impl Scene {
             .to_string()
     }
 
-    /// Runs a pipeline until lake and quarantine hold these numbers of rows, then stops it; `verify`
-    /// must find no difference. Brings the log.
+    /// Runs a pipeline until lake and quarantine hold these numbers of rows, then stops it;
+    /// `verify` must find no difference. Brings the log.
     async fn fill(&self, way: &str, settings: &str, rows: u64, quarantined: u64) -> Result<String> {
         let config = self.config(way, settings).await?;
         let mut inlet = Inlet::start(INLET, &["run", "--config", &config], &[])?;
@@ -488,8 +489,11 @@ impl Scene {
 
     async fn in_lake(&self, way: &str, columns: &str) -> Result<Vec<Vec<String>>> {
         let glob = self.glob(way);
-        duckdb::query(&format!("SET TimeZone = 'UTC'; SELECT {columns} FROM read_parquet('{glob}', union_by_name = true) ORDER BY id"))
-            .await
+        duckdb::query(&format!(
+            "SET TimeZone = 'UTC'; SELECT {columns} FROM read_parquet('{glob}', \
+            union_by_name = true) ORDER BY id"
+        ))
+        .await
     }
 }
 
@@ -589,12 +593,16 @@ async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
 }
 
 /// One row that every type of the lake holds, and one that none does.
-const IMPOSSIBLE: &str = "CREATE TABLE every (id serial PRIMARY KEY, amount numeric(10,2), due date, happened timestamp, seen timestamptz, hour time,
-        numbers integer[], moments timestamptz[], note text, created_at timestamptz NOT NULL DEFAULT now());
+const IMPOSSIBLE: &str = "CREATE TABLE every (id serial PRIMARY KEY, amount numeric(10,2), due \
+    date, happened timestamp, seen timestamptz, hour time,
+        numbers integer[], moments timestamptz[], note text, created_at timestamptz NOT NULL \
+    DEFAULT now());
     CREATE INDEX ON every (created_at);
     INSERT INTO every (amount, due, happened, seen, hour, numbers, moments, note) VALUES
-        (1.50, '2026-11-20', '2026-11-20 12:34:56', '2026-11-20 12:34:56.000001+00', '12:34', '{1,NULL}', '{\"2026-11-20 12:34:56+00\"}', 'possible'),
-        ('NaN', 'infinity', '-infinity', '294276-12-31 23:59:59.999999+00', '24:00', '[0:1]={1,2}', '{infinity,NULL}', 'impossible');";
+        (1.50, '2026-11-20', '2026-11-20 12:34:56', '2026-11-20 12:34:56.000001+00', '12:34', \
+    '{1,NULL}', '{\"2026-11-20 12:34:56+00\"}', 'possible'),
+        ('NaN', 'infinity', '-infinity', '294276-12-31 23:59:59.999999+00', '24:00', \
+    '[0:1]={1,2}', '{infinity,NULL}', 'impossible');";
 const IMPOSSIBLE_COLUMNS: [&str; 7] = [
     "amount", "due", "happened", "seen", "hour", "numbers", "moments",
 ];

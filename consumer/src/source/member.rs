@@ -3,8 +3,8 @@
 //! A group waits for a dead member until its session ends, unless the member returns with the same
 //! name (static membership, KIP-345). All members of the group write into the same lake folder, so
 //! the folder assigns the names: the process that holds the operating system's lock on
-//! `_members/<n>.lock` is member `n`. The system releases the lock when the process ends, however it
-//! ends, and the next process claims the place at once.
+//! `_members/<n>.lock` is member `n`. The system releases the lock when the process ends, however
+//! it ends, and the next process claims the place at once.
 
 use std::fs::{self, File};
 use std::io;
@@ -25,12 +25,12 @@ impl Member {
     /// Claims the first free place. `None` only makes a restart slower.
     pub fn claim(folder: &Path) -> Option<Self> {
         Self::first_free(&folder.join(MEMBERS)).unwrap_or_else(|error| {
-            tracing::debug!(folder = %folder.display(), %error, "this member has no lasting name in the group");
+            tracing::debug!(folder = %folder.display(), %error, "this member has no lasting name \
+                in the group");
             None
         })
     }
 
-    /// The member's `group.instance.id`.
     pub fn instance(&self, group: &str) -> String {
         format!("{group}-{}", self.number)
     }

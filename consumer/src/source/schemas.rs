@@ -29,7 +29,6 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    /// Empty until [`Schemas::refresh`].
     pub fn new(settings: &ConsumerSettings) -> Self {
         Self {
             control: ControlTopic::new(settings.connection.clone(), &settings.control_topic),
@@ -76,8 +75,8 @@ impl Schemas {
         // A row that we could read was committed together with its schema, so the schema is below
         // the end that the control topic has now. But the broker ends a transaction in one
         // kafka_partition after the other, and may not have reached the control topic. So we wait
-        // for the transactions that are open there: after that, an unknown fingerprint has no schema
-        // at all.
+        // for the transactions that are open there: after that, an unknown fingerprint has no
+        // schema at all.
         let mut found = Vec::new();
         let open = OpenTransactions::Await;
         self.next = self

@@ -13,10 +13,8 @@ pub(super) const SLAB_BYTES: usize = 1 << 20;
 /// Memory of a message beside its key and value.
 const MESSAGE_BYTES: usize = size_of::<Entry>();
 
-/// A message's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Headed {
-    /// Our header.
     Ours(Header),
     /// The message has no header of our name.
     Missing,

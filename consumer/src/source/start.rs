@@ -7,8 +7,8 @@ use inlet_model::Offset;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missing;
 
-/// Where to start: at `next`, where the lake's log ends, or at the topic's beginning for a lake that
-/// has nothing of this kafka_partition.
+/// Where to start: at `next`, where the lake's log ends, or at the topic's beginning for a lake
+/// that has nothing of this kafka_partition.
 pub fn start(next: Option<Offset>, marks: Marks) -> Result<Offset, Missing> {
     match next {
         None => Ok(marks.low),

@@ -6,7 +6,8 @@
 //!    still run; after two seconds fetching is paused and polls continue, because a group expels a
 //!    member that does not poll.
 //! 2. Poll without waiting, and copy the message into the slab. A full slab goes to the pipeline.
-//! 3. When no message is ready: run commands, apply a rebalance, and send a slab that has waited for
+//! 3. When no message is ready: run commands, apply a rebalance, and send a slab that has waited
+//! for
 //!    10 ms.
 
 use std::sync::Arc;
@@ -32,8 +33,8 @@ use crate::settings::ConsumerSettings;
 const IDLE: Duration = Duration::from_millis(50);
 /// How long the first message of a slab waits for others.
 const LINGER: Duration = Duration::from_millis(10);
-/// How long the reader waits for memory before it pauses fetching and polls again, so that the group
-/// keeps it as a member.
+/// How long the reader waits for memory before it pauses fetching and polls again, so that the
+/// group keeps it as a member.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
 /// How long the reader waits until it has left the group. The session ends by itself in any case.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
@@ -204,8 +205,8 @@ impl Reader {
             Some(result) => self.accept(consumer, result),
             None => {
                 self.run_commands(consumer)?;
-                // librdkafka pauses fetching for a rebalance, so its messages end and this is reached
-                // soon.
+                // librdkafka pauses fetching for a rebalance, so its messages end and this is
+                // reached soon.
                 self.apply_rebalance(consumer)?;
                 let patience = match &self.slab {
                     None => IDLE,

@@ -25,7 +25,6 @@ pub struct Fixture {
     folder: Folder,
 }
 
-/// A running consumer.
 pub struct Running {
     stop: CancellationToken,
     task: JoinHandle<Result<(), ConsumerError>>,
@@ -112,9 +111,11 @@ impl Fixture {
 
     /// The quarantine, one line for each row.
     pub fn quarantine(&self) -> String {
-        let columns = "{reason: 'VARCHAR', \"offset\": 'BIGINT', key: 'VARCHAR', value: 'VARCHAR', value_base64: 'VARCHAR'}";
+        let columns = "{reason: 'VARCHAR', \"offset\": 'BIGINT', key: 'VARCHAR', value: 'VARCHAR', \
+            value_base64: 'VARCHAR'}";
         format!(
-            "read_json('{}/_quarantine/*.jsonl', format = 'newline_delimited', columns = {columns})",
+            "read_json('{}/_quarantine/*.jsonl', format = 'newline_delimited', columns = \
+                {columns})",
             self.folder.join("lake").display()
         )
     }
@@ -139,7 +140,8 @@ impl Fixture {
         Ok((number(0)?, number(1)?, number(2)?))
     }
 
-    /// Waits until the lake holds the rows `0..ids`, each once. Fails as soon as it holds one row more.
+    /// Waits until the lake holds the rows `0..ids`, each once. Fails as soon as it holds one row
+    /// more.
     pub async fn holds(&self, ids: i64) {
         let expected = (ids, ids, ids * (ids - 1) / 2);
         eventually(DEADLINE, &format!("{ids} rows in the lake"), async || {

@@ -41,8 +41,10 @@ async fn rows_arrive_once_with_every_value_and_aborted_transactions_never() -> R
     };
     eventually(DEADLINE, "the delete in the lake", deletes).await;
     consumer.stop().await;
-    let exact = "WHERE _op = 'u' AND amount = order_id + 0.25 AND note = 'row ' || order_id AND _kafka_partition = order_id % 4 \
-                 AND created_at = TIMESTAMP '2026-11-01 12:34:56.000001' + INTERVAL 1 DAY * (order_id % 3) AND date = created_at::DATE AND _xid = 1000";
+    let exact = "WHERE _op = 'u' AND amount = order_id + 0.25 AND note = 'row ' || order_id AND \
+        _kafka_partition = order_id % 4 \
+                 AND created_at = TIMESTAMP '2026-11-01 12:34:56.000001' + INTERVAL 1 DAY * \
+                 (order_id % 3) AND date = created_at::DATE AND _xid = 1000";
     assert_eq!(
         fixture.query("count(*)", &fixture.rows(), exact).await?,
         [["1500"]]
@@ -279,8 +281,8 @@ async fn topic_and_schema_may_be_created_after_the_consumer_starts() -> Result<(
         fixture.query("value", &fixture.quarantine(), "").await?,
         [["early garbage"]]
     );
-    // The consumer joined twice, in the same place. With a second place, the group would wait for the
-    // first one's session to end.
+    // The restarted consumer joined in the same place. With a second place, the group would wait
+    // for the first one's session to end.
     let places = std::fs::read_dir(fixture.settings.tables[0].path.join("_members"))?.count();
     assert_eq!(places, 1);
     Ok(())

@@ -29,9 +29,9 @@ pub struct Context {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
 pub struct Reported {
-    /// librdkafka's code.
+    /// The code that librdkafka gave, or passed on from the broker.
     pub code: Code,
-    /// librdkafka's message.
+    /// The message that librdkafka gave, in its own words.
     pub reason: String,
 }
 

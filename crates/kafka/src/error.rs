@@ -50,7 +50,7 @@ pub enum Meaning {
     Handshake,
     /// The broker refuses a name or a setting.
     Refused,
-    /// Any other code.
+    /// A code that this table does not list; it is retried.
     Unknown,
 }
 

@@ -1,5 +1,5 @@
-//! The rights that Inlet needs on a broker with ACLs, and how to grant them. Errors and `inlet check`
-//! take their text from here.
+//! The rights that Inlet needs on a broker with ACLs, and how to grant them. Errors and `inlet
+//! check` take their text from here.
 
 use std::fmt;
 

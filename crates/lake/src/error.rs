@@ -70,7 +70,6 @@ pub enum LakeError {
     /// The disk is full.
     #[error("no space is left for `{}`", path.display())]
     Full { path: PathBuf, source: io::Error },
-    /// The disk failed.
     #[error("{act} of `{}` failed", path.display())]
     Io {
         act: &'static str,

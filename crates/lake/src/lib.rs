@@ -2,7 +2,7 @@
 //! progress made durable in the same step.
 //!
 //! [`TableWriter`] writes a table, for the consumer and for [`LakeSink`] alike; [`TableReader`]
-//! reads what is there. Nothing outside this crate knows a name or a format on the disk.
+//! reads it. This crate alone knows the names and the formats on the disk.
 //!
 //! # What is on the disk
 //!
@@ -36,7 +36,7 @@
 //!
 //! A batch is committed once or not at all. A writer that lost a kafka_partition to another one
 //! cannot commit for it. The files of one commit appear one after the other, within milliseconds.
-//! How that works is told in `commit/protocol.rs` and `commit/take_over.rs`; read the crate in this
+//! `commit/protocol.rs` and `commit/take_over.rs` explain how that works. Read the crate in this
 //! order: `commit/entry`, `commit/head`, `commit/protocol`, `commit/recover`, `files/stage`,
 //! `files/encoder`, `writer`, `reader`, `sink`.
 #![warn(missing_docs)]

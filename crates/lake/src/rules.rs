@@ -138,7 +138,8 @@ impl Validator {
         if broken.is_empty() && unfit.is_empty() {
             return Ok((batch, broken));
         }
-        // A value that does not fit is null in the batch, so its own reason says more than a rule.
+        // A value that does not fit is null in the batch, so its own reason explains more than that
+        // of a rule, and replaces it.
         let rejected: BTreeMap<usize, String> = broken.into_iter().chain(unfit).collect();
         let count = batch.rows.num_rows();
         let mut flags = vec![true; count];

@@ -32,7 +32,7 @@ const PARTITION: KafkaPartition = KafkaPartition(0);
 /// One table of the sink.
 #[derive(Debug, Clone)]
 pub struct LakeSinkTable {
-    /// Its folder.
+    /// The table's folder, with `_log` and the data files.
     pub path: PathBuf,
     /// The table, and how its rows are laid out.
     pub options: LakeOptions,

@@ -1,8 +1,8 @@
 //! The change batch: the currency between all stages.
 //!
 //! An Arrow [`RecordBatch`] of one table: the table's columns in table order, then the change
-//! columns. On the way to the sink these are [`OP`], [`XID`] and [`UNFIT`]; behind the topic (or
-//! the poll, without a broker) they are [`OP`], [`XID`], [`KAFKA_PARTITION`], [`OFFSET`] and
+//! columns. On the way to the sink these are [`OP`], [`XID`] and [`UNFIT`]; after the topic (or
+//! after the poll, without a broker) they are [`OP`], [`XID`], [`KAFKA_PARTITION`], [`OFFSET`] and
 //! [`DETECTED_AT`].
 
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub const XID: &str = "_xid";
 pub const UNFIT: &str = "_unfit";
 /// Position column: the kafka_partition, `Int32`.
 pub const KAFKA_PARTITION: &str = "_kafka_partition";
-/// Position column: the offset in the kafka_partition, `Int64`. The versions of one key stand in
-/// commit order along it.
+/// Position column: the offset in the kafka_partition, `Int64`. It orders the versions of one
+/// key as PostgreSQL committed them.
 pub const OFFSET: &str = "_offset";
 /// Position column: server time of the snapshot in which the poller found the version, microseconds
 /// UTC.

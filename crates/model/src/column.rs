@@ -16,7 +16,7 @@ pub struct Column {
     pub postgres_type: String,
     /// True when the SELECT casts it to text, because no closer type is mapped.
     pub as_text: bool,
-    /// True when the catalog says NOT NULL.
+    /// True when the catalog declares it NOT NULL.
     pub not_null: bool,
     /// True for a generated column.
     pub generated: bool,
@@ -61,12 +61,12 @@ const CREATED: [&str; 6] = [
 
 const EVENT: [&str; 4] = ["eventtime", "occurredat", "ts", "timestamp"];
 
-/// Parts of a name that tell of a later moment than the row's first.
+/// Parts of a name that mean a later moment than the insert.
 const LATER: [&str; 5] = ["updat", "modif", "chang", "delet", "expir"];
 
 impl Column {
-    /// Returns the column's Arrow field. It is nullable whatever the catalog says, because a later
-    /// schema may allow nulls.
+    /// Returns the column's Arrow field. It is always nullable, also for NOT NULL, because a
+    /// later schema may allow nulls.
     pub fn field(&self) -> Field {
         named_field(&self.name, self.column_type)
     }

@@ -1,8 +1,8 @@
 //! Names of tables and columns: how users write them, how SQL resolves them, how we show them.
 //!
-//! A name is either *exact*, as the catalog holds it ([`TableName`]), or *asked for*, as a user wrote
-//! it ([`TableReference`], [`Identifier`]). An asked name resolves as in SQL: a part without quotes
-//! first folds to lower case and then counts exactly, a quoted part counts exactly only.
+//! A name is either *exact*, as the catalog holds it ([`TableName`]), or *asked for*, as a user
+//! wrote it ([`TableReference`], [`Identifier`]). An asked name resolves as in SQL: a part without
+//! quotes first folds to lower case and then counts exactly, a quoted part counts exactly only.
 
 use std::fmt;
 use std::str::FromStr;

@@ -18,7 +18,7 @@ impl Offset {
     /// The first position of every kafka_partition.
     pub const ZERO: Self = Self(0);
 
-    /// The position behind this one.
+    /// Returns the position after this one.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }

@@ -1,7 +1,7 @@
-//! What a sink has durably of the poller: a small map of text per table, changed by deltas.
+//! The poller's progress as a sink stores it: a small map of text per table, changed by deltas.
 //!
 //! It is a map, not one value, so that a cycle writes only what it changed. In Kafka each entry is
-//! a record of the compacted control topic; without a broker the entries stand in the lake's log.
+//! a record of the compacted control topic; without a broker the lake's log stores the entries.
 
 use std::collections::BTreeMap;
 

@@ -31,7 +31,7 @@ pub struct TableSchema {
     fingerprint: Fingerprint,
 }
 
-/// What a schema's text says.
+/// The meaning of a schema's text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaFields {
     /// The name of the table.

@@ -1,7 +1,8 @@
 //! The one table of type mappings: PostgreSQL -> Arrow -> JSON -> Parquet.
 //!
 //! A type that has no row here is read as its text (cast in the SELECT), so no table is refused and
-//! no column dropped. docs/types.md is rendered from this table by `crates/model/tests/types_page.rs`.
+//! no column dropped. docs/types.md is rendered from this table by
+//! `crates/model/tests/types_page.rs`.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub enum ColumnType {
     /// An array of one dimension, counted from 1, of a type that is not read as its text; any value
     /// and any element may be null.
     List(Scalar),
-    /// A single value.
+    /// A column that holds one value a row, of any type that is not an array.
     #[serde(untagged)]
     Scalar(Scalar),
 }
@@ -43,9 +44,9 @@ pub enum Scalar {
     Float64,
     /// `numeric(p,s)` of at most 76 digits: 128 bits up to 38 digits, 256 above.
     Decimal {
-        /// Digits in all.
+        /// The number of digits, before and after the point together.
         precision: u8,
-        /// Digits after the point.
+        /// The number of digits after the point.
         scale: i8,
     },
     /// `text`, `varchar(n)`, `char(n)` (padded, as PostgreSQL shows it), and every type read as its
@@ -119,8 +120,9 @@ impl ColumnType {
         }
     }
 
-    /// Returns the type that DuckDB shows for the lake's column. Decimals of more than 38 digits are
-    /// text in the lake: DuckDB would read doubles.
+    /// Returns the type that DuckDB shows for the lake's column. Decimals of more than 38 digits
+    /// are text in the lake: DuckDB would read
+    /// inexact floating-point numbers.
     pub fn duckdb(self) -> String {
         match self {
             Self::Scalar(scalar) => scalar.duckdb(),

@@ -10,7 +10,7 @@ pub struct Xid(pub u64);
 impl Xid {
     /// The first id that PostgreSQL gives to a transaction of a user (`FirstNormalTransactionId`).
     pub const FIRST_NORMAL: Self = Self(3);
-    /// Above every id.
+    /// A bound above every id that a server assigns.
     pub const MAX: Self = Self(u64::MAX);
 
     /// Widens a row's 32-bit `xmin` to the newest 64-bit id that is below `end` and has these low

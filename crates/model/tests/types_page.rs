@@ -1,4 +1,4 @@
-//! docs/types.md is what the code says: the page is rendered from the mapping and from the topic's
+//! docs/types.md agrees with the code: the page is rendered from the mapping and from the topic's
 //! codec, and compared with the file.
 
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -17,11 +17,15 @@ use inlet_model::{Column, TableName, TableSchema};
 const INTRODUCTION: &str = "\
 # Types
 
-What a column of PostgreSQL becomes: in Arrow and Parquet, in the JSON of the topic, and what DuckDB shows of it. Both ways into the lake, with
-Kafka and without, give the same values. A value is exact or it is impossible (below); none is rounded, cut or dropped.
+What a column of PostgreSQL becomes: in Arrow and Parquet, in the JSON of the topic, and what \
+    DuckDB shows of it. Both ways into the lake, with
+Kafka and without, give the same values. A value is exact or it is impossible (below); none is \
+    rounded, cut or dropped.
 
-This page is rendered from `crates/model/src/types.rs` and the codec by `crates/model/tests/types_page.rs`, which compares it; after a change of the mapping:
-`UPDATE_DOCS=1 cargo test --release --workspace --test types_page`. That the values are PostgreSQL's own, on both ways and in DuckDB, is shown by
+This page is rendered from `crates/model/src/types.rs` and the codec by \
+    `crates/model/tests/types_page.rs`, which compares it; after a change of the mapping:
+`UPDATE_DOCS=1 cargo test --release --workspace --test types_page`. That the values are \
+    PostgreSQL's own, on both ways and in DuckDB, is shown by
 `cli/tests/services/types.rs`.
 
 ";
@@ -29,21 +33,29 @@ This page is rendered from `crates/model/src/types.rs` and the codec by `crates/
 const BEHIND: &str = "
 ## Text
 
-`::text` is PostgreSQL's own output in a session with `DateStyle` ISO, `IntervalStyle` postgres, `bytea_output` hex and `TimeZone` UTC, so the
-configuration of the server does not change it; but for two: `money` is shown in the currency of `lc_monetary`, and names (`regclass` and its like)
-without the schemas of the role's `search_path`. It reads back as the same value: `CAST(x AS ...)` in DuckDB for what DuckDB has, an INSERT of it into
+`::text` is PostgreSQL's own output in a session with `DateStyle` ISO, `IntervalStyle` postgres, \
+    `bytea_output` hex and `TimeZone` UTC, so the
+configuration of the server does not change it; but for two: `money` is shown in the currency of \
+    `lc_monetary`, and names (`regclass` and its like)
+without the schemas of the role's `search_path`. It reads back as the same value: `CAST(x AS ...)` \
+    in DuckDB for what DuckDB has, an INSERT of it into
 PostgreSQL for everything.
 
-* `numeric` without precision is text: a decimal of Parquet has one scale for the whole column and at most 38 digits that readers know, such a
-  column has any scale in every row, up to 131072 digits, and `NaN`. No decimal holds it, and a double would round it.
-* `oid` is a 64-bit integer, not an unsigned one of 32: Spark, Iceberg and Delta have no unsigned integers, and JSON does not care.
-* `interval` is text: months, days and microseconds are three numbers, Parquet's INTERVAL ends at milliseconds.
+* `numeric` without precision is text: a decimal of Parquet has one scale for the whole column and \
+    at most 38 digits that readers know, such a
+  column has any scale in every row, up to 131072 digits, and `NaN`. No decimal holds it, and a \
+    double would round it.
+* `oid` is a 64-bit integer, not an unsigned one of 32: Spark, Iceberg and Delta have no unsigned \
+    integers, and JSON does not care.
+* `interval` is text: months, days and microseconds are three numbers, Parquet's INTERVAL ends at \
+    milliseconds.
 * `timetz` is text: no type of Arrow keeps its offset.
 * `money` is text: how many of its digits are decimals depends on `lc_monetary`, not on the type.
 
 ## Impossible values
 
-Some types of PostgreSQL have values that the lake's type cannot hold. What becomes of them is said by table:
+Some types of PostgreSQL have values that the lake's type cannot hold. What becomes of them is \
+    said by table:
 
     tables:
       orders:
@@ -51,13 +63,20 @@ Some types of PostgreSQL have values that the lake's type cannot hold. What beco
 
 | policy | then |
 |---|---|
-| `quarantine` (default) | the row goes to `_quarantine`, whole, with PostgreSQL's text of the value |
-| `null` | null is written in its place; the log counts them, one line a batch. Not in a key column: two keys would become one, so such a row goes to quarantine |
-| `text` | every column that can have an impossible value comes as PostgreSQL's text, with all its values: numeric(p,s), date, time, timestamp, timestamptz and lists. The cursor and the column that dates the rows keep their types, and quarantine their impossible values |
+| `quarantine` (default) | the row goes to `_quarantine`, whole, with PostgreSQL's text of the \
+    value |
+| `null` | null is written in its place; the log counts them, one line a batch. Not in a key \
+    column: two keys would become one, so such a row goes to quarantine |
+| `text` | every column that can have an impossible value comes as PostgreSQL's text, with all its \
+    values: numeric(p,s), date, time, timestamp, timestamptz and lists. The cursor and the column \
+    that dates the rows keep their types, and quarantine their impossible values |
 
-`text` changes the types of columns, so it is chosen before the table's first row: what a reader makes of files with both types is its own affair.
-Where it is chosen, name the cursor too (`tables.<name>.cursor`), so that an index made later does not make another column the one that keeps its type.
-`inlet verify` compares by the same policy. Bytes that are no UTF-8, in a database of the encoding `SQL_ASCII`, are impossible in a text as well; `text`
+`text` changes the types of columns, so it is chosen before the table's first row: what a reader \
+    makes of files with both types is its own affair.
+Where it is chosen, name the cursor too (`tables.<name>.cursor`), so that an index made later does \
+    not make another column the one that keeps its type.
+`inlet verify` compares by the same policy. Bytes that are no UTF-8, in a database of the encoding \
+    `SQL_ASCII`, are impossible in a text as well; `text`
 leaves them in quarantine.
 ";
 
@@ -311,7 +330,10 @@ const ROWS: &[Row] = &[
 /// The page, from the mapping and the codec.
 fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
-    page.push_str("| PostgreSQL | Arrow, Parquet | JSON | DuckDB | impossible | remarks |\n|---|---|---|---|---|---|\n");
+    page.push_str(
+        "| PostgreSQL | Arrow, Parquet | JSON | DuckDB | impossible | remarks \
+        |\n|---|---|---|---|---|---|\n",
+    );
     for row in ROWS {
         let mapped = ColumnType::of(CatalogType {
             name: row.name,
@@ -398,6 +420,7 @@ fn the_page_says_what_the_code_does() {
     let file = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         file == page,
-        "docs/types.md is not what the code says; write it anew: UPDATE_DOCS=1 cargo test --release --workspace --test types_page"
+        "docs/types.md differs from the code; render it again: UPDATE_DOCS=1 cargo test \
+            --release --workspace --test types_page"
     );
 }

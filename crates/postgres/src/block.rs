@@ -44,7 +44,7 @@ pub struct Snapshot {
 /// An open transaction with its snapshot.
 #[derive(Debug)]
 pub struct Block {
-    /// What it sees.
+    /// The snapshot that all its statements read with.
     pub snapshot: Snapshot,
     /// Up to where the log must be flushed before its rows may be shown; a standby replays only
     /// what is flushed.

@@ -1,5 +1,5 @@
-//! What PostgreSQL's catalog contains about a table: its columns, key and cursor column, and whether it
-//! can be captured at all.
+//! What PostgreSQL's catalog contains about a table: its columns, key and cursor column, and
+//! whether it can be captured at all.
 //!
 //! A table is read once (`entry`); what its configuration makes of it (`captured`) is then decided
 //! without asking the server again. Names resolve as in SQL, and a table that would hide rows is

@@ -272,12 +272,12 @@ fn unfit_column(rows: usize, unfit: &[(usize, String)]) -> ArrayRef {
 }
 
 /// A row that differs from the catalog's description.
+#[allow(missing_docs)] // Each message names its fields.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Another number of columns than the select list has.
     #[error("a row of table `{table}` has {got} columns, the select list has {expected}")]
     Columns {
-        /// The table.
         table: TableName,
         /// Columns of the select list.
         expected: usize,
@@ -290,9 +290,7 @@ pub enum DecodeError {
             PostgreSQL's format of {postgres_type}"
     )]
     Malformed {
-        /// The table.
         table: TableName,
-        /// The column.
         column: String,
         /// Its type in the catalog.
         postgres_type: String,

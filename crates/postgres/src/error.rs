@@ -9,6 +9,7 @@ use crate::decode::DecodeError;
 use crate::sqlstate::{self, Meaning, POOLED};
 
 /// Why PostgreSQL could not be read.
+#[allow(missing_docs)] // Each message names its fields.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server refused a statement that reads no table of the user, or did not answer.
@@ -16,16 +17,13 @@ pub enum Error {
     Server {
         /// What was being done.
         act: String,
-        /// The driver's error.
         #[source]
         source: sqlx::Error,
     },
     /// The rows of a table could not be read.
     #[error("rows of table `{table}` could not be read")]
     Rows {
-        /// The table.
         table: TableName,
-        /// The driver's error.
         #[source]
         source: sqlx::Error,
     },
@@ -48,9 +46,7 @@ pub enum Error {
     /// A row differs from the catalog's description of its columns.
     #[error("a row of table `{table}` could not be decoded")]
     Decode {
-        /// The table.
         table: TableName,
-        /// What differs.
         #[source]
         source: DecodeError,
     },

@@ -85,10 +85,14 @@ impl Grants {
             &format!("{}, as the catalog spells it", table.written()),
             &format!("found regclass := coalesce(to_regclass({folded}), to_regclass({exact}));"),
             &format!(
-                "    IF found IS NULL THEN RAISE undefined_table USING MESSAGE = {}; END IF;\n    EXECUTE {};\n    EXECUTE {};\n",
+                "    IF found IS NULL THEN RAISE undefined_table USING MESSAGE = {}; END IF;\n    \
+                    EXECUTE {};\n    EXECUTE {};\n",
                 literal(&format!("table {} does not exist", table.written())),
-                self.format("GRANT USAGE ON SCHEMA %s TO", "(SELECT relnamespace::regnamespace \
-                    FROM pg_class WHERE oid = found)"),
+                self.format(
+                    "GRANT USAGE ON SCHEMA %s TO",
+                    "(SELECT relnamespace::regnamespace \
+                    FROM pg_class WHERE oid = found)"
+                ),
                 self.format("GRANT SELECT ON %s TO", "found")
             ),
         )
@@ -129,7 +133,8 @@ impl Grants {
     /// runs this.
     fn future(&self, place: &str, makers: &str) -> String {
         let mut body = format!(
-            "    FOR maker IN SELECT current_user UNION SELECT pg_get_userbyid(relowner) FROM {makers} LOOP\n"
+            "    FOR maker IN SELECT current_user UNION SELECT pg_get_userbyid(relowner) FROM \
+                {makers} LOOP\n"
         );
         let mut kinds = vec!["SELECT ON TABLES"];
         if place.is_empty() {
@@ -167,7 +172,8 @@ impl Grants {
             String::new()
         };
         let body = format!(
-            "    FOR found IN SELECT c.oid::regclass AS name, n.oid::regnamespace AS space FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace\n        \
+            "    FOR found IN SELECT c.oid::regclass AS name, n.oid::regnamespace AS space FROM \
+                pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace\n        \
              WHERE n.nspname LIKE {} AND c.relname LIKE {} AND c.relkind IN ('r', 'p') AND \
              n.nspname !~ '^(pg_|information_schema)' LOOP\n\
              {usage}        EXECUTE {};\n    END LOOP;\n",

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct ServerTime(pub i64);
 
 impl ServerTime {
-    /// Before every time.
+    /// A bound before every time that a server reports.
     pub const MIN: Self = Self(i64::MIN);
 
     /// This time minus a span, not below [`Self::MIN`].
@@ -24,7 +24,7 @@ impl ServerTime {
 /// One session of a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
-    /// Its process.
+    /// The process on the server that serves it.
     pub pid: i32,
     /// What is known of it.
     pub seen: Seen,
@@ -49,13 +49,13 @@ pub enum Seen {
     /// It is starting and has not reported its times yet. The local part of its virtual xid if it
     /// is in a transaction.
     Starting {
-        /// From `pg_locks`.
+        /// It comes from `pg_locks`, where every transaction holds its own virtual xid.
         local_xid: Option<u32>,
     },
     /// Its times are hidden (no right to see them, or `track_activities` is off); the local part of
     /// its virtual xid if it is in a transaction.
     Hidden {
-        /// From `pg_locks`.
+        /// It comes from `pg_locks`, which every role may read.
         local_xid: Option<u32>,
     },
 }

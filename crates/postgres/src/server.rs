@@ -21,7 +21,7 @@ const LOG_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Where xids and log positions mean something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// `pg_control_system().system_identifier`: the cluster.
+    /// The cluster: `pg_control_system().system_identifier`.
     pub system: i64,
     /// The database's name in it.
     pub database: String,
@@ -37,21 +37,26 @@ pub struct Identity {
 const SESSIONS: &str = "\
 SELECT statement_timestamp(), pg_snapshot_xmax(s)::text, s::text, a.pid, a.backend_start, \
 a.xact_start, a.query_start,
-       coalesce(a.state, '?') NOT IN ('idle', 'idle in transaction', 'idle in transaction (aborted)', 'disabled') AS running,
+       coalesce(a.state, '?') NOT IN ('idle', 'idle in transaction', 'idle in transaction \
+    (aborted)', 'disabled') AS running,
        a.backend_xid,
        a.query = '<insufficient privilege>' OR coalesce(a.state, '') = 'disabled'
-           OR a.xact_start IS NULL AND a.state LIKE 'idle in transaction%' AS hidden, pg_backend_pid(),
-       a.query IS DISTINCT FROM '<insufficient privilege>' AND coalesce(a.state, 'starting') = 'starting'
+           OR a.xact_start IS NULL AND a.state LIKE 'idle in transaction%' AS hidden, \
+    pg_backend_pid(),
+       a.query IS DISTINCT FROM '<insufficient privilege>' AND coalesce(a.state, 'starting') = \
+    'starting'
            AND a.backend_type = 'client backend' AS starting
 FROM pg_current_snapshot() s
 LEFT JOIN pg_stat_get_activity(NULL) a
   ON a.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
  AND a.pid <> pg_backend_pid()
  AND coalesce(a.backend_type, '?') NOT IN
-     ('autovacuum launcher', 'autovacuum worker', 'walsender', 'parallel worker', 'checkpointer', 'background writer', 'walwriter', 'startup')";
+     ('autovacuum launcher', 'autovacuum worker', 'walsender', 'parallel worker', 'checkpointer', \
+    'background writer', 'walwriter', 'startup')";
 
 /// Virtual xids are visible to every role, also where times are hidden.
-const VIRTUAL_XIDS: &str = "SELECT pid, virtualtransaction FROM pg_locks WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock'";
+const VIRTUAL_XIDS: &str = "SELECT pid, virtualtransaction FROM pg_locks WHERE locktype = \
+    'virtualxid' AND mode = 'ExclusiveLock'";
 
 const PREPARED: &str =
     "SELECT transaction FROM pg_prepared_xacts WHERE database = current_database()";
@@ -59,14 +64,17 @@ const PREPARED: &str =
 const IDENTITY: &str = "\
 SELECT (SELECT system_identifier FROM pg_control_system()), current_database()::text,
        CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id::bigint FROM pg_control_checkpoint())
-            ELSE ('x' || lpad(left(pg_walfile_name(pg_current_wal_lsn()), 8), 16, '0'))::bit(64)::bigint END,
-       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_user::text, pg_is_in_recovery(), pg_backend_pid()";
+            ELSE ('x' || lpad(left(pg_walfile_name(pg_current_wal_lsn()), 8), 16, \
+    '0'))::bit(64)::bigint END,
+       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), current_user::text, \
+    pg_is_in_recovery(), pg_backend_pid()";
 
 /// The zone that writers without a setting of their own most likely use; our own session is always
 /// set to UTC.
 const ZONE: &str = "\
 SELECT coalesce((SELECT split_part(s, '=', 2) FROM pg_db_role_setting d, unnest(d.setconfig) s
-                 WHERE s ILIKE 'timezone=%' AND d.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                 WHERE s ILIKE 'timezone=%' AND d.setdatabase IN (0, (SELECT oid FROM pg_database \
+    WHERE datname = current_database()))
                  ORDER BY d.setrole = 0 DESC, d.setdatabase DESC LIMIT 1),
                 current_setting('log_timezone'))";
 
@@ -77,7 +85,7 @@ pub struct Greeting {
     pub identity: Identity,
     /// True when we may see other sessions' times.
     pub sees_all: bool,
-    /// Our role.
+    /// The role that the session runs as.
     pub user: String,
     /// True for a hot standby.
     pub standby: bool,

@@ -20,7 +20,8 @@ const PID: &str = "SELECT pg_backend_pid()";
 const SESSION_SQL: &str = "\
 SELECT set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),
        set_config('extra_float_digits', '1', false),
-       set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false)";
+       set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN \
+    'SQL_ASCII' ELSE 'UTF8' END, false)";
 
 /// Makes the session's text forms and encoding independent of the server's configuration.
 pub(crate) async fn set_up(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

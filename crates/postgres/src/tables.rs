@@ -13,7 +13,7 @@ use crate::error::Error;
 /// A table to capture, from the configuration and from the catalog.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// Its configuration.
+    /// What the configuration states about it; a pattern's keys are already copied into it.
     pub config: TableConfig,
     /// Its columns, key and cursor.
     pub captured: Captured,
@@ -33,7 +33,7 @@ pub struct Dropped {
 /// A table that exists but cannot be captured, or is named and does not exist.
 #[derive(Debug)]
 pub struct LeftOut {
-    /// Its configuration.
+    /// What the configuration states about it.
     pub config: TableConfig,
     /// True when the configuration names the table itself, false when only a pattern matches it.
     pub named: bool,

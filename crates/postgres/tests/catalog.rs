@@ -58,7 +58,13 @@ async fn a_name_means_what_it_means_in_sql() {
     }
     // Not in the search path, so it takes its schema; and it is offered.
     let error = refused(&database, "items").await;
-    assert!(error.contains("table `items` does not exist in this database; tables with a similar name: `shop.items`"), "{error}");
+    assert!(
+        error.contains(
+            "table `items` does not exist in this database; tables with a similar \
+        name: `shop.items`"
+        ),
+        "{error}"
+    );
     // A schema that the search path does not contain has to be written, also when it is `public`.
     let options = format!("{}?options=-csearch_path%3Dshop", database.url());
     let mut connection = PgConnection::connect(&options).await.expect("a connection");
@@ -77,9 +83,12 @@ async fn a_name_means_what_it_means_in_sql() {
 #[tokio::test]
 async fn what_would_hide_rows_is_refused_with_the_way_out() {
     let database = shared_database().await;
-    let sql = "CREATE TABLE t (id int); CREATE VIEW v AS TABLE t; CREATE MATERIALIZED VIEW m AS TABLE t; CREATE SEQUENCE s;
-        CREATE TABLE reserved (_op text); CREATE TABLE guarded (id int); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
-        CREATE SCHEMA closed; CREATE TABLE closed.t (id int); DROP ROLE IF EXISTS catalog_reader; CREATE ROLE catalog_reader; GRANT SELECT ON guarded, closed.t TO catalog_reader";
+    let sql = "CREATE TABLE t (id int); CREATE VIEW v AS TABLE t; CREATE MATERIALIZED VIEW m AS \
+        TABLE t; CREATE SEQUENCE s;
+        CREATE TABLE reserved (_op text); CREATE TABLE guarded (id int); ALTER TABLE guarded \
+        ENABLE ROW LEVEL SECURITY;
+        CREATE SCHEMA closed; CREATE TABLE closed.t (id int); DROP ROLE IF EXISTS catalog_reader; \
+        CREATE ROLE catalog_reader; GRANT SELECT ON guarded, closed.t TO catalog_reader";
     database.sql(sql).await.expect("the tables are made");
     for (asked, expected) in [
         (
@@ -90,7 +99,8 @@ async fn what_would_hide_rows_is_refused_with_the_way_out() {
         ("s", "is a sequence"),
         (
             "reserved",
-            "run in PostgreSQL: ALTER TABLE \"public\".\"reserved\" RENAME COLUMN \"_op\" TO \"op\";",
+            "run in PostgreSQL: ALTER TABLE \"public\".\"reserved\" RENAME COLUMN \"_op\" TO \
+                \"op\";",
         ),
     ] {
         let error = refused(&database, asked).await;
@@ -125,12 +135,16 @@ async fn what_would_hide_rows_is_refused_with_the_way_out() {
 #[tokio::test]
 async fn key_and_cursor_come_from_the_indexes() {
     let database = shared_database().await;
-    let sql = "CREATE TABLE a (x int, gone int, b int, a int, updated_at timestamptz NOT NULL, PRIMARY KEY (a, b) INCLUDE (x));
+    let sql = "CREATE TABLE a (x int, gone int, b int, a int, updated_at timestamptz NOT NULL, \
+        PRIMARY KEY (a, b) INCLUDE (x));
         ALTER TABLE a DROP COLUMN gone; CREATE INDEX ON a (updated_at) WHERE x > 0;
         CREATE TABLE b (x int, code text NOT NULL, at timestamp);
-        CREATE UNIQUE INDEX ON b (code) WHERE x > 0; CREATE UNIQUE INDEX ON b (lower(code)); CREATE UNIQUE INDEX ON b (x); CREATE INDEX ON b USING brin (at);
-        CREATE TABLE c (x int NOT NULL, y int NOT NULL, day date, UNIQUE (x) DEFERRABLE, UNIQUE (y, x)); CREATE INDEX ON c (x, day);
-        CREATE TABLE p (id int, created_at timestamptz) PARTITION BY RANGE (created_at); CREATE INDEX ON p (created_at);
+        CREATE UNIQUE INDEX ON b (code) WHERE x > 0; CREATE UNIQUE INDEX ON b (lower(code)); \
+        CREATE UNIQUE INDEX ON b (x); CREATE INDEX ON b USING brin (at);
+        CREATE TABLE c (x int NOT NULL, y int NOT NULL, day date, UNIQUE (x) DEFERRABLE, UNIQUE \
+        (y, x)); CREATE INDEX ON c (x, day);
+        CREATE TABLE p (id int, created_at timestamptz) PARTITION BY RANGE (created_at); CREATE \
+        INDEX ON p (created_at);
         CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
     database.sql(sql).await.expect("the tables are made");
     let names = |table: &Captured| {
@@ -179,7 +193,10 @@ async fn key_and_cursor_come_from_the_indexes() {
 async fn the_statement_for_a_missing_index_makes_the_cursor_indexed() {
     let database = shared_database().await;
     database
-        .sql("CREATE TABLE \"Odd Name\" (created timestamptz); CREATE TABLE p (created date) PARTITION BY RANGE (created)")
+        .sql(
+            "CREATE TABLE \"Odd Name\" (created timestamptz); CREATE TABLE p (created date) \
+            PARTITION BY RANGE (created)",
+        )
         .await
         .expect("tables");
     for table in ["Odd Name", "p"] {
@@ -257,7 +274,8 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
         ("CREATE TABLE child () INHERITS (t)", true),
         ("CREATE TABLE grandchild () INHERITS (child)", true),
         (
-            "INSERT INTO child VALUES (1); ALTER TABLE grandchild ADD COLUMN d int; ANALYZE t; VACUUM pg_inherits",
+            "INSERT INTO child VALUES (1); ALTER TABLE grandchild ADD COLUMN d int; ANALYZE t; \
+                VACUUM pg_inherits",
             false,
         ),
         (

@@ -11,7 +11,8 @@ async fn the_servers_own_hint_and_detail_are_passed_on() {
     let database = shared_database().await;
     let mut connection = database.connect().await.unwrap();
     let raise = "DO $$ BEGIN RAISE 'out of shared memory' USING ERRCODE = '53200', \
-        HINT = 'You might need to increase \"max_locks_per_transaction\".', DETAIL = 'All slots are taken.'; END $$";
+        HINT = 'You might need to increase \"max_locks_per_transaction\".', DETAIL = 'All slots \
+        are taken.'; END $$";
     let refused = sqlx::raw_sql(raise)
         .execute(&mut connection)
         .await

@@ -51,7 +51,8 @@ const fn case(
 const TEXT: &str = "encode(textsend($::text), 'hex')";
 /// Before PostgreSQL 14 an epoch with its microseconds is a float: whole seconds and the rest are
 /// exact.
-const MICROS: &str = "(extract(epoch FROM date_trunc('second', $))::numeric * 1000000 + extract(microseconds FROM $)::numeric % 1000000)::numeric(30, 0)::text";
+const MICROS: &str = "(extract(epoch FROM date_trunc('second', $))::numeric * 1000000 + \
+    extract(microseconds FROM $)::numeric % 1000000)::numeric(30, 0)::text";
 const BEHIND: &str = "NOT isfinite($) OR $ > '294247-01-10 04:00:54.775806'";
 const FITS: &str = "false";
 const NO_LIST: &str = "array_ndims($) > 1 OR array_lower($, 1) <> 1";
@@ -571,7 +572,8 @@ async fn compare(cases: &[Case], as_text: bool) {
         let (column, name) = (&captured.schema.columns[at + 1], format!("c{at}"));
         assert_eq!(column.as_text, as_text, "{}", case.sql_type);
         let sql = format!(
-            "SELECT CASE WHEN {} THEN 'unfit ' || $::text ELSE {} END, $ IS NULL FROM every ORDER BY id",
+            "SELECT CASE WHEN {} THEN 'unfit ' || $::text ELSE {} END, $ IS NULL FROM every ORDER \
+                BY id",
             case.unfit, case.shown
         );
         let expected = database
@@ -613,12 +615,16 @@ async fn a_type_without_a_mapping_comes_as_its_text() {
 #[tokio::test]
 async fn a_row_carries_its_xmin_and_its_cursor() {
     let database = shared_database().await;
-    let sql = "CREATE TABLE t (id serial PRIMARY KEY, updated_at timestamptz, seen timestamp, day date);
-        INSERT INTO t VALUES (1, '2026-11-20 12:34:56.000001+00', '2026-11-20 12:34:56.000001', '2026-11-20'), (2, NULL, NULL, NULL), (3, 'infinity', '-infinity', '-infinity')";
+    let sql = "CREATE TABLE t (id serial PRIMARY KEY, updated_at timestamptz, seen timestamp, day \
+        date);
+        INSERT INTO t VALUES (1, '2026-11-20 12:34:56.000001+00', '2026-11-20 12:34:56.000001', \
+        '2026-11-20'), (2, NULL, NULL, NULL), (3, 'infinity', '-infinity', '-infinity')";
     database.sql(sql).await.expect("the table is made");
     let mut connection = database.connect().await.expect("a connection");
-    let expected_row = database
-        .rows("SELECT xmin, (extract(epoch FROM updated_at) * 1000000)::bigint, extract(epoch FROM day)::bigint FROM t WHERE id = 1");
+    let expected_row = database.rows(
+        "SELECT xmin, (extract(epoch FROM updated_at) * 1000000)::bigint, extract(epoch FROM \
+            day)::bigint FROM t WHERE id = 1",
+    );
     let expected_row: Vec<i64> = expected_row.await.expect("a row")[0]
         .iter()
         .map(|number| number.parse().expect("a number"))
@@ -653,7 +659,13 @@ async fn a_row_carries_its_xmin_and_its_cursor() {
 #[tokio::test]
 async fn bytes_that_are_no_utf8_are_unfit_and_nothing_else_is_lost() {
     let server = shared_postgres().await;
-    server.sql("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0").await.expect("a database");
+    server
+        .sql(
+            "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE \
+        template0",
+        )
+        .await
+        .expect("a database");
     let database = server.named("ascii");
     database
         .sql(r"CREATE TABLE t (id integer PRIMARY KEY, note text); INSERT INTO t VALUES (1, E'caf\xe9'), (2, 'cafe')")

@@ -1,7 +1,6 @@
-//! How far something long is, as a bar on a terminal. Elsewhere nothing is shown: the log is what
-//! counts.
+//! Progress bars on a terminal. Without a terminal only the log is written.
 //!
-//! Promises: log lines and bars never mix ([`LogWriter`]); what ends within a moment never shows a
+//! Promises: log lines and bars never mix ([`LogWriter`]); work that ends within a moment shows no
 //! bar.
 
 use std::io::{self, Write};
@@ -11,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What takes less time needs no bar.
+/// Work that ends earlier shows no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Between two pictures where nobody tells how far it is.
+/// The time between two pictures of a bar while no row arrives.
 const TICK: Duration = Duration::from_millis(200);
 
 /// All bars of the process, on stderr; hidden where that is no terminal.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Shows no bars from here on: what reads the log is a machine.
+/// Hides all bars from here on, because a machine reads the log.
 pub fn hide() {
     BARS.set_draw_target(ProgressDrawTarget::hidden());
 }
@@ -29,13 +28,13 @@ pub fn is_visible() -> bool {
     !BARS.is_hidden()
 }
 
-/// Rows that are read, one bar for each reading; gone once it is dropped.
+/// Counts the rows of one reading; dropping it removes the bar.
 #[derive(Debug, Default)]
 pub struct Bar {
     what: String,
     total: Option<u64>,
     /// `None` for a bar that is never shown.
-    begun: Option<Instant>,
+    started: Option<Instant>,
     shown: OnceLock<ProgressBar>,
     rows: AtomicU64,
 }
@@ -46,18 +45,18 @@ impl Bar {
         Self {
             what: what.into(),
             total,
-            begun: Some(Instant::now()),
+            started: Some(Instant::now()),
             shown: OnceLock::new(),
             rows: AtomicU64::new(0),
         }
     }
 
-    /// So many rows more.
+    /// Adds rows that were read.
     pub fn add(&self, rows: u64) {
         let rows = self.rows.fetch_add(rows, Ordering::Relaxed) + rows;
         let Some(elapsed) = self
-            .begun
-            .map(|begun| begun.elapsed())
+            .started
+            .map(|started| started.elapsed())
             .filter(|elapsed| *elapsed >= PATIENCE && is_visible())
         else {
             return;

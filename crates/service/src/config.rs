@@ -49,7 +49,7 @@ pub fn schema() -> String {
     file::schema::render(title, description, RawConfig::KEYS)
 }
 
-/// Everything the configuration says, checked; the sections a verb does not need may be absent.
+/// The checked configuration; a section that the verb does not need may be absent.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The pipeline's name: it names the control topic, the transactional id and the consumer
@@ -61,7 +61,6 @@ pub struct Config {
     pub kafka: Option<KafkaConfig>,
     /// Where the lake is.
     pub datalake: Option<DatalakeConfig>,
-    /// Intervals and sizes.
     pub streaming: StreamingConfig,
     /// The captured tables, at least one, sorted by the name they were given.
     pub tables: Vec<TableConfig>,
@@ -112,15 +111,16 @@ impl Config {
         build(&sources, environment, Problems::default())
     }
 
-    /// The section `postgres`, or an error that says how to write it.
+    /// Returns the section `postgres`, or an error that shows how to write it.
     pub fn require_postgres(&self) -> Result<&PostgresConfig, ConfigError> {
-        let hint = "add `postgres: { jdbc_url: \"jdbc:postgresql://host:5432/db\", user: \"..\", password: \"..\" }`";
+        let hint = "add `postgres: { jdbc_url: \"jdbc:postgresql://host:5432/db\", user: \"..\", \
+            password: \"..\" }`";
         self.postgres
             .as_ref()
             .ok_or_else(|| missing_section("postgres", hint))
     }
 
-    /// The section `kafka`, or an error that says how to write it and how to do without.
+    /// Returns the section `kafka`, or an error that shows how to write it and how to do without.
     pub fn require_kafka(&self) -> Result<&KafkaConfig, ConfigError> {
         let hint =
             "add `kafka: { brokers: \"host:9092\" }`, or use `inlet run`, which needs no broker";
@@ -129,7 +129,7 @@ impl Config {
             .ok_or_else(|| missing_section("kafka", hint))
     }
 
-    /// The section `datalake`, or an error that says how to write it.
+    /// Returns the section `datalake`, or an error that shows how to write it.
     pub fn require_datalake(&self) -> Result<&DatalakeConfig, ConfigError> {
         self.datalake
             .as_ref()

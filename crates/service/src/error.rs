@@ -1,7 +1,7 @@
 //! Errors that decide and explain.
 //!
-//! Five kinds decide everything: retry, exit code and alert follow from the kind; nobody retries on
-//! a string.
+//! Five kinds decide everything: retry, exit code and alert follow from the kind, never from
+//! a message's text.
 
 use std::error::Error;
 use std::fmt;
@@ -13,7 +13,7 @@ pub enum Kind {
     Config,
     /// A server or disk does not answer at the moment: retried with backoff.
     Unavailable,
-    /// Data that cannot be taken: quarantined, or the process stops.
+    /// Data that cannot be accepted: it is quarantined, or the process stops.
     Data,
     /// Another instance owns this now: exit 75.
     Fenced,
@@ -32,12 +32,11 @@ impl Kind {
     }
 }
 
-/// One sentence that tells what to do: the key to change, the command or the SQL to run.
+/// One sentence about what to do: the key to change, the command or the SQL to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint(String);
 
 impl Hint {
-    /// A sentence.
     pub fn text(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -59,11 +58,11 @@ impl fmt::Display for Hint {
     }
 }
 
-/// An error that says what kind it is and how to mend it.
+/// An error that knows its kind and how to fix it.
 pub trait Explain: Error {
-    /// What it means for the process.
+    /// Classifies the error: retry, exit code and alert follow from it.
     fn kind(&self) -> Kind;
-    /// How to mend it, where that is known.
+    /// Explains how to fix it, if that is known.
     fn hint(&self) -> Option<Hint> {
         None
     }

@@ -1,6 +1,7 @@
 //! How a process of ours is configured, explained, retried, stopped and observed.
 //!
-//! Read in this order: [`config`], [`error`], [`retry`], [`log`], [`bar`], [`stop`], [`observe`], [`file`], [`sink`].
+//! Read in this order: [`config`], [`error`], [`retry`], [`log`], [`bar`], [`stop`], [`observe`],
+//! [`file`], [`sink`].
 
 pub mod bar;
 pub mod config;

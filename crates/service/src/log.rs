@@ -1,5 +1,4 @@
-//! What a process says while it works: on stderr, as text or JSON, filtered by `INLET_LOG` (default
-//! `info`).
+//! The log of a process: on stderr, as text or JSON, filtered by `INLET_LOG` (default `info`).
 
 use std::env::VarError;
 use std::io::IsTerminal;
@@ -15,7 +14,6 @@ pub const VARIABLE: &str = "INLET_LOG";
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// For people.
     #[default]
     Text,
     /// One JSON object a line, for machines.
@@ -28,16 +26,15 @@ pub enum LogError {
     /// The variable does not hold a filter.
     #[error("the environment variable {VARIABLE} does not hold a filter: `{0}`")]
     Filter(String),
-    /// Logging is set up already.
-    #[error("logging is set up twice")]
-    Twice,
+    #[error("logging is set up already")]
+    Started,
 }
 
 impl Explain for LogError {
     fn kind(&self) -> Kind {
         match self {
             Self::Filter(_) => Kind::Config,
-            Self::Twice => Kind::Bug,
+            Self::Started => Kind::Bug,
         }
     }
 
@@ -46,7 +43,7 @@ impl Explain for LogError {
             Self::Filter(_) => Some(Hint::text(
                 "write error, warn, info, debug or trace, or for example info,inlet_producer=debug",
             )),
-            Self::Twice => None,
+            Self::Started => None,
         }
     }
 }
@@ -77,5 +74,5 @@ pub fn start(format: LogFormat) -> Result<(), LogError> {
                 .try_init()
         }
     }
-    .map_err(|_| LogError::Twice)
+    .map_err(|_| LogError::Started)
 }

@@ -1,7 +1,6 @@
-//! What a running service shows: `/livez`, `/readyz` and `/metrics` over HTTP, where it is asked
-//! for.
+//! `/livez`, `/readyz` and `/metrics` of a running service over HTTP, if the user asks for them.
 //!
-//! Promises: a number moves only when what it counts is durable; asking changes nothing; a server
+//! Promises: a number moves only when what it counts is durable; a request changes nothing; a server
 //! that cannot be opened is an error at the start. Leaves to others: which numbers there are
 //! (`metrics.rs` of each service).
 
@@ -20,22 +19,19 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Explain, Hint, Kind};
 
-/// Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Between two clean-ups of what the recorder keeps for rates.
+/// The time between two clean-ups of the recorder's buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Whether a service is at work: it has reached its servers, and nothing keeps it from going on.
+/// Whether a service works: it has reached its servers, and its last step succeeded.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says how it is.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
 
-    /// How it is.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -44,12 +40,11 @@ impl Readiness {
 /// Why the HTTP server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The address is taken or not ours.
+    /// Another process uses the address, or this machine does not have it.
     #[error("the HTTP server cannot listen on {address}")]
     Listen {
         /// What was asked for.
         address: SocketAddr,
-        /// Why not.
         #[source]
         source: io::Error,
     },

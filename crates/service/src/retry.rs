@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt, or the next look.
+//! How long to wait before the next attempt.
 //!
 //! Leaves to others: whether to try again ([`crate::error::Kind`] decides), and how often or until
 //! when (the pipeline's deadline).
@@ -9,20 +9,21 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 /// The first wait, without its random part.
 const DELAY_MIN: Duration = Duration::from_millis(50);
-/// No wait is longer.
+/// The longest wait, with its random part.
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// Blocks this thread between two looks at something that tells nobody when it happens, as
-/// librdkafka's queues.
+/// Blocks this thread between two looks at something that sends no event, such as librdkafka's
+/// queues.
 ///
-/// Of threads of their own, and of loops with a deadline. A task of the runtime awaits the event.
+/// Only threads of their own and loops with a deadline may call it. A task of the runtime awaits an
+/// event instead.
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Waits that double from 50 ms up to 5 s, each with a random part, so that several processes do
-/// not come back in step.
+/// Waits that grow by a factor of two from 50 ms to 5 s, each with a random part, so that several
+/// processes do not retry at the same moment.
 ///
 /// ```
 /// let mut backoff = inlet_service::retry::Backoff::new();
@@ -39,8 +40,8 @@ pub struct Backoff {
 impl Backoff {
     /// Starts with the shortest wait.
     pub fn new() -> Self {
-        // The random part is up to as long as the wait itself: half the limit, doubled, is the
-        // limit.
+        // backon adds a random part that is as long as the wait itself at most, so half of the
+        // limit keeps every wait within the limit.
         Self::of(
             ExponentialBuilder::new()
                 .with_min_delay(DELAY_MIN)
@@ -50,7 +51,7 @@ impl Backoff {
         )
     }
 
-    /// The same with known chance, for tests.
+    /// Starts with a fixed seed, for tests.
     pub fn seeded(seed: u64) -> Self {
         Self::of(Self::new().builder.with_jitter_seed(seed))
     }

@@ -1,8 +1,8 @@
 //! Where changes and the progress that covers them become durable together.
 //!
 //! The poll writes into a [`Sink`] without knowing which one: Kafka, or the lake itself when there
-//! is no broker. Both run the claims of `inlet-sink-contract`, and so does the sink in memory that the
-//! tests of the poll use.
+//! is no broker. Both run the claims of `inlet-sink-contract`, and so does the sink in memory that
+//! the tests of the poll use.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! docs/configuration.md and configs/inlet.schema.json are what the code says: both are rendered
+//! docs/configuration.md and configs/inlet.schema.json agree with the code: both are rendered
 //! from the declared keys, and compared with the files.
 
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -12,29 +12,44 @@ use inlet_service::config::{Absent, Form, Key, keys, schema};
 const INTRODUCTION: &str = "\
 # Configuration
 
-One YAML file for every verb. Needed are a table, and the sections of the verb: `inlet run` reads `postgres` and `datalake` (and `kafka`, where there is a broker), `inlet producer`
-`postgres` and `kafka`, `inlet consumer` `kafka` and `datalake`. A whole file with every key: [configs/reference.yml](../configs/reference.yml); the smallest:
-[configs/quickstart.yml](../configs/quickstart.yml).
+One YAML file serves every verb.
+It needs a table and the sections of the verb: `inlet run` reads `postgres` and `datalake` (and \
+`kafka` if there is a broker), `inlet producer` reads `postgres` and `kafka`, `inlet consumer` reads \
+`kafka` and `datalake`.
+[configs/reference.yml](../configs/reference.yml) shows every key, \
+[configs/quickstart.yml](../configs/quickstart.yml) is the smallest file.
 
-This page is rendered from `crates/service/src/config/raw.rs` by `crates/service/tests/configuration_page.rs`, which compares it; after a change of a key:
-`UPDATE_DOCS=1 cargo test --release --workspace --test configuration_page`. Each default is tested to be what holds without the key.
+A test renders this page from `crates/service/src/config/raw.rs` and compares it \
+(`crates/service/tests/configuration_page.rs`).
+After a change of a key, run `UPDATE_DOCS=1 cargo test --release --workspace --test \
+configuration_page`.
+Another test checks that each default has the effect of leaving the key out.
 
 ## Rules
 
-* **Several files**: with `--config a.yml --config b.yml` a later file adds to and overrides the earlier ones, key by key.
-* **Variables**: `${VAR}` is the environment variable, `${VAR:-default}` has a default, `${VAR:?what to do}` an explanation for whoever forgot it. They are put in
-  after parsing: no value can break the YAML. They stand without quotes, and not inside `{ .. }`; a literal `${` is written `$${`.
-* **Secrets from files**: beside `password`, `user`, `url` and `read_url` there is the same name with `_file`, and so beside every property of `kafka.properties`
-  (`sasl.password_file: /run/secrets/kafka`). The file holds the value alone; one line end behind it is left out. Of both, the later configuration file wins.
-  No secret is printed, in no log and no error; below, **Secret** marks what may hold one.
-* **Durations and sizes** are a whole number and a unit: `500ms`, `2s`, `10m`, `1h`, `1d`; `512KiB`, `64MiB`, `1GiB`.
-* **Paths** are taken from the folder in which `inlet` is started.
-* **Mistakes**: all of them are reported at once, each with file, line, column and what to do; the exit code is 78. An unknown key is one.
+* **Several files**: with `--config a.yml --config b.yml` a later file adds to and overrides the \
+earlier ones, key by key.
+* **Variables**: `${VAR}` is the environment variable, `${VAR:-default}` has a default, and \
+`${VAR:?what to do}` explains to the user what to set.
+  Inlet replaces variables after it parsed the YAML, so a value cannot break the file.
+  Write them without quotes, and outside `{ .. }`; a literal `${` is written `$${`.
+* **Secrets from files**: `password`, `user`, `url` and `read_url` also exist with `_file` at the \
+end, and so does every property of `kafka.properties` (`sasl.password_file: /run/secrets/kafka`).
+  The file holds only the value; Inlet removes one line end after it.
+  If both forms are given, the later configuration file wins.
+  Logs and errors never show a secret; below, **Secret** marks the keys that may hold one.
+* **Durations and sizes** are a whole number and a unit: `500ms`, `2s`, `10m`, `1h`, `1d`; \
+`512KiB`, `64MiB`, `1GiB`.
+* **Paths** are relative to the folder in which `inlet` is started.
+* **Mistakes**, such as an unknown key, are reported all at once, each with file, line, column and \
+what to do.
+  The exit code is then 78.
 
 ## In an editor
 
-`inlet schema` prints a JSON Schema of this page. An editor with a YAML language server (VS Code with the YAML extension, Neovim and others) completes and checks keys, and
-shows their meaning, once the first line of the file names it:
+`inlet schema` prints a JSON Schema of this page.
+An editor with a YAML language server (VS Code with the YAML extension, Neovim and others) completes \
+and checks keys and shows their meaning, if the first line of the file names the schema:
 
 ```sh
 inlet schema > inlet.schema.json
@@ -74,7 +89,7 @@ fn table<'a>(page: &mut String, keys: impl IntoIterator<Item = &'a Key>) {
         let default = match key.default {
             Absent::Value(value) => format!("`{value}`"),
             Absent::Words(words) => words.to_owned(),
-            Absent::Nothing => String::new(),
+            Absent::Off => String::new(),
         };
         let example = if key.example.is_empty() {
             String::new()
@@ -105,7 +120,7 @@ fn is_what_the_code_says(name: &str, text: &str) {
     let again = "UPDATE_DOCS=1 cargo test --release --workspace --test configuration_page";
     assert!(
         file == text,
-        "{name} is not what the code says; write it anew: {again}"
+        "{name} differs from the code; render it again: {again}"
     );
 }
 

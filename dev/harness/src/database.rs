@@ -19,7 +19,6 @@ pub struct Database {
 }
 
 impl Database {
-    /// `postgres://user:password@127.0.0.1:port/name`.
     pub fn url(&self) -> &str {
         &self.url
     }

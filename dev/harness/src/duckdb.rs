@@ -1,4 +1,4 @@
-//! The judge: DuckDB's own command line.
+//! DuckDB's own command line, the independent judge.
 
 use std::fmt::Display;
 use std::path::PathBuf;

@@ -40,8 +40,8 @@ impl<M: Met> Met for anyhow::Result<M> {
     }
 }
 
-/// Evaluates `condition` every 25 ms until it is met, and returns its value. Panics after `deadline`
-/// with `what` was awaited.
+/// Evaluates `condition` every 25 ms until it is met, and returns its value. Panics after
+/// `deadline` with `what` was awaited.
 ///
 /// ```text
 /// eventually(Duration::from_secs(10), "the lake holds 3 rows", async || {

@@ -1,9 +1,9 @@
 //! Temporary folders.
 //!
 //! All folders of a test process are in one run folder, `$TMPDIR/inlet-<pid>-<random>`, which the
-//! process keeps locked. A dropped [`Folder`] removes itself. A watchdog removes the run folder when
-//! the process ends, however it ends. Each run first removes the run folders that are not locked, in
-//! case the watchdog died as well.
+//! process keeps locked. A dropped [`Folder`] removes itself. A watchdog removes the run folder
+//! when the process ends, however it ends. Each run first removes the run folders that are not
+//! locked, in case the watchdog died as well.
 
 use std::env;
 use std::fs::{self, File};

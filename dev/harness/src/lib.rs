@@ -1,11 +1,12 @@
-//! Real servers for the tests of every crate, and a judge that shares no code with what it judges.
+//! Real servers for the tests of every crate, and a judge that shares no code with Inlet.
 //!
 //! * [`Postgres`] and [`Kafka`] are child processes on free ports of 127.0.0.1; a test may kill,
 //!   stop and restart its own. [`shared_postgres`] and [`shared_kafka`] start once for each test
 //!   process, for tests that only need a database or a topic; they are `&'static`, so that a test
 //!   cannot stop them.
 //! * [`Pooler`] is a PgBouncer before a server.
-//! * [`Inlet`] is our binary as a process: a test starts it, kills it, stops it and reads its output.
+//! * [`Inlet`] is our binary as a process: a test starts it, kills it, stops it and reads its
+//! output.
 //! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source and `kcat` ([`Kafka::read`])
 //!   the topic.
 //! * [`eventually`] waits for a condition; [`Folder`] is a temporary folder.

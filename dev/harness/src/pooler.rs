@@ -30,7 +30,8 @@ impl Pooler {
         );
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={} user={USER} password={PASSWORD}\n\
-             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n",
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type \
+             = any\npool_mode = {mode}\n",
             server.port(),
             port.number()
         );

@@ -1,9 +1,9 @@
 //! Free ports that stay reserved while a server is down.
 //!
-//! The system takes a port for "any" from the range that it also gives to clients. While a server is
-//! down, a client could get its port, or even connect to itself. So our ports are below that range.
-//! An abstract socket with the port's name reserves each of them among all test processes, and
-//! vanishes with the process.
+//! The system takes a port for "any" from the range that it also gives to clients. While a server
+//! is down, a client could get its port, or even connect to itself. So our ports are below that
+//! range. An abstract socket with the port's name reserves each of them among all test processes,
+//! and vanishes with the process.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};

@@ -20,7 +20,6 @@ use crate::{Database, Folder, Port, programs};
 
 /// The superuser of every server.
 pub const USER: &str = "inlet_test";
-/// Its password (SCRAM).
 pub const PASSWORD: &str = "inlet_test";
 
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -120,7 +119,6 @@ impl Postgres {
         Ok(standby)
     }
 
-    /// The major version.
     pub async fn version(&self) -> Result<u32> {
         let mut session = self.connect("postgres").await?;
         let number: String = sqlx::query_scalar("SHOW server_version_num")
@@ -177,7 +175,6 @@ impl Postgres {
         .await
     }
 
-    /// An existing database.
     pub fn named(&self, database: &str) -> Database {
         Database {
             url: self.url(database),

@@ -39,8 +39,8 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// The user of a server that refuses root: the current one, or for root the user `postgres`, else
-    /// `nobody`.
+    /// The user of a server that refuses root: the current one, or for root the user `postgres`,
+    /// else `nobody`.
     pub(crate) fn unprivileged() -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -73,7 +73,6 @@ impl User {
 /// How a child is ended when it is dropped, or when this process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Farewell {
-    /// At once.
     Kill,
     /// With SIGTERM: for programs that clean up after it.
     Terminate,
@@ -107,7 +106,6 @@ pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
-    /// The working directory.
     pub(crate) folder: PathBuf,
     pub(crate) user: Option<User>,
     /// Another way than [`Farewell::Kill`] when the program then leaves fewer files behind.

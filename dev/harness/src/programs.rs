@@ -53,7 +53,6 @@ pub(crate) fn kafka_classes() -> Result<String> {
     Ok(format!("{}/*", cached("kafka/libs")?.display()))
 }
 
-/// DuckDB's command line.
 pub(crate) fn duckdb() -> Result<PathBuf> {
     cached("duckdb/duckdb")
 }

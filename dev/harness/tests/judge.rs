@@ -14,8 +14,12 @@ async fn the_judge_counts_and_reads_parquet_files() -> Result<()> {
     assert_eq!(duckdb::count_glob(&glob).await?, 0);
     for part in 0..2 {
         let file = day.join(format!("{part}.parquet"));
-        duckdb::query(&format!("COPY (SELECT range AS id, (range * 1.1)::DECIMAL(10,2) AS amount FROM range(5)) TO '{}'", file.display()))
-            .await?;
+        duckdb::query(&format!(
+            "COPY (SELECT range AS id, (range * 1.1)::DECIMAL(10,2) AS amount \
+            FROM range(5)) TO '{}'",
+            file.display()
+        ))
+        .await?;
     }
     assert_eq!(duckdb::count_glob(&glob).await?, 10);
     let rows = duckdb::query(&format!(
@@ -34,7 +38,8 @@ async fn the_judge_counts_and_reads_parquet_files() -> Result<()> {
 
 #[tokio::test]
 async fn the_judge_shows_times_in_utc_and_numbers_in_full() -> Result<()> {
-    let sql = "SELECT TIMESTAMPTZ '2026-01-01 12:00:00.000001+02', 12345678901234567890.123456789::DECIMAL(38,9), '\"a\",\n'";
+    let sql = "SELECT TIMESTAMPTZ '2026-01-01 12:00:00.000001+02', \
+        12345678901234567890.123456789::DECIMAL(38,9), '\"a\",\n'";
     assert_eq!(
         duckdb::query(sql).await?,
         [[

@@ -16,7 +16,12 @@ const SECONDS: Duration = Duration::from_secs(60);
 async fn committed_rows_survive_kill_9() -> Result<()> {
     let mut server = Postgres::start_with(&[("work_mem", "5MB")]).await?;
     let database = server.create_database("Orders \"x\"").await?;
-    database.sql("CREATE TABLE orders (id int, note text); INSERT INTO orders VALUES (1, 'a,b'), (2, NULL)").await?;
+    database
+        .sql(
+            "CREATE TABLE orders (id int, note text); INSERT INTO orders VALUES (1, 'a,b'), \
+        (2, NULL)",
+        )
+        .await?;
     let port = server.port();
     server.kill_9()?;
     assert!(

@@ -1,8 +1,8 @@
 //! The contract of [`Sink`] as a list of tests: the sinks in memory, over Kafka and over the lake
 //! run the same one.
 //!
-//! A crate runs it with `inlet_sink_contract::sink_contract!(pipeline().await)`, where the expression
-//! makes a [`TestPipeline`] of its own for every claim.
+//! A crate runs it with `inlet_sink_contract::sink_contract!(pipeline().await)`, where the
+//! expression makes a [`TestPipeline`] of its own for every claim.
 #![allow(clippy::unwrap_used)]
 
 pub mod memory;

@@ -7,8 +7,8 @@
 //! publish and what the progress means (the poll), when to retry (the pipeline).
 //!
 //! After any error the client is dropped, because it cannot tell whether its transaction was
-//! committed: [`inlet_service::sink::Sink::resume`] ends or fences what is left of it and reads the truth
-//! from the control topic.
+//! committed: [`inlet_service::sink::Sink::resume`] ends or fences what is left of it and reads the
+//! truth from the control topic.
 //!
 //! Read in this order: `sink` and `thread` (who does it), `publisher` (take-over, and what is
 //! published), `transaction`, `hanging`, `stored`, `topics`.

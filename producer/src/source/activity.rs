@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 pub enum HolderId {
     /// An open transaction of a session.
     Transaction {
-        /// The session's process.
         pid: i32,
         /// When the session began: a pid alone may be another session's by now.
         backend_start: ServerTime,
@@ -26,21 +25,17 @@ pub enum HolderId {
     },
     /// A message that runs: transactions that begin inside it may carry its start as their `now()`.
     Message {
-        /// The session's process.
         pid: i32,
         /// When the session began.
         backend_start: ServerTime,
         /// When the message arrived.
         query_start: ServerTime,
     },
-    /// A prepared transaction.
     Prepared {
-        /// Its 64-bit xid.
         xid: Xid,
     },
     /// A transaction of a session whose times are hidden from us: known by its virtual xid only.
     Hidden {
-        /// The session's process.
         pid: i32,
         /// The second half of its virtual transaction id.
         local_xid: u32,
@@ -74,11 +69,8 @@ pub struct Holder {
 /// The holders as of a reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
-    /// See [`Reading::read_at`].
     pub read_at: ServerTime,
-    /// See [`Reading::xid_end`].
     pub xid_end: Xid,
-    /// See [`Reading::snapshot`].
     pub snapshot: String,
     /// Who may still bring rows.
     #[serde(with = "as_pairs")]

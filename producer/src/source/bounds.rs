@@ -16,9 +16,7 @@ pub const PUBLICATION_GAP: Duration = Duration::from_secs(1);
 /// A scan reads the rows with `cursor >= floor` and `xmin >= xid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScanBounds {
-    /// The lowest timestamp.
     pub floor: ServerTime,
-    /// The lowest xid.
     pub xid: Xid,
 }
 

@@ -19,16 +19,13 @@ pub enum PollError {
     /// The stored progress cannot be read.
     #[error("progress of table `{table}` cannot be read")]
     Progress {
-        /// The table.
         table: TableName,
-        /// The damaged part.
         #[source]
         source: Damaged,
     },
     /// The progress was stored for another database.
     #[error("progress of table `{table}` belongs to another database: {theirs} instead of {ours}")]
     Foreign {
-        /// The table.
         table: TableName,
         /// The database of the progress.
         theirs: String,
@@ -41,14 +38,12 @@ pub enum PollError {
             names `{ours}`"
     )]
     OtherCursor {
-        /// The table.
         table: TableName,
         /// The cursor of the progress.
         theirs: String,
         /// The cursor of the configuration.
         ours: String,
     },
-    /// The sink refused.
     #[error(transparent)]
     Sink(#[from] SinkError),
 }

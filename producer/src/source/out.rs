@@ -22,7 +22,6 @@ pub enum Event<'a> {
     Starts {
         /// Why the table is read.
         reading: Reading,
-        /// The table.
         table: &'a TableName,
         /// How many rows PostgreSQL expects.
         expected: Option<u64>,
@@ -36,7 +35,6 @@ pub enum Event<'a> {
 /// Why a whole table is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// The initial load.
     Load,
     /// The scan that joins a loaded table to the cycles.
     Join,

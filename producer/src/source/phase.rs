@@ -30,7 +30,6 @@ pub struct Load {
 /// A table whose chunks are all read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Joined {
-    /// See [`Load::begin`].
     pub begin: Xid,
 }
 

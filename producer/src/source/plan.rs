@@ -13,7 +13,6 @@ use super::tiers::{TierId, Tiers};
 pub struct Bounds {
     /// In the cursor's unit; `None` reads rows whatever their cursor contains.
     pub floor: Option<Floor>,
-    /// The lowest xid.
     pub xid: Xid,
 }
 
@@ -29,7 +28,6 @@ pub enum Plan {
     },
     /// Scans at the depth of a tier.
     Tier {
-        /// The tier.
         depth: TierId,
         /// The rows to read.
         bounds: Bounds,

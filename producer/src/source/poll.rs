@@ -126,7 +126,6 @@ impl Poll {
             .all(|table| matches!(table.phase, Phase::Tailing(_)))
     }
 
-    /// The tables.
     pub fn tables(&self) -> &[PolledTable] {
         &self.tables
     }

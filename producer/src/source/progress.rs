@@ -50,7 +50,6 @@ pub struct Stored {
 /// Which table a progress belongs to, whatever its name, and what of it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
-    /// Its object id.
     pub oid: u32,
     /// Its partitions, and tables that inherit from it.
     pub descendants: Vec<u32>,
@@ -63,7 +62,6 @@ pub struct Relation {
 /// Columns that did not exist, by name, when a progress was stored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct NewColumns<'a> {
-    /// Added since.
     pub added: Vec<&'a str>,
     /// Stored under another name.
     pub renamed: Vec<&'a str>,
@@ -79,7 +77,6 @@ pub struct Damaged {
 /// What a checkpoint writes beside the coverage.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// The database.
     pub identity: &'a Identity,
     /// The table, where the stored one is different.
     pub relation: Option<&'a Relation>,
@@ -87,7 +84,6 @@ pub struct Parts<'a> {
     pub phase: &'a Phase,
     /// What each tier has pending.
     pub pending: Vec<ScanBounds>,
-    /// The cursor column.
     pub cursor: Option<&'a str>,
 }
 

@@ -29,16 +29,13 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// An event is reported after this many rows.
 const EVENT_ROWS: u64 = 16_384;
 
-/// What to read.
 #[derive(Debug, Clone, Copy)]
 pub struct Scan<'a> {
-    /// The table.
     pub table: &'a Table,
     /// Attached tables whose rows are read by a condition of their own.
     pub attached: &'a [u32],
     /// What was emitted of the table.
     pub coverage: &'a Coverage,
-    /// The rows.
     pub condition: &'a Condition,
     /// The snapshot that is open.
     pub snapshot: Snapshot,

@@ -16,7 +16,6 @@ pub enum Condition {
     Since {
         /// In the cursor's unit; `None` reads rows with any cursor.
         floor: Option<Floor>,
-        /// The lowest xid.
         xid: Xid,
     },
     /// Rows of a key range with `xmin < before`: `after` is exclusive, `until` inclusive, and

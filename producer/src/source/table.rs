@@ -22,7 +22,6 @@ use super::progress::{Parts, Relation, Stored};
 use super::scan::Scanned;
 use super::tiers::{Slack, Tier, Tiers};
 
-/// One captured table.
 #[derive(Debug, Clone)]
 pub struct PolledTable {
     /// Its configuration, and its columns, key and cursor as of the last reading of the catalog.
@@ -109,7 +108,6 @@ impl PolledTable {
         resumed
     }
 
-    /// Its name.
     pub fn name(&self) -> &TableName {
         &self.table.captured.schema.table
     }

@@ -16,7 +16,6 @@ use super::bounds::ScanBounds;
 /// How far below the floor a tier looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slack {
-    /// This span.
     Span(Duration),
     /// No floor: the whole table (the sweep).
     Everything,

@@ -10,7 +10,8 @@ use super::script::{NEVER, NONE, Poller, Session, TABLE, polled, settings};
 
 /// A cursor that holds what the writer's wall clock shows.
 const WALL_CLOCK: &str = "\
-CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamp DEFAULT now());
+CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamp \
+DEFAULT now());
 CREATE INDEX ON t (updated_at)";
 
 /// Sets the zone of sessions that set none: the poll reads wall clocks in it.
@@ -33,8 +34,11 @@ async fn wall_clock(zone: Tz, wide_interval: Duration) -> (Database, Poller) {
 
 #[tokio::test]
 async fn without_an_index_every_poll_finds_whatever_the_cursor_says() {
-    let (database, mut poller) =
-        polled("CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, created_at timestamptz)").await;
+    let (database, mut poller) = polled(
+        "CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, created_at \
+            timestamptz)",
+    )
+    .await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1, 0, now() - interval '1 year'), (2, 0, NULL), (3, 0, now())")
         .await;
@@ -71,7 +75,11 @@ async fn a_clock_that_is_minutes_slow_is_allowed_for_by_the_wide_scan() {
     })
     .await;
     let mut w = Session::of(&database).await;
-    w.run("INSERT INTO t VALUES (1, 0, now() - interval '4 minutes'), (2, 0, now() - interval '1 hour')").await;
+    w.run(
+        "INSERT INTO t VALUES (1, 0, now() - interval '4 minutes'), (2, 0, now() - interval '1 \
+        hour')",
+    )
+    .await;
     poller.until(&[1]).await;
     assert_eq!(poller.late, 1);
     assert_eq!((poller.sweep().await, poller.late), (vec![2], 2));
@@ -107,8 +115,11 @@ async fn an_update_that_does_not_touch_the_cursor_is_found_by_the_sweep() {
 async fn odd_stamps_come_once_and_hide_no_later_row() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
-    w.run("INSERT INTO t VALUES (1, 0, NULL), (2, 0, 'infinity'), (3, 0, '2099-01-01'), (4, 0, '-infinity'), (5, 0, '0044-03-15 BC')")
-        .await;
+    w.run(
+        "INSERT INTO t VALUES (1, 0, NULL), (2, 0, 'infinity'), (3, 0, '2099-01-01'), (4, 0, \
+        '-infinity'), (5, 0, '0044-03-15 BC')",
+    )
+    .await;
     assert_eq!(poller.cycle().await, [2, 3]);
     w.run("INSERT INTO t VALUES (6)").await;
     assert_eq!(poller.cycle().await, [6]);
@@ -120,8 +131,8 @@ async fn odd_stamps_come_once_and_hide_no_later_row() {
 
 #[tokio::test]
 async fn stamps_that_are_rounded_to_the_second_come_at_once() {
-    let sql = "\
-        CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz(0) DEFAULT now());
+    let sql = "CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at \
+        timestamptz(0) DEFAULT now());
         CREATE INDEX ON t (updated_at)";
     let (database, mut poller) = polled(sql).await;
     let mut w = Session::of(&database).await;
@@ -138,8 +149,9 @@ async fn stamps_that_are_rounded_to_the_second_come_at_once() {
 
 #[tokio::test]
 async fn a_day_as_cursor_finds_the_rows_of_today() {
-    let sql = "\
-        CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, changed date DEFAULT now());
+    let sql =
+        "CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, changed date \
+        DEFAULT now());
         CREATE INDEX ON t (changed)";
     let (database, mut poller) = polled(sql).await;
     let mut w = Session::of(&database).await;

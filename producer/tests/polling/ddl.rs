@@ -175,14 +175,19 @@ async fn without_a_key_no_row_comes_again_for_a_column_with_a_default() {
 #[tokio::test]
 async fn rows_of_a_new_partition_and_rows_that_move_between_partitions_come_once() {
     let sql = "\
-        CREATE TABLE t (id bigint, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now(), PRIMARY KEY (id)) PARTITION BY RANGE (id);
+        CREATE TABLE t (id bigint, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT \
+        now(), PRIMARY KEY (id)) PARTITION BY RANGE (id);
         CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (100);
         CREATE INDEX ON t (updated_at)";
     let (database, mut poller) = polled(sql).await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
-    w.run("CREATE TABLE high PARTITION OF t FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES (101)").await;
+    w.run(
+        "CREATE TABLE high PARTITION OF t FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES \
+        (101)",
+    )
+    .await;
     assert_eq!(poller.settle().await, [101]);
     w.run("UPDATE t SET id = 102, updated_at = now() WHERE id = 1")
         .await;

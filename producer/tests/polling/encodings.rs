@@ -9,7 +9,8 @@ async fn database(encoding: &str) -> Database {
     let server = shared_postgres().await;
     let name = format!("in_{}", encoding.to_lowercase());
     let sql = format!(
-        "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE \
+            template0"
     );
     server.sql(&sql).await.unwrap();
     server.named(&name)
@@ -18,7 +19,8 @@ async fn database(encoding: &str) -> Database {
 #[tokio::test]
 async fn a_byte_that_stands_for_no_character_ends_the_poll_with_its_name() {
     let database = database("WIN1252").await;
-    let sql = "CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now(), note text)";
+    let sql = "CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at \
+        timestamptz DEFAULT now(), note text)";
     database.sql(sql).await.unwrap();
     let mut poller = Poller::tailing(settings(&database, &["t"]).await).await;
     let mut w = Session::of(&database).await;

@@ -54,7 +54,12 @@ async fn a_cycle_that_is_cut_off_publishes_no_row_and_the_next_one_finds_all() {
         let cutter = async {
             if cut.starts_with("pg_") {
                 judge.until_blocked().await;
-                judge.run(&format!("SELECT {cut}(pid) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'")).await;
+                judge
+                    .run(&format!(
+                        "SELECT {cut}(pid) FROM pg_locks WHERE NOT granted AND locktype \
+                    = 'advisory'"
+                    ))
+                    .await;
             }
         };
         let (outcome, ()) = tokio::join!(poller.attempt(), cutter);
@@ -155,7 +160,8 @@ async fn a_row_that_a_crash_takes_back_is_not_published_and_the_next_owner_of_it
     let crash = async {
         judge
             .until(
-                "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_current_wal_flush_lsn()%' AND pid <> pg_backend_pid())",
+                "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT \
+                    pg_current_wal_flush_lsn()%' AND pid <> pg_backend_pid())",
             )
             .await;
         server.kill_9().unwrap();
@@ -196,7 +202,12 @@ async fn progress_without_rows_passes_the_flush_gate_too() {
     }
     let crash = async {
         let gate = "SELECT pg_current_wal_flush_lsn()%";
-        judge.until(&format!("EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '{gate}' AND pid <> pg_backend_pid())")).await;
+        judge
+            .until(&format!(
+                "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '{gate}' AND \
+            pid <> pg_backend_pid())"
+            ))
+            .await;
     };
     // Either the progress waits for the flush, or it does not say anything yet of the xids that a
     // crash gives back.
@@ -267,7 +278,11 @@ async fn an_unflushed_record_of_a_reader_delays_no_row() {
     let (database, mut poller) = polled_on(&server, TABLE).await;
     let [mut w, mut reader] = Session::some(&database).await;
     stop(&mut w, "background writer").await;
-    w.run("CREATE TABLE full_pages (filler text); INSERT INTO full_pages SELECT repeat('x', 100) FROM generate_series(1, 200)").await;
+    w.run(
+        "CREATE TABLE full_pages (filler text); INSERT INTO full_pages SELECT repeat('x', 100) \
+        FROM generate_series(1, 200)",
+    )
+    .await;
     w.run("UPDATE full_pages SET filler = filler || 'y'").await;
     poller.settle().await;
     w.run("INSERT INTO t VALUES (1)").await;

@@ -147,7 +147,8 @@ async fn a_procedure_with_inner_commits_shows_each_of_its_rows_at_most_one_cycle
     let [mut w1, w2] = Session::some(&database).await;
     w1.run(
         "CREATE PROCEDURE thirty() LANGUAGE plpgsql AS $$
-         BEGIN FOR id IN 1..30 LOOP INSERT INTO t VALUES (id); COMMIT; PERFORM pg_sleep(.02); END LOOP; END $$",
+         BEGIN FOR id IN 1..30 LOOP INSERT INTO t VALUES (id); COMMIT; PERFORM pg_sleep(.02); END \
+            LOOP; END $$",
     )
     .await;
     let call = w2.send("CALL thirty()");
@@ -172,7 +173,8 @@ async fn a_commit_between_the_reading_and_the_snapshot_is_found_once() {
     let database = shared_database().await;
     database
         .sql(&format!(
-            "{TABLE}; CREATE TABLE latch (id bigint PRIMARY KEY, ver integer, updated_at timestamptz); CREATE INDEX ON latch (updated_at)"
+            "{TABLE}; CREATE TABLE latch (id bigint PRIMARY KEY, ver integer, updated_at \
+                timestamptz); CREATE INDEX ON latch (updated_at)"
         ))
         .await
         .unwrap();
@@ -227,8 +229,16 @@ async fn the_floor_goes_back_to_the_start_of_whatever_ended() {
         .await;
     w4.run("BEGIN; INSERT INTO t VALUES (4)").await;
     assert_eq!(poller.cycle().await, NONE);
-    let message = w5.send("BEGIN; INSERT INTO t VALUES (5); COMMIT; SELECT pg_sleep(2.1); BEGIN; INSERT INTO t VALUES (6); COMMIT");
-    reader.until("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep')").await;
+    let message = w5.send(
+        "BEGIN; INSERT INTO t VALUES (5); COMMIT; SELECT pg_sleep(2.1); BEGIN; \
+        INSERT INTO t VALUES (6); COMMIT",
+    );
+    reader
+        .until(
+            "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND \
+        wait_event = 'PgSleep')",
+        )
+        .await;
     assert_eq!(poller.cycle().await, [5]);
     w5 = message.await.unwrap();
     w5.run("INSERT INTO t VALUES (50)").await;

@@ -30,11 +30,13 @@ const WRONG: [(&str, &str); 5] = [
     ),
     (
         "holders ignored",
-        "updated_at >= '$at'::timestamptz - interval '1 second' AND age(xmin) <= (SELECT age('$xmax'::xid))",
+        "updated_at >= '$at'::timestamptz - interval '1 second' AND age(xmin) <= (SELECT \
+            age('$xmax'::xid))",
     ),
     (
         "floor ignored",
-        "updated_at >= '$at'::timestamptz - interval '1 second' AND age(xmin) <= (SELECT age('$xmin'::xid))",
+        "updated_at >= '$at'::timestamptz - interval '1 second' AND age(xmin) <= (SELECT \
+            age('$xmin'::xid))",
     ),
     (
         "difference of snapshots",
@@ -43,7 +45,6 @@ const WRONG: [(&str, &str); 5] = [
 ];
 
 impl Naive {
-    /// One of each.
     pub fn all() -> Vec<Self> {
         WRONG
             .iter()
@@ -74,8 +75,10 @@ impl Naive {
         // snapshot.
         let sql = format!(
             "SELECT coalesce(array_agg(id), '{{}}'), coalesce(array_agg(ver), '{{}}'),
-                    coalesce(max(updated_at) FILTER (WHERE isfinite(updated_at) AND updated_at <= now()), '-infinity')::text, now()::text,
-                    pg_snapshot_xmin(pg_current_snapshot())::text, pg_snapshot_xmax(pg_current_snapshot())::text, pg_current_snapshot()::text
+                    coalesce(max(updated_at) FILTER (WHERE isfinite(updated_at) AND updated_at <= \
+                now()), '-infinity')::text, now()::text,
+                    pg_snapshot_xmin(pg_current_snapshot())::text, \
+                pg_snapshot_xmax(pg_current_snapshot())::text, pg_current_snapshot()::text
              FROM t WHERE {condition}"
         );
         let row = sqlx::query(AssertSqlSafe(sql))

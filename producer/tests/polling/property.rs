@@ -137,8 +137,8 @@ async fn freeze(session: &mut Session) {
     }
 }
 
-/// When all writers are done: honest rows are there after a cycle, all rows after a sweep; no
-/// version came twice, and none after a later one.
+/// When all writers are done: a cycle has found the honest rows, a sweep all rows; every
+/// version is emitted once, and before the later ones of its key.
 async fn judge(database: &Database, poller: &mut Poller, seed: u64) {
     // Faults that still wait for their call are used up first.
     let calls = poller.store.calls() + 4;

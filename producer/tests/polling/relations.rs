@@ -10,15 +10,18 @@ use super::script::{
 };
 
 const PARTITIONED: &str = "\
-CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now()) PARTITION BY RANGE (id);
+CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz \
+DEFAULT now()) PARTITION BY RANGE (id);
 CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (100);
 CREATE INDEX ON t (updated_at)";
 
 /// A table without a parent, with rows of an hour ago that a sweep would not ask for any
 /// more.
 const APART: &str = "\
-CREATE TABLE apart (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now());
-INSERT INTO apart (id, updated_at) SELECT id, now() - interval '1 hour' FROM generate_series(101, 105) id";
+CREATE TABLE apart (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz \
+DEFAULT now());
+INSERT INTO apart (id, updated_at) SELECT id, now() - interval '1 hour' FROM generate_series(101, \
+    105) id";
 
 #[tokio::test]
 async fn rows_of_a_partition_that_is_attached_come_once_however_old_they_are() {
@@ -34,7 +37,11 @@ async fn rows_of_a_partition_that_is_attached_come_once_however_old_they_are() {
     w.run("INSERT INTO t VALUES (2); INSERT INTO apart VALUES (106)")
         .await;
     assert_eq!(poller.cycle().await, [2]);
-    w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES (3), (107)").await;
+    w.run(
+        "ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200); INSERT INTO t \
+        VALUES (3), (107)",
+    )
+    .await;
     assert_eq!(
         poller.settle().await,
         [3, 101, 102, 103, 104, 105, 106, 107]
@@ -66,7 +73,11 @@ async fn a_partition_that_is_attached_between_two_runs_is_found_at_the_next_star
     // The progress knows of it: another start reads nothing again.
     poller.restart().await;
     assert_eq!(poller.sweep().await, NONE);
-    w.run("CREATE TABLE more PARTITION OF sub FOR VALUES FROM (110) TO (120); INSERT INTO t VALUES (111)").await;
+    w.run(
+        "CREATE TABLE more PARTITION OF sub FOR VALUES FROM (110) TO (120); INSERT INTO t VALUES \
+        (111)",
+    )
+    .await;
     assert_eq!(poller.settle().await, [111]);
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -96,7 +107,8 @@ async fn a_partition_that_is_attached_during_the_initial_load_is_read_once() {
 async fn loading(server: &Postgres) -> (Database, Settings) {
     let database = server.database().await.unwrap();
     database.sql(PARTITIONED).await.unwrap();
-    let high = "CREATE TABLE high PARTITION OF t FOR VALUES FROM (200) TO (300); INSERT INTO t SELECT generate_series(201, 210)";
+    let high = "CREATE TABLE high PARTITION OF t FOR VALUES FROM (200) TO (300); INSERT INTO t \
+        SELECT generate_series(201, 210)";
     database.sql(high).await.unwrap();
     let mut settings = settings(&database, &["t"]).await;
     settings.poll.chunk_rows = 3;
@@ -118,7 +130,11 @@ async fn a_partition_that_is_attached_in_the_middle_of_a_cycle_is_read_once() {
     let mut poller = Poller::tailing(settings(&database, &["first", "t"]).await).await;
     let [mut w, mut judge] = Session::some(&database).await;
     w.run(APART).await;
-    w.run("SELECT pg_advisory_lock(7); INSERT INTO first (id, gate) VALUES (1, ROW(7)); INSERT INTO apart VALUES (106)").await;
+    w.run(
+        "SELECT pg_advisory_lock(7); INSERT INTO first (id, gate) VALUES (1, ROW(7)); INSERT \
+        INTO apart VALUES (106)",
+    )
+    .await;
     let writer = async {
         // The cycle has its snapshot, and has not started with `t`.
         judge.until_blocked().await;
@@ -135,14 +151,26 @@ async fn a_partition_that_is_attached_in_the_middle_of_a_cycle_is_read_once() {
 async fn partitions_that_are_detached_or_dropped_take_only_their_own_rows_along() {
     let (database, mut poller) = polled(PARTITIONED).await;
     let mut w = Session::of(&database).await;
-    w.run("CREATE TABLE high PARTITION OF t FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES (1), (101)").await;
+    w.run(
+        "CREATE TABLE high PARTITION OF t FOR VALUES FROM (100) TO (200); INSERT INTO t VALUES \
+        (1), (101)",
+    )
+    .await;
     assert_eq!(poller.settle().await, [1, 101]);
     // Rows that were not polled before the partition was detached count as deleted.
-    w.run("INSERT INTO t VALUES (2), (102); ALTER TABLE t DETACH PARTITION high; INSERT INTO t VALUES (3)").await;
+    w.run(
+        "INSERT INTO t VALUES (2), (102); ALTER TABLE t DETACH PARTITION high; INSERT INTO t \
+        VALUES (3)",
+    )
+    .await;
     assert_eq!(poller.settle().await, [2, 3]);
     w.run("INSERT INTO t VALUES (4); DROP TABLE high").await;
     assert_eq!(poller.settle().await, [4]);
-    w.run("DROP TABLE low; CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (100); INSERT INTO t VALUES (5)").await;
+    w.run(
+        "DROP TABLE low; CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (100); INSERT \
+        INTO t VALUES (5)",
+    )
+    .await;
     assert_eq!(poller.settle().await, [5]);
     assert_eq!(poller.sweep().await, NONE);
 }
@@ -172,7 +200,11 @@ async fn a_partition_that_comes_back_is_read_again() {
 async fn a_parent_is_polled_with_the_tables_that_inherit_from_it() {
     let (database, mut poller) = polled(TABLE).await;
     let mut w = Session::of(&database).await;
-    w.run("CREATE TABLE child (extra text) INHERITS (t); INSERT INTO t VALUES (1); INSERT INTO child VALUES (1, 7), (2, 7)").await;
+    w.run(
+        "CREATE TABLE child (extra text) INHERITS (t); INSERT INTO t VALUES (1); INSERT INTO \
+        child VALUES (1, 7), (2, 7)",
+    )
+    .await;
     assert_eq!(
         poller.settle().await,
         [1, 1, 2],
@@ -194,8 +226,10 @@ async fn a_table_that_is_dropped_and_recreated_is_loaded_from_the_beginning() {
     w.run("INSERT INTO t VALUES (1), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
     let grant = format!("GRANT SELECT ON t TO reader_{}", database.name());
-    let recreate = "DROP TABLE t; CREATE TABLE t (id bigserial PRIMARY KEY, ver integer NOT NULL DEFAULT 1, note text, updated_at timestamptz);
-                INSERT INTO t (note, updated_at) VALUES ('old', now() - interval '1 year'), ('none', NULL)";
+    let recreate = "DROP TABLE t; CREATE TABLE t (id bigserial PRIMARY KEY, ver integer NOT NULL \
+        DEFAULT 1, note text, updated_at timestamptz);
+                INSERT INTO t (note, updated_at) VALUES ('old', now() - interval '1 year'), \
+        ('none', NULL)";
     w.run(&format!("{recreate}; {grant}")).await;
     let mut found = poller.settle().await;
     while !poller.is_tailing() {
@@ -229,7 +263,11 @@ async fn a_table_that_takes_another_ones_place_brings_all_its_rows() {
     assert_eq!(poller.sweep().await, NONE);
     // Its rows were written long before the last sweep.
     let grant = format!("GRANT SELECT ON apart TO reader_{}", database.name());
-    w.run(&format!("{grant}; ALTER TABLE t RENAME TO old; ALTER TABLE apart RENAME TO t; INSERT INTO t VALUES (106)")).await;
+    w.run(&format!(
+        "{grant}; ALTER TABLE t RENAME TO old; ALTER TABLE apart RENAME TO t; INSERT \
+        INTO t VALUES (106)"
+    ))
+    .await;
     let mut found = poller.settle().await;
     while !poller.is_tailing() {
         found.extend(poller.cycle().await);
@@ -254,7 +292,11 @@ async fn the_other_tables_are_polled_on_while_one_is_gone_and_it_comes_back_with
         .await;
     assert_eq!(poller.cycle().await, [2]);
     let grant = format!("GRANT SELECT ON u TO reader_{}", database.name());
-    w.run(&format!("CREATE TABLE u (LIKE t INCLUDING ALL); INSERT INTO u SELECT generate_series(11, 14); {grant}")).await;
+    w.run(&format!(
+        "CREATE TABLE u (LIKE t INCLUDING ALL); INSERT INTO u SELECT \
+        generate_series(11, 14); {grant}"
+    ))
+    .await;
     let error = poller.look_for_dropped().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     poller.restart().await;
@@ -272,7 +314,8 @@ async fn the_other_tables_are_polled_on_while_one_is_gone_and_it_comes_back_with
 #[tokio::test]
 async fn generated_and_identity_columns_are_read_like_others_and_unlogged_tables_too() {
     let sql = "\
-        CREATE UNLOGGED TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, ver integer NOT NULL GENERATED ALWAYS AS (twice / 2) STORED,
+        CREATE UNLOGGED TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, ver integer \
+        NOT NULL GENERATED ALWAYS AS (twice / 2) STORED,
             twice integer, updated_at timestamptz DEFAULT now());
         CREATE INDEX ON t (updated_at)";
     let (database, mut poller) = polled(sql).await;
@@ -291,8 +334,11 @@ async fn generated_and_identity_columns_are_read_like_others_and_unlogged_tables
         .await
         >= 180_000
     {
-        w.run("ALTER TABLE t ADD COLUMN thrice integer GENERATED ALWAYS AS (twice / 2 * 3) VIRTUAL; INSERT INTO t (twice) VALUES (6)")
-            .await;
+        w.run(
+            "ALTER TABLE t ADD COLUMN thrice integer GENERATED ALWAYS AS (twice / 2 * 3) \
+            VIRTUAL; INSERT INTO t (twice) VALUES (6)",
+        )
+        .await;
         assert_eq!(
             poller.load_again().await,
             [1, 2, 3],

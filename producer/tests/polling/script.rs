@@ -25,12 +25,12 @@ pub const NEVER: Duration = Duration::from_secs(1_000_000);
 /// the rest of a whole second).
 pub const BEYOND_THE_GAP: &str = "SELECT pg_sleep(2.1)";
 
-/// No keys.
 pub const NONE: [i64; 0] = [];
 
 /// The table of most scripts. Every table here begins with a key `id` and a version `ver`.
 pub const TABLE: &str = "\
-CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now());
+CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz \
+DEFAULT now());
 CREATE INDEX ON t (updated_at)";
 
 /// A table whose rows stop the scan that reads them, for as long as somebody holds the advisory
@@ -43,7 +43,8 @@ BEGIN
     RETURN 'passed';
 END $$;
 CREATE CAST (gate AS text) WITH FUNCTION pass(gate);
-CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now(), gate gate);
+CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz \
+    DEFAULT now(), gate gate);
 CREATE INDEX ON t (updated_at)";
 
 /// A connection that writes.
@@ -109,7 +110,11 @@ impl Session {
 
     /// Waits until some session of the database waits for a lock.
     pub async fn until_blocked(&mut self) {
-        self.until("EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").await;
+        self.until(
+            "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND \
+            wait_event_type = 'Lock')",
+        )
+        .await;
     }
 
     /// Ends the session in order.
@@ -121,7 +126,6 @@ impl Session {
 /// One version that was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Emitted {
-    /// Its key.
     pub id: i64,
     /// The version, as the table counts it.
     pub ver: i32,
@@ -182,7 +186,6 @@ async fn reader(database: &Database, tables: &[&str]) -> Config {
 /// A poll with its sink, and what the sink has published.
 pub struct Poller {
     settings: Settings,
-    /// What is durable.
     pub store: MemoryStore,
     sink: MemorySink,
     /// What was polled since the start of the process.

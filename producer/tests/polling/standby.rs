@@ -64,7 +64,8 @@ async fn a_standby_that_stands_still_publishes_nothing_and_then_all_once() {
     let replay = async {
         judge
             .until(
-                "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_current_wal_insert_lsn()%' AND pid <> pg_backend_pid())",
+                "EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT \
+                    pg_current_wal_insert_lsn()%' AND pid <> pg_backend_pid())",
             )
             .await;
         w1.run("INSERT INTO t VALUES (3)").await;

@@ -31,7 +31,11 @@ async fn two_updates_of_one_transaction_are_one_version() {
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(poller.cycle().await, [1]);
-    w.run("BEGIN; UPDATE t SET ver = 1, updated_at = now(); SAVEPOINT s; UPDATE t SET ver = 2; COMMIT").await;
+    w.run(
+        "BEGIN; UPDATE t SET ver = 1, updated_at = now(); SAVEPOINT s; UPDATE t SET ver = 2; \
+        COMMIT",
+    )
+    .await;
     assert_eq!(poller.cycle().await, [1]);
     assert_eq!(poller.published().last().unwrap().ver, 2);
     assert_eq!(poller.sweep().await, NONE);

@@ -12,10 +12,12 @@ use super::script::Session;
 /// The table that writers fill.
 pub const TABLE: &str = "\
 DROP TABLE IF EXISTS t;
-CREATE TABLE t (id bigserial PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz DEFAULT now(), honest boolean NOT NULL DEFAULT true);
+CREATE TABLE t (id bigserial PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz \
+    DEFAULT now(), honest boolean NOT NULL DEFAULT true);
 CREATE INDEX ON t (updated_at);
 CREATE OR REPLACE PROCEDURE commits(rows integer) LANGUAGE plpgsql AS $$
-BEGIN FOR i IN 1..rows LOOP INSERT INTO t DEFAULT VALUES; COMMIT; PERFORM pg_sleep(.02); END LOOP; END $$";
+BEGIN FOR i IN 1..rows LOOP INSERT INTO t DEFAULT VALUES; COMMIT; PERFORM pg_sleep(.02); END LOOP; \
+    END $$";
 
 /// A reproducible choice: SplitMix64.
 #[derive(Debug, Clone)]
@@ -30,7 +32,6 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % end
     }
 
-    /// One of these.
     pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
@@ -44,7 +45,6 @@ enum State {
     Aborted,
 }
 
-/// A writer.
 pub struct Writer {
     name: String,
     session: Option<Session>,
@@ -270,7 +270,8 @@ impl Writer {
             0..6 => {
                 let rows = 1 + self.dice.below(3);
                 format!(
-                    "INSERT INTO t (updated_at, honest) SELECT {stamp}, {honest} FROM generate_series(1, {rows})"
+                    "INSERT INTO t (updated_at, honest) SELECT {stamp}, {honest} FROM \
+                        generate_series(1, {rows})"
                 )
             }
             way => {
@@ -278,7 +279,8 @@ impl Writer {
                 let from = self.dice.below(60);
                 format!(
                     "UPDATE t SET ver = ver + 1, updated_at = {stamp}, honest = {}
-                     WHERE id = (SELECT id FROM t WHERE id >= {from} ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)",
+                     WHERE id = (SELECT id FROM t WHERE id >= {from} ORDER BY id LIMIT 1 FOR \
+                        UPDATE SKIP LOCKED)",
                     honest && way != 9
                 )
             }

@@ -29,7 +29,6 @@ pub(super) fn read(store: &Store) -> Result<Option<Head>, LakeError> {
     }
 }
 
-/// Replaces the checkpoint.
 pub(super) fn write(store: &Store, temporary: &str, head: &Head) -> Result<(), LakeError> {
     store.replace(CHECKPOINT, temporary, &encode(head))
 }

@@ -10,7 +10,6 @@ use chrono::{DateTime, Utc};
 use inlet_model::{KafkaPartition, Offset, ProgressDelta, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 
-/// One commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// The number of the entry, which is also its name.
@@ -100,7 +99,7 @@ impl Entry {
         serde_json::to_vec(self).expect("an entry of strings and numbers is JSON")
     }
 
-    /// Reads a stored entry; the error says why it is unreadable.
+    /// Reads a stored entry; the error explains why it is unreadable.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Err("it is empty, as after a power cut".to_owned());

@@ -36,7 +36,7 @@ pub struct Head {
     pub files: u64,
     /// Bytes of the data files.
     pub bytes: u64,
-    /// Rows in quarantine.
+    /// The number of rows in the quarantine files.
     pub quarantined: u64,
     /// The time of the last entry, by its writer's clock.
     pub committed_at: Option<DateTime<Utc>>,
@@ -127,7 +127,8 @@ impl Head {
 
     /// Moves the head past one more entry. An entry that does not follow makes the log corrupt.
     pub(super) fn apply(&mut self, entry: &Entry) -> Result<(), LakeError> {
-        // Nothing is changed before all of it is checked: a refused entry leaves the head as it was.
+        // The whole entry is checked before the first change: a refused entry leaves the head as
+        // it was.
         self.follows(entry).map_err(|reason| LakeError::Corrupt {
             entry: names::entry(entry.seq),
             reason,

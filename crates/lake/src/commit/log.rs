@@ -55,7 +55,8 @@ impl Log {
     /// of an unreadable last entry is returned beside the log before it: a power cut can leave one
     /// on a disk that reports a sync too early.
     pub fn read(store: Arc<Store>, table: &TableName) -> Result<(Self, Option<u64>), LakeError> {
-        // The checkpoint may be of another table: the check below reports that, also without entries.
+        // The checkpoint may be of another table: the check below reports that, also without
+        // entries.
         let head = checkpoint::read(&store)?.unwrap_or_else(|| Head::empty(table));
         let mut log = Self {
             store,
@@ -112,7 +113,7 @@ impl Log {
                 &entry.encode(),
             )? {
                 Put::Created => return self.applied(entry),
-                // After a lost answer the entry of that name is our own: its commit id says so.
+                // After a lost answer the entry of that name is our own: the commit ids are equal.
                 Put::Exists => match self.find(entry.seq)? {
                     Found::Entry(found) if found.commit_id == entry.commit_id => {
                         return self.applied(*found);

@@ -1,7 +1,7 @@
 //! Taking kafka_partitions over from their owner.
 //!
-//! The log says who owns a kafka_partition: the writer of the entry with its highest epoch. No
-//! writer asks another one, and no clock is involved:
+//! The log decides who owns a kafka_partition: the writer of the entry with its highest epoch. The
+//! writers do not talk to each other, and the protocol uses no clock:
 //!
 //! 1. The new owner publishes what its own earlier commits left, as before every commit.
 //! 2. It appends an entry that gives it each kafka_partition with the next epoch. From here on an
@@ -60,7 +60,8 @@ fn entry_of(
         if let Some(epoch) = owned {
             head.admit_epoch(*partition, *epoch)?;
         }
-        // Computed on the head of this attempt: another writer may have taken it since the last one.
+        // Computed on the head of this attempt: another writer may have taken it since the last
+        // one.
         let next = head.partition(*partition).epoch + 1;
         entry.acquired.insert(*partition, next);
     }

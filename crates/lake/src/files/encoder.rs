@@ -358,7 +358,8 @@ impl Encoder {
         let file = writer
             .into_inner()
             .map_err(|source| encode_error(&staged, source))?;
-        // The size goes into the entry: recovery compares it when the staged file is gone.
+        // The size goes into the entry: recovery compares it with the visible file when
+        // the staged one is missing.
         let bytes = file
             .metadata()
             .map_err(|source| LakeError::io("inspection", &staged, source))?

@@ -22,7 +22,6 @@ use crate::error::{LISTING, LakeError, READING};
 /// Syncs that run at once; more bring nothing on any disk that we measured.
 const SYNCS_AT_ONCE_MAX: usize = 16;
 
-/// One table's folder.
 #[derive(Debug)]
 pub(crate) struct Store {
     root: PathBuf,

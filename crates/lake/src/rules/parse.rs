@@ -4,7 +4,6 @@ use regex::Regex;
 
 use super::RuleError;
 
-/// A parsed rule.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     /// The rule as written, which is the reason of a rejected row.
@@ -25,7 +24,6 @@ pub(super) struct Name {
 /// The condition on the column.
 #[derive(Debug, Clone)]
 pub(super) enum Test {
-    /// `is not null`.
     NotNull,
     /// `= != <> < <= > >=`.
     Compare(Comparison, Literal),
@@ -36,7 +34,10 @@ pub(super) enum Test {
         negated: bool,
     },
     /// `[not] in (..)`.
-    In { values: Vec<Literal>, negated: bool },
+    In {
+        values: Vec<Literal>,
+        negated: bool,
+    },
     /// `~ 'pattern'`.
     Matches(Regex),
 }
@@ -77,7 +78,6 @@ impl std::fmt::Display for Literal {
     }
 }
 
-/// Parses one rule.
 pub(super) fn rule(text: &str) -> Result<Rule, RuleError> {
     let mut reader = Reader {
         rule: text,

@@ -1,4 +1,4 @@
-//! The lake's promises, judged by DuckDB.
+//! The lake's promises, as DuckDB reads them.
 
 #![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
 

@@ -1,5 +1,5 @@
-//! Records of the control topic: compacted, one kafka_partition, the last record of a key counts and
-//! a null value removes it.
+//! Records of the control topic: compacted, one kafka_partition, the last record of a key counts
+//! and a null value removes it.
 //!
 //! | key | value |
 //! |---|---|
@@ -30,7 +30,7 @@ pub enum ControlRecord {
     },
     /// One part of a table's progress.
     Progress {
-        /// The table.
+        /// The table whose poll continues there.
         table: TableName,
         /// The part's name, which may hold slashes.
         part: String,

@@ -29,6 +29,7 @@ pub struct Header {
 }
 
 /// Explains why bytes are not a header.
+#[allow(missing_docs)] // Each message names its fields.
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum HeaderError {
     /// The length is different.
@@ -36,12 +37,7 @@ pub enum HeaderError {
     Length(usize),
     /// A layout or operation that this version does not know.
     #[error("header of layout {layout} with operation {op} is unknown")]
-    Unknown {
-        /// The first byte.
-        layout: u8,
-        /// The second byte.
-        op: u8,
-    },
+    Unknown { layout: u8, op: u8 },
 }
 
 impl Header {

@@ -1,5 +1,5 @@
-//! The sequences of a topic, stored as the part [`PART`] of the table's progress: a JSON object with
-//! the next sequence of every kafka_partition, `{"0":5,"1":0}`.
+//! The sequences of a topic, stored as the part [`PART`] of the table's progress: a JSON object
+//! with the next sequence of every kafka_partition, `{"0":5,"1":0}`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub const PART: &str = "sequences";
 pub struct Sequences(pub Vec<u64>);
 
 impl Sequences {
-    /// The stored text.
+    /// Encodes the sequences as the text that the control topic stores.
     pub fn encode(&self) -> String {
         let next: BTreeMap<usize, u64> = self.0.iter().copied().enumerate().collect();
         serde_json::to_string(&next).expect("a map of numbers is JSON")

@@ -19,12 +19,13 @@ use super::{columns, key};
 /// default, or generated when they are read.
 const UNWRITTEN: &str = "\
 SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = ANY($1) AND a.attname = ANY($2) AND (a.atthasmissing OR a.attgenerated = 'v') ORDER BY 1";
+WHERE a.attrelid = ANY($1) AND a.attname = ANY($2) AND (a.atthasmissing OR a.attgenerated = 'v') \
+    ORDER BY 1";
 
 /// A table that can be captured.
 #[derive(Debug, Clone)]
 pub struct Captured {
-    /// Its object id.
+    /// The `oid` in `pg_class`: another one means another table of the same name.
     pub oid: u32,
     /// Its columns and key.
     pub schema: Arc<TableSchema>,

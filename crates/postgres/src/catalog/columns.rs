@@ -21,7 +21,8 @@ pub(super) struct Numbered {
 const COLUMNS: &str = "SELECT a.attnum, a.attname::text, format_type(a.atttypid, a.atttypmod),
             a.attnotnull AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_constraint n
-                WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey[1] = a.attnum AND NOT n.convalidated),
+                WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey[1] = a.attnum AND \
+    NOT n.convalidated),
             a.attgenerated <> '', b.name, b.modifier, b.plain, b.is_array
      FROM pg_catalog.pg_attribute a
      CROSS JOIN LATERAL (

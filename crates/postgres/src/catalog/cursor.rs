@@ -23,7 +23,7 @@ pub struct Cursor {
 /// What a cursor's values mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorKind {
-    /// A moment.
+    /// A moment, in microseconds UTC.
     Timestamptz,
     /// A wall clock in the writer's time zone.
     Timestamp,

@@ -8,7 +8,7 @@ use super::error::CatalogError;
 /// A table below another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descendant {
-    /// Its object id.
+    /// Its `oid` in `pg_class`.
     pub oid: u32,
     /// True when it existed before it was attached: it may hold rows that are older than the
     /// attachment.

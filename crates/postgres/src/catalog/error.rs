@@ -23,7 +23,8 @@ impl fmt::Display for Names {
     }
 }
 
-/// Why the catalog cannot be read, or the table not captured.
+/// Explains why the catalog cannot be read, or why a table cannot be captured.
+#[allow(missing_docs)] // Each message names its fields.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The name is neither `table` nor `schema.table`.
@@ -32,7 +33,6 @@ pub enum CatalogError {
         /// The name in the configuration.
         asked: String,
     },
-    /// No such table.
     #[error(
         "table `{asked}` does not exist in this database; tables with a similar name: {similar}"
     )]
@@ -45,55 +45,32 @@ pub enum CatalogError {
     /// It exists, but cannot be captured.
     #[error("`{table}` is {what}: {why}")]
     Refused {
-        /// The relation.
         table: TableName,
-        /// What it is.
         what: String,
         /// Why that cannot be captured.
         why: String,
     },
     /// No right to the schema.
     #[error("role `{role}` may not use the schema of table `{table}`")]
-    NoUsage {
-        /// The table.
-        table: TableName,
-        /// Our role.
-        role: String,
-    },
+    NoUsage { table: TableName, role: String },
     /// No right to read.
     #[error("role `{role}` may not read table `{table}`")]
-    NoSelect {
-        /// The table.
-        table: TableName,
-        /// Our role.
-        role: String,
-    },
+    NoSelect { table: TableName, role: String },
     /// Policies would hide rows without a word.
     #[error(
         "row security of table `{table}` hides rows from role `{role}`: they would be missing \
             without a sign"
     )]
-    RowSecurity {
-        /// The table.
-        table: TableName,
-        /// Our role.
-        role: String,
-    },
+    RowSecurity { table: TableName, role: String },
     /// A column has a name that the lake uses itself.
     #[error("column `{column}` of table `{table}` has a name that the change columns use")]
-    Reserved {
-        /// The table.
-        table: TableName,
-        /// The column.
-        column: String,
-    },
+    Reserved { table: TableName, column: String },
     /// A configured key names an unknown column.
     #[error(
         "table `{table}` has no column `{column}` for its key; columns with a similar name: \
             {similar}"
     )]
     UnknownKey {
-        /// The table.
         table: TableName,
         /// The name in the configuration.
         column: String,
@@ -102,16 +79,10 @@ pub enum CatalogError {
     },
     /// A configured key names the same column two times.
     #[error("the key of table `{table}` names column `{column}` twice")]
-    RepeatedKey {
-        /// The table.
-        table: TableName,
-        /// The column.
-        column: String,
-    },
+    RepeatedKey { table: TableName, column: String },
     /// The configured cursor is an unknown column.
     #[error("table `{table}` has no column `{column}`; its timestamp columns: {candidates}")]
     UnknownCursor {
-        /// The table.
         table: TableName,
         /// The name in the configuration.
         column: String,
@@ -124,11 +95,8 @@ pub enum CatalogError {
             timestamp columns: {candidates}"
     )]
     CursorType {
-        /// The table.
         table: TableName,
-        /// The column.
         column: String,
-        /// Its type.
         postgres_type: String,
         /// Columns that can be a cursor.
         candidates: Names,
@@ -138,7 +106,6 @@ pub enum CatalogError {
     Read {
         /// Which part of it.
         what: &'static str,
-        /// Why.
         #[source]
         source: sqlx::Error,
     },

@@ -21,7 +21,8 @@ pub(super) struct Index {
 }
 
 const INDEXES: &str =
-    "SELECT i.indkey::text, i.indnkeyatts, i.indisprimary, i.indisunique AND i.indimmediate, m.amname IN ('btree', 'brin')
+    "SELECT i.indkey::text, i.indnkeyatts, i.indisprimary, i.indisunique AND i.indimmediate, \
+        m.amname IN ('btree', 'brin')
      FROM pg_catalog.pg_index i
      JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
      JOIN pg_catalog.pg_am m ON m.oid = c.relam

@@ -13,8 +13,10 @@ const NO_VERSIONS: &str = "its rows have no version (`xmin`)";
 const FIND: &str = "\
 SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
        c.relpersistence::text AS persistence, m.amname::text AS storage, current_user::text AS role,
-       has_schema_privilege(n.oid, 'USAGE') AS may_use_schema, has_table_privilege(c.oid, 'SELECT') AS may_select,
-       row_security_active(c.oid) AS row_security, current_setting('server_encoding') = 'SQL_ASCII' AS any_bytes
+       has_schema_privilege(n.oid, 'USAGE') AS may_use_schema, has_table_privilege(c.oid, \
+    'SELECT') AS may_select,
+       row_security_active(c.oid) AS row_security, current_setting('server_encoding') = \
+    'SQL_ASCII' AS any_bytes
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am m ON m.oid = c.relam
@@ -29,9 +31,7 @@ pub(super) struct Relation {
     pub(super) oid: Oid,
     schema: String,
     name: String,
-    /// `pg_class.relkind`.
     kind: String,
-    /// `pg_class.relpersistence`.
     persistence: String,
     /// The table access method; a partitioned table has none before PostgreSQL 17.
     storage: Option<String>,

@@ -27,12 +27,14 @@ SELECT c.oid, c.relfilenode,
        c.xmin::text::bigint + (SELECT coalesce(sum(a.xmin::text::bigint), 0)::bigint
                                FROM pg_catalog.pg_attribute a
                                WHERE a.attrelid = c.oid AND a.attnum > 0),
-       (SELECT coalesce(sum(i.xmin::text::bigint), 0)::bigint FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid),
+       (SELECT coalesce(sum(i.xmin::text::bigint), 0)::bigint FROM pg_catalog.pg_index i WHERE \
+    i.indrelid = c.oid),
        CASE WHEN c.relhassubclass THEN (
            WITH RECURSIVE tree (oid, linked) AS (
                SELECT i.inhrelid, i.xmin FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid
                UNION ALL
-               SELECT i.inhrelid, i.xmin FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+               SELECT i.inhrelid, i.xmin FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent \
+    = t.oid)
            SELECT coalesce(sum(t.oid::bigint + t.linked::text::bigint), 0)::bigint FROM tree t)
        ELSE 0 END
 FROM pg_catalog.pg_class c

@@ -113,7 +113,6 @@ impl ColumnBuilder {
         Ok(())
     }
 
-    /// Appends a null.
     #[inline]
     pub(super) fn append_null(&mut self) {
         match self {

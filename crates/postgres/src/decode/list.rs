@@ -21,7 +21,6 @@ use super::value::Misfit;
 const NUMBER: usize = 4;
 const HEADER: usize = 3 * NUMBER;
 
-/// Lists under construction.
 pub(super) struct ListBuilder {
     element: Scalar,
     elements: ColumnBuilder,
@@ -78,7 +77,6 @@ impl ListBuilder {
         Ok(())
     }
 
-    /// Appends a null.
     pub(super) fn append_null(&mut self) {
         self.offsets.push(self.count);
         self.nulls.append_null();

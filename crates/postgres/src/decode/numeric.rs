@@ -26,7 +26,6 @@ pub(super) struct Scale<M> {
 }
 
 impl<M: Magnitude> Scale<M> {
-    /// Of `numeric(precision, scale)`.
     pub(super) fn new(precision: u8, scale: i8) -> Self {
         let limit = (0..precision)
             .try_fold(M::ONE, |limit, _| limit.push(10, 0))
@@ -186,9 +185,7 @@ impl<'a> Number<'a> {
 
 /// An integer that digits are pushed into from the right.
 pub(super) trait Magnitude: Copy {
-    /// The number 0.
     const ZERO: Self;
-    /// The number 1.
     const ONE: Self;
     /// `self * factor + digits`; `None` when that does not fit.
     fn push(self, factor: u16, digits: u16) -> Option<Self>;

@@ -35,25 +35,21 @@ pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Misfit> {
     bytes.try_into().map_err(|_| Misfit::Malformed)
 }
 
-/// `boolean`.
 #[inline]
 pub(super) fn boolean(bytes: &[u8]) -> Result<bool, Misfit> {
     fixed::<1>(bytes).map(|[byte]| byte != 0)
 }
 
-/// `smallint`.
 #[inline]
 pub(super) fn int16(bytes: &[u8]) -> Result<i16, Misfit> {
     fixed(bytes).map(i16::from_be_bytes)
 }
 
-/// `integer`.
 #[inline]
 pub(super) fn int32(bytes: &[u8]) -> Result<i32, Misfit> {
     fixed(bytes).map(i32::from_be_bytes)
 }
 
-/// `bigint`.
 #[inline]
 pub(super) fn int64(bytes: &[u8]) -> Result<i64, Misfit> {
     fixed(bytes).map(i64::from_be_bytes)
@@ -65,13 +61,11 @@ pub(super) fn oid(bytes: &[u8]) -> Result<i64, Misfit> {
     fixed(bytes).map(|bytes| i64::from(u32::from_be_bytes(bytes)))
 }
 
-/// `real`.
 #[inline]
 pub(super) fn float32(bytes: &[u8]) -> Result<f32, Misfit> {
     fixed(bytes).map(f32::from_be_bytes)
 }
 
-/// `double precision`.
 #[inline]
 pub(super) fn float64(bytes: &[u8]) -> Result<f64, Misfit> {
     fixed(bytes).map(f64::from_be_bytes)

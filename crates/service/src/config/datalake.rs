@@ -11,7 +11,6 @@ use super::value;
 /// The lake's place and shape.
 #[derive(Debug, Clone)]
 pub struct DatalakeConfig {
-    /// The lake's folder.
     pub path: PathBuf,
     /// The format of data files.
     pub format: Format,
@@ -23,7 +22,6 @@ pub struct DatalakeConfig {
 /// The format of data files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// Apache Parquet.
     #[default]
     Parquet,
 }

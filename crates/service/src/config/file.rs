@@ -1,9 +1,10 @@
-//! Reads configuration files into declared sections: it knows YAML, places, layers and variables, and
-//! nothing of what Inlet configures.
+//! Reads configuration files into declared sections: it knows YAML, places, layers and variables,
+//! and nothing of what Inlet configures.
 //!
-//! The way of a value: [`yaml`] turns a text into a section of located texts, [`Layer::over`] lays the
-//! sections of several files over each other, and the section's owner checks the result. A [`Section`]
-//! is the one declaration of its keys: [`schema`] and the documentation are rendered from it.
+//! The way of a value: [`yaml`] turns a text into a section of located texts, [`Layer::over`] lays
+//! the sections of several files over each other, and the section's owner checks the result. A
+//! [`Section`] is the one declaration of its keys: [`schema`] and the documentation are rendered
+//! from it.
 
 mod from_file;
 mod key;

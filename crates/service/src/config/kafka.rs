@@ -107,7 +107,6 @@ const TOPIC_CHARS_MAX: usize = 249;
 /// The broker, and what our topics there are like.
 #[derive(Clone)]
 pub struct KafkaConfig {
-    /// The pipeline's name.
     pub pipeline: String,
     /// `host:port`, several with commas.
     pub brokers: String,
@@ -117,7 +116,6 @@ pub struct KafkaConfig {
     pub partitions: i32,
     /// Replicas of a topic that we create; -1 is the broker's own default.
     pub replication_factor: i32,
-    /// The consumer group.
     pub group: String,
     /// Further properties of librdkafka (TLS, SASL); values may be secrets.
     pub properties: BTreeMap<String, String>,

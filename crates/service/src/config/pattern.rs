@@ -43,7 +43,8 @@ impl Config {
         for pattern in
             patterns.filter(|pattern| !catalog.iter().any(|table| pattern.matches(table)))
         {
-            let hint = "a pattern is `schema.*` or `schema.part*`; the role sees only schemas that exist in this database";
+            let hint = "a pattern is `schema.*` or `schema.part*`; the role sees only schemas that \
+                exist in this database";
             problems.add(
                 Problem::new(format!(
                     "no table of the database matches `{}`",
@@ -110,7 +111,8 @@ mod tests {
 
     fn resolved(tables: &str, catalog: &[(&str, &str)]) -> Result<Vec<String>, ConfigError> {
         let text = format!(
-            "postgres: {{ url: \"postgres://me@db/shop\" }}\ndatalake: {{ path: lake }}\ntables:\n{tables}"
+            "postgres: {{ url: \"postgres://me@db/shop\" }}\ndatalake: {{ path: lake \
+                }}\ntables:\n{tables}"
         );
         let catalog: Vec<_> = catalog
             .iter()
@@ -162,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_table_that_is_named_keeps_its_own_settings() {
-        let text = "postgres: { url: \"postgres://me@db/shop\" }\ntables:\n  shop.*: { rules: [\"a > 1\"] }\n  shop.orders: { rules: [\"b > 1\"] }\n";
+        let text = "postgres: { url: \"postgres://me@db/shop\" }\ntables:\n  shop.*: { rules: [\"a \
+            > 1\"] }\n  shop.orders: { rules: [\"b > 1\"] }\n";
         let catalog: Vec<_> = [("shop", "orders"), ("shop", "customers")]
             .map(|(schema, name)| TableName::new(schema, name))
             .to_vec();

@@ -31,11 +31,8 @@ pub struct PostgresConfig {
 pub struct PostgresAddress {
     /// The host's name or address, or the folder of a Unix socket when it starts with `/`.
     pub host: String,
-    /// The port.
     pub port: u16,
-    /// The database.
     pub db: String,
-    /// The role.
     pub user: String,
     /// Its password, if it needs one.
     pub password: Option<SecretString>,
@@ -61,7 +58,6 @@ impl fmt::Display for PostgresAddress {
 /// PostgreSQL's `sslmode`, with its words (PostgreSQL manual, "SSL Support").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SslMode {
-    /// Never encrypted.
     Disable,
     /// Encrypted if the server insists.
     Allow,
@@ -120,7 +116,8 @@ pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<Postgr
     if host.is_none() {
         missing(
             "host",
-            "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, `port` and `db`",
+            "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, \
+                `port` and `db`",
         );
     } else if db.is_none() {
         missing(

@@ -113,7 +113,8 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
         tables.retain(|table| !table.skip);
     }
     if tables.is_empty() && problems.len() == 0 {
-        let hint = "name one with `postgres: { table: orders }`, or several with `tables: { orders: {}, customers: {} }`";
+        let hint = "name one with `postgres: { table: orders }`, or several with `tables: { \
+            orders: {}, customers: {} }`";
         problems.add(Problem::new("no table is named").hint(hint));
     }
     tables
@@ -126,8 +127,14 @@ fn table(
     problems: &mut Problems,
 ) -> Option<TableConfig> {
     let name = TableReference::parse(&written.value).map_err(|what| {
-        let problem = Problem::at(&written.place, format!("`{}` does not name a table: {what}", written.value));
-        problem.hint("write `orders` or `schema.orders`; a part that holds a dot goes in double quotes: 'sales.\"a.b\"'")
+        let problem = Problem::at(
+            &written.place,
+            format!("`{}` does not name a table: {what}", written.value),
+        );
+        problem.hint(
+            "write `orders` or `schema.orders`; a part that holds a dot goes in double \
+            quotes: 'sales.\"a.b\"'",
+        )
     });
     let zone_key = format!("tables.{}.timezone", written.value);
     let timezone = settings

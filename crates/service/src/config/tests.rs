@@ -113,25 +113,32 @@ fn a_misspelt_key_is_refused_with_the_nearest_one() {
 #[test]
 fn every_problem_is_reported_at_once_in_the_order_of_lines() {
     let shown = refused(
-        "postgres:\n  url: postgresql://me@h/shop\n  tabel: orders\ntables:\n  orders: {}\nstreaming:\n  flush_interval: 5\n  flush_rows: 0\n\
+        "postgres:\n  url: postgresql://me@h/shop\n  tabel: orders\ntables:\n  orders: \
+            {}\nstreaming:\n  flush_interval: 5\n  flush_rows: 0\n\
          datalake:\n  path: lake\n  format: delta\n  timezone: Europe/Berlim\n",
     );
     assert_eq!(
         shown,
         "error: the configuration has 5 problems\n\
          \x20 a.yml:3:3: unknown key `postgres.tabel`\n    hint: did you mean `table`?\n\
-         \x20 a.yml:7:19: `streaming.flush_interval` needs a unit: `5`\n    hint: write `5s` or `5ms`; the units are ms, s, m, h, d\n\
-         \x20 a.yml:8:15: `streaming.flush_rows` must be a whole number from 1 on, not `0`\n    hint: write digits only; `_` may group them: 1_000_000\n\
-         \x20 a.yml:11:11: `datalake.format` is not known: `delta`\n    hint: the formats are: parquet\n\
-         \x20 a.yml:12:13: `datalake.timezone` is not a time zone: `Europe/Berlim`\n    hint: did you mean `Europe/Berlin`?"
+         \x20 a.yml:7:19: `streaming.flush_interval` needs a unit: `5`\n    hint: write `5s` or \
+         `5ms`; the units are ms, s, m, h, d\n\
+         \x20 a.yml:8:15: `streaming.flush_rows` must be a whole number from 1 on, not `0`\n    \
+         hint: write digits only; `_` may group them: 1_000_000\n\
+         \x20 a.yml:11:11: `datalake.format` is not known: `delta`\n    hint: the formats are: \
+         parquet\n\
+         \x20 a.yml:12:13: `datalake.timezone` is not a time zone: `Europe/Berlim`\n    hint: did \
+         you mean `Europe/Berlin`?"
     );
 }
 
 #[test]
 fn a_wrong_form_and_a_missing_variable_hide_nothing_else() {
     let shown = refused(
-        "postgres:\n  host: localhost\n  db: [a]\n  user:\n  password: ${PW}\n  table: orders\n  port: 0\ndatalake: ./lake\n\
-         kafka:\n  brokers:\n    - ${BROKER}\n  partitions: many\ntables:\n  orders:\n    key: { a: b }\n    skip: maybe\n",
+        "postgres:\n  host: localhost\n  db: [a]\n  user:\n  password: ${PW}\n  table: orders\n  \
+            port: 0\ndatalake: ./lake\n\
+         kafka:\n  brokers:\n    - ${BROKER}\n  partitions: many\ntables:\n  orders:\n    key: { \
+         a: b }\n    skip: maybe\n",
     );
     let told: Vec<&str> = shown
         .lines()
@@ -185,7 +192,8 @@ fn what_becomes_of_impossible_values_is_said_by_table() {
         refused(&format!(
             "{SMALL}tables:\n  orders:\n    impossible_values: txt\n"
         )),
-        "error: a.yml:4:24: `tables.orders.impossible_values` is not known: `txt`\n  hint: did you mean `text`?"
+        "error: a.yml:4:24: `tables.orders.impossible_values` is not known: `txt`\n  hint: did you \
+            mean `text`?"
     );
 }
 
@@ -216,7 +224,7 @@ fn a_key_that_stands_twice_is_refused() {
     let shown = refused("postgres:\n  table: orders\n  table: items\n");
     assert_eq!(
         shown,
-        "error: a.yml:3:3: the key `table` stands here twice\n  hint: keep one of them"
+        "error: a.yml:3:3: the key `table` is repeated\n  hint: keep one of them"
     );
 }
 
@@ -225,7 +233,8 @@ fn a_section_that_is_not_one_is_refused_without_its_value() {
     let shown = refused("postgres: hunter2\n");
     assert!(
         shown.starts_with(
-            "error: a.yml:1:11: `postgres` must hold lines of `key: value`\n  hint: its keys go on lines below it, indented: jdbc_url, url,"
+            "error: a.yml:1:11: `postgres` must hold lines of `key: value`\n  hint: its keys go on \
+                lines below it, indented: jdbc_url, url,"
         ),
         "{shown}"
     );
@@ -242,7 +251,7 @@ fn a_section_that_is_not_one_is_refused_without_its_value() {
 fn a_tab_is_called_a_tab() {
     assert_eq!(
         refused("postgres:\n  table: orders\ndatalake:\n\tpath: lake\n"),
-        "error: a.yml:4:2: a tab stands in front of a line\n  hint: indent with blanks"
+        "error: a.yml:4:2: the line starts with a tab\n  hint: indent with spaces"
     );
 }
 
@@ -260,7 +269,8 @@ fn a_city_alone_is_sent_to_its_zone() {
 #[test]
 fn all_variables_that_are_not_set_are_named_with_their_hints() {
     let shown = refused(
-        "postgres:\n  user: ${WHO:?the role to connect as}\n  password: ${SECRET}\n  table: orders\n",
+        "postgres:\n  user: ${WHO:?the role to connect as}\n  password: ${SECRET}\n  table: \
+            orders\n",
     );
     assert!(
         shown.contains(
@@ -377,7 +387,8 @@ fn a_plain_password_of_digits_keeps_its_zeros() {
 
 #[test]
 fn debug_never_prints_a_secret() {
-    let text = "postgres: { jdbc_url: 'jdbc:postgresql://h/d', user: me, password: hunter2, table: t }\n\
+    let text = "postgres: { jdbc_url: 'jdbc:postgresql://h/d', user: me, password: hunter2, table: \
+        t }\n\
                 kafka: { brokers: 'a:1', properties: { sasl.password: hunter3 } }\n";
     let shown = format!("{:?}", with(&[], text).unwrap());
     assert!(!shown.contains("hunter"), "{shown}");
@@ -406,7 +417,8 @@ fn no_error_prints_a_secret() {
 
 #[test]
 fn blanks_around_values_are_ignored_with_a_warning() {
-    let text = "postgres:\n  jdbc_url: \"jdbc:postgresql://h:1/shop \"\n  user: \" student\"\n  table: t\n";
+    let text = "postgres:\n  jdbc_url: \"jdbc:postgresql://h:1/shop \"\n  user: \" student\"\n  \
+        table: t\n";
     let config = with(&[], text).unwrap();
     assert_eq!(
         config.postgres.unwrap().primary.to_string(),
@@ -425,7 +437,8 @@ fn blanks_around_values_are_ignored_with_a_warning() {
 #[test]
 fn intervals_and_sizes_carry_units() {
     let text = format!(
-        "{SMALL}streaming: {{ poll_interval: 5ms, flush_interval: 2s, sweep_interval: 10m, discover_interval: 0, flush_rows: 1_000, flush_bytes: 64MiB }}\n"
+        "{SMALL}streaming: {{ poll_interval: 5ms, flush_interval: 2s, sweep_interval: 10m, \
+            discover_interval: 0, flush_rows: 1_000, flush_bytes: 64MiB }}\n"
     );
     let streaming = with(&[], &text).unwrap().streaming;
     assert_eq!(
@@ -468,8 +481,14 @@ fn a_topic_of_its_own_is_for_one_table() {
 
 #[test]
 fn topics_follow_from_the_pipeline_and_the_table_as_written() {
-    let config =
-        with(&[], &format!("{SMALL}tables: {{ sales.items: {{}}, x: {{ topic: y }} }}\nkafka: {{ brokers: 'a:1, b:2' }}\n")).unwrap();
+    let config = with(
+        &[],
+        &format!(
+            "{SMALL}tables: {{ sales.items: {{}}, x: {{ topic: y }} }}\nkafka: {{ \
+            brokers: 'a:1, b:2' }}\n"
+        ),
+    )
+    .unwrap();
     let kafka = config.require_kafka().unwrap();
     let topics: Vec<String> = config
         .tables
@@ -543,7 +562,10 @@ fn a_property_may_come_from_a_file() {
         "    sasl.password_file: {path}\n    sasl.password: hunter3\n"
     )));
     assert!(
-        both.contains("a.yml:5:25: `kafka.properties.sasl.password` and `kafka.properties.sasl.password_file` are both given"),
+        both.contains(
+            "a.yml:5:25: `kafka.properties.sasl.password` and \
+            `kafka.properties.sasl.password_file` are both given"
+        ),
         "{both}"
     );
     assert!(!both.contains("hunter"), "{both}");
@@ -635,7 +657,8 @@ fn a_file_that_expands_without_end_is_refused() {
         .zip(["b", "c", "d", "e", "f", "g"])
     {
         text.push_str(&format!(
-            "{name}: &{name} [*{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}, *{below}]\n"
+            "{name}: &{name} [*{below}, *{below}, *{below}, *{below}, *{below}, *{below}, \
+                *{below}, *{below}, *{below}, *{below}]\n"
         ));
     }
     refused(&text);

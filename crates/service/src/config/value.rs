@@ -9,7 +9,7 @@ use inlet_model::nearest;
 
 use super::file::{Problem, Text};
 
-/// A duration with its unit: `5ms`, `2s`, `10m`, `1h`, `1d`; more than nothing.
+/// A duration with its unit: `5ms`, `2s`, `10m`, `1h`, `1d`; at least 1 ms.
 pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
     let problem =
         |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
@@ -35,8 +35,8 @@ pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
         .ok()
         .and_then(|number| number.checked_mul(milliseconds_each));
     match milliseconds {
-        Some(0) => Err(problem("must be more than nothing").hint("the shortest is 1ms")),
-        // A century: beyond it clocks overflow, and nobody waits.
+        Some(0) => Err(problem("must be more than 0").hint("the shortest is 1ms")),
+        // Times longer than a century would overflow when they are added to a clock.
         Some(milliseconds) if milliseconds <= 100 * 365 * 86_400_000 => {
             Ok(Duration::from_millis(milliseconds))
         }
@@ -45,7 +45,7 @@ pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
     }
 }
 
-/// A size in bytes with its unit: `64MiB`; more than nothing.
+/// A size in bytes with its unit: `64MiB`; at least one byte.
 pub(super) fn size(key: &str, text: &Text) -> Result<u64, Problem> {
     let problem =
         |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
@@ -70,7 +70,7 @@ pub(super) fn size(key: &str, text: &Text) -> Result<u64, Problem> {
         .ok()
         .and_then(|number| number.checked_mul(bytes_each))
     {
-        Some(0) => Err(problem("must be more than nothing").hint("write for example 64MiB")),
+        Some(0) => Err(problem("must be more than 0").hint("write for example 64MiB")),
         Some(bytes) => Ok(bytes),
         None => {
             Err(problem("is not a size")
@@ -112,7 +112,6 @@ pub(super) fn boolean(key: &str, text: &Text) -> Result<bool, Problem> {
     }
 }
 
-/// A TCP port.
 pub(super) fn port(key: &str, text: &Text) -> Result<u16, Problem> {
     let port = text.value.parse::<u16>().ok().filter(|port| *port > 0);
     port.ok_or_else(|| {

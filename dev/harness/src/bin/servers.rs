@@ -1,4 +1,5 @@
-//! Starts a PostgreSQL and a Kafka for experiments, prints their addresses, and ends them on Ctrl-C.
+//! Starts a PostgreSQL and a Kafka for experiments, prints their addresses, and ends them on
+//! Ctrl-C.
 
 use anyhow::Result;
 use inlet_harness::{shared_database, shared_kafka};

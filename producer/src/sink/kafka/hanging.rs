@@ -3,9 +3,9 @@
 //! What a broker forgets: to end a transaction, its coordinator writes a marker into every
 //! kafka_partition of it. When a kafka_partition has no leader at that moment (one broker that is
 //! killed and restarted is enough), the coordinator takes it for deleted and drops its marker. The
-//! producer is informed that everything has ended. In the kafka_partition the transaction stays open
-//! for ever: readers of committed records stop there, and the next marker of the same producer,
-//! which is our next commit, would commit the forgotten records as well.
+//! producer is informed that everything has ended. In the kafka_partition the transaction stays
+//! open for ever: readers of committed records stop there, and the next marker of the same
+//! producer, which is our next commit, would commit the forgotten records as well.
 //!
 //! So every take-over does this, after `init_transactions`:
 //! 1. Compare the end of all records with the end of committed records in every kafka_partition.

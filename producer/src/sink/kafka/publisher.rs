@@ -65,7 +65,6 @@ struct Encoded {
     values: Rows,
 }
 
-/// A table's topic.
 struct Topic {
     name: String,
     /// The next sequence of each kafka_partition, the open transaction included.
@@ -320,7 +319,8 @@ fn send_control(
 }
 
 /// Logs the topics that this take-over created. A table that has sequences was published before, so
-/// its topic was deleted in between: the rows in it are lost to every reader that had not read them.
+/// its topic was deleted in between: the rows in it are lost to every reader that had not read
+/// them.
 fn log_created(
     created: &BTreeSet<String>,
     topics: &BTreeMap<TableName, String>,

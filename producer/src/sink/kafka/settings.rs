@@ -13,7 +13,6 @@ pub struct KafkaSinkSettings {
     pub connection: Connection,
     /// `inlet-<pipeline>`: who holds it owns the pipeline.
     pub transactional_id: String,
-    /// `<pipeline>_control`.
     pub control_topic: String,
     /// The topic of every table that may be resumed.
     pub topics: BTreeMap<TableName, String>,
@@ -24,8 +23,8 @@ pub struct KafkaSinkSettings {
     pub replication_factor: i32,
     /// How long one call waits for the broker before it fails.
     pub deadline: Duration,
-    /// Names this process to the one that takes over from it. Each sink needs a name of its own, see
-    /// [`instance_name`].
+    /// Names this process to the one that takes over from it. Each sink needs a name of its own,
+    /// see [`instance_name`].
     pub instance: String,
 }
 

@@ -1,4 +1,5 @@
-//! The handle by which the poll uses the sink: it sends commands to the thread that owns the client.
+//! The handle by which the poll uses the sink: it sends commands to the thread that owns the
+//! client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

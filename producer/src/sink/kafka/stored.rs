@@ -34,7 +34,8 @@ pub fn stored_progress(
 }
 
 impl Stored {
-    /// Reads all committed records; see [`inlet_kafka::ControlTopic::read`] for what may be missing.
+    /// Reads all committed records; see [`inlet_kafka::ControlTopic::read`] for what may be
+    /// missing.
     pub fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Self, SinkError> {
         let mut stored = Self::default();
         let control = settings.control();

@@ -35,13 +35,9 @@ type Answer<T> = oneshot::Sender<Result<T, SinkError>>;
 
 /// What the sink asks of its thread.
 pub(super) enum Command {
-    /// See [`inlet_service::sink::Sink::resume`].
     Resume(Vec<TableName>, Answer<BTreeMap<TableName, Progress>>),
-    /// See [`inlet_service::sink::Sink::write`].
     Write(ChangeBatch, Answer<()>),
-    /// See [`inlet_service::sink::Sink::checkpoint`].
     Checkpoint(BTreeMap<TableName, ProgressDelta>, Answer<Checkpointed>),
-    /// See [`inlet_service::sink::Sink::rollback`].
     Rollback(Answer<()>),
 }
 
@@ -144,8 +140,8 @@ impl SinkThread {
                 Ok(()) | Err(_) => pause(OWNER_ASK_INTERVAL),
             }
         }
-        // This process is still the owner, or the control topic does not answer. Resuming asks again
-        // before it fences anyone, so trying again is safe in both cases.
+        // This process is still the owner, or the control topic does not answer. Resuming asks
+        // again before it fences anyone, so trying again is safe in both cases.
         let act = "the broker ended the producer's session, and no other producer took over";
         SinkError {
             source: Some(Box::new(error)),

@@ -14,9 +14,10 @@
 //! 6. `abort`: removes what is queued, waits for what is in flight, then asks the broker to abort.
 //!    A failed abort is harmless, because the next `init` ends the transaction in any case.
 //!
-//! The binding's `flush`, and with it `commit_transaction`, polls in slices of 100 ms that a delivery
-//! does not end early, and a `poll` of a millisecond spins for that millisecond. So this file never
-//! lets the binding wait: it takes events one by one without waiting, and sleeps in between.
+//! The binding's `flush`, and with it `commit_transaction`, polls in slices of 100 ms that a
+//! delivery does not end early, and a `poll` of a millisecond spins for that millisecond. So this
+//! file never lets the binding wait: it takes events one by one without waiting, and sleeps in
+//! between.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,8 @@ use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
 
 use super::settings::KafkaSinkSettings;
 
-/// An acknowledgement takes half a millisecond on a quiet broker: the waits are short for as long as
-/// that is likely.
+/// An acknowledgement takes half a millisecond on a quiet broker: the waits are short for as long
+/// as that is likely.
 const WAIT_SHORT: Duration = Duration::from_micros(100);
 const WAIT_LONG: Duration = Duration::from_millis(1);
 const SHORT_WAITS_FOR: Duration = Duration::from_millis(10);

@@ -294,7 +294,7 @@ impl ColumnBuilder {
         self.nulls.append_null();
     }
 
-    /// Takes back what was appended behind the first `rows` values, whole or in part.
+    /// Removes what was appended after the first `rows` values, whole or in part.
     pub(super) fn truncate(&mut self, rows: usize) {
         match &mut self.values {
             Values::Bool(values) => values.truncate(rows),

@@ -70,7 +70,7 @@ struct Digits<'a> {
     /// Without leading zeros.
     whole: &'a [u8],
     decimals: &'a [u8],
-    /// Zeros to put behind the decimals, up to the scale.
+    /// The number of zeros to append to the decimals, up to the scale.
     zeros: usize,
 }
 

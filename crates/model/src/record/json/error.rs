@@ -2,62 +2,42 @@
 
 use std::fmt;
 
-/// Why a key or value is refused. The message is the reason that stands in quarantine: it names the
+/// Explains why a key or value is refused. Quarantine stores the message as the reason: it names
+/// the
 /// column and shows the value, cut at [`SHOWN_CHARS`] characters.
+#[allow(missing_docs)] // Each message names its fields.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
-    /// The bytes are not UTF-8.
+    /// `at` is the position of the first wrong byte, counted from 0.
     #[error("byte {at}: no UTF-8")]
-    Utf8 {
-        /// The first wrong byte.
-        at: usize,
-    },
+    Utf8 { at: usize },
     /// The bytes are not one flat JSON object.
     #[error("byte {at}: {what}")]
-    Syntax {
-        /// Where reading ended.
-        at: usize,
-        /// What is wrong there.
-        what: &'static str,
-    },
+    Syntax { at: usize, what: &'static str },
     /// The table has no such column, or the key does not.
     #[error("column `{column}` is unknown")]
-    Unknown {
-        /// The name in the object.
-        column: String,
-    },
-    /// The column comes a second time.
-    #[error("column `{column}` comes twice")]
-    Twice {
-        /// The column.
-        column: String,
-    },
-    /// The column does not come at all; a null would be written.
+    Unknown { column: String },
+    /// JSON allows a repeated name; which of the two values counts would be a guess.
+    #[error("column `{column}` is repeated")]
+    Repeated { column: String },
+    /// The object lacks the column. A null in its place would be a value that the source never
+    /// held.
     #[error("column `{column}` is missing")]
-    Missing {
-        /// The column.
-        column: String,
-    },
-    /// Another kind of JSON value than the column's.
+    Missing { column: String },
+    /// The JSON value has another kind than the column's type needs.
     #[error("column `{column}`: {kind} where {expected} is expected")]
     Kind {
-        /// The column.
         column: String,
-        /// What is there.
         kind: ValueKind,
         /// PostgreSQL's name of the column's type.
         expected: String,
     },
-    /// The right kind, but not a value of the type.
+    /// The JSON value has the right kind, but is not a value of the type.
     #[error("column `{column}`: {value} {why} {expected}")]
     Value {
-        /// The column.
         column: String,
-        /// The value's text.
         value: String,
-        /// The kind that the text stood in.
         kind: ValueKind,
-        /// What is wrong with it.
         why: Why,
         /// PostgreSQL's name of the column's type.
         expected: String,
@@ -66,12 +46,7 @@ pub enum RowError {
     #[error(
         "column `{column}`: {value} is a value of PostgreSQL that the lake's type does not hold"
     )]
-    Unfit {
-        /// The column.
-        column: String,
-        /// The object that says so.
-        value: String,
-    },
+    Unfit { column: String, value: String },
     /// A delete in a table that has no key.
     #[error("a delete of a table without a key names no row")]
     NoKey,
@@ -80,20 +55,15 @@ pub enum RowError {
 /// Characters of a value that a [`RowError`] shows.
 pub const SHOWN_CHARS: usize = 80;
 
-/// A kind of JSON value.
+/// A kind of JSON value, by the names of RFC 8259.
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueKind {
-    /// `null`.
     Null,
-    /// `true` or `false`.
     Boolean,
-    /// A number.
     Number,
-    /// A string.
     String,
-    /// `[…]`.
     Array,
-    /// `{…}`.
     Object,
 }
 
@@ -113,13 +83,13 @@ impl fmt::Display for ValueKind {
 /// What is wrong with a value of the right kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// Its text is not a text of the type.
+    /// The text does not have the type's form.
     Malformed,
-    /// It lies outside the type's range.
+    /// The value is outside the type's range.
     OutOfRange,
-    /// Taking it would mean to round it.
+    /// The type has fewer decimals, so the value would be rounded.
     Decimals,
-    /// The batch holds 2 GiB of this column.
+    /// The batch already holds 2 GiB of this column, the limit of Arrow's 32-bit offsets.
     Full,
 }
 

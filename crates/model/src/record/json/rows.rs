@@ -9,19 +9,19 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The bytes of a row; `None` is Kafka's null value, which says that the key was deleted. No
-    /// JSON is empty, so empty bytes mean null.
+    /// The bytes of a row. `None` is Kafka's null value: the key was deleted. JSON is at least one
+    /// byte long, so empty bytes can stand for null.
     pub fn get(&self, row: usize) -> Option<&[u8]> {
         let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
         Some(&self.bytes[start..self.ends[row]]).filter(|bytes| !bytes.is_empty())
     }
 
-    /// Rows held.
+    /// The number of rows that were ended.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// True without rows.
+    /// True before the first row was ended.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

@@ -398,7 +398,9 @@ fn an_unfit_key_keeps_its_text() {
 
 #[test]
 fn a_foreign_producer_may_order_space_and_escape_as_json_allows() {
-    let foreign = " {\"amount\" : 220.00 ,\n\t\"\\u0070aid_at\":\"2026-11-20T14:34:56.000001+02:00\", \"customer\": \"Ann \\u0022A\\u0022 B\",\r\n\"order_id\":42 } ";
+    let foreign = " {\"amount\" : 220.00 \
+        ,\n\t\"\\u0070aid_at\":\"2026-11-20T14:34:56.000001+02:00\", \"customer\": \"Ann \
+        \\u0022A\\u0022 B\",\r\n\"order_id\":42 } ";
     let mut decoder = Decoder::new(orders(), 2);
     decoder.decode_value(foreign.as_bytes()).unwrap();
     decoder
@@ -504,7 +506,7 @@ fn a_refusal_names_the_column_the_value_and_the_reason() {
         (
             &numeric,
             r#"{"id":1,"id":1,"x":null}"#,
-            "column `id` comes twice",
+            "column `id` is repeated",
         ),
         (
             &numeric,

@@ -13,7 +13,7 @@ pub(super) enum Token<'a> {
     Number(&'a [u8]),
     /// A string's text without quotes and escapes.
     Text(&'a [u8]),
-    /// An array or object; the cursor stands before it.
+    /// An array or object, which the cursor has not entered.
     Nested(ValueKind),
 }
 
@@ -132,7 +132,7 @@ impl<'a> Cursor<'a> {
                     return Ok(scratch);
                 }
                 Some(b'\\') => self.escape(scratch)?,
-                Some(_) => return Err(self.fault("a control character stands in a string")),
+                Some(_) => return Err(self.fault("a string holds a control character")),
                 None => return Err(self.fault("a string does not end")),
             }
             let end = plain_end(self.bytes, self.at);
@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
             Some(b'b') => 0x08,
             Some(b'f') => 0x0c,
             Some(b'u') => return self.unicode_escape(out),
-            _ => return Err(self.fault("an unknown escape stands in a string")),
+            _ => return Err(self.fault("a string holds an unknown escape")),
         };
         out.push(byte);
         self.at += 2;

@@ -39,8 +39,8 @@ pub(crate) fn value(
     })
 }
 
-/// Returns the file's text without the line end that editors put after it. A message never holds the
-/// text.
+/// Returns the file's text without the line end that editors put after it. A message never holds
+/// the text.
 fn secret(path: &str) -> Result<String, String> {
     let text = read(path.as_ref()).map_err(|unreadable| match unreadable {
         Unreadable::Failed(error) => format!("cannot be read: {path}: {error}"),

@@ -1,40 +1,38 @@
 //! A key: its meaning, the form of its value, its default and an example.
 //!
-//! The keys of a section are declared once. The parser, the list of valid names, the JSON Schema and
-//! docs/configuration.md all come from this declaration.
+//! The keys of a section are declared once. The parser, the list of valid names, the JSON Schema
+//! and docs/configuration.md all come from this declaration.
 
 /// A key.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Its name.
     pub name: &'static str,
     /// What it decides, in sentences.
     pub about: &'static str,
     /// What its value looks like.
     pub form: Form,
-    /// What holds where it is left out.
+    /// The effect of leaving it out.
     pub default: Absent,
-    /// A value that somebody might want; empty for none.
+    /// A useful value; empty without one.
     pub example: &'static str,
     /// True when its value must never be shown.
     pub is_secret: bool,
 }
 
-/// What holds where a key is left out.
+/// The effect of leaving a key out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {
-    /// Nothing: what it would say is not so.
-    Nothing,
-    /// The same as with this value.
+    /// The feature that the key configures is off.
+    Off,
+    /// The effect of this value.
     Value(&'static str),
-    /// What these words say; it follows from other keys or from the catalog.
+    /// An effect that follows from other keys or from the catalog, in words.
     Words(&'static str),
 }
 
 /// The form of a value.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {
-    /// Any text.
     Text,
     /// The path of a file or folder.
     Path,
@@ -50,9 +48,7 @@ pub enum Form {
     Count,
     /// The same, or -1.
     CountOrDefault,
-    /// A TCP port.
     Port,
-    /// `true` or `false`.
     Boolean,
     /// The IANA name of a time zone.
     Timezone,
@@ -62,7 +58,6 @@ pub enum Form {
     Texts,
     /// Names of another program's settings, with their values; these names are refused.
     Properties(fn() -> Vec<String>),
-    /// Keys below it.
     Section(&'static [Key]),
     /// Names of tables, with these keys below each.
     Tables(&'static [Key]),
@@ -75,7 +70,7 @@ impl Key {
             name: "",
             about: "",
             form,
-            default: Absent::Nothing,
+            default: Absent::Off,
             example: "",
             is_secret: false,
         }

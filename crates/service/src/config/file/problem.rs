@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use crate::error::{Explain, Hint, Kind};
 
-/// Where something stands in a configuration file; lines and columns count from 1.
+/// A place in a configuration file; lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file as it was named.
     pub file: Arc<str>,
-    /// The line.
     pub line: u64,
     /// The column, in characters.
     pub column: u64,
@@ -172,8 +171,8 @@ impl Problems {
         self.problems.len()
     }
 
-    /// Forgets the problems since `found` that stand nowhere: what is missing may stand in a file
-    /// that could not be read.
+    /// Removes the problems since `found` that have no place: a missing key may be in a file that
+    /// could not be read.
     pub fn forget_missing(&mut self, found: usize) {
         let later = self.problems.split_off(found);
         self.problems

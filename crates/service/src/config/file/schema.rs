@@ -37,7 +37,7 @@ fn property(key: &Key) -> Value {
     match key.default {
         Absent::Value(value) => about.push_str(&format!(" Default: {value}.")),
         Absent::Words(words) => about.push_str(&format!(" Default: {words}.")),
-        Absent::Nothing => {}
+        Absent::Off => {}
     }
     let mut property = json!({ "description": about.replace('`', "") });
     if let Absent::Value(value) = key.default {

@@ -14,7 +14,7 @@ pub(crate) trait Section: Layer + Default + for<'de> Deserialize<'de> {
 
 /// A part of the configuration that can be laid over the same part of an earlier file.
 pub(crate) trait Layer: Sized {
-    /// Reads it as the value of a key; a section under which nothing stands counts as absent.
+    /// Reads it as the value of a key; a section without keys counts as absent.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error>
     where
         Self: Deserialize<'de>,
@@ -22,11 +22,10 @@ pub(crate) trait Layer: Sized {
         Option::deserialize(deserializer)
     }
 
-    /// Puts `self` over `base`: what is absent here stays as it is there.
+    /// Lays `self` over `base`: a key that is absent in `self` keeps its value in `base`.
     fn over(self, base: Self) -> Self;
 
-    /// Says from which file it comes and tidies its values; nothing is left of a value that is
-    /// empty.
+    /// Stores from which file it comes and trims its values; an empty value becomes `None`.
     fn settle(self, source: &Source, path: &str, problems: &mut Problems) -> Option<Self>;
 }
 

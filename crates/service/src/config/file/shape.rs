@@ -1,5 +1,5 @@
-//! The shape of a file: which keys stand where, and whether each has a value of its form. Values
-//! themselves are not looked at.
+//! The shape of a file: where each key is, and whether its value has the right form. The values
+//! themselves are read later.
 
 use inlet_model::nearest;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::problem::{Place, Problem, Problems, Source};
 /// Lines from 1, without the end.
 pub(super) type Lines = Range<u64>;
 
-/// What the shape told.
+/// The result of the first pass.
 #[derive(Default)]
 pub(super) struct Shape {
     /// Where each value begins, and the lines of its key and value.

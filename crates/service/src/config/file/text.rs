@@ -1,5 +1,5 @@
-//! Values as they were written, each with its place: one text, one word that may be `null`, one text
-//! or a list of them.
+//! Values as they were written, each with its place: one text, one word that may be `null`, one
+//! text or a list of them.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -199,7 +199,6 @@ impl Layer for Word {
 pub(crate) struct Texts(pub Vec<Text>);
 
 impl Texts {
-    /// The texts' values.
     pub fn values(&self) -> Vec<String> {
         self.0.iter().map(|text| text.value.clone()).collect()
     }

@@ -1,8 +1,8 @@
 //! One YAML text to a section.
 //!
-//! Reads the text twice. The first pass, [`shape`], sees keys and places; the second one fills the
-//! section and replaces the variables. A message never holds a value: it may be a secret, also under
-//! a misspelt key.
+//! Reads the text in two passes. The first one, [`shape`], sees keys and places; the second one
+//! fills the section and replaces the variables. A message never holds a value: it may be a secret,
+//! also under a misspelt key.
 
 use std::collections::HashMap;
 
@@ -117,7 +117,7 @@ fn place(location: &serde_yaml::Location, source: &Source) -> Place {
     source.place(location.line(), location.column())
 }
 
-/// The library's error in the user's words, without any value.
+/// Explains the library's error in plain words, without any value.
 fn explain(error: &Error, source: &Source, text: &str) -> Problem {
     let error = error.without_snippet();
     let at = |what: String| match error.location() {
@@ -126,35 +126,56 @@ fn explain(error: &Error, source: &Source, text: &str) -> Problem {
     };
     match error {
         Error::UnresolvedProperty { name, .. } => {
-            at(format!("the environment variable `{name}` is not set")).hint(format!("set it, or give a default: `${{{name}:-default}}`"))
+            at(format!("the environment variable `{name}` is not set"))
+                .hint(format!("set it, or give a default: `${{{name}:-default}}`"))
         }
-        Error::PropertyRequiredButUnset { name, message, .. } => at(format!("the environment variable `{name}` is not set")).hint(message),
-        Error::PropertyRequiredButEmpty { name, message, .. } => at(format!("the environment variable `{name}` is empty")).hint(message),
-        Error::InvalidPropertyName { .. } => at("this `${..}` does not name an environment variable".to_owned())
-            .hint("write `${NAME}`, `${NAME:-default}` or `${NAME:?hint}`; a literal `${` is written `$${`"),
-        Error::DuplicateMappingKey { key: Some(key), .. } => at(format!("the key `{key}` stands here twice")).hint("keep one of them"),
+        Error::PropertyRequiredButUnset { name, message, .. } => {
+            at(format!("the environment variable `{name}` is not set")).hint(message)
+        }
+        Error::PropertyRequiredButEmpty { name, message, .. } => {
+            at(format!("the environment variable `{name}` is empty")).hint(message)
+        }
+        Error::InvalidPropertyName { .. } => {
+            at("this `${..}` does not name an environment variable".to_owned()).hint(
+                "write `${NAME}`, `${NAME:-default}` or `${NAME:?hint}`; a literal `${` is \
+                written `$${`",
+            )
+        }
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            at(format!("the key `{key}` is repeated")).hint("keep one of them")
+        }
         // What was found is not shown: it may be a secret.
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
             at(format!("expected {}", plainly(expected)))
         }
-        Error::NullIntoString { .. } => at("a value is missing here".to_owned()).hint("give one, or leave the key out"),
+        Error::NullIntoString { .. } => {
+            at("a value is missing here".to_owned()).hint("give one, or leave the key out")
+        }
         Error::Unexpected { expected, .. } => at(format!("expected {}", plainly(expected))),
-        Error::Budget { .. } => at("this is larger or deeper than a configuration may be".to_owned()),
+        Error::Budget { .. } => {
+            at("this is larger or deeper than a configuration may be".to_owned())
+        }
         _ => {
-            let line = error.location().and_then(|location| text.lines().nth(usize::try_from(location.line()).ok()?.checked_sub(1)?));
-            let braces = line.is_some_and(|line| line.contains("${") && line.replace("${", "").contains('{'));
+            let line = error.location().and_then(|location| {
+                text.lines()
+                    .nth(usize::try_from(location.line()).ok()?.checked_sub(1)?)
+            });
+            let braces = line
+                .is_some_and(|line| line.contains("${") && line.replace("${", "").contains('{'));
             if line.is_some_and(|line| line.trim_start_matches(' ').starts_with('\t')) {
-                return at("a tab stands in front of a line".to_owned()).hint("indent with blanks");
+                return at("the line starts with a tab".to_owned()).hint("indent with spaces");
             }
             at(UserMessageFormatter.format_message(error).into_owned()).hint(match braces {
-                true => "a variable cannot stand inside `{ .. }`: write the keys on lines of their own",
+                true => {
+                    "a variable cannot stand inside `{ .. }`: write the keys on lines of their own"
+                }
                 false => "check the indentation and the quotes of this line and the one above",
             })
         }
     }
 }
 
-/// The library's and serde's words for what should stand somewhere, in a user's words.
+/// Translates what the library and serde call an expected value into plain words.
 fn plainly(expected: &str) -> &str {
     match expected {
         "mapping start" | "a map" => "lines of `key: value`",

@@ -30,7 +30,10 @@ pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<A
             &text.place,
             format!("`{key}` is not an address of PostgreSQL: {what}"),
         );
-        problem.hint("write `jdbc:postgresql://host:5432/db` or `postgresql://user@host:5432/db`; give the password with `password`")
+        problem.hint(
+            "write `jdbc:postgresql://host:5432/db` or `postgresql://user@host:5432/db`; \
+            give the password with `password`",
+        )
     };
     let bare = text.value.strip_prefix("jdbc:").unwrap_or(&text.value);
     if !bare.starts_with("postgresql:") && !bare.starts_with("postgres:") {

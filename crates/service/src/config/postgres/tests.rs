@@ -12,7 +12,8 @@ fn an_address_may_be_given_in_three_ways() {
         "postgres: { jdbc_url: 'jdbc:postgresql://db:5433/shop', user: me, table: t }\n",
         "postgres: { url: 'postgres://me@db:5433/shop', table: t }\n",
         "postgres: { host: db, port: 5433, db: shop, user: me, table: t }\n",
-        "postgres: { jdbc_url: 'jdbc:postgresql://db:5433/shop?user=me', host: db, port: 5433, db: shop, table: t }\n",
+        "postgres: { jdbc_url: 'jdbc:postgresql://db:5433/shop?user=me', host: db, port: 5433, db: \
+            shop, table: t }\n",
     ];
     for text in texts {
         assert_eq!(
@@ -47,7 +48,8 @@ fn host_and_port_may_be_parameters_of_an_address() {
     };
     assert_eq!(
         refused_by("port=0"),
-        "error: a.yml:1:18: `postgres.url` has a port that is not one: `0`\n  hint: write one whole number from 1 to 65535, for example `?port=5432`"
+        "error: a.yml:1:18: `postgres.url` has a port that is not one: `0`\n  hint: write one \
+            whole number from 1 to 65535, for example `?port=5432`"
     );
     assert!(refused_by("port=5432,5433").contains("has a port that is not one: `5432,5433`"));
     assert!(refused_by("host=a,b").contains("it names several hosts"));
@@ -60,7 +62,8 @@ fn contradictory_addresses_are_refused() {
     );
     assert_eq!(
         shown,
-        "error: a.yml:3:9: `postgres.jdbc_url` and `postgres.host` give a different host\n  hint: keep one of them, or make them equal"
+        "error: a.yml:3:9: `postgres.jdbc_url` and `postgres.host` give a different host\n  hint: \
+            keep one of them, or make them equal"
     );
 }
 
@@ -69,11 +72,13 @@ fn a_later_file_wins_part_by_part() {
     let files = [
         (
             "a.yml",
-            "postgres: { jdbc_url: 'jdbc:postgresql://a:1/shop', host: a, port: 1, user: me, password: x, table: t }\n",
+            "postgres: { jdbc_url: 'jdbc:postgresql://a:1/shop', host: a, port: 1, user: me, \
+                password: x, table: t }\n",
         ),
         (
             "b.yml",
-            "postgres: { host: localhost, port: 5432 }\nstreaming: { flush_rows: 7 }\ntables: { t: { cursor: at } }\n",
+            "postgres: { host: localhost, port: 5432 }\nstreaming: { flush_rows: 7 }\ntables: { t: \
+                { cursor: at } }\n",
         ),
         (
             "c.yml",
@@ -98,7 +103,8 @@ fn a_later_file_wins_part_by_part() {
 
 #[test]
 fn an_address_carries_encryption_and_encoded_characters() {
-    let text = "postgres: { url: 'postgresql://a%40b:p%3A%2F@[::1]:5433/my%20db?sslmode=verify-full&sslrootcert=/ca.pem&x=1', table: t }\n";
+    let text = "postgres: { url: \
+        'postgresql://a%40b:p%3A%2F@[::1]:5433/my%20db?sslmode=verify-full&sslrootcert=/ca.pem&x=1', table: t }\n";
     let config = with(&[], text).unwrap();
     let primary = &config.require_postgres().unwrap().primary;
     assert_eq!(
@@ -118,7 +124,8 @@ fn an_address_carries_encryption_and_encoded_characters() {
 
 #[test]
 fn a_standby_takes_the_rest_from_the_primary() {
-    let text = "postgres: { url: 'postgresql://me@h/shop', password: x, table: t, read_url: 'postgresql://standby:5433' }\n";
+    let text = "postgres: { url: 'postgresql://me@h/shop', password: x, table: t, read_url: \
+        'postgresql://standby:5433' }\n";
     let postgres = with(&[], text).unwrap().postgres.unwrap();
     let read = postgres.read.unwrap();
     assert_eq!(
@@ -142,7 +149,8 @@ fn what_is_secret_may_come_from_files() {
     let (_folder3, url) = file("postgresql://h:1/d");
     let (_folder4, read_url) = file("postgresql://other:pw@h:2\n");
     let text = format!(
-        "postgres:\n  table: t\n  url_file: {url}\n  user_file: {user}\n  password_file: {password}\n  read_url_file: {read_url}\n"
+        "postgres:\n  table: t\n  url_file: {url}\n  user_file: {user}\n  password_file: \
+            {password}\n  read_url_file: {read_url}\n"
     );
     let postgres = with(&[], &text).unwrap().postgres.unwrap();
     assert_eq!(
@@ -180,7 +188,8 @@ fn a_value_and_its_file_go_by_the_later_configuration() {
     assert_eq!(password(&file, &own), "own");
     assert_eq!(
         refused(&file.replace("table: t", "table: t, password: own")),
-        "error: a.yml:1:81: `postgres.password` and `postgres.password_file` are both given\n  hint: keep one of them"
+        "error: a.yml:1:81: `postgres.password` and `postgres.password_file` are both given\n  \
+            hint: keep one of them"
     );
 }
 
@@ -199,7 +208,10 @@ fn a_file_without_its_value_is_refused_with_its_place() {
     }
     let missing = refused(&text("/nowhere/password"));
     assert!(
-        missing.starts_with("error: a.yml:4:18: `postgres.password_file` cannot be read: /nowhere/password: No such file"),
+        missing.starts_with(
+            "error: a.yml:4:18: `postgres.password_file` cannot be read: \
+            /nowhere/password: No such file"
+        ),
         "{missing}"
     );
     let folder = tempfile::tempdir().unwrap();

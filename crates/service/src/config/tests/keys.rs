@@ -7,10 +7,11 @@ use crate::config::Config;
 use std::collections::HashMap;
 
 /// Enough for every section to be checked.
-const BASE: &str = "postgres: { url: 'postgresql://me@localhost/shop' }\nkafka: { brokers: 'localhost:9092' }\ndatalake: { path: lake }\n\
+const BASE: &str = "postgres: { url: 'postgresql://me@localhost/shop' }\nkafka: { brokers: \
+    'localhost:9092' }\ndatalake: { path: lake }\n\
                     tables: { orders: {}, 'audit_*': {} }\n";
 
-/// Every key that has a value of its own, and what stands before it in a file; of `tables`, the
+/// Every key that has a value of its own, with the lines that precede it in a file; of `tables`, the
 /// table `orders`.
 fn every_key() -> Vec<(&'static Key, String)> {
     let below = |key: &'static Key| match key.form {

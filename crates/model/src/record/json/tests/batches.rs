@@ -38,7 +38,6 @@ pub fn schema(columns: &[(&str, ColumnType, &str)], key: &[usize]) -> Arc<TableS
     ))
 }
 
-/// A polled batch.
 pub fn batch(
     schema: &Arc<TableSchema>,
     mut columns: Vec<ArrayRef>,
