@@ -7,12 +7,14 @@
 //! Promises: exit 0 only when PostgreSQL and lake are equal, by DuckDB's answer and by `inlet
 //! verify`'s; it removes all processes and folders, however it ends. Leaves to others: the servers,
 //! which the test harness (`inlet-harness`) finds, starts and stops. Errors are `anyhow`'s, like
-//! the harness's: the demo only prints them. Read in this order: [`story`], [`scenario`], [`hops`],
+//! the harness's: the demo only prints them. Read in this order: [`story`], [`servers`], [`scenario`], [`hops`],
 //! [`screen`].
 
+mod answers;
 mod hops;
 mod scenario;
 mod screen;
+mod servers;
 mod story;
 
 use std::fs;
@@ -25,7 +27,7 @@ use inlet_service::error::{Explain, Hint, Kind};
 use tokio_util::sync::CancellationToken;
 
 use self::screen::Screen;
-use self::story::Servers;
+use self::servers::Servers;
 use crate::failure::Outcome;
 
 /// The arguments of `inlet demo`.
@@ -54,21 +56,21 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Runs the demo on this machine, in a temporary folder.
 pub async fn run(arguments: DemoArguments, stop: CancellationToken) -> Outcome {
     let folder = Folder::new("demo").map_err(DemoError::Step)?;
-    let told = stop
+    let result = stop
         .run_until_cancelled(tell(arguments.mode, &folder))
         .await;
-    if arguments.keep && !matches!(told, Some(Err(DemoError::Servers(_)))) {
+    if arguments.keep && !matches!(result, Some(Err(DemoError::Servers(_)))) {
         let kept = keep(&folder).map_err(|error| DemoError::Step(error.into()))?;
         eprintln!(
             "kept: {0}\n  duckdb -c \"SELECT * FROM read_parquet('{0}/**/*.parquet')\"",
             kept.display()
         );
     }
-    let Some(told) = told else {
+    let Some(result) = result else {
         eprintln!("stopped: servers and services have ended");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
-    told?;
+    result?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use inlet_harness::{Database, Inlet, Kafka, Postgres, duckdb};
+use inlet_harness::{Database, Inlet, Kafka, duckdb};
 use tokio::time::{Instant, sleep};
 
 use super::DemoMode;
+use super::answers::{ask, one};
 use super::hops::{Counts, Hops, Topic};
 use super::scenario::{self, Scenario, keeps_the_rules};
 use super::screen::Screen;
+use super::servers::Servers;
 
 /// The pause between two counts.
 const STEP: Duration = Duration::from_millis(20);
@@ -41,49 +43,6 @@ const BROKEN: &str =
     "INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status) VALUES
   ('Dev Patel', 'Biryani Corner', 'Raita', -45.00, 'PLACED'),
   ('Ana Lima', 'Trattoria Uno', 'Espresso', 30.00, 'TELEPORTED')";
-
-/// The demo's servers; they stop when dropped.
-pub struct Servers {
-    postgres: Postgres,
-    kafka: Option<Kafka>,
-    /// How long each took to answer.
-    started: Vec<(String, Duration)>,
-}
-
-impl Servers {
-    /// Starts the servers of this mode at the same time.
-    pub async fn start(mode: DemoMode) -> Result<Self> {
-        let begin = Instant::now();
-        let kafka = async {
-            match mode {
-                DemoMode::Kafka => Kafka::start()
-                    .await
-                    .map(|kafka| Some((kafka, begin.elapsed()))),
-                DemoMode::Direct => Ok(None),
-            }
-        };
-        let postgres = async {
-            Postgres::start()
-                .await
-                .map(|postgres| (postgres, begin.elapsed()))
-        };
-        let ((postgres, elapsed), kafka) = tokio::try_join!(postgres, kafka)?;
-        let mut started = vec![(
-            format!("PostgreSQL on 127.0.0.1:{}", postgres.port()),
-            elapsed,
-        )];
-        started.extend(
-            kafka
-                .iter()
-                .map(|(kafka, elapsed)| (format!("Kafka on {}", kafka.bootstrap()), *elapsed)),
-        );
-        Ok(Self {
-            postgres,
-            kafka: kafka.map(|(kafka, _)| kafka),
-            started,
-        })
-    }
-}
 
 /// Prints the title and the first step, before the servers start.
 pub fn open(screen: &mut Screen, mode: DemoMode, folder: &Path) -> Result<()> {
@@ -473,38 +432,6 @@ impl Story<'_> {
             self.screen.table(&names, &rows)?;
         }
         Ok(())
-    }
-}
-
-/// Asks DuckDB several questions in one run; each answer has the columns' names and the rows.
-async fn ask(views: &str, statements: &[String]) -> Result<Vec<(Vec<String>, Vec<Vec<String>>)>> {
-    const END: &str = "--end--";
-    let marked: String = statements
-        .iter()
-        .map(|sql| format!("DESCRIBE {sql}; SELECT '{END}'; {sql}; SELECT '{END}';\n"))
-        .collect();
-    let rows = duckdb::query(&format!("{views}{marked}")).await?;
-    let mut parts = rows.split(|row| row == &[END]);
-    let mut answers = Vec::new();
-    for _ in statements {
-        let (Some(columns), Some(rows)) = (parts.next(), parts.next()) else {
-            bail!("duckdb answered fewer questions than it got")
-        };
-        answers.push((
-            columns
-                .iter()
-                .filter_map(|column| column.first().cloned())
-                .collect(),
-            rows.to_vec(),
-        ));
-    }
-    Ok(answers)
-}
-
-fn one(mut rows: Vec<Vec<String>>) -> Result<Vec<String>> {
-    match (rows.pop(), rows.is_empty()) {
-        (Some(row), true) => Ok(row),
-        _ => bail!("one row was expected"),
     }
 }
 

@@ -15,6 +15,7 @@ mod kafka;
 mod pattern;
 mod postgres;
 mod raw;
+mod refused;
 mod streaming;
 mod tables;
 mod value;
@@ -29,8 +30,9 @@ use std::sync::Arc;
 
 pub use datalake::{DatalakeConfig, Format};
 pub use file::{Absent, ConfigError, Form, Key, Place, Problem};
-pub use kafka::{KafkaConfig, REFUSED_PROPERTIES, RefusedProperty, refused_property};
+pub use kafka::KafkaConfig;
 pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
+pub use refused::{REFUSED_PROPERTIES, RefusedProperty, refused_property};
 pub use streaming::StreamingConfig;
 pub use tables::{ImpossibleValues, TableConfig};
 

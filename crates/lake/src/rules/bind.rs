@@ -17,7 +17,7 @@ use inlet_model::{Column, ColumnType, Scalar, TableSchema};
 use regex::Regex;
 
 use super::RuleError;
-use super::parse::{Comparison, Literal, Name, Rule, Test};
+use super::parse::{Comparison, Literal, Rule, Test};
 
 type Value = arrow::array::Scalar<ArrayRef>;
 
@@ -60,7 +60,9 @@ enum BoundTest {
 
 impl BoundRule {
     pub fn new(rule: &Rule, schema: &TableSchema) -> Result<Self, RuleError> {
-        let position = resolve(&rule.column, schema).ok_or_else(|| unknown_column(rule, schema))?;
+        let names = schema.columns.iter().map(|column| column.name.as_str());
+        let position = rule.column.resolve(names);
+        let position = position.ok_or_else(|| unknown_column(rule, schema))?;
         let column = &schema.columns[position];
         let binder = Binder {
             rule,
@@ -140,17 +142,6 @@ fn negate(values: BooleanBuffer, negated: bool, nulls: Option<NullBuffer>) -> Bo
     BooleanArray::new(if negated { !&values } else { values }, nulls)
 }
 
-/// Names resolve as SQL does: folded, then exact; quoted ones exact only.
-fn resolve(name: &Name, schema: &TableSchema) -> Option<usize> {
-    // PostgreSQL folds an unquoted name to lower case before it looks it up.
-    let folded = if name.quoted {
-        None
-    } else {
-        schema.position(&name.text.to_lowercase())
-    };
-    folded.or_else(|| schema.position(&name.text))
-}
-
 fn unknown_column(rule: &Rule, schema: &TableSchema) -> RuleError {
     let columns: Vec<_> = schema
         .columns
@@ -159,7 +150,7 @@ fn unknown_column(rule: &Rule, schema: &TableSchema) -> RuleError {
         .collect();
     RuleError::Column {
         rule: rule.text.clone(),
-        column: rule.column.text.clone(),
+        column: rule.column.text().to_owned(),
         table: schema.table.clone(),
         columns: columns.join(", "),
     }

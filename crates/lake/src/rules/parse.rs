@@ -1,5 +1,6 @@
 //! The grammar of a rule.
 
+use inlet_model::Identifier;
 use regex::Regex;
 
 use super::RuleError;
@@ -8,17 +9,8 @@ use super::RuleError;
 pub(super) struct Rule {
     /// The rule as written, which is the reason of a rejected row.
     pub text: String,
-    pub column: Name,
+    pub column: Identifier,
     pub test: Test,
-}
-
-/// A column's name as written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Name {
-    /// The name, without quotes.
-    pub text: String,
-    /// True for a name in double quotes, which is never folded.
-    pub quoted: bool,
 }
 
 /// The condition on the column.
@@ -180,12 +172,10 @@ impl Reader<'_> {
         })
     }
 
-    fn identifier(&mut self) -> Result<Name, RuleError> {
+    fn identifier(&mut self) -> Result<Identifier, RuleError> {
         self.skip_space();
         if self.rest.starts_with('"') {
-            return self
-                .quoted('"', "a closing `\"`")
-                .map(|text| Name { text, quoted: true });
+            return self.quoted('"', "a closing `\"`").map(Identifier::exact);
         }
         let starts = self
             .rest
@@ -199,10 +189,7 @@ impl Reader<'_> {
         }
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
-        Ok(Name {
-            text: word.to_owned(),
-            quoted: false,
-        })
+        Identifier::parse(word).map_err(|_| self.error("a column"))
     }
 
     fn literal(&mut self) -> Result<Literal, RuleError> {

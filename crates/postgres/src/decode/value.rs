@@ -208,10 +208,7 @@ fn era(year: i64) -> (i64, &'static str) {
 /// `bytea` as PostgreSQL shows it.
 #[cold]
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("\\x".to_owned(), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
+    format!("\\x{}", hex::encode(bytes))
 }
 
 #[cfg(test)]

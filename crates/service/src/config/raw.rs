@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::file::{Form, Key, Layer, Section, Text, Texts, Word, section};
-use super::kafka;
+use super::refused::refused_names;
 
 section! {
     /// The keys of the whole file.
@@ -91,7 +91,7 @@ section! {
         group: Text = Key::of(Form::Text).else_("`inlet-<pipeline>`").example("inlet-shop"),
         /// Properties of librdkafka, for TLS and SASL. `<property>_file` reads the value of a
         /// property from a file. Inlet refuses the properties that its guarantees depend on.
-        properties: BTreeMap<Text, Text> = Key::of(Form::Properties(kafka::refused_names)).secret(),
+        properties: BTreeMap<Text, Text> = Key::of(Form::Properties(refused_names)).secret(),
     }
 }
 
