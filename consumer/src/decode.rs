@@ -105,6 +105,8 @@ impl Decoders {
             Headed::Unknown(error) => return Err(error.to_string()),
         };
         let fingerprint = header.fingerprint;
+        // A run ends where the schema changes, so that a batch has one schema and the order of the
+        // messages is kept.
         if run
             .as_ref()
             .is_none_or(|run| run.fingerprint != fingerprint)
@@ -116,6 +118,8 @@ impl Decoders {
             .by_fingerprint
             .get_mut(&fingerprint)
             .expect("its schema has a decoder");
+        // An upsert is read from its value alone, which also holds the key. A delete has only a
+        // key.
         let added = match (header.op == DELETE, message.key, message.value) {
             (false, _, Some(value)) => decoder.decode_value(value),
             (true, Some(key), None) => decoder.decode_delete(key),
@@ -142,6 +146,8 @@ impl Decoders {
         }
         let schema = schema(fingerprint)
             .ok_or_else(|| format!("schema `{fingerprint}` is not in the control topic"))?;
+        // Another table in this topic would be written into the wrong folder, so its rows are
+        // rejected.
         if schema.table != self.table {
             return Err(format!("the message is of table `{}`", schema.table));
         }
@@ -193,6 +199,7 @@ impl Run {
         self.kafka_partition.append_value(message.partition.0);
         self.offset.append_value(message.offset.0);
         self.detected_at.append_value(header.detected_at);
+        // Messages of several snapshots share a batch; the latest one dates it.
         self.newest = self.newest.max(header.detected_at);
     }
 

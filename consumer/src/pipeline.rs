@@ -108,14 +108,19 @@ impl Pipeline {
             let mut session = self.join()?;
             let ended = session.run(&stop).await;
             session.readiness.set(false);
+            // Only a commit proves progress: a session that merely joined keeps the longer waits.
             if session.committed {
                 backoff.reset();
                 overtaken = 0;
             }
+            // The group is left before the wait, so that other members take the kafka_partitions
+            // meanwhile.
             session.leave().await;
             match ended {
                 Ok(Ended::Stopped) => return Ok(()),
                 Ok(Ended::Rejoin) => continue,
+                // Two writers can overtake each other a few times during a rebalance. Without an
+                // end to it, two misconfigured consumers would fight for ever.
                 Err(error) if error.is_overtaken() && overtaken < OVERTAKEN_MAX => {
                     overtaken += 1;
                     let reason = error.to_string();
@@ -200,6 +205,8 @@ impl Session<'_> {
 
     /// Adds messages to their table's open batch.
     async fn append(&mut self, slab: Slab) -> Result<(), ConsumerError> {
+        // A row and its schema are committed in one transaction, so one more reading finds the
+        // schema of every row that is visible.
         if !self.schemas.has_all(&slab) {
             self.refresh_schemas().await?;
         }
@@ -251,6 +258,8 @@ impl Session<'_> {
 
     async fn refresh_schemas(&mut self) -> Result<(), ConsumerError> {
         let mut schemas = self.schemas.clone();
+        // librdkafka blocks while it reads; a copy goes to the blocking thread and comes back only
+        // when the reading succeeded.
         let refresh = move || schemas.refresh().map(|()| schemas);
         let refreshed = tokio::task::spawn_blocking(refresh)
             .await
@@ -306,6 +315,8 @@ impl Session<'_> {
         let topic = commit.topic.clone();
         let offsets = table.committed(commit)?;
         self.committed = true;
+        // The group learns the offsets only after the lake has them: a lag tool never shows a row
+        // as consumed before it is readable.
         self.source.commit(&topic, offsets);
         Ok(())
     }

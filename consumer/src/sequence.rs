@@ -66,6 +66,9 @@ impl Positions {
                 continue;
             };
             let from = position.next;
+            // Both checks are needed: after a restart the broker may send offsets that are
+            // committed already, and a producer that retried may have written a record again at a
+            // new offset.
             let is_new = message.offset >= from
                 && position.follows(message.headed, message.partition, message.offset)?;
             if is_new {
@@ -73,6 +76,8 @@ impl Positions {
             } else {
                 checked.duplicates += 1
             }
+            // A duplicate moves the position as well, or the commit would not cover its offset and
+            // it would be read for ever.
             position.next = from.max(message.offset.next());
             let sequence = position.sequence.unwrap_or(0);
             let covered = checked
@@ -106,6 +111,7 @@ impl Position {
                 got,
             });
         }
+        // A lower sequence is a duplicate and leaves the expectation as it is.
         if got == expected {
             self.sequence = Some(expected + 1);
         }

@@ -83,6 +83,8 @@ pub struct Source {
 impl Source {
     /// Joins the group, inside a tokio runtime with time. Waits for topics that do not exist yet.
     pub fn join(settings: &ConsumerSettings) -> Result<Self, SourceError> {
+        // Every slab holds a share of at least SHARE_BYTES_MIN, so the channel always has a place
+        // for it; one more is for a rebalance.
         let (sender, events) = mpsc::channel(WAITING_BYTES_MAX / SHARE_BYTES_MIN + 1);
         let (command_sender, commands) = commands::channel();
         let (ending, ended) = oneshot::channel();
@@ -144,6 +146,8 @@ impl Source {
             ended,
         } = self;
         let _ = commands.send(Command::Leave);
+        // Without a receiver the thread's next send fails, so it ends even while it waits to hand a
+        // slab over.
         drop(events);
         if tokio::time::timeout(CLOSE_DEADLINE, ended).await.is_err() {
             tracing::warn!(deadline = ?CLOSE_DEADLINE, "the group was not left in time; the broker \

@@ -48,6 +48,7 @@ impl Export {
         {
             return;
         }
+        // A failed attempt counts as well, so that a full disk is not asked again with every poll.
         self.written = Some(Instant::now());
         let table = |table: &PolledTable| {
             let read_at = match &table.phase {

@@ -121,6 +121,7 @@ impl<S: Sink> Pipeline<S> {
                 // again at the next start.
                 () = overdue(&stop) => return Ok(()),
             };
+            // The service reports as not ready before the wait, which may be long.
             self.readiness.set(false);
             let delay = retry.after(error)?;
             metrics::failed();
@@ -141,6 +142,7 @@ impl<S: Sink> Pipeline<S> {
             Some(source) => source,
             None => Source::open(&self.config, &self.known).await?,
         };
+        // A table counts as known once a session has started with it; until then it must exist.
         let found = source.tables.known();
         let mut session = Session::start(source, self.settings, &mut self.sink).await?;
         self.known.extend(found);
@@ -148,6 +150,8 @@ impl<S: Sink> Pipeline<S> {
         self.readiness.set(true);
         let mut pace = Pace::new(self.config.streaming.poll_interval);
         loop {
+            // Between two steps the poll holds no snapshot and no lock, so this is the moment to
+            // stop.
             if stop.is_cancelled() {
                 let rows = self.sink.flush().await?.durable_rows();
                 metrics::checkpointed(rows);
@@ -158,6 +162,8 @@ impl<S: Sink> Pipeline<S> {
             let stepped = session.step(due, &mut self.sink).await?;
             self.record(&session, &stepped);
             pace.stepped(due, &stepped);
+            // Rows prove that the whole way works; an empty poll does not, and keeps the longer
+            // waits.
             if stepped.step.rows > 0 {
                 retry.succeeded();
             }
@@ -222,9 +228,11 @@ impl Pace {
     }
 
     fn next_wait(&mut self, rows: u64, loading: bool) -> Duration {
+        // Chunks of a load follow each other without a pause: each of them has work.
         if loading {
             return Duration::ZERO;
         }
+        // The configured interval may be shorter than our least pause.
         let min = INTERVAL_MIN.min(self.max);
         self.interval = if rows > 0 {
             min

@@ -42,6 +42,8 @@ impl Retry {
             return Err(error);
         }
         let delay = self.backoff.next_delay();
+        // A lock or a changed table ends a cycle in normal operation; a warning for it would train
+        // people to ignore warnings.
         if error.is_everyday() {
             info!(reason = %error, "cycle is repeated");
             return Ok(delay);

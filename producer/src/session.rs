@@ -57,6 +57,8 @@ impl Session {
         settings: PollSettings,
         sink: &mut impl Sink,
     ) -> Result<Self, PollError> {
+        // The sink fences an earlier owner before the first row is read, so two processes never
+        // publish from the same progress.
         let progress = sink.resume(&source.tables.names()).await?;
         let poll = Poll::resume(source.postgres, source.tables, settings, progress).await?;
         Ok(Self {
@@ -74,6 +76,8 @@ impl Session {
         };
         let mut step = self.poll.step(due, &mut out).await?;
         let mut stepped = Stepped::default();
+        // The rows of this progress are already in the sink: `poll.step` writes them before it
+        // returns.
         let progress = std::mem::take(&mut step.progress);
         if !progress.is_empty() {
             let durable = sink.checkpoint(progress).await?.durable_rows();

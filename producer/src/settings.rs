@@ -31,6 +31,8 @@ pub fn kafka_sink(config: &Config, kafka: &KafkaConfig, tables: &[TableName]) ->
     let topics: BTreeMap<TableName, String> = tables
         .iter()
         .cloned()
+        // The caller passes the names in the order of the configuration, which is what pairs them
+        // here.
         .zip(config.tables.iter().map(|table| kafka.topic_for(table)))
         .collect();
     KafkaSinkSettings {

@@ -32,6 +32,7 @@ pub(super) fn write(
         offsets,
         seq,
     })?;
+    // A slash in a table's name would be taken for a folder.
     let name = table.short().replace('/', "%2F");
     file::replace(&folder.join(format!("{name}.json")), &text)
 }

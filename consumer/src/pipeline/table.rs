@@ -76,6 +76,8 @@ impl Table {
         let Some(ready) = self.ready.as_mut() else {
             return Ok(None);
         };
+        // The epochs are raised before the positions are read: from here on the former owner cannot
+        // move them.
         let heads = ready.writer.take_over(marks.keys().copied()).await?;
         let work = ready.work.as_mut().expect("no slab is worked on");
         work.positions.clear();
@@ -116,6 +118,7 @@ impl Table {
             .as_mut()
             .expect("messages follow an answered assignment");
         let mut work = ready.work.take().expect("one slab at a time is worked on");
+        // Decoding takes a whole core for a moment, which would hold up the timers of the runtime.
         let run = move || {
             let validated = work.run(&slab, &known);
             (work, validated)
@@ -173,6 +176,8 @@ impl Table {
             return;
         };
         self.is_committing = true;
+        // The count goes with the commit: if the commit fails, the same duplicates are read and
+        // counted again.
         let duplicates = std::mem::take(&mut ready.duplicates);
         let (topic, copies) = (self.settings.topic.clone(), self.copies.clone());
         let name = ready.name.clone();
@@ -229,6 +234,7 @@ impl Table {
             }
             return Ok(false);
         };
+        // A rule that fits no schema stops the consumer here, before the lake is opened.
         self.check_rules(schemas.of(&name))?;
         let date_column = self
             .settings
@@ -286,6 +292,8 @@ fn position(
     start: Offset,
 ) -> Position {
     let Some(next) = head.next else {
+        // At offset 0 the first record must have sequence 0. After retention removed the beginning,
+        // any first sequence is right.
         let sequence = (start == Offset::ZERO).then_some(0);
         if sequence.is_none() {
             tracing::warn!(

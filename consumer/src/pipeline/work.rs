@@ -81,6 +81,7 @@ impl Work {
         batch: DecodedBatch,
         validated: &mut Validated,
     ) -> Result<(), ConsumerError> {
+        // The decoder has already rejected the values that the lake's type cannot hold.
         let (accepted, broken) = self.validator.split(batch.changes, Vec::new())?;
         for (row, reason) in broken {
             let message = slab.message(batch.messages[row] as usize);

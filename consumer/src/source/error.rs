@@ -90,11 +90,16 @@ pub(super) enum Reaction {
 /// Classifies an error of `poll`. An error that is not known to pass ends the client: a new one
 /// resumes from the lake's log, so nothing is skipped.
 pub(super) fn classify(error: KafkaError, reason: String) -> Reaction {
+    // Errors without a code come from the binding itself; `Fail` falls into the last arm, which
+    // starts a new client.
     let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
     let act = |what| format!("{what}: {reason}");
     let end = |error: Error| Reaction::End(error.into());
     match (meaning(code), &error) {
+        // A replaced member must not rejoin by itself: the two processes would throw each other out
+        // in turn.
         (Meaning::Replaced, _) => Reaction::End(SourceError::Replaced { source: error }),
+        // librdkafka cannot be used after a fatal error, whatever its code means elsewhere.
         (_, KafkaError::MessageConsumptionFatal(_)) => {
             end(Error::failed(act("the consumer cannot continue"), error))
         }

@@ -40,6 +40,7 @@ impl Member {
         for number in 0..MEMBERS_MAX {
             let lock = File::options()
                 .create(true)
+                // Only the lock counts. Truncating would touch the file of a member that holds it.
                 .truncate(false)
                 .write(true)
                 .open(folder.join(format!("{number}.lock")))?;

@@ -45,6 +45,7 @@ impl Reader {
     /// Applies a waiting rebalance.
     pub(super) fn apply_rebalance(&mut self, consumer: &Consumer) -> Result<(), End> {
         if let Some(rebalance) = consumer.context().take_rebalance() {
+            // Messages of the former assignment must not follow the rebalance in the channel.
             self.slab = None;
             self.started.clear();
             match rebalance {
@@ -64,6 +65,8 @@ impl Reader {
     fn revoke(&mut self, consumer: &Consumer) -> Result<(), End> {
         let (reply, replied) = oneshot::channel();
         self.send(Event::Revoked { reply })?;
+        // The group waits here, up to `max.poll.interval.ms`; the pipeline replies within its own
+        // deadline.
         replied.blocking_recv().map_err(|_| End::Left)?;
         consumer
             .unassign()
@@ -115,6 +118,8 @@ impl Reader {
             .unwrap_or_default();
         for (topic, partitions) in &self.started {
             for (&partition, started) in partitions {
+                // librdkafka has no position before the first message; reading then starts at the
+                // assigned offset.
                 let next = match positions.get(&(topic.clone(), partition.0)) {
                     Some(RawOffset::Offset(next)) => Offset(*next),
                     _ => *started,

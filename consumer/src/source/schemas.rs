@@ -43,6 +43,8 @@ impl Schemas {
 
     /// True when the schema of every message is known.
     pub fn has_all(&self, slab: &Slab) -> bool {
+        // Neighbouring messages nearly always have the same schema, so the map is asked only when
+        // it changes.
         let mut last = None;
         slab.iter().all(|message| match message.headed {
             Headed::Ours(header) if last != Some(header.fingerprint) => {
@@ -98,6 +100,8 @@ impl Schemas {
 
     fn add(&mut self, fingerprint: Fingerprint, text: &[u8]) {
         match TableSchema::decode(text) {
+            // The fingerprint is computed from the text, so a damaged record cannot pass for the
+            // schema of a row.
             Ok(schema) if schema.fingerprint() == fingerprint => {
                 Arc::make_mut(&mut self.known).insert(fingerprint, Arc::new(schema));
             }

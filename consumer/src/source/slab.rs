@@ -118,6 +118,7 @@ impl Slab {
     }
 
     fn copy(&mut self, part: &[u8]) -> Range<u32> {
+        // Four bytes for a position instead of eight: an entry stays small beside the messages.
         let position =
             |at: usize| u32::try_from(at).expect("a slab and its last message are far below 4 GiB");
         let start = position(self.bytes.len());

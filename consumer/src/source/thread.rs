@@ -7,8 +7,7 @@
 //!    member that does not poll.
 //! 2. Poll without waiting, and copy the message into the slab. A full slab goes to the pipeline.
 //! 3. When no message is ready: run commands, apply a rebalance, and send a slab that has waited
-//! for
-//!    10 ms.
+//!    for 10 ms.
 
 use std::sync::Arc;
 use std::sync::mpsc as commands;
@@ -232,6 +231,7 @@ impl Reader {
             Ok(message) => message,
             Err(error) => return self.react(consumer, error),
         };
+        // A message proves that the broker answers again; the next outage is logged.
         self.unreachable_is_logged = false;
         if self
             .slab
@@ -240,6 +240,8 @@ impl Reader {
         {
             self.send_slab()?;
         }
+        // The time starts with the first message, so a slab waits LINGER at most, however many
+        // follow.
         if self.slab.is_none() {
             self.slab_since = Instant::now();
         }
@@ -283,6 +285,8 @@ impl Reader {
         self.slab_bytes_expected = slab.size_bytes().min(SLAB_BYTES);
         if let Some(mut permit) = self.permit.take() {
             let share = slab.size_bytes().clamp(SHARE_BYTES_MIN, SLAB_BYTES);
+            // The share was acquired for a full slab. What this slab does not need is returned at
+            // once.
             drop(permit.split(SLAB_BYTES - share));
             slab.hold(permit);
         }
@@ -320,6 +324,7 @@ impl Reader {
             if !std::mem::replace(&mut paused, true) {
                 set_paused(consumer, true)?;
             }
+            // A paused consumer may still return a message that librdkafka had fetched before.
             if let Some(result) = consumer.poll(Duration::ZERO) {
                 self.accept(consumer, result)?;
             }

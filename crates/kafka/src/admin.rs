@@ -41,9 +41,13 @@ impl NewTopic {
     pub fn control(name: &str, replication_factor: i32) -> Self {
         Self {
             name: name.to_owned(),
+            // One kafka_partition: progress, schemas and owners need one order.
             partitions: 1,
             replication_factor,
             settings: vec![
+                // The control topic keeps the latest record of each key for ever. Small segments
+                // and a low ratio let the broker compact early, because every start reads the topic
+                // as a whole.
                 ("cleanup.policy", "compact".to_owned()),
                 ("segment.bytes", "16777216".to_owned()),
                 ("min.cleanable.dirty.ratio", "0.1".to_owned()),
@@ -132,6 +136,8 @@ impl Admin {
     fn options(&self) -> AdminOptions {
         let time_max = Some(self.time_max);
         AdminOptions::new()
+            // The first is librdkafka's own wait, the second that of the broker for its other
+            // replicas.
             .request_timeout(time_max)
             .operation_timeout(time_max)
     }

@@ -38,5 +38,6 @@ pub fn is_reachable(host: &str, port: i32) -> bool {
     let Ok(mut addresses) = (host, port).to_socket_addrs() else {
         return false;
     };
+    // A name may have an address of IPv6 that does not lead anywhere, so every address is tried.
     addresses.any(|address| TcpStream::connect_timeout(&address, CONNECT_TIME_MAX).is_ok())
 }

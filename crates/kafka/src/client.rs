@@ -135,6 +135,7 @@ impl Connection {
             .set_log_level(RDKafkaLogLevel::Warning);
         // A broker that returns is found again within a second.
         let backoff = self.number("reconnect.backoff.ms").unwrap_or(RECONNECT_MS);
+        // librdkafka refuses a transaction timeout that is shorter than the socket's.
         let socket = SOCKET_TIMEOUT_MS.min(self.transaction_timeout_ms());
         self.set_default(&mut config, &["socket.timeout.ms"], socket);
         self.set_default(&mut config, &["socket.connection.setup.timeout.ms"], 5_000);
@@ -152,6 +153,8 @@ impl Connection {
             true => message_kbytes + QUEUE_KBYTES,
             false => QUEUE_KBYTES,
         };
+        // A message must fail before its transaction expires, or the broker would abort first and
+        // the error would name the wrong cause.
         let message_timeout = MESSAGE_TIMEOUT_MS.min(self.transaction_timeout_ms());
         let defaults: [(&[&str], String); 9] = [
             (&["compression.type", "compression.codec"], "lz4".to_owned()),
@@ -193,6 +196,7 @@ impl Connection {
         let mut config = self.admin_config();
         let sizes = self.fetch_sizes();
         let defaults: [(&[&str], String); 12] = [
+            // Without the checksums a damaged record would reach the lake.
             (&["check.crcs"], "true".to_owned()),
             (&["queued.min.messages"], "100000".to_owned()),
             // What waits in librdkafka is bounded to 16 MiB; a fetch that paused for it resumes at
@@ -233,6 +237,8 @@ impl Connection {
     /// Sets one of our defaults, unless the user gave the property under any of its names.
     fn set_default(&self, config: &mut ClientConfig, names: &[&str], value: impl ToString) {
         if !names.iter().any(|name| self.properties.contains_key(*name)) {
+            // A property has older names as well; a user who sets one of them means the same
+            // property.
             config.set(names[0], value.to_string());
         }
     }
@@ -287,6 +293,8 @@ struct FetchSizes {
 /// Sizes that fit to those that the user gave: librdkafka refuses a client unless a fetch holds the
 /// largest message, and a response holds a fetch.
 fn fetch_sizes(message: Option<u64>, fetch: Option<u64>, response: Option<u64>) -> FetchSizes {
+    // librdkafka wants a response to hold a fetch and 512 bytes of frame, and a fetch to hold a
+    // message. What the user set is kept; the others follow from it.
     let room = response.map_or(u64::MAX, |bytes| bytes.saturating_sub(RESPONSE_FRAME_BYTES));
     let fetch = fetch.unwrap_or_else(|| FETCH_BYTES.max(message.unwrap_or(0)).min(room));
     let message = message.unwrap_or_else(|| FETCH_BYTES.min(fetch));

@@ -102,8 +102,11 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, _)) = result {
+            // The count is raised before the code is stored; `failures` looks at the code first, so
+            // it never returns a code without a count.
             self.failed.fetch_add(1, Ordering::Release);
             let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+            // The first failure names the cause; those after it mostly follow from it.
             lock(&self.first_failure).get_or_insert(code);
         }
     }
@@ -127,6 +130,8 @@ impl ConsumerContext for Context {
                 KafkaPartition(element.partition()),
             )
         };
+        // librdkafka calls this from within `poll`. Applying the rebalance here would wait for the
+        // pipeline inside of that call, so it is only queued.
         let rebalance = match code {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 Rebalance::Assign(partitions.elements().iter().map(name).collect())

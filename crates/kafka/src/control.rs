@@ -67,6 +67,8 @@ impl ControlTopic {
         let written = match open {
             OpenTransactions::Skip => Offset::ZERO,
             OpenTransactions::Await => {
+                // The end of all records is read first. A reader of committed records sees it as
+                // soon as the transactions below have ended.
                 let reader = self.connection.reader(Isolation::Uncommitted)?;
                 watermarks(&reader, &self.name, PARTITION, deadline)?.end
             }

@@ -135,6 +135,8 @@ impl Error {
     /// A call that ran out of time. What librdkafka reported meanwhile is the reason.
     pub fn late(act: impl Into<String>, context: &Context) -> Self {
         match context.last_error() {
+            // A call that only timed out carries no reason; the last error of the client mostly
+            // does.
             Some(reported) => Self::of_code(act, reported.code, reported),
             None => Self::of(Kind::Unavailable, act),
         }

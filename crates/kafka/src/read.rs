@@ -34,11 +34,13 @@ pub fn read_to_end(
             .add_partition_offset(topic, partition.0, RawOffset::Offset(start.0))
             .map_err(failed)?;
     }
+    // `assign` bypasses the group: this reader has no part in its rebalances.
     reader.assign(&assignment).map_err(failed)?;
     let mut pending: BTreeSet<i32> = starts.keys().map(|partition| partition.0).collect();
     while !pending.is_empty() {
         match reader.poll(POLL_TIME) {
             Some(Ok(message)) => {
+                // Messages of a finished kafka_partition may still be in librdkafka's queue.
                 if pending.contains(&message.partition()) && visit(&message).is_break() {
                     pending.remove(&message.partition());
                 }

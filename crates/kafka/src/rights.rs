@@ -36,6 +36,7 @@ impl fmt::Display for Right<'_> {
         }
         write!(f, " --{object} {name}")?;
         if let Self::UseTransactionalIds(_) = self {
+            // The check uses an id of its own that begins with the same prefix.
             f.write_str(" --resource-pattern-type prefixed")?;
         }
         Ok(())

@@ -31,6 +31,7 @@ pub fn watermarks(
 ) -> Result<Marks, Error> {
     loop {
         let time_left = deadline.saturating_duration_since(Instant::now());
+        // At least one attempt is made, also when the deadline has just passed.
         match consumer.fetch_watermarks(topic, partition.0, time_left.max(ATTEMPT_TIME)) {
             Ok((low, end)) => {
                 return Ok(Marks {

@@ -61,12 +61,16 @@ impl Block {
             .iter()
             .map(|table| table.schema.table.quoted())
             .collect();
+        // One round trip for BEGIN, the settings and all locks. A simple query may hold several
+        // statements.
         let begin = format!("{BEGIN}{} IN ACCESS SHARE MODE", names.join(", "));
         let first = &tables.first().expect("a block reads a table").schema.table;
         raw_sql(AssertSqlSafe(begin))
             .execute(&mut *connection)
             .await
             .map_err(|error| Error::locking(first, error))?;
+        // In REPEATABLE READ the first query takes the snapshot: after the locks, which LOCK TABLE
+        // has waited for without one.
         let row = sqlx::query(SNAPSHOT)
             .fetch_one(&mut *connection)
             .await
@@ -84,6 +88,8 @@ impl Block {
                 return Err(Error::Altered(table.schema.table.clone()));
             }
         }
+        // LOCK TABLE locks the descendants that exist at that moment; one that is attached later is
+        // only seen by comparing again at the end.
         let trees = tables
             .iter()
             .filter(|table| table.partitioned || !table.descendants.is_empty());
@@ -107,6 +113,8 @@ impl Block {
             .await
             .map_err(unread)?;
         if !self.trees.is_empty() {
+            // This reads after COMMIT, with a new snapshot: the old one cannot see what was
+            // attached meanwhile.
             let oids: Vec<u32> = self.trees.iter().map(|(_, oid, _)| *oid).collect();
             let structures = read_structures(connection, &oids).await?;
             if let Some((table, ..)) = self

@@ -27,6 +27,8 @@ impl Postgres {
         let greeting = server::greet(&mut primary)
             .await
             .map_err(Error::server("identity of the server could not be read"))?;
+        // A standby does not know the open transactions of its primary, and these decide what a
+        // poll reads.
         if greeting.standby {
             return Err(Error::Standby);
         }
@@ -64,6 +66,8 @@ impl Postgres {
         let reading = server::read_activity(&mut self.primary)
             .await
             .map_err(Error::server("activity could not be read"))?;
+        // A pooler in transaction mode hands out another backend sooner or later, without what we
+        // set and prepared.
         if reading.backend == self.greeting.backend {
             Ok(reading)
         } else {
@@ -81,6 +85,8 @@ impl Postgres {
             return Ok(());
         };
         let act = || Error::server("standby could not be awaited");
+        // The position is taken after the activity was read, so everything that the activity showed
+        // as ended is below it.
         let position = server::insert_position(&mut self.primary)
             .await
             .map_err(act())?;

@@ -50,6 +50,7 @@ pub fn select_list(schema: &TableSchema) -> String {
             list.push_str(", ");
             list.push_str(&quote(&column.name));
             if column.as_text {
+                // The server casts: only it knows the text of every type.
                 list.push_str("::text");
             }
             list
@@ -158,6 +159,8 @@ impl RowDecoder {
         self.bytes = 0;
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len() + 3);
         for (builder, column) in self.columns.iter_mut().zip(&self.schema.columns) {
+            // The next batch is likely to be like this one, so its builders start with the same
+            // capacity.
             let next = ColumnBuilder::new(column.column_type, rows, builder.variable_bytes());
             arrays.push(std::mem::replace(builder, next).finish());
         }
@@ -203,6 +206,7 @@ impl RowDecoder {
                 Ok(()) => {}
                 Err(Misfit::Unfit(text)) => {
                     builder.append_null();
+                    // A key stays exact in every mode: a null in it would merge different rows.
                     if self.impossible_as_null && !self.schema.key.contains(&index) {
                         self.nulled += 1;
                     } else {
@@ -258,6 +262,8 @@ fn unfit_column(rows: usize, unfit: &[(usize, String)]) -> ArrayRef {
     let mut builder =
         StringBuilder::with_capacity(rows, unfit.iter().map(|(_, json)| json.len()).sum());
     for (row, json) in unfit {
+        // There is one more offset than there are values. So this fills up to the row, and leaves
+        // the row itself.
         builder.append_nulls(row + 1 - builder.offsets_slice().len());
         builder.append_value(json);
     }

@@ -108,6 +108,8 @@ impl Activity {
                             transaction(known(&id), session.xid, xact_start, xidless, reading),
                         );
                     }
+                    // A running message is a holder even inside an open transaction: after a COMMIT
+                    // in it, the next transaction carries its start.
                     if let Some(query_start) = query_start.filter(|_| running) {
                         let id = HolderId::Message {
                             pid: session.pid,
@@ -143,6 +145,7 @@ impl Activity {
             }
         }
         for low in &reading.prepared {
+            // A prepared transaction has an xid from its first moment, so the xid identifies it.
             let xid = widen(*low, reading);
             let id = HolderId::Prepared { xid };
             let first = || Holder {

@@ -57,6 +57,7 @@ pub fn scan_bounds(last: &Activity, now: &Activity) -> ScanBounds {
             xid: holder.xid_bound,
         })
     });
+    // A clock that was moved back gives new rows timestamps below the last reading.
     let jump = Duration::from_micros(
         u64::try_from(last.read_at.0.saturating_sub(now.read_at.0)).unwrap_or(0),
     );

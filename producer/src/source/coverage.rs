@@ -30,6 +30,7 @@ pub struct Coverage {
 impl Coverage {
     /// True when the version (xid, timestamp) has been emitted.
     pub fn covers(&self, xid: Xid, at: i64) -> bool {
+        // A look into `all` answers at once for an xid that no scan has returned.
         self.all.contains(xid.0)
             && self
                 .floors
@@ -40,6 +41,7 @@ impl Coverage {
 
     /// After a scan with this floor that returned these xids.
     pub fn add(&mut self, floor: Floor, returned: &RoaringTreemap) {
+        // Xids that are covered at this floor or a lower one gain nothing from this scan.
         let mut lowered = returned.clone();
         for (_, xids) in self.floors.range(..=floor) {
             lowered -= xids;
@@ -48,6 +50,7 @@ impl Coverage {
             return;
         }
         let known = &lowered & &self.all;
+        // An xid is kept at its lowest floor only: one place to look, and less progress to write.
         if !known.is_empty() {
             for (higher, xids) in self
                 .floors

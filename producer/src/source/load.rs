@@ -42,6 +42,8 @@ pub async fn load_chunk(
     let Some((load, table)) = loading else {
         return Ok(None);
     };
+    // A standby may lag: rows that the sessions showed as ended must be replayed before they are
+    // read.
     postgres.catch_up().await?;
     let connection = postgres.reader();
     let captured = &table.table.captured;
@@ -51,6 +53,8 @@ pub async fn load_chunk(
         expected: table.expected_rows,
     });
     let block = Block::begin(connection, &[captured]).await?;
+    // The end is found in the same snapshot as the rows, so a key that is inserted in between
+    // cannot fall between two chunks.
     let until = end_of_chunk(connection, table, &load, chunk_rows).await?;
     let condition = Condition::Chunk {
         after: load.after,
@@ -60,12 +64,15 @@ pub async fn load_chunk(
     let chunk = Scan {
         table: &table.table,
         attached: &table.attached,
+        // The load reads old rows, which no scan has covered.
         coverage: &Coverage::default(),
         condition: &condition,
         snapshot: block.snapshot,
         late_below: Floor::MIN,
     };
     let scanned = scan(connection, chunk, out).await?;
+    // The position is taken even though the rows are old: an asynchronous commit may have made them
+    // visible before they were flushed.
     let gate = block.end(connection).await?;
     if until.is_none() {
         out.observe(Event::Ends(Reading::Load));
@@ -97,6 +104,7 @@ async fn end_of_chunk(
         query = query.bind(value);
     }
     let row = query.fetch_optional(connection).await.map_err(failed)?;
+    // Fewer rows than a chunk are left: the last chunk has no end.
     let Some(row) = row else {
         return Ok(None);
     };

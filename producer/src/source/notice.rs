@@ -80,6 +80,7 @@ fn no_cursor(captured: &Captured) {
         .filter(|column| column.column_type.is_time())
         .map(|column| column.name.as_str())
         .collect();
+    // An index only helps on a timestamp column, so the two cases need different advice.
     if times.is_empty() {
         warn!(%table, "table has no timestamp column: every poll reads the whole table, at most a \
             twentieth of the time");

@@ -96,6 +96,8 @@ impl Poll {
         let was_tailing = self.is_tailing();
         let mut step = Step::default();
         if due.cycle || !self.is_quiet().await? {
+            // The cycle goes before the chunk: tables that are loaded stay fresh while another one
+            // loads.
             self.cycle(&mut step, out).await?;
             if due.dropped {
                 self.look_for_dropped().await?;
@@ -147,6 +149,8 @@ impl Poll {
                 Phase::Tailing(last) => Some(last),
                 Phase::Loading(_) | Phase::Joining(_) => None,
             };
+            // Each table compares with the reading of its own last scan; a tier that was not due
+            // may have waited for several readings.
             let activity = activities.next(last, &reading);
             plans.extend(table.plan(&activity).map(|plan| (at, plan)));
         }
@@ -155,6 +159,7 @@ impl Poll {
             return Ok(());
         }
         self.quiet = None;
+        // All scans succeed before the state of any table changes.
         let scans = self.scan_all(&plans, out).await?;
         for ((at, plan), scan) in plans.into_iter().zip(scans) {
             let table = &mut self.tables[at];
@@ -220,6 +225,7 @@ impl Poll {
         let is_hidden = |seen: &Seen| matches!(seen, Seen::Hidden { .. });
         let sessions = reading.sessions.iter();
         let hidden = sessions.filter(|session| is_hidden(&session.seen)).count();
+        // Only the change is logged; a reading happens many times a second.
         if (hidden > 0) != self.blind {
             self.blind = hidden > 0;
             if self.blind {
@@ -259,6 +265,8 @@ impl Poll {
         for (at, plan) in plans {
             scans.push(scan_one(connection, &block, &self.tables[*at], plan, out).await?);
         }
+        // A later position covers the earlier one, so the new gate may replace one that was not
+        // passed yet.
         self.gate = Some(block.end(connection).await?);
         Ok(scans)
     }

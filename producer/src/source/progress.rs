@@ -106,6 +106,7 @@ impl Relation {
     /// The columns that are new since the progress was stored.
     pub fn new_columns<'a>(&self, captured: &'a Captured) -> NewColumns<'a> {
         let mut new = NewColumns::default();
+        // The first versions stored no columns, so every column would look new.
         if self.columns.is_empty() {
             return new;
         }
@@ -153,6 +154,7 @@ impl Parts<'_> {
                     cursor: self.cursor.map(str::to_owned),
                 };
                 set(POLL, Some(json(&part)));
+                // The load is over: its part would otherwise win over `poll` at the next start.
                 set(LOAD, None);
             }
         }

@@ -52,6 +52,8 @@ impl Poll {
     ) -> Result<Self, PollError> {
         notice::role(postgres.greeting());
         found.dropped.iter().for_each(notice::dropped);
+        // The activity is read before `begin`: a transaction that ends in between is then still
+        // among the holders.
         let reading = postgres.read_activity().await?;
         let primary = postgres.primary();
         let start = Start {
@@ -174,6 +176,8 @@ async fn has_unwritten(
     let mut columns: Vec<String> = new.renamed.iter().map(ToString::to_string).collect();
     if !new.added.is_empty() {
         let unwritten = captured.unwritten(postgres.primary(), &new.added).await?;
+        // A renamed column has its values in old rows under the old name, an added one may have a
+        // default in them.
         columns.extend(unwritten);
     }
     if columns.is_empty() {
@@ -222,6 +226,7 @@ pub(super) fn is_another(
     stored: &Stored,
     ours: &Identity,
 ) -> Result<bool, PollError> {
+    // The database is checked first: an oid identifies a table only within its own database.
     lineage_broken(&captured.schema.table, stored.identity.as_ref(), ours)?;
     let relation = stored.relation.as_ref();
     Ok(relation.is_some_and(|relation| relation.oid != captured.oid))

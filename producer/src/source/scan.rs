@@ -123,7 +123,10 @@ pub async fn scan(
             .append(&row, xid, UPSERT)
             .map_err(|error| Error::decode(name, error))?;
         scanned.rows += 1;
+        // A late row is one that a shallower scan would have missed; the count tells operators how
+        // good their timestamps are.
         scanned.late += u64::from(at < scan.late_below);
+        // Rows may be narrow or wide, so a batch ends by whichever bound it reaches first.
         if decoder.rows() >= BATCH_ROWS_MAX || decoder.bytes() >= BATCH_BYTES_MAX {
             out.write(finish(&mut decoder, snapshot)).await?;
         }

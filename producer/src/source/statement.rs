@@ -78,6 +78,8 @@ pub fn filter(
                     bind(text, cursor.kind.sql_type())
                 ));
             }
+            // xids have no order of their own in SQL. `age` counts back from the current one,
+            // modulo 2^32. The subselect makes it a constant for the whole scan.
             if xid.0 + AGE_MAX > xid_end.0 {
                 clauses.push(format!(
                     "age(xmin) BETWEEN 0 AND (SELECT age({}))",

@@ -104,6 +104,8 @@ impl PolledTable {
             unsaved: false,
             stored: stored.relation,
         };
+        // A relation that changed while the service was down is stored with the next checkpoint,
+        // also without new rows.
         resumed.unsaved = resumed.stored.as_ref() != Some(&resumed.relation());
         resumed
     }
@@ -144,7 +146,10 @@ impl PolledTable {
 
     fn plan_tier(&self, last: &Activity, activity: &Arc<Activity>) -> Option<Plan> {
         let now = activity.read_at;
+        // The plan changes a copy: a cycle that fails leaves the table as it was.
         let mut tiers = self.tiers.clone();
+        // Every reading that moved is added to all tiers, also to those that are not due: their
+        // bounds grow until they are scanned.
         if moved(last, activity) {
             tiers.add(scan_bounds(last, activity));
         }
@@ -204,6 +209,8 @@ impl PolledTable {
     /// Records a cycle that carried out the plan.
     pub fn scanned(&mut self, plan: Plan, scanned: &Scanned) {
         let bounds = plan.bounds();
+        // A scan without rows only moves the floor. A restart without it reads a little more and
+        // emits the same rows.
         self.unsaved |= scanned.rows > 0;
         if plan.reads_attached() {
             self.unsaved |= !self.attached.is_empty();
@@ -258,6 +265,8 @@ impl PolledTable {
             cursor: self.table.captured.cursor_name(),
         };
         let delta = parts.encode(self.coverage.take_delta());
+        // The caller either makes the delta durable or throws the poll away, so this may count as
+        // stored.
         self.stored = Some(relation);
         delta
     }

@@ -96,6 +96,8 @@ fn numbered(
         modifier,
         array,
     })
+    // A type of another schema may have the name of a built-in one, and a type without a binary
+    // form has to be read as text.
     .filter(|_| plain);
     let column_type = mapped.unwrap_or(ColumnType::Scalar(Scalar::Text));
     Numbered {

@@ -96,6 +96,8 @@ pub(super) fn choose(
 fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
     let role = |cursor: &&Cursor| {
         let role = columns[cursor.column].role()?;
+        // An event's time may lie far from the moment of its insert, so it is no guess for a
+        // cursor.
         (!matches!(role, Role::Event(_))).then_some(role)
     };
     let named = candidates.iter().filter(|cursor| role(cursor).is_some());
@@ -110,9 +112,11 @@ fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
 /// partitioned table concurrently.
 pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> String {
     let mut name = format!("{}_{column}_idx", table.name);
+    // The server would cut the name in silence, and at a byte; characters are removed whole here.
     while name.len() > IDENTIFIER_BYTES_MAX {
         name.pop();
     }
+    // PostgreSQL cannot build an index of a partitioned table concurrently.
     let concurrently = if partitioned { "" } else { " CONCURRENTLY" };
     format!(
         "CREATE INDEX{concurrently} {} ON {} ({})",

@@ -49,8 +49,10 @@ pub(super) async fn read(
     Ok(rows
         .into_iter()
         .map(|(numbers, length, primary, unique, finds_ranges)| {
+            // `indkey` also lists the columns of INCLUDE; the key's own come first.
             let length = usize::try_from(length).unwrap_or(0);
             Index {
+                // An expression has the number 0, which is no column.
                 columns: numbers.split(' ').take(length).map(position).collect(),
                 primary,
                 unique,
@@ -80,6 +82,7 @@ pub(super) fn choose(
     if let Some(asked) = asked {
         return configured(table, columns, asked);
     }
+    // Unique indexes allow any number of nulls, and a null identifies no row.
     let never_null = |key: &Vec<usize>| key.iter().all(|column| columns[*column].not_null);
     let unique = indexes
         .iter()

@@ -84,6 +84,8 @@ pub(super) async fn not_found(
 /// How many rows PostgreSQL's planner expects in a table, partitions and children included; `None`
 /// where it does not say.
 pub async fn expected_rows(connection: &mut PgConnection, table: &TableName) -> Option<u64> {
+    // The planner scales its estimate with the size of the files and adds the partitions up;
+    // `reltuples` may be unknown or old.
     let sql = format!("EXPLAIN SELECT FROM {}", table.quoted());
     let plan: String = sqlx::query_scalar(AssertSqlSafe(sql))
         .fetch_one(connection)

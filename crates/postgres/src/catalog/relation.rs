@@ -67,6 +67,7 @@ pub(super) async fn find(
     connection: &mut PgConnection,
     asked: &TableReference,
 ) -> Result<Option<Relation>, CatalogError> {
+    // The folded name goes first, as in SQL.
     for (schema, relation) in asked.candidates() {
         let found = sqlx::query_as(FIND)
             .bind(schema)
@@ -93,6 +94,7 @@ impl Relation {
     /// Refuses what cannot be captured without losing rows.
     pub(super) fn check(&self) -> Result<(), CatalogError> {
         let table = self.name();
+        // What the relation is goes before our rights: no GRANT helps with a view.
         if let Some((what, why)) = self.unfit() {
             return Err(CatalogError::Refused { table, what, why });
         }

@@ -26,6 +26,7 @@ pub(super) fn array_text(bytes: &[u8], element: Scalar) -> Result<String, Misfit
         });
     }
     let mut out = String::new();
+    // PostgreSQL writes the bounds only when one of them is not 1.
     if dimensions.iter().any(|dimension| dimension.first != 1) {
         for Dimension { length, first } in dimensions.iter() {
             let last =
@@ -61,6 +62,7 @@ fn quoted(text: &str) -> String {
     let special = |c: char| {
         matches!(c, '"' | '\\' | '{' | '}' | ',') || c.is_ascii_whitespace() || c == '\x0b'
     };
+    // An empty text and the word NULL would be read back as something else.
     if !text.is_empty() && !text.eq_ignore_ascii_case("null") && !text.contains(special) {
         return text.to_owned();
     }
@@ -106,6 +108,7 @@ fn float(wide: f64, number: &impl serde::Serialize) -> String {
         return if wide > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
     let text = serde_json::to_string(number).expect("a finite number is JSON");
+    // PostgreSQL writes whole numbers without decimals.
     text.strip_suffix(".0").unwrap_or(&text).to_owned()
 }
 

@@ -156,6 +156,7 @@ impl<'a> ArrayReader<'a> {
         let product = dimensions.iter().try_fold(1_usize, |product, dimension| {
             product.checked_mul(dimension.length)
         });
+        // The product of no dimension would be 1, but such an array is empty.
         let left = if count == 0 {
             0
         } else {

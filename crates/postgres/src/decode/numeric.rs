@@ -109,6 +109,7 @@ impl<'a> Number<'a> {
             NEGATIVE_INFINITY => return Err(Misfit::Unfit("-Infinity".to_owned())),
             _ => return Err(Misfit::Malformed),
         };
+        // Zeros at the end would only make the sum overflow the narrow type earlier.
         let end = groups
             .iter()
             .rposition(|group| *group != [0, 0])
@@ -125,6 +126,8 @@ impl<'a> Number<'a> {
     /// or when `M` is too small for it.
     #[inline]
     fn magnitude<M: Magnitude>(&self, scale: i32) -> Option<M> {
+        // Only the last group can reach beyond the column's scale, so the ones in front are added
+        // without a check.
         let Some((last, front)) = self.groups.split_last() else {
             return Some(M::ZERO);
         };
@@ -172,6 +175,7 @@ impl<'a> Number<'a> {
             if digits.is_empty() { "0" } else { digits }
         );
         if self.shown > 0 {
+            // The display scale may ask for more zeros than there are groups.
             let fraction = (1..)
                 .map(|place| format!("{:04}", group(-place)))
                 .take(self.shown.div_ceil(4))

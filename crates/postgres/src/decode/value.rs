@@ -82,6 +82,8 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Misfit> {
 #[inline]
 pub(super) fn json(bytes: &[u8]) -> Result<&str, Misfit> {
     match bytes {
+        // `jsonb` begins with its version, 1; `json` begins with a character, which is never below
+        // 9.
         [1, json @ ..] => text(json),
         [0..=8, ..] => Err(Misfit::Malformed),
         json => text(json),
@@ -102,6 +104,7 @@ pub(super) fn date(bytes: &[u8]) -> Result<i32, Misfit> {
 #[inline]
 pub(super) fn time(bytes: &[u8]) -> Result<i64, Misfit> {
     match int64(bytes)? {
+        // PostgreSQL allows 24:00:00, which Arrow's time does not.
         micros @ 0..DAY_MICROS => Ok(micros),
         DAY_MICROS => Err(Misfit::unfit("24:00:00")),
         _ => Err(Misfit::Malformed),
@@ -123,6 +126,7 @@ pub(super) fn timestamp(bytes: &[u8], zoned: bool) -> Result<i64, Misfit> {
 /// is the number at that end.
 pub(super) fn cursor_micros(bytes: &[u8]) -> Result<i64, Misfit> {
     match int64(bytes)? {
+        // -infinity stays below every floor; adding the epoch would make it an ordinary time.
         i64::MIN => Ok(i64::MIN),
         micros => Ok(micros.saturating_add(EPOCH_MICROS)),
     }

@@ -104,6 +104,8 @@ pub(super) fn end_forgotten(
         partitions = names,
         "the broker did not end a transaction (KAFKA-20734): {outcome}"
     );
+    // One transaction for all of them: its markers end every forgotten transaction of this producer
+    // id.
     transactions.begin()?;
     for ends in hanging {
         let last = readers.hanging_records(ends, deadline)?.pop();
@@ -113,6 +115,7 @@ pub(super) fn end_forgotten(
             None => transactions.send(copy)?,
         }
     }
+    // The coordinator's decision is repeated. Another outcome here would tear the checkpoint apart.
     if is_committed {
         transactions.commit()?
     } else {
@@ -225,6 +228,7 @@ impl<'a> Readers<'a> {
             let sequence = first.and_then(|record| record.sequence());
             return Ok(sequence.is_some_and(|sequence| sequence < next));
         }
+        // Markers take offsets, too, so the last offset alone may hold no record.
         let from = Offset((ends.all.0 - LOOK_BACK).max(0));
         let last = first_and_last(&self.committed, ends, from, deadline)?.pop();
         let sequence = last.and_then(|record| record.sequence());
@@ -247,6 +251,7 @@ fn first_and_last(
     let mut found = Vec::new();
     let starts = BTreeMap::from([(ends.partition, from)]);
     read_to_end(reader, &ends.topic, &starts, deadline, |message| {
+        // The first record stays, every later one replaces the last.
         found.truncate(1);
         found.push(Record::of(message));
         ControlFlow::Continue(())

@@ -84,6 +84,8 @@ impl Publisher {
         tables: &[TableName],
         held: &mut Option<Owner>,
     ) -> Result<(Self, BTreeMap<TableName, Progress>), SinkError> {
+        // One deadline for all steps: a broker that answers slowly each time must not add up to
+        // minutes.
         let deadline = Instant::now() + settings.deadline;
         let topics = topic_names(settings, tables)?;
         let mut transactions = Transactions::new(settings)?;
@@ -125,6 +127,8 @@ impl Publisher {
 
         let mut progress = stored.progress;
         let opened = open_topics(settings, topics, &partitions, &mut progress)?;
+        // Tables that are not polled now keep their progress in the control topic; the poll gets
+        // only its own.
         progress.retain(|table, progress| opened.contains_key(table) && !progress.0.is_empty());
         let control_topic = settings.control_topic.clone();
         let publisher = Self {
@@ -203,6 +207,8 @@ impl Publisher {
             .filter(|(_, topic)| topic.written)
             .collect();
         for (table, topic) in written {
+            // The sequences are part of the same transaction as the rows that used them: an abort
+            // takes both back.
             let text = Sequences(topic.next.clone()).encode();
             self.send_progress(
                 table,
@@ -210,6 +216,8 @@ impl Publisher {
             )?;
         }
         self.transactions.commit()?;
+        // The flags change only after the commit: after an error the publisher is dropped with
+        // them.
         for topic in self.topics.values_mut() {
             topic.written = false;
         }
@@ -377,7 +385,10 @@ fn send_rows(
         "one key and one value a row"
     );
     for row in 0..rows {
+        // A table without a key is keyed by the hash of its value.
         let key = encoded.keys.get(row).expect("a key is never empty");
+        // We choose the kafka_partition ourselves, because the sequence in the header belongs to
+        // it.
         let kafka_partition = partition_of(key, partitions);
         let sequence = &mut topic.next[kafka_partition.0 as usize];
         let detected_at = batch.detected_at;
@@ -398,6 +409,7 @@ fn send_rows(
             .headers(headers);
         record.payload = encoded.values.get(row);
         transactions.send(record)?;
+        // The number is used up only by a record that librdkafka has accepted.
         *sequence += 1;
     }
     Ok(rows as u64)

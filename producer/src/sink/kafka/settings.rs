@@ -56,6 +56,7 @@ pub fn instance_name() -> String {
         Ok(name) if !name.is_empty() => name,
         _ => "an unnamed host",
     };
+    // A pid alone is used again after a restart of the machine or of a container.
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -42,10 +42,12 @@ impl KafkaSink {
                 "the thread of the kafka sink did not start",
             )
         };
+        // The thread only needs timers to wait for a command; librdkafka has its own threads.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .map_err(not_started)?;
+        // One place: a second batch waits in the caller, and memory holds two batches at most.
         let (commands, received) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         let run = move || {
@@ -132,6 +134,7 @@ impl Sink for KafkaSink {
             .send(Command::Write(batch, answer))
             .await
             .map_err(|_| ended())?;
+        // The answer is looked at before the next call: meanwhile the poll reads the next rows.
         self.writing = Some(answered);
         self.is_resumed = true;
         Ok(())

@@ -79,6 +79,7 @@ pub(super) fn sequences(
     part: Option<&String>,
 ) -> Result<Vec<u64>, SinkError> {
     let count = usize::try_from(partitions).expect("a topic has a positive number of partitions");
+    // A table that was never published starts with sequence 0 in every kafka_partition.
     let Some(part) = part else {
         return Ok(vec![0; count]);
     };

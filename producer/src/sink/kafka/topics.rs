@@ -32,6 +32,7 @@ pub(super) fn prepare(
     topics: &[&str],
     deadline: Instant,
 ) -> Result<Prepared, SinkError> {
+    // The broker comes first: its errors explain more than those of a topic that cannot be found.
     check_broker(settings, producer, deadline)?;
     let control = settings.control_topic.as_str();
     let mut partitions = BTreeMap::new();
@@ -70,6 +71,7 @@ fn check_broker(
 ) -> Result<(), SinkError> {
     let brokers = settings.connection.brokers();
     let time_left = deadline.saturating_duration_since(Instant::now());
+    // librdkafka reads a timeout of 0 as "do not wait at all".
     let time_max = time_left.clamp(Duration::from_millis(1), ANSWER_TIME_MAX);
     let addresses = advertised(producer, &settings.control_topic, time_max).map_err(|_| {
         let act = format!("kafka at `{brokers}` does not answer");
@@ -93,6 +95,7 @@ fn check_advertised(asked: &str, advertised: &[(String, i32)]) -> Result<(), Sin
         asked_names.iter().any(|name| {
             *name == format!("{host}:{port}")
                 || *name == format!("[{host}]:{port}")
+                // librdkafka takes 9092 when a broker is written without a port.
                 || (*port == 9092 && name == host)
         })
     };
@@ -127,6 +130,7 @@ fn check_control_topic(admin: &Admin, topic: &str, partitions: i32) -> Result<()
             format!("delete the topic `{topic}`, or give the pipeline another name (`pipeline`)"),
         ));
     }
+    // Describing needs a right that many installations withhold, so a refusal is a warning only.
     let described = admin
         .describe(&[topic])
         .unwrap_or_default()
