@@ -31,3 +31,11 @@ impl Folder {
         LakeError::batch(&self.options.table, reason)
     }
 }
+
+/// A folder without a disk, where there is one: a property test syncs thousands of files.
+#[cfg(test)]
+pub(crate) fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary folder")
+}

@@ -49,13 +49,67 @@ fn decode(bytes: &[u8]) -> Result<Head, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
-    use inlet_model::{KafkaPartition, Offset};
-    use proptest::collection::btree_map;
+    use inlet_model::{KafkaPartition, Offset, ProgressDelta};
+    use proptest::collection::{btree_map, vec};
     use proptest::option;
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
+    use super::super::entry::{Covered, DataFile};
     use super::super::head::PartitionHead;
     use super::*;
+
+    /// What an entry does: it covers rows of a kafka_partition, takes it over, adds files, stores
+    /// progress.
+    type Act = (i32, i64, bool, Vec<u64>, Vec<(String, Option<String>)>);
+
+    fn act() -> impl Strategy<Value = Act> {
+        let parts = vec(("[ab]", option::of("[xy]")), 0..3);
+        (
+            0..3_i32,
+            0..5_i64,
+            any::<bool>(),
+            vec(0..1_u64 << 40, 0..3),
+            parts,
+        )
+    }
+
+    fn entry((partition, rows, takes_over, files, parts): Act, head: &Head) -> Entry {
+        let partition = KafkaPartition(partition);
+        let known = head.partition(partition);
+        let mut entry = Entry::new(&head.table, "w", "c");
+        entry.seq = head.seq + 1;
+        if takes_over {
+            entry.acquired.insert(partition, known.epoch + 1);
+        } else {
+            let from = known.next.unwrap_or(Offset(7));
+            let next = Offset(from.0 + rows);
+            let (epoch, sequence) = (known.epoch, next.0 as u64);
+            entry.offsets.insert(
+                partition,
+                Covered {
+                    from,
+                    next,
+                    epoch,
+                    sequence,
+                },
+            );
+        }
+        entry.rows = rows as u64;
+        entry.files = files
+            .into_iter()
+            .map(|bytes| DataFile {
+                path: format!("date=2026-11-20/{bytes}.parquet"),
+                staged: format!("_staging/{bytes}"),
+                rows: 1,
+                bytes,
+                date: None,
+            })
+            .collect();
+        entry.date_key = (!entry.files.is_empty()).then(|| "date".to_owned());
+        entry.progress = ProgressDelta(parts.into_iter().collect());
+        entry
+    }
 
     proptest! {
         #[test]
@@ -83,6 +137,27 @@ mod tests {
             let bytes = encode(&head);
             prop_assert_eq!(Entry::decode_table(&bytes), Some(head.table.clone()));
             prop_assert_eq!(decode(&bytes).unwrap(), head);
+        }
+
+        /// The head after each entry is the same, whether it is read from the beginning or from a
+        /// checkpoint at any point before.
+        #[test]
+        fn a_checkpoint_and_the_entries_after_it_are_the_whole_log(
+            acts in vec(act(), 0..20), at in any::<Index>(),
+        ) {
+            let table = TableName::new("public", "orders");
+            let (mut whole, mut resumed) = (Head::empty(&table), Head::empty(&table));
+            let cut = at.index(acts.len() + 1);
+            for (number, act) in acts.into_iter().enumerate() {
+                if number == cut {
+                    resumed = decode(&encode(&resumed)).unwrap();
+                }
+                let entry = entry(act, &whole);
+                whole.apply(&entry).unwrap();
+                let stored = Entry::decode(&entry.encode()).unwrap();
+                resumed.apply(&stored).unwrap();
+                prop_assert_eq!(&resumed, &whole);
+            }
         }
     }
 }

@@ -181,6 +181,12 @@ impl Head {
             }
         }
         for (partition, covered) in &entry.offsets {
+            if covered.next < covered.from {
+                return Err(format!(
+                    "its offsets {}..{} of kafka_partition {} run backwards",
+                    covered.from.0, covered.next.0, partition.0
+                ));
+            }
             self.admit(*partition, covered)
                 .map_err(|error| error.to_string())?;
         }
@@ -258,7 +264,7 @@ mod tests {
 
     fn acts() -> impl Strategy<Value = Vec<Act>> {
         // Small numbers, so that ranges often meet and epochs often repeat.
-        let cover = (0..6_i64, 0..4_i64, 0..4_u64).prop_map(|(from, rows, epoch)| Act::Cover {
+        let cover = (0..6_i64, -2..4_i64, 0..4_u64).prop_map(|(from, rows, epoch)| Act::Cover {
             from,
             rows,
             epoch,
@@ -290,8 +296,9 @@ mod tests {
                             sequence: from as u64,
                         };
                         entry.offsets.insert(PARTITION, covered);
-                        let follows = next.is_none_or(|next| next == from) && epoch == owner;
-                        prop_assert_eq!(head.admit(PARTITION, &covered).is_ok(), follows);
+                        let admitted = next.is_none_or(|next| next == from) && epoch == owner;
+                        let follows = admitted && rows >= 0;
+                        prop_assert_eq!(head.admit(PARTITION, &covered).is_ok(), admitted);
                         prop_assert_eq!(head.apply(&entry).is_ok(), follows);
                         if follows {
                             next = Some(from + rows);

@@ -68,7 +68,16 @@ impl Log {
         loop {
             let seq = log.head.seq + 1;
             match log.find(seq)? {
-                Found::Missing => break,
+                Found::Missing if log.store.size(&names::entry(seq + 1))?.is_none() => break,
+                // Both may be there by now: another writer appends one after the other.
+                Found::Missing if log.store.size(&names::entry(seq))?.is_some() => {}
+                Found::Missing => {
+                    // Filling the gap would commit offsets that the later entries cover.
+                    return Err(LakeError::Corrupt {
+                        entry: names::entry(seq),
+                        reason: "it is missing, and a later entry exists".to_owned(),
+                    });
+                }
                 Found::Entry(entry) => {
                     log.check_table(&entry.table, table)?;
                     log.apply(*entry)?;

@@ -152,3 +152,6 @@ fn published_after(log: &Log) -> Result<Option<String>, LakeError> {
 fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
+
+#[cfg(test)]
+mod tests;

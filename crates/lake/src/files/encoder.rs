@@ -449,3 +449,6 @@ fn encode_error(path: &str, source: ParquetError) -> LakeError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -279,10 +279,14 @@ fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
             Arc::new(Int64Array::from(vec![text.parse::<i64>().ok()?]))
         }
         ColumnType::Scalar(Scalar::Float32) => {
-            Arc::new(Float32Array::from(vec![text.parse::<f32>().ok()?]))
+            let number = text.parse::<f32>().ok();
+            let number = number.filter(|number| is_in_range(text, f64::from(*number)))?;
+            Arc::new(Float32Array::from(vec![number]))
         }
         ColumnType::Scalar(Scalar::Float64) => {
-            Arc::new(Float64Array::from(vec![text.parse::<f64>().ok()?]))
+            let number = text.parse::<f64>().ok();
+            let number = number.filter(|number| is_in_range(text, *number))?;
+            Arc::new(Float64Array::from(vec![number]))
         }
         ColumnType::Scalar(Scalar::Decimal { precision, scale }) => {
             decimal(text, precision, scale)?
@@ -327,6 +331,14 @@ fn value(column_type: ColumnType, literal: &Literal) -> Option<ArrayRef> {
             Arc::new(TimestampMicrosecondArray::from(vec![micros(utc)?]).with_timezone("UTC"))
         }
     })
+}
+
+/// True unless the number as written is too large or too small for the type. Parsing then gives
+/// infinity or zero; PostgreSQL refuses such a literal.
+fn is_in_range(text: &str, number: f64) -> bool {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let is_zero = !mantissa.contains(|c: char| ('1'..='9').contains(&c));
+    is_zero || (number.is_finite() && number != 0.0)
 }
 
 fn decimal(text: &str, precision: u8, scale: i8) -> Option<ArrayRef> {
