@@ -10,6 +10,7 @@ use super::{Config, ConfigError, ImpossibleValues, REFUSED_PROPERTIES};
 use crate::error::{Explain, Kind, report};
 
 mod keys;
+mod random;
 
 const SMALL: &str = "postgres: { url: 'postgresql://me@localhost/shop', table: orders }\n";
 
