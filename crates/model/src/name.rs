@@ -207,7 +207,12 @@ impl TableReference {
 
     /// Returns the name of the table's folder in a lake of several tables.
     pub fn folder(&self) -> String {
-        self.short().replace('/', "_")
+        let name = self.short().replace('/', "_");
+        // The file system has other folders of these names.
+        match name.as_str() {
+            "." | ".." => name.replace('.', "_"),
+            _ => name,
+        }
     }
 
     /// Returns the name of the topic that a pipeline gives to this table.
@@ -243,6 +248,12 @@ impl TableReference {
             let mut tables = tables.clone();
             tables.find(|table| table.schema == schema && table.name == name)
         })
+    }
+
+    /// Returns whether this can mean the table, whatever other tables there are; a reference
+    /// without a schema means `public`.
+    pub fn may_mean(&self, table: &TableName) -> bool {
+        self.resolve(std::iter::once(table)).is_some()
     }
 
     /// Returns whether both can mean one table: they are the same in lower case, and `public` where

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use inlet_model::{Identifier, PUBLIC, quote};
-use inlet_service::config::{Config, ConfigError, TableConfig};
+use inlet_service::config::{Config, ConfigError, TableConfig, sort_by_precedence};
 
 /// What `role` needs to read the tables of a configuration, as statements of SQL.
 pub fn statements(config: &Config, role: &str) -> Result<String, ConfigError> {
@@ -34,24 +34,23 @@ pub fn statements(config: &Config, role: &str) -> Result<String, ConfigError> {
         one_line(role),
         anonymous(&create),
     );
-    let (skipped, taken): (Vec<_>, Vec<_>) = config.tables.iter().partition(|table| table.skip);
-    let schemas: BTreeSet<&str> = taken
-        .iter()
-        .filter_map(|table| plain_schema(table))
-        .collect();
+    let taken = config.tables.iter().filter(|table| !table.skip);
+    let schemas: BTreeSet<&str> = taken.filter_map(plain_schema).collect();
     for schema in schemas {
         writeln!(sql, "GRANT USAGE ON SCHEMA {} TO {role};", quote(schema))
             .expect("a string takes all");
     }
-    for table in taken {
-        sql.push_str(&if table.is_pattern() {
-            grants.pattern(table)
-        } else {
-            grants.table(table)
+    // The last statement decides about a table: first the patterns, the one that counts most at
+    // the end, then the tables that are named.
+    let (mut patterns, named): (Vec<_>, Vec<_>) =
+        config.tables.iter().partition(|table| table.is_pattern());
+    sort_by_precedence(&mut patterns);
+    for table in patterns.into_iter().rev().chain(named) {
+        sql.push_str(&match (table.skip, table.is_pattern()) {
+            (true, _) => grants.each(table, "REVOKE SELECT ON %s FROM", "skipped"),
+            (false, true) => grants.pattern(table),
+            (false, false) => grants.table(table),
         });
-    }
-    for table in skipped {
-        sql.push_str(&grants.each(table, "REVOKE SELECT ON %s FROM", "skipped"));
     }
     Ok(sql)
 }
@@ -103,7 +102,8 @@ impl Grants {
     fn pattern(&self, table: &TableConfig) -> String {
         let role = &self.role;
         let schema = schema(table);
-        match (schema.contains('*'), table.table.name().text()) {
+        let is_open = table.table.schema().is_some_and(is_open);
+        match (is_open, table.table.name().to_string().as_str()) {
             (false, "*") => {
                 let schema = quote(schema);
                 let makers = format!(
@@ -162,8 +162,8 @@ impl Grants {
 
     /// A statement for each table that a name or pattern matches.
     fn each(&self, table: &TableConfig, statement: &str, remark: &str) -> String {
-        let schema = schema(table);
-        let usage = if schema.contains('*') && statement.starts_with("GRANT") {
+        let schema = table.table.schema();
+        let usage = if schema.is_some_and(is_open) && statement.starts_with("GRANT") {
             format!(
                 "        EXECUTE {};\n",
                 self.format("GRANT USAGE ON SCHEMA %s TO", "found.space")
@@ -174,11 +174,10 @@ impl Grants {
         let body = format!(
             "    FOR found IN SELECT c.oid::regclass AS name, n.oid::regnamespace AS space FROM \
                 pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace\n        \
-             WHERE n.nspname LIKE {} AND c.relname LIKE {} AND c.relkind IN ('r', 'p') AND \
+             WHERE {} AND c.relkind IN ('r', 'p') AND \
              n.nspname !~ '^(pg_|information_schema)' LOOP\n\
              {usage}        EXECUTE {};\n    END LOOP;\n",
-            like(schema),
-            like(table.table.name().text()),
+            condition(table),
             self.format(statement, "found.name")
         );
         self.block(
@@ -223,7 +222,7 @@ fn one_line(text: &str) -> String {
 fn plain_schema(table: &TableConfig) -> Option<&str> {
     let schema = schema(table);
     let certain = if table.is_pattern() {
-        !schema.contains('*')
+        !table.table.schema().is_some_and(is_open)
     } else {
         table.table.candidates().len() == 1
     };
@@ -233,6 +232,34 @@ fn plain_schema(table: &TableConfig) -> Option<&str> {
 /// The schema as it was written.
 fn schema(table: &TableConfig) -> &str {
     table.table.schema().map_or(PUBLIC, Identifier::text)
+}
+
+/// True for a part of a name that is a pattern; in quotes a star is a character.
+fn is_open(part: &Identifier) -> bool {
+    !part.is_quoted() && part.text().contains('*')
+}
+
+/// Which tables of `pg_class c` and `pg_namespace n` a name or pattern means.
+fn condition(table: &TableConfig) -> String {
+    if !table.is_pattern() {
+        let candidates = table.table.candidates().into_iter();
+        let names = candidates.map(|(schema, name)| {
+            let schema = schema.as_deref().unwrap_or(PUBLIC);
+            format!("({}, {})", literal(schema), literal(&name))
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        return format!("(n.nspname, c.relname) IN ({names})");
+    }
+    let part = |column: &str, part: &Identifier| {
+        if is_open(part) {
+            format!("{column} LIKE {}", like(part.text()))
+        } else {
+            format!("{column} = {}", literal(part.text()))
+        }
+    };
+    let schema = Identifier::exact(PUBLIC);
+    let schema = part("n.nspname", table.table.schema().unwrap_or(&schema));
+    format!("{schema} AND {}", part("c.relname", table.table.name()))
 }
 
 /// A pattern of ours as one of `LIKE`.

@@ -31,6 +31,7 @@ use std::sync::Arc;
 pub use datalake::{DatalakeConfig, Format};
 pub use file::{Absent, ConfigError, Form, Key, Place, Problem};
 pub use kafka::KafkaConfig;
+pub use pattern::sort_by_precedence;
 pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
 pub use refused::{REFUSED_PROPERTIES, RefusedProperty, refused_property};
 pub use streaming::StreamingConfig;

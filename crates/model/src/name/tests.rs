@@ -161,4 +161,24 @@ proptest! {
         let topic = TableReference::exact(&TableName::new(PUBLIC, name)).topic("p");
         prop_assert!(topic.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)));
     }
+
+    #[test]
+    fn a_folder_is_one_name_below_the_lake(schema in any_name(), name in any_name(), dots in "[.]{1,3}") {
+        for table in [TableName::new(PUBLIC, name), TableName::new(PUBLIC, dots), TableName::new(schema, ".")] {
+            let folder = TableReference::exact(&table).folder();
+            let path = std::path::Path::new(&folder);
+            let parts: Vec<_> = path.components().collect();
+            prop_assert!(matches!(parts.as_slice(), [std::path::Component::Normal(one)] if *one == folder.as_str()), "{}", folder);
+        }
+    }
+
+    #[test]
+    fn a_quoted_name_means_its_own_table_alone(name in any_name(), other in any_name()) {
+        let table = TableName::new(PUBLIC, name);
+        let others = [other, table.name.to_lowercase(), table.name.to_uppercase()];
+        for other in others.map(|name| TableName::new(PUBLIC, name)) {
+            let means = TableReference::exact(&table).may_mean(&other);
+            prop_assert_eq!(means, other == table);
+        }
+    }
 }

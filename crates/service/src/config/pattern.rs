@@ -1,6 +1,9 @@
 //! Patterns among the tables: `shop.*` means every table of a schema that the catalog has, without
 //! the skipped ones.
 
+use std::borrow::Borrow;
+use std::cmp::Reverse;
+
 use inlet_model::{Identifier, PUBLIC, TableName, TableReference};
 use wildmatch::WildMatchPattern;
 
@@ -16,15 +19,21 @@ const ONE: char = '\0';
 impl TableConfig {
     /// True for a pattern, which names tables only once the catalog was asked.
     pub fn is_pattern(&self) -> bool {
-        let is_open = |part: &Identifier| !part.is_quoted() && part.text().contains(ANY);
         is_open(self.table.name()) || self.table.schema().is_some_and(is_open)
     }
 
     /// Whether the pattern means this table; without a schema it means `public`.
     fn matches(&self, table: &TableName) -> bool {
-        let schema = self.table.schema().map_or(PUBLIC, Identifier::text);
-        fits(schema, &table.schema) && fits(self.table.name().text(), &table.name)
+        let schema = self.table.schema();
+        schema.map_or(table.schema == PUBLIC, |part| fits(part, &table.schema))
+            && fits(self.table.name(), &table.name)
     }
+}
+
+/// Sorts patterns by what counts for a table that several of them mean: the longest one, and of
+/// equally long ones the first.
+pub fn sort_by_precedence<T: Borrow<TableConfig>>(patterns: &mut [T]) {
+    patterns.sort_by_key(|pattern| Reverse(pattern.borrow().written().len()));
 }
 
 impl Config {
@@ -79,10 +88,10 @@ impl Config {
         let (mut patterns, named): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tables)
             .into_iter()
             .partition(TableConfig::is_pattern);
-        patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.written().len()));
+        sort_by_precedence(&mut patterns);
         for found in known {
             let table = TableReference::exact(found);
-            if named.iter().any(|named| named.table.may_be(&table)) {
+            if named.iter().any(|named| named.table.may_mean(found)) {
                 continue;
             }
             let Some(pattern) = patterns.iter().find(|pattern| pattern.matches(found)) else {
@@ -101,8 +110,17 @@ impl Config {
     }
 }
 
-fn fits(pattern: &str, text: &str) -> bool {
-    WildMatchPattern::<ANY, ONE>::new(pattern).matches(text)
+/// True for a part of a name that means several names; in quotes a star is a character.
+fn is_open(part: &Identifier) -> bool {
+    !part.is_quoted() && part.text().contains(ANY)
+}
+
+fn fits(part: &Identifier, name: &str) -> bool {
+    if is_open(part) {
+        WildMatchPattern::<ANY, ONE>::new(part.text()).matches(name)
+    } else {
+        part.text() == name
+    }
 }
 
 #[cfg(test)]
@@ -195,6 +213,7 @@ mod tests {
 
     #[test]
     fn parts_do_not_overlap() {
+        let fits = |pattern, name| fits(&Identifier::parse(pattern).unwrap(), name);
         assert!(
             fits("a*a", "aa")
                 && !fits("a*a", "a")
@@ -216,5 +235,20 @@ mod tests {
         };
         assert!(config("'shop.*'").has_patterns());
         assert!(!config("'shop.\"a*b\"'").has_patterns());
+        let catalog = [("a*", "t"), ("ab", "t")];
+        assert_eq!(resolved("  '\"a*\".*':\n", &catalog).unwrap(), ["a*.t"]);
+    }
+
+    #[test]
+    fn a_name_in_quotes_takes_no_other_table_from_a_pattern() {
+        let catalog = [("shop", "Orders"), ("shop", "orders")];
+        assert_eq!(
+            resolved(
+                "  'shop.*':\n  'shop.\"Orders\"': { skip: true }\n",
+                &catalog
+            )
+            .unwrap(),
+            ["shop.orders"]
+        );
     }
 }
