@@ -148,6 +148,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Date32Array, Int32Array, TimestampMicrosecondArray};
+    use chrono::Datelike;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -218,10 +219,68 @@ mod tests {
             }
         }
 
+        /// Every moment of 64 bits, also those that no calendar of chrono has.
+        #[test]
+        fn a_moment_is_on_its_date_or_has_none(micros in any::<i64>(), shift in 0..44_u32) {
+            // Shifted, so that near years are as frequent as far ones.
+            let micros = micros >> shift;
+            let expected = DateTime::from_timestamp_micros(micros)
+                .map(|at| at.with_timezone(&Tz::Asia__Kolkata).date_naive())
+                .filter(|date| (1..=9999).contains(&date.year()))
+                .map(|date| date.to_string());
+            let day = Calendar::new(Tz::Asia__Kolkata).local_day(micros);
+            prop_assert_eq!(name(day), expected);
+        }
+
         #[test]
         fn a_day_has_the_name_of_its_date(day in -719_162_i64..=2_932_896) {
             let date = name(named(day)).unwrap().parse::<NaiveDate>().unwrap();
             prop_assert_eq!((date - NaiveDate::default()).num_days(), day);
+        }
+    }
+
+    /// The seconds at which a zone's clock changes, found by looking at every second day.
+    fn changes(zone: Tz) -> Vec<i64> {
+        let offset = |second: i64| {
+            let at = DateTime::from_timestamp(second, 0).unwrap().naive_utc();
+            zone.offset_from_utc_datetime(&at).fix().local_minus_utc()
+        };
+        const STEP: i64 = 2 * 86_400;
+        let mut found = Vec::new();
+        for start in (-3_800_000_000_i64..4_100_000_000).step_by(STEP as usize) {
+            let (mut low, mut high) = (start, start + STEP);
+            if offset(low) == offset(high) {
+                continue;
+            }
+            while high - low > 1 {
+                let middle = (low + high) / 2;
+                if offset(middle) == offset(low) {
+                    low = middle;
+                } else {
+                    high = middle;
+                }
+            }
+            found.push(high);
+        }
+        found
+    }
+
+    /// Every change of the clock of every tenth zone, the day that a zone skips or has two times
+    /// included.
+    #[test]
+    fn no_moment_around_a_change_of_the_clock_is_on_a_wrong_date() {
+        let zones = chrono_tz::TZ_VARIANTS.iter().step_by(10);
+        for zone in zones.chain(&[Tz::Pacific__Apia, Tz::Asia__Manila, Tz::America__Sao_Paulo]) {
+            let mut calendar = Calendar::new(*zone);
+            for change in changes(*zone) {
+                for second in [-86_400, -3_600, -1, 0, 1, 3_599, 3_600, 86_399].map(|s| change + s)
+                {
+                    let at = DateTime::from_timestamp(second, 0).unwrap();
+                    let expected = at.with_timezone(zone).date_naive().to_string();
+                    let day = calendar.local_day(at.timestamp_micros());
+                    assert_eq!(name(day), Some(expected), "{zone} at {at}");
+                }
+            }
         }
     }
 
