@@ -54,6 +54,8 @@ pub async fn serve(
         return Ok(ExitCode::SUCCESS);
     };
     if needs == Needs::Tables {
+        // A table that is named must be capturable at the start; one that only a pattern matches
+        // may be left out.
         source.tables = source.tables.strict()?;
     }
     let mut watch = Watch::new(config, &source.tables);
@@ -65,6 +67,8 @@ pub async fn serve(
         return run(service, stop).await;
     }
     loop {
+        // Whichever of the two ends first stops the other: the service because it failed, or the
+        // watch because it found new tables.
         let session = stop.child_token();
         let running = async {
             let outcome = run(service, session.clone()).await;
@@ -159,6 +163,8 @@ impl Watch {
     /// The names of new tables that can be captured. Only these are read from the catalog, because
     /// the poll looks at its own tables in every cycle.
     async fn new_tables(&mut self) -> Result<Vec<String>, Failure> {
+        // A connection is opened for each look and closed after it, so that the server keeps no
+        // idle session.
         let mut connection = connect(&self.config.require_postgres()?.primary).await?;
         let expanded = expand(&mut connection, &self.config).await?;
         let mut new = Vec::new();
@@ -180,6 +186,7 @@ impl Watch {
         let is_in_next =
             |old: &TableConfig| next.tables.iter().any(|table| table.table == old.table);
         let mut tables = self.carried.tables.clone();
+        // The consumer keeps a table that was dropped: its last rows may still be in the topic.
         tables.retain(|old| !is_in_next(old));
         tables.extend(next.tables.iter().cloned());
         tables.sort_by_key(TableConfig::written);

@@ -65,6 +65,7 @@ impl Explain for InitError {
 
 /// Writes the configuration and shows the tables.
 pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
+    // The file is checked before the user types an address; `create_new` below decides in a race.
     if arguments.output.exists() {
         return Err(InitError::Exists {
             path: arguments.output,
@@ -90,6 +91,7 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
             .filter(|_| !arguments.tables.is_empty());
         return Err(refused.map_or_else(|| InitError::NoTable.into(), Failure::from));
     }
+    // The file gets a variable instead of the password itself.
     let with_password = text::has_password(&url)
         || std::env::var_os("PGPASSWORD").is_some_and(|password| !password.is_empty());
     write(

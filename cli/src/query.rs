@@ -36,6 +36,8 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
         arguments.sql
     };
     let mut views = Vec::new();
+    // Only the tables in the statement get views: a lake of a thousand tables would take seconds
+    // otherwise.
     for table in views::named(&config.tables, &statement) {
         let reader = TableReader::new(tables::folder(&config, datalake, table));
         let head = reader.head().await?;
@@ -134,6 +136,7 @@ fn cached() -> Option<PathBuf> {
 async fn answer(mut child: Child, script: String) -> std::io::Result<bool> {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let written = stdin.write_all(script.as_bytes()).await;
+    // DuckDB runs until the end of its input.
     drop(stdin);
     let status = child.wait().await?;
     // DuckDB stops reading at its first error, so a failed write means little then.

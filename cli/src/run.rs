@@ -22,6 +22,7 @@ use crate::{consumer, producer, tables};
 /// Carries the tables into the lake in one process until stopped.
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
     config.require_datalake()?;
+    // A rule that cannot be parsed stops the start before any server is asked.
     for table in &config.tables {
         Rules::parse(&table.rules)?;
     }
@@ -47,6 +48,8 @@ async fn both(
     [first, second]: [Readiness; 2],
     stop: CancellationToken,
 ) -> Outcome {
+    // When one of the two services ends, the other is stopped too: half a pipeline would look
+    // healthy.
     let ends = |outcome: Outcome| {
         stop.cancel();
         outcome

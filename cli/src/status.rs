@@ -42,6 +42,7 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         } else {
             show::text(&tables)
         };
+        // Escape sequences belong on a terminal only, not in a file or a pipe.
         let clear = if arguments.watch.is_some() && io::stdout().is_terminal() {
             CLEAR
         } else {

@@ -87,7 +87,7 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
         }
         reports.push(report);
     }
-    // The session only read, so an error of the farewell costs no data.
+    // The session only read, so an error while it closes costs no data.
     let _ = connection.close().await;
     Ok(reports)
 }

@@ -70,6 +70,7 @@ fn of_session((pid, role, application, idle, age): &Open) -> Finding {
     );
     let means = "its rows arrive late, with old stamps, and VACUUM keeps every row version since \
         then; Inlet does not wait for it and loses no row";
+    // An idle session has no statement to cancel, so only ending the session ends its transaction.
     let fix = if *idle {
         format!("SELECT pg_terminate_backend({pid});")
     } else {

@@ -44,6 +44,8 @@ pub fn check(kafka: &KafkaConfig, findings: &mut Vec<Finding>) -> bool {
             return false;
         }
     };
+    // The advertised addresses are tried before the transaction, which would only time out if none
+    // of them answers.
     let reached = reachable(&kafka.brokers, &addresses, findings);
     if reached {
         let answer = init_transactions(&producer, Instant::now() + TRANSACTION_TIME_MAX);

@@ -19,6 +19,7 @@ pub async fn open(address: &PostgresAddress) -> Result<PgConnection, Error> {
         ),
         source: sqlx::Error::PoolTimedOut,
     };
+    // A firewall that drops packets would keep the check waiting for minutes.
     tokio::time::timeout(CONNECT_TIME_MAX, connect(address))
         .await
         .map_err(late)?

@@ -174,6 +174,7 @@ async fn plan(
     zone: Tz,
     connection: &mut PgConnection,
 ) -> Result<Finding, sqlx::Error> {
+    // The plan is that of a poll at this moment, built by the poll's own statement.
     let reading = server::read_activity(&mut *connection).await?;
     let floor = column
         .cursor
@@ -201,6 +202,8 @@ async fn plan(
         .collect();
     let node = nodes.first().copied().unwrap_or("no scan");
     let sequential = nodes.iter().any(|node| node.contains("Seq Scan"));
+    // For a small table a sequential scan is right, and in a partitioned one the small partitions
+    // are scanned like that.
     if !sequential || captured.partitioned || facts.bytes <= SMALL_BYTES {
         let small = if sequential {
             ", the cheapest way through a small table"
@@ -299,6 +302,7 @@ async fn nulls(
         "ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT now(), ALTER COLUMN {quoted} SET \
             NOT NULL;"
     );
+    // The column may get a NULL later, so this is worth knowing, but no warning.
     if nulls == 0 {
         let finding = Finding::info(
             Hop::Table,
@@ -336,6 +340,7 @@ async fn future(
         CursorKind::Timestamp => format!("(now() AT TIME ZONE '{zone}')"),
         CursorKind::Date => format!("(now() AT TIME ZONE '{zone}')::date"),
     };
+    // A few seconds are normal between two clocks; a date has no seconds.
     let ahead = if kind == CursorKind::Date {
         now.clone()
     } else {
@@ -350,6 +355,7 @@ async fn future(
         .await
     {
         Ok(row) => row,
+        // Counting is only an extra. A table that is too large for it is not a problem.
         Err(error) if cut_off(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -397,6 +403,7 @@ async fn still(
         );
         return Ok(Some(finding.effect(means).fix(trigger(column))));
     }
+    // A creation time is fine for a table whose rows never change.
     if of_changes || maintained || facts.updates == 0 {
         return Ok(None);
     }

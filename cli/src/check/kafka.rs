@@ -57,6 +57,7 @@ fn look(
     topics: &[String],
     findings: &mut Vec<Finding>,
 ) -> Option<Stored> {
+    // Without a broker every further question would only add its own timeout.
     if !broker::check(kafka, findings) {
         return None;
     }
@@ -70,6 +71,7 @@ fn look(
     let control = kafka.control_topic();
     let existing = topics::check(kafka, topics, &reader, findings);
     group(kafka, &reader, findings);
+    // Reading a topic that does not exist would wait for it until the deadline.
     let progress = match existing.contains_key(&control) {
         true => stored_progress(sink),
         false => Ok(BTreeMap::new()),

@@ -38,6 +38,8 @@ pub async fn check(
 /// Checks the folder, or the nearest existing one above it, in which it would be created.
 async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
     let object = datalake.path.display().to_string();
+    // The lake's folder may not exist yet; then the nearest folder above it shows the disk and the
+    // rights.
     let absolute = std::path::absolute(&datalake.path).unwrap_or_else(|_| datalake.path.clone());
     let Some(existing) = absolute.ancestors().find(|path| path.exists()) else {
         return vec![
@@ -105,6 +107,8 @@ fn weigh_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
 /// Finds a lake of one table that has become one of several, or the reverse. One table has its log
 /// in the lake's folder itself, several have a folder each.
 async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
+    // The folder of a table depends on whether there is one table or several. Going from one to the
+    // other would start an empty lake beside the full one.
     if let [only] = config.tables.as_slice() {
         let own = datalake.path.join(only.table.folder());
         let head = TableReader::new(&own).head().await.ok().flatten()?;

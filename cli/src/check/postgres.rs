@@ -116,10 +116,7 @@ fn refused(object: &str, address: &PostgresAddress, error: &Error) -> Finding {
     );
     match address.sslmode {
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull if tls => finding
-            .effect(
-                "the connection must be encrypted, as `sslmode` asks, and cannot \
-                be",
-            )
+            .effect("`sslmode` asks for an encrypted connection, and none was possible")
             .fix(
                 "set `ssl = on` in postgresql.conf, or `?sslmode=disable` in `postgres.url`; for a \
                     certificate of your own `sslrootcert`",
@@ -136,8 +133,11 @@ async fn ask(
 ) -> Result<Greeting, sqlx::Error> {
     let before = now();
     let facts: Facts = sqlx::query_as(FACTS).fetch_one(&mut *connection).await?;
+    // The server read its clock somewhere between the two readings of ours.
     let between = before.midpoint(now());
     let greeting = server::greet(&mut *connection).await?;
+    // The check runs beside production: it is read-only, and gives up early rather than waiting for
+    // locks.
     sqlx::query(CAREFUL).execute(&mut *connection).await?;
     let place = if greeting.standby {
         "standby"

@@ -36,6 +36,7 @@ pub fn check(
         let name = captured
             .map(|captured| &captured.schema.table)
             .or(head.map(|head| &head.table));
+        // With a broker the progress is in the control topic, without one in the lake's log.
         let progress = match (&config.kafka, name) {
             (Some(_), Some(name)) => stored.and_then(|stored| stored.progress.get(name)),
             _ => head.map(|head| &head.progress),
@@ -164,6 +165,8 @@ fn sequences(
 fn offsets(topic: &str, head: &Head, marks: &BTreeMap<KafkaPartition, Marks>) -> Vec<Finding> {
     let missing = head.offsets.iter().filter_map(|(partition, at)| {
         let next = at.next?;
+        // A kafka_partition that the topic does not have counts as empty: what the lake waits for
+        // is missing.
         let none = Marks {
             low: inlet_model::Offset(0),
             end: inlet_model::Offset(0),

@@ -18,6 +18,8 @@ pub fn text(findings: &[Finding]) -> String {
         if of_hop.is_empty() {
             continue;
         }
+        // Errors come first; the sort is stable, so the order of the checks stays within a
+        // severity.
         of_hop.sort_by_key(|finding| finding.severity);
         let width = of_hop
             .iter()

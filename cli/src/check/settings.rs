@@ -30,6 +30,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         }
     }
     findings.extend(shared_folders(config));
+    // The defaults are far apart, so this order is mostly a swap of the two keys.
     if config.streaming.flush_interval > config.streaming.sweep_interval {
         let evidence = format!(
             "{:?} is longer than sweep_interval, {:?}",

@@ -59,6 +59,7 @@ pub fn configuration(url: &str, with_password: bool, found: &[Found]) -> String 
 }
 
 fn section(found: &Found) -> String {
+    // YAML would take a double quote at the start of a key as its own.
     let name = if found.written.contains('"') {
         quoted(&found.written)
     } else {
@@ -186,6 +187,7 @@ fn without_password(url: &str) -> String {
     let parameters = parsed.query().unwrap_or_default();
     let kept: Vec<_> = parameters
         .split('&')
+        // libpq also accepts the password as a parameter.
         .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("password="))
         .collect();
     let kept = kept.join("&");

@@ -69,6 +69,8 @@ impl View {
                 "SELECT * FROM read_parquet({pattern}, hive_partitioning=true, union_by_name=true)"
             );
         }
+        // `read_parquet` fails without a file, so a table before its first commit gets an empty
+        // view.
         let Some(schema) = &self.columns else {
             return "SELECT 0::BIGINT AS _offset WHERE false".to_owned();
         };
@@ -157,6 +159,7 @@ pub fn statements(views: &[View], statement: &str) -> String {
     });
     let latest = views.iter().map(|view| view.create("", &view.latest()));
     let made: String = beside.chain(latest).collect();
+    // DuckDB has no schema `public`. It is created only for statements that mention it.
     if !statement.to_lowercase().contains(PUBLIC) {
         return made;
     }

@@ -56,6 +56,7 @@ fn of_topic(reader: &Consumer, topic: &str, head: Option<&Head>) -> Result<Lag, 
     for partition in (0..found.partitions).map(KafkaPartition) {
         let marks = watermarks(reader, topic, partition, deadline)?;
         let next = head.and_then(|head| head.partition(partition).next);
+        // Offsets below the low mark have expired and cannot be read any more.
         let next = next.map_or(marks.low, |next| next.max(marks.low));
         if marks.end > next {
             let count = u64::try_from(marks.end.0 - next.0).expect("the end is larger");
@@ -82,6 +83,8 @@ fn oldest(
         let age = Duration::from_millis(u64::try_from(now - written_at).unwrap_or(0));
         lag.rows += unread[&message.partition()];
         lag.age = lag.age.max(age);
+        // The first unread message of a kafka_partition is the oldest, so the rest need not be
+        // read.
         ControlFlow::Break(())
     })?;
     Ok(lag)

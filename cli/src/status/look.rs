@@ -112,6 +112,8 @@ impl Status {
 
 /// Looks at every table of the configuration; its lake must be configured.
 pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
+    // Patterns need the catalog. Without PostgreSQL the tables of the lake stand for them, so that
+    // `status` still shows something.
     let postgres = match OfPostgres::open(config).await {
         Some(Err(Error::Config(error))) => return Err(error.into()),
         postgres => postgres,

@@ -122,6 +122,7 @@ fn freshness(table: &Status) -> String {
         (Some((age, _)), _) => span(age.as_secs_f64()),
         (None, Some("loading")) => match (table.head(), table.expected_rows()) {
             (Some(head), Some(expected)) => {
+                // The expected rows are an estimate, so 100 % is never shown before the end.
                 format!("loading, {} %", (head.rows * 100 / expected.max(1)).min(99))
             }
             _ => "loading".to_owned(),
@@ -182,6 +183,7 @@ fn bottleneck(tables: &[Status]) -> Option<&'static str> {
 }
 
 fn summary(tables: &[Status]) -> String {
+    // While a table loads, its freshness means nothing, and the summary reports the load instead.
     let loading = tables
         .iter()
         .filter(|table| matches!(table.phase, Some("loading" | "joining")))

@@ -33,6 +33,8 @@ impl Limits {
     /// The time at which the batch is committed. A full batch is due since its first row arrived,
     /// so that the oldest one goes first.
     pub fn due(&self, size: &Size) -> Instant {
+        // A full batch is due since it was opened, so it goes before every batch that only waits
+        // for its age.
         if self.is_full(size) {
             size.since
         } else {

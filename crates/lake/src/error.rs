@@ -112,8 +112,11 @@ impl LakeError {
         use io::ErrorKind as E;
         let path = path.into();
         match source.kind() {
+            // These three come from the set-up, and retrying does not help; everything else may
+            // pass.
             E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => {
                 let owner = crate::files::ownership(&path);
+                // `check` and `status` read only: they need other rights than a writer.
                 if matches!(act, READING | LISTING) {
                     return Self::NotReadable {
                         path,

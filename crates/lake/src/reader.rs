@@ -48,6 +48,7 @@ impl TableReader {
         let store = self.store();
         joined(
             tokio::task::spawn_blocking(move || {
+                // A folder that has never been written has no table name, and no log to read.
                 let Some(table) = commit::table_of(&store) else {
                     return Ok(None);
                 };
@@ -147,6 +148,8 @@ impl TableReader {
             .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
         for rows in reader.map_err(damaged)? {
             let rows = rows.map_err(|error| damaged(error.into()))?;
+            // A file from another program may lie in the folder; without these columns it cannot be
+            // compared.
             for name in [OFFSET, OP, XID] {
                 if rows.column_by_name(name).is_none() {
                     let reason = format!("it has no column `{name}`");

@@ -131,6 +131,7 @@ impl Validator {
     ) -> Result<(ChangeBatch, Vec<(usize, String)>), RuleError> {
         let fingerprint = batch.schema.fingerprint();
         if !self.bound.contains_key(&fingerprint) {
+            // Binding resolves names and parses literals, so it is done once for each schema.
             let bound = self.rules.bind(&batch.schema)?;
             self.bound.insert(fingerprint, bound);
         }

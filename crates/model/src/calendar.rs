@@ -14,6 +14,8 @@ const ERA_DAYS: i64 = 146_097;
 
 /// Returns year, month and day of a day since 1970-01-01.
 pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
+    // Years start in March here, so that the leap day is the last day of a year. Source: Howard
+    // Hinnant, "chrono-Compatible Low-Level Date Algorithms".
     let shifted = days + EPOCH_DAYS;
     let era = shifted.div_euclid(ERA_DAYS);
     let day_of_era = shifted.rem_euclid(ERA_DAYS) as u32;

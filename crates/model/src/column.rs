@@ -78,6 +78,7 @@ impl Column {
         }
         let name = self.plain_name();
         let place = |names: &[&str]| names.iter().position(|known| *known == name);
+        // A name is in one list only, so the order decides nothing but the speed.
         place(&CHANGED)
             .map(Role::Changed)
             .or_else(|| place(&CREATED).map(Role::Created))

@@ -244,6 +244,7 @@ impl TableReference {
         tables: impl Iterator<Item = &'a TableName> + Clone,
     ) -> Option<&'a TableName> {
         self.candidates().into_iter().find_map(|(schema, name)| {
+            // There is no search path here: the lake and the topic know full names only.
             let schema = schema.unwrap_or_else(|| PUBLIC.to_owned());
             let mut tables = tables.clone();
             tables.find(|table| table.schema == schema && table.name == name)
@@ -313,6 +314,7 @@ pub fn nearest<T: AsRef<str>>(asked: &str, names: impl IntoIterator<Item = T>) -
 /// Returns up to five names that are similar to a misspelt one, the most similar first.
 /// Compares without case and quotes; of a dotted name only the last part counts.
 pub fn similar<T: AsRef<str>>(asked: &str, names: impl IntoIterator<Item = T>) -> Vec<T> {
+    // The schema is left out of the comparison: people misspell the table far more often.
     let wanted = last_part(asked);
     let mut scored = Vec::new();
     for name in names {
@@ -340,6 +342,8 @@ fn short(schema: Option<&str>, name: &str) -> String {
 
 /// Quotes a part of a name unless SQL reads it back to the same name without quotes.
 pub fn written_part(name: &str) -> String {
+    // PostgreSQL leaves such a name as it is. Keywords are no problem, because only Inlet reads
+    // what is written here.
     let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name
             .chars()
@@ -370,6 +374,7 @@ fn parse_parts(text: &str) -> Result<Vec<Identifier>, NameError> {
                 (part, after)
             }
         };
+        // PostgreSQL has no empty identifiers, not even in quotes.
         if part.text.is_empty() {
             return Err(NameError::EmptyPart);
         }

@@ -106,6 +106,7 @@ impl SchemaFields {
                 ColumnType::Scalar(Scalar::Date) => 2,
                 _ => return None,
             };
+            // A column that moves with every change would move a row from one date to another.
             let role = column
                 .role()
                 .filter(|role| !matches!(role, Role::Changed(_)));
@@ -151,6 +152,7 @@ impl Eq for TableSchema {}
 
 impl Hash for TableSchema {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        // Equal texts have equal fingerprints, and the fingerprint is shorter.
         self.fingerprint.hash(state);
     }
 }
@@ -171,6 +173,8 @@ impl Serialize for TableSchema {
 impl<'de> Deserialize<'de> for TableSchema {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
+        // The text is kept byte for byte and decoded a second time for its fields, so that unknown
+        // fields survive.
         let fields = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
         Ok(Self::with_text(fields, text))
     }

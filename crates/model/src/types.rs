@@ -176,9 +176,13 @@ impl Scalar {
     /// A negative scale (`numeric(5,-2)`: hundreds) makes longer whole numbers, one above the
     /// precision (`numeric(3,5)`: zeros after the point) longer fractions.
     fn decimal(modifier: i32) -> Option<Self> {
+        // PostgreSQL packs precision and scale into the modifier, 4 above: `((precision << 16) |
+        // (scale & 0x7ff)) + 4`. Without a modifier it is -1.
         let packed = modifier.checked_sub(4).filter(|packed| *packed >= 0)?;
         let precision = (packed >> 16) & 0xffff;
         let scale = ((packed & 0x7ff) ^ 1024) - 1024;
+        // A negative scale rounds to tens or hundreds; as a decimal without fraction it needs that
+        // many more digits.
         let digits = if scale < 0 {
             precision - scale
         } else {
@@ -244,6 +248,7 @@ impl Scalar {
 pub(crate) fn named_field(name: &str, column_type: ColumnType) -> Field {
     let field = Field::new(name, column_type.arrow(), true);
     match column_type {
+        // Readers that know the extension show a UUID; others see 16 bytes.
         ColumnType::Scalar(Scalar::Uuid) => {
             field.with_extension_type(arrow_schema::extension::Uuid)
         }

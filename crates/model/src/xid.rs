@@ -21,6 +21,8 @@ impl Xid {
     /// epoch. Source: PostgreSQL manual, "Routine Vacuuming".
     pub fn widen(low: u32, end: Self) -> Self {
         let below = end.0.wrapping_sub(1);
+        // The subtraction wraps on purpose: it yields how far `low` is below the end, also across
+        // an epoch.
         let distance = u64::from((below as u32).wrapping_sub(low));
         Self(below.saturating_sub(distance))
     }

@@ -29,6 +29,8 @@ impl CursorKind {
         if at == ServerTime::MIN {
             return Floor::MIN;
         }
+        // A wall clock may be ahead or behind by a change of the zone in between; the lower one
+        // reads a little more.
         let local = || at.0.saturating_add(offset(zone, at).min(offset(zone, now)));
         match self {
             Self::Timestamptz => round_down(at.0, SECOND),
@@ -49,6 +51,7 @@ impl CursorKind {
     /// A floor as text that PostgreSQL casts to the column's type; `None` below the years that it
     /// knows.
     pub fn text(self, floor: Floor) -> Option<String> {
+        // Such an early floor would exclude no row, so the statement leaves it out.
         let time = DateTime::from_timestamp_micros(floor)
             .filter(|time| *time >= DateTime::UNIX_EPOCH - chrono::TimeDelta::days(365_000))?;
         Some(match self {

@@ -76,6 +76,8 @@ impl Grants {
                 )
             })
             .collect();
+        // One candidate needs no lookup; a name in mixed case may mean either, and only the server
+        // knows which exists.
         let [folded, exact] = names.as_slice() else {
             return format!("GRANT SELECT ON {} TO {role};\n", names[0]);
         };
@@ -205,6 +207,7 @@ impl Grants {
 /// quotes: the tag grows until the code does not contain it.
 fn anonymous(code: &str) -> String {
     let mut tag = "$inlet$".to_owned();
+    // A name that contains the tag would end the block early.
     while code.contains(&tag) {
         tag.insert(tag.len() - 1, '_');
     }

@@ -151,11 +151,15 @@ pub async fn read_activity(connection: &mut PgConnection) -> Result<Reading, sql
         .iter()
         .any(|session| !matches!(session.seen, Seen::Open { .. }))
     {
+        // The locks are read after the sessions, so a transaction that the sessions hide is seen
+        // here, or has ended.
         let virtual_xids = sqlx::query(VIRTUAL_XIDS)
             .fetch_all(&mut *connection)
             .await?;
         name_hidden(&mut sessions, &virtual_xids)?;
     }
+    // Prepared transactions are read after the sessions: one that is prepared in between is then in
+    // at least one of the two.
     let prepared = sqlx::query(PREPARED).fetch_all(connection).await?;
     let prepared = prepared
         .iter()
@@ -232,6 +236,7 @@ pub async fn insert_position(connection: &mut PgConnection) -> Result<String, sq
 pub async fn flushed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
     const FLUSHED: &str = "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn";
     while !reached(connection, FLUSHED, position).await? {
+        // A commit with an xid wakes the WAL writer, which then flushes everything before it.
         sqlx::query("SELECT pg_current_xact_id()")
             .execute(&mut *connection)
             .await?;
@@ -290,6 +295,7 @@ pub fn time(row: &PgRow, column: usize) -> Result<Option<ServerTime>, sqlx::Erro
         return Ok(None);
     }
     let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?.try_into();
+    // The binary form counts from 2000-01-01.
     let bytes: [u8; 8] = bytes.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     Ok(Some(ServerTime(
         i64::from_be_bytes(bytes).saturating_add(SINCE_1970),

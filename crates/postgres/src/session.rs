@@ -47,6 +47,7 @@ pub(crate) async fn is_shared(
         Err(sqlx::Error::Database(_)) => return Ok(true),
         began => began?,
     };
+    // The second connection keeps its transaction open, so a pooler has to give us another backend.
     let theirs = backend(&mut other).await?;
     let shared = theirs == ours
         || match tokio::time::timeout(ANSWER_MAX, backend(connection)).await {

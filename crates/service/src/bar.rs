@@ -69,6 +69,7 @@ impl Bar {
                 ),
                 None => (ProgressBar::new_spinner(), "{prefix}  {spinner} {msg}"),
             };
+            // The bar is drawn for the first time only here, after PATIENCE.
             let bar = BARS.add(bar.with_prefix(self.what.clone()));
             bar.set_style(ProgressStyle::with_template(template).expect("the template is right"));
             bar.enable_steady_tick(TICK);
@@ -116,6 +117,7 @@ pub struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // The bars are removed, the line is written, and the bars are drawn again below it.
         BARS.suspend(|| io::stderr().write(bytes))
     }
 

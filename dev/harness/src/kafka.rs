@@ -226,6 +226,7 @@ impl Kafka {
             String::from_utf8_lossy(&output.stderr)
         );
         let mut records = parse(&output.stdout)?;
+        // kcat reads the kafka_partitions side by side, in any order.
         records.sort_by_key(|record| (record.kafka_partition, record.offset));
         Ok(records)
     }
@@ -316,6 +317,7 @@ log.cleaner.dedupe.buffer.size=8388608
     async fn serve(&mut self) -> Result<()> {
         let launch = self.java()?.args(["kafka.Kafka", "server.properties"]);
         self.server.start(launch)?;
+        // A broker accepts connections before it answers, so the first answer is what counts.
         let probe: Arc<BaseConsumer> = Arc::new(self.client().create()?);
         let end = Instant::now() + DEADLINE;
         loop {

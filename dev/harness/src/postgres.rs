@@ -63,6 +63,7 @@ impl Postgres {
             "--locale=C",
         ]);
         initdb
+            // The data lives as long as the test, so it need not survive a power cut.
             .args(["--no-sync", "--pwfile=password", "-D", "data"])
             .finish(DEADLINE)
             .await?;
@@ -101,6 +102,8 @@ impl Postgres {
                 .await?;
         session.close().await?;
         let data = standby.server.folder.join("data");
+        // The copied file names the primary's process, and the standby would refuse to start beside
+        // it.
         fs::remove_file(data.join("postmaster.pid"))?;
         for (name, text) in [
             ("backup_label", label),

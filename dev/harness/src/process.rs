@@ -57,6 +57,7 @@ impl User {
             })
         };
         Ok(Some(
+            // PostgreSQL refuses to run as root.
             named("postgres")
                 .or_else(|| named("nobody"))
                 .context("neither a user `postgres` nor `nobody` to run PostgreSQL as")?,
@@ -162,6 +163,8 @@ impl Launch {
             .as_deref()
             .map_or_else(|| Ok(stderr.try_clone()?), append)?;
         let mut command = Command::new(programs::system("setpriv")?);
+        // The kernel sends this signal when the thread that started the process ends, however the
+        // test ends.
         command.args(["--pdeathsig", self.farewell.name()]);
         if let Some(User { uid, gid }) = self.user {
             command.args([
@@ -180,6 +183,8 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)
+            // A Ctrl-C on the terminal goes to the test alone, which then stops its servers in
+            // order.
             .process_group(0);
         let child =
             spawn(command).with_context(|| format!("starting {}", self.program.display()))?;
@@ -275,8 +280,8 @@ impl Process {
         self.child.wait()?;
         for descendant in &descendants {
             ensure!(
-                is_gone(descendant, KILL_SECONDS_MAX)?,
-                "a child of `{}` is still there {KILL_SECONDS_MAX} s after kill -9",
+                has_ended(descendant, KILL_SECONDS_MAX)?,
+                "a child of `{}` still runs {KILL_SECONDS_MAX} s after kill -9",
                 self.name
             );
         }
@@ -288,6 +293,7 @@ impl Process {
         if self.farewell == Farewell::Kill || self.ended()?.is_some() {
             return Ok(());
         }
+        // The children are opened before the signal: afterwards their pids could belong to others.
         let mut leaving = descendants(self.pid());
         leaving.push(pidfd_open(
             Pid::from_child(&self.child),
@@ -295,7 +301,7 @@ impl Process {
         )?);
         self.signal(self.farewell.signal())?;
         for process in &leaving {
-            if !is_gone(process, PART_SECONDS_MAX)? {
+            if !has_ended(process, PART_SECONDS_MAX)? {
                 break;
             }
         }
@@ -352,7 +358,7 @@ pub(crate) fn tail(log: &Path) -> String {
 }
 
 /// Waits until a process ends.
-fn is_gone(process: &OwnedFd, seconds_max: i64) -> Result<bool> {
+fn has_ended(process: &OwnedFd, seconds_max: i64) -> Result<bool> {
     let timeout = Timespec {
         tv_sec: seconds_max,
         tv_nsec: 0,
@@ -364,6 +370,8 @@ type Request = (Command, mpsc::Sender<io::Result<Child>>);
 
 /// Starts a command on the thread that lives as long as the process.
 fn spawn(command: Command) -> Result<Child> {
+    // `pdeathsig` is about the starting thread, not the process. So one thread that lives as long
+    // as the test starts all of them.
     static SPAWNER: LazyLock<Mutex<mpsc::Sender<Request>>> = LazyLock::new(|| {
         let (requests, inbox) = mpsc::channel::<Request>();
         let serve = move || {

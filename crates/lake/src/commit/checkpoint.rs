@@ -14,6 +14,7 @@ use crate::files::names::CHECKPOINT;
 
 /// Reads the checkpoint; `None` when there is no readable one.
 pub(super) fn read(store: &Store) -> Result<Option<Head>, LakeError> {
+    // The checkpoint is derived from the entries, so a missing or damaged one only costs time.
     let Some(bytes) = store.read(CHECKPOINT)? else {
         return Ok(None);
     };

@@ -34,6 +34,8 @@ impl Claim {
                 chrono::Utc::now().timestamp(),
                 uuid::Uuid::new_v4().simple()
             );
+            // The name contains a random part: a pid is used again, and two containers may have the
+            // same one.
             let path = store.path(&names::lock(&writer));
             let failed = |act, source| LakeError::io(act, &path, source);
             let lock = File::create_new(&path).map_err(|source| failed("creation", source))?;
@@ -99,6 +101,8 @@ impl DeadWriters {
                 continue;
             };
             match lock.try_lock() {
+                // The lock is held until the files are removed, so two writers never clean up after
+                // the same dead one.
                 Ok(()) => dead.push((writer.to_owned(), lock)),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => {

@@ -101,6 +101,7 @@ impl Entry {
 
     /// Reads a stored entry; the error explains why it is unreadable.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        // A power cut may keep the name of a file and lose its bytes.
         if bytes.is_empty() {
             return Err("it is empty, as after a power cut".to_owned());
         }

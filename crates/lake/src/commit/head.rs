@@ -89,6 +89,8 @@ impl Head {
         partition: KafkaPartition,
         covered: &Covered,
     ) -> Result<(), LakeError> {
+        // The epoch is checked first: a writer that lost the kafka_partition should learn that, not
+        // that an offset is wrong.
         self.admit_epoch(partition, covered.epoch)?;
         let range = OffsetRange {
             from: covered.from,
@@ -142,8 +144,10 @@ impl Head {
             head.next = Some(covered.next);
             head.sequence = covered.sequence;
         }
+        // The progress is part of the same entry as its rows: both become durable in one step.
         self.progress.apply(entry.progress.clone());
         self.schemas.extend(entry.schemas.clone());
+        // The first data file decides the key of the folders for the whole life of the table.
         if self.date_key.is_none() {
             self.date_key.clone_from(&entry.date_key);
         }

@@ -107,6 +107,8 @@ impl Log {
         make: impl Fn(&Head) -> Result<Entry, LakeError>,
     ) -> Result<Entry, LakeError> {
         self.check_trusted()?;
+        // Every other writer that is faster costs one more attempt; the bound only guards against
+        // an endless loop.
         for _ in 0..OVERTAKEN_MAX {
             let entry = Entry {
                 seq: self.head.seq + 1,
@@ -127,6 +129,8 @@ impl Log {
                     Found::Entry(found) if found.commit_id == entry.commit_id => {
                         return self.applied(*found);
                     }
+                    // Another writer took this number. The entry is made again on the new head,
+                    // which may refuse it.
                     Found::Entry(found) => self.apply(*found)?,
                     Found::Missing => {}
                     Found::Unreadable(reason) => {
@@ -137,6 +141,8 @@ impl Log {
                     }
                 },
                 Put::Doubtful(error) => {
+                    // The entry may be in the log although the disk reported an error. Only reading
+                    // the log again can tell.
                     self.is_doubtful = true;
                     return Err(error);
                 }
@@ -189,6 +195,7 @@ impl Log {
             .retain(|pending| pending.writer != entry.writer);
         let files: Vec<_> = entry.files.into_iter().chain(entry.quarantine).collect();
         if !files.is_empty() {
+            // The entry is committed, but its files are invisible until they are renamed.
             self.pending.push(Pending {
                 seq: entry.seq,
                 writer: entry.writer,

@@ -47,6 +47,7 @@ pub(crate) fn commit(
     if staged.covered.is_empty() && progress.is_none_or(|delta| delta.0.is_empty()) {
         return Ok(None);
     }
+    // A log in doubt refuses here, before the entry is made from a head that may be old.
     log.check_trusted()?;
     let make = |head: &Head| entry_of(folder, head, &staged, progress);
     let entry = match log.append(&folder.claim, make) {
@@ -98,11 +99,13 @@ fn entry_of(
     }
     let mut entry = Entry::new(table, folder.claim.writer(), &staged.commit_id);
     for schema in &encoded.schemas {
+        // An entry carries only the schemas that the log lacks, so that the log stays small.
         if !head.knows(schema.fingerprint()) {
             let fingerprint = schema.fingerprint().to_string();
             entry.schemas.insert(fingerprint, (**schema).clone());
         }
     }
+    // The key is stored with the first data file only.
     entry.date_key = encoded.date_key.clone().filter(|_| head.date_key.is_none());
     let date_key = encoded.date_key.as_deref().unwrap_or_default();
     let data = |file: &StagedFile| {

@@ -35,6 +35,7 @@ pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Resu
         set_torn_aside(&log, seq)?;
         log = Log::read(store.clone(), table)?.0;
     }
+    // The committed files of dead writers are published before the rest of their files is removed.
     let published = publish_pending(&mut log, |_| true)?;
     dead.remove_files(store)?;
     if published > 0 {
@@ -67,6 +68,8 @@ pub(super) fn publish_pending(
 
 /// Renames an entry's files to their places, durably; returns how many were still staged.
 fn publish(store: &Store, seq: u64, files: &[DataFile]) -> Result<usize, LakeError> {
+    // The folders are created and synced before the renames: a file in a folder that a power cut
+    // removes would be lost.
     let folders: BTreeSet<&str> = files.iter().map(|file| folder_of(&file.path)).collect();
     let folders: Vec<&str> = folders.into_iter().collect();
     store.create_folders(&folders)?;
@@ -74,6 +77,8 @@ fn publish(store: &Store, seq: u64, files: &[DataFile]) -> Result<usize, LakeErr
     for file in files {
         if store.rename(&file.staged, &file.path)? {
             renamed += 1;
+        // The staged name is missing, so this file was renamed before, here or by another writer.
+        // The size tells it from another file.
         } else if store.size(&file.path)? != Some(file.bytes) {
             return Err(LakeError::Missing {
                 path: file.path.clone(),
@@ -103,12 +108,15 @@ fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
         return Ok(());
     };
     let name = names::entry(seq);
+    // Files become visible only after their entry was synced. A visible file without an entry shows
+    // that the disk lost a committed one.
     if let Some(published) = published_after(log)? {
         return Err(LakeError::Corrupt {
             entry: name,
             reason: format!("{reason}, but `{published}` shows that it was committed"),
         });
     }
+    // The torn entry keeps its bytes under another name, for people who want to look at it.
     let aside = format!(
         "{name}.{}.torn",
         chrono::Utc::now().format("%Y%m%dT%H%M%S%6f")

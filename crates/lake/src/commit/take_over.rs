@@ -34,6 +34,7 @@ pub(crate) fn take_over(
     log: &mut Log,
     wanted: &TakeOver,
 ) -> Result<BTreeMap<KafkaPartition, PartitionHead>, LakeError> {
+    // An entry without a kafka_partition would change nothing and cost two syncs.
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }

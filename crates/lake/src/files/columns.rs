@@ -93,6 +93,7 @@ impl Columns {
             .iter()
             .zip(rows.columns())
             .map(|(field, column)| match field.name().as_str() {
+                // Readers see `u` and `d`; in the batch the operation is one byte.
                 OP => op_as_text(column),
                 // A 64-bit xid stays below 2^63 for as long as any server runs, and Parquet readers
                 // handle signed integers best.
@@ -144,6 +145,7 @@ fn in_file(field: &Field) -> Field {
 /// as DuckDB and Spark do.
 fn check_names(table: &TableSchema, positioned: &Schema) -> Result<(), LakeError> {
     let ours = &positioned.fields()[table.columns.len()..];
+    // DuckDB compares names without case, so `_OP` would collide with `_op`.
     match table.columns.iter().find(|column| {
         ours.iter()
             .any(|field| field.name().eq_ignore_ascii_case(&column.name))
@@ -182,6 +184,8 @@ fn date_column_of(
     positioned: &Schema,
 ) -> Result<usize, LakeError> {
     let Some(name) = &options.date_column else {
+        // Without a configured column the event's own time dates a row; without such a time the
+        // moment at which it was found does.
         if let Some(position) = table.event_time() {
             return Ok(position);
         }
@@ -219,9 +223,12 @@ fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("the level is one that zstd has");
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
+        // Statistics per row group are enough to skip files; those per page would make small files
+        // larger.
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_created_by(concat!("inlet ", env!("CARGO_PKG_VERSION")).to_owned());
+    // Both grow steadily within a file, so their differences take a few bits.
     for ours in [OFFSET, XID] {
         builder = as_differences(builder, ours);
     }

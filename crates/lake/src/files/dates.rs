@@ -69,6 +69,7 @@ impl Calendar {
             }
             _ => return None,
         };
+        // The value below a null is arbitrary, so its day is replaced.
         if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
             days.iter_mut()
                 .zip(nulls.iter())
@@ -80,6 +81,7 @@ impl Calendar {
 
     fn local_day(&mut self, micros: i64) -> Day {
         let utc_day = micros.div_euclid(DAY_MICROS);
+        // Neighbouring rows mostly have the same day, and the map would be asked for each of them.
         if self.last.0 != utc_day {
             self.last = (utc_day, self.shift_of(utc_day));
         }
@@ -97,6 +99,7 @@ impl Calendar {
             return *shift;
         }
         let start = utc_day.saturating_mul(DAY_MICROS);
+        // A day on which the offset changes is rare; only then each row asks the time zone.
         let shift = match (
             self.shift_at(start),
             self.shift_at(start.saturating_add(DAY_MICROS)),
@@ -104,6 +107,8 @@ impl Calendar {
             (Some(start), Some(end)) if start == end => Shift::Steady(start),
             _ => Shift::Changes,
         };
+        // Random dates must not fill the memory. Starting again is simpler than choosing what to
+        // remove.
         if self.shifts.len() == CACHED_DAYS_MAX {
             self.shifts.clear();
         }

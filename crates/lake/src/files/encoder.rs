@@ -285,6 +285,7 @@ impl Encoder {
         let Some(gathered) = self.gathered.remove(&day) else {
             return Ok(());
         };
+        // One batch needs no copy.
         let rows = match gathered.batches.as_slice() {
             [one] => one.clone(),
             many => concat_batches(&many[0].schema(), many)
@@ -328,6 +329,7 @@ impl Encoder {
             Some(columns.properties.clone()),
         )
         .map_err(|source| encode_error(&staged, source))?;
+        // The name of a file comes from its first row: no other commit can have the same offset.
         let (partition, first, ..) = runs(rows).next().expect("a date has rows");
         self.open.insert(
             day,
@@ -383,6 +385,7 @@ impl Encoder {
     /// Makes the closed files durable.
     fn sync(&mut self) -> Result<(), LakeError> {
         let files = std::mem::take(&mut self.unsynced);
+        // The unsynced files are the last ones that were closed, in the same order.
         let closed = &self.done.files[self.done.files.len() - files.len()..];
         let named: Vec<_> = closed
             .iter()
@@ -436,6 +439,8 @@ impl Encoder {
 /// An error of the disk keeps its own kind, so that a full disk is retried.
 fn encode_error(path: &str, source: ParquetError) -> LakeError {
     match source {
+        // A full disk arrives wrapped in an error of Parquet. Unwrapped, it is retried as what it
+        // is.
         ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
             Ok(io) => LakeError::io("writing", path, *io),
             Err(cause) => LakeError::Encode {

@@ -72,6 +72,8 @@ impl Rejected {
             topic: self.topic.clone(),
             kafka_partition: self.kafka_partition,
             offset: self.offset,
+            // Readable text is for people; the base64 form holds the exact bytes, also those that
+            // are not UTF-8.
             key: text(&self.key),
             value: text(&self.value),
             key_base64: base64(&self.key),
@@ -154,6 +156,7 @@ impl QuarantineFile {
         let failed = |source| LakeError::io("sync", &self.staged, source);
         self.file.flush().map_err(failed)?;
         let file = self.file.get_ref();
+        // The bytes are synced before the entry names the file.
         file.sync_all().map_err(failed)?;
         Ok(file.metadata().map_err(failed)?.len())
     }

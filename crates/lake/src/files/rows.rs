@@ -20,6 +20,7 @@ pub(super) fn split(
     rows: &RecordBatch,
     days: &[Day],
 ) -> Result<Vec<(Day, RecordBatch)>, LakeError> {
+    // Most batches have one date.
     if days.iter().all(|day| *day == days[0]) {
         return Ok(vec![(days[0], rows.clone())]);
     }

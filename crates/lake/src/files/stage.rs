@@ -56,6 +56,7 @@ pub(crate) struct Staged {
 
 impl OpenBatch {
     pub fn new(folder: Arc<Folder>, date_key: Option<String>) -> Self {
+        // A full channel holds the poll or the consumer back, so that memory stays bounded.
         let (steps, received) = mpsc::channel(WAITING_BATCHES_MAX);
         let encoded_bytes = Arc::new(AtomicU64::new(0));
         let encoder = Encoder::new(folder.clone(), date_key);
@@ -215,6 +216,7 @@ impl Staged {
             .into_iter()
             .chain(self.encoded.quarantine)
         {
+            // From the commit on the files belong to the log; recovery renames or removes them.
             path.disable_cleanup(true);
         }
     }

@@ -117,6 +117,8 @@ impl Store {
             }
             Err(error) => return Ok(Put::Doubtful(LakeError::io("creation", path, error))),
         }
+        // The new name is durable only with its folder. When that sync fails, it may or may not
+        // survive.
         let folder = path.parent().expect("a file is in the table's folder");
         match sync(folder) {
             Ok(()) => Ok(Put::Created),
@@ -159,6 +161,7 @@ impl Store {
     pub fn probe(&self) -> Result<(), LakeError> {
         let [first, second] =
             ["first", "second"].map(|name| format!(".inlet-check-{}-{name}", std::process::id()));
+        // Both names are removed when the guard is dropped, also after an error.
         let removed_at_the_end = (self.temporary(&first)?, self.temporary(&second)?);
         let temporary = format!("{first}-temporary");
         match self.put_if_absent(&first, &temporary, b"inlet check")? {

@@ -90,6 +90,8 @@ impl BoundRule {
             .expect("a literal has its column's type");
         let (values, nulls) = holds.into_parts();
         match nulls {
+            // A comparison with null is neither true nor false in SQL, and a CHECK constraint
+            // accepts it. So does a rule.
             Some(nulls) => &!&values & nulls.inner(),
             None => !&values,
         }
@@ -203,6 +205,8 @@ impl Binder<'_> {
         Ok(match &self.rule.test {
             Test::NotNull => BoundTest::NotNull,
             Test::Compare(comparison, literal) => {
+                // A column that is read as text compares by its text: equality holds, the order of
+                // its type does not.
                 if !matches!(comparison, Comparison::Equal | Comparison::NotEqual) {
                     self.ordered(literal)?;
                 }

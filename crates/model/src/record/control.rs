@@ -59,6 +59,8 @@ impl ControlRecord {
         match self {
             Self::Schema { fingerprint, text } => (format!("{SCHEMA}/{fingerprint}"), text),
             Self::Progress { table, part, text } => {
+                // The first dot separates schema and table, so a dot in the schema is escaped; one
+                // in the table needs no escape.
                 let schema = escape(&table.schema).replace('.', "%2E");
                 let key = format!("{PROGRESS}/{schema}.{}/{part}", escape(&table.name));
                 (key, text.map(String::into_bytes))
@@ -81,6 +83,8 @@ impl ControlRecord {
         let (kind, rest) = key.split_once('/')?;
         match kind {
             SCHEMA => Some(Self::Schema {
+                // Other records in the topic are ignored: `None` means that the key is not one of
+                // ours.
                 fingerprint: Fingerprint(u64::from_str_radix(rest, 16).ok()?),
                 text: value.map(<[u8]>::to_vec),
             }),

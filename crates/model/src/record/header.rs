@@ -66,6 +66,7 @@ impl Header {
             )
         };
         let (layout, op) = (bytes[0], bytes[1]);
+        // An unknown layout is refused, never guessed: a wrong sequence would hide a loss.
         if layout != LAYOUT || ![crate::change::UPSERT, crate::change::DELETE].contains(&op) {
             return Err(HeaderError::Unknown { layout, op });
         }

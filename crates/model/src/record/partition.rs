@@ -12,6 +12,7 @@ const MULTIPLIER: u32 = 0x5bd1_e995;
 /// The kafka_partition of a key in a topic of `partitions` (at least one).
 pub fn partition_of(key: &[u8], partitions: u32) -> KafkaPartition {
     assert!(partitions > 0, "a topic has at least one kafka_partition");
+    // Java's client clears the sign instead of taking the absolute value; both sides must agree.
     let positive = murmur2(key) & 0x7fff_ffff;
     KafkaPartition(i32::try_from(positive % partitions).expect("31 bits fit"))
 }

@@ -20,6 +20,8 @@ impl Sequences {
     /// Reads the stored text; `None` when it is damaged.
     pub fn decode(text: &str) -> Option<Self> {
         let stored: BTreeMap<usize, u64> = serde_json::from_str(text).ok()?;
+        // A map with a gap is damaged: without one number the order of that kafka_partition is
+        // unknown.
         let is_whole = stored.keys().copied().eq(0..stored.len());
         is_whole.then(|| Self(stored.into_values().collect()))
     }

@@ -32,6 +32,7 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
             .hint("add the lake's folder, for example `path: ./datalake`")
     });
     let path = path.and_then(|text| {
+        // An address of an object store would otherwise be created as a folder of this name.
         if text.value.contains("://") {
             let problem = Problem::at(
                 &text.place,

@@ -114,6 +114,7 @@ fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
     let found = problems.len();
     for text in texts {
         for broker in text.value.split(',').map(str::trim) {
+            // IPv6 addresses hold colons, so the port is what follows the last one.
             let port = broker
                 .rsplit_once(':')
                 .filter(|(host, _)| !host.is_empty())
@@ -137,6 +138,7 @@ fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
 /// that ends with `_file`.
 fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, String> {
     let given = || raw.properties.iter().flatten();
+    // A property and its `_file` form are one property, which is checked once.
     let names: BTreeSet<&str> = given()
         .map(|(name, _)| name.value.strip_suffix(IN_A_FILE).unwrap_or(&name.value))
         .collect();
@@ -195,6 +197,8 @@ pub(super) fn check_topics(
         problems.add(at(what).hint("leave it out, or give topics with `tables.<name>.topic`"));
         return;
     }
+    // A consumer could not separate two tables in one topic, and would read rows in the control
+    // topic as progress.
     let mut taken = BTreeMap::from([(
         config.control_topic(),
         "the pipeline's own progress".to_owned(),

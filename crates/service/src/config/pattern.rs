@@ -91,6 +91,7 @@ impl Config {
         sort_by_precedence(&mut patterns);
         for found in known {
             let table = TableReference::exact(found);
+            // A table that is named itself has its own settings, whatever a pattern states.
             if named.iter().any(|named| named.table.may_mean(found)) {
                 continue;
             }
@@ -105,6 +106,8 @@ impl Config {
         self.tables.extend(named);
         self.tables.retain(|table| !table.skip);
         self.tables.sort_by_key(TableConfig::written);
+        // The number of tables may change from day to day, so each has a folder of its own from the
+        // start.
         self.has_folders = true;
         self
     }

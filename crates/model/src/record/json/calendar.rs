@@ -9,6 +9,7 @@ const YEAR_DIGITS_MAX: usize = 7;
 /// Writes `2026-11-20`.
 pub(super) fn write_date(out: &mut Vec<u8>, days: i64) {
     let (year, month, day) = civil_from_days(days);
+    // ISO 8601: years of four digits have no sign, all others have one.
     let mut text = *b"0000-00-00";
     if let Ok(year @ 0..=9999) = u32::try_from(year) {
         text[..2].copy_from_slice(&pair(year / 100));
@@ -108,6 +109,7 @@ pub(super) fn parse_timestamptz(text: &[u8]) -> Result<i64, Why> {
 }
 
 fn instant(days: i64, micros: i64, offset: i64) -> Result<i64, Why> {
+    // 128 bits hold every sum, so that the range is checked once, at the end.
     let sum = i128::from(days) * i128::from(DAY_MICROS) + i128::from(micros - offset);
     i64::try_from(sum).map_err(|_| Why::OutOfRange)
 }
@@ -137,6 +139,7 @@ fn split_date(text: &[u8]) -> Option<(i64, &[u8])> {
             let year = digits[..length]
                 .iter()
                 .fold(0, |year, digit| year * 10 + i64::from(digit - b'0'));
+            // -0000 would be a second spelling of the year 0.
             if *sign == b'-' && year == 0 {
                 return None;
             }

@@ -143,6 +143,7 @@ impl Values {
             offsets.push(0);
             Strings {
                 offsets,
+                // 16 bytes a text are a guess; the buffer grows as needed.
                 bytes: Vec::with_capacity(capacity * 16),
             }
         };
@@ -406,6 +407,8 @@ fn integer<T: TryFrom<i64>>(text: &[u8]) -> Result<T, Why> {
 
 /// A JSON number as the nearest float; one beyond the largest is refused.
 fn float<T: FromStr + Copy + Into<f64>>(text: &[u8]) -> Result<T, Why> {
+    // The standard parser rounds correctly, so a text that was written as the shortest one reads
+    // back the same.
     let text = std::str::from_utf8(text).map_err(|_| Why::Malformed)?;
     let value: T = text.parse().map_err(|_| Why::Malformed)?;
     if value.into().is_infinite() {

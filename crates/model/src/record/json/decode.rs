@@ -91,6 +91,7 @@ impl Decoder {
             self.rows,
             &mut self.scratch,
         );
+        // A delete carries its key only; the other columns of the row are null.
         if result.is_ok() {
             self.columns
                 .iter_mut()
@@ -102,6 +103,7 @@ impl Decoder {
 
     /// The rows' columns in table order, and an empty decoder.
     pub fn finish(&mut self) -> Vec<ArrayRef> {
+        // The next batch starts with the capacity that this one needed.
         let columns = std::mem::replace(&mut self.columns, builders(&self.schema, self.rows));
         (self.rows, self.bytes) = (0, 0);
         columns.into_iter().map(ColumnBuilder::finish).collect()
@@ -164,6 +166,8 @@ impl Fields {
         cursor: &mut Cursor<'_>,
         scratch: &mut Vec<u8>,
     ) -> Result<usize, RowError> {
+        // Our producer writes the columns in table order without spaces, so the expected label
+        // nearly always matches as a whole. Any other order goes through the map.
         if let Some((index, label)) = self.expected.get(nth)
             && cursor.take(label)
         {
@@ -190,6 +194,7 @@ fn read(
     rows: usize,
     scratch: &mut Vec<u8>,
 ) -> Result<(), RowError> {
+    // The whole message is checked once; afterwards the columns may take bytes without looking.
     std::str::from_utf8(bytes).map_err(|error| RowError::Utf8 {
         at: error.valid_up_to(),
     })?;
@@ -209,6 +214,8 @@ fn read(
             }
             let token = cursor.token(scratch)?;
             if let Err(refusal) = builder.push(token) {
+                // Lists are rare. They are tried only after the builder has refused the token, so
+                // that other types pay nothing.
                 if token != Token::Nested(ValueKind::Array) || !builder.holds_lists() {
                     return Err(explain(refusal, column, token, &cursor));
                 }

@@ -32,6 +32,7 @@ pub fn encode_values(batch: &ChangeBatch, values: &mut Rows) {
         .collect();
     values.clear();
     for (row, op) in ops(batch).iter().enumerate() {
+        // A delete has no value: Kafka's null tells compaction to drop the key.
         if *op != DELETE {
             write_object(&mut values.bytes, &sources, row, unfit.of_row(row).as_ref());
         }
@@ -54,6 +55,8 @@ pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
                 .get(row)
                 .expect("a table without a key has no deletes");
             keys.bytes.extend_from_slice(b"{\"_row\":\"");
+            // Equal rows get equal keys, so all versions of the same content are in one
+            // kafka_partition.
             let hash = xxhash_rust::xxh3::xxh3_64(value);
             hash.to_be_bytes()
                 .iter()
@@ -140,6 +143,8 @@ fn write_unfit(out: &mut Vec<u8>, column_type: ColumnType, text: &str) {
         column_type,
         ColumnType::Scalar(Scalar::Text | Scalar::Json | Scalar::Bytes)
     ) {
+        // A text column accepts every string, so an object marks what is no text of it. Other types
+        // refuse the plain string by themselves.
         out.extend_from_slice(b"{\"unfit\":");
         write_string(out, text);
         out.push(b'}');
@@ -198,6 +203,7 @@ impl<'a> Source<'a> {
             column_type: column.column_type,
             label,
             cells,
+            // Most columns hold no null, and then no row asks for one.
             nulls: array.nulls().filter(|n| n.null_count() > 0),
         }
     }

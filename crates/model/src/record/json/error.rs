@@ -106,6 +106,7 @@ impl fmt::Display for Why {
 
 /// A value's text, cut to what an error shows.
 pub(super) fn shown(text: &[u8]) -> String {
+    // A character has four bytes at most, so this cut never loses one that is shown.
     let text = String::from_utf8_lossy(text.get(..SHOWN_CHARS * 4).unwrap_or(text));
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),

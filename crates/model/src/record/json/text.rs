@@ -14,6 +14,8 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 pub(super) fn plain_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start;
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        // Eight bytes a step: each expression sets the high bit of a byte that is a quote, a
+        // backslash or a control character.
         let word = u64::from_le_bytes(*chunk);
         let quote = word ^ (ONES * b'"' as u64);
         let backslash = word ^ (ONES * b'\\' as u64);

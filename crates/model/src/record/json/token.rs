@@ -119,6 +119,7 @@ impl<'a> Cursor<'a> {
         self.expect(b'"', "a string is expected")?;
         let start = self.at;
         self.at = plain_end(self.bytes, start);
+        // A text without escapes is borrowed from the message and not copied.
         if self.bytes.get(self.at) == Some(&b'"') {
             self.at += 1;
             return Ok(&self.bytes[start..self.at - 1]);
@@ -161,6 +162,7 @@ impl<'a> Cursor<'a> {
         let first = self
             .unit(self.at)
             .ok_or_else(|| self.fault("an escape has four hex digits"))?;
+        // Characters beyond 16 bits are written as two escapes, a surrogate pair.
         let second = if (0xd800..0xdc00).contains(&first) {
             self.unit(self.at + 6)
         } else {
@@ -192,6 +194,7 @@ impl<'a> Cursor<'a> {
     fn number(&mut self) -> Result<&'a [u8], RowError> {
         let start = self.at;
         self.take(b"-");
+        // JSON allows no further digit after a zero in front.
         if !self.take(b"0") {
             self.digits()?;
         }

@@ -15,6 +15,7 @@ pub(crate) fn value(
 ) -> Option<Text> {
     let (own, file) = match (own, file) {
         (own, None) => return own.cloned(),
+        // A later file overrides an earlier one, whichever of the two forms each uses.
         (Some(own), Some(file)) if own.place.layer > file.place.layer => return Some(own.clone()),
         (own, Some(file)) => (own, file),
     };
@@ -46,6 +47,7 @@ fn secret(path: &str) -> Result<String, String> {
         Unreadable::Failed(error) => format!("cannot be read: {path}: {error}"),
         other => format!("is {other}: {path}"),
     })?;
+    // Editors end a file with a line end, which is no part of the password.
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| {
         line.strip_suffix('\r').unwrap_or(line)
     });

@@ -39,6 +39,7 @@ fn property(key: &Key) -> Value {
         Absent::Words(words) => about.push_str(&format!(" Default: {words}.")),
         Absent::Off => {}
     }
+    // Editors show the description as plain text.
     let mut property = json!({ "description": about.replace('`', "") });
     if let Absent::Value(value) = key.default {
         property["default"] = typed(value);

@@ -93,6 +93,8 @@ impl<'de> Deserialize<'de> for Node {
 
             fn visit_str<E>(self, value: &str) -> Result<Node, E> {
                 Ok(Node::Text {
+                    // The value itself is not kept: it may be a secret, and a message could show
+                    // it.
                     has_variable: value.contains("${"),
                 })
             }
@@ -216,6 +218,7 @@ impl Keys<'_> {
             &self.place(&key.referenced),
             format!("unknown key `{path}{}`", key.value),
         );
+        // A key that is valid elsewhere is more likely to be indented wrongly than misspelt.
         let hint = match (
             home(self.root, &key.value),
             nearest(&key.value, valid.iter().copied()),
@@ -234,6 +237,7 @@ impl Keys<'_> {
 
     /// A text: where it begins, and that no variable in it is hidden by quotes.
     fn text(&mut self, node: &Spanned<Node>, lines: &Lines) {
+        // The second pass looks the lines of a failed value up by its place.
         self.shape.values.push((
             node.referenced.line(),
             node.referenced.column(),

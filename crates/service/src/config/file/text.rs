@@ -40,6 +40,7 @@ impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Option<String>>::deserialize(deserializer)?;
         let place = unsettled(&spanned.referenced);
+        // A key without a value has an empty span; a written `null` has not, and is a word here.
         let written = !spanned.referenced.span().is_empty();
         let value = spanned.value.or_else(|| written.then(|| "null".to_owned()));
         Ok(Self(value.map(|value| Text { value, place })))

@@ -50,6 +50,7 @@ fn fill<S: Section>(
     let mut left_out = shape.wrong.clone();
     let mut is_readable = true;
     loop {
+        // Lines are blanked, not removed, so that the places in later messages stay right.
         let rest = without(text, &left_out);
         let error = match serde_yaml::from_str_with_options::<S>(&rest, options(Some(&environment)))
         {
@@ -100,6 +101,8 @@ fn without(text: &str, left_out: &[Lines]) -> String {
 
 fn options(environment: Option<&HashMap<String, String>>) -> Options {
     let budget = serde_yaml::budget! {
+        // The bounds stop a file that expands aliases without end; a thousand tables stay far below
+        // them.
         max_nodes: 20_000,
         max_events: 100_000,
         max_depth: 16,

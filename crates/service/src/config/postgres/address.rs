@@ -46,6 +46,7 @@ pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<A
         problems.add(problem("`//` is missing before the host"));
         return None;
     }
+    // libpq accepts several hosts, `Url` does not; this message explains more than a parse error.
     let authority = bare
         .split("://")
         .nth(1)
@@ -69,6 +70,7 @@ pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<A
         host: url
             .host_str()
             .filter(|host| !host.is_empty())
+            // The brackets of an IPv6 address belong to the URL, not to the address.
             .map(|host| decode(host.trim_matches(['[', ']']))),
         port: url.port(),
         db: Some(decode(url.path().trim_start_matches('/').trim_end()))
