@@ -239,7 +239,7 @@ async fn a_row_that_changed_behind_a_stopped_pipeline_is_named_with_its_column()
 }
 
 #[tokio::test]
-async fn a_data_file_that_stands_twice_is_found() {
+async fn a_duplicate_data_file_is_found() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
     let file = scene.data_file();
@@ -256,7 +256,7 @@ async fn a_data_file_that_stands_twice_is_found() {
 }
 
 #[tokio::test]
-async fn a_row_that_was_deleted_in_postgresql_is_said_to_be_only_in_the_lake() {
+async fn a_row_that_was_deleted_in_postgresql_is_reported_as_only_in_the_lake() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
     scene

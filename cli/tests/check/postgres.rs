@@ -90,7 +90,7 @@ async fn a_standby_in_the_place_of_the_primary() {
 }
 
 #[tokio::test]
-async fn a_standby_that_stands_still() {
+async fn a_standby_whose_replay_is_paused() {
     let primary = Postgres::start().await.unwrap();
     let standby = primary.standby().await.unwrap();
     standby.pause_replay().await.unwrap();
@@ -267,7 +267,7 @@ async fn working_pid(connection: &mut PgConnection) -> anyhow::Result<Option<i32
 }
 
 #[tokio::test]
-async fn a_prepared_transaction_that_nobody_ends() {
+async fn a_prepared_transaction_that_stays_open() {
     let case = Case::new().await;
     let gid = format!("forgotten_{}", case.database.name());
     case.database

@@ -86,7 +86,7 @@ async fn partitions_that_were_added() {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_made_anew() {
+async fn a_topic_that_was_recreated() {
     let kafka = shared_kafka().await;
     let (case, topic) = with_broker(kafka).await;
     case.service("run", "rows are committed", async |inlet| committed(inlet))

@@ -131,7 +131,7 @@ fn an_output_is_shown_when_only_numbers_and_widths_differ() {
 }
 
 #[test]
-fn three_points_stand_for_any_lines() {
+fn three_points_match_any_lines() {
     assert!(
         shows("a\n...\nc\n", "a\nb\nb\nc\n")
             && shows("a\n...\n", "a\n")

@@ -156,7 +156,7 @@ async fn the_comparison_holds() {
 }
 
 #[test]
-fn every_command_is_run_or_said_not_to_be() {
+fn every_command_is_run_or_marked_as_not_run() {
     let mut used = BTreeSet::new();
     for name in pages() {
         let text = read(&root().join(&name));

@@ -24,7 +24,7 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The checker's verdict on a text.
-fn judged(text: &str) -> Result<(), String> {
+fn validated_by_schema(text: &str) -> Result<(), String> {
     let folder = Folder::new("schema").unwrap();
     fs::write(folder.join("inlet.yml"), text).unwrap();
     check_file_by(&schema(), &folder.join("inlet.yml")).map_err(|error| error.to_string())
@@ -53,7 +53,7 @@ fn what_is_odd_and_right_is_taken() {
                 ${POLL:-5ms}\n  batch_interval: 5\n\
                 tables:\n  orders:\n    impossible_values: null\n    key: order_id\n    skip: \
                 no\n  'shop.*':\ndatalake:\n";
-    judged(text).unwrap();
+    validated_by_schema(text).unwrap();
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn planted_mistakes_are_refused() {
         ),
     ];
     for (text, named) in mistakes {
-        let refusal = judged(text).expect_err(text);
+        let refusal = validated_by_schema(text).expect_err(text);
         assert!(refusal.contains(named), "`{named}` is not named: {refusal}");
     }
 }

@@ -179,7 +179,7 @@ impl Case {
 }
 
 #[tokio::test]
-async fn every_message_of_the_page_is_what_is_said() {
+async fn every_message_of_the_page_is_printed() {
     let mut case = Case::new().await;
     configuration(&mut case).await;
     database(&mut case).await;
@@ -202,7 +202,7 @@ async fn every_message_of_the_page_is_what_is_said() {
 }
 
 #[test]
-fn every_message_that_is_not_provoked_stands_in_the_source() {
+fn every_message_that_is_not_provoked_is_in_the_source() {
     let page = read(&root().join("docs/troubleshooting.md"));
     let sources = all_sources();
     for (heading, words) in IN_THE_SOURCE {
@@ -222,7 +222,7 @@ fn every_message_that_is_not_provoked_stands_in_the_source() {
 }
 
 #[test]
-fn every_warning_of_the_page_stands_in_the_source() {
+fn every_warning_of_the_page_is_in_the_source() {
     let page = read(&root().join("docs/troubleshooting.md"));
     let table = page
         .split("| message |")

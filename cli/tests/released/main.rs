@@ -93,9 +93,9 @@ async fn continued(pipeline: &Pipeline, verbs: &[&str]) {
     );
     assert_eq!(pipeline.lake_rows().await, before + 2);
     assert_eq!(pipeline.latest().await, pipeline.source().await);
-    let doubles = format!(
+    let duplicates = format!(
         "SELECT count(*) - count(DISTINCT (order_id, _xid)) FROM {}",
         pipeline.files()
     );
-    assert_eq!(duckdb::query(&doubles).await.unwrap(), [["0"]]);
+    assert_eq!(duckdb::query(&duplicates).await.unwrap(), [["0"]]);
 }

@@ -192,7 +192,7 @@ async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
 }
 
 #[tokio::test]
-async fn a_run_without_broker_killed_at_any_moment_loses_and_doubles_nothing() {
+async fn a_run_without_broker_killed_at_any_moment_neither_loses_nor_duplicates_rows() {
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     let mut postgres = Postgres::start().await.unwrap();

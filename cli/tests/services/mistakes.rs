@@ -120,7 +120,7 @@ async fn a_typo_in_a_key_names_the_nearest_one_and_its_line() {
 }
 
 #[tokio::test]
-async fn a_role_without_rights_on_the_table_is_told_the_grant() {
+async fn a_role_without_rights_on_the_table_gets_the_grant_as_a_hint() {
     let case = Case::new().await;
     let role = format!("reader_{}", case.database.name());
     case.database
@@ -138,7 +138,7 @@ async fn a_role_without_rights_on_the_table_is_told_the_grant() {
 }
 
 #[tokio::test]
-async fn a_cursor_without_index_is_told_the_index_and_rows_arrive_all_the_same() {
+async fn a_cursor_without_index_gets_the_index_as_a_hint_and_rows_still_arrive() {
     let case = Case::new().await;
     case.database
         .sql("DROP INDEX orders_created_at_idx")
@@ -195,7 +195,7 @@ async fn a_broker_that_is_down_is_named() {
 }
 
 #[tokio::test]
-async fn a_topic_that_may_not_be_created_is_told_the_grant() {
+async fn a_topic_that_may_not_be_created_gets_the_grant_as_a_hint() {
     let case = Case::new().await;
     let kafka = Kafka::start_with("512m", AUTHORIZED).await.unwrap();
     kafka.deny_topic_creation().await.unwrap();

@@ -534,8 +534,7 @@ async fn the_values_of_a_column_that_is_added_with_a_default_arrive() {
 }
 
 #[tokio::test]
-async fn without_a_key_a_column_that_is_added_with_a_default_is_told_with_the_statement_that_brings_its_values()
- {
+async fn without_a_key_a_column_with_a_default_is_reported_with_the_statement_for_its_values() {
     let database = shared_database().await;
     database
         .sql("CREATE TABLE t (id integer); INSERT INTO t VALUES (1), (2)")

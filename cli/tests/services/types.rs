@@ -608,7 +608,7 @@ const IMPOSSIBLE_COLUMNS: [&str; 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_with_impossible_values_goes_to_quarantine_unless_told_otherwise() {
+async fn a_row_with_impossible_values_goes_to_quarantine_by_default() {
     let scene = Scene::new(IMPOSSIBLE).await.unwrap();
     for way in ["direct", "kafka"] {
         scene.fill(way, "", 1, 1).await.unwrap();

@@ -411,7 +411,7 @@ fn through_the_codec(column_type: ColumnType, json: &str) -> String {
 }
 
 #[test]
-fn the_page_says_what_the_code_does() {
+fn the_page_agrees_with_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/types.md");
     let page = page();
     if std::env::var_os("UPDATE_DOCS").is_some() {

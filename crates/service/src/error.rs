@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_is_said_already_is_not_repeated() {
+    fn a_cause_that_was_printed_is_not_repeated() {
         let error = ["refused", "talking failed: refused", "no answer"]
             .iter()
             .fold(None, |source, text| Some(Box::new(Layer { text, source })));

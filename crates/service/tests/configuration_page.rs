@@ -125,11 +125,11 @@ fn is_what_the_code_says(name: &str, text: &str) {
 }
 
 #[test]
-fn the_page_says_what_the_code_does() {
+fn the_page_agrees_with_the_code() {
     is_what_the_code_says("docs/configuration.md", &page());
 }
 
 #[test]
-fn the_schema_says_what_the_code_does() {
+fn the_schema_agrees_with_the_code() {
     is_what_the_code_says("configs/inlet.schema.json", &schema());
 }

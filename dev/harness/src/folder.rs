@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dropped_folder_is_gone() {
+    fn a_dropped_folder_is_removed() {
         let folder = Folder::new("gone").unwrap();
         let path = folder.to_owned();
         fs::write(path.join("file"), "x").unwrap();

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claimed_port_is_free_and_nobody_elses() {
+    fn a_claimed_port_is_free_and_only_ours() {
         let ports: Vec<Port> = (0..50).map(|_| Port::claim().unwrap()).collect();
         let mut numbers: Vec<u16> = ports.iter().map(Port::number).collect();
         numbers.sort_unstable();

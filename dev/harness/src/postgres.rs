@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process::{Farewell, Launch, User};
+use crate::process::{Launch, StopSignal, User};
 use crate::server::Server;
 use crate::{Database, Folder, Port, programs};
 
@@ -263,7 +263,7 @@ impl Postgres {
             Launch::new(program, self.bin.join(program), &self.server.folder).user(self.user);
         // PostgreSQL's programs free their shared memory when they are asked to end, but not when
         // they are killed.
-        launch.farewell = Farewell::Terminate;
+        launch.stop_signal = StopSignal::Terminate;
         launch
     }
 
@@ -296,7 +296,7 @@ impl Postgres {
         for (name, value) in &self.settings {
             launch = launch.args(["-c".to_owned(), format!("{name}={value}")]);
         }
-        launch.farewell = Farewell::Quit;
+        launch.stop_signal = StopSignal::Quit;
         self.server.start(launch)?;
         self.answers().await
     }

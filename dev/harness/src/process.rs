@@ -73,7 +73,7 @@ impl User {
 
 /// How a child is ended when it is dropped, or when this process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Farewell {
+pub(crate) enum StopSignal {
     Kill,
     /// With SIGTERM: for programs that clean up after it.
     Terminate,
@@ -81,7 +81,7 @@ pub(crate) enum Farewell {
     Quit,
 }
 
-impl Farewell {
+impl StopSignal {
     fn name(self) -> &'static str {
         match self {
             Self::Kill => "KILL",
@@ -109,8 +109,8 @@ pub(crate) struct Launch {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) folder: PathBuf,
     pub(crate) user: Option<User>,
-    /// Another way than [`Farewell::Kill`] when the program then leaves fewer files behind.
-    pub(crate) farewell: Farewell,
+    /// Another way than [`StopSignal::Kill`] when the program then leaves fewer files behind.
+    pub(crate) stop_signal: StopSignal,
     /// The file for standard output; without one it goes to the file for standard error.
     pub(crate) stdout: Option<PathBuf>,
     /// The file that standard error is appended to.
@@ -128,7 +128,7 @@ impl Launch {
             env: Vec::new(),
             folder: folder.to_owned(),
             user: None,
-            farewell: Farewell::Kill,
+            stop_signal: StopSignal::Kill,
             stdout: None,
             stderr,
         }
@@ -165,7 +165,7 @@ impl Launch {
         let mut command = Command::new(programs::system("setpriv")?);
         // The kernel sends this signal when the thread that started the process ends, however the
         // test ends.
-        command.args(["--pdeathsig", self.farewell.name()]);
+        command.args(["--pdeathsig", self.stop_signal.name()]);
         if let Some(User { uid, gid }) = self.user {
             command.args([
                 format!("--reuid={uid}"),
@@ -191,7 +191,7 @@ impl Launch {
         Ok(Process {
             name: self.name,
             child,
-            farewell: self.farewell,
+            stop_signal: self.stop_signal,
             log: self.stderr,
         })
     }
@@ -215,7 +215,7 @@ impl Launch {
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
-    farewell: Farewell,
+    stop_signal: StopSignal,
     log: PathBuf,
 }
 
@@ -289,8 +289,8 @@ impl Process {
     }
 
     /// Asks it to end in the way of its launch, and gives it and its children time to clean up.
-    fn part(&mut self) -> Result<()> {
-        if self.farewell == Farewell::Kill || self.ended()?.is_some() {
+    fn stop(&mut self) -> Result<()> {
+        if self.stop_signal == StopSignal::Kill || self.ended()?.is_some() {
             return Ok(());
         }
         // The children are opened before the signal: afterwards their pids could belong to others.
@@ -299,7 +299,7 @@ impl Process {
             Pid::from_child(&self.child),
             PidfdFlags::empty(),
         )?);
-        self.signal(self.farewell.signal())?;
+        self.signal(self.stop_signal.signal())?;
         for process in &leaving {
             if !has_ended(process, PART_SECONDS_MAX)? {
                 break;
@@ -312,7 +312,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // A drop cannot report a failure. A process that survives ends with this process.
-        let _ = self.part();
+        let _ = self.stop();
         let _ = self.kill_9();
         if thread::panicking() {
             keep_log(self.name, &self.log);

@@ -47,7 +47,7 @@ async fn committed_rows_survive_kill_9() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_standby_follows_stands_still_and_takes_over() -> Result<()> {
+async fn a_standby_follows_pauses_and_takes_over() -> Result<()> {
     let mut primary = Postgres::start().await?;
     let standby = primary.standby().await?;
     primary

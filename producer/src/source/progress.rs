@@ -98,7 +98,9 @@ struct LoadPart {
 #[derive(Serialize, Deserialize)]
 struct PollPart {
     activity: Activity,
-    owed: Vec<ScanBounds>,
+    /// The stored name is that of version 0.1.0, whose progress is still read.
+    #[serde(rename = "owed")]
+    pending: Vec<ScanBounds>,
     cursor: Option<String>,
 }
 
@@ -150,7 +152,7 @@ impl Parts<'_> {
             Phase::Tailing(activity) => {
                 let part = PollPart {
                     activity: activity.as_ref().clone(),
-                    owed: self.pending.clone(),
+                    pending: self.pending.clone(),
                     cursor: self.cursor.map(str::to_owned),
                 };
                 set(POLL, Some(json(&part)));
@@ -180,7 +182,11 @@ impl Stored {
                 coverage.forget();
                 (load.phase(), Vec::new(), None)
             }
-            (None, Some(poll)) => (Phase::Tailing(poll.activity.into()), poll.owed, poll.cursor),
+            (None, Some(poll)) => (
+                Phase::Tailing(poll.activity.into()),
+                poll.pending,
+                poll.cursor,
+            ),
             (None, None) => return Ok(None),
         };
         Ok(Some(Self {

@@ -17,7 +17,7 @@ async fn database(encoding: &str) -> Database {
 }
 
 #[tokio::test]
-async fn a_byte_that_stands_for_no_character_ends_the_poll_with_its_name() {
+async fn a_byte_that_is_no_character_ends_the_poll_with_its_name() {
     let database = database("WIN1252").await;
     let sql = "CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at \
         timestamptz DEFAULT now(), note text)";

@@ -202,7 +202,7 @@ async fn versions(database: &Database, which: &str) -> BTreeSet<(i64, i32)> {
 }
 
 #[tokio::test]
-async fn no_interleaving_loses_or_doubles_a_row_and_naive_polls_lose_some() {
+async fn no_interleaving_loses_or_duplicates_a_row_and_naive_polls_lose_some() {
     let only: Option<u64> = std::env::var("INLET_POLL_SEED")
         .ok()
         .map(|seed| seed.parse().unwrap());

@@ -277,7 +277,7 @@ async fn a_table_that_takes_another_ones_place_brings_all_its_rows() {
 }
 
 #[tokio::test]
-async fn the_other_tables_are_polled_on_while_one_is_gone_and_it_comes_back_with_all_its_rows() {
+async fn the_other_tables_are_polled_while_one_is_missing_and_it_returns_with_all_its_rows() {
     let database = shared_database().await;
     database
         .sql(&format!("{TABLE}; CREATE TABLE u (LIKE t INCLUDING ALL)"))

@@ -182,7 +182,7 @@ async fn row_security_that_would_hide_rows_is_an_error_when_it_is_switched_on() 
 }
 
 #[tokio::test]
-async fn a_role_that_loses_its_exemption_from_row_security_is_told() {
+async fn a_role_that_loses_its_exemption_from_row_security_is_reported() {
     let database = shared_database().await;
     database.sql(TABLE).await.unwrap();
     let settings = as_reader(&database).await;

@@ -53,7 +53,7 @@ async fn on_a_standby_the_middle_of_three_transactions_is_found_when_it_commits(
 }
 
 #[tokio::test]
-async fn a_standby_that_stands_still_publishes_nothing_and_then_all_once() {
+async fn a_paused_standby_publishes_nothing_and_then_all_once() {
     let pair = Pair::start().await;
     let (database, mut poller) = pair.polled().await;
     let [mut w1, mut judge] = Session::some(&database).await;

@@ -137,7 +137,7 @@ fn a_version_that_may_be_seen_does_not_excuse_a_stale_lake() {
 }
 
 #[test]
-fn a_row_that_is_gone_from_postgresql_is_only_in_the_lake_unless_it_is_newer() {
+fn a_row_that_was_deleted_in_postgresql_is_only_in_the_lake_unless_it_is_newer() {
     let mut gone = version(3, 1, 14, 3);
     gone.deleted = true;
     let found = compared(

@@ -55,7 +55,7 @@ async fn a_batch_that_does_not_start_at_the_head_is_refused_and_leaves_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_batch_twice_is_committed_once() {
+async fn a_repeated_batch_is_committed_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut table = open(folder.path(), [P0]).await;
     let (first, again) = (

@@ -104,7 +104,7 @@ async fn opening_leaves_a_living_writers_files_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kafka_partition_without_commits_says_so() {
+async fn a_kafka_partition_without_commits_reports_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut table = try_open(folder.path(), options(Tz::UTC)).await.unwrap();
     assert_eq!(table.take_over([P0]).await.unwrap()[&P0].next, None);

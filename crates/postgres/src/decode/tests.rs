@@ -110,7 +110,7 @@ fn values_and_nulls_land_in_their_columns() {
 }
 
 #[test]
-fn an_unfit_value_is_null_and_stands_in_unfit_with_its_text() {
+fn an_unfit_value_is_null_and_its_text_is_in_unfit() {
     let mut decoder = RowDecoder::new(schema(), 0);
     let id: &[u8] = &[0, 0, 0, 1];
     append(

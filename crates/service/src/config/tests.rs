@@ -141,13 +141,13 @@ fn a_wrong_form_and_a_missing_variable_hide_nothing_else() {
          kafka:\n  brokers:\n    - ${BROKER}\n  partitions: many\ntables:\n  orders:\n    key: { \
          a: b }\n    skip: maybe\n",
     );
-    let told: Vec<&str> = shown
+    let shown_lines: Vec<&str> = shown
         .lines()
         .filter(|line| line.starts_with("  a.yml"))
         .map(str::trim)
         .collect();
     assert_eq!(
-        told,
+        shown_lines,
         [
             "a.yml:3:7: `postgres.db` must be one value",
             "a.yml:4:7: `postgres.user` has no value",
@@ -164,7 +164,7 @@ fn a_wrong_form_and_a_missing_variable_hide_nothing_else() {
 }
 
 #[test]
-fn what_becomes_of_impossible_values_is_said_by_table() {
+fn each_table_chooses_what_happens_to_impossible_values() {
     let meaning = |text: &str| {
         let config = with(&[], &format!("{SMALL}tables:\n  orders: {text}\n")).unwrap();
         config.tables[0].impossible_values
@@ -221,7 +221,7 @@ fn wrong_indentation_names_the_line() {
 }
 
 #[test]
-fn a_key_that_stands_twice_is_refused() {
+fn a_repeated_key_is_refused() {
     let shown = refused("postgres:\n  table: orders\n  table: items\n");
     assert_eq!(
         shown,
@@ -298,7 +298,7 @@ fn a_variable_in_quotes_is_refused() {
 }
 
 #[test]
-fn a_variable_in_braces_says_how_to_write_it() {
+fn a_variable_in_braces_is_refused_with_the_right_form() {
     let shown = refused("postgres: { user: ${WHO} }\n");
     assert!(
         shown.contains(
@@ -630,7 +630,7 @@ fn no_table_is_refused_and_so_is_an_empty_file() {
 }
 
 #[test]
-fn a_missing_section_is_told_to_the_verb_that_needs_it() {
+fn a_missing_section_is_an_error_of_the_verb_that_needs_it() {
     let config = with(&[], SMALL).unwrap();
     let shown = report(&config.require_kafka().unwrap_err());
     assert!(

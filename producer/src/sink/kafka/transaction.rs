@@ -70,8 +70,8 @@ impl Transactions {
     /// Opens a transaction if none is open.
     pub fn begin(&mut self) -> Result<(), SinkError> {
         if !self.is_open {
-            let begun = self.producer.begin_transaction();
-            begun.map_err(|error| self.explain("a transaction was not started", error))?;
+            let started = self.producer.begin_transaction();
+            started.map_err(|error| self.explain("a transaction was not started", error))?;
             self.is_open = true;
         }
         Ok(())

@@ -64,7 +64,7 @@ fn an_xid_that_was_given_out_after_the_snapshot_does_not_raise_the_bound() {
 }
 
 #[test]
-fn a_reader_seen_twice_without_xid_behind_its_first_message_is_raised() {
+fn a_reader_without_xid_in_two_readings_after_its_first_message_is_raised() {
     let sessions = vec![open(Some(90), 95, false, None)];
     let first = Activity::next(None, &reading(100, 50, sessions.clone()));
     let second = Activity::next(Some(&first), &reading(200, 80, sessions.clone()));

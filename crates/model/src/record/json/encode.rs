@@ -99,7 +99,7 @@ impl<'a> Unfits<'a> {
         assert_eq!(
             batch.rows.schema_ref().field(index).name(),
             UNFIT,
-            "a polled batch tells its unfit values"
+            "a polled batch has the column of unfit values"
         );
         let texts = batch.rows.column(index).as_string::<i32>();
         Self((texts.null_count() < texts.len()).then_some((texts, batch)))
