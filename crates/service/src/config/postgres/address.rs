@@ -80,14 +80,19 @@ pub(super) fn parse(key: &str, text: &Text, problems: &mut Problems) -> Option<A
         password: url.password().map(decode),
         ..Address::default()
     };
-    for (name, value) in url.query_pairs() {
-        parameter(
-            &mut address,
-            key,
-            text,
-            (name.trim(), value.trim()),
-            problems,
-        );
+    // Java programs write a blank as `+`; for libpq a plus sign is itself.
+    let query = url.query().unwrap_or_default();
+    let query = match text.value.starts_with("jdbc:") {
+        true => query.to_owned(),
+        false => query.replace('+', "%2B"),
+    };
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        // A blank may belong to a password.
+        let value = match name.trim() {
+            "password" => &value,
+            _ => value.trim(),
+        };
+        parameter(&mut address, key, text, (name.trim(), value), problems);
     }
     Some(address)
 }

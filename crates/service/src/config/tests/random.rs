@@ -297,3 +297,82 @@ fn a_number_beyond_its_bound_is_refused_and_never_wraps() {
         assert!(value::duration("key", &text(nothing)).is_err(), "{nothing}");
     }
 }
+
+/// Every byte but letters and digits as `%XX`.
+fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// The parts of an address, before the host or as parameters, as each program writes them.
+    #[test]
+    fn the_parts_of_an_address_come_back_whatever_they_hold(
+        host in select(vec!["db", "db.example-1.com", "10.0.0.1", "::1", "/var/run/postgresql"]),
+        port in proptest::option::of(1..=u16::MAX),
+        db in "[a-zA-Z+%?&=#@/é\"' -]{0,8}[a-z]",
+        user in "[a-zA-Z+%?&=#@:/é\"' -]{0,8}[a-z]",
+        password in ".{1,12}",
+        is_jdbc in any::<bool>(),
+        as_parameters in any::<bool>(),
+    ) {
+        let db = format!("a{db}");
+        let user = format!("a{user}");
+        let (host_part, host_parameter) = match host {
+            _ if as_parameters => (String::new(), format!("&host={}", encoded(host))),
+            "::1" => ("[::1]".to_owned(), String::new()),
+            _ => (encoded(host).replace("%2E", ".").replace("%2D", "-"), String::new()),
+        };
+        let port_part = match port {
+            Some(port) if !as_parameters => format!(":{port}"),
+            _ => String::new(),
+        };
+        let port_parameter = match port {
+            Some(port) if as_parameters => format!("&port={port}"),
+            _ => String::new(),
+        };
+        let (role, secret) = (encoded(&user), encoded(&password));
+        let address = if as_parameters {
+            format!("///{}?user={role}&password={secret}{host_parameter}{port_parameter}", encoded(&db))
+        } else {
+            format!("//{role}:{secret}@{host_part}{port_part}/{}", encoded(&db))
+        };
+        let key = if is_jdbc { "jdbc_url: jdbc:postgresql:" } else { "url: postgres:" };
+        let text = format!("postgres:\n  {key}{address}\n  table: orders\n");
+        let config = Config::parse(&text).unwrap();
+        let read = &config.require_postgres().unwrap().primary;
+        prop_assert_eq!(&read.host, host);
+        prop_assert_eq!(read.port, port.unwrap_or(5432));
+        prop_assert_eq!((&read.db, &read.user), (&db, &user));
+        prop_assert_eq!(read.password(), Some(password.as_str()));
+    }
+
+    #[test]
+    fn any_address_is_read_or_refused_without_showing_it(address in "(jdbc:)?postgres(ql)?:.{0,30}") {
+        let text = format!("postgres: {{ url: {}, table: t }}\n", serde_json::json!(format!("{address}{SECRET}")));
+        for problem in problems(&text) {
+            prop_assert!(!problem.to_string().contains(SECRET), "{}", problem);
+        }
+    }
+}
+
+/// In an address of PostgreSQL's own programs a plus sign is itself; Java programs read a blank.
+#[test]
+fn a_plus_sign_in_a_parameter_is_read_as_the_program_that_writes_it_does() {
+    let password = |key: &str| {
+        let text = format!("postgres:\n  {key}://me@db/shop?password=a+b\n  table: orders\n");
+        let config = Config::parse(&text).unwrap();
+        let primary = config.require_postgres().unwrap().primary.clone();
+        primary.password().map(str::to_owned)
+    };
+    assert_eq!(password("url: postgresql").as_deref(), Some("a+b"));
+    assert_eq!(
+        password("jdbc_url: jdbc:postgresql").as_deref(),
+        Some("a b")
+    );
+}
