@@ -7,7 +7,8 @@
 //! Promises: exit 0 only when PostgreSQL and lake are equal, by DuckDB's answer and by `inlet
 //! verify`'s; it removes all processes and folders, however it ends. Leaves to others: the servers,
 //! which the test harness (`inlet-harness`) finds, starts and stops. Errors are `anyhow`'s, like
-//! the harness's: the demo only prints them. Read in this order: [`story`], [`servers`], [`scenario`], [`hops`],
+//! the harness's: the demo only prints them. Read in this order: [`story`], [`servers`],
+//! [`scenario`], [`hops`],
 //! [`screen`].
 
 mod answers;

@@ -171,7 +171,8 @@ impl Orders {
         assert_eq!(self.lake_rows().await.unwrap(), rows);
     }
 
-    /// Compares every value of PostgreSQL with the latest version of each key in the lake, and checks
+    /// Compares every value of PostgreSQL with the latest version of each key in the lake, and
+    /// checks
     /// that the versions are distinct.
     pub async fn check_equal(&self) -> Result<()> {
         let source = self

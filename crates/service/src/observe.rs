@@ -1,6 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics` of a running service over HTTP, if the user asks for them.
 //!
-//! Promises: a number moves only when what it counts is durable; a request changes nothing; a server
+//! Promises: a number moves only when what it counts is durable; a request changes nothing; a
+//! server
 //! that cannot be opened is an error at the start. Leaves to others: which numbers there are
 //! (`metrics.rs` of each service).
 

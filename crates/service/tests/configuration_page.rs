@@ -14,7 +14,8 @@ const INTRODUCTION: &str = "\
 
 One YAML file serves every verb.
 It needs a table and the sections of the verb: `inlet run` reads `postgres` and `datalake` (and \
-`kafka` if there is a broker), `inlet producer` reads `postgres` and `kafka`, `inlet consumer` reads \
+`kafka` if there is a broker), `inlet producer` reads `postgres` and `kafka`, `inlet consumer` \
+reads \
 `kafka` and `datalake`.
 [configs/reference.yml](../configs/reference.yml) shows every key, \
 [configs/quickstart.yml](../configs/quickstart.yml) is the smallest file.
@@ -48,7 +49,8 @@ what to do.
 ## In an editor
 
 `inlet schema` prints a JSON Schema of this page.
-An editor with a YAML language server (VS Code with the YAML extension, Neovim and others) completes \
+An editor with a YAML language server (VS Code with the YAML extension, Neovim and others) \
+    completes \
 and checks keys and shows their meaning, if the first line of the file names the schema:
 
 ```sh

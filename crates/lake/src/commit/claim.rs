@@ -69,7 +69,8 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Files that stay keep their lock, as if the process had died: the next writer publishes the
+        // Files that stay keep their lock, as if the process had died: the next writer publishes
+        // the
         // files that the log names and removes the others.
         let names = self.store.list(STAGING).unwrap_or_default();
         let ours = names

@@ -326,7 +326,7 @@ fn check(folder: &Folder, encoded: &Encoded, rows: &RecordBatch, zone: Tz) {
             assert!(seen.insert(*row), "row {row} is a duplicate");
             assert_eq!(date(*row), file.date);
             let before = last.insert((file.date.clone(), *partition), *offset);
-            assert!(before < Some(*offset), "{before:?} stands before {offset}");
+            assert!(before < Some(*offset), "{before:?} precedes {offset}");
         }
         let order = UInt32Array::from(order);
         for (at, column) in rows.columns().iter().enumerate() {

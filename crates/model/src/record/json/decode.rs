@@ -1,7 +1,8 @@
 //! Keys and values of the format back into Arrow columns.
 //!
 //! Promises: a row is taken whole or not at all; time and memory are linear in the message,
-//! whatever it holds. Budget: 830 ns a row of 8 columns, two passes over each byte, no allocation a row.
+//! whatever it holds. Budget: 830 ns a row of 8 columns, two passes over each byte, no allocation a
+//! row.
 
 use std::collections::HashMap;
 use std::sync::Arc;

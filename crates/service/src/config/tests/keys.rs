@@ -11,7 +11,8 @@ const BASE: &str = "postgres: { url: 'postgresql://me@localhost/shop' }\nkafka: 
     'localhost:9092' }\ndatalake: { path: lake }\n\
                     tables: { orders: {}, 'audit_*': {} }\n";
 
-/// Every key that has a value of its own, with the lines that precede it in a file; of `tables`, the
+/// Every key that has a value of its own, with the lines that precede it in a file; of `tables`,
+/// the
 /// table `orders`.
 fn every_key() -> Vec<(&'static Key, String)> {
     let below = |key: &'static Key| match key.form {

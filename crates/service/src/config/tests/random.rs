@@ -243,7 +243,8 @@ proptest! {
     /// Each reader takes a text exactly when it is one of the forms that the manual shows; a
     /// refusal names the key, the place and the text.
     #[test]
-    fn any_other_text_is_refused_with_key_place_and_text(value in "[0-9]{0,22}[ _+-]?[a-zA-Z.é]{0,4}|.*") {
+    fn any_other_text_is_refused_with_key_place_and_text(value in "[0-9]{0,22}[ \
+        _+-]?[a-zA-Z.é]{0,4}|.*") {
         let written = text(value.clone());
         let number = value.trim_end_matches(|c: char| !c.is_ascii_digit());
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
