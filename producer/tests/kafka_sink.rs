@@ -9,7 +9,8 @@ use inlet_harness::{Kafka, Port, eventually, shared_kafka};
 use inlet_kafka::Connection;
 use inlet_model::record::header::{HEADER, Header};
 use inlet_producer::sink::kafka::{KafkaSink, KafkaSinkSettings};
-use inlet_service::error::{Explain, Kind};
+use inlet_service::config::Properties;
+use inlet_service::error::Kind;
 use inlet_service::sink::Sink;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -37,7 +38,7 @@ impl OnKafka {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let settings = KafkaSinkSettings {
-            connection: Connection::new(&kafka.bootstrap(), BTreeMap::new()).unwrap(),
+            connection: Connection::new(&kafka.bootstrap(), Properties::default()),
             transactional_id: format!("inlet-p{number}"),
             control_topic: format!("p{number}_control"),
             topics: BTreeMap::from([(orders(), format!("p{number}_orders"))]),
@@ -399,34 +400,11 @@ async fn a_sink_that_closes_ends_its_transaction_so_that_readers_continue() {
 }
 
 #[tokio::test]
-async fn properties_that_exactly_once_delivery_depends_on_are_refused() {
-    for (key, value) in [
-        ("acks", "1"),
-        ("transactional.id", "x"),
-        ("enable.idempotence", "false"),
-        ("isolation.level", "read_uncommitted"),
-    ] {
-        let properties = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-        let error = Connection::new("127.0.0.1:1", properties).unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
-        assert!(
-            error.act().contains(key)
-                && error
-                    .hint()
-                    .unwrap()
-                    .to_string()
-                    .contains("kafka.properties"),
-            "{error:?}"
-        );
-    }
-}
-
-#[tokio::test]
 async fn a_property_that_does_not_exist_is_named_without_its_value() {
     let pipeline = OnKafka::shared().await;
-    let properties = BTreeMap::from([("sasl.pasword".to_owned(), "secret".to_owned())]);
+    let properties = Properties::new([("sasl.pasword", "secret")]).unwrap();
     let mut sink = KafkaSink::new(KafkaSinkSettings {
-        connection: Connection::new(&pipeline.brokers, properties).unwrap(),
+        connection: Connection::new(&pipeline.brokers, properties),
         ..pipeline.settings()
     })
     .unwrap();
@@ -441,7 +419,7 @@ async fn a_broker_that_is_down_is_named() {
     let port = Port::claim().unwrap();
     let brokers = format!("127.0.0.1:{}", port.number());
     let settings = KafkaSinkSettings {
-        connection: Connection::new(&brokers, BTreeMap::new()).unwrap(),
+        connection: Connection::new(&brokers, Properties::default()),
         deadline: Duration::from_secs(2),
         ..OnKafka::shared().await.settings()
     };
@@ -525,9 +503,9 @@ async fn a_transaction_that_timed_out_is_not_mistaken_for_another_owner() {
         "message.timeout.ms",
         "socket.timeout.ms",
     ]
-    .map(|key| (key.to_owned(), "3000".to_owned()));
+    .map(|key| (key, "3000"));
     pipeline.settings.connection =
-        Connection::new(&pipeline.brokers, BTreeMap::from(short)).unwrap();
+        Connection::new(&pipeline.brokers, Properties::new(short).unwrap());
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..10, "kept")).await.unwrap();

@@ -85,7 +85,7 @@ fn silent(kafka: &KafkaConfig, error: &KafkaError, reported: Option<Reported>) -
     let reason = reason.split(" (after ").next().unwrap_or(&reason);
     let evidence = format!("does not answer: {reason}");
     let finding = Finding::error(Hop::Kafka, &kafka.brokers, evidence);
-    let secured = kafka.properties.contains_key("security.protocol");
+    let secured = kafka.properties.get("security.protocol").is_some();
     match code.map(meaning) {
         Some(Meaning::Denied | Meaning::Handshake) => {
             finding.fix("see `security.protocol`, `sasl.*` and `ssl.*` under `kafka.properties`")

@@ -8,6 +8,7 @@ use inlet_consumer::{ConsumerError, ConsumerSettings, Pipeline, TableSettings};
 use inlet_harness::{Folder, Kafka, duckdb, eventually, shared_kafka};
 use inlet_kafka::Connection;
 use inlet_lake::Limits;
+use inlet_service::config::Properties;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +53,7 @@ impl Fixture {
             timezone: chrono_tz::Tz::UTC,
         };
         let settings = ConsumerSettings {
-            connection: Connection::new(&kafka.bootstrap(), [].into())?,
+            connection: Connection::new(&kafka.bootstrap(), Properties::default()),
             group: format!("{name}-group"),
             control_topic: control.clone(),
             tables: vec![table],
@@ -74,8 +75,8 @@ impl Fixture {
 
     /// Gives the consumer one property of librdkafka.
     pub fn set_property(&mut self, name: &str, value: &str) -> Result<()> {
-        let properties = [(name.to_owned(), value.to_owned())].into();
-        self.settings.connection = Connection::new(&self.kafka.bootstrap(), properties)?;
+        let properties = Properties::new([(name, value)])?;
+        self.settings.connection = Connection::new(&self.kafka.bootstrap(), properties);
         Ok(())
     }
 

@@ -1,10 +1,7 @@
 //! How every client is configured: the user's properties, our defaults where librdkafka's do not
 //! suit, and the values that exactly-once delivery depends on.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use inlet_service::config::{KafkaConfig, refused_property};
+use inlet_service::config::{KafkaConfig, Properties};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::BaseProducer;
@@ -52,33 +49,19 @@ pub enum Isolation {
 }
 
 /// The address of the brokers and the user's properties of librdkafka: how a client connects.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Connection {
     brokers: String,
-    properties: BTreeMap<String, String>,
+    properties: Properties,
 }
 
 impl Connection {
-    /// A connection to `brokers` (`host:port`, several with commas). Refuses every property that
-    /// exactly-once delivery depends on.
-    pub fn new(brokers: &str, properties: BTreeMap<String, String>) -> Result<Self, Error> {
-        for name in properties.keys() {
-            if let Some(refused) = refused_property(name) {
-                return Err(Error::config(
-                    format!("property `{name}` cannot be set: {}", refused.reason),
-                    format!(
-                        "remove `{name}` from the key `kafka.properties` of the configuration{}",
-                        refused
-                            .instead
-                            .map_or_else(String::new, |key| format!("; use `{key}`"))
-                    ),
-                ));
-            }
-        }
-        Ok(Self {
+    /// A connection to `brokers` (`host:port`, several with commas).
+    pub fn new(brokers: &str, properties: Properties) -> Self {
+        Self {
             brokers: brokers.to_owned(),
             properties,
-        })
+        }
     }
 
     /// The addresses of the brokers.
@@ -88,7 +71,7 @@ impl Connection {
 
     /// The user's value of a property.
     pub fn property(&self, name: &str) -> Option<&str> {
-        self.properties.get(name).map(String::as_str)
+        self.properties.get(name)
     }
 
     /// The transactional producer. It connects in the background.
@@ -126,7 +109,7 @@ impl Connection {
 
     pub(crate) fn admin_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (name, value) in &self.properties {
+        for (name, value) in self.properties.iter() {
             config.set(name, value);
         }
         config
@@ -236,7 +219,7 @@ impl Connection {
 
     /// Sets one of our defaults, unless the user gave the property under any of its names.
     fn set_default(&self, config: &mut ClientConfig, names: &[&str], value: impl ToString) {
-        if !names.iter().any(|name| self.properties.contains_key(*name)) {
+        if !names.iter().any(|name| self.property(name).is_some()) {
             // A property has older names as well; a user who sets one of them means the same
             // property.
             config.set(names[0], value.to_string());
@@ -262,23 +245,8 @@ impl Connection {
 }
 
 impl From<&KafkaConfig> for Connection {
-    /// The configuration was loaded, so it holds no property that would be refused.
     fn from(config: &KafkaConfig) -> Self {
-        Self {
-            brokers: config.brokers.clone(),
-            properties: config.properties.clone(),
-        }
-    }
-}
-
-impl fmt::Debug for Connection {
-    // The value of a property may be a secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&String> = self.properties.keys().collect();
-        f.debug_struct("Connection")
-            .field("brokers", &self.brokers)
-            .field("properties", &names)
-            .finish()
+        Self::new(&config.brokers, config.properties.clone())
     }
 }
 

@@ -14,6 +14,7 @@ mod file;
 mod kafka;
 mod pattern;
 mod postgres;
+mod properties;
 mod raw;
 mod refused;
 mod streaming;
@@ -33,7 +34,8 @@ pub use file::{Absent, ConfigError, Form, Key, Place, Problem};
 pub use kafka::KafkaConfig;
 pub use pattern::sort_by_precedence;
 pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
-pub use refused::{REFUSED_PROPERTIES, RefusedProperty, refused_property};
+pub use properties::{Properties, PropertyName};
+pub use refused::{REFUSED_PROPERTIES, RefusedProperty};
 pub use streaming::StreamingConfig;
 pub use tables::{ImpossibleValues, TableConfig};
 

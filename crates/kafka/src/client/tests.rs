@@ -1,14 +1,14 @@
 use std::collections::BTreeSet;
 
-use inlet_service::config::REFUSED_PROPERTIES;
+use inlet_service::config::PropertyName;
 use inlet_service::error::{Explain, Kind};
 use proptest::prelude::*;
 
 use super::*;
 
-fn connection(properties: &[(&str, &str)]) -> Result<Connection, Error> {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    Connection::new("127.0.0.1:1", properties.iter().map(owned).collect())
+fn connection(properties: &[(&str, &str)]) -> Connection {
+    let properties = Properties::new(properties.iter().copied()).unwrap();
+    Connection::new("127.0.0.1:1", properties)
 }
 
 /// Creates every client; none of them needs a broker for that.
@@ -18,23 +18,6 @@ fn start(connection: &Connection) -> Result<(), Error> {
     connection.member("inlet-test", Some("inlet-test-0"))?;
     crate::Admin::new(connection, std::time::Duration::from_secs(1))?;
     Ok(())
-}
-
-#[test]
-fn every_refused_property_is_refused_by_every_client() {
-    for refused in REFUSED_PROPERTIES {
-        let error = connection(&[(refused.name, "1")]).unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
-        assert!(error.act().contains(refused.name), "{error}");
-        assert!(
-            error
-                .hint()
-                .unwrap()
-                .to_string()
-                .contains("kafka.properties"),
-            "{error:?}"
-        );
-    }
 }
 
 #[test]
@@ -51,10 +34,10 @@ fn every_property_that_a_client_sets_itself_is_refused_or_left_to_the_user() {
         names.extend(config.config_map().keys().map(|name| (*name).to_owned()));
     }
     for name in names {
-        if inlet_service::config::refused_property(&name).is_some() {
+        if PropertyName::parse(&name).is_err() {
             continue;
         }
-        let connection = connection(&[(name.as_str(), given)]).unwrap();
+        let connection = connection(&[(name.as_str(), given)]);
         assert!(!is_ours(&name, &connection.admin_config()), "{name}");
         assert!(!is_ours(&name, &connection.producer_config("id")), "{name}");
         assert!(
@@ -121,7 +104,7 @@ fn accepted_properties_start_every_client() {
     ];
     let mut failed = Vec::new();
     for property in accepted {
-        if let Err(error) = start(&connection(&[property]).unwrap()) {
+        if let Err(error) = start(&connection(&[property])) {
             failed.push((property, error));
         }
     }
@@ -130,7 +113,7 @@ fn accepted_properties_start_every_client() {
 
 #[test]
 fn a_property_that_does_not_exist_is_named_without_its_value() {
-    let connection = connection(&[("sasl.pasword", "hunter2")]).unwrap();
+    let connection = connection(&[("sasl.pasword", "hunter2")]);
     let error = start(&connection).unwrap_err();
     let shown = format!("{connection:?} {error:?} {error}");
     assert_eq!(error.kind(), Kind::Config);
@@ -142,7 +125,7 @@ fn a_property_that_does_not_exist_is_named_without_its_value() {
 
 #[test]
 fn a_large_message_gets_room_in_the_queue_and_in_the_responses() {
-    let connection = connection(&[("message.max.bytes", "300000000")]).unwrap();
+    let connection = connection(&[("message.max.bytes", "300000000")]);
     let producer = connection.producer_config("id");
     let reader = connection.reader_config(Isolation::Committed);
     assert_eq!(producer.get("queue.buffering.max.kbytes"), Some("325737"));

@@ -2,11 +2,11 @@
 
 use inlet_model::topic_safe;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use super::file::{Problem, Problems, Text, value_from_file};
+use super::properties::{Properties, PropertyName};
 use super::raw::RawKafka;
-use super::refused::{IN_A_FILE, refused_property};
+use super::refused::IN_A_FILE;
 use super::tables::TableConfig;
 use super::value;
 
@@ -14,7 +14,7 @@ use super::value;
 const TOPIC_CHARS_MAX: usize = 249;
 
 /// The broker, and what our topics there are like.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct KafkaConfig {
     pub pipeline: String,
     /// `host:port`, several with commas.
@@ -26,8 +26,8 @@ pub struct KafkaConfig {
     /// Replicas of a topic that we create; -1 is the broker's own default.
     pub replication_factor: i32,
     pub group: String,
-    /// Further properties of librdkafka (TLS, SASL); values may be secrets.
-    pub properties: BTreeMap<String, String>,
+    /// Further properties of librdkafka (TLS, SASL).
+    pub properties: Properties,
 }
 
 impl KafkaConfig {
@@ -46,25 +46,6 @@ impl KafkaConfig {
     pub fn topic_for(&self, table: &TableConfig) -> String {
         let given = table.topic.clone().or_else(|| self.topic.clone());
         given.unwrap_or_else(|| table.table.topic(&self.pipeline))
-    }
-}
-
-impl fmt::Debug for KafkaConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let properties: BTreeMap<&str, &str> = self
-            .properties
-            .keys()
-            .map(|name| (name.as_str(), "***"))
-            .collect();
-        f.debug_struct("KafkaConfig")
-            .field("pipeline", &self.pipeline)
-            .field("brokers", &self.brokers)
-            .field("topic", &self.topic)
-            .field("partitions", &self.partitions)
-            .field("replication_factor", &self.replication_factor)
-            .field("group", &self.group)
-            .field("properties", &properties)
-            .finish()
     }
 }
 
@@ -136,16 +117,17 @@ fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {
 
 /// The properties, with those from files. The suffix is free: no property of librdkafka has a name
 /// that ends with `_file`.
-fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, String> {
+fn properties(raw: &RawKafka, problems: &mut Problems) -> Properties {
     let given = || raw.properties.iter().flatten();
     // A property and its `_file` form are one property, which is checked once.
     let names: BTreeSet<&str> = given()
         .map(|(name, _)| name.value.strip_suffix(IN_A_FILE).unwrap_or(&name.value))
         .collect();
-    let mut properties = BTreeMap::new();
+    let mut properties = Properties::default();
     for property in names {
         let in_a_file = format!("{property}{IN_A_FILE}");
-        if let Some(refused) = refused_property(property) {
+        let accepted = PropertyName::parse(property);
+        if let Err(refused) = &accepted {
             let hint = refused.instead.map_or_else(
                 || format!("remove it: {}", refused.reason),
                 |key| format!("{}: use `{key}`", refused.reason),
@@ -156,6 +138,7 @@ fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, Strin
                 let what = format!("`kafka.properties.{}` cannot be set", name.value);
                 problems.add(Problem::at(&name.place, what).hint(hint.clone()));
             }
+            // Its file is not read: the property is removed, whatever the value.
             continue;
         }
         let text = |wanted: &str| {
@@ -169,7 +152,9 @@ fn properties(raw: &RawKafka, problems: &mut Problems) -> BTreeMap<String, Strin
             text(&in_a_file),
             problems,
         );
-        properties.extend(value.map(|text| (property.to_owned(), text.value)));
+        if let (Ok(name), Some(text)) = (accepted, value) {
+            properties.set(name, text.value);
+        }
     }
     properties
 }

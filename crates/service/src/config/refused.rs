@@ -3,7 +3,8 @@
 //! and every client read this table, so what loads also starts.
 
 /// A property of librdkafka that `kafka.properties` must not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("property `{name}` cannot be set: {reason}")]
 pub struct RefusedProperty {
     /// Its name, or one of its names.
     pub name: &'static str,
@@ -21,8 +22,8 @@ const ORDER: &str = "the order of a key's versions depends on it";
 const EAGER: &str = "Inlet applies each rebalance as a whole";
 const INTERNAL: &str = "Inlet depends on the reports that it changes";
 
-/// The properties of librdkafka that the promises depend on. The configuration refuses them, and so
-/// does every client.
+/// The properties of librdkafka that the promises depend on. [`super::Properties`] refuses them, and
+/// the configuration and every client hold their properties as such.
 pub const REFUSED_PROPERTIES: &[RefusedProperty] = &[
     refused("bootstrap.servers", ADDRESS, Some("kafka.brokers")),
     refused("metadata.broker.list", ADDRESS, Some("kafka.brokers")),
@@ -71,13 +72,6 @@ const fn refused(
         reason,
         instead,
     }
-}
-
-/// Finds a property among the refused ones.
-pub fn refused_property(name: &str) -> Option<&'static RefusedProperty> {
-    REFUSED_PROPERTIES
-        .iter()
-        .find(|refused| refused.name == name)
 }
 
 /// Returns every name that `kafka.properties` refuses, for the schema.

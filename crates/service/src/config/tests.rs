@@ -547,17 +547,10 @@ fn a_property_may_come_from_a_file() {
         )),
     )
     .unwrap();
-    let properties: Vec<_> = config
-        .require_kafka()
-        .unwrap()
-        .properties
-        .clone()
-        .into_iter()
-        .collect();
+    let properties: Vec<_> = config.require_kafka().unwrap().properties.iter().collect();
     assert_eq!(
         properties,
         [("sasl.password", "hunter2"), ("sasl.username", "me")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
     let both = refused(&text(&format!(
         "    sasl.password_file: {path}\n    sasl.password: hunter3\n"
