@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use inlet_lake::{LakeOptions, LakeSink, LakeSinkTable, Rules};
+use inlet_lake::{LakeOptions, LakeSink, LakeSinkTable, Numbering, Rules};
 use inlet_model::TableName;
 use inlet_producer::pipeline::Pipeline;
 use inlet_producer::session::Source;
@@ -96,6 +96,7 @@ fn sink_table(
         table: name.clone(),
         timezone: table.timezone,
         date_column: table.date_column.clone(),
+        numbering: Numbering::Local,
     };
     LakeSinkTable {
         path: tables::folder(config, datalake, table),

@@ -1,10 +1,11 @@
 //! The lake's folders: writable, on a file system that a commit can use, with free space, and
 //! without another writer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::HumanBytes;
-use inlet_lake::{Head, LakeError, TableReader, Writer};
+use inlet_lake::{Head, Numbering, TableReader, Writer};
+use inlet_model::TableName;
 use inlet_postgres::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
@@ -29,7 +30,8 @@ pub async fn check(
     let mut heads = Vec::new();
     for (table, captured) in config.tables.iter().zip(captured) {
         let path = tables::folder(config, datalake, table);
-        heads.push(of_table(table, captured.as_ref(), &path, findings).await);
+        let ours = Expected::of(config, captured.as_ref());
+        heads.push(of_table(table, ours, &path, findings).await);
     }
     findings.push(duckdb().await);
     heads
@@ -60,11 +62,11 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
         Ok(()) if existing == absolute => findings.push(Finding::ok(
             Hop::Lake,
             &object,
-            "writable, with hard links and renames",
+            "writable, with locks, hard links and renames",
         )),
         Ok(()) => {
             let evidence = format!(
-                "does not exist yet; `{}` is writable, with hard links and renames",
+                "does not exist yet; `{}` is writable, with locks, hard links and renames",
                 existing.display()
             );
             findings.push(Finding::ok(Hop::Lake, &object, evidence));
@@ -148,9 +150,29 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
     Some(finding.effect(means).fix(fix))
 }
 
+/// What a service of this configuration expects of a table's lake.
+struct Expected<'a> {
+    /// `None` while PostgreSQL does not answer.
+    table: Option<&'a TableName>,
+    numbering: Numbering,
+}
+
+impl<'a> Expected<'a> {
+    fn of(config: &Config, captured: Option<&'a Captured>) -> Self {
+        let is_by_kafka = config.kafka.is_some();
+        Self {
+            table: captured.map(|captured| &captured.schema.table),
+            numbering: match is_by_kafka {
+                true => Numbering::Topic,
+                false => Numbering::Local,
+            },
+        }
+    }
+}
+
 async fn of_table(
     table: &TableConfig,
-    captured: Option<&Captured>,
+    ours: Expected<'_>,
     path: &Path,
     findings: &mut Vec<Finding>,
 ) -> Option<Head> {
@@ -167,19 +189,13 @@ async fn of_table(
         Ok(found) => findings.extend(found.iter().filter_map(|writer| of_writer(&object, writer))),
         Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
     }
-    let expected = captured.map(|captured| &captured.schema.table);
-    match (&head, expected) {
-        (None, _) => None,
-        (Some(found), Some(expected)) if found.table != *expected => {
-            let error = LakeError::OtherTable {
-                path: PathBuf::from(path),
-                found: found.table.clone(),
-                expected: expected.clone(),
-            };
+    let found = head.as_ref()?;
+    match found.check_writer(path, ours.table.unwrap_or(&found.table), ours.numbering) {
+        Err(error) => {
             findings.push(Finding::of(Hop::Lake, object, &error));
             None
         }
-        (Some(found), _) => {
+        Ok(()) => {
             let evidence = format!(
                 "table `{}`: {} rows in {} files, commit {}",
                 table.written(),

@@ -3,7 +3,7 @@
 
 use indicatif::HumanBytes;
 use inlet_lake::Rules;
-use inlet_model::{Column, quote, resolve_column};
+use inlet_model::{Column, quote};
 use inlet_postgres::{Captured, CatalogError, Error, Tables};
 use inlet_service::config::{Config, TableConfig};
 use sqlx::PgConnection;
@@ -311,8 +311,10 @@ fn date_column(table: &TableConfig, captured: &Captured) -> Option<Finding> {
     let asked = table.date_column.as_deref()?;
     let columns = &captured.schema.columns;
     let is_time = |column: &&Column| column.column_type.is_time();
-    let names = columns.iter().map(|column| column.name.as_str());
-    let found = resolve_column(asked, names).map(|position| &columns[position]);
+    let found = captured
+        .schema
+        .resolve(asked)
+        .map(|position| &columns[position]);
     if found.as_ref().is_some_and(is_time) {
         return None;
     }

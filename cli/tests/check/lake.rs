@@ -34,6 +34,19 @@ async fn a_lake_of_another_table() {
 }
 
 #[tokio::test]
+async fn a_broker_for_a_lake_that_was_written_without_one() {
+    let mut case = Case::new().await;
+    case.load().await;
+    case.add("kafka:\n  brokers: 127.0.0.1:1\n");
+    case.check().await.names(
+        "a `kafka:` section for a lake of `inlet run`",
+        "error",
+        LAKE,
+        "a new `datalake.path`",
+    );
+}
+
+#[tokio::test]
 async fn a_second_table_for_a_lake_of_one() {
     let mut case = Case::new().await;
     case.load().await;

@@ -31,8 +31,8 @@ const IN_THE_SOURCE: &[(&str, &str)] = &[
         "of the lake's log is corrupt",
     ),
     (
-        "The file system has no hard links",
-        "has no hard links, which a commit needs",
+        "The file system has no hard links or no file locks",
+        ", which a commit needs",
     ),
     (
         "The server is a hot standby",
@@ -479,6 +479,14 @@ async fn broker(case: &mut Case) {
     case.shows("Another instance has taken over", &finished, 75);
     second.terminate().unwrap();
     second.wait_exit(PATIENCE).await.unwrap();
+    let with_a_broker = format!("{}{}", case.right("filled"), section(&kafka.bootstrap()));
+    let finished = case.run("consumer --config FILE", &with_a_broker).await;
+    case.shows("The lake was written without a broker", &finished, 78);
+    let mut consumer = case.start("consumer", &text).await;
+    let finished = case.run("run --config FILE", &case.right("by-kafka")).await;
+    case.shows("The lake was written by a consumer", &finished, 78);
+    consumer.terminate().unwrap();
+    consumer.wait_exit(PATIENCE).await.unwrap();
 }
 
 async fn others(case: &mut Case) {

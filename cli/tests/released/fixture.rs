@@ -71,6 +71,11 @@ impl Release {
         }
     }
 
+    /// Restores the files of a lake.
+    pub fn unpack(&self, name: &str, folder: &Path) {
+        unpack(&self.folder.join(format!("{name}.tar.gz")), folder);
+    }
+
     pub fn records(&self, topic: &str) -> impl Iterator<Item = &StoredRecord> {
         self.partitions
             .iter()
@@ -95,10 +100,7 @@ impl Pipeline {
         let database = replay::history(postgres, &release.source).await;
         let identity = replay::Identity::read(&database, &release.source).await;
         let folder = Folder::new("released").unwrap();
-        unpack(
-            &release.folder.join(format!("{name}.tar.gz")),
-            &folder.join("lake"),
-        );
+        release.unpack(name, &folder.join("lake"));
         for entry in fs::read_dir(folder.join("lake/_log")).unwrap() {
             let path = entry.unwrap().path();
             let text = fs::read_to_string(&path).unwrap();

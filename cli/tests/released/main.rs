@@ -7,7 +7,8 @@ mod replay;
 
 use std::collections::HashSet;
 
-use inlet_harness::{Inlet, Kafka, Postgres, duckdb, shared_kafka};
+use inlet_harness::{Folder, Inlet, Kafka, Postgres, duckdb, shared_kafka};
+use inlet_lake::{Numbering, TableReader};
 use inlet_model::record::control::ControlRecord;
 use inlet_model::record::header::{HEADER, Header};
 use inlet_model::{Fingerprint, TableSchema};
@@ -64,6 +65,18 @@ async fn a_topic_and_its_lake_of_a_release_are_continued_exactly_once() {
         let postgres = Postgres::start().await.unwrap();
         let pipeline = Pipeline::restore(&release, "broker", &postgres, Some(kafka)).await;
         continued(&pipeline, &["producer", "consumer"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lake_of_a_release_tells_who_numbered_its_rows() {
+    for release in RELEASES.map(Release::load) {
+        for (name, numbering) in [("direct", Numbering::Local), ("broker", Numbering::Topic)] {
+            let folder = Folder::new("numbering").unwrap();
+            release.unpack(name, &folder.join("lake"));
+            let head = TableReader::new(folder.join("lake")).head().await.unwrap();
+            assert_eq!(head.unwrap().numbering(), Some(numbering), "{name}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use inlet_harness::{
-    AUTHORIZED, Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually,
+    AUTHORIZED, Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, duckdb, eventually,
     shared_database, shared_kafka, shared_postgres,
 };
 
@@ -164,6 +164,27 @@ async fn a_cursor_without_index_gets_the_index_as_a_hint_and_rows_still_arrive()
     );
 }
 
+/// A reader of the lake sees `_Op` and `_op` as one name, so no row of such a table is published.
+#[tokio::test]
+async fn a_column_with_a_name_of_ours_in_another_case_is_refused_before_the_topic() {
+    let case = Case::new().await;
+    let kafka = shared_kafka().await;
+    case.database
+        .sql("ALTER TABLE orders ADD \"_Op\" text")
+        .await
+        .unwrap();
+    let topic = case.database.name();
+    let section = format!(
+        "kafka:\n  brokers: {}\n  topic: {topic}\n",
+        kafka.bootstrap()
+    );
+    says(
+        &case.run("producer", &case.right(), &section).await,
+        78,
+        &["column `_Op`", "has a name that the change columns use"],
+    );
+}
+
 #[tokio::test]
 async fn a_lake_that_cannot_be_written_is_named() {
     let case = Case::new().await;
@@ -234,4 +255,69 @@ async fn progress_of_another_database_is_refused() {
         78,
         &["belongs to another database", case.database.name()],
     );
+}
+
+#[tokio::test]
+async fn a_lake_is_continued_only_by_the_way_that_wrote_it() {
+    let case = Case::new().await;
+    let kafka = shared_kafka().await;
+    let topic = case.database.name();
+    let section = format!(
+        "kafka:\n  brokers: {}\n  topic: {topic}\n",
+        kafka.bootstrap()
+    );
+    let by_kafka = case.lake().replace("/lake", "/by-kafka");
+    let config = |name: &str, rest: &str| {
+        let path = case.folder.join(name);
+        fs::write(&path, format!("postgres:\n{}{rest}", case.right())).unwrap();
+        path.display().to_string()
+    };
+    let committed = async |inlet: &Inlet| {
+        let done = async || Ok(inlet.stderr()?.contains("batch committed"));
+        eventually(PATIENCE, "the rows are committed", done).await;
+    };
+    let direct = config("direct.yml", &case.lake());
+    let mut run = Inlet::start(INLET, &["run", "--config", &direct], &[]).unwrap();
+    committed(&run).await;
+    run.terminate().unwrap();
+    run.wait_exit(PATIENCE).await.unwrap();
+
+    // The file of `inlet run` with a `kafka:` section, as a reader of the README writes it.
+    let both = config("both.yml", &format!("{}{section}", case.lake()));
+    let _producer = Inlet::start(INLET, &["producer", "--config", &both], &[]).unwrap();
+    eventually(PATIENCE, "two rows are published", async || {
+        Ok(kafka.read(topic).await?.len() == 2)
+    })
+    .await;
+    let mut consumer = Inlet::start(INLET, &["consumer", "--config", &both], &[]).unwrap();
+    let status = consumer.wait_exit(PATIENCE).await.unwrap();
+    let said = consumer.stderr().unwrap();
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(said.contains("was written without a broker"), "{said}");
+
+    // And a misplaced `inlet run` leaves a running consumer alone.
+    let through = config("through.yml", &format!("{by_kafka}{section}"));
+    let mut consumer = Inlet::start(INLET, &["consumer", "--config", &through], &[]).unwrap();
+    committed(&consumer).await;
+    let finished = case.run("run", &case.right(), &by_kafka).await;
+    says(
+        &finished,
+        78,
+        &["was written by a consumer", "datalake.path"],
+    );
+    assert!(
+        !finished.stderr.contains("takes it over"),
+        "{}",
+        finished.stderr
+    );
+    case.database
+        .sql("INSERT INTO orders (amount) VALUES (3)")
+        .await
+        .unwrap();
+    let rows = format!("{}/**/*.parquet", case.folder.join("by-kafka").display());
+    eventually(PATIENCE, "the consumer goes on", async || {
+        Ok(duckdb::count_glob(&rows).await? == 3)
+    })
+    .await;
+    assert!(consumer.is_running().unwrap());
 }

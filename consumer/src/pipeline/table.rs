@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use inlet_lake::{Committed, LakeError, LakeOptions, Limits, PartitionHead, Rules, TableWriter};
-use inlet_model::{
-    Fingerprint, KafkaPartition, Offset, Offsets, TableName, TableSchema, resolve_column,
+use inlet_lake::{
+    Committed, LakeError, LakeOptions, Limits, Numbering, PartitionHead, Rules, TableWriter,
 };
+use inlet_model::{Fingerprint, KafkaPartition, Offset, Offsets, TableName, TableSchema};
 use tokio::task::JoinSet;
 
 use super::copy;
@@ -236,15 +236,11 @@ impl Table {
         };
         // A rule that fits no schema stops the consumer here, before the lake is opened.
         self.check_rules(schemas.of(&name))?;
-        let date_column = self
-            .settings
-            .date_column
-            .as_ref()
-            .map(|column| exact_column(column, schemas.of(&name)));
         let options = LakeOptions {
             table: name.clone(),
             timezone: self.settings.timezone,
-            date_column,
+            date_column: self.settings.date_column.clone(),
+            numbering: Numbering::Topic,
         };
         let writer = TableWriter::open(&self.settings.path, options, self.limits).await?;
         self.ready = Some(Ready {
@@ -312,16 +308,6 @@ fn position(
         next,
         sequence: Some(head.sequence),
     }
-}
-
-/// The column as the catalog spells it; a schema that has it decides.
-fn exact_column<'a>(written: &str, schemas: impl Iterator<Item = &'a Arc<TableSchema>>) -> String {
-    let mut found = schemas.filter_map(|schema| {
-        let names = schema.columns.iter().map(|column| column.name.as_str());
-        let position = resolve_column(written, names)?;
-        Some(schema.columns[position].name.clone())
-    });
-    found.next().unwrap_or_else(|| written.to_owned())
 }
 
 fn show(offsets: &BTreeMap<KafkaPartition, Offset>) -> String {

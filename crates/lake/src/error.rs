@@ -29,8 +29,12 @@ pub enum LakeError {
         source: io::Error,
     },
     /// The folder's file system lacks what an atomic commit needs.
-    #[error("the file system of `{}` has no hard links, which a commit needs", path.display())]
-    Unsupported { path: PathBuf, source: io::Error },
+    #[error("the file system of `{}` has no {lacks}, which a commit needs", path.display())]
+    Unsupported {
+        lacks: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     /// The folder holds another table.
     #[error("folder `{}` holds table `{found}`, not `{expected}`", path.display())]
     OtherTable {
@@ -38,6 +42,20 @@ pub enum LakeError {
         found: TableName,
         expected: TableName,
     },
+    /// The rows have the positions of a topic, and ours would have those of the lake itself.
+    #[error(
+        "the lake of table `{table}` at {} was written by a consumer: its rows have no poller's \
+         progress to continue from",
+        path.display()
+    )]
+    WrittenByConsumer { table: TableName, path: PathBuf },
+    /// The rows have the positions of the lake itself, and ours would have those of a topic.
+    #[error(
+        "the lake of table `{table}` at {} was written without a broker: its rows do not have the \
+         offsets of a topic",
+        path.display()
+    )]
+    WrittenWithoutBroker { table: TableName, path: PathBuf },
     /// A column of the table does not fit the lake.
     #[error("column `{column}` of table `{table}` {reason}")]
     Column {
@@ -150,6 +168,8 @@ impl Explain for LakeError {
             | Self::NotReadable { .. }
             | Self::Unsupported { .. }
             | Self::OtherTable { .. }
+            | Self::WrittenByConsumer { .. }
+            | Self::WrittenWithoutBroker { .. }
             | Self::Column { .. } => Kind::Config,
             Self::Conflict { .. } | Self::Fenced { .. } => Kind::Fenced,
             Self::Full { .. } | Self::Io { .. } | Self::Doubtful { .. } => Kind::Unavailable,
@@ -169,6 +189,14 @@ impl Explain for LakeError {
             Self::OtherTable { .. } => {
                 Hint::text("give every table its own folder: see the key `datalake.path`")
             }
+            Self::WrittenByConsumer { .. } => Hint::text(
+                "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that \
+                 the lake was written with",
+            ),
+            Self::WrittenWithoutBroker { .. } => Hint::text(
+                "give the consumer a new `datalake.path`, which gets every row, or remove the \
+                 `kafka:` section and continue with `inlet run`",
+            ),
             Self::Column { .. } => {
                 Hint::text("see the key `tables.<name>.date_column`, or rename the column")
             }

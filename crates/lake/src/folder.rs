@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::commit::Claim;
+use crate::commit::{Claim, Head};
 use crate::error::LakeError;
 use crate::files::Store;
 use crate::options::LakeOptions;
@@ -25,6 +25,12 @@ impl Folder {
             claim,
             options,
         })
+    }
+
+    /// Checks that this process may write after `head`.
+    pub fn check(&self, head: &Head) -> Result<(), LakeError> {
+        let options = &self.options;
+        head.check_writer(self.store.root(), &options.table, options.numbering)
     }
 
     pub fn batch_error(&self, reason: impl Into<String>) -> LakeError {

@@ -55,7 +55,7 @@ mod sink;
 mod writer;
 
 pub use batch::{Limits, Size};
-pub use commit::{Head, PartitionHead, Writer};
+pub use commit::{Head, Numbering, PartitionHead, Writer};
 pub use committed::Committed;
 pub use error::LakeError;
 pub use files::{CHANGE_COLUMNS, QUARANTINE_COLUMNS, Rejected};

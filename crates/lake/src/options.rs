@@ -1,6 +1,8 @@
 use chrono_tz::Tz;
 use inlet_model::TableName;
 
+use crate::commit::Numbering;
+
 /// The table that a folder holds, and how its rows are laid out.
 #[derive(Debug, Clone)]
 pub struct LakeOptions {
@@ -8,7 +10,11 @@ pub struct LakeOptions {
     pub table: TableName,
     /// The zone in which a `timestamptz` becomes a date.
     pub timezone: Tz,
-    /// The column whose date chooses a row's date_partition. `None` means the table's event time,
+    /// The column whose date chooses a row's date_partition, as the user wrote it: each schema
+    /// resolves it. `None` means the table's event time,
     /// or the date on which the row was found for a table without one.
     pub date_column: Option<String>,
+    /// Where the positions of the rows come from. A lake that began with another numbering is
+    /// refused.
+    pub numbering: Numbering,
 }

@@ -72,20 +72,18 @@ impl TableReader {
         }
     }
 
-    /// The schema of the table's latest rows.
+    /// The schema of the rows that were found last.
     pub fn latest_schema(&self, head: &Head) -> Option<TableSchema> {
-        let mut schemas = head.schemas.values();
-        let (first, second) = (schemas.next()?, schemas.next());
-        if second.is_none() {
-            return Some(first.clone());
+        if let Some(latest) = head.latest_schema() {
+            return Some(latest.clone());
         }
-        // The head does not tell which schema is the latest. Schemas change rarely, so walking back
-        // to the last entry with a new one is rarely far.
+        // A lake of 0.1.0 with several schemas: its entries name each schema with its first rows
+        // only. The next commit states the latest one, so this walk is taken once at most.
         let latest = (1..=head.seq)
             .rev()
             .filter_map(|seq| self.entry(seq))
             .find_map(|entry| entry.schemas.into_values().next());
-        latest.or_else(|| Some(first.clone()))
+        latest.or_else(|| head.schemas.values().next().cloned())
     }
 
     /// Rows that became visible at this time or later. Only the latest 1000 entries are read.

@@ -9,7 +9,7 @@
 mod position;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
@@ -22,7 +22,6 @@ use self::position::{positioned, rejected};
 use crate::batch::{Limits, Size};
 use crate::error::LakeError;
 use crate::options::LakeOptions;
-use crate::reader::TableReader;
 use crate::rules::{Rules, Validator};
 use crate::writer::TableWriter;
 
@@ -126,9 +125,6 @@ impl LakeSink {
         self.owned
             .insert(name.clone(), opened.writer.owned().clone());
         let head = opened.writer.head();
-        if head.progress.0.is_empty() && head.rows + head.quarantined > 0 {
-            return Err(written_by_a_consumer(name, &table.path));
-        }
         self.open.insert(name.clone(), opened);
         Ok(head.progress.clone())
     }
@@ -232,8 +228,8 @@ impl Table {
         limits: Limits,
         owned: Option<&BTreeMap<KafkaPartition, u64>>,
     ) -> Result<Self, LakeError> {
-        let others = TableReader::new(&table.path).writers().unwrap_or_default();
-        for other in others.iter().filter(|other| other.alive) {
+        let mut writer = TableWriter::open(&table.path, table.options.clone(), limits).await?;
+        for other in writer.others().unwrap_or_default() {
             let (table, process) = (&table.options.table, other.process());
             tracing::warn!(
                 %table, process,
@@ -241,7 +237,6 @@ impl Table {
                  ends with exit code 75"
             );
         }
-        let mut writer = TableWriter::open(&table.path, table.options.clone(), limits).await?;
         let heads = match owned {
             Some(owned) => writer.take_back(owned).await?,
             None => writer.take_over([PARTITION]).await?,
@@ -318,22 +313,5 @@ impl Explain for WriteError {
             Self::Lake(error) => error.hint(),
             Self::Rule(error) => error.hint(),
         }
-    }
-}
-
-fn written_by_a_consumer(table: &TableName, path: &Path) -> SinkError {
-    let hint = "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that \
-                the \
-                lake was written with";
-    SinkError {
-        hint: Some(Hint::text(hint)),
-        ..SinkError::new(
-            Kind::Config,
-            format!(
-                "the lake of table `{table}` at {} was written by a consumer: its rows have no \
-                 poller's progress to continue from",
-                path.display()
-            ),
-        )
     }
 }

@@ -16,7 +16,7 @@ use inlet_model::{KafkaPartition, OffsetRange};
 use tokio::sync::{Mutex, watch};
 
 use crate::batch::{Limits, Size};
-use crate::commit::{self, Head, Log, PartitionHead, TakeOver};
+use crate::commit::{self, Head, Log, PartitionHead, TakeOver, Writer};
 use crate::committed::Committed;
 use crate::error::LakeError;
 use crate::files::{OpenBatch, Rejected, Staged, joined};
@@ -72,7 +72,8 @@ struct Open {
 
 impl TableWriter {
     /// Opens a table's folder: creates what is missing, reads the log, publishes what an
-    /// interrupted commit left, and removes what dead writers left.
+    /// interrupted commit left, and removes what dead writers left. Refuses a lake whose rows are
+    /// numbered otherwise than ours.
     pub async fn open(
         path: &Path,
         options: LakeOptions,
@@ -82,6 +83,7 @@ impl TableWriter {
         blocking(move || {
             let folder = Folder::open(&path, options)?;
             let log = commit::open(&folder.store, &folder.options.table, &folder.claim)?;
+            folder.check(&log.head)?;
             let lake = Lake {
                 head: watch::Sender::new(Arc::new(log.head.clone())),
                 folder: Arc::new(folder),
@@ -105,6 +107,14 @@ impl TableWriter {
     /// The number of reads of the log's files so far.
     pub fn log_reads(&self) -> u64 {
         self.lake.folder.store.reads()
+    }
+
+    /// The other processes that write this folder now.
+    pub fn others(&self) -> Result<Vec<Writer>, LakeError> {
+        let folder = &self.lake.folder;
+        let mut writers = commit::writers(folder.store.root())?;
+        writers.retain(|other| other.alive && other.name != folder.claim.writer());
+        Ok(writers)
     }
 
     /// Takes kafka_partitions over: their former owners can no longer commit. Returns the head of

@@ -29,6 +29,15 @@ pub const OFFSET: &str = "_offset";
 /// UTC.
 pub const DETECTED_AT: &str = "_detected_at";
 
+/// Returns whether a table's column of this name could not stand beside the change columns. Names
+/// are compared without case, as DuckDB and Spark read them.
+pub fn is_reserved(column: &str) -> bool {
+    const RESERVED: [&str; 6] = [OP, XID, UNFIT, KAFKA_PARTITION, OFFSET, DETECTED_AT];
+    RESERVED
+        .iter()
+        .any(|reserved| reserved.eq_ignore_ascii_case(column))
+}
+
 /// A row was inserted or updated.
 pub const UPSERT: u8 = b'u';
 /// A row was deleted.
@@ -86,4 +95,26 @@ fn with_columns<const N: usize>(table: &TableSchema, change: [Field; N]) -> Sche
             .chain(change)
             .collect::<Vec<_>>(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_reserved_in_any_case_and_only_as_a_whole() {
+        for name in [
+            "_op",
+            "_Op",
+            "_XID",
+            "_unfit",
+            "_Kafka_Partition",
+            "_OFFSET",
+        ] {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["op", "_op2", "offset", "_op "] {
+            assert!(!is_reserved(name), "{name}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::column::{Column, Role};
-use crate::name::TableName;
+use crate::name::{TableName, resolve_column};
 use crate::types::{ColumnType, Scalar};
 
 /// A table's columns and key at one moment, with the text under which they are stored.
@@ -121,6 +121,14 @@ impl SchemaFields {
         ranked.min().map(|(_, at)| at)
     }
 
+    /// Returns the position of the column that a user means, as [`resolve_column`] finds it.
+    pub fn resolve(&self, written: &str) -> Option<usize> {
+        resolve_column(
+            written,
+            self.columns.iter().map(|column| column.name.as_str()),
+        )
+    }
+
     /// Returns the position of a column by its exact name.
     pub fn position(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == column)
@@ -177,6 +185,21 @@ impl<'de> Deserialize<'de> for TableSchema {
         // fields survive.
         let fields = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
         Ok(Self::with_text(fields, text))
+    }
+}
+
+// Stored as the text that it displays, which is also a key of JSON objects.
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = u64::from_str_radix(&text, 16).map_err(serde::de::Error::custom)?;
+        Ok(Self(number))
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,17 +33,8 @@ impl Claim {
                 chrono::Utc::now().timestamp(),
                 uuid::Uuid::new_v4().simple()
             );
-            // The name contains a random part: a pid is used again, and two containers may have the
-            // same one.
-            let path = store.path(&names::lock(&writer));
-            let failed = |act, source| LakeError::io(act, &path, source);
-            let lock = File::create_new(&path).map_err(|source| failed("creation", source))?;
-            // Another writer that looks for dead ones may lock the file before us and then remove
-            // it. So the lock counts only if the name still leads to this file.
-            let locked = lock.try_lock().is_ok();
-            let named = std::fs::metadata(&path)
-                .is_ok_and(|named| lock.metadata().is_ok_and(|ours| ours.ino() == named.ino()));
-            if locked && named {
+            // Without a lock another writer that cleans up was faster; the next name is a new one.
+            if let Some(lock) = store.create_locked(&names::lock(&writer))? {
                 return Ok(Self {
                     store,
                     writer,

@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use inlet_model::{KafkaPartition, Offset, ProgressDelta, TableName, TableSchema};
+use inlet_model::{Fingerprint, KafkaPartition, Offset, ProgressDelta, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
+
+use super::numbering::Numbering;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
@@ -24,7 +26,10 @@ pub(crate) struct Entry {
     pub table: TableName,
     /// The schemas of the files, by fingerprint, except those that an earlier entry names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub schemas: BTreeMap<String, TableSchema>,
+    pub schemas: BTreeMap<Fingerprint, TableSchema>,
+    /// The schema of the rows that were found last; none without rows, and in what 0.1.0 stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<LatestSchema>,
     /// The key of the date_partition folders, in the first entry that has files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date_key: Option<String>,
@@ -38,12 +43,34 @@ pub(crate) struct Entry {
     /// The kafka_partitions that the writer takes over, with their new epochs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acquired: BTreeMap<KafkaPartition, u64>,
+    /// Who numbers the rows, in every entry that takes kafka_partitions over; 0.1.0 stored none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbering: Option<Numbering>,
     #[serde(default, skip_serializing_if = "is_empty")]
     pub progress: ProgressDelta,
     /// Rows in `files`.
     pub rows: u64,
     /// Rows in `quarantine`.
     pub quarantined: u64,
+}
+
+/// The schema of the rows that a poll found last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LatestSchema {
+    /// Server time of the snapshot that found them, microseconds since 1970-01-01 UTC.
+    pub detected_at: i64,
+    pub fingerprint: Fingerprint,
+}
+
+impl LatestSchema {
+    /// The later one. Rows of one kafka_partition may arrive after newer rows of another one, so
+    /// the time decides and not the order of the entries; at the same time the order does.
+    pub fn later(earlier: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (earlier, other) {
+            (Some(one), Some(two)) if two.detected_at < one.detected_at => Some(one),
+            (one, two) => two.or(one),
+        }
+    }
 }
 
 /// A file of an entry, and the invisible name under which it waits to be published.
@@ -83,11 +110,13 @@ impl Entry {
             committed_at: Utc::now(),
             table: table.clone(),
             schemas: BTreeMap::new(),
+            latest: None,
             date_key: None,
             files: Vec::new(),
             quarantine: Vec::new(),
             offsets: BTreeMap::new(),
             acquired: BTreeMap::new(),
+            numbering: None,
             progress: ProgressDelta::default(),
             rows: 0,
             quarantined: 0,
@@ -163,6 +192,7 @@ mod tests {
             btree_map(partition(), covered(), 0..4),
             btree_map(partition(), any::<u64>(), 0..4),
             btree_map(".*", option::of(".*"), 0..4),
+            option::of(prop_oneof![Just(Numbering::Topic), Just(Numbering::Local)]),
         );
         let of_writer = (".*", ".*", ".*", any::<u64>(), any::<bool>());
         let counts = (any::<u64>(), any::<u64>(), 0..4_000_000_000_i64);
@@ -183,11 +213,17 @@ mod tests {
                     generated: false,
                 };
                 let schema = TableSchema::new(table.clone(), vec![id], vec![0]);
-                entry.schemas.insert("0011223344556677".to_owned(), schema);
+                let fingerprint = schema.fingerprint();
+                entry.latest = Some(LatestSchema {
+                    detected_at: counts.2,
+                    fingerprint,
+                });
+                entry.schemas.insert(fingerprint, schema);
             }
             (entry.files, entry.quarantine, entry.date_key) = files;
             (entry.offsets, entry.acquired) = (log.0, log.1);
             entry.progress = ProgressDelta(log.2);
+            entry.numbering = log.3;
             (entry.rows, entry.quarantined) = (counts.0, counts.1);
             entry.committed_at = DateTime::from_timestamp(counts.2, 123_456_000).unwrap();
             entry

@@ -4,6 +4,7 @@
 //! Pure: entries in, head out. [`Head::admit`] decides whether a batch may be committed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use inlet_model::{
@@ -11,7 +12,8 @@ use inlet_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Covered, Entry};
+use super::entry::{Covered, Entry, LatestSchema};
+use super::numbering::Numbering;
 use crate::error::LakeError;
 use crate::files::names;
 
@@ -26,8 +28,14 @@ pub struct Head {
     pub offsets: BTreeMap<KafkaPartition, PartitionHead>,
     /// The poller's progress; empty in a lake that a consumer writes.
     pub progress: Progress,
+    /// The numbering that the log states; see [`Head::numbering`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stated_numbering: Option<Numbering>,
     /// The schemas of all files, by fingerprint.
-    pub schemas: BTreeMap<String, TableSchema>,
+    pub schemas: BTreeMap<Fingerprint, TableSchema>,
+    /// The schema of the rows that were found last; see [`Head::latest_schema`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) latest: Option<LatestSchema>,
     /// The key of the date_partition folders; `None` before the first data file.
     pub date_key: Option<String>,
     /// Rows in the data files.
@@ -62,7 +70,9 @@ impl Head {
             seq: 0,
             offsets: BTreeMap::new(),
             progress: Progress::default(),
+            stated_numbering: None,
             schemas: BTreeMap::new(),
+            latest: None,
             date_key: None,
             rows: 0,
             files: 0,
@@ -77,9 +87,61 @@ impl Head {
         self.offsets.get(&partition).copied().unwrap_or_default()
     }
 
+    /// Who numbers the rows; `None` for a lake without rows.
+    pub fn numbering(&self) -> Option<Numbering> {
+        self.stated_numbering.or({
+            // 0.1.0 did not state it. There, a poller's progress is in the log of a lake that
+            // `inlet run` wrote, and never in that of a consumer.
+            if !self.progress.0.is_empty() {
+                Some(Numbering::Local)
+            } else if self.offsets.values().any(|head| head.next.is_some()) {
+                Some(Numbering::Topic)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Checks that rows of `table` with this numbering may be written after this head, in the
+    /// folder `path`.
+    pub fn check_writer(
+        &self,
+        path: &Path,
+        table: &TableName,
+        numbering: Numbering,
+    ) -> Result<(), LakeError> {
+        let (found, path) = (self.table.clone(), path.to_owned());
+        if found != *table {
+            return Err(LakeError::OtherTable {
+                path,
+                found,
+                expected: table.clone(),
+            });
+        }
+        match (self.numbering(), numbering) {
+            (Some(Numbering::Topic), Numbering::Local) => {
+                Err(LakeError::WrittenByConsumer { table: found, path })
+            }
+            (Some(Numbering::Local), Numbering::Topic) => {
+                Err(LakeError::WrittenWithoutBroker { table: found, path })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// True when a file has this schema.
     pub fn knows(&self, fingerprint: Fingerprint) -> bool {
-        self.schemas.contains_key(&fingerprint.to_string())
+        self.schemas.contains_key(&fingerprint)
+    }
+
+    /// The schema of the rows that were found last. `None` without rows, and where all entries with
+    /// more than one schema are of 0.1.0, which did not state it.
+    pub fn latest_schema(&self) -> Option<&TableSchema> {
+        match self.latest {
+            Some(latest) => self.schemas.get(&latest.fingerprint),
+            None if self.schemas.len() == 1 => self.schemas.values().next(),
+            None => None,
+        }
     }
 
     /// Checks that a batch may be committed here: it starts where the log ends, and its epoch is
@@ -146,7 +208,9 @@ impl Head {
         }
         // The progress is part of the same entry as its rows: both become durable in one step.
         self.progress.apply(entry.progress.clone());
+        self.stated_numbering = self.stated_numbering.or(entry.numbering);
         self.schemas.extend(entry.schemas.clone());
+        self.latest = LatestSchema::later(self.latest, entry.latest);
         // The first data file decides the key of the folders for the whole life of the table.
         if self.date_key.is_none() {
             self.date_key.clone_from(&entry.date_key);
@@ -173,6 +237,11 @@ impl Head {
                 "it is of table `{}`, the log is of `{}`",
                 entry.table, self.table
             ));
+        }
+        if let (Some(found), Some(ours)) = (self.numbering(), entry.numbering)
+            && found != ours
+        {
+            return Err(format!("it numbers rows as {ours:?}, the log as {found:?}"));
         }
         for (partition, epoch) in &entry.acquired {
             let owner = self.partition(*partition).epoch;

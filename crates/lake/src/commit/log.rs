@@ -31,8 +31,25 @@ pub(crate) struct Log {
     pub(super) pending: Vec<Pending>,
     checkpoint: u64,
     /// Set when the disk left in doubt whether an entry exists. The log then refuses every commit
-    /// until the folder is opened again, and the entry's files stay.
-    pub is_doubtful: bool,
+    /// until the folder is opened again.
+    is_doubtful: bool,
+}
+
+/// Why an entry was not appended.
+#[derive(Debug)]
+pub(crate) enum AppendError {
+    /// The log has no such entry, so the files of its batch may be removed.
+    Refused(LakeError),
+    /// The log may have the entry, so its files must stay. Opening the folder again tells.
+    Doubtful(LakeError),
+}
+
+impl From<AppendError> for LakeError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Refused(error) | AppendError::Doubtful(error) => error,
+        }
+    }
 }
 
 /// The files of an entry, until they are known to be published.
@@ -105,55 +122,22 @@ impl Log {
         &mut self,
         claim: &Claim,
         make: impl Fn(&Head) -> Result<Entry, LakeError>,
-    ) -> Result<Entry, LakeError> {
-        self.check_trusted()?;
+    ) -> Result<Entry, AppendError> {
+        self.check_trusted().map_err(AppendError::Refused)?;
         // Every other writer that is faster costs one more attempt; the bound only guards against
         // an endless loop.
         for _ in 0..OVERTAKEN_MAX {
-            let entry = Entry {
-                seq: self.head.seq + 1,
-                ..make(&self.head)?
-            };
-            // The maker has checked its own batch; this guards against an error in the maker.
-            self.head
-                .follows(&entry)
-                .map_err(|reason| LakeError::batch(&self.head.table, reason))?;
-            match self.store.put_if_absent(
-                &names::entry(entry.seq),
-                &claim.staging_name("entry"),
-                &entry.encode(),
-            )? {
-                Put::Created => return self.applied(entry),
-                // After a lost answer the entry of that name is our own: the commit ids are equal.
-                Put::Exists => match self.find(entry.seq)? {
-                    Found::Entry(found) if found.commit_id == entry.commit_id => {
-                        return self.applied(*found);
-                    }
-                    // Another writer took this number. The entry is made again on the new head,
-                    // which may refuse it.
-                    Found::Entry(found) => self.apply(*found)?,
-                    Found::Missing => {}
-                    Found::Unreadable(reason) => {
-                        return Err(LakeError::Corrupt {
-                            entry: names::entry(entry.seq),
-                            reason,
-                        });
-                    }
-                },
-                Put::Doubtful(error) => {
-                    // The entry may be in the log although the disk reported an error. Only reading
-                    // the log again can tell.
-                    self.is_doubtful = true;
-                    return Err(error);
-                }
+            let made = make(&self.head).and_then(|entry| self.next(entry));
+            let entry = made.map_err(AppendError::Refused)?;
+            if let Some(entry) = self.put(claim, entry)? {
+                return Ok(entry);
             }
         }
-        let source = std::io::Error::from(std::io::ErrorKind::WouldBlock);
-        Err(LakeError::Io {
+        Err(AppendError::Refused(LakeError::Io {
             act: "commit after the entries of other writers",
             path: self.store.root().to_owned(),
-            source,
-        })
+            source: std::io::Error::from(std::io::ErrorKind::WouldBlock),
+        }))
     }
 
     /// True when enough entries follow the checkpoint for a new one.
@@ -183,9 +167,57 @@ impl Log {
         })
     }
 
-    fn applied(&mut self, entry: Entry) -> Result<Entry, LakeError> {
-        self.apply(entry.clone())?;
+    /// The entry with the next number, which must follow the head.
+    fn next(&self, entry: Entry) -> Result<Entry, LakeError> {
+        let entry = Entry {
+            seq: self.head.seq + 1,
+            ..entry
+        };
+        // The maker has checked its own batch; this guards against an error in the maker.
+        self.head
+            .follows(&entry)
+            .map_err(|reason| LakeError::batch(&self.head.table, reason))?;
         Ok(entry)
+    }
+
+    /// Puts an entry under its name; `None` when the head has moved past the entry of another
+    /// writer that has this number.
+    fn put(&mut self, claim: &Claim, entry: Entry) -> Result<Option<Entry>, AppendError> {
+        let put = self.store.put_if_absent(
+            &names::entry(entry.seq),
+            &claim.staging_name("entry"),
+            &entry.encode(),
+        );
+        let outcome = match put.map_err(AppendError::Refused)? {
+            Put::Created => self.apply(entry.clone()).map(|()| Some(entry)),
+            Put::Exists => self.read_back(&entry),
+            Put::Doubtful(error) => Err(error),
+        };
+        // From here on only an entry with another commit id shows that ours does not exist. A file
+        // server that repeats a link whose answer was lost reports that the name exists, and the
+        // read after it may fail as well.
+        outcome.map_err(|error| {
+            self.is_doubtful = true;
+            AppendError::Doubtful(error)
+        })
+    }
+
+    /// Reads the entry that has the name of ours; `None` when it is of another writer.
+    fn read_back(&mut self, ours: &Entry) -> Result<Option<Entry>, LakeError> {
+        match self.find(ours.seq)? {
+            Found::Entry(found) => {
+                let is_ours = found.commit_id == ours.commit_id;
+                self.apply((*found).clone())?;
+                Ok(is_ours.then_some(*found))
+            }
+            Found::Missing => Err(LakeError::Doubtful {
+                table: self.head.table.clone(),
+            }),
+            Found::Unreadable(reason) => Err(LakeError::Corrupt {
+                entry: names::entry(ours.seq),
+                reason,
+            }),
+        }
     }
 
     fn apply(&mut self, entry: Entry) -> Result<(), LakeError> {

@@ -8,9 +8,10 @@
 //!    latest epoch of each kafka_partition.
 //! 4. *Append*: `_log/<seq + 1>.json` is created if absent. **This is the only commit point.** If
 //!    another writer created that name first, its entry is read and step 3 runs again on the new
-//!    head. If the answer is lost, the entry is read back and its commit id tells whose it is. If
-//!    the disk leaves the outcome in doubt, the log refuses every later commit until the folder is
-//!    opened again, and the staged files stay for whoever finds the entry.
+//!    head. If the answer is lost, the entry is read back and its commit id tells whose it is.
+//!    Whatever fails in between leaves the outcome in doubt: the log then refuses every later
+//!    commit until the folder is opened again, and the staged files stay for whoever finds the
+//!    entry.
 //! 5. *Publish*: the staged files are renamed to their places, and the folders are synced. From
 //!    here on readers see the rows.
 //! 6. *Checkpoint*, every 64 entries: the head is stored, so that opening reads a short tail.
@@ -22,7 +23,7 @@ use inlet_model::{KafkaPartition, ProgressDelta};
 
 use super::entry::{DataFile, Entry};
 use super::head::Head;
-use super::log::Log;
+use super::log::{AppendError, Log};
 use super::recover;
 use crate::error::LakeError;
 use crate::files::names::FileName;
@@ -50,17 +51,12 @@ pub(crate) fn commit(
     // A log in doubt refuses here, before the entry is made from a head that may be old.
     log.check_trusted()?;
     let make = |head: &Head| entry_of(folder, head, &staged, progress);
-    let entry = match log.append(&folder.claim, make) {
-        Ok(entry) => entry,
-        Err(error) => {
-            // The entry may be found later, and then its files are needed.
-            if log.is_doubtful {
-                staged.keep_files();
-            }
-            return Err(error);
-        }
-    };
-    staged.keep_files();
+    let appended = log.append(&folder.claim, make);
+    // Files that no entry names are removed when the folder is opened again.
+    if !matches!(appended, Err(AppendError::Refused(_))) {
+        staged.keep_files();
+    }
+    let entry = appended?;
     recover::publish_pending(log, is_ours)?;
     warn_of_many_files(folder, &entry);
     if log.is_checkpoint_due() {
@@ -101,10 +97,11 @@ fn entry_of(
     for schema in &encoded.schemas {
         // An entry carries only the schemas that the log lacks, so that the log stays small.
         if !head.knows(schema.fingerprint()) {
-            let fingerprint = schema.fingerprint().to_string();
+            let fingerprint = schema.fingerprint();
             entry.schemas.insert(fingerprint, (**schema).clone());
         }
     }
+    entry.latest = encoded.latest;
     // The key is stored with the first data file only.
     entry.date_key = encoded.date_key.clone().filter(|_| head.date_key.is_none());
     let date_key = encoded.date_key.as_deref().unwrap_or_default();

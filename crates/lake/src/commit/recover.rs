@@ -21,7 +21,7 @@ use super::entry::DataFile;
 use super::log::{Found, Log};
 use crate::error::LakeError;
 use crate::files::Store;
-use crate::files::names::{self, FileName, LOG};
+use crate::files::names::{self, FileName, LOG, QUARANTINE};
 
 /// Reads a folder's log and repairs the folder.
 pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Result<Log, LakeError> {
@@ -130,17 +130,17 @@ fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
     Ok(())
 }
 
-/// Finds a data file that starts at the log's end or later: only a commit that the log has lost can
-/// have published it.
+/// Finds a published file that starts at the log's end or later: only a commit that the log has
+/// lost can have published it. It may hold rejected rows alone.
 fn published_after(log: &Log) -> Result<Option<String>, LakeError> {
     for folder in log.store.list("")? {
-        if !names::is_date_folder(&folder) {
+        if !names::is_date_folder(&folder) && folder != QUARANTINE {
             continue;
         }
         for name in log.store.list(&folder)? {
             let Some(FileName {
                 partition, first, ..
-            }) = FileName::parse_data(&name)
+            }) = FileName::parse(&name)
             else {
                 continue;
             };

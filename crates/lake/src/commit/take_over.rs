@@ -56,7 +56,10 @@ fn entry_of(
     wanted: &TakeOver,
     commit_id: &str,
 ) -> Result<Entry, LakeError> {
+    // Checked in the entry that fences: a process in the wrong lake must not stop its owner.
+    folder.check(head)?;
     let mut entry = Entry::new(&folder.options.table, folder.claim.writer(), commit_id);
+    entry.numbering = Some(folder.options.numbering);
     for (partition, owned) in wanted {
         if let Some(epoch) = owned {
             head.admit_epoch(*partition, *epoch)?;

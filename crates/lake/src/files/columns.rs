@@ -9,7 +9,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Decimal256Type, Field, Schema, SchemaRef, UInt8Type, UInt64Type};
-use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID, positioned_schema};
+use inlet_model::change::{
+    DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID, is_reserved, positioned_schema,
+};
 use inlet_model::{ColumnType, Scalar, TableSchema};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
@@ -51,7 +53,7 @@ impl Columns {
         date_key: Option<&str>,
     ) -> Result<Self, LakeError> {
         let positioned = positioned_schema(table);
-        check_names(table, &positioned)?;
+        check_names(table)?;
         let arrow = Arc::new(Schema::new(
             positioned
                 .fields()
@@ -141,15 +143,13 @@ fn in_file(field: &Field) -> Field {
     }
 }
 
-/// Refuses a table whose column has the name of a change column. Names are compared without case,
-/// as DuckDB and Spark do.
-fn check_names(table: &TableSchema, positioned: &Schema) -> Result<(), LakeError> {
-    let ours = &positioned.fields()[table.columns.len()..];
-    // DuckDB compares names without case, so `_OP` would collide with `_op`.
-    match table.columns.iter().find(|column| {
-        ours.iter()
-            .any(|field| field.name().eq_ignore_ascii_case(&column.name))
-    }) {
+/// Refuses a table whose column has the name of a change column.
+fn check_names(table: &TableSchema) -> Result<(), LakeError> {
+    match table
+        .columns
+        .iter()
+        .find(|column| is_reserved(&column.name))
+    {
         Some(column) => Err(refused(
             table,
             &column.name,
@@ -194,7 +194,7 @@ fn date_column_of(
             .expect("a positioned batch has this column"));
     };
     let position = table
-        .position(name)
+        .resolve(name)
         .ok_or_else(|| refused(table, name, "does not exist, but `date_column` names it"))?;
     match table.columns[position].column_type {
         ColumnType::Scalar(Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz) => Ok(position),

@@ -23,6 +23,7 @@ use super::names::STAGING;
 use super::quarantine::{QuarantineFile, Rejected};
 use super::rows::{RUN_ROWS, runs, split};
 use super::store::sync_files;
+use crate::commit::LatestSchema;
 use crate::error::LakeError;
 use crate::folder::Folder;
 
@@ -55,6 +56,7 @@ pub(crate) struct Encoded {
     pub files: Vec<StagedFile>,
     pub quarantine: Option<StagedFile>,
     pub schemas: Vec<Arc<TableSchema>>,
+    pub latest: Option<LatestSchema>,
     pub date_key: Option<String>,
     pub positions: BTreeMap<KafkaPartition, Positions>,
 }
@@ -127,6 +129,11 @@ impl Encoder {
             return Ok(());
         }
         self.use_schema(&batch.schema)?;
+        let schema = LatestSchema {
+            detected_at: batch.detected_at,
+            fingerprint: batch.schema.fingerprint(),
+        };
+        self.done.latest = LatestSchema::later(self.done.latest, Some(schema));
         let columns = self.columns.as_ref().expect("a schema is in use");
         let rows = columns.in_file(&batch.rows)?;
         let days = self

@@ -50,9 +50,13 @@ impl FileName {
         format!("{QUARANTINE}/{self}{REJECTED}")
     }
 
-    /// Reads a data file's name; `None` for a file that Inlet did not write.
-    pub fn parse_data(name: &str) -> Option<Self> {
-        let mut parts = name.strip_suffix(DATA)?.split('-');
+    /// Reads the name of a data file or of a file of rejected rows, given without its folder;
+    /// `None` for a file that Inlet did not write.
+    pub fn parse(name: &str) -> Option<Self> {
+        let stem = name
+            .strip_suffix(DATA)
+            .or_else(|| name.strip_suffix(REJECTED));
+        let mut parts = stem?.split('-');
         let found = Self {
             partition: KafkaPartition(parts.next()?.parse().ok()?),
             first: Offset(parts.next()?.parse().ok()?),
@@ -132,7 +136,11 @@ mod tests {
             let path = name.data(DATE_KEY, Some(&date));
             let (folder, file) = path.split_once('/').unwrap();
             prop_assert!(is_date_folder(folder) && is_data(file));
-            prop_assert_eq!(FileName::parse_data(file), Some(name));
+            prop_assert_eq!(FileName::parse(file), Some(name));
+            let path = name.quarantine();
+            let (folder, file) = path.split_once('/').unwrap();
+            prop_assert!(folder == QUARANTINE && is_quarantine(file));
+            prop_assert_eq!(FileName::parse(file), Some(name));
         }
 
         #[test]
@@ -157,9 +165,9 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(name in ".*") {
-            if let Some(found) = FileName::parse_data(&name) {
+            if let Some(found) = FileName::parse(&name) {
                 let path = found.data(DATE_KEY, None);
-                prop_assert_eq!(FileName::parse_data(path.split_once('/').unwrap().1), Some(found));
+                prop_assert_eq!(FileName::parse(path.split_once('/').unwrap().1), Some(found));
             }
         }
     }
@@ -184,6 +192,6 @@ mod tests {
             "_quarantine/3-00000000000000000120-7.jsonl"
         );
         assert_eq!(entry(42), "_log/00000000000000000042.json");
-        assert_eq!(FileName::parse_data("part-0.parquet"), None);
+        assert_eq!(FileName::parse("part-0.parquet"), None);
     }
 }

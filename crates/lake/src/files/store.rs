@@ -7,8 +7,9 @@
 //! exists from one after it, it leaves `#1` files without an owner, and its rename syncs two
 //! folders for every file.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -111,6 +112,7 @@ impl Store {
                 ) =>
             {
                 return Err(LakeError::Unsupported {
+                    lacks: "hard links",
                     path,
                     source: error,
                 });
@@ -142,6 +144,37 @@ impl Store {
         Ok((file, self.temporary(relative)?))
     }
 
+    /// Creates a file and locks it for as long as the handle lives. `None`, and no file, when
+    /// another process locked it first.
+    pub fn create_locked(&self, relative: &str) -> Result<Option<File>, LakeError> {
+        self.create_locked_by(relative, File::try_lock)
+    }
+
+    fn create_locked_by(
+        &self,
+        relative: &str,
+        lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+    ) -> Result<Option<File>, LakeError> {
+        // The file of a failed attempt is removed with `temporary`: nothing else would remove it.
+        let (file, mut temporary) = self.create_file(relative)?;
+        match lock(&file) {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => {
+                return Err(lock_error(temporary.to_owned(), source));
+            }
+        }
+        // Another writer that looks for dead ones may lock the file before us and then remove it.
+        // So the lock counts only if the name still leads to this file.
+        let is_named = fs::metadata(&temporary)
+            .is_ok_and(|named| file.metadata().is_ok_and(|ours| ours.ino() == named.ino()));
+        if !is_named {
+            return Ok(None);
+        }
+        temporary.disable_cleanup(true);
+        Ok(Some(file))
+    }
+
     fn temporary(&self, relative: &str) -> Result<TempPath, LakeError> {
         let path = self.path(relative);
         TempPath::try_from_path(&path).map_err(|source| LakeError::io("resolution", path, source))
@@ -156,13 +189,17 @@ impl Store {
         write_temporary(&path, bytes).map_err(|source| LakeError::io("writing", path, source))
     }
 
-    /// Runs the steps of a commit with a file that means nothing: put-if-absent and rename. Leaves
-    /// nothing behind.
+    /// Runs the steps of a commit with a file that means nothing: lock, put-if-absent and rename.
+    /// Leaves nothing behind.
     pub fn probe(&self) -> Result<(), LakeError> {
-        let [first, second] =
-            ["first", "second"].map(|name| format!(".inlet-check-{}-{name}", std::process::id()));
-        // Both names are removed when the guard is dropped, also after an error.
-        let removed_at_the_end = (self.temporary(&first)?, self.temporary(&second)?);
+        let [lock, first, second] = ["lock", "first", "second"]
+            .map(|name| format!(".inlet-check-{}-{name}", std::process::id()));
+        // The names are removed when the guards are dropped, also after an error.
+        let removed_at_the_end = [&lock, &first, &second]
+            .map(|name| self.temporary(name))
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        self.create_locked(&lock)?;
         let temporary = format!("{first}-temporary");
         match self.put_if_absent(&first, &temporary, b"inlet check")? {
             Put::Doubtful(error) => return Err(error),
@@ -295,6 +332,26 @@ fn side_by_side<T: Sync>(
         .map_or(Ok(()), Err)
 }
 
+/// The error of a lock: a file system that has no locks refuses each of them, so trying again is of
+/// no use.
+fn lock_error(path: PathBuf, source: io::Error) -> LakeError {
+    // Linux's number of "no locks available", as NFS without a lock service reports it. Rust has no
+    // kind for it.
+    const ENOLCK: i32 = 37;
+    let is_unsupported = matches!(
+        source.kind(),
+        ErrorKind::Unsupported | ErrorKind::InvalidInput
+    );
+    if is_unsupported || source.raw_os_error() == Some(ENOLCK) {
+        return LakeError::Unsupported {
+            lacks: "file locks",
+            path,
+            source,
+        };
+    }
+    LakeError::io("locking", path, source)
+}
+
 fn create_folder(path: &Path) -> Result<(), LakeError> {
     match fs::create_dir(path) {
         // The name of the new folder is durable only with the folder above it.
@@ -346,6 +403,31 @@ mod tests {
             Some(b"first".as_slice())
         );
         assert_eq!(store.list(STAGING).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_named_and_keeps_no_file_of_an_attempt() {
+        let (_folder, store) = store();
+        let attempt = |error| store.create_locked_by("_staging/w.lock", |_| Err(error));
+        for number in [37, 38, 95, 22] {
+            let error = attempt(TryLockError::Error(io::Error::from_raw_os_error(number)));
+            assert!(
+                matches!(
+                    error,
+                    Err(LakeError::Unsupported {
+                        lacks: "file locks",
+                        ..
+                    })
+                ),
+                "{error:?}"
+            );
+        }
+        let broken = attempt(TryLockError::Error(io::Error::from_raw_os_error(5)));
+        assert!(matches!(broken, Err(LakeError::Io { .. })), "{broken:?}");
+        assert!(matches!(attempt(TryLockError::WouldBlock), Ok(None)));
+        assert_eq!(store.list(STAGING).unwrap(), Vec::<String>::new());
+        store.probe().unwrap();
+        assert_eq!(store.list("").unwrap().len(), 3, "the lake's own folders");
     }
 
     #[test]

@@ -251,3 +251,30 @@ async fn a_folder_of_another_table_is_refused() {
     assert!(matches!(error, LakeError::OtherTable { .. }), "{error}");
     assert_eq!(error.kind(), Kind::Config);
 }
+
+/// A file server may repeat a link whose answer was lost, report that the name exists, and fail the
+/// read after it: then the entry is our own, and the log names its files.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_exists_and_cannot_be_read_keeps_the_files_of_its_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    let staged = stage(&mut table, P0, 0..10).await.unwrap();
+    let in_staging = || crate::fixture::files(&folder.path().join("_staging"), ".staged");
+    let before = in_staging();
+    let seq = table.head().seq + 1;
+    let unreadable = folder.path().join(format!("_log/{seq:020}.json"));
+    std::fs::create_dir(&unreadable).unwrap();
+    let error = staged.commit(None).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert_eq!(in_staging(), before);
+    let next = commit(&mut table, P0, 10..20).await.unwrap_err();
+    assert!(matches!(next, LakeError::Doubtful { .. }), "{next}");
+    // The name leads to nothing after all, so the next writer removes the files.
+    std::fs::remove_dir(&unreadable).unwrap();
+    drop(table);
+    commit(&mut open(folder.path(), [P0]).await, P0, 0..10)
+        .await
+        .unwrap();
+    assert!(in_staging().is_empty());
+    assert_eq!(count(folder.path()).await, 10);
+}

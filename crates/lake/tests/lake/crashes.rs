@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use chrono_tz::Tz;
-use inlet_lake::LakeError;
+use inlet_lake::{LakeError, Rejected};
 use inlet_model::Offset;
 use inlet_service::error::{Explain, Kind};
 
 use crate::fixture::{
-    P0, commit, count, crash_image, files, head, last_entry, open, options, positions, stage,
-    texts, try_open,
+    P0, commit, count, crash_image, files, head, last_entry, open, options, positions, range,
+    stage, texts, try_open,
 };
 
 /// Opens a crashed folder, checks its position, and continues from there.
@@ -149,6 +149,30 @@ async fn a_torn_last_entry_whose_files_are_published_stops_the_lake() {
         matches!(&error, LakeError::Corrupt { entry, .. } if entry.contains(&format!("{seq:020}"))),
         "{error}"
     );
+    assert_eq!(error.kind(), Kind::Data);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_last_entry_that_had_rejected_rows_alone_stops_the_lake_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = open(folder.path(), [P0]).await;
+    commit(&mut table, P0, 0..10).await.unwrap();
+    let rejected = Rejected {
+        reason: "amount >= 0".into(),
+        topic: "orders".into(),
+        kafka_partition: P0,
+        offset: Offset(10),
+        key: None,
+        value: None,
+    };
+    table.reject(vec![rejected]).await.unwrap();
+    table.cover(P0, range(10..11), 11).unwrap();
+    table.commit(None).await.unwrap();
+    drop(table);
+    let seq = last_entry(folder.path())["seq"].as_u64().unwrap();
+    fs::write(folder.path().join(format!("_log/{seq:020}.json")), b"").unwrap();
+    let error = try_open(folder.path(), options(Tz::UTC)).await.unwrap_err();
+    assert!(error.to_string().contains("_quarantine/0-"), "{error}");
     assert_eq!(error.kind(), Kind::Data);
 }
 

@@ -12,7 +12,7 @@ use arrow::array::{
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
 use inlet_lake::{
-    Committed, LakeError, LakeOptions, Limits, StagedBatch, TableReader, TableWriter,
+    Committed, LakeError, LakeOptions, Limits, Numbering, StagedBatch, TableReader, TableWriter,
 };
 use inlet_model::change::{ChangeBatch, UPSERT, positioned_schema};
 use inlet_model::{
@@ -70,6 +70,7 @@ pub fn options(timezone: Tz) -> LakeOptions {
         table: orders().table.clone(),
         timezone,
         date_column: Some("created_at".into()),
+        numbering: Numbering::Topic,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Date32Array, Int64Array, StringArray};
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
-use inlet_lake::LakeError;
+use inlet_lake::{LakeError, TableReader};
 use inlet_model::{ColumnType, Scalar, TableSchema};
 use inlet_service::error::{Explain, Kind};
 
@@ -204,4 +204,65 @@ async fn a_new_column_appears_in_new_files() {
         rows,
         texts([["0", "NULL"], ["1", "NULL"], ["2", "new"], ["3", "NULL"]])
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_schema_is_that_of_the_rows_that_were_found_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lake = open(folder.path(), [P0, P1]).await;
+    let first = crate::fixture::orders();
+    let mut with_note = first.columns.clone();
+    with_note.push(column("note", ColumnType::Scalar(Scalar::Text), "text"));
+    let second = Arc::new(TableSchema::new(
+        first.table.clone(),
+        with_note,
+        first.key.clone(),
+    ));
+    let reader = TableReader::new(folder.path());
+    // The column is added and dropped again; then rows of before arrive late by another
+    // kafka_partition.
+    let steps = [
+        (P0, 0, &first, 1, &first),
+        (P0, 1, &second, 2, &second),
+        (P0, 2, &first, 3, &first),
+        (P1, 0, &second, 2, &first),
+    ];
+    for (partition, offset, schema, detected_at, latest) in steps {
+        let mut rows = orders_at(partition, offset..offset + 1, |_| Some(NOV_20));
+        if *schema == second {
+            let mut columns = rows.rows.columns()[..4].to_vec();
+            columns.push(Arc::new(StringArray::from(vec!["new"])));
+            rows = batch(schema, columns, partition, &[offset]);
+        }
+        rows.detected_at = detected_at;
+        lake.append(rows).await.unwrap();
+        let covered = range(offset..offset + 1);
+        lake.cover(partition, covered, offset as u64 + 1).unwrap();
+        lake.commit(None).await.unwrap();
+        let head = reader.head().await.unwrap().unwrap();
+        assert_eq!(head.latest_schema(), Some(&**latest), "offset {offset}");
+        assert_eq!(reader.latest_schema(&head).as_ref(), Some(&**latest));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_column_is_found_as_the_configuration_writes_it() {
+    for (written, catalog) in [("Created_At", "created_at"), ("\"Created\"", "Created")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut columns = crate::fixture::orders().columns.clone();
+        columns[3].name = catalog.to_owned();
+        let rows = orders_at(P0, 0..1, |_| Some(NOV_20));
+        let schema = crate::fixture::table(columns);
+        let rows = batch(&schema, rows.rows.columns()[..4].to_vec(), P0, &[0]);
+        let mut options = crate::fixture::options(Tz::UTC);
+        options.date_column = Some(written.to_owned());
+        let mut lake = crate::fixture::try_open(folder.path(), options)
+            .await
+            .unwrap();
+        lake.take_over([P0]).await.unwrap();
+        lake.append(rows).await.unwrap();
+        lake.cover(P0, range(0..1), 1).unwrap();
+        lake.commit(None).await.unwrap();
+        assert!(folder.path().join("date=2026-11-20").exists(), "{written}");
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use inlet_harness::duckdb;
-use inlet_lake::{LakeOptions, LakeSink, LakeSinkTable, Limits, Rules};
+use inlet_lake::{LakeError, LakeOptions, LakeSink, LakeSinkTable, Limits, Numbering, Rules};
 use inlet_service::error::Kind;
 use inlet_service::sink::{Checkpointed, Sink};
 use inlet_sink_contract::{TestPipeline, orders, poll, progress, rows, upserts};
@@ -53,6 +53,7 @@ impl TestPipeline for OnDisk {
                 table: orders(),
                 timezone: Tz::UTC,
                 date_column: None,
+                numbering: Numbering::Local,
             },
             rules: self.rules.clone(),
         };
@@ -164,13 +165,49 @@ async fn a_sink_takes_its_own_table_back_after_an_error() {
 }
 
 #[tokio::test]
-async fn a_lake_that_a_consumer_wrote_has_no_progress_to_continue_from() {
+async fn a_sink_in_the_lake_of_a_consumer_is_refused_and_the_consumer_goes_on() {
     let lake = OnDisk::immediate();
     let mut writer = crate::fixture::open(lake.folder.path(), [crate::fixture::P0]).await;
-    crate::fixture::commit(&mut writer, crate::fixture::P0, 0..3)
+    for offsets in [0..3, 3..6] {
+        crate::fixture::commit(&mut writer, crate::fixture::P0, offsets)
+            .await
+            .unwrap();
+        let refused = lake.sink().resume(&[orders()]).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::Config, "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lake_of_a_sink_is_not_continued_with_the_offsets_of_a_topic() {
+    let lake = OnDisk::immediate();
+    let mut sink = lake.sink();
+    sink.resume(&[orders()]).await.unwrap();
+    let topic = crate::fixture::try_open(lake.folder.path(), crate::fixture::options(Tz::UTC));
+    let refused = topic.await.unwrap_err();
+    assert!(
+        matches!(refused, LakeError::WrittenWithoutBroker { .. }),
+        "also before the first row: {refused}"
+    );
+    sink.write(upserts(0..3, "a")).await.unwrap();
+    sink.checkpoint(poll("1")).await.unwrap();
+}
+
+/// Two processes open an empty lake, each to number its rows in another way: the log decides.
+#[tokio::test]
+async fn of_two_numberings_at_once_the_first_to_take_over_stays() {
+    let lake = OnDisk::immediate();
+    let options = crate::fixture::options(Tz::UTC);
+    let mut topic = crate::fixture::try_open(lake.folder.path(), options)
         .await
         .unwrap();
-    drop(writer);
-    let refused = lake.sink().resume(&[orders()]).await.unwrap_err();
-    assert_eq!(refused.kind, Kind::Config, "{refused:?}");
+    let mut sink = lake.sink();
+    sink.resume(&[orders()]).await.unwrap();
+    let refused = topic.take_over([crate::fixture::P0]).await.unwrap_err();
+    assert!(
+        matches!(refused, LakeError::WrittenWithoutBroker { .. }),
+        "{refused}"
+    );
+    sink.write(upserts(0..3, "a")).await.unwrap();
+    sink.checkpoint(poll("1")).await.unwrap();
+    assert_eq!(lake.visible().await, rows(0..3, "a"));
 }

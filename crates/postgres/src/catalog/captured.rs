@@ -72,7 +72,7 @@ impl Captured {
             let dated_by = config
                 .date_column
                 .as_ref()
-                .and_then(|name| schema.position(name))
+                .and_then(|written| schema.resolve(written))
                 .or_else(|| schema.event_time());
             // Rows are compared by the cursor and placed by their date: both stay times.
             let mut columns = schema.columns.clone();

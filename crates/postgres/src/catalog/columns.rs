@@ -1,6 +1,6 @@
 //! A table's columns and their types.
 
-use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, UNFIT, XID};
+use inlet_model::change::is_reserved;
 use inlet_model::{CatalogType, ColumnType, Scalar};
 use inlet_model::{Column, TableName};
 use sqlx::PgConnection;
@@ -64,10 +64,9 @@ pub(super) async fn read(
 
 /// Refuses columns whose names the change columns already use in a batch or in the lake.
 pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result<(), CatalogError> {
-    const RESERVED: [&str; 6] = [OP, XID, UNFIT, KAFKA_PARTITION, OFFSET, DETECTED_AT];
     match columns
         .iter()
-        .find(|numbered| RESERVED.contains(&numbered.column.name.as_str()))
+        .find(|numbered| is_reserved(&numbered.column.name))
     {
         Some(numbered) => Err(CatalogError::Reserved {
             table: table.clone(),

@@ -247,6 +247,7 @@ fn open(zone: Tz) -> (tempfile::TempDir, Arc<Folder>) {
         table: table().table.clone(),
         timezone: zone,
         date_column: Some(table().columns[0].name.clone()),
+        numbering: crate::Numbering::Topic,
     };
     let opened = Folder::open(folder.path(), options).unwrap();
     (folder, Arc::new(opened))
