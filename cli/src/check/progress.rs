@@ -94,10 +94,16 @@ fn of_poller(
                     object,
                     "the server's timeline has changed: a promotion or a restore",
                 );
-                return finding.effect(
-                    "the last hour is read again, and then the whole table is swept; rows \
-                        may be duplicated, each as a new version",
-                );
+                return finding.effect(match &restored.phase {
+                    Phase::Loading(_) | Phase::Joining(_) => {
+                        "the table is loaded again from the beginning; rows may be duplicated, \
+                            each as a new version"
+                    }
+                    Phase::Tailing(_) => {
+                        "the last hour is read again, and then the whole table is swept; rows \
+                            may be duplicated, each as a new version"
+                    }
+                });
             }
             Ok(false) => {}
         }
@@ -119,7 +125,7 @@ fn of_poller(
         Phase::Loading(load) => {
             let after = load.after.map_or_else(
                 || "at the beginning".to_owned(),
-                |key| format!("after key {}", key.join(", ")),
+                |after| format!("after key {}", after.values.join(", ")),
             );
             Finding::info(
                 Hop::Progress,

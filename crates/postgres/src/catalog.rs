@@ -18,6 +18,7 @@ mod relation;
 mod structure;
 
 pub use self::captured::{Captured, capture};
+pub use self::columns::Ordered;
 pub use self::cursor::{Cursor, CursorKind, index_statement};
 pub use self::descendants::Descendant;
 pub use self::error::{CatalogError, Names};

@@ -23,7 +23,7 @@ mod tables;
 
 pub use self::block::{Block, Gate, Snapshot};
 pub use self::catalog::{
-    Captured, CatalogError, Cursor, CursorKind, Descendant, Names, Structure, capture,
+    Captured, CatalogError, Cursor, CursorKind, Descendant, Names, Ordered, Structure, capture,
     expected_rows, index_statement, list_tables, read_structures,
 };
 pub use self::connect::{Postgres, connect};

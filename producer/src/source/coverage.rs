@@ -94,6 +94,11 @@ impl Coverage {
         self.all.clear();
     }
 
+    /// The xid after the greatest that was emitted.
+    pub fn xid_end(&self) -> Xid {
+        Xid(self.all.max().map_or(0, |last| last + 1))
+    }
+
     /// The number of xids that it holds.
     pub fn xids(&self) -> u64 {
         self.all.len()

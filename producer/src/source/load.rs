@@ -57,7 +57,7 @@ pub async fn load_chunk(
     // cannot fall between two chunks.
     let until = end_of_chunk(connection, table, &load, chunk_rows).await?;
     let condition = Condition::Chunk {
-        after: load.after,
+        after: load.after.as_ref().map(|after| after.values.clone()),
         until: until.clone(),
         before: load.begin,
     };
@@ -70,6 +70,7 @@ pub async fn load_chunk(
         snapshot: block.snapshot,
         late_below: Floor::MIN,
     };
+    let xid_end = block.snapshot.xid_end;
     let scanned = scan(connection, chunk, out).await?;
     // The position is taken even though the rows are old: an asynchronous commit may have made them
     // visible before they were flushed.
@@ -77,7 +78,7 @@ pub async fn load_chunk(
     if until.is_none() {
         out.observe(Event::Ends(Reading::Load));
     }
-    table.loaded(load.begin, until);
+    table.loaded(load, xid_end, until);
     Ok(Some(Chunk {
         rows: scanned.rows,
         gate,
@@ -98,7 +99,8 @@ async fn end_of_chunk(
         return Ok(None);
     }
     let failed = |error| Error::rows(table.name(), error);
-    let (sql, values) = chunk_end(captured, load.after.as_deref(), chunk_rows);
+    let after = load.after.as_ref().map(|after| after.values.as_slice());
+    let (sql, values) = chunk_end(captured, after, chunk_rows);
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for value in values {
         query = query.bind(value);

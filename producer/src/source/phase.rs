@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inlet_model::Xid;
-use serde::{Deserialize, Serialize};
+use inlet_postgres::Ordered;
 
 use super::activity::Activity;
 
@@ -19,21 +19,62 @@ pub enum Phase {
 }
 
 /// The initial load: the rows with `xmin < begin`, in chunks along the key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     /// All transactions below this xid had ended when the load began.
     pub begin: Xid,
-    /// The key after which the next chunk starts, as text per key column; `None` at the beginning.
-    pub after: Option<Vec<String>>,
+    /// The end of the latest snapshot that a chunk was read in; `begin` before the first chunk.
+    pub xid_end: Xid,
+    /// Where the next chunk starts; `None` at the beginning.
+    pub after: Option<Position>,
+}
+
+/// The end of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The columns of the key that the values belong to. `None` in a progress of the first
+    /// versions, which did not store them.
+    pub key: Option<Vec<Ordered>>,
+    /// The key of the chunk's last row, as text per key column.
+    pub values: Vec<String>,
 }
 
 /// A table whose chunks are all read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Joined {
     pub begin: Xid,
+    /// The end of the latest snapshot that a chunk was read in.
+    pub xid_end: Xid,
+}
+
+impl Load {
+    /// A load before its first chunk.
+    pub fn starting(begin: Xid) -> Self {
+        Self {
+            begin,
+            xid_end: begin,
+            after: None,
+        }
+    }
+
+    /// False when the chunks so far lie along another key: the next chunk would skip rows.
+    pub fn follows(&self, key: &[Ordered]) -> bool {
+        let stored = self.after.as_ref().and_then(|after| after.key.as_deref());
+        stored.is_none_or(|stored| stored == key)
+    }
 }
 
 impl Phase {
+    /// The xid below which this table may have seen every transaction end. A server whose xids end
+    /// earlier was restored to a state before that.
+    pub fn xid_end(&self) -> Xid {
+        match self {
+            Self::Loading(load) => load.xid_end,
+            Self::Joining(joined) => joined.xid_end,
+            Self::Tailing(activity) => activity.xid_end,
+        }
+    }
+
     /// One word for logs and `inlet status`.
     pub fn name(&self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `identity` | the database that the xids belong to: `{"system":1,"database":"shop","timeline":1}` |
 //! | `relation` | which table it is and which of its columns and descendants were read |
-//! | `load` | while the table is loaded or joins: `{"begin":7,"after":["42"],"finished":false}` |
+//! | `load` | while the table is loaded or joins: where it began, and the key and the snapshot of the last chunk |
 //! | `poll` | once it is tailing: the activity of the last scan, what each tier has pending, the cursor |
 //! | `covered/<floor>` | which xids were emitted down to this floor ([`super::coverage`]) |
 //!
@@ -15,15 +15,16 @@ use std::collections::BTreeMap;
 
 use inlet_model::Xid;
 use inlet_model::{Progress, ProgressDelta};
-use inlet_postgres::Captured;
 use inlet_postgres::ServerTime;
 use inlet_postgres::server::Identity;
+use inlet_postgres::{Captured, Ordered};
 use serde::{Deserialize, Serialize};
 
 use super::activity::Activity;
 use super::bounds::ScanBounds;
 use super::coverage::Coverage;
-use super::phase::{Joined, Load, Phase};
+use super::phase::{Joined, Load, Phase, Position};
+use super::tiers::LastScan;
 
 const POLL: &str = "poll";
 const LOAD: &str = "load";
@@ -43,6 +44,8 @@ pub struct Stored {
     pub phase: Phase,
     /// What each tier has pending.
     pub pending: Vec<ScanBounds>,
+    /// When each tier was last scanned; empty where the first versions stored the progress.
+    pub scans: Vec<LastScan>,
     /// Which versions were emitted.
     pub coverage: Coverage,
 }
@@ -84,13 +87,21 @@ pub struct Parts<'a> {
     pub phase: &'a Phase,
     /// What each tier has pending.
     pub pending: Vec<ScanBounds>,
+    /// When each tier was last scanned.
+    pub scans: Vec<LastScan>,
     pub cursor: Option<&'a str>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct LoadPart {
     begin: Xid,
+    /// The first versions did not store it.
+    #[serde(default)]
+    xid_end: Option<Xid>,
     after: Option<Vec<String>>,
+    /// The columns that `after` belongs to; the first versions did not store them.
+    #[serde(default)]
+    key: Option<Vec<Ordered>>,
     /// True when every chunk is read and only the joining scan is missing.
     finished: bool,
 }
@@ -101,6 +112,9 @@ struct PollPart {
     /// The stored name is that of version 0.1.0, whose progress is still read.
     #[serde(rename = "owed")]
     pending: Vec<ScanBounds>,
+    /// When each tier was last scanned; the first versions did not store it.
+    #[serde(default)]
+    scans: Vec<LastScan>,
     cursor: Option<String>,
 }
 
@@ -136,7 +150,9 @@ impl Parts<'_> {
             Phase::Loading(load) => {
                 let part = LoadPart {
                     begin: load.begin,
-                    after: load.after.clone(),
+                    xid_end: Some(load.xid_end),
+                    after: load.after.as_ref().map(|after| after.values.clone()),
+                    key: load.after.as_ref().and_then(|after| after.key.clone()),
                     finished: false,
                 };
                 set(LOAD, Some(json(&part)));
@@ -144,7 +160,9 @@ impl Parts<'_> {
             Phase::Joining(joined) => {
                 let part = LoadPart {
                     begin: joined.begin,
+                    xid_end: Some(joined.xid_end),
                     after: None,
+                    key: None,
                     finished: true,
                 };
                 set(LOAD, Some(json(&part)));
@@ -153,6 +171,7 @@ impl Parts<'_> {
                 let part = PollPart {
                     activity: activity.as_ref().clone(),
                     pending: self.pending.clone(),
+                    scans: self.scans.clone(),
                     cursor: self.cursor.map(str::to_owned),
                 };
                 set(POLL, Some(json(&part)));
@@ -176,17 +195,16 @@ impl Stored {
             None => part(progress, POLL)?,
         };
         let mut coverage = Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
-        let (phase, pending, cursor) = match (load, poll) {
+        let (phase, pending, scans, cursor) = match (load, poll) {
             (Some(load), _) => {
                 // What an older poll emitted does not apply to the rows of the load.
                 coverage.forget();
-                (load.phase(), Vec::new(), None)
+                (load.phase(), Vec::new(), Vec::new(), None)
             }
-            (None, Some(poll)) => (
-                Phase::Tailing(poll.activity.into()),
-                poll.pending,
-                poll.cursor,
-            ),
+            (None, Some(poll)) => {
+                let phase = Phase::Tailing(poll.activity.into());
+                (phase, poll.pending, poll.scans, poll.cursor)
+            }
             (None, None) => return Ok(None),
         };
         Ok(Some(Self {
@@ -195,6 +213,7 @@ impl Stored {
             cursor,
             phase,
             pending,
+            scans,
             coverage,
         }))
     }
@@ -210,14 +229,18 @@ impl Stored {
 
 impl LoadPart {
     fn phase(self) -> Phase {
+        let begin = self.begin;
+        let xid_end = self.xid_end.unwrap_or(begin);
         if self.finished {
-            Phase::Joining(Joined { begin: self.begin })
-        } else {
-            Phase::Loading(Load {
-                begin: self.begin,
-                after: self.after,
-            })
+            return Phase::Joining(Joined { begin, xid_end });
         }
+        let key = self.key;
+        let after = self.after.map(|values| Position { key, values });
+        Phase::Loading(Load {
+            begin,
+            xid_end,
+            after,
+        })
     }
 }
 

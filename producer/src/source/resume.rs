@@ -114,6 +114,11 @@ impl Start {
             Some(stored) if has_unwritten(postgres, &table, &stored).await? => {
                 Ok(self.fresh(table, Some(stored)))
             }
+            Some(stored) if has_another_key(&table.captured, &stored) => {
+                warn!(table = %name, "the key was changed while the table was loaded: it is loaded \
+                    from the beginning");
+                Ok(self.fresh(table, Some(stored)))
+            }
             Some(stored) => self.resumed(postgres, table, stored),
         }
     }
@@ -139,18 +144,18 @@ impl Start {
                 their rows are read in the next cycle");
         }
         // A server that was restored within one timeline hands out xids that we have seen already.
-        let ahead = match &resumed.phase {
-            Phase::Tailing(activity) => activity.xid_end > self.reading.xid_end,
-            Phase::Loading(_) | Phase::Joining(_) => false,
-        };
+        let ahead = resumed.xid_end() > self.reading.xid_end;
         let read_at = match &resumed.phase {
             Phase::Tailing(activity) => Some(activity.read_at.0),
             Phase::Loading(_) | Phase::Joining(_) => None,
         };
         if broken || ahead {
-            warn!(table = %name, "xids were taken back (promotion, restore or lost commits): the \
-                last hour is read again, and all of it swept");
-            resumed.rewind(LINEAGE_REWIND, &self.reading);
+            let then = match &resumed.phase {
+                Phase::Loading(_) | Phase::Joining(_) => "the table is loaded from the beginning",
+                Phase::Tailing(_) => "the last hour is read again, and all of it swept",
+            };
+            warn!(table = %name, "xids were taken back (promotion, restore or lost commits): {then}");
+            resumed.rewind(LINEAGE_REWIND, self.begin, &self.reading);
         }
         info!(table = %name, phase = resumed.phase.name(), xids = resumed.coverage.xids(), read_at, "progress found: resuming");
         Ok(resumed)
@@ -159,6 +164,14 @@ impl Start {
 
 fn identity(postgres: &Postgres) -> &Identity {
     &postgres.greeting().identity
+}
+
+/// True when a load has read its chunks along another key than the table has now.
+fn has_another_key(captured: &Captured, stored: &Stored) -> bool {
+    match &stored.phase {
+        Phase::Loading(load) => !load.follows(&captured.ordered_key()),
+        Phase::Joining(_) | Phase::Tailing(_) => false,
+    }
 }
 
 /// True when rows have values in new columns although they were not written since, so that only

@@ -16,7 +16,7 @@ use inlet_postgres::{Floor, Reading, ServerTime, Table};
 use super::activity::Activity;
 use super::bounds::{ScanBounds, scan_bounds};
 use super::coverage::Coverage;
-use super::phase::{Joined, Load, Phase};
+use super::phase::{Joined, Load, Phase, Position};
 use super::plan::{Bounds, Plan};
 use super::progress::{Parts, Relation, Stored};
 use super::scan::Scanned;
@@ -71,7 +71,7 @@ impl PolledTable {
         coverage.forget();
         Self {
             zone,
-            phase: Phase::Loading(Load { begin, after: None }),
+            phase: Phase::Loading(Load::starting(begin)),
             tiers: Tiers::new(tiers(&table.captured, depths), now),
             coverage,
             attached: Vec::new(),
@@ -90,9 +90,10 @@ impl PolledTable {
         stored: Stored,
         now: ServerTime,
     ) -> Self {
+        let has_no_scans = stored.scans.is_empty() && matches!(stored.phase, Phase::Tailing(_));
         let attached = attached(&table.captured, stored.relation.as_ref());
         let mut tiers = Tiers::new(tiers(&table.captured, depths), now);
-        tiers.restore(&stored.pending);
+        tiers.restore(&stored.pending, &stored.scans);
         let mut resumed = Self {
             table,
             zone,
@@ -107,6 +108,8 @@ impl PolledTable {
         // A relation that changed while the service was down is stored with the next checkpoint,
         // also without new rows.
         resumed.unsaved = resumed.stored.as_ref() != Some(&resumed.relation());
+        // Sessions that end before their first checkpoint would otherwise delay the sweep for ever.
+        resumed.unsaved |= has_no_scans;
         resumed
     }
 
@@ -114,19 +117,34 @@ impl PolledTable {
         &self.table.captured.schema.table
     }
 
-    /// Starts over from an earlier moment, because the stored xids belong to another lineage:
-    /// everything from `span` before the last scan becomes pending for every tier.
-    pub fn rewind(&mut self, span: Duration, reading: &Reading) {
+    /// The xid below which it may have seen every transaction end.
+    pub fn xid_end(&self) -> Xid {
+        // A scan's snapshot is younger than its activity, so it may have emitted a later xid.
+        self.phase.xid_end().max(self.coverage.xid_end())
+    }
+
+    /// Starts over from an earlier moment, because the stored xids belong to another lineage: all
+    /// rows from `span` before the last scan become pending for every tier. A table that has not
+    /// joined the cycles is loaded again from `begin`.
+    pub fn rewind(&mut self, span: Duration, begin: Xid, reading: &Reading) {
         self.coverage.forget();
-        if let Phase::Tailing(last) = &self.phase {
-            self.tiers.add(ScanBounds {
-                floor: last.read_at.minus(span),
-                xid: Xid::FIRST_NORMAL,
-            });
-            // The holders of the other lineage mean nothing here. Those of this reading are known
-            // from now on, and what was visible before it is pending.
-            self.phase = Phase::Tailing(Arc::new(Activity::next(None, reading)));
-        }
+        // The next start may come when the server's xids have passed the stored ones again, and
+        // could not tell. So the first checkpoint stores the new lineage, also without rows.
+        self.unsaved = true;
+        self.phase = match &self.phase {
+            // What was written to the part that is read already has xids below the stored `begin`
+            // now, and neither a chunk nor the joining scan would read it.
+            Phase::Loading(_) | Phase::Joining(_) => Phase::Loading(Load::starting(begin)),
+            Phase::Tailing(last) => {
+                self.tiers.add(ScanBounds {
+                    floor: last.read_at.minus(span),
+                    xid: Xid::FIRST_NORMAL,
+                });
+                // The holders of the other lineage mean nothing here. Those of this reading are
+                // known from now on, and what was visible before it is pending.
+                Phase::Tailing(Arc::new(Activity::next(None, reading)))
+            }
+        };
     }
 
     /// What this table needs after a reading; `None` when nothing can be new, or it is not due.
@@ -228,6 +246,9 @@ impl PolledTable {
                 ..
             } => {
                 self.tiers = tiers;
+                // A sweep is stored also when it found nothing, so that a restart does not repeat
+                // it. Where every poll is a sweep, that would be a checkpoint for every poll.
+                self.unsaved |= depth > self.tiers.shallowest() && self.tiers.is_sweep(depth);
                 self.tiers.done(depth, activity.read_at, scanned.took);
                 activity
             }
@@ -240,15 +261,22 @@ impl PolledTable {
         self.phase = Phase::Tailing(activity);
     }
 
-    /// Records a chunk of the load that ended at this key; `None` when it was the last chunk.
-    pub fn loaded(&mut self, begin: Xid, until: Option<Vec<String>>) {
+    /// Records the next chunk of this load. It was read in a snapshot with this end, up to this
+    /// key; `None` when it was the last chunk.
+    pub fn loaded(&mut self, load: Load, xid_end: Xid, until: Option<Vec<String>>) {
         self.unsaved = true;
+        let begin = load.begin;
+        let xid_end = load.xid_end.max(xid_end);
         self.phase = match until {
-            Some(until) => Phase::Loading(Load {
+            Some(values) => Phase::Loading(Load {
                 begin,
-                after: Some(until),
+                xid_end,
+                after: Some(Position {
+                    key: Some(self.table.captured.ordered_key()),
+                    values,
+                }),
             }),
-            None => Phase::Joining(Joined { begin }),
+            None => Phase::Joining(Joined { begin, xid_end }),
         };
     }
 
@@ -262,6 +290,7 @@ impl PolledTable {
             relation: is_new.then_some(&relation),
             phase: &self.phase,
             pending: self.tiers.pending(),
+            scans: self.tiers.last_scans(),
             cursor: self.table.captured.cursor_name(),
         };
         let delta = parts.encode(self.coverage.take_delta());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use inlet_model::Xid;
 use inlet_postgres::ServerTime;
+use serde::{Deserialize, Serialize};
 
 use super::bounds::ScanBounds;
 
@@ -46,7 +47,14 @@ pub struct TierId(usize);
 struct State {
     tier: Tier,
     pending: ScanBounds,
-    due: ServerTime,
+    last: LastScan,
+}
+
+/// The last scan of a tier or of a deeper one. A session that has none counts from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastScan {
+    pub at: ServerTime,
+    pub took: Duration,
 }
 
 /// A throttled scan that took `t` is repeated after this many `t`.
@@ -55,16 +63,17 @@ const REST: u32 = 20;
 impl Tiers {
     /// Tiers without pending bounds; the first is due at once, the others after their interval.
     pub fn new(tiers: Vec<Tier>, now: ServerTime) -> Self {
-        let due = |tier: &Tier| ServerTime(now.0.saturating_add(micros(tier.every)));
+        let last = LastScan {
+            at: now,
+            took: Duration::ZERO,
+        };
+        let state = |tier| State {
+            tier,
+            pending: ScanBounds::NOTHING,
+            last,
+        };
         Self {
-            states: tiers
-                .into_iter()
-                .map(|tier| State {
-                    tier,
-                    pending: ScanBounds::NOTHING,
-                    due: due(&tier),
-                })
-                .collect(),
+            states: tiers.into_iter().map(state).collect(),
         }
     }
 
@@ -79,7 +88,7 @@ impl Tiers {
     pub fn due(&self, now: ServerTime) -> Option<TierId> {
         self.states
             .iter()
-            .rposition(|state| state.due <= now && state.pending != ScanBounds::NOTHING)
+            .rposition(|state| state.due() <= now && state.pending != ScanBounds::NOTHING)
             .map(TierId)
     }
 
@@ -96,13 +105,8 @@ impl Tiers {
     /// Records a scan of this tier at `now` that took `took`.
     pub fn done(&mut self, tier: TierId, now: ServerTime, took: Duration) {
         for state in &mut self.states[..=tier.0] {
-            let rest = if state.tier.throttled {
-                took * REST
-            } else {
-                Duration::ZERO
-            };
             state.pending = ScanBounds::NOTHING;
-            state.due = ServerTime(now.0.saturating_add(micros(state.tier.every.max(rest))));
+            state.last = LastScan { at: now, took };
         }
     }
 
@@ -128,7 +132,10 @@ impl Tiers {
             .iter_mut()
             .filter(|state| state.tier.slack == Slack::Everything)
         {
-            state.due = ServerTime::MIN;
+            state.last = LastScan {
+                at: ServerTime::MIN,
+                took: Duration::ZERO,
+            };
         }
     }
 
@@ -139,9 +146,7 @@ impl Tiers {
             .iter_mut()
             .filter(|state| state.tier.slack == Slack::Everything && state.tier.every > every)
         {
-            let earlier = micros(state.tier.every - every);
             state.tier.every = every;
-            state.due = ServerTime(state.due.0.saturating_sub(earlier));
         }
     }
 
@@ -158,9 +163,27 @@ impl Tiers {
         self.states.iter().map(|state| state.pending).collect()
     }
 
-    /// Restores what each tier had pending when the progress was stored. With another number of
-    /// tiers all of it becomes pending for every tier.
-    pub fn restore(&mut self, pending: &[ScanBounds]) {
+    /// When each tier was last scanned, for the progress.
+    pub fn last_scans(&self) -> Vec<LastScan> {
+        self.states.iter().map(|state| state.last).collect()
+    }
+
+    /// Restores what each tier had pending when the progress was stored, and when it was scanned.
+    /// With another number of tiers all of it becomes pending for every tier, and the oldest scan
+    /// counts. The first versions stored no scans: then the tiers count from the session's start.
+    pub fn restore(&mut self, pending: &[ScanBounds], scans: &[LastScan]) {
+        let oldest = scans.iter().min_by_key(|scan| scan.at).copied();
+        let same = scans.len() == self.states.len();
+        for (at, state) in self.states.iter_mut().enumerate() {
+            let stored = if same { Some(scans[at]) } else { oldest };
+            if let Some(stored) = stored {
+                // A clock that was moved back must not delay a scan beyond its interval.
+                state.last = LastScan {
+                    at: stored.at.min(state.last.at),
+                    ..stored
+                };
+            }
+        }
         let all = pending
             .iter()
             .copied()
@@ -169,6 +192,18 @@ impl Tiers {
         for (at, state) in self.states.iter_mut().enumerate() {
             state.pending = if same { pending[at] } else { all };
         }
+    }
+}
+
+impl State {
+    /// When the next scan may start.
+    fn due(&self) -> ServerTime {
+        let rest = match self.tier.throttled {
+            true => self.last.took.saturating_mul(REST),
+            false => Duration::ZERO,
+        };
+        let wait = micros(self.tier.every.max(rest));
+        ServerTime(self.last.at.0.saturating_add(wait))
     }
 }
 
@@ -260,9 +295,40 @@ mod tests {
     #[test]
     fn a_progress_of_other_tiers_becomes_pending_for_all() {
         let mut tiers = tiers();
-        tiers.restore(&[bounds(500, 9), bounds(400, 7)]);
+        tiers.restore(&[bounds(500, 9), bounds(400, 7)], &[]);
         assert_eq!(tiers.bounds(TierId(0)), (Some(at(400)), Xid(7)));
         assert_eq!(tiers.xid_bound(), Xid(7));
+    }
+
+    #[test]
+    fn restored_tiers_are_due_when_the_stored_ones_were() {
+        let mut stored = tiers();
+        stored.done(TierId(2), at(0), 6 * SECOND);
+        stored.done(TierId(1), at(50), SECOND);
+        let mut restored = Tiers::new(
+            stored.states.iter().map(|state| state.tier).collect(),
+            at(90),
+        );
+        restored.restore(&[bounds(500, 5); 3], &stored.last_scans());
+        assert_eq!(restored.due(at(69)), Some(TierId(0)));
+        assert_eq!(restored.due(at(70)), Some(TierId(1)));
+        assert_eq!(restored.due(at(119)), Some(TierId(1)));
+        assert_eq!(
+            restored.due(at(120)),
+            Some(TierId(2)),
+            "it took 6 s, and rests 120 s"
+        );
+    }
+
+    #[test]
+    fn a_clock_that_was_moved_back_delays_a_scan_by_its_interval_at_most() {
+        let mut restored = tiers();
+        let future = LastScan {
+            at: at(100_000),
+            took: SECOND,
+        };
+        restored.restore(&[bounds(500, 5); 3], &[future; 3]);
+        assert_eq!(restored.due(at(100)), Some(TierId(2)));
     }
 
     /// One event in the life of a table's tiers.
@@ -311,7 +377,7 @@ mod tests {
         ) {
             let pending: Vec<_> = pending.into_iter().map(|(floor, xid)| bounds(floor, xid)).collect();
             let mut tiers = tiers();
-            tiers.restore(&pending);
+            tiers.restore(&pending, &[]);
             let sum = pending.iter().copied().fold(ScanBounds::NOTHING, ScanBounds::or);
             let restored = tiers.pending().into_iter().fold(ScanBounds::NOTHING, ScanBounds::or);
             prop_assert_eq!(restored, sum);

@@ -122,6 +122,11 @@ impl Look {
             return Ok(waiting);
         }
         let table = with_stored_cursor(table.clone(), &stored)?;
+        // What is pending counts, also while its scan rests after the last one.
+        let stored = Stored {
+            scans: Vec::new(),
+            ..stored
+        };
         let table = PolledTable::resumed(table, self.zone, DEPTHS, stored, self.reading.read_at);
         let Phase::Tailing(last) = &table.phase else {
             return Ok(waiting);

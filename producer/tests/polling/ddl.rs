@@ -2,7 +2,9 @@
 
 use arrow::array::AsArray;
 
-use super::script::{BEYOND_THE_GAP, GATED, NONE, Session, TABLE, polled};
+use inlet_harness::shared_database;
+
+use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, Session, TABLE, polled, settings};
 
 #[tokio::test]
 async fn a_rewrite_that_the_cycle_waits_for_hides_no_row() {
@@ -196,4 +198,32 @@ async fn rows_of_a_new_partition_and_rows_that_move_between_partitions_come_once
         .await;
     assert_eq!(poller.settle().await, [103]);
     assert_eq!(poller.sweep().await, NONE);
+}
+
+#[tokio::test]
+async fn a_key_that_changes_during_the_load_restarts_the_load() {
+    let changes = [
+        "ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (reverse)",
+        // `reverse` is a text, whose order is another one, and no row is rewritten.
+        "ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (code)",
+        "ALTER TABLE t DROP CONSTRAINT t_pkey",
+    ];
+    for change in changes {
+        let database = shared_database().await;
+        let table = "CREATE TABLE t (id bigint PRIMARY KEY, ver integer DEFAULT 0, reverse bigint NOT \
+            NULL, code text NOT NULL)";
+        database.sql(table).await.unwrap();
+        let rows = "INSERT INTO t SELECT id, 0, 300 - id, 300 - id FROM generate_series(1, 300) id";
+        database.sql(rows).await.unwrap();
+        let mut poller = Poller::new(settings(&database, &["t"]).await).await;
+        assert!(poller.cycle().await.len() < 300);
+        let mut w = Session::of(&database).await;
+        w.run(change).await;
+        poller.load_again().await;
+        let mut ids: Vec<i64> = poller.published().iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids, (1..=300).collect::<Vec<_>>(), "{change}");
+        assert_eq!(poller.sweep().await, NONE);
+    }
 }

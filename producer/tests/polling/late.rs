@@ -1,7 +1,10 @@
 //! Rows that become visible long after their timestamp was taken.
 
+use std::time::Duration;
+
+use inlet_harness::{eventually, shared_database};
+
 use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, Session, TABLE, polled, settings};
-use inlet_harness::shared_database;
 
 #[tokio::test]
 async fn a_row_that_commits_late_follows_the_row_that_overtook_it() {
@@ -260,4 +263,20 @@ async fn the_floor_goes_back_to_the_start_of_whatever_ended() {
     reader.run("COMMIT").await;
     assert_eq!(poller.sweep().await, NONE);
     assert_eq!(poller.late, 0);
+}
+
+#[tokio::test]
+async fn a_sweep_is_due_after_its_interval_though_every_session_is_shorter() {
+    let database = shared_database().await;
+    database.sql(TABLE).await.unwrap();
+    let mut settings = settings(&database, &["t"]).await;
+    settings.poll.depths.sweep_interval = Duration::from_secs(2);
+    let mut poller = Poller::tailing(settings).await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1, 0, '2020-01-01')").await;
+    eventually(Duration::from_secs(20), "a sweep", async || {
+        poller.restart().await;
+        poller.cycle().await == [1]
+    })
+    .await;
 }

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use inlet_harness::Postgres;
+use inlet_harness::{Database, Postgres};
 
-use super::script::{NONE, Session, TABLE, polled_on};
+use super::script::{NONE, Poller, Session, Settings, TABLE, polled_on, settings};
 
 /// Copies a folder with its owners and rights.
 fn copy(from: &Path, to: &Path) {
@@ -21,6 +21,23 @@ fn copy(from: &Path, to: &Path) {
     );
 }
 
+/// Copies the data of a server. The server restarts with the same data.
+async fn back_up(server: &mut Postgres) {
+    server.stop().await.unwrap();
+    let folder = server.socket_folder();
+    copy(&folder.join("data"), &folder.join("backup"));
+    server.restart().await.unwrap();
+}
+
+/// Brings a server back to its backup: its later commits disappear.
+async fn restore(server: &mut Postgres) {
+    server.stop().await.unwrap();
+    let folder = server.socket_folder();
+    fs::remove_dir_all(folder.join("data")).unwrap();
+    copy(&folder.join("backup"), &folder.join("data"));
+    server.restart().await.unwrap();
+}
+
 #[tokio::test]
 async fn after_a_restore_the_next_owners_of_its_xids_are_published_whenever_they_commit() {
     const XID: &str = "SELECT xmin::text::bigint FROM t WHERE id =";
@@ -32,13 +49,7 @@ async fn after_a_restore_the_next_owners_of_its_xids_are_published_whenever_they
     w.run("INSERT INTO t VALUES (1), (2)").await;
     assert_eq!(poller.cycle().await, [1, 2]);
     w.end().await;
-    server.stop().await.unwrap();
-    let (data, backup) = (
-        server.socket_folder().join("data"),
-        server.socket_folder().join("backup"),
-    );
-    copy(&data, &backup);
-    server.restart().await.unwrap();
+    back_up(&mut server).await;
     poller.revive().await;
     let mut w = Session::of(&database).await;
     w.run("INSERT INTO t VALUES (3)").await;
@@ -46,10 +57,7 @@ async fn after_a_restore_the_next_owners_of_its_xids_are_published_whenever_they
     w.run("INSERT INTO t VALUES (4)").await;
     assert_eq!(poller.settle().await, [3, 4]);
     w.end().await;
-    server.stop().await.unwrap();
-    fs::remove_dir_all(&data).unwrap();
-    copy(&backup, &data);
-    server.restart().await.unwrap();
+    restore(&mut server).await;
 
     poller.revive().await;
     let [mut w, mut late] = Session::some(&database).await;
@@ -110,4 +118,71 @@ async fn a_promoted_standby_is_polled_on_though_it_lacks_the_last_commits() {
     );
     poller.restart().await;
     assert_eq!(poller.sweep().await, NONE);
+}
+
+/// A server without a background process that takes xids, with a table of 300 rows, and how it is
+/// polled in chunks of 100 rows.
+async fn three_chunks() -> (Postgres, Database, Settings) {
+    let server = Postgres::start_with(&[("autovacuum", "off")])
+        .await
+        .unwrap();
+    let database = server.database().await.unwrap();
+    database.sql(TABLE).await.unwrap();
+    let rows = "INSERT INTO t SELECT generate_series(1, 300)";
+    database.sql(rows).await.unwrap();
+    let settings = settings(&database, &["t"]).await;
+    (server, database, settings)
+}
+
+#[tokio::test]
+async fn a_restore_below_the_start_of_a_load_restarts_the_load() {
+    // A load in the middle of its chunks, and one whose chunks are all read.
+    for chunk_rows in [100, 1000] {
+        let (mut server, database, mut settings) = three_chunks().await;
+        settings.poll.chunk_rows = chunk_rows;
+        back_up(&mut server).await;
+        let mut w = Session::of(&database).await;
+        for _ in 0..20 {
+            w.run("SELECT pg_current_xact_id()").await;
+        }
+        let mut poller = Poller::new(settings).await;
+        assert!(poller.cycle().await.contains(&50));
+        assert!(!poller.is_tailing());
+        w.end().await;
+        restore(&mut server).await;
+
+        let mut w = Session::of(&database).await;
+        w.run("UPDATE t SET ver = 1 WHERE id = 50").await;
+        poller.revive().await;
+        poller.load().await;
+        let updated = poller.published().iter().filter(|row| row.id == 50);
+        assert_eq!(
+            updated.map(|row| row.ver).max(),
+            Some(1),
+            "chunks of {chunk_rows} rows"
+        );
+        poller.restart().await;
+        assert_eq!(poller.sweep().await, NONE);
+    }
+}
+
+#[tokio::test]
+async fn a_restore_above_the_start_of_a_load_restarts_it_when_a_chunk_saw_more() {
+    let (mut server, database, settings) = three_chunks().await;
+    back_up(&mut server).await;
+    let mut poller = Poller::new(settings).await;
+    let mut w = Session::of(&database).await;
+    w.run("UPDATE t SET ver = 1 WHERE id = 50").await;
+    assert!(
+        !poller.cycle().await.contains(&50),
+        "the joining scan brings rows that are newer than the load"
+    );
+    w.end().await;
+    restore(&mut server).await;
+
+    // The restore has taken the update back, so the row is older than the load again.
+    poller.revive().await;
+    poller.load().await;
+    let restored = poller.published().iter().filter(|row| row.id == 50);
+    assert_eq!(restored.map(|row| row.ver).collect::<Vec<_>>(), [0]);
 }

@@ -8,6 +8,7 @@ use inlet_service::config::{ImpossibleValues, TableConfig};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
+use super::columns::Ordered;
 use super::cursor::{self, Cursor, index_statement};
 use super::descendants::Descendant;
 use super::entry::{self, Entry};
@@ -83,7 +84,7 @@ impl Captured {
         Ok(Self {
             oid: entry.oid,
             schema: Arc::new(schema),
-            numbers: entry.numbers.clone(),
+            numbers: entry.ordered.iter().map(|column| column.number).collect(),
             cursor,
             structure: entry.structure,
             partitioned: entry.partitioned,
@@ -105,6 +106,12 @@ impl Captured {
             ..config.clone()
         };
         Self::new(Arc::clone(&self.entry), &config)
+    }
+
+    /// The key's columns, in its order. Two keys with the same columns put rows in the same order.
+    pub fn ordered_key(&self) -> Vec<Ordered> {
+        let columns = self.schema.key.iter();
+        columns.map(|column| self.entry.ordered[*column]).collect()
     }
 
     /// The name of the cursor column.

@@ -3,22 +3,35 @@
 use inlet_model::change::is_reserved;
 use inlet_model::{CatalogType, ColumnType, Scalar};
 use inlet_model::{Column, TableName};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
 use super::error::CatalogError;
 
-/// A column with its number in the catalog, by which indexes name it.
+/// A column with what the catalog knows of it beside its description.
 pub(super) struct Numbered {
-    pub(super) number: i16,
+    /// Its identity in the catalog, by which indexes name it.
+    pub(super) ordered: Ordered,
     pub(super) column: Column,
+}
+
+/// A column's number in the catalog, and what the order of its values depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// Its `attnum`: it stays with the column when that is renamed, and is never used again.
+    pub number: i16,
+    /// The oid of its type.
+    pub type_oid: u32,
+    /// The oid of its collation; 0 where its type has none.
+    pub collation: u32,
 }
 
 /// A domain is read as its base type, with the modifier that the domain gives it. An array is read
 /// by the type of its elements, again down to the base type. `typarray` distinguishes arrays from
 /// other types that have elements (`name`, `point`, `int2vector`). A NOT NULL that was never
 /// validated (PostgreSQL 18) does not count.
-const COLUMNS: &str = "SELECT a.attnum, a.attname::text, format_type(a.atttypid, a.atttypmod),
+const COLUMNS: &str = "SELECT a.attnum, a.atttypid, a.attcollation, a.attname::text, format_type(a.atttypid, a.atttypmod),
             a.attnotnull AND NOT EXISTS (
                 SELECT FROM pg_catalog.pg_constraint n
                 WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey[1] = a.attnum AND \
@@ -47,7 +60,19 @@ const COLUMNS: &str = "SELECT a.attnum, a.attname::text, format_type(a.atttypid,
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attnum";
 
-type Row = (i16, String, String, bool, bool, String, i32, bool, bool);
+type Row = (
+    i16,
+    Oid,
+    Oid,
+    String,
+    String,
+    bool,
+    bool,
+    String,
+    i32,
+    bool,
+    bool,
+);
 
 /// Reads the columns in table order.
 pub(super) async fn read(
@@ -88,7 +113,19 @@ pub(super) fn carry_as_text(columns: &mut [Column], kept: &[Option<usize>]) {
 
 /// `plain` is true for a type of `pg_catalog` that has a binary format.
 fn numbered(
-    (number, name, postgres_type, not_null, generated, base, modifier, plain, array): Row,
+    (
+        number,
+        type_oid,
+        collation,
+        name,
+        postgres_type,
+        not_null,
+        generated,
+        base,
+        modifier,
+        plain,
+        array,
+    ): Row,
 ) -> Numbered {
     let mapped = ColumnType::of(CatalogType {
         name: &base,
@@ -100,7 +137,11 @@ fn numbered(
     .filter(|_| plain);
     let column_type = mapped.unwrap_or(ColumnType::Scalar(Scalar::Text));
     Numbered {
-        number,
+        ordered: Ordered {
+            number,
+            type_oid: type_oid.0,
+            collation: collation.0,
+        },
         column: Column {
             name,
             column_type,

@@ -3,6 +3,7 @@
 use inlet_model::{Column, TableName, TableReference};
 use sqlx::PgConnection;
 
+use super::columns::Ordered;
 use super::descendants::{self, Descendant};
 use super::error::CatalogError;
 use super::key::{self, Index};
@@ -15,8 +16,8 @@ pub(super) struct Entry {
     pub(super) oid: u32,
     pub(super) table: TableName,
     pub(super) columns: Vec<Column>,
-    /// The columns' numbers in the catalog.
-    pub(super) numbers: Vec<i16>,
+    /// The columns' numbers in the catalog, and what the order of their values depends on.
+    pub(super) ordered: Vec<Ordered>,
     pub(super) indexes: Vec<Index>,
     pub(super) structure: Structure,
     pub(super) partitioned: bool,
@@ -44,12 +45,15 @@ pub(super) async fn read(
     columns::refuse_reserved(&table, &rows)?;
     let descendants = descendants::read(connection, found.oid).await?;
     let indexes = key::read(connection, found.oid, &rows).await?;
-    let (numbers, columns) = rows.into_iter().map(|row| (row.number, row.column)).unzip();
+    let (ordered, columns) = rows
+        .into_iter()
+        .map(|row| (row.ordered, row.column))
+        .unzip();
     Ok(Entry {
         oid: found.oid.0,
         table,
         columns,
-        numbers,
+        ordered,
         indexes,
         structure,
         partitioned: found.is_partitioned(),

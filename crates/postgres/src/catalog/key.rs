@@ -44,7 +44,7 @@ pub(super) async fn read(
     let position = |number: &str| {
         columns
             .iter()
-            .position(|column| number.parse() == Ok(column.number))
+            .position(|column| number.parse() == Ok(column.ordered.number))
     };
     Ok(rows
         .into_iter()

@@ -1,17 +1,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use inlet_model::Progress;
 use inlet_model::Xid;
-use inlet_postgres::ServerTime;
 use inlet_postgres::server::Identity;
+use inlet_postgres::{Ordered, ServerTime};
 use proptest::prelude::*;
 
 use super::{Parts, Relation, Stored};
 use crate::source::activity::{Activity, Holder, HolderId};
 use crate::source::bounds::ScanBounds;
 use crate::source::coverage::Coverage;
-use crate::source::phase::{Joined, Load, Phase};
+use crate::source::phase::{Joined, Load, Phase, Position};
+use crate::source::tiers::LastScan;
 
 fn holders() -> impl Strategy<Value = BTreeMap<HolderId, Holder>> {
     let id = prop_oneof![
@@ -36,14 +38,26 @@ fn holders() -> impl Strategy<Value = BTreeMap<HolderId, Holder>> {
 }
 
 fn phases() -> impl Strategy<Value = Phase> {
-    let key = prop::option::of(prop::collection::vec(".*", 1..3));
+    let column = (any::<i16>(), any::<u32>(), any::<u32>());
+    let ordered = column.prop_map(|(number, type_oid, collation)| Ordered {
+        number,
+        type_oid,
+        collation,
+    });
+    let key = prop::option::of(prop::collection::vec(ordered, 1..3));
+    let values = prop::collection::vec(".*", 1..3);
+    let after = (key, values).prop_map(|(key, values)| Position { key, values });
+    let (begin, xid_end) = (any::<u64>().prop_map(Xid), any::<u64>().prop_map(Xid));
+    let load = (begin.clone(), xid_end.clone(), prop::option::of(after));
+    let joined = (begin, xid_end).prop_map(|(begin, xid_end)| Joined { begin, xid_end });
     let activity = (any::<i64>(), any::<u64>(), ".*", holders());
     prop_oneof![
-        (any::<u64>(), key).prop_map(|(begin, after)| Phase::Loading(Load {
-            begin: Xid(begin),
+        load.prop_map(|(begin, xid_end, after)| Phase::Loading(Load {
+            begin,
+            xid_end,
             after
         })),
-        any::<u64>().prop_map(|begin| Phase::Joining(Joined { begin: Xid(begin) })),
+        joined.prop_map(Phase::Joining),
         activity.prop_map(|(read_at, xid_end, snapshot, holders)| {
             Phase::Tailing(Arc::new(Activity {
                 read_at: ServerTime(read_at),
@@ -63,6 +77,14 @@ fn pending() -> impl Strategy<Value = Vec<ScanBounds>> {
     prop::collection::vec(bounds, 0..4)
 }
 
+fn scans() -> impl Strategy<Value = Vec<LastScan>> {
+    let scan = (any::<i64>(), any::<u32>()).prop_map(|(at, took)| LastScan {
+        at: ServerTime(at),
+        took: Duration::from_micros(took.into()),
+    });
+    prop::collection::vec(scan, 0..4)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -70,6 +92,7 @@ proptest! {
     fn what_is_stored_is_read_back(
         phase in phases(),
         pending in pending(),
+        scans in scans(),
         cursor in prop::option::of(".*"),
         (system, database, timeline) in (any::<i64>(), ".*", any::<i64>()),
         (oid, below, columns) in (
@@ -89,6 +112,7 @@ proptest! {
             relation: Some(&relation),
             phase: &phase,
             pending: pending.clone(),
+            scans: scans.clone(),
             cursor: cursor.as_deref(),
         };
         let mut progress = Progress::default();
@@ -104,6 +128,7 @@ proptest! {
             cursor: cursor.filter(|_| tailing),
             phase,
             pending: if tailing { pending } else { Vec::new() },
+            scans: if tailing { scans } else { Vec::new() },
             coverage,
         });
     }
@@ -125,9 +150,49 @@ fn a_progress_of_the_first_version_is_read() {
             .into(),
     );
     let stored = Stored::decode(&progress).unwrap().unwrap();
+    assert_eq!(stored.scans, []);
     assert_eq!(stored.polled_at(), Some(ServerTime(5)));
     assert_eq!(stored.cursor.as_deref(), Some("updated_at"));
     assert_eq!(stored.relation.unwrap().oid, 16384);
+}
+
+#[test]
+fn a_load_of_the_first_version_resumes_at_its_key() {
+    let load = r#"{"begin":7,"after":["42"],"finished":false}"#;
+    let progress = Progress([("load".to_owned(), load.to_owned())].into());
+    let stored = Stored::decode(&progress).unwrap().unwrap();
+    let Phase::Loading(load) = stored.phase else {
+        panic!("{:?}", stored.phase);
+    };
+    assert_eq!((load.begin, load.xid_end), (Xid(7), Xid(7)));
+    assert!(load.follows(&[]), "the columns of its key are unknown");
+    assert_eq!(load.after.unwrap().values, ["42"]);
+}
+
+#[test]
+fn a_load_follows_only_the_key_that_its_last_chunk_ended_at() {
+    let column = |number, type_oid, collation| Ordered {
+        number,
+        type_oid,
+        collation,
+    };
+    let key = [column(1, 25, 100), column(2, 20, 0)];
+    let mut load = Load::starting(Xid(7));
+    assert!(load.follows(&key), "it has no position yet");
+    load.after = Some(Position {
+        key: Some(key.to_vec()),
+        values: vec!["a".to_owned(), "1".to_owned()],
+    });
+    assert!(load.follows(&key));
+    for other in [
+        vec![key[1], key[0]],
+        vec![key[0]],
+        vec![column(1, 25, 950), key[1]],
+        vec![column(1, 23, 0), key[1]],
+        Vec::new(),
+    ] {
+        assert!(!load.follows(&other), "{other:?}");
+    }
 }
 
 #[test]
