@@ -2,6 +2,7 @@
 //!
 //! Promises: data on stdout, everything else on stderr; an error explains what, why and what to
 //! do; the exit code follows from its kind. Leaves to others: what a verb does (one file each).
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod args;
 mod check;

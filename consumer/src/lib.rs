@@ -4,6 +4,7 @@
 //! The data's way: `source` -> `sequence` -> `decode` -> the lake (`inlet_lake`). `pipeline` is the
 //! only place that waits on more than one thing. The lake's log is the only progress that a restart
 //! reads; the group's offsets are for tools that show lag.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod decode;
 mod error;

@@ -3,6 +3,7 @@
 //!
 //! The data's way: [`source`] (poll) -> [`sink`] (encode, publish); [`pipeline`] is the only place
 //! that waits on more than one thing.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod export;
 mod metrics;

@@ -74,6 +74,9 @@ pub struct Admin {
     time_max: Duration,
 }
 
+/// A topic's name, with the code where the broker did not create it.
+pub type Created = Result<String, (String, Code)>;
+
 impl Admin {
     /// A client whose calls take at most `time_max`.
     pub fn new(connection: &Connection, time_max: Duration) -> Result<Self, Error> {
@@ -92,18 +95,12 @@ impl Admin {
     }
 
     /// Creates topics; returns for each whether the broker did, or its code.
-    pub fn create(
-        &self,
-        topics: &[NewTopic],
-    ) -> Result<Vec<Result<String, (String, Code)>>, Error> {
+    pub fn create(&self, topics: &[NewTopic]) -> Result<Vec<Created>, Error> {
         self.send_create(topics, false)
     }
 
     /// Asks the broker whether it would create topics; it creates none.
-    pub fn try_create(
-        &self,
-        topics: &[NewTopic],
-    ) -> Result<Vec<Result<String, (String, Code)>>, Error> {
+    pub fn try_create(&self, topics: &[NewTopic]) -> Result<Vec<Created>, Error> {
         self.send_create(topics, true)
     }
 
@@ -142,11 +139,7 @@ impl Admin {
             .operation_timeout(time_max)
     }
 
-    fn send_create(
-        &self,
-        topics: &[NewTopic],
-        validate_only: bool,
-    ) -> Result<Vec<Result<String, (String, Code)>>, Error> {
+    fn send_create(&self, topics: &[NewTopic], validate_only: bool) -> Result<Vec<Created>, Error> {
         if topics.is_empty() {
             return Ok(Vec::new());
         }

@@ -8,6 +8,7 @@
 //! librdkafka's calls block and it runs threads of its own, so everything here belongs on a thread
 //! that may block. Read in this order: `client`, `context`, `error`, `read`, `control`.
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod admin;
 mod broker;
@@ -21,7 +22,7 @@ mod topic;
 mod transactions;
 mod watermarks;
 
-pub use admin::{Admin, NewTopic, TopicSettings};
+pub use admin::{Admin, Created, NewTopic, TopicSettings};
 pub use broker::{advertised, is_reachable};
 pub use client::{Connection, Consumer, GROUP_INSTANCE, Isolation, MESSAGE_BYTES_MAX, Producer};
 pub use context::{Context, Rebalance, Reported};

@@ -39,12 +39,12 @@ pub fn read_to_end(
     let mut pending: BTreeSet<i32> = starts.keys().map(|partition| partition.0).collect();
     while !pending.is_empty() {
         match reader.poll(POLL_TIME) {
-            Some(Ok(message)) => {
-                // Messages of a finished kafka_partition may still be in librdkafka's queue.
-                if pending.contains(&message.partition()) && visit(&message).is_break() {
-                    pending.remove(&message.partition());
-                }
+            // Messages of a finished kafka_partition may still be in librdkafka's queue.
+            Some(Ok(message)) if !pending.contains(&message.partition()) => {}
+            Some(Ok(message)) if visit(&message).is_break() => {
+                pending.remove(&message.partition());
             }
+            Some(Ok(_)) => {}
             // librdkafka reports the end after the last record and after the markers of
             // transactions, which take offsets too. So no offset has to be compared.
             Some(Err(KafkaError::PartitionEOF(partition))) => _ = pending.remove(&partition),

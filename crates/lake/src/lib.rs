@@ -40,6 +40,7 @@
 //! order: `commit/entry`, `commit/head`, `commit/protocol`, `commit/recover`, `files/stage`,
 //! `files/encoder`, `writer`, `reader`, `sink`.
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod batch;
 mod commit;

@@ -29,8 +29,8 @@ pub const OFFSET: &str = "_offset";
 /// UTC.
 pub const DETECTED_AT: &str = "_detected_at";
 
-/// Returns whether a table's column of this name could not are beside the change columns. Names
-/// are compared without case, as DuckDB and Spark read them.
+/// Returns whether the change columns already use this name. Names are compared without case, as
+/// DuckDB and Spark read them.
 pub fn is_reserved(column: &str) -> bool {
     const RESERVED: [&str; 6] = [OP, XID, UNFIT, KAFKA_PARTITION, OFFSET, DETECTED_AT];
     RESERVED

@@ -8,6 +8,7 @@
 //! the stages; then [`record`], what the topics hold; then `progress`, `offsets`, `xid`.
 
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod calendar;
 pub mod change;

@@ -1,8 +1,13 @@
 //! One locked snapshot: the transaction that scans read in.
 //!
-//! 1. Lock the tables. 2. Take the snapshot: one that is older than a lock we waited for would miss
-//! what the lock's owner committed. 3. Compare the tables with the catalog reading. 4. Scan.
-//! 5. End the transaction. The transaction is short and read-only, and every lock ends with it.
+//! 1. Lock the tables.
+//! 2. Take the snapshot: one that is older than a lock we waited for would miss what the lock's
+//!    owner committed.
+//! 3. Compare the tables with the catalog reading.
+//! 4. Scan.
+//! 5. End the transaction.
+//!
+//! The transaction is short and read-only, and every lock ends with it.
 //! Source: PostgreSQL manual, "Data Consistency Checks at the Application Level"; docs/polling.md,
 //! "Locks before the snapshot".
 

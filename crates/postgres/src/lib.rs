@@ -7,6 +7,7 @@
 //! [`grants`] (the role that may do all this). `sqlstate` is the one table from an error of
 //! PostgreSQL to its meaning.
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod block;
 mod catalog;

@@ -2,6 +2,7 @@
 //!
 //! Read in this order: [`config`], [`error`], [`retry`], [`log`], [`bar`], [`stop`], [`observe`],
 //! [`file`], [`sink`].
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod bar;
 pub mod config;

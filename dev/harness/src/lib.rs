@@ -6,7 +6,7 @@
 //!   cannot stop them.
 //! * [`Pooler`] is a PgBouncer before a server.
 //! * [`Inlet`] is our binary as a process: a test starts it, kills it, stops it and reads its
-//! output.
+//!   output.
 //! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source and `kcat` ([`Kafka::read`])
 //!   the topic.
 //! * [`eventually`] waits for a condition; [`Folder`] is a temporary folder.
@@ -16,6 +16,7 @@
 //! left even then. When a test panics, the servers' logs are kept and their last lines printed. A
 //! missing program is an error that names `dev/scripts/setup.sh`, never a skipped test. Leaves to
 //! others: installing (`dev/scripts/setup.sh`), and whatever a test claims.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod csv;
 mod database;

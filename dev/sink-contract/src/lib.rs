@@ -4,6 +4,7 @@
 //! A crate runs it with `inlet_sink_contract::sink_contract!(pipeline().await)`, where the
 //! expression makes a [`TestPipeline`] of its own for every claim.
 #![allow(clippy::unwrap_used)]
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod memory;
 

@@ -144,17 +144,7 @@ impl Activity {
                 Seen::Hidden { local_xid: None } | Seen::Starting { local_xid: None } => {}
             }
         }
-        for low in &reading.prepared {
-            // A prepared transaction has an xid from its first moment, so the xid identifies it.
-            let xid = widen(*low, reading);
-            let id = HolderId::Prepared { xid };
-            let first = || Holder {
-                start: oldest_start(last),
-                xid_bound: xid,
-                xidless: false,
-            };
-            holders.insert(id, known(&id).unwrap_or_else(first));
-        }
+        add_prepared(&mut holders, last, reading);
         Self {
             read_at: reading.read_at,
             xid_end: reading.xid_end,
@@ -169,6 +159,26 @@ impl Activity {
             .values()
             .map(|holder| holder.xid_bound)
             .fold(self.xid_end, Xid::min)
+    }
+}
+
+/// Adds the prepared transactions, which belong to no session.
+fn add_prepared(
+    holders: &mut BTreeMap<HolderId, Holder>,
+    last: Option<&Activity>,
+    reading: &Reading,
+) {
+    for low in &reading.prepared {
+        // A prepared transaction has an xid from its first moment, so the xid identifies it.
+        let xid = widen(*low, reading);
+        let id = HolderId::Prepared { xid };
+        let first = || Holder {
+            start: oldest_start(last),
+            xid_bound: xid,
+            xidless: false,
+        };
+        let known = last.and_then(|last| last.holders.get(&id)).copied();
+        holders.insert(id, known.unwrap_or_else(first));
     }
 }
 

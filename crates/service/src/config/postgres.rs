@@ -110,27 +110,7 @@ pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<Postgr
     if problems.len() > found {
         return None;
     }
-    let mut missing = |key: &str, hint: &str| {
-        problems.add(Problem::new(format!("`postgres.{key}` is missing")).hint(hint))
-    };
-    if host.is_none() {
-        missing(
-            "host",
-            "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, \
-                `port` and `db`",
-        );
-    } else if db.is_none() {
-        missing(
-            "db",
-            "name the database, as `db` or at the end of the address",
-        );
-    }
-    if user.is_none() {
-        missing(
-            "user",
-            "name the role to connect as; it needs SELECT on the tables",
-        );
-    }
+    report_missing(host.is_some(), db.is_some(), user.is_some(), problems);
     let primary = PostgresAddress {
         host: host?,
         port: port.unwrap_or(5432),
@@ -144,6 +124,31 @@ pub(super) fn check(raw: &RawPostgres, problems: &mut Problems) -> Option<Postgr
         .as_ref()
         .and_then(|text| read_address(text, &primary, problems));
     Some(PostgresConfig { primary, read })
+}
+
+/// Reports each part that a connection cannot do without.
+fn report_missing(has_host: bool, has_db: bool, has_user: bool, problems: &mut Problems) {
+    let mut missing = |key: &str, hint: &str| {
+        problems.add(Problem::new(format!("`postgres.{key}` is missing")).hint(hint))
+    };
+    if !has_host {
+        missing(
+            "host",
+            "say where the database is: `jdbc_url: \"jdbc:postgresql://host:5432/db\"`, or `host`, \
+                `port` and `db`",
+        );
+    } else if !has_db {
+        missing(
+            "db",
+            "name the database, as `db` or at the end of the address",
+        );
+    }
+    if !has_user {
+        missing(
+            "user",
+            "name the role to connect as; it needs SELECT on the tables",
+        );
+    }
 }
 
 /// The addresses given as one text, with their keys and places.

@@ -131,7 +131,9 @@ enum Condition {
     In(Vec<Value>, bool),
 }
 
-const COMPARISONS: [(&str, fn(Ordering) -> bool); 7] = [
+type Comparison = (&'static str, fn(Ordering) -> bool);
+
+const COMPARISONS: [Comparison; 7] = [
     ("=", Ordering::is_eq),
     ("<>", Ordering::is_ne),
     ("!=", Ordering::is_ne),
