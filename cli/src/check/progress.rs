@@ -89,21 +89,7 @@ fn of_poller(
         ) {
             Err(error) => return Finding::of(Hop::Progress, object, &error),
             Ok(true) => {
-                let finding = Finding::warning(
-                    Hop::Progress,
-                    object,
-                    "the server's timeline has changed: a promotion or a restore",
-                );
-                return finding.effect(match &restored.phase {
-                    Phase::Loading(_) | Phase::Joining(_) => {
-                        "the table is loaded again from the beginning; rows may be duplicated, \
-                            each as a new version"
-                    }
-                    Phase::Tailing(_) => {
-                        "the last hour is read again, and then the whole table is swept; rows \
-                            may be duplicated, each as a new version"
-                    }
-                });
+                return timeline_changed(object, &restored.phase);
             }
             Ok(false) => {}
         }
@@ -139,6 +125,24 @@ fn of_poller(
             format!("of this database, {}, stored {place}", phase.name()),
         ),
     }
+}
+
+fn timeline_changed(object: String, phase: &Phase) -> Finding {
+    let finding = Finding::warning(
+        Hop::Progress,
+        object,
+        "the server's timeline has changed: a promotion or a restore",
+    );
+    finding.effect(match phase {
+        Phase::Loading(_) | Phase::Joining(_) => {
+            "the table is loaded again from the beginning; rows may be duplicated, each as a new \
+                version"
+        }
+        Phase::Tailing(_) => {
+            "the last hour is read again, and then the whole table is swept; rows may be \
+                duplicated, each as a new version"
+        }
+    })
 }
 
 /// With another number of partitions keys would move to other kafka_partitions, and lose the order

@@ -146,14 +146,8 @@ async fn a_cursor_without_index_gets_the_index_as_a_hint_and_rows_still_arrive()
         .unwrap();
     let config = case.config(&case.right(), &case.lake()).unwrap();
     let mut inlet = Inlet::start(INLET, &["run", "--config", &config], &[]).unwrap();
-    eventually(PATIENCE, "the missing index is named", async || {
-        Ok(inlet.stderr()?.contains("CREATE INDEX CONCURRENTLY"))
-    })
-    .await;
-    eventually(PATIENCE, "the rows are committed", async || {
-        Ok(inlet.stderr()?.contains("batch committed"))
-    })
-    .await;
+    inlet.logs("CREATE INDEX CONCURRENTLY", PATIENCE).await;
+    inlet.logs("batch committed", PATIENCE).await;
     inlet.terminate().unwrap();
     assert!(
         inlet

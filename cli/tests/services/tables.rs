@@ -372,27 +372,20 @@ async fn a_table_that_is_dropped_and_recreated_is_captured_again_with_a_warning(
         .await
         .unwrap();
     copy.await_rows("visits", 2).await;
-    assert!(
-        services[0]
-            .stderr()
-            .unwrap()
-            .contains("table was dropped: the other tables are still polled"),
-        "{}",
-        services[0].stderr().unwrap()
-    );
+    services[0]
+        .logs(
+            "table was dropped: the other tables are still polled",
+            PATIENCE,
+        )
+        .await;
     let sql = "CREATE TABLE orders (id serial PRIMARY KEY, amount numeric(10,2), updated_at \
         timestamptz DEFAULT now() - interval '1 year');
                INSERT INTO orders (amount) VALUES (1), (2), (3)";
     copy.database.sql(sql).await.unwrap();
     copy.await_rows("orders", 5).await;
-    assert!(
-        services[0]
-            .stderr()
-            .unwrap()
-            .contains("another table has this name than before"),
-        "{}",
-        services[0].stderr().unwrap()
-    );
+    services[0]
+        .logs("another table has this name than before", PATIENCE)
+        .await;
     copy.verified().await;
     copy.database
         .sql(
@@ -402,14 +395,9 @@ async fn a_table_that_is_dropped_and_recreated_is_captured_again_with_a_warning(
         .await
         .unwrap();
     copy.await_rows("orders", 6).await;
-    assert!(
-        services[0]
-            .stderr()
-            .unwrap()
-            .contains("table was renamed to `public.seen`"),
-        "{}",
-        services[0].stderr().unwrap()
-    );
+    services[0]
+        .logs("table was renamed to `public.seen`", PATIENCE)
+        .await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use crate::Folder;
+use crate::eventually::eventually;
 use crate::process::{Launch, Process};
 
 /// How long a verb that ends by itself may take.
@@ -104,6 +105,16 @@ impl Inlet {
     /// Its standard error until now.
     pub fn stderr(&self) -> Result<String> {
         self.read("log")
+    }
+
+    /// Waits until its standard error contains `text`, and panics with all of it after `deadline`.
+    pub async fn logs(&self, text: &str, deadline: Duration) {
+        let logged = async || {
+            let log = self.stderr()?;
+            anyhow::ensure!(log.contains(text), "the log is\n{log}");
+            Ok(true)
+        };
+        eventually(deadline, &format!("the log contains `{text}`"), logged).await;
     }
 
     /// Its standard output until now.
