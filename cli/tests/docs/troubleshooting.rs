@@ -291,6 +291,10 @@ async fn configuration(case: &mut Case) {
         .await
         .unwrap();
     case.shows("The configuration file cannot be read", &finished, 78);
+    let properties = "kafka:\n  brokers: localhost:9092\n  properties:\n    acks: 1\n";
+    let text = format!("{}{properties}", case.right("lake"));
+    let finished = case.run("run --config FILE", &text).await;
+    case.shows("A property of Kafka cannot be set", &finished, 78);
     let text = case.right("lake").replace(
         "  table",
         "  password: ${SHOP_PASSWORD:?the password of the role inlet}\n  table",

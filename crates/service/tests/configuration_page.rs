@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use inlet_service::config::{Absent, Form, Key, keys, schema};
+use inlet_service::config::{Absent, Form, Key, REFUSED_PROPERTIES, keys, schema};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -81,8 +81,27 @@ fn page() -> String {
         };
         write!(page, "\n## `{name}`\n\n{}\n\n", section.about.trim()).unwrap();
         table(&mut page, section.below());
+        if section.name == "kafka" {
+            refused(&mut page);
+        }
     }
     page
+}
+
+/// The properties that `kafka.properties` refuses.
+fn refused(page: &mut String) {
+    page.push_str(
+        "\n### Properties that cannot be set\n\n\
+         `kafka.properties` refuses these, because a guarantee or another key decides them:\n\n\
+         | property | reason | use instead |\n|---|---|---|\n",
+    );
+    for property in REFUSED_PROPERTIES {
+        let (name, reason) = (property.name, property.reason);
+        let instead = property
+            .instead
+            .map_or_else(String::new, |key| format!("`{key}`"));
+        writeln!(page, "| `{name}` | {reason} | {instead} |").unwrap();
+    }
 }
 
 fn table<'a>(page: &mut String, keys: impl IntoIterator<Item = &'a Key>) {
