@@ -24,6 +24,7 @@ mod text_table;
 mod verify;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use inlet_service::config::Config;
@@ -34,6 +35,9 @@ use tokio_util::sync::CancellationToken;
 use args::{Arguments, Verb};
 use failure::{Failure, Outcome, SystemError};
 
+/// How long calls that were given up may still take when the process ends.
+const LAST_CALLS_TIME: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = log::start(arguments.log_format.into())
@@ -43,7 +47,11 @@ fn main() -> ExitCode {
                 act: "start the threads",
                 source,
             })?;
-            runtime.block_on(dispatch(arguments.verb))
+            let outcome = runtime.block_on(dispatch(arguments.verb));
+            // A blocking call that no task waits for any more, such as a reading of the control
+            // topic, must not delay the end. All that is durable has been awaited.
+            runtime.shutdown_timeout(LAST_CALLS_TIME);
+            outcome
         });
     outcome.unwrap_or_else(|failure| failure.show())
 }

@@ -188,14 +188,14 @@ impl Session<'_> {
                 // Before new messages as well: otherwise a table could wait for its first schema
                 // for as long as another table is busy.
                 () = until(self.next_schema_read) => {
-                    if self.read_schemas().await? {
+                    if self.read_schemas(stop).await? {
                         return Ok(Ended::Rejoin);
                     }
                 }
                 event = self.source.next(), if has_room => match event? {
-                    Event::Messages(slab) => self.append(slab).await?,
+                    Event::Messages(slab) => self.append(slab, stop).await?,
                     Event::Assigned { partitions, reply } => {
-                        self.seek_to_log(partitions, reply).await?;
+                        self.seek_to_log(partitions, reply, stop).await?;
                     }
                     Event::Revoked { reply } => self.revoke(reply).await?,
                 },
@@ -203,12 +203,13 @@ impl Session<'_> {
         }
     }
 
-    /// Adds messages to their table's open batch.
-    async fn append(&mut self, slab: Slab) -> Result<(), ConsumerError> {
+    /// Adds messages to their table's open batch. When the process is asked to stop meanwhile, the
+    /// slab is dropped: the next start reads its messages again.
+    async fn append(&mut self, slab: Slab, stop: &CancellationToken) -> Result<(), ConsumerError> {
         // A row and its schema are committed in one transaction, so one more reading finds the
         // schema of every row that is visible.
-        if !self.schemas.has_all(&slab) {
-            self.refresh_schemas().await?;
+        if !self.schemas.has_all(&slab) && !self.refresh_schemas(stop).await? {
+            return Ok(());
         }
         let known = self.schemas.known();
         let table = self
@@ -223,9 +224,12 @@ impl Session<'_> {
         &mut self,
         partitions: Partitions<Marks>,
         reply: oneshot::Sender<Partitions<Offset>>,
+        stop: &CancellationToken,
     ) -> Result<(), ConsumerError> {
         self.discard_open().await?;
-        self.refresh_schemas().await?;
+        if !self.refresh_schemas(stop).await? {
+            return Ok(());
+        }
         let mut started = Partitions::new();
         self.next_schema_read = None;
         for (topic, marks) in partitions {
@@ -247,8 +251,10 @@ impl Session<'_> {
     }
 
     /// Reads the control topic; true when a table that waits for its first schema can start.
-    async fn read_schemas(&mut self) -> Result<bool, ConsumerError> {
-        self.refresh_schemas().await?;
+    async fn read_schemas(&mut self, stop: &CancellationToken) -> Result<bool, ConsumerError> {
+        if !self.refresh_schemas(stop).await? {
+            return Ok(false);
+        }
         self.next_schema_read = Some(Instant::now() + SCHEMA_INTERVAL);
         Ok(self
             .tables
@@ -256,16 +262,19 @@ impl Session<'_> {
             .any(|table| table.can_start(self.schemas)))
     }
 
-    async fn refresh_schemas(&mut self) -> Result<(), ConsumerError> {
+    /// Reads the control topic; false when the process was asked to stop first. The reading waits
+    /// for open transactions, for more than a minute at most, and stopping must not wait for it.
+    async fn refresh_schemas(&mut self, stop: &CancellationToken) -> Result<bool, ConsumerError> {
         let mut schemas = self.schemas.clone();
         // librdkafka blocks while it reads; a copy goes to the blocking thread and comes back only
         // when the reading succeeded.
         let refresh = move || schemas.refresh().map(|()| schemas);
-        let refreshed = tokio::task::spawn_blocking(refresh)
-            .await
-            .expect("reading schemas does not panic");
-        *self.schemas = refreshed?;
-        Ok(())
+        let refreshing = tokio::task::spawn_blocking(refresh);
+        let Some(refreshed) = stop.run_until_cancelled(refreshing).await else {
+            return Ok(false);
+        };
+        *self.schemas = refreshed.expect("reading schemas does not panic")?;
+        Ok(true)
     }
 
     /// Gives all kafka_partitions back. Waits for the commits that run; the next owner reads the

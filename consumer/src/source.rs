@@ -21,7 +21,7 @@ mod thread;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc as commands;
+use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
 use inlet_kafka::Marks;
@@ -40,6 +40,8 @@ use thread::Reader;
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// The least share of a slab, so that the channel has a place for each of them.
 const SHARE_BYTES_MIN: usize = 32 << 10;
+/// Commits whose offsets wait to be stored in the group.
+const WAITING_OFFSETS_MAX: usize = 256;
 /// How long leaving the group may take. A longer time loses nothing: everything durable is in the
 /// lake.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
@@ -63,20 +65,19 @@ pub enum Event {
     Revoked { reply: oneshot::Sender<()> },
 }
 
-/// What the thread does between two polls.
+/// Offsets to store in the group, for tools that show lag. The thread stores them between two
+/// polls; without a sender it leaves the group and ends.
 #[derive(Debug)]
-enum Command {
-    /// Store offsets in the group, for tools that show lag.
-    Commit { topic: String, offsets: Offsets },
-    /// Leave the group and end.
-    Leave,
+struct GroupOffsets {
+    topic: String,
+    offsets: Offsets,
 }
 
 /// A member of the group.
 #[derive(Debug)]
 pub struct Source {
     events: mpsc::Receiver<Event>,
-    commands: commands::Sender<Command>,
+    group_offsets: std_mpsc::SyncSender<GroupOffsets>,
     ended: oneshot::Receiver<Result<(), SourceError>>,
 }
 
@@ -86,13 +87,13 @@ impl Source {
         // Every slab holds a share of at least SHARE_BYTES_MIN, so the channel always has a place
         // for it; one more is for a rebalance.
         let (sender, events) = mpsc::channel(WAITING_BYTES_MAX / SHARE_BYTES_MIN + 1);
-        let (command_sender, commands) = commands::channel();
+        let (group_offsets, stored) = std_mpsc::sync_channel(WAITING_OFFSETS_MAX);
         let (ending, ended) = oneshot::channel();
         let budget = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
         let mut reader = Reader::new(
             settings,
             sender,
-            commands,
+            stored,
             budget,
             tokio::runtime::Handle::current(),
         )?;
@@ -110,7 +111,7 @@ impl Source {
         thread.spawn(run).map_err(|_| SourceError::Ended)?;
         Ok(Self {
             events,
-            commands: command_sender,
+            group_offsets,
             ended,
         })
     }
@@ -130,11 +131,14 @@ impl Source {
     /// Stores the lake's offsets in the group. They only serve tools that show lag, so a failure is
     /// only logged.
     pub fn commit(&self, topic: &str, offsets: Offsets) {
-        // When the thread has ended, the next event has the reason.
-        let _ = self.commands.send(Command::Commit {
+        let offsets = GroupOffsets {
             topic: topic.to_owned(),
             offsets,
-        });
+        };
+        // The thread takes them several times a second, unless it waits for the broker; what finds
+        // no place then is replaced by the next commit. When it has ended, the next event has the
+        // reason.
+        let _ = self.group_offsets.try_send(offsets);
     }
 
     /// Leaves the group. When the broker does not answer in time, the thread continues alone until
@@ -142,10 +146,10 @@ impl Source {
     pub async fn close(self) {
         let Self {
             events,
-            commands,
+            group_offsets,
             ended,
         } = self;
-        let _ = commands.send(Command::Leave);
+        drop(group_offsets);
         // Without a receiver the thread's next send fails, so it ends even while it waits to hand a
         // slab over.
         drop(events);

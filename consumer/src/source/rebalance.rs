@@ -28,9 +28,9 @@
 
 use std::time::{Duration, Instant};
 
-use inlet_kafka::{Consumer, Error, Marks, Rebalance, watermarks};
+use inlet_kafka::{Consumer, Error, Marks, Rebalance, all_watermarks, watermarks};
 use inlet_model::{KafkaPartition, Offset};
-use inlet_service::error::{Explain, Kind};
+use inlet_service::error::{Explain, Kind, chain};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 use tokio::sync::oneshot;
@@ -40,6 +40,8 @@ use super::{Event, Partitions, SourceError};
 
 /// How long the broker may take to return the offsets of an assignment.
 const MARKS_TIME_MAX: Duration = Duration::from_secs(5);
+/// The failed attempt at which a warning is logged.
+const FAILED_MARKS_SHOWN: u32 = 3;
 
 impl Reader {
     /// Applies a waiting rebalance.
@@ -80,11 +82,25 @@ impl Reader {
         partitions: Vec<(String, KafkaPartition)>,
     ) -> Result<(), End> {
         let marks = match marks(consumer, &partitions) {
-            Ok(marks) => marks,
+            Ok(marks) => {
+                self.failed_marks = 0;
+                marks
+            }
             // Missing rights do not pass by themselves.
             Err(error) if error.kind() == Kind::Config => return Err(error.into()),
             Err(error) => {
-                tracing::debug!(%error, "the offsets of the assignment are asked for again");
+                // A broker that restarts does not answer once or twice. After that the member holds
+                // kafka_partitions that it does not read, so a person should hear of it.
+                self.failed_marks += 1;
+                if self.failed_marks == FAILED_MARKS_SHOWN {
+                    tracing::warn!(
+                        reason = chain(&error),
+                        partitions = partitions.len(),
+                        "the broker does not return the offsets of the assignment: asking again"
+                    );
+                } else {
+                    tracing::debug!(%error, "the offsets of the assignment are asked for again");
+                }
                 self.pending = Some(partitions);
                 return Ok(());
             }
@@ -150,9 +166,9 @@ fn marks(
     partitions: &[(String, KafkaPartition)],
 ) -> Result<Partitions<Marks>, Error> {
     let deadline = Instant::now() + MARKS_TIME_MAX;
+    let found = all_watermarks(consumer, partitions, deadline)?;
     let mut marks = Partitions::<Marks>::new();
-    for (topic, partition) in partitions {
-        let found = watermarks(consumer, topic, *partition, deadline)?;
+    for ((topic, partition), found) in partitions.iter().zip(found) {
         marks
             .entry(topic.clone())
             .or_default()

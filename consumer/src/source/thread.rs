@@ -1,16 +1,16 @@
-//! The thread that owns the consumer: it polls, copies messages into slabs, runs commands, and
+//! The thread that owns the consumer: it polls, copies messages into slabs, stores the group's offsets, and
 //! applies rebalances (`rebalance`).
 //!
 //! One step of its loop:
-//! 1. Get a share of the memory budget for the next slab. While there is none, the commands are
-//!    still run; after two seconds fetching is paused and polls continue, because a group expels a
+//! 1. Get a share of the memory budget for the next slab. While there is none, the group's
+//!    offsets are still stored; after two seconds fetching is paused and polls continue, because a group expels a
 //!    member that does not poll.
 //! 2. Poll without waiting, and copy the message into the slab. A full slab goes to the pipeline.
-//! 3. When no message is ready: run commands, apply a rebalance, and send a slab that has waited
+//! 3. When no message is ready: store the group's offsets, apply a rebalance, and send a slab that has waited
 //!    for 10 ms.
 
 use std::sync::Arc;
-use std::sync::mpsc as commands;
+use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
 use inlet_kafka::{Consumer, Error, GROUP_INSTANCE};
@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::error::{Reaction, classify};
 use super::member::Member;
 use super::slab::{SLAB_BYTES, Slab, borrowed};
-use super::{Command, Event, Partitions, SHARE_BYTES_MIN, SourceError};
+use super::{Event, GroupOffsets, Partitions, SHARE_BYTES_MIN, SourceError};
 use crate::settings::ConsumerSettings;
 
 /// How long one poll waits, and so how long a command may have to wait.
@@ -51,7 +51,7 @@ pub(super) struct Reader {
     instance: Option<String>,
     topics: Vec<String>,
     events: mpsc::Sender<Event>,
-    commands: commands::Receiver<Command>,
+    group_offsets: std_mpsc::Receiver<GroupOffsets>,
     budget: Arc<Semaphore>,
     runtime: Handle,
     pub(super) slab: Option<Slab>,
@@ -62,6 +62,8 @@ pub(super) struct Reader {
     pub(super) started: Partitions<Offset>,
     /// An assignment whose offsets the broker has not returned yet.
     pub(super) pending: Option<Vec<(String, KafkaPartition)>>,
+    /// How often in a row the broker did not return them.
+    pub(super) failed_marks: u32,
     missing_is_logged: bool,
     unreachable_is_logged: bool,
 }
@@ -88,7 +90,7 @@ impl Reader {
     pub fn new(
         settings: &ConsumerSettings,
         events: mpsc::Sender<Event>,
-        commands: commands::Receiver<Command>,
+        group_offsets: std_mpsc::Receiver<GroupOffsets>,
         budget: Arc<Semaphore>,
         runtime: Handle,
     ) -> Result<Self, SourceError> {
@@ -124,7 +126,7 @@ impl Reader {
             instance,
             topics,
             events,
-            commands,
+            group_offsets,
             budget,
             runtime,
             slab: None,
@@ -133,12 +135,13 @@ impl Reader {
             permit: None,
             started: Partitions::new(),
             pending: None,
+            failed_marks: 0,
             missing_is_logged: false,
             unreachable_is_logged: false,
         })
     }
 
-    /// Reads until [`Command::Leave`], or until it cannot continue.
+    /// Reads until the source is closed, or until it cannot continue.
     pub fn run(&mut self) -> Result<(), SourceError> {
         let consumer = self.consumer.take().expect("a reader runs once");
         let end = self.read(&consumer);
@@ -203,7 +206,7 @@ impl Reader {
         match consumer.poll(Duration::ZERO) {
             Some(result) => self.accept(consumer, result),
             None => {
-                self.run_commands(consumer)?;
+                self.store_offsets(consumer)?;
                 // librdkafka pauses fetching for a rebalance, so its messages end and this is
                 // reached soon.
                 self.apply_rebalance(consumer)?;
@@ -317,7 +320,7 @@ impl Reader {
             if self.permit.is_some() {
                 break;
             }
-            self.run_commands(consumer)?;
+            self.store_offsets(consumer)?;
             if since.elapsed() < PAUSE_AFTER {
                 continue;
             }
@@ -337,14 +340,13 @@ impl Reader {
         }
     }
 
-    fn run_commands(&mut self, consumer: &Consumer) -> Result<(), End> {
+    /// Stores what waits for the group; ends when the pipeline has closed the source.
+    fn store_offsets(&mut self, consumer: &Consumer) -> Result<(), End> {
         loop {
-            match self.commands.try_recv() {
-                Ok(Command::Commit { topic, offsets }) => commit(consumer, &topic, &offsets),
-                Ok(Command::Leave) | Err(commands::TryRecvError::Disconnected) => {
-                    return Err(End::Left);
-                }
-                Err(commands::TryRecvError::Empty) => return Ok(()),
+            match self.group_offsets.try_recv() {
+                Ok(GroupOffsets { topic, offsets }) => commit(consumer, &topic, &offsets),
+                Err(std_mpsc::TryRecvError::Disconnected) => return Err(End::Left),
+                Err(std_mpsc::TryRecvError::Empty) => return Ok(()),
             }
         }
     }

@@ -5,15 +5,18 @@
 mod fixture;
 mod publisher;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use inlet_consumer::{ConsumerError, SourceError};
 use inlet_harness::eventually;
+use inlet_kafka::{Isolation, all_watermarks, watermarks};
+use inlet_model::KafkaPartition;
 use inlet_service::error::{Explain, Kind};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::groups::GroupInfo;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use fixture::{DEADLINE, Fixture};
@@ -329,6 +332,60 @@ async fn a_dead_member_is_replaced_before_its_session_ends() -> Result<()> {
     fixture.holds(100).await;
     consumer.stop().await;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_does_not_wait_for_an_open_transaction_in_the_control_topic() -> Result<()> {
+    let fixture = Fixture::new("stopping", 1).await?;
+    let mut publisher = fixture.publisher()?;
+    publisher.open_transaction()?;
+    let consumer = fixture.start();
+    let observer: BaseConsumer = fixture
+        .kafka
+        .client()
+        .set("group.id", "observer")
+        .create()?;
+    // From the assignment on the consumer reads the control topic, and waits there.
+    let assigned = async || {
+        let groups = tokio::task::block_in_place(|| {
+            observer.fetch_group_list(Some(&fixture.settings.group), DEADLINE)
+        })?;
+        let is_stable = |group: &GroupInfo| group.state() == "Stable";
+        Ok(groups.groups().iter().any(is_stable))
+    };
+    eventually(DEADLINE, "the group has its member", assigned).await;
+    // The transaction stays open for longer than this.
+    tokio::time::timeout(Duration::from_secs(20), consumer.stop())
+        .await
+        .expect("the consumer stops while the transaction is open");
+    publisher.abort_open()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_offsets_of_many_kafka_partitions_are_those_of_each() -> Result<()> {
+    let fixture = Fixture::new("offsets", 50).await?;
+    let mut publisher = fixture.publisher()?;
+    publisher.publish(0..30, 50)?;
+    publisher.abort(30..40, 50)?;
+    let names: Vec<_> = (0..50)
+        .map(|partition| (fixture.topic.clone(), KafkaPartition(partition)))
+        .collect();
+    tokio::task::block_in_place(|| {
+        for isolation in [Isolation::Committed, Isolation::Uncommitted] {
+            let reader = fixture.settings.connection.reader(isolation)?;
+            let deadline = || Instant::now() + DEADLINE;
+            let found = all_watermarks(&reader, &names, deadline())?;
+            for ((topic, partition), found) in names.iter().zip(found) {
+                let one = watermarks(&reader, topic, *partition, deadline())?;
+                assert_eq!(found, one, "{partition:?}");
+            }
+        }
+        let reader = fixture.settings.connection.reader(Isolation::Committed)?;
+        let missing = [(format!("{}-missing", fixture.topic), KafkaPartition(0))];
+        let error = all_watermarks(&reader, &missing, Instant::now()).unwrap_err();
+        assert!(error.to_string().contains("-missing"), "{error}");
+        Ok(())
+    })
 }
 
 /// Changes the offsets of the group, as a tool would.

@@ -133,6 +133,19 @@ impl Publisher {
         Ok(())
     }
 
+    /// Begins a transaction that has written into the control topic, and leaves it open.
+    pub fn open_transaction(&mut self) -> Result<()> {
+        block_in_place(|| {
+            self.begin()?;
+            Ok(self.producer.flush(DEADLINE)?)
+        })
+    }
+
+    /// Ends the open transaction without its records.
+    pub fn abort_open(&mut self) -> Result<()> {
+        block_in_place(|| Ok(self.producer.abort_transaction(DEADLINE)?))
+    }
+
     /// Changes the next sequence of a kafka_partition: higher for a lost record, lower for a
     /// duplicate.
     pub fn shift_sequence(&mut self, partition: i32, by: i64) {

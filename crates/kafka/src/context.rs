@@ -22,6 +22,7 @@ pub struct Context {
     first_failure: Mutex<Option<Code>>,
     last_error: Mutex<Option<Reported>>,
     closing: AtomicBool,
+    /// The group starts no rebalance of this member before the last one was applied, so few wait.
     rebalances: Mutex<VecDeque<Rebalance>>,
 }
 

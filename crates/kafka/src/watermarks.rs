@@ -1,9 +1,12 @@
-//! The offsets that a kafka_partition holds.
+//! The offsets that kafka_partitions hold.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::retry::pause;
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 
 use crate::client::Consumer;
 use crate::error::{Error, is_transient};
@@ -47,4 +50,95 @@ pub fn watermarks(
             }
         }
     }
+}
+
+/// Asks for the offsets of many kafka_partitions, and returns them in the same order. Each broker
+/// gets two requests, however many kafka_partitions it leads, so that one deadline is enough for
+/// all. The starts are asked for before the ends.
+pub fn all_watermarks(
+    consumer: &Consumer,
+    partitions: &[(String, KafkaPartition)],
+    deadline: Instant,
+) -> Result<Vec<Marks>, Error> {
+    let lows = offsets_at(consumer, partitions, RawOffset::Beginning, deadline)?;
+    let ends = offsets_at(consumer, partitions, RawOffset::End, deadline)?;
+    let marks = lows.into_iter().zip(ends);
+    Ok(marks.map(|(low, end)| Marks { low, end }).collect())
+}
+
+/// Returns one end of each kafka_partition.
+fn offsets_at(
+    consumer: &Consumer,
+    partitions: &[(String, KafkaPartition)],
+    end: RawOffset,
+    deadline: Instant,
+) -> Result<Vec<Offset>, Error> {
+    // librdkafka refuses a question about no kafka_partition.
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    loop {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let asked = list(partitions, end)
+            .and_then(|list| consumer.offsets_for_times(list, time_left.max(ATTEMPT_TIME)))
+            .and_then(|found| offsets_of(&found, partitions));
+        match asked {
+            Ok(Some(offsets)) => return Ok(offsets),
+            Ok(None) if Instant::now() < deadline => pause(ATTEMPT_TIME),
+            // The leader of a new topic does not know it for a moment.
+            Err(error) if is_transient(&error) && Instant::now() < deadline => pause(ATTEMPT_TIME),
+            Ok(None) => {
+                let act = "the offsets of a topic were not returned in time";
+                return Err(Error::late(act, consumer.context()));
+            }
+            Err(error) => {
+                let act = format!("the offsets of {} were not read", topics_of(partitions));
+                return Err(Error::failed(act, error));
+            }
+        }
+    }
+}
+
+/// The question, in the form of librdkafka's question by time: the protocol has two times that mean
+/// the start and the end of a kafka_partition, and librdkafka's names for these have their numbers
+/// (KIP-79: -2 and -1).
+fn list(
+    partitions: &[(String, KafkaPartition)],
+    end: RawOffset,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for (topic, partition) in partitions {
+        list.add_partition_offset(topic, partition.0, end)?;
+    }
+    Ok(list)
+}
+
+/// The answer in the order of the question; `None` when a kafka_partition is missing in it.
+fn offsets_of(
+    found: &TopicPartitionList,
+    partitions: &[(String, KafkaPartition)],
+) -> Result<Option<Vec<Offset>>, KafkaError> {
+    let mut by_name = HashMap::with_capacity(partitions.len());
+    for element in found.elements() {
+        element.error()?;
+        if let RawOffset::Offset(offset) = element.offset() {
+            let name = (
+                element.topic().to_owned(),
+                KafkaPartition(element.partition()),
+            );
+            by_name.insert(name, Offset(offset));
+        }
+    }
+    Ok(partitions
+        .iter()
+        .map(|name| by_name.get(name).copied())
+        .collect())
+}
+
+fn topics_of(partitions: &[(String, KafkaPartition)]) -> String {
+    let topics: BTreeSet<_> = partitions
+        .iter()
+        .map(|(topic, _)| format!("topic `{topic}`"))
+        .collect();
+    topics.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -7,6 +7,7 @@ mod head;
 mod log;
 mod numbering;
 mod protocol;
+mod publish;
 mod recover;
 mod take_over;
 

@@ -206,8 +206,9 @@ impl TableWriter {
         })
     }
 
-    /// Makes the open batch, its offsets and `progress` durable and visible in one step, or not at
-    /// all. Without an open batch the progress is committed alone.
+    /// Makes the open batch, its offsets and `progress` durable in one step, or not at all; then
+    /// makes its files visible, one after the other. After a crash in between, the next opening of
+    /// the folder makes the rest visible. Without an open batch the progress is committed alone.
     ///
     /// After [`LakeError::Conflict`] (the batch does not start where the log ends) and
     /// [`LakeError::Fenced`] (a kafka_partition was taken over) nothing was committed. After any

@@ -1,7 +1,7 @@
 //! The commit of a batch, step by step.
 //!
-//! 1. *Stage* (`files/stage`): rows are written to files below `_staging`, where no reader looks,
-//!    and synced. Each file starts with the name of its writer.
+//! 1. *Stage* (`files/stage`): rows are written to files below `_staging`, without the ending of a
+//!    data file, by which readers find them, and synced. Each file starts with the name of its writer.
 //! 2. *Publish what is pending*: files that an earlier commit of this writer could not rename. So a
 //!    writer's latest entry is the only one of it whose files may still be staged.
 //! 3. *Decide* ([`entry_of`]): the batch must start at the offset where the log ends, under the
@@ -24,7 +24,7 @@ use inlet_model::{KafkaPartition, ProgressDelta};
 use super::entry::{DataFile, Entry};
 use super::head::Head;
 use super::log::{AppendError, Log};
-use super::recover;
+use super::publish::publish_pending;
 use crate::error::LakeError;
 use crate::files::names::FileName;
 use crate::files::{Staged, StagedFile};
@@ -44,7 +44,7 @@ pub(crate) fn commit(
     progress: Option<&ProgressDelta>,
 ) -> Result<Option<Entry>, LakeError> {
     let is_ours = |writer: &str| writer == folder.claim.writer();
-    recover::publish_pending(log, is_ours)?;
+    publish_pending(log, is_ours)?;
     if staged.covered.is_empty() && progress.is_none_or(|delta| delta.0.is_empty()) {
         return Ok(None);
     }
@@ -57,7 +57,7 @@ pub(crate) fn commit(
         staged.keep_files();
     }
     let entry = appended?;
-    recover::publish_pending(log, is_ours)?;
+    publish_pending(log, is_ours)?;
     warn_of_many_files(folder, &entry);
     if log.is_checkpoint_due() {
         write_checkpoint(folder, log);
@@ -163,8 +163,7 @@ fn warn_of_many_files(folder: &Folder, entry: &Entry) {
 fn write_checkpoint(folder: &Folder, log: &mut Log) {
     // A checkpoint stands for every entry before it, so the files of all writers are published
     // first.
-    let written =
-        recover::publish_pending(log, |_| true).and_then(|_| log.write_checkpoint(&folder.claim));
+    let written = publish_pending(log, |_| true).and_then(|_| log.write_checkpoint(&folder.claim));
     if let Err(error) = written {
         // The checkpoint only makes opening fast; the next commit tries again.
         let table = &folder.options.table;

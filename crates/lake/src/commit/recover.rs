@@ -1,4 +1,4 @@
-//! Publishing committed files, and repairing a folder after a crash.
+//! Repairing a folder after a crash.
 //!
 //! Opening a folder as a writer takes these steps. Each may be repeated, by any number of writers
 //! at once: a rename happens once, and the second writer finds the file in its place.
@@ -10,18 +10,24 @@
 //! 5. Remove the staged files of the dead writers: whatever the log names is published now, so
 //!    only uncommitted files are left.
 
-use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use inlet_model::TableName;
+use inlet_service::retry::pause;
 
 use super::claim::{Claim, DeadWriters};
-use super::entry::DataFile;
 use super::log::{Found, Log};
+use super::publish::publish_pending;
 use crate::error::LakeError;
 use crate::files::Store;
 use crate::files::names::{self, FileName, LOG, QUARANTINE};
+
+/// How long another process may take to set a torn entry aside: one rename and one sync.
+const REPAIR_TIME_MAX: Duration = Duration::from_secs(10);
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Reads a folder's log and repairs the folder.
 pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Result<Log, LakeError> {
@@ -47,50 +53,6 @@ pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Resu
     Ok(log)
 }
 
-/// Publishes the files of the chosen writers' entries that may still be staged; returns how many
-/// were.
-pub(super) fn publish_pending(
-    log: &mut Log,
-    chosen: impl Fn(&str) -> bool,
-) -> Result<usize, LakeError> {
-    let mut renamed = 0;
-    while let Some(at) = log
-        .pending
-        .iter()
-        .position(|pending| chosen(&pending.writer))
-    {
-        let pending = &log.pending[at];
-        renamed += publish(&log.store, pending.seq, &pending.files)?;
-        log.pending.remove(at);
-    }
-    Ok(renamed)
-}
-
-/// Renames an entry's files to their places, durably; returns how many were still staged.
-fn publish(store: &Store, seq: u64, files: &[DataFile]) -> Result<usize, LakeError> {
-    // The folders are created and synced before the renames: a file in a folder that a power cut
-    // removes would be lost.
-    let folders: BTreeSet<&str> = files.iter().map(|file| folder_of(&file.path)).collect();
-    let folders: Vec<&str> = folders.into_iter().collect();
-    store.create_folders(&folders)?;
-    let mut renamed = 0;
-    for file in files {
-        if store.rename(&file.staged, &file.path)? {
-            renamed += 1;
-        // The staged name is missing, so this file was renamed before, here or by another writer.
-        // The size tells it from another file.
-        } else if store.size(&file.path)? != Some(file.bytes) {
-            return Err(LakeError::Missing {
-                path: file.path.clone(),
-                seq,
-            });
-        }
-    }
-    // Also when another writer renamed them: it may have died before its sync.
-    store.sync_folders(&folders)?;
-    Ok(renamed)
-}
-
 /// Sets an unreadable last entry aside, unless a published file shows that it was committed.
 fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
     let path = log.store.path(names::REPAIR);
@@ -103,7 +65,7 @@ fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
         .map_err(failed)?;
     // One writer at a time: the second one must not set aside an entry that the first one has
     // committed under the same name in the meantime.
-    repair.lock().map_err(failed)?;
+    lock_within(&repair, REPAIR_TIME_MAX).map_err(failed)?;
     let Found::Unreadable(reason) = log.find(seq)? else {
         return Ok(());
     };
@@ -128,6 +90,17 @@ fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
         "set aside an entry that was never committed, as a power cut leaves it"
     );
     Ok(())
+}
+
+/// Locks a file, for which another process may hold the lock for a moment.
+fn lock_within(file: &File, time: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + time;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => pause(LOCK_INTERVAL),
+            result => return result.map_err(io::Error::from),
+        }
+    }
 }
 
 /// Finds a published file that starts at the log's end or later: only a commit that the log has
@@ -155,10 +128,6 @@ fn published_after(log: &Log) -> Result<Option<String>, LakeError> {
         }
     }
     Ok(None)
-}
-
-fn folder_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 #[cfg(test)]

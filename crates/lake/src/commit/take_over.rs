@@ -20,7 +20,7 @@ use inlet_model::KafkaPartition;
 use super::entry::Entry;
 use super::head::{Head, PartitionHead};
 use super::log::Log;
-use super::recover;
+use super::publish::publish_pending;
 use crate::error::LakeError;
 use crate::folder::Folder;
 
@@ -38,12 +38,12 @@ pub(crate) fn take_over(
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    recover::publish_pending(log, |writer| writer == folder.claim.writer())?;
+    publish_pending(log, |writer| writer == folder.claim.writer())?;
     let commit_id = uuid::Uuid::new_v4().to_string();
     log.append(&folder.claim, |head| {
         entry_of(folder, head, wanted, &commit_id)
     })?;
-    recover::publish_pending(log, |_| true)?;
+    publish_pending(log, |_| true)?;
     let heads = wanted.keys();
     Ok(heads
         .map(|partition| (*partition, log.head.partition(*partition)))

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use inlet_kafka::{Consumer, Error, Isolation, read_to_end, watermarks};
+use inlet_kafka::{Consumer, Error, Isolation, all_watermarks, read_to_end};
 use inlet_model::Progress;
 use inlet_model::TableName;
 use inlet_model::record::header::{HEADER, Header};
@@ -196,22 +196,26 @@ impl<'a> Readers<'a> {
     }
 
     fn ends(&self, deadline: Instant) -> Result<Vec<Ends>, SinkError> {
-        let mut ends = Vec::new();
-        for (topic, count) in self.partitions {
-            for partition in (0..*count).map(KafkaPartition) {
-                // The end of all records is asked for first: a record that is written in between
-                // then raises only the other end, and does not look as if it hangs.
-                let all = watermarks(&self.all, topic, partition, deadline)?.end;
-                let committed = watermarks(&self.committed, topic, partition, deadline)?.end;
-                ends.push(Ends {
-                    topic: topic.clone(),
-                    partition,
-                    committed,
-                    all,
-                });
-            }
-        }
-        Ok(ends)
+        let of_topic = |(topic, count): (&String, &i32)| {
+            let partitions = (0..*count).map(KafkaPartition);
+            partitions
+                .map(|partition| (topic.clone(), partition))
+                .collect::<Vec<_>>()
+        };
+        let names: Vec<_> = self.partitions.iter().flat_map(of_topic).collect();
+        // The end of all records is asked for first: a record that is written in between then
+        // raises only the other end, and does not look as if it hangs.
+        let all = all_watermarks(&self.all, &names, deadline)?;
+        let committed = all_watermarks(&self.committed, &names, deadline)?;
+        let ends = names.into_iter().zip(all.into_iter().zip(committed));
+        Ok(ends
+            .map(|((topic, partition), (all, committed))| Ends {
+                topic,
+                partition,
+                committed: committed.end,
+                all: all.end,
+            })
+            .collect())
     }
 
     /// Whether the topic shows that the coordinator committed the transaction: by a record that

@@ -8,7 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::super::entry::{Covered, Entry};
+use super::super::entry::{Covered, DataFile, Entry};
+use super::super::publish::folder_of;
 use super::*;
 use crate::files::names::{CHECKPOINT, DATE_KEY, STAGING, is_data, is_date_folder};
 use crate::folder::in_memory;
