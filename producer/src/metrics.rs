@@ -1,7 +1,6 @@
 //! The numbers that a running producer shows. They move once a checkpoint is durable, not before.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use inlet_service::observe::timestamp_seconds;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 const ROWS: &str = "inlet_producer_rows_total";
@@ -37,12 +36,7 @@ pub(crate) fn checkpointed(rows: u64) {
 /// A poll has ended.
 pub(crate) fn polled(late_rows: u64) {
     counter!(LATE_ROWS).increment(late_rows);
-    gauge!(LAST_CYCLE).set(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64(),
-    );
+    gauge!(LAST_CYCLE).set(timestamp_seconds());
 }
 
 /// A session has failed and is tried again.

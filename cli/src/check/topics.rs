@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use inlet_kafka::{Admin, Code, Consumer, Error, NewTopic, Right, TopicSettings, find_topic};
+use inlet_kafka::{
+    Admin, Code, Consumer, ControlFault, Error, NewTopic, Right, TopicSettings, control_faults,
+    find_topic,
+};
 use inlet_service::config::KafkaConfig;
 use inlet_service::error::Explain;
 use rdkafka::consumer::Consumer as _;
@@ -88,42 +91,35 @@ fn alter(topic: &str, setting: &str) -> String {
 /// A topic that drops old records would lose the progress without an error.
 fn of_control(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Finding> {
     let object = format!("topic {topic}");
-    let Some(policy) = settings.get("cleanup.policy") else {
-        let evidence = "its settings are not shown; its cleanup.policy must be compact";
-        let finding = Finding::warning(Hop::Kafka, object, evidence);
-        return vec![finding.fix(Right::DescribeTopicSettings(topic).to_string())];
-    };
-    let mut findings = Vec::new();
-    if partitions != 1 {
-        let finding = Finding::error(
+    let faults = control_faults(partitions, settings);
+    if faults.is_empty() {
+        let evidence = "control topic: one partition, compacted";
+        return vec![Finding::ok(Hop::Kafka, object, evidence)];
+    }
+    let finding = |fault| match fault {
+        ControlFault::Partitions(count) => Finding::error(
             Hop::Kafka,
             &object,
-            format!("the control topic has {partitions} partitions, it must have one"),
-        );
-        findings.push(finding.fix(format!(
+            format!("the control topic has {count} partitions, it must have one"),
+        )
+        .fix(format!(
             "kafka-topics.sh --delete --topic {topic}, or another `pipeline` name"
-        )));
-    }
-    if policy != "compact" {
-        let finding = Finding::error(
+        )),
+        ControlFault::Policy(policy) => Finding::error(
             Hop::Kafka,
             &object,
             format!("the control topic has cleanup.policy {policy}, it must be compact"),
-        );
-        findings.push(
-            finding
-                .effect("the poller's progress is lost with time")
-                .fix(alter(topic, "cleanup.policy=compact")),
-        );
-    }
-    if findings.is_empty() {
-        findings.push(Finding::ok(
+        )
+        .effect("the poller's progress is lost with time")
+        .fix(alter(topic, "cleanup.policy=compact")),
+        ControlFault::Hidden => Finding::warning(
             Hop::Kafka,
-            object,
-            "control topic: one partition, compacted",
-        ));
-    }
-    findings
+            &object,
+            "its settings are not shown; its cleanup.policy must be compact",
+        )
+        .fix(Right::DescribeTopicSettings(topic).to_string()),
+    };
+    faults.into_iter().map(finding).collect()
 }
 
 fn of_rows(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Finding> {

@@ -370,19 +370,23 @@ async fn the_offsets_of_many_kafka_partitions_are_those_of_each() -> Result<()> 
     let names: Vec<_> = (0..50)
         .map(|partition| (fixture.topic.clone(), KafkaPartition(partition)))
         .collect();
+    let readers = [Isolation::Committed, Isolation::Uncommitted]
+        .map(|isolation| fixture.settings.connection.reader(isolation).unwrap());
+    let deadline = || Instant::now() + DEADLINE;
+    let all = |reader| tokio::task::block_in_place(|| all_watermarks(reader, &names, deadline()));
+    // The broker confirms the end of a transaction a moment before it writes all markers.
+    let has_ended = async || Ok(all(&readers[0])? == all(&readers[1])?);
+    eventually(DEADLINE, "the transactions have ended", has_ended).await;
     tokio::task::block_in_place(|| {
-        for isolation in [Isolation::Committed, Isolation::Uncommitted] {
-            let reader = fixture.settings.connection.reader(isolation)?;
-            let deadline = || Instant::now() + DEADLINE;
-            let found = all_watermarks(&reader, &names, deadline())?;
+        for reader in &readers {
+            let found = all(reader)?;
             for ((topic, partition), found) in names.iter().zip(found) {
-                let one = watermarks(&reader, topic, *partition, deadline())?;
+                let one = watermarks(reader, topic, *partition, deadline())?;
                 assert_eq!(found, one, "{partition:?}");
             }
         }
-        let reader = fixture.settings.connection.reader(Isolation::Committed)?;
         let missing = [(format!("{}-missing", fixture.topic), KafkaPartition(0))];
-        let error = all_watermarks(&reader, &missing, Instant::now()).unwrap_err();
+        let error = all_watermarks(&readers[0], &missing, Instant::now()).unwrap_err();
         assert!(error.to_string().contains("-missing"), "{error}");
         Ok(())
     })

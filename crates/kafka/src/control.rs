@@ -10,6 +10,7 @@ use inlet_service::retry::pause;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::Message;
 
+use crate::admin::TopicSettings;
 use crate::client::{Connection, Isolation};
 use crate::error::Error;
 use crate::read::read_to_end;
@@ -35,6 +36,31 @@ pub enum OpenTransactions {
 pub struct ControlTopic {
     connection: Connection,
     name: String,
+}
+
+/// What makes a topic unfit as a control topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlFault {
+    /// It has several kafka_partitions, between which its records have no order.
+    Partitions(i32),
+    /// It has this cleanup policy, which drops old records: the progress would be lost with time.
+    Policy(String),
+    /// The broker does not show its settings, so the policy is unknown.
+    Hidden,
+}
+
+/// Checks the settings of a control topic; an empty result means that it is right.
+pub fn control_faults(partitions: i32, settings: &TopicSettings) -> Vec<ControlFault> {
+    let mut faults = Vec::new();
+    if partitions != 1 {
+        faults.push(ControlFault::Partitions(partitions));
+    }
+    match settings.get("cleanup.policy") {
+        Some(policy) if policy == "compact" => {}
+        Some(policy) => faults.push(ControlFault::Policy(policy.clone())),
+        None => faults.push(ControlFault::Hidden),
+    }
+    faults
 }
 
 impl ControlTopic {

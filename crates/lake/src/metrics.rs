@@ -1,7 +1,6 @@
 //! The numbers of the lake's writer. They move once a commit is in the log, not before.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use inlet_service::observe::timestamp_seconds;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::committed::Committed;
@@ -32,12 +31,7 @@ pub(crate) fn committed(table: &str, committed: &Committed, freshness_ms: Option
     counter!(QUARANTINED, &table).increment(committed.quarantined);
     counter!(FILES, &table).increment(committed.files);
     counter!(COMMITS, &table).increment(1);
-    gauge!(LAST_COMMIT, &table).set(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64(),
-    );
+    gauge!(LAST_COMMIT, &table).set(timestamp_seconds());
     if let Some(ms) = freshness_ms {
         gauge!(FRESHNESS, &table).set(ms as f64 / 1_000.0);
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -36,6 +36,15 @@ impl Readiness {
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Returns the present time as a metric shows it: seconds since 1970-01-01 UTC.
+pub fn timestamp_seconds() -> f64 {
+    // A clock before 1970 shows as 0.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
 }
 
 /// Why the HTTP server did not start.

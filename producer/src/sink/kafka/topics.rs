@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use inlet_kafka::{
-    Admin, Code, Error, NewTopic, Producer, advertised, await_leaders, find_topic, is_reachable,
+    Admin, Code, ControlFault, Error, NewTopic, Producer, advertised, await_leaders,
+    control_faults, find_topic, is_reachable,
 };
 use inlet_service::error::{Hint, Kind};
 use inlet_service::sink::SinkError;
@@ -124,39 +125,43 @@ fn check_advertised(asked: &str, advertised: &[(String, i32)]) -> Result<(), Sin
 
 /// A topic that drops old records would lose the progress without an error.
 fn check_control_topic(admin: &Admin, topic: &str, partitions: i32) -> Result<(), SinkError> {
-    if partitions != 1 {
-        return Err(fault::config(
-            format!("control topic `{topic}` has {partitions} partitions, it must have one"),
-            format!("delete the topic `{topic}`, or give the pipeline another name (`pipeline`)"),
-        ));
-    }
     // Describing needs a right that many installations withhold, so a refusal is a warning only.
     let described = admin
         .describe(&[topic])
         .unwrap_or_default()
         .pop()
         .unwrap_or_default();
-    match described.get("cleanup.policy").map(String::as_str) {
-        Some("compact") => Ok(()),
-        Some(policy) => Err(fault::config(
-            format!(
-                "control topic `{topic}` has the cleanup policy `{policy}`, it must be `compact` \
-                 or the progress is lost with time"
-            ),
-            format!(
-                "run: kafka-configs.sh --alter --entity-type topics --entity-name {topic} \
-                 --add-config cleanup.policy=compact"
-            ),
-        )),
-        None => {
-            tracing::warn!(
+    for fault in control_faults(partitions, &described) {
+        match fault {
+            ControlFault::Partitions(count) => {
+                return Err(fault::config(
+                    format!("control topic `{topic}` has {count} partitions, it must have one"),
+                    format!(
+                        "delete the topic `{topic}`, or give the pipeline another name \
+                         (`pipeline`)"
+                    ),
+                ));
+            }
+            ControlFault::Policy(policy) => {
+                return Err(fault::config(
+                    format!(
+                        "control topic `{topic}` has the cleanup policy `{policy}`, it must be \
+                         `compact` or the progress is lost with time"
+                    ),
+                    format!(
+                        "run: kafka-configs.sh --alter --entity-type topics --entity-name {topic} \
+                         --add-config cleanup.policy=compact"
+                    ),
+                ));
+            }
+            ControlFault::Hidden => tracing::warn!(
                 topic,
                 "the settings of the control topic cannot be read: its cleanup.policy must be \
                  compact"
-            );
-            Ok(())
+            ),
         }
     }
+    Ok(())
 }
 
 fn create(
