@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use inlet_harness::{
-    Database, Finished, Folder, Inlet, duckdb, eventually, shared_database, shared_kafka,
+    Database, Finished, Folder, Inlet, duckdb, eventually, judge, shared_database, shared_kafka,
 };
 use serde_json::{Value, json};
 
@@ -57,6 +58,12 @@ impl Scene {
         Inlet::run(BINARY, &self.arguments(&config, verb, more), &[])
             .await
             .unwrap()
+    }
+
+    /// The views show what PostgreSQL does.
+    async fn is_equal(&self, table: &str) {
+        let config = self.folder.join("inlet.yml").display().to_string();
+        judge::equal(BINARY, &config, &self.database, table).await;
     }
 
     fn start(&self) -> Inlet {
@@ -136,6 +143,7 @@ async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
         0,
         &["\"equal\":true", "\"rows\":5000"],
     );
+    scene.is_equal("orders").await;
     said(
         &scene
             .run(
@@ -205,6 +213,7 @@ async fn updates_are_versions_of_one_row() {
         0,
         &["public.orders: equal, 5000 rows\n"],
     );
+    scene.is_equal("orders").await;
     let sql = "SELECT (SELECT count(*) FROM orders) AS latest, (SELECT count(*) FROM \
         orders_history) AS versions, (SELECT count(*) FROM orders WHERE city = 'Oslo') AS oslo";
     said(
@@ -523,6 +532,101 @@ async fn a_terminal_shows_how_far_it_is_and_a_pipe_does_not() {
 }
 
 #[tokio::test]
+async fn a_statement_comes_from_a_file_and_its_answer_in_any_format() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let file = scene.folder.join("ask.sql").display().to_string();
+    fs::write(&file, "SELECT count(*) AS n -- all of them\nFROM orders;\n").unwrap();
+    for (format, expected) in [("csv", "n\n5000\n"), ("json", "[{\"n\":5000}]\n")] {
+        let found = scene.run("query", &["-f", &file, "--format", format]).await;
+        assert_eq!(
+            (found.code, found.stdout.as_str()),
+            (0, expected),
+            "{found:?}"
+        );
+    }
+    // The answer is a file, which goes to another program.
+    let answer = scene.folder.join("answer.parquet").display().to_string();
+    let config = scene.folder.join("inlet.yml").display().to_string();
+    let command = format!(
+        "{BINARY} query --config {config} --format parquet 'SELECT order_id FROM orders' > {answer}"
+    );
+    let written = Inlet::run("/bin/sh", &["-c", &command], &[]).await.unwrap();
+    assert_eq!(written.code, 0, "{written:?}");
+    let count = format!("SELECT count(*), max(order_id) FROM '{answer}'");
+    assert_eq!(duckdb::query(&count).await.unwrap(), [["5000", "5000"]]);
+
+    let nothing = scene.run("query", &[]).await;
+    assert_eq!(nothing.code, 2, "{nothing:?}");
+    assert!(
+        nothing.stderr.contains("a statement is missing"),
+        "{nothing:?}"
+    );
+    let missing = scene.run("query", &["-f", "no/such.sql"]).await;
+    assert!(
+        missing.code == 1 && missing.stderr.contains("`no/such.sql`"),
+        "{missing:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_statement_duckdb_starts_on_a_terminal_with_the_views() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let config = scene.folder.join("inlet.yml").display().to_string();
+    // DuckDB asks the terminal for its colours before it reads, so another program stands for it:
+    // one that runs the same first statements, and then a question.
+    let program = scene.folder.join("duckdb").display().to_string();
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = -init ] && [ -t 0 ] && {{ cat \"$2\"; echo 'SELECT count(*) + 37 AS n FROM \
+         public.orders;'; }} | {} -batch -bail\n",
+        duckdb::program().unwrap().display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let query = format!("{BINARY} query --config {config}");
+    let found = Inlet::run(
+        "script",
+        &["--quiet", "--return", "--command", &query, "/dev/null"],
+        &[("INLET_DUCKDB", &program)],
+    )
+    .await
+    .unwrap();
+    assert!(found.stdout.contains("5037"), "{found:?}");
+}
+
+#[tokio::test]
+async fn views_show_what_arrives_after_they_were_printed() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let views = scene.run("views", &[]).await.stdout;
+    scene
+        .database
+        .sql("UPDATE orders SET city = 'Oslo', updated_at = now() WHERE order_id <= 10")
+        .await
+        .unwrap();
+    scene.fill(5010).await;
+    let asked = "SELECT count(*), count(*) FILTER (city = 'Oslo') FROM orders; SELECT count(*) FROM \
+                 public.orders_history; SELECT count(*) FROM orders_quarantine";
+    for version in duckdb::Version::ALL {
+        let found = duckdb::query_by(version, &format!("{views}{asked}")).await;
+        assert_eq!(
+            found.unwrap(),
+            [vec!["5000", "10"], vec!["5010"], vec!["0"]],
+            "{version:?}"
+        );
+    }
+    let unknown = scene.run("views", &["customers"]).await;
+    assert!(
+        unknown.code == 78
+            && unknown
+                .stderr
+                .contains("`customers` is not in the configuration"),
+        "{unknown:?}"
+    );
+}
+
+#[tokio::test]
 async fn without_duckdb_the_line_to_type_is_shown() {
     let scene = Scene::new(ORDERS, "orders: {}").await;
     let config = scene.folder.join("inlet.yml").display().to_string();
@@ -537,7 +641,7 @@ async fn without_duckdb_the_line_to_type_is_shown() {
     .unwrap();
     said(&finished, 1, &[]);
     for part in [
-        "duckdb -c \"CREATE OR REPLACE VIEW \\\"orders_history\\\"",
+        "duckdb -c \"CREATE OR REPLACE VIEW \\\"orders\\\" AS",
         "SELECT count(*) FROM orders\n;\"",
         "pip install duckdb-cli",
     ] {

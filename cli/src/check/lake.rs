@@ -5,12 +5,12 @@ use std::path::Path;
 
 use indicatif::HumanBytes;
 use inlet_lake::{Head, Numbering, TableReader, Writer};
-use inlet_model::TableName;
+use inlet_model::{PUBLIC, TableName};
 use inlet_postgres::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use super::finding::{Finding, Hop};
-use crate::{query, tables};
+use crate::{duckdb, tables, views};
 
 /// With less free space than this the disk is full within minutes at the pace of a busy table.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -33,7 +33,8 @@ pub async fn check(
         let ours = Expected::of(config, captured.as_ref());
         heads.push(of_table(table, ours, &path, findings).await);
     }
-    findings.push(duckdb().await);
+    findings.extend(view_names(config, datalake));
+    findings.push(reader().await);
     heads
 }
 
@@ -112,7 +113,7 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
     // The folder of a table depends on whether there is one table or several. Going from one to the
     // other would start an empty lake beside the full one.
     if let [only] = config.tables.as_slice() {
-        let own = datalake.path.join(only.table.folder());
+        let own = tables::own_folder(datalake, &only.table);
         let head = TableReader::new(&own).head().await.ok().flatten()?;
         let evidence = format!(
             "`{}` holds table `{}`, and the configuration has one table",
@@ -232,8 +233,33 @@ fn of_writer(object: &str, writer: &Writer) -> Option<Finding> {
         .then(|| finding.effect("invisible to readers; the next writer publishes or removes them"))
 }
 
-async fn duckdb() -> Finding {
-    match query::installed().await {
+/// Finds the tables whose views have another name, because DuckDB reads theirs as that of something
+/// else.
+fn view_names(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
+    let tables = views::exact_names(config, datalake);
+    let mut findings = Vec::new();
+    for (table, names) in tables.iter().zip(views::of_tables(&tables)) {
+        let schema = names.latest.schema.as_deref().unwrap_or(PUBLIC);
+        let means = if schema != table.schema {
+            "DuckDB has something of its own, or another schema, under this name without case"
+        } else if names.latest.name != table.name {
+            "DuckDB compares names without case, so it cannot tell this table from another one"
+        } else {
+            continue;
+        };
+        let evidence = format!("its view is {}", names.latest);
+        let finding = Finding::warning(Hop::Lake, table.short(), evidence);
+        findings.push(finding.effect(means).fix(format!(
+            "write it so in a query: SELECT * FROM {}",
+            names.latest
+        )));
+    }
+    findings
+}
+
+/// Checks the program that reads the lake.
+async fn reader() -> Finding {
+    match duckdb::installed().await {
         Some((path, version)) => Finding::ok(
             Hop::Lake,
             "duckdb",

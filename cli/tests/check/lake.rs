@@ -111,6 +111,29 @@ async fn a_machine_without_duckdb() {
 }
 
 #[tokio::test]
+async fn tables_that_duckdb_reads_as_another_name() {
+    let mut case = Case::new().await;
+    let sql = "CREATE SCHEMA temp; CREATE TABLE temp.t (id int PRIMARY KEY, at timestamptz); \
+               CREATE TABLE \"Orders\" (id int PRIMARY KEY, at timestamptz)";
+    case.database.sql(sql).await.unwrap();
+    case.replace("  table: orders\n", "")
+        .add("tables:\n  orders: {}\n  '\"Orders\"': {}\n  temp.t: {}\n");
+    let checked = case.check().await;
+    checked.names(
+        "tables `orders` and `\"Orders\"`",
+        "warning",
+        "Orders",
+        "SELECT * FROM \"Orders_1\"",
+    );
+    checked.names(
+        "a table of a schema `temp`",
+        "warning",
+        "temp.t",
+        "SELECT * FROM \"temp_1\".\"t\"",
+    );
+}
+
+#[tokio::test]
 async fn a_log_that_cannot_be_read() {
     let case = Case::new().await;
     case.load().await;

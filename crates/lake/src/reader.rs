@@ -60,6 +60,11 @@ impl TableReader {
         )
     }
 
+    /// The table of the folder, as its log names it; `None` without a log.
+    pub fn table(&self) -> Option<TableName> {
+        commit::table_of(&self.store())
+    }
+
     /// Fails with [`LakeError::OtherTable`] when the folder holds another table than this one.
     pub async fn expect_table(&self, expected: &TableName) -> Result<(), LakeError> {
         match self.head().await? {

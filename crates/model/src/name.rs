@@ -4,6 +4,8 @@
 //! wrote it ([`TableReference`], [`Identifier`]). An asked name resolves as in SQL: a part without
 //! quotes first folds to lower case and then counts exactly, a quoted part counts exactly only.
 
+mod folder;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -205,14 +207,23 @@ impl TableReference {
         short(schema, &self.name.text)
     }
 
-    /// Returns the name of the table's folder in a lake of several tables.
+    /// Returns the name of the table's folder in a lake of several tables: the table's name, where
+    /// `%` and two digits stand for each byte that a path or a pattern would read as something
+    /// else.
     pub fn folder(&self) -> String {
+        let schema = self.schema.as_ref().map(|schema| schema.text.as_str());
+        folder::folder(schema.filter(|schema| *schema != PUBLIC), &self.name.text)
+    }
+
+    /// Returns the name that 0.1.0 gave to the table's folder; `None` where it is the same.
+    pub fn former_folder(&self) -> Option<String> {
         let name = self.short().replace('/', "_");
         // The file system has other folders of these names.
-        match name.as_str() {
+        let name = match name.as_str() {
             "." | ".." => name.replace('.', "_"),
             _ => name,
-        }
+        };
+        (name != self.folder()).then_some(name)
     }
 
     /// Returns the name of the topic that a pipeline gives to this table.

@@ -1,0 +1,129 @@
+//! DuckDB's program: where it is, and what it answers.
+//!
+//! A statement goes to its standard input. `INLET_DUCKDB` names another program, which is then the
+//! only one that is tried.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use inlet_service::error::{Explain, Hint, Kind};
+use tokio::process::{Child, Command};
+
+/// The version that `dev/scripts/setup.sh` installs.
+const CACHED: &str = "duckdb-1.5.6/duckdb";
+const VARIABLE: &str = "INLET_DUCKDB";
+/// Ends at the first error, and reads no file of the user's.
+const ARGUMENTS: [&str; 3] = ["-no-init", "-batch", "-bail"];
+
+/// How to get it.
+pub const INSTALL: &str = "pip install duckdb-cli";
+
+/// Why DuckDB has not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum DuckDbError {
+    #[error("duckdb could not be started, or ended without an answer")]
+    Lost { source: std::io::Error },
+}
+
+impl Explain for DuckDbError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Lost { .. } => Kind::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Lost { .. } => Some(Hint::text(format!(
+                "Inlet takes the program that {VARIABLE} names, else `duckdb` on PATH, else that \
+                 of `dev/scripts/setup.sh`: get it with {INSTALL}"
+            ))),
+        }
+    }
+}
+
+/// The programs to try, in this order.
+fn programs() -> Vec<PathBuf> {
+    match std::env::var_os(VARIABLE) {
+        Some(named) if !named.is_empty() => vec![PathBuf::from(named)],
+        _ => [Some(PathBuf::from("duckdb")), cached()]
+            .into_iter()
+            .flatten()
+            .collect(),
+    }
+}
+
+fn cached() -> Option<PathBuf> {
+    let cache = std::env::var_os("INLET_CACHE").map(PathBuf::from);
+    Some(
+        cache
+            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/inlet")))?
+            .join(CACHED),
+    )
+}
+
+/// Starts DuckDB with its standard input open; `None` when it is not installed. What it writes goes
+/// where ours goes, or into pipes.
+pub fn start(more: &[&str], is_piped: bool) -> Result<Option<Child>, DuckDbError> {
+    let output = || {
+        if is_piped {
+            Stdio::piped()
+        } else {
+            Stdio::inherit()
+        }
+    };
+    for program in programs() {
+        let mut command = Command::new(program);
+        command.args(ARGUMENTS).args(more).kill_on_drop(true);
+        command
+            .stdin(Stdio::piped())
+            .stdout(output())
+            .stderr(output());
+        match command.spawn() {
+            Ok(child) => return Ok(Some(child)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(DuckDbError::Lost { source }),
+        }
+    }
+    Ok(None)
+}
+
+/// Becomes DuckDB on this terminal, which first runs the statements of an open file. Returns only
+/// the error, and `None` when DuckDB is not installed.
+pub fn replace_process(statements: &File) -> Option<std::io::Error> {
+    // Without this the file would be closed when the program starts.
+    if let Err(error) = rustix::io::fcntl_setfd(statements, rustix::io::FdFlags::empty()) {
+        return Some(error.into());
+    }
+    let path = format!("/dev/fd/{}", statements.as_raw_fd());
+    for program in programs() {
+        let error = std::process::Command::new(program)
+            .args(["-init", &path])
+            .exec();
+        if error.kind() != ErrorKind::NotFound {
+            return Some(error);
+        }
+    }
+    None
+}
+
+/// The place and version of DuckDB; `None` when it cannot be started.
+pub async fn installed() -> Option<(PathBuf, String)> {
+    for program in programs() {
+        if let Some(version) = version(&program).await {
+            return Some((program, version));
+        }
+    }
+    None
+}
+
+async fn version(program: &Path) -> Option<String> {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null());
+    let output = command.kill_on_drop(true).output().await.ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
