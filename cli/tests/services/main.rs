@@ -8,7 +8,6 @@ mod foreign;
 mod kills;
 mod load;
 mod mistakes;
-mod names;
 mod observe;
 mod orders;
 mod patterns;
