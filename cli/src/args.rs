@@ -61,6 +61,12 @@ pub enum Verb {
             FROM orders'"
     )]
     Query(QueryArguments),
+    /// Print the SQL of the lake's views, for DuckDB in any program
+    #[command(
+        after_help = "Example:\n  inlet views --config configs/quickstart.yml > views.sql && \
+            duckdb -init views.sql"
+    )]
+    Views(ViewsArguments),
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --watch")]
     Status(StatusArguments),
@@ -107,6 +113,7 @@ impl Verb {
             }
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
+            Self::Views(arguments) => Some(&arguments.files),
             Self::Status(arguments) => Some(&arguments.files),
             Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
@@ -155,26 +162,67 @@ pub struct QueryArguments {
     /// Where the configuration is.
     #[command(flatten)]
     pub files: ConfigFiles,
-    /// The statement
-    #[arg(value_name = "SQL")]
-    pub sql: String,
-    /// JSON instead of a table
-    #[arg(long)]
+    /// The statement; `-` reads it from stdin. Without one DuckDB starts on the terminal, with the
+    /// views of every table
+    #[arg(value_name = "SQL", conflicts_with = "file")]
+    pub sql: Option<String>,
+    /// The file that holds the statement
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How the answer looks
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<QueryFormat>,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// CSV instead of a table
-    #[arg(long, conflicts_with = "json")]
+    /// The same as --format csv
+    #[arg(long, conflicts_with_all = ["json", "format"])]
     pub csv: bool,
 }
 
+/// How the answer of a query looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QueryFormat {
+    /// For people
+    Table,
+    /// With a line of names
+    Csv,
+    /// An array of one object a row
+    Json,
+    /// A file for other programs
+    Parquet,
+}
+
 impl QueryArguments {
-    /// DuckDB's own option for the asked format.
-    pub fn format(&self) -> Option<&'static str> {
-        if self.json {
-            Some("-json")
-        } else {
-            self.csv.then_some("-csv")
+    pub fn format(&self) -> QueryFormat {
+        match self.format {
+            Some(format) => format,
+            None if self.json => QueryFormat::Json,
+            None if self.csv => QueryFormat::Csv,
+            None => QueryFormat::Table,
         }
     }
+}
+
+impl QueryFormat {
+    /// DuckDB's own options for it.
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Json => &["-json"],
+            Self::Csv => &["-csv"],
+            Self::Table | Self::Parquet => &[],
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ViewsArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The tables, as the configuration names them; all when none is given
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -3,12 +3,14 @@
 //! A statement goes to its standard input. `INLET_DUCKDB` names another program, which is then the
 //! only one that is tried.
 
+use std::fs::File;
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use inlet_service::error::{Explain, Hint, Kind};
-use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 /// The version that `dev/scripts/setup.sh` installs.
@@ -25,15 +27,12 @@ pub const INSTALL: &str = "pip install duckdb-cli";
 pub enum DuckDbError {
     #[error("duckdb could not be started, or ended without an answer")]
     Lost { source: std::io::Error },
-    #[error("duckdb refuses the statement: {reason}")]
-    Refused { reason: String },
 }
 
 impl Explain for DuckDbError {
     fn kind(&self) -> Kind {
         match self {
             Self::Lost { .. } => Kind::Unavailable,
-            Self::Refused { .. } => Kind::Data,
         }
     }
 
@@ -43,7 +42,6 @@ impl Explain for DuckDbError {
                 "Inlet takes the program that {VARIABLE} names, else `duckdb` on PATH, else that \
                  of `dev/scripts/setup.sh`: get it with {INSTALL}"
             ))),
-            Self::Refused { .. } => None,
         }
     }
 }
@@ -94,6 +92,25 @@ pub fn start(more: &[&str], is_piped: bool) -> Result<Option<Child>, DuckDbError
     Ok(None)
 }
 
+/// Becomes DuckDB on this terminal, which first runs the statements of an open file. Returns only
+/// the error, and `None` when DuckDB is not installed.
+pub fn replace_process(statements: &File) -> Option<std::io::Error> {
+    // Without this the file would be closed when the program starts.
+    if let Err(error) = rustix::io::fcntl_setfd(statements, rustix::io::FdFlags::empty()) {
+        return Some(error.into());
+    }
+    let path = format!("/dev/fd/{}", statements.as_raw_fd());
+    for program in programs() {
+        let error = std::process::Command::new(program)
+            .args(["-init", &path])
+            .exec();
+        if error.kind() != ErrorKind::NotFound {
+            return Some(error);
+        }
+    }
+    None
+}
+
 /// The place and version of DuckDB; `None` when it cannot be started.
 pub async fn installed() -> Option<(PathBuf, String)> {
     for program in programs() {
@@ -109,28 +126,4 @@ async fn version(program: &Path) -> Option<String> {
     command.arg("--version").stdin(Stdio::null());
     let output = command.kill_on_drop(true).output().await.ok()?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-/// What a script writes to standard output; `None` when DuckDB is not installed.
-pub async fn answer(script: &str) -> Result<Option<Vec<u8>>, DuckDbError> {
-    let Some(mut child) = start(&[], true)? else {
-        return Ok(None);
-    };
-    let mut stdin = child.stdin.take().expect("stdin is piped");
-    let write = async {
-        // DuckDB stops reading at its first error, so a failed write means little.
-        let _ = stdin.write_all(script.as_bytes()).await;
-        // DuckDB runs until the end of its input.
-        drop(stdin);
-    };
-    // Both at once: DuckDB may fill the pipe of its answer before it has read the whole script.
-    let ((), output) = tokio::join!(write, child.wait_with_output());
-    let output = output.map_err(|source| DuckDbError::Lost { source })?;
-    if output.status.success() {
-        return Ok(Some(output.stdout));
-    }
-    let reason = String::from_utf8_lossy(&output.stderr);
-    Err(DuckDbError::Refused {
-        reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
-    })
 }

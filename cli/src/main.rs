@@ -23,6 +23,7 @@ mod status;
 mod tables;
 mod text_table;
 mod verify;
+mod views;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -88,6 +89,9 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Run(arguments) => run::run(config, arguments.http, token).await,
         Verb::Query(arguments) => {
             query::run(arguments, tables::resolve_by_lake(config)?, token).await
+        }
+        Verb::Views(arguments) => {
+            query::print_views(&arguments, tables::resolve_by_lake(config)?).await
         }
         Verb::Status(arguments) => status::run(arguments, config, token).await,
         Verb::Check(arguments) => check::run(arguments, config, token).await,

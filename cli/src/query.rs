@@ -1,60 +1,76 @@
-//! `inlet query`: SQL over the lake, answered by DuckDB.
+//! `inlet query`: SQL over the lake, answered by DuckDB. `inlet views`: the SQL of the views.
 //!
-//! `orders` is the latest state of the table, `orders_history` every version of its rows,
-//! `orders_quarantine` the rejected rows. Without DuckDB the user gets the line to type once it is
-//! installed. The statement is DuckDB's own SQL, and its answer goes to stdout unchanged.
+//! The statement is DuckDB's own SQL, and its answer goes to stdout unchanged. Without DuckDB the
+//! user gets the line to type once it is installed. Without a statement, on a terminal, DuckDB
+//! itself starts with the views of every table.
 
-pub mod views;
-
-use std::io::Read;
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use inlet_lake::TableReader;
-use inlet_service::config::Config;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use inlet_model::{PUBLIC, TableName, TableReference};
+use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::QueryArguments;
-use crate::duckdb::{self, DuckDbError};
-use crate::failure::{Outcome, SystemError};
-use crate::tables;
+use crate::args::{Arguments, QueryArguments, QueryFormat, ViewsArguments};
+use crate::duckdb::{self, DuckDbError, INSTALL};
+use crate::failure::{Failure, Outcome, SystemError};
+use crate::views::{self, Asked, Reading, Statement, Statements, ViewNames};
 
 /// Read the statement from stdin.
 const STDIN: &str = "-";
 
 /// Answers a SQL statement over the lake.
 pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationToken) -> Outcome {
-    let datalake = config.require_datalake()?;
+    let lake = Lake::new(&config)?;
     let format = arguments.format();
-    let statement = if arguments.sql == STDIN {
-        from_stdin()?
-    } else {
-        arguments.sql
-    };
-    let mut views = Vec::new();
-    // Only the tables in the statement get views: a lake of a thousand tables would take seconds
-    // otherwise.
-    for table in views::named(&config.tables, &statement) {
-        let reader = TableReader::new(tables::folder(&config, datalake, table));
-        let head = reader.head().await?;
-        let columns = head.and_then(|head| reader.latest_schema(&head));
-        views.push(views::View::new(&table.table, &reader, columns)?);
-    }
-    let script = format!("{}{statement}\n;\n", views::statements(&views, &statement));
-    let Some(child) = duckdb::start(format.as_slice(), false)? else {
-        return Err(QueryError::NoDuckDb {
-            line: line_to_type(&script, format),
+    let Some(statement) = statement(&arguments)? else {
+        if !std::io::stdin().is_terminal() {
+            return Ok(usage(
+                ErrorKind::MissingRequiredArgument,
+                "a statement is missing: give one as 'SELECT ..', as `--file FILE`, or as `-` to \
+                 read it from stdin; on a terminal DuckDB starts without one",
+            ));
         }
-        .into());
+        return interactive(&lake).await;
+    };
+    if format == QueryFormat::Parquet && std::io::stdout().is_terminal() {
+        return Ok(usage(
+            ErrorKind::InvalidValue,
+            "a terminal cannot show Parquet: write it into a file, as with `> answer.parquet`",
+        ));
+    }
+    let views = lake.views(&statement, Reading::Committed).await?;
+    let Some(child) = duckdb::start(format.options(), false)? else {
+        // Patterns instead of the files' names keep the line short.
+        let views = lake.views(&statement, Reading::Matching).await?;
+        let line = line_to_type(&script(&views, &statement, format), format);
+        return Err(QueryError::NoDuckDb { line }.into());
     };
     // When Inlet stops, the child is dropped, which ends DuckDB.
-    match stop.run_until_cancelled(answer(child, script)).await {
+    let answer = answer(child, script(&views, &statement, format));
+    match stop.run_until_cancelled(answer).await {
         Some(Ok(true)) => Ok(ExitCode::SUCCESS),
         Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
         Some(Err(source)) => Err(DuckDbError::Lost { source }.into()),
     }
+}
+
+/// Prints the SQL that creates the views.
+pub async fn print_views(arguments: &ViewsArguments, config: Config) -> Outcome {
+    let lake = Lake::new(&config)?;
+    let text = lake.every_view(&arguments.tables).await?;
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|source| SystemError {
+        act: "write the views to stdout",
+        source,
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Why the query was not answered.
@@ -62,15 +78,188 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
 enum QueryError {
     #[error("`duckdb` is not installed; with it, this is the line to type:\n\n{line}\n")]
     NoDuckDb { line: String },
+    #[error("`duckdb` is not installed, and there is no statement")]
+    NotInteractive,
+    #[error("the statement cannot be read from `{path}`")]
+    File {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "`{one}` and `{two}` differ in case only, and DuckDB reads both names as one: the \
+         statement names both"
+    )]
+    Ambiguous {
+        one: String,
+        two: String,
+        names: String,
+    },
+    #[error("table `{asked}` is not in the configuration; it has {known}")]
+    UnknownTable { asked: String, known: String },
 }
 
 impl Explain for QueryError {
     fn kind(&self) -> Kind {
-        Kind::Unavailable
+        match self {
+            Self::UnknownTable { .. } => Kind::Config,
+            _ => Kind::Unavailable,
+        }
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some(Hint::text(format!("get it with: {}", duckdb::INSTALL)))
+        Some(match self {
+            Self::File { .. } => return None,
+            Self::NoDuckDb { .. } | Self::NotInteractive => {
+                Hint::text(format!("get it with: {INSTALL}"))
+            }
+            Self::Ambiguous { names, .. } => {
+                Hint::text(format!("write them as {names}, which `inlet views` shows"))
+            }
+            Self::UnknownTable { .. } => Hint::text("name the tables as the configuration does"),
+        })
+    }
+}
+
+/// The tables of a lake, and the names of their views.
+struct Lake<'a> {
+    config: &'a Config,
+    datalake: &'a DatalakeConfig,
+    tables: Vec<TableName>,
+    names: Vec<ViewNames>,
+}
+
+impl<'a> Lake<'a> {
+    fn new(config: &'a Config) -> Result<Self, Failure> {
+        let datalake = config.require_datalake()?;
+        let tables = views::exact_names(config, datalake);
+        let names = views::of_tables(&tables);
+        Ok(Self {
+            config,
+            datalake,
+            tables,
+            names,
+        })
+    }
+
+    /// The views that a statement names: of a lake of a thousand tables, DuckDB would read the
+    /// footers of all for seconds.
+    async fn views(&self, statement: &str, reading: Reading) -> Result<String, Failure> {
+        let statement = Statement::parse(statement);
+        let named = match statement.asked(&self.tables, &self.names) {
+            Asked::Ambiguous(one, two) => return Err(self.ambiguous(one, two).into()),
+            Asked::Named(named) => Some(named),
+            Asked::All => None,
+        };
+        let is_all = named.is_none();
+        let named = named.unwrap_or_else(|| self.names.iter().cloned().enumerate().collect());
+        // DuckDB has no schema `public`. A second name costs a second reading of the footers.
+        let in_public = statement.has(PUBLIC);
+        let mut made = Statements::default();
+        for (at, names) in named {
+            let table = self.read(&self.config.tables[at], reading).await?;
+            made.add(&names, &table, in_public, |view| {
+                is_all || statement.has(&view.name)
+            });
+        }
+        Ok(made.into_text())
+    }
+
+    /// The views of these tables, or of all, over patterns: they also show what arrives later.
+    async fn every_view(&self, asked: &[String]) -> Result<String, Failure> {
+        let is_asked = |asked: &String, table: &TableConfig| {
+            TableReference::parse(asked).is_ok_and(|asked| asked.may_be(&table.table))
+        };
+        let tables = &self.config.tables;
+        if let Some(unknown) = asked
+            .iter()
+            .find(|asked| !tables.iter().any(|table| is_asked(asked, table)))
+        {
+            let known: Vec<_> = tables.iter().map(TableConfig::written).collect();
+            return Err(QueryError::UnknownTable {
+                asked: unknown.clone(),
+                known: known.join(", "),
+            }
+            .into());
+        }
+        let mut made = Statements::default();
+        for (table, names) in tables.iter().zip(&self.names) {
+            if asked.is_empty() || asked.iter().any(|asked| is_asked(asked, table)) {
+                let table = self.read(table, Reading::Matching).await?;
+                made.add(names, &table, true, |_| true);
+            }
+        }
+        Ok(made.into_text())
+    }
+
+    async fn read(&self, table: &TableConfig, reading: Reading) -> Result<views::Table, Failure> {
+        Ok(views::read(self.config, self.datalake, table, reading).await?)
+    }
+
+    fn ambiguous(&self, one: usize, two: usize) -> QueryError {
+        let names = [one, two].map(|at| self.names[at].latest.to_string());
+        QueryError::Ambiguous {
+            one: self.tables[one].name.clone(),
+            two: self.tables[two].name.clone(),
+            names: names.join(" and "),
+        }
+    }
+}
+
+/// Becomes DuckDB, with the views of every table.
+async fn interactive(lake: &Lake<'_>) -> Outcome {
+    let views = lake.every_view(&[]).await?;
+    let failed = |source| SystemError {
+        act: "hand the views to DuckDB",
+        source,
+    };
+    // DuckDB takes the place of this process, so that Ctrl-C is DuckDB's own. The file has no name
+    // any more, which leaves nothing to remove.
+    let mut file = tempfile::tempfile().map_err(failed)?;
+    file.write_all(views.as_bytes()).map_err(failed)?;
+    match duckdb::replace_process(&file) {
+        Some(source) => Err(DuckDbError::Lost { source }.into()),
+        None => Err(QueryError::NotInteractive.into()),
+    }
+}
+
+/// The statement, wherever it is; `None` when none is given.
+fn statement(arguments: &QueryArguments) -> Result<Option<String>, Failure> {
+    let file = match (&arguments.sql, &arguments.file) {
+        (Some(sql), _) if sql != STDIN => return Ok(Some(sql.clone())),
+        (Some(_), _) => Path::new(STDIN),
+        (None, Some(file)) => file.as_path(),
+        (None, None) => return Ok(None),
+    };
+    let mut text = String::new();
+    let read = if file == Path::new(STDIN) {
+        std::io::stdin().read_to_string(&mut text).map(drop)
+    } else {
+        std::fs::read_to_string(file).map(|found| text = found)
+    };
+    read.map_err(|source| QueryError::File {
+        path: file.display().to_string(),
+        source,
+    })?;
+    Ok(Some(text))
+}
+
+/// Prints what is wrong with the arguments, as clap does, and returns its exit code.
+fn usage(kind: ErrorKind, message: &str) -> ExitCode {
+    let error = Arguments::command().error(kind, message);
+    // Without stderr the exit code still tells.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+}
+
+/// What DuckDB runs. An end of line separates the statement from what is added: it may end with a
+/// comment.
+fn script(views: &str, statement: &str, format: QueryFormat) -> String {
+    match format {
+        QueryFormat::Parquet => {
+            let statement = statement.trim_end().trim_end_matches(';');
+            format!("{views}COPY (\n{statement}\n) TO '/dev/stdout' (FORMAT parquet);\n")
+        }
+        _ => format!("{views}{statement}\n;\n"),
     }
 }
 
@@ -89,19 +278,8 @@ async fn answer(mut child: Child, script: String) -> std::io::Result<bool> {
     }
 }
 
-fn from_stdin() -> Result<String, SystemError> {
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|source| SystemError {
-            act: "read the statement from stdin",
-            source,
-        })?;
-    Ok(text)
-}
-
 /// Builds the command line that runs the same statement from a shell, quoted for `sh`.
-fn line_to_type(script: &str, format: Option<&str>) -> String {
+fn line_to_type(script: &str, format: QueryFormat) -> String {
     let mut quoted = String::with_capacity(script.len());
     for character in script.trim_end().chars() {
         if matches!(character, '"' | '\\' | '$' | '`') {
@@ -109,10 +287,9 @@ fn line_to_type(script: &str, format: Option<&str>) -> String {
         }
         quoted.push(character);
     }
-    let options = format
-        .map(|format| format!("{format} "))
-        .unwrap_or_default();
-    format!("duckdb {options}-c \"{quoted}\"")
+    let options = format.options().join(" ");
+    let space = if options.is_empty() { "" } else { " " };
+    format!("duckdb {options}{space}-c \"{quoted}\"")
 }
 
 #[cfg(test)]
@@ -122,9 +299,17 @@ mod tests {
     #[test]
     fn the_line_to_type_means_the_same_in_a_shell() {
         assert_eq!(
-            line_to_type("SELECT \"a\", '$b'\n;\n", None),
+            line_to_type("SELECT \"a\", '$b'\n;\n", QueryFormat::Table),
             "duckdb -c \"SELECT \\\"a\\\", '\\$b'\n;\""
         );
-        assert!(line_to_type("SELECT 1", Some("-json")).starts_with("duckdb -json -c "));
+        assert!(line_to_type("SELECT 1", QueryFormat::Json).starts_with("duckdb -json -c "));
+    }
+
+    #[test]
+    fn a_statement_for_parquet_may_end_with_a_semicolon_or_a_comment() {
+        assert_eq!(
+            script("", "FROM orders -- all\n;\n", QueryFormat::Parquet),
+            "COPY (\nFROM orders -- all\n\n) TO '/dev/stdout' (FORMAT parquet);\n"
+        );
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use inlet_lake::{Limits, tables_of};
+use inlet_lake::{Limits, TableReader, tables_of};
+use inlet_model::TableReference;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use crate::failure::Failure;
@@ -28,12 +29,26 @@ pub fn resolve_without_postgres(config: Config) -> Result<Config, Failure> {
 }
 
 /// A table's folder, as the configuration alone tells it: the lake's path itself when the pipeline
-/// has one table, else a folder in it with the name as it is written there, without `public.`.
+/// has one table, else a folder in it with the name as it is written there, without `public.`; see
+/// [`TableReference::folder`].
 pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -> PathBuf {
-    if !config.has_folders {
-        return datalake.path.clone();
+    if config.has_folders {
+        own_folder(datalake, &table.table)
+    } else {
+        datalake.path.clone()
     }
-    datalake.path.join(table.table.folder())
+}
+
+/// A table's folder in a lake of several tables.
+pub fn own_folder(datalake: &DatalakeConfig, table: &TableReference) -> PathBuf {
+    let folder = datalake.path.join(table.folder());
+    // 0.1.0 wrote some names as they are. A table that has such a folder goes on in it.
+    let former = table.former_folder().map(|name| datalake.path.join(name));
+    let is_its_own = |former: &PathBuf| {
+        let found = TableReader::new(former).table();
+        found.is_some_and(|found| table.may_mean(&found)) && !folder.exists()
+    };
+    former.filter(is_its_own).unwrap_or(folder)
 }
 
 /// The size at which a batch of the lake is committed.

@@ -1,25 +1,18 @@
-//! `inlet verify`: every value of the tables in PostgreSQL against the lake, in two ways.
+//! `inlet verify`: every value of the tables in PostgreSQL against the lake's data files.
 //!
-//! * *The files*: a table is read in one snapshot and hashed by key. The lake's files are hashed the
-//!   same way, all versions of all keys. The lake lags the snapshot by design: `verify` waits for
-//!   rows that are missing, and recognizes by its xid what was committed after the snapshot.
-//! * *As DuckDB reads it*: the latest state as a reader gets it, compared with the same snapshot by
-//!   hashes that both servers make. Without DuckDB only the files are compared, and the report
-//!   states it.
+//! A table is read in one snapshot and hashed by key. The lake's files are hashed the same way, all
+//! versions of all keys. The lake lags the snapshot by design: `verify` waits for rows that are
+//! missing, and recognizes by its xid what was committed after the snapshot.
 //!
-//! Exit code 0 means, for each way that the report names: every row of the snapshot is in the
-//! lake's latest state with equal values, or in quarantine, or was changed again after the snapshot,
-//! and no version is a duplicate; and the folder holds the committed files and no others. Memory is
+//! Exit code 0 means: every row of the snapshot is in the lake's latest state with equal values, or
+//! in quarantine, or was changed again after the snapshot, and no version is a duplicate. Memory is
 //! bounded whatever the table's size. Rows whose deletion the lake does not know yet are
-//! differences, and are reported as such. Read in this order: [`postgres`], [`lake`], [`fit`],
-//! [`hash`], [`compare`], [`examples`], [`canonical`], [`as_read`], [`report`].
+//! differences, and are reported as such. Read in this order: [`postgres`], [`lake`], [`hash`],
+//! [`compare`], [`examples`], [`report`].
 
-mod as_read;
-mod canonical;
 mod compare;
 mod error;
 mod examples;
-mod fit;
 mod hash;
 mod lake;
 mod postgres;
@@ -130,15 +123,13 @@ async fn verify_table(
     folder: &Path,
     deadline: Instant,
 ) -> Result<Report, VerifyError> {
-    let reader = TableReader::new(folder);
-    let inspection = reader.inspect().await?;
     // The files are listed before the snapshot: everything in them was committed before, so the
     // snapshot sees it, whichever transactions run.
+    let reader = TableReader::new(folder);
     let settled = reader.data_files().map_err(VerifyError::from)?;
-    let configured = table.config.table.clone();
     let mut snapshot = Snapshot::open(connection, table, deadline).await?;
-    let schema = snapshot.schema.clone();
-    let mut lake = Lake::open(reader, settled, &inspection, &schema).await?;
+    let table = snapshot.schema.table.clone();
+    let mut lake = Lake::open(reader, settled, &snapshot.schema).await?;
     let mut findings = Findings::default();
     let mut range = KeyRange::ALL;
     loop {
@@ -150,16 +141,13 @@ async fn verify_table(
         }
     }
     let examples = examples::read(&mut snapshot, &lake, &findings).await?;
-    let as_read = as_read::compare(&configured, &mut snapshot, &lake, deadline).await?;
+    let keyed = !snapshot.schema.key.is_empty();
     snapshot.end().await?;
     Ok(Report {
-        table: schema.table.clone(),
-        keyed: !schema.key.is_empty(),
-        keys: report::keys(&schema, lake.head.as_ref()),
+        table,
+        keyed,
         findings,
         examples,
-        inspection,
-        as_read,
     })
 }
 

@@ -5,7 +5,7 @@
 # You can run it again at any time: it installs only what is missing, and then takes well under a second.
 # After an interrupted run, the next one repeats the incomplete step. Packages come from the system's package
 # manager; Kafka and DuckDB go to ${INLET_CACHE:-$HOME/.cache/inlet}, outside the checkout, as kafka-<version>/, duckdb-<version>/ and so on, with
-# kafka/ and duckdb/ pointing to the versions in use.
+# kafka/, duckdb/ and duckdb2/ pointing to the versions in use.
 #
 # `dev/scripts/setup.sh --all-postgres` also installs a server of every supported major version from Maven,
 # and prints a line `<major> <its bin folder>` for each.
@@ -14,6 +14,9 @@ set -euo pipefail
 
 kafka_version=4.3.0
 duckdb_version=1.5.6
+# The next major version, which users of the Python package have. It has no command line of its own, so
+# dev/scripts/duckdb2.py runs statements with it.
+duckdb2_version=2.0.1
 checker_version=0.39.0
 shear_version=1.14.0
 deny_version=0.20.2
@@ -54,6 +57,8 @@ java_version() {
 
 has_kafka() { [ -e "$cache/kafka-$kafka_version/libs/kafka_2.13-$kafka_version.jar" ]; }
 has_duckdb() { [ -x "$cache/duckdb-$duckdb_version/duckdb" ]; }
+# A runner that has changed since is installed again.
+has_duckdb2() { cmp -s "$here/duckdb2.py" "$cache/duckdb2-$duckdb2_version/duckdb2"; }
 
 has_shear() { [ -x "$cache/cargo-shear-$shear_version/bin/cargo-shear" ]; }
 has_deny() { [ -x "$cache/cargo-deny-$deny_version/bin/cargo-deny" ]; }
@@ -78,7 +83,7 @@ missing_packages() {
   [ "$(java_version)" -ge 17 ] || echo java
   { has_kafka && [ -z "$all_postgres" ]; } || has mvn || echo maven
   [ -z "$all_postgres" ] || has xz || echo xz-utils
-  { has_duckdb && has_checker; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+  { has_duckdb && has_duckdb2 && has_checker; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 
 # Runs a command as root. It closes the lock's descriptor: a service that a package starts would hold it forever.
@@ -136,6 +141,13 @@ fill_duckdb() {
   rm -rf "$1/package"
   chmod 755 "$1/duckdb"
   "$1/duckdb" --version >/dev/null
+}
+
+fill_duckdb2() {
+  say "installing DuckDB $duckdb2_version for Python with pip into $cache (70 MB)"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-deps --target "$1/package" "duckdb==$duckdb2_version" >&2
+  install -m 755 "$here/duckdb2.py" "$1/duckdb2"
+  echo "SELECT version()" | "$1/duckdb2" >/dev/null
 }
 
 fill_checker() {
@@ -209,9 +221,11 @@ if [ "${#packages[@]}" -gt 0 ]; then
 fi
 has_kafka || install_folder "kafka-$kafka_version" fill_kafka
 has_duckdb || install_folder "duckdb-$duckdb_version" fill_duckdb
+has_duckdb2 || install_folder "duckdb2-$duckdb2_version" fill_duckdb2
 has_checker || install_folder "check-jsonschema-$checker_version" fill_checker
 point kafka "$kafka_version"
 point duckdb "$duckdb_version"
+point duckdb2 "$duckdb2_version"
 point check-jsonschema "$checker_version"
-say "ready: PostgreSQL in $(postgres_bin), Kafka $kafka_version and DuckDB $duckdb_version in $cache"
+say "ready: PostgreSQL in $(postgres_bin), Kafka $kafka_version, DuckDB $duckdb_version and $duckdb2_version in $cache"
 [ -z "$all_postgres" ] || all_postgres

@@ -1,24 +1,19 @@
-//! The lake's folders: writable, on a file system that a commit can use, with free space, without
-//! another writer, and with the committed files and no others.
+//! The lake's folders: writable, on a file system that a commit can use, with free space, and
+//! without another writer.
 
 use std::path::Path;
 
 use indicatif::HumanBytes;
-use inlet_lake::{Head, Inspection, LakeError, Numbering, TableReader, Writer};
-use inlet_model::TableName;
+use inlet_lake::{Head, Numbering, TableReader, Writer};
+use inlet_model::{PUBLIC, TableName};
 use inlet_postgres::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use super::finding::{Finding, Hop};
-use crate::{duckdb, tables};
+use crate::{duckdb, tables, views};
 
 /// With less free space than this the disk is full within minutes at the pace of a busy table.
 const FREE_BYTES_MIN: u64 = 1 << 30;
-
-/// How many files of one kind are named.
-const NAMED_MAX: usize = 5;
-const RESTORE: &str = "restore it from a copy of the lake; without one, move the table's folder \
-    away and start under a new `pipeline` name to load the table again";
 
 /// Checks the folder of every table; returns the heads of their logs, in the order of the
 /// configuration.
@@ -38,7 +33,8 @@ pub async fn check(
         let ours = Expected::of(config, captured.as_ref());
         heads.push(of_table(table, ours, &path, findings).await);
     }
-    findings.push(of_duckdb().await);
+    findings.extend(view_names(config, datalake));
+    findings.push(reader().await);
     heads
 }
 
@@ -48,9 +44,6 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
     // The lake's folder may not exist yet; then the nearest folder above it shows the disk and the
     // rights.
     let absolute = std::path::absolute(&datalake.path).unwrap_or_else(|_| datalake.path.clone());
-    if let Some(error) = LakeError::dangling(&absolute) {
-        return vec![Finding::of(Hop::Lake, object, &error)];
-    }
     let Some(existing) = absolute.ancestors().find(|path| path.exists()) else {
         return vec![
             Finding::error(Hop::Lake, object, "no folder above it exists")
@@ -120,7 +113,7 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
     // The folder of a table depends on whether there is one table or several. Going from one to the
     // other would start an empty lake beside the full one.
     if let [only] = config.tables.as_slice() {
-        let own = datalake.path.join(only.table.folder());
+        let own = tables::own_folder(datalake, &only.table);
         let head = TableReader::new(&own).head().await.ok().flatten()?;
         let evidence = format!(
             "`{}` holds table `{}`, and the configuration has one table",
@@ -197,10 +190,6 @@ async fn of_table(
         Ok(found) => findings.extend(found.iter().filter_map(|writer| of_writer(&object, writer))),
         Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
     }
-    match reader.inspect().await {
-        Ok(found) => findings.extend(of_files(&found)),
-        Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
-    }
     let found = head.as_ref()?;
     match found.check_writer(path, ours.table.unwrap_or(&found.table), ours.numbering) {
         Err(error) => {
@@ -244,73 +233,32 @@ fn of_writer(object: &str, writer: &Writer) -> Option<Finding> {
         .then(|| finding.effect("invisible to readers; the next writer publishes or removes them"))
 }
 
-/// Files that differ from what the log names: a finding for each, and one for those beyond the
-/// first.
-fn of_files(found: &Inspection) -> Vec<Finding> {
+/// Finds the tables whose views have another name, because DuckDB reads theirs as that of something
+/// else.
+fn view_names(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
+    let tables = views::exact_names(config, datalake);
     let mut findings = Vec::new();
-    let object = |path: &Path| path.display().to_string();
-    for (path, reason) in first(&found.unreadable) {
-        let evidence = format!("an entry of the log cannot be read: {reason}");
-        let finding = Finding::error(Hop::Lake, object(path), evidence);
-        let means = "which files it committed is unknown: foreign and missing ones stay unnoticed";
-        findings.push(
-            finding
-                .effect(means)
-                .fix("restore it from a copy of the lake"),
-        );
-    }
-    for path in first(&found.missing) {
-        let evidence = "a committed file is missing";
-        let finding = Finding::error(Hop::Lake, object(path), evidence);
-        findings.push(finding.effect("readers lack its rows").fix(RESTORE));
-    }
-    for (path, reason) in first(&found.damaged) {
-        let evidence = format!("a committed file is damaged: {reason}");
-        let finding = Finding::error(Hop::Lake, object(path), evidence);
-        let means = "readers lack its rows, or fail";
-        findings.push(finding.effect(means).fix(RESTORE));
-    }
-    for path in first(&found.foreign) {
-        let evidence = "the log does not name this file: Inlet did not write it";
-        let finding = Finding::warning(Hop::Lake, object(path), evidence);
-        let means = "readers of the folder take its rows for rows of the table";
+    for (table, names) in tables.iter().zip(views::of_tables(&tables)) {
+        let schema = names.latest.schema.as_deref().unwrap_or(PUBLIC);
+        let means = if schema != table.schema {
+            "DuckDB has something of its own, or another schema, under this name without case"
+        } else if names.latest.name != table.name {
+            "DuckDB compares names without case, so it cannot tell this table from another one"
+        } else {
+            continue;
+        };
+        let evidence = format!("its view is {}", names.latest);
+        let finding = Finding::warning(Hop::Lake, table.short(), evidence);
         findings.push(finding.effect(means).fix(format!(
-            "move it out of the folder: mv '{}' <another folder>",
-            path.display().to_string().replace('\'', "'\\''")
+            "write it so in a query: SELECT * FROM {}",
+            names.latest
         )));
-    }
-    if let Some(path) = &found.torn {
-        let evidence = "the last entry of the log is incomplete, as a power cut leaves it";
-        let finding = Finding::info(Hop::Lake, object(path), evidence);
-        let means = "it was never committed; the next writer sets it aside";
-        findings.push(finding.effect(means));
-    }
-    let rest = [
-        (
-            found.unreadable.len(),
-            "entries of the log that cannot be read",
-        ),
-        (found.missing.len(), "committed files that are missing"),
-        (found.damaged.len(), "committed files that are damaged"),
-        (found.foreign.len(), "files that the log does not name"),
-    ];
-    for (count, what) in rest {
-        if let Some(more @ 1..) = count.checked_sub(NAMED_MAX) {
-            findings.push(Finding::info(
-                Hop::Lake,
-                "the lake's files",
-                format!("{more} more {what}"),
-            ));
-        }
     }
     findings
 }
 
-fn first<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
-    items.into_iter().take(NAMED_MAX)
-}
-
-async fn of_duckdb() -> Finding {
+/// Checks the program that reads the lake.
+async fn reader() -> Finding {
     match duckdb::installed().await {
         Some((path, version)) => Finding::ok(
             Hop::Lake,
@@ -320,8 +268,8 @@ async fn of_duckdb() -> Finding {
         None => {
             let finding = Finding::warning(Hop::Lake, "duckdb", "neither on PATH nor in the cache");
             finding
-                .effect("`inlet query` cannot answer, and `inlet verify` compares the files only")
-                .fix(duckdb::INSTALL)
+                .effect("`inlet query` cannot answer; nothing else needs it")
+                .fix("pip install duckdb-cli")
         }
     }
 }

@@ -13,6 +13,7 @@ use super::cursor;
 use super::facts::Facts;
 use super::finding::{Finding, Hop};
 use super::postgres::Server;
+use crate::views;
 
 /// The session that locks out every other one. Asking for the table's size would wait for it too.
 const LOCKED: &str = "\
@@ -140,6 +141,7 @@ async fn one(
     findings.push(size(&object, captured, &facts));
     findings.push(key(&object, table, captured, connection).await?);
     findings.extend(kinds(&object, captured, &facts));
+    findings.extend(names(&object, captured));
     findings.extend(rules(table, captured));
     findings.extend(date_column(table, captured));
     cursor::check(config, captured, &facts, connection, findings).await
@@ -291,6 +293,29 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Finds the columns that have another name for a reader of the lake.
+fn names(object: &str, captured: &Captured) -> Option<Finding> {
+    let columns = captured.schema.columns.iter();
+    let shown = views::names_in_files(&captured.schema);
+    let renamed: Vec<_> = columns
+        .zip(shown)
+        .filter(|(column, shown)| column.name != *shown)
+        .map(|(column, shown)| format!("{} is {}", quote(&column.name), quote(&shown)))
+        .collect();
+    if renamed.is_empty() {
+        return None;
+    }
+    let evidence = format!(
+        "columns whose names differ in case only: {}",
+        renamed.join(", ")
+    );
+    Some(
+        Finding::warning(Hop::Table, object, evidence)
+            .effect("DuckDB compares names without case, and shows the later one with a number")
+            .fix("write these names in queries, or rename the columns"),
+    )
 }
 
 fn rules(table: &TableConfig, captured: &Captured) -> Option<Finding> {

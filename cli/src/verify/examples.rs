@@ -4,14 +4,13 @@
 use std::collections::{HashMap, HashSet};
 
 use arrow::array::RecordBatch;
-use inlet_model::TableSchema;
+use arrow::util::display::array_value_to_string;
 use serde::Serialize;
 
 use super::compare::Findings;
 use super::error::VerifyError;
-use super::fit::{Fitted, columns};
-use super::hash::{Hash, Hasher};
-use super::lake::{Lake, positions};
+use super::hash::{Hash, Hasher, columns};
+use super::lake::{Lake, offsets};
 use super::postgres::Snapshot;
 
 /// Columns that an example shows.
@@ -23,8 +22,6 @@ pub enum Wrong {
     Missing,
     Different,
     OnlyInLake,
-    /// Only in the lake, under a key that the table no longer has.
-    EarlierKey,
     /// The lake holds the same version more than once.
     Duplicate,
 }
@@ -49,12 +46,11 @@ pub struct Difference {
     pub lake: Option<String>,
 }
 
-/// One side's row: its key, and its values.
+/// One side's row: its key, and its values as text.
 struct Shown {
     key: String,
-    columns: Vec<Fitted>,
-    /// What orders it among the versions of its key.
-    order: (i64, i64),
+    values: Vec<Option<String>>,
+    offset: i64,
 }
 
 type Side = HashMap<Hash, Shown>;
@@ -69,7 +65,6 @@ pub async fn read(
         (Wrong::Missing, &findings.missing),
         (Wrong::Different, &findings.different),
         (Wrong::OnlyInLake, &findings.only_in_lake),
-        (Wrong::EarlierKey, &findings.earlier_key),
         (Wrong::Duplicate, &findings.duplicates),
     ];
     let wanted = |asked: &[Wrong]| -> HashSet<Hash> {
@@ -79,58 +74,60 @@ pub async fn read(
             .collect()
     };
     let in_postgres = wanted(&[Wrong::Missing, Wrong::Different]);
-    let in_lake = wanted(&[
-        Wrong::Different,
-        Wrong::OnlyInLake,
-        Wrong::EarlierKey,
-        Wrong::Duplicate,
-    ]);
+    let in_lake = wanted(&[Wrong::Different, Wrong::OnlyInLake, Wrong::Duplicate]);
     let (mut postgres, mut latest) = (Side::new(), Side::new());
+    let mut hasher = Hasher::new(snapshot.schema.clone());
     let schema = snapshot.schema.clone();
-    let mut hasher = Hasher::new(schema.clone());
     if !in_postgres.is_empty() {
-        let gather = |rows: &RecordBatch| {
-            let order = |_| (0, 0);
-            gather(
-                &mut postgres,
-                &in_postgres,
-                &mut hasher,
-                &schema,
-                rows,
-                order,
-            );
-        };
-        snapshot.read(gather).await?;
+        snapshot
+            .read(|rows| {
+                gather(
+                    &mut postgres,
+                    &in_postgres,
+                    &mut hasher,
+                    &schema,
+                    rows,
+                    |_| 0,
+                )
+            })
+            .await?;
     }
     if !in_lake.is_empty() {
-        let is_partitioned = lake.is_partitioned();
         let mut gather = |rows: &RecordBatch| {
-            let positions = positions(rows);
-            let order = |row: usize| positions[row].order(is_partitioned);
-            gather(&mut latest, &in_lake, &mut hasher, &schema, rows, order);
+            gather(&mut latest, &in_lake, &mut hasher, &schema, rows, |row| {
+                offsets(rows)[row]
+            })
         };
         tokio::task::block_in_place(|| lake.rows(&mut gather))?;
     }
-    let mut examples = Vec::new();
-    for (wrong, finding) in kinds {
-        for (key, xid) in &finding.first {
-            let (postgres, latest) = (postgres.get(key), latest.get(key));
-            let columns = match (wrong, postgres, latest) {
-                (Wrong::Different, Some(postgres), Some(latest)) => {
-                    differences(&schema, &postgres.columns, &latest.columns)?
-                }
-                _ => Vec::new(),
-            };
-            let shown = postgres.or(latest).map(|shown| shown.key.clone());
-            examples.push(Example {
-                finding: wrong,
-                key: shown.unwrap_or_default(),
-                xid: (wrong == Wrong::Duplicate).then_some(*xid),
-                columns,
-            });
+    let example = |wrong: Wrong, key: &Hash, xid: u64| {
+        let (postgres, latest) = (postgres.get(key), latest.get(key));
+        let columns = match (wrong, postgres, latest) {
+            (Wrong::Different, Some(postgres), Some(latest)) => {
+                differences(&schema, &postgres.values, &latest.values)
+            }
+            _ => Vec::new(),
+        };
+        let key = postgres
+            .or(latest)
+            .map(|shown| shown.key.clone())
+            .unwrap_or_default();
+        Example {
+            finding: wrong,
+            key,
+            xid: (wrong == Wrong::Duplicate).then_some(xid),
+            columns,
         }
-    }
-    Ok(examples)
+    };
+    Ok(kinds
+        .iter()
+        .flat_map(|(wrong, finding)| {
+            finding
+                .first
+                .iter()
+                .map(|(key, xid)| example(*wrong, key, *xid))
+        })
+        .collect())
 }
 
 /// Keeps the rows with a wanted key; of several versions the latest.
@@ -138,53 +135,58 @@ fn gather(
     side: &mut Side,
     wanted: &HashSet<Hash>,
     hasher: &mut Hasher,
-    schema: &TableSchema,
+    schema: &inlet_model::TableSchema,
     rows: &RecordBatch,
-    order: impl Fn(usize) -> (i64, i64),
+    offset: impl Fn(usize) -> i64,
 ) {
     let hashed = hasher.hash(rows);
-    let is_wanted =
-        |(row, key): &(usize, &Hash)| wanted.contains(key) && hashed.is_of_key.value(*row);
-    let mut fitted = None;
-    for (row, key) in hashed.keys.iter().enumerate().filter(is_wanted) {
-        let order = order(row);
-        if side.get(key).is_some_and(|shown| shown.order > order) {
+    for (row, key) in hashed
+        .keys
+        .iter()
+        .enumerate()
+        .filter(|(_, key)| wanted.contains(key))
+    {
+        let offset = offset(row);
+        if side.get(key).is_some_and(|shown| shown.offset > offset) {
             continue;
         }
-        let fitted = fitted.get_or_insert_with(|| columns(schema, rows));
-        let columns = fitted.iter().map(|column| column.row(row)).collect();
-        let key_text = hasher.key_texts(&rows.slice(row, 1)).pop();
-        let shown = Shown {
-            key: key_text.expect("one row has one key"),
-            columns,
-            order,
-        };
-        side.insert(*key, shown);
+        let one = rows.slice(row, 1);
+        let values = columns(schema, &one)
+            .iter()
+            .map(|column| {
+                column
+                    .is_valid(0)
+                    .then(|| array_value_to_string(column, 0).unwrap_or_default())
+            })
+            .collect();
+        let key_text = hasher.key_texts(&one).pop().expect("one row has one key");
+        side.insert(
+            *key,
+            Shown {
+                key: key_text,
+                values,
+                offset,
+            },
+        );
     }
 }
 
-/// The first columns that differ; none for a version that has arrived since the comparison.
 fn differences(
-    schema: &TableSchema,
-    postgres: &[Fitted],
-    lake: &[Fitted],
-) -> Result<Vec<Difference>, VerifyError> {
-    let mut differences = Vec::new();
-    for (column, (postgres, lake)) in schema.columns.iter().zip(postgres.iter().zip(lake)) {
-        if postgres.equals(lake) || differences.len() == COLUMNS_MAX {
-            continue;
-        }
-        let shown = |value: &Fitted| {
-            value.text().map_err(|source| VerifyError::NotShown {
+    schema: &inlet_model::TableSchema,
+    postgres: &[Option<String>],
+    lake: &[Option<String>],
+) -> Vec<Difference> {
+    let pairs = schema.columns.iter().zip(postgres.iter().zip(lake));
+    let differing = pairs
+        .filter(|(_, (postgres, lake))| postgres != lake)
+        .take(COLUMNS_MAX);
+    let difference =
+        |(column, (postgres, lake)): (&inlet_model::Column, (&Option<String>, &Option<String>))| {
+            Difference {
                 column: column.name.clone(),
-                source,
-            })
+                postgres: postgres.clone(),
+                lake: lake.clone(),
+            }
         };
-        differences.push(Difference {
-            column: column.name.clone(),
-            postgres: shown(postgres)?,
-            lake: shown(lake)?,
-        });
-    }
-    Ok(differences)
+    differing.map(difference).collect()
 }

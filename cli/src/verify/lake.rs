@@ -6,26 +6,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
-use inlet_lake::{Head, Inspection, TableReader};
+use arrow::datatypes::Int64Type;
+use inlet_lake::TableReader;
 use inlet_model::TableSchema;
-use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, is_reserved};
+use inlet_model::change::{OFFSET, OP};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::compare::{Position, Quarantined, Version};
+use super::compare::{Quarantined, Version};
 use super::error::VerifyError;
 use super::hash::{Hash, Hasher, KeyRange};
 
 /// A table's lake, as far as it was read.
 pub struct Lake {
-    pub reader: TableReader,
-    /// The log's head before the files were read last; `None` before the first commit.
-    pub head: Option<Head>,
+    reader: TableReader,
     schema: Arc<TableSchema>,
     /// Files that existed before the snapshot.
     settled: BTreeSet<PathBuf>,
-    /// Files that are not read: the log does not name them, or they are damaged.
-    left_out: BTreeSet<PathBuf>,
     data_read: BTreeSet<PathBuf>,
     quarantine_read: BTreeSet<PathBuf>,
     versions: Vec<Version>,
@@ -38,17 +34,13 @@ impl Lake {
     pub async fn open(
         reader: TableReader,
         settled: BTreeSet<PathBuf>,
-        found: &Inspection,
         schema: &Arc<TableSchema>,
     ) -> Result<Self, VerifyError> {
         reader.expect_table(&schema.table).await?;
-        let damaged = found.damaged.keys();
         Ok(Self {
             reader,
-            head: None,
             schema: schema.clone(),
             settled,
-            left_out: found.foreign.iter().chain(damaged).cloned().collect(),
             data_read: BTreeSet::new(),
             quarantine_read: BTreeSet::new(),
             versions: Vec::new(),
@@ -79,8 +71,6 @@ impl Lake {
         range: &mut KeyRange,
         held_max: usize,
     ) -> Result<bool, VerifyError> {
-        // The log is read before the files: it knows the schema of every file that is read.
-        self.head = self.reader.head().await?;
         tokio::task::block_in_place(|| {
             // Quarantine is read after the data, because a commit publishes them in this order: a
             // row of the commit is then seen in one of them.
@@ -89,56 +79,41 @@ impl Lake {
         })
     }
 
-    /// Reads every row of the files that were compared last, as stored.
+    /// Reads every row of every file, as stored.
     pub fn rows(&self, mut take: impl FnMut(&RecordBatch)) -> Result<(), VerifyError> {
-        for path in &self.data_read {
-            TableReader::rows(path, &mut take)?;
+        for path in self.reader.data_files()? {
+            TableReader::rows(&path, &mut take)?;
         }
         Ok(())
-    }
-
-    /// Whether positions of several kafka_partitions are compared.
-    pub fn is_partitioned(&self) -> bool {
-        self.head
-            .as_ref()
-            .is_some_and(|head| head.offsets.len() > 1)
-    }
-
-    /// The data files that the log names and that can be read.
-    pub fn data_files(&self) -> Result<Vec<PathBuf>, VerifyError> {
-        let found = self.reader.data_files()?.into_iter();
-        Ok(found.filter(|path| !self.left_out.contains(path)).collect())
     }
 
     fn read_data(&mut self, range: &mut KeyRange, held_max: usize) -> Result<bool, VerifyError> {
         let mut hasher = Hasher::new(self.schema.clone());
         let mut grown = false;
-        for path in self.data_files()? {
+        for path in self.reader.data_files()? {
             if self.data_read.contains(&path) {
                 continue;
             }
-            let of_file = OfFile {
-                settled: self.settled.contains(&path),
-                schemas: self
-                    .head
-                    .as_ref()
-                    .map(|head| head.schemas.values().collect()),
-            };
-            let versions = &mut self.versions;
+            let settled = self.settled.contains(&path);
             TableReader::rows(&path, |rows| {
-                push(versions, &mut hasher, &self.schema, rows, range, &of_file);
-                while versions.len() > held_max && range.narrow() {
-                    versions.retain(|version| range.holds(&version.key));
+                push(
+                    &mut self.versions,
+                    &mut hasher,
+                    &self.schema,
+                    rows,
+                    range,
+                    settled,
+                );
+                while self.versions.len() > held_max && range.narrow() {
+                    self.versions.retain(|version| range.holds(&version.key));
                 }
             })?;
             self.data_read.insert(path);
             grown = true;
         }
         if grown {
-            let is_partitioned = self.is_partitioned();
-            self.versions.sort_unstable_by_key(|version| {
-                (version.key, version.position.order(is_partitioned))
-            });
+            self.versions
+                .sort_unstable_by_key(|version| (version.key, version.offset));
         }
         Ok(grown)
     }
@@ -146,7 +121,7 @@ impl Lake {
     fn read_quarantine(&mut self) -> Result<bool, VerifyError> {
         let mut grown = false;
         for path in self.reader.quarantine_files()? {
-            if self.quarantine_read.contains(&path) || self.left_out.contains(&path) {
+            if self.quarantine_read.contains(&path) {
                 continue;
             }
             TableReader::rejected(&path, |row| {
@@ -162,95 +137,52 @@ impl Lake {
     }
 }
 
-/// What all rows of a file have in common.
-struct OfFile<'a> {
-    settled: bool,
-    /// Every schema that the log knows.
-    schemas: Option<Vec<&'a TableSchema>>,
-}
-
-impl OfFile<'_> {
-    /// Whether the rows were written under another key than the table has now.
-    fn is_of_earlier_key(&self, now: &TableSchema, rows: &RecordBatch) -> bool {
-        let schema = rows.schema();
-        let has = |column: &inlet_model::Column| {
-            let field = schema.field_with_name(&column.name);
-            field.is_ok_and(|field| *field.data_type() == column.column_type.arrow())
-        };
-        // A schema is that of the file when it has the same columns.
-        let count = schema
-            .fields()
-            .iter()
-            .filter(|field| !is_reserved(field.name()))
-            .count();
-        let is_this =
-            |known: &&&TableSchema| known.columns.len() == count && known.columns.iter().all(has);
-        let known = self.schemas.iter().flatten();
-        let mut of_file = known.filter(is_this).peekable();
-        // A file of an unknown schema is taken for one of the present key.
-        of_file.peek().is_some() && of_file.all(|schema| key_of(schema) != key_of(now))
-    }
-}
-
-/// What identifies rows: the key's columns with their types.
-pub fn key_of(schema: &TableSchema) -> Vec<(&str, inlet_model::ColumnType)> {
-    let columns = schema.key.iter().map(|at| &schema.columns[*at]);
-    columns
-        .map(|column| (column.name.as_str(), column.column_type))
-        .collect()
-}
-
 fn push(
     versions: &mut Vec<Version>,
     hasher: &mut Hasher,
     schema: &TableSchema,
     rows: &RecordBatch,
     range: &KeyRange,
-    of_file: &OfFile<'_>,
+    settled: bool,
 ) {
     let hashed = hasher.hash(rows);
-    let (ops, columns) = (ops(rows), columns(rows));
-    let positions = positions(rows);
-    let earlier_key = of_file.is_of_earlier_key(schema, rows);
+    let (offsets, ops, columns) = (offsets(rows), ops(rows), columns(rows));
     // A key column that was renamed has no values in older files. The load after the rename brought
     // these rows again, so the older versions are left out.
+    let named: Vec<_> = schema
+        .never_null_key()
+        .map(|column| rows.column_by_name(&column.name))
+        .collect();
+    let is_named = |at: usize| {
+        named
+            .iter()
+            .all(|values| values.is_some_and(|values| values.is_valid(at)))
+    };
     for (at, key) in hashed
         .keys
         .iter()
         .enumerate()
-        .filter(|(at, key)| range.holds(key) && hashed.is_of_key.value(*at))
+        .filter(|(at, key)| range.holds(key) && is_named(*at))
     {
         let deleted = ops.value(at) == "d";
         versions.push(Version {
             key: *key,
             values: hashed.values[at],
             xid: hashed.xids[at],
-            position: positions[at],
+            offset: offsets[at],
             columns,
             deleted,
-            settled: of_file.settled,
-            earlier_key,
+            settled,
         });
     }
 }
 
-/// The positions of a file's rows.
-pub fn positions(rows: &RecordBatch) -> Vec<Position> {
-    let column = |name| {
-        rows.column_by_name(name)
-            .expect("a data file has the change columns")
-    };
-    let offsets = column(OFFSET).as_primitive::<Int64Type>().values();
-    let partitions = column(KAFKA_PARTITION).as_primitive::<Int32Type>().values();
-    let times = column(DETECTED_AT)
-        .as_primitive::<TimestampMicrosecondType>()
-        .values();
-    let position = |at: usize| Position {
-        kafka_partition: partitions[at],
-        offset: offsets[at],
-        detected_at: times[at],
-    };
-    (0..rows.num_rows()).map(position).collect()
+/// The offsets of a file's rows.
+pub fn offsets(rows: &RecordBatch) -> &[i64] {
+    rows.column_by_name(OFFSET)
+        .expect("a data file has this column")
+        .as_primitive::<Int64Type>()
+        .values()
 }
 
 /// A hash of a file's columns, by name.

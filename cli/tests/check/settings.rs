@@ -29,18 +29,15 @@ async fn a_rule_that_is_no_sentence() {
 async fn two_tables_in_one_folder() {
     let mut case = Case::new().await;
     case.database
-        .sql(
-            "CREATE TABLE a_b (id int PRIMARY KEY, at timestamptz); CREATE TABLE \"a/b\" (id int \
-            PRIMARY KEY, at timestamptz)",
-        )
+        .sql("CREATE TABLE a (id int PRIMARY KEY, at timestamptz)")
         .await
         .unwrap();
     case.replace("  table: orders\n", "")
-        .add("tables:\n  a_b: {}\n  '\"a/b\"': {}\n");
+        .add("tables:\n  a: {}\n  public.a: {}\n");
     case.check().await.names(
-        "tables `a_b` and `a/b`",
+        "tables `a` and `public.a`",
         "error",
-        "/data/lake/a_b",
+        "/data/lake/a",
         "datalake.path",
     );
 }

@@ -222,3 +222,17 @@ async fn types_that_come_as_text() {
         .await
         .names("columns of types point and money", "info", "orders", "");
 }
+
+#[tokio::test]
+async fn columns_that_differ_in_case_only() {
+    let mut case = Case::new().await;
+    let sql = "CREATE TABLE pairs (id int PRIMARY KEY, \"Id\" text, at timestamptz)";
+    case.database.sql(sql).await.unwrap();
+    case.replace("  table: orders\n", "  table: pairs\n");
+    case.check().await.names(
+        "columns `id` and `\"Id\"`",
+        "warning",
+        "pairs",
+        "rename the columns",
+    );
+}

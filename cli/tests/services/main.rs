@@ -8,6 +8,7 @@ mod foreign;
 mod kills;
 mod load;
 mod mistakes;
+mod names;
 mod observe;
 mod orders;
 mod patterns;

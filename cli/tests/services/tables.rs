@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::fs;
 
 use inlet_harness::{
-    Database, Finished, Folder, Inlet, PASSWORD, Pooler, duckdb, eventually, shared_database,
-    shared_kafka, shared_postgres,
+    Database, Finished, Folder, Inlet, PASSWORD, Pooler, duckdb, eventually, judge,
+    shared_database, shared_kafka, shared_postgres,
 };
 
 use crate::orders::{INLET, PATIENCE};
@@ -450,7 +450,7 @@ async fn a_role_with_the_rights_of_inlet_grants_reads_all_that_the_configuration
     }
     let _services = copy.start(&["run"]);
     for (folder, rows) in [
-        ("Shop.Order.Lines", 1),
+        ("Shop.Order%2ELines", 1),
         ("Shop.plain", 1),
         ("Shop.later", 1),
         ("select", 2),
@@ -505,6 +505,7 @@ async fn the_values_of_a_column_that_is_added_with_a_default_arrive() {
             .unwrap();
         copy.await_rows("", 14).await;
         copy.verified().await;
+        judge::equal(INLET, &copy.config, &copy.database, "t").await;
         let found = copy
             .run_with(
                 "query",

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Result, ensure};
-use inlet_harness::{Database, Folder, Inlet, duckdb, eventually, shared_database, shared_kafka};
+use inlet_harness::{
+    Database, Folder, Inlet, duckdb, eventually, judge, shared_database, shared_kafka,
+};
 
 use crate::orders::{INLET, PATIENCE};
 
@@ -556,6 +558,12 @@ async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
     let rows = most(&cases) as u64 + 1;
     for way in ["direct", "kafka"] {
         scene.fill(way, "", rows, 0).await.unwrap();
+        let config = scene
+            .folder
+            .join(format!("{way}.yml"))
+            .display()
+            .to_string();
+        judge::equal(INLET, &config, &scene.database, "every").await;
     }
     let mut wrong = String::new();
     for (at, case) in cases.iter().enumerate() {

@@ -13,7 +13,7 @@ mod take_over;
 
 pub use claim::Writer;
 pub(crate) use claim::{Claim, writers};
-pub(crate) use entry::{Covered, DataFile, Entry, LatestSchema};
+pub(crate) use entry::{Covered, Entry, LatestSchema};
 pub use head::{Head, PartitionHead};
 pub(crate) use log::{Log, table_of};
 pub use numbering::Numbering;

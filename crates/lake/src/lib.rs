@@ -38,7 +38,7 @@
 //! cannot commit for it. The files of one commit appear one after the other, within milliseconds.
 //! `commit/protocol.rs` and `commit/take_over.rs` explain how that works. Read the crate in this
 //! order: `commit/entry`, `commit/head`, `commit/protocol`, `commit/recover`, `files/stage`,
-//! `files/encoder`, `writer`, `reader`, `inspection`, `sink`.
+//! `files/encoder`, `writer`, `reader`, `sink`.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
@@ -48,7 +48,6 @@ mod committed;
 mod error;
 mod files;
 mod folder;
-mod inspection;
 mod metrics;
 mod options;
 mod reader;
@@ -61,7 +60,6 @@ pub use commit::{Head, Numbering, PartitionHead, Writer};
 pub use committed::Committed;
 pub use error::LakeError;
 pub use files::{CHANGE_COLUMNS, QUARANTINE_COLUMNS, Rejected};
-pub use inspection::Inspection;
 pub use metrics::describe as describe_metrics;
 pub use options::LakeOptions;
 pub use reader::{TableReader, tables_of};

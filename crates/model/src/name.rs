@@ -4,7 +4,8 @@
 //! wrote it ([`TableReference`], [`Identifier`]). An asked name resolves as in SQL: a part without
 //! quotes first folds to lower case and then counts exactly, a quoted part counts exactly only.
 
-use std::borrow::Cow;
+mod folder;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -60,30 +61,10 @@ impl TableName {
     }
 }
 
-/// Shows the name for people, in one line: see [`printable`].
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", printable(&self.schema), printable(&self.name))
+        write!(f, "{}.{}", self.schema, self.name)
     }
-}
-
-/// Escapes control characters, so that a name or value can neither break a line of a message nor
-/// move a terminal's cursor: a line feed becomes `\n`.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    // Two separators of Unicode end a line in some viewers.
-    let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    if !text.contains(is_control) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_control(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    Cow::Owned(shown)
 }
 
 /// A part of a name as a user wrote it.
@@ -226,14 +207,23 @@ impl TableReference {
         short(schema, &self.name.text)
     }
 
-    /// Returns the name of the table's folder in a lake of several tables.
+    /// Returns the name of the table's folder in a lake of several tables: the table's name, where
+    /// `%` and two digits stand for each byte that a path or a pattern would read as something
+    /// else.
     pub fn folder(&self) -> String {
+        let schema = self.schema.as_ref().map(|schema| schema.text.as_str());
+        folder::folder(schema.filter(|schema| *schema != PUBLIC), &self.name.text)
+    }
+
+    /// Returns the name that 0.1.0 gave to the table's folder; `None` where it is the same.
+    pub fn former_folder(&self) -> Option<String> {
         let name = self.short().replace('/', "_");
         // The file system has other folders of these names.
-        match name.as_str() {
+        let name = match name.as_str() {
             "." | ".." => name.replace('.', "_"),
             _ => name,
-        }
+        };
+        (name != self.folder()).then_some(name)
     }
 
     /// Returns the name of the topic that a pipeline gives to this table.

@@ -7,6 +7,7 @@
 //! * [`Pooler`] is a PgBouncer before a server.
 //! * [`Inlet`] is our binary as a process: a test starts it, kills it, stops it and reads its
 //!   output.
+//! * [`judge`] compares a table with its view in every version of DuckDB.
 //! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source and `kcat` ([`Kafka::read`])
 //!   the topic.
 //! * [`eventually`] waits for a condition; [`Folder`] is a temporary folder.
@@ -24,6 +25,7 @@ pub mod duckdb;
 mod eventually;
 mod folder;
 mod inlet;
+pub mod judge;
 mod kafka;
 mod pooler;
 mod port;

@@ -57,6 +57,10 @@ pub(crate) fn duckdb() -> Result<PathBuf> {
     cached("duckdb/duckdb")
 }
 
+pub(crate) fn duckdb2() -> Result<PathBuf> {
+    cached("duckdb2/duckdb2")
+}
+
 /// The folder of Python packages that hold the checker of YAML and JSON files.
 pub(crate) fn checker() -> Result<PathBuf> {
     cached("check-jsonschema")

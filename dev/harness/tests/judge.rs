@@ -40,25 +40,30 @@ async fn the_judge_counts_and_reads_parquet_files() -> Result<()> {
 async fn the_judge_shows_times_in_utc_and_numbers_in_full() -> Result<()> {
     let sql = "SELECT TIMESTAMPTZ '2026-01-01 12:00:00.000001+02', \
         12345678901234567890.123456789::DECIMAL(38,9), '\"a\",\n'";
-    assert_eq!(
-        duckdb::query(sql).await?,
-        [[
-            "2026-01-01 10:00:00.000001+00",
-            "12345678901234567890.123456789",
-            "\"a\",\n"
-        ]]
-    );
+    for version in duckdb::Version::ALL {
+        assert_eq!(
+            duckdb::query_by(version, sql).await?,
+            [[
+                "2026-01-01 10:00:00.000001+00",
+                "12345678901234567890.123456789",
+                "\"a\",\n"
+            ]],
+            "{version:?}"
+        );
+    }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_wrong_query_is_an_error_that_shows_it() {
-    let error = duckdb::query("SELECT nothing FROM nowhere")
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("nowhere does not exist") && error.contains("SELECT nothing"),
-        "{error}"
-    );
+    for version in duckdb::Version::ALL {
+        let error = duckdb::query_by(version, "SELECT nothing FROM nowhere")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("nowhere does not exist") && error.contains("SELECT nothing"),
+            "{error}"
+        );
+    }
 }

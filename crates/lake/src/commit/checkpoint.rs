@@ -35,10 +35,9 @@ pub(super) fn write(store: &Store, temporary: &str, head: &Head) -> Result<(), L
 }
 
 /// The table of the checkpoint.
-pub(super) fn table(store: &Store) -> Result<Option<TableName>, LakeError> {
+pub(super) fn table(store: &Store) -> Option<TableName> {
     // A checkpoint names its table as an entry does.
-    let bytes = store.read(CHECKPOINT)?;
-    Ok(bytes.and_then(|bytes| Entry::decode_table(&bytes)))
+    Entry::decode_table(&store.read(CHECKPOINT).ok()??)
 }
 
 fn encode(head: &Head) -> Vec<u8> {

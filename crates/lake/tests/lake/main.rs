@@ -5,7 +5,6 @@
 mod commits;
 mod crashes;
 mod fixture;
-mod inspection;
 mod layout;
 mod sink;
 mod types;

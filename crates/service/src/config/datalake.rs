@@ -43,7 +43,15 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
             );
             return Err(problem.hint("give the path of a local or mounted folder"));
         }
-        Ok(PathBuf::from(&text.value))
+        // DuckDB reads it as another separator in a pattern, and then finds no file.
+        if text.value.contains('\\') {
+            let problem = Problem::at(
+                &text.place,
+                format!("`datalake.path` contains a backslash: `{}`", text.value),
+            );
+            return Err(problem.hint("readers take it for a separator: name the folder without it"));
+        }
+        text.path("datalake.path")
     });
     let format = match &raw.format {
         Some(text) if !text.value.eq_ignore_ascii_case("parquet") => Err(Problem::at(

@@ -95,10 +95,20 @@ pub(super) fn check(
             value::size("streaming.flush_bytes", text)
         });
     let (flush_rows, flush_bytes) = (problems.take(flush_rows), problems.take(flush_bytes));
-    let path = |text: &Option<Text>| text.as_ref().map(|text| PathBuf::from(&text.value));
+    let mut path = |key: &str, text: &Option<Text>| {
+        let checked = text
+            .as_ref()
+            .map(|text| text.path(&format!("streaming.{key}")));
+        problems.take(checked.transpose())
+    };
+    let checkpoint_location = path("checkpoint_location", &raw.checkpoint_location);
+    let last_processed_timestamp_location = path(
+        "last_processed_timestamp_location",
+        &raw.last_processed_timestamp_location,
+    );
     Some(StreamingConfig {
-        checkpoint_location: path(&raw.checkpoint_location),
-        last_processed_timestamp_location: path(&raw.last_processed_timestamp_location),
+        checkpoint_location: checkpoint_location?,
+        last_processed_timestamp_location: last_processed_timestamp_location?,
         poll_interval: poll_interval?,
         flush_interval: flush_interval?,
         sweep_interval: sweep_interval?,

@@ -76,6 +76,21 @@ fn the_orders_file_runs_unmodified() {
 }
 
 #[test]
+fn a_path_below_the_home_is_the_users_and_another_users_is_refused() {
+    let lake = |path: &str| format!("{SMALL}datalake: {{ path: '{path}' }}\n");
+    let home = std::env::home_dir().unwrap();
+    let parsed = |path: &str| Config::parse(&lake(path)).unwrap().datalake.unwrap().path;
+    assert_eq!(parsed("~/lake"), home.join("lake"));
+    assert_eq!(parsed("~"), home);
+    assert_eq!(parsed("./~/lake"), Path::new("./~/lake"));
+    let shown = refused(&lake("~root/lake"));
+    assert!(
+        shown.contains("`datalake.path` names another user's home: `~root/lake`"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn rules_come_from_a_second_file() {
     let config =
         Config::load(&[shipped("orders_stream.yml"), shipped("orders_rules.yml")]).unwrap();

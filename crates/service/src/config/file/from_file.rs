@@ -1,6 +1,8 @@
 //! A value from a file of its own, as container engines and systemd hand over secrets:
 //! `password_file` beside `password`.
 
+use std::path::Path;
+
 use super::problem::{Problem, Problems};
 use super::read::{Unreadable, read};
 use super::text::Text;
@@ -33,7 +35,8 @@ pub(crate) fn value(
         let problem = Problem::at(&file.place, format!("`{key}_file` {what}"));
         problem.hint("give a file that this user may read and that holds the value alone")
     };
-    let text = problems.take(secret(&file.value).map_err(refused))?;
+    let path = problems.take(file.path(&format!("{key}_file")))?;
+    let text = problems.take(secret(&path).map_err(refused))?;
     Some(Text {
         value: text,
         place: file.place.clone(),
@@ -42,17 +45,18 @@ pub(crate) fn value(
 
 /// Returns the file's text without the line end that editors put after it. A message never holds
 /// the text.
-fn secret(path: &str) -> Result<String, String> {
-    let text = read(path.as_ref()).map_err(|unreadable| match unreadable {
-        Unreadable::Failed(error) => format!("cannot be read: {path}: {error}"),
-        other => format!("is {other}: {path}"),
+fn secret(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let text = read(path).map_err(|unreadable| match unreadable {
+        Unreadable::Failed(error) => format!("cannot be read: {shown}: {error}"),
+        other => format!("is {other}: {shown}"),
     })?;
     // Editors end a file with a line end, which is no part of the password.
     let value = text.strip_suffix('\n').map_or(text.as_str(), |line| {
         line.strip_suffix('\r').unwrap_or(line)
     });
     if value.is_empty() {
-        Err(format!("is empty: {path}"))
+        Err(format!("is empty: {shown}"))
     } else {
         Ok(value.to_owned())
     }

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::de::{SeqAccess, Visitor};
@@ -19,6 +20,26 @@ use super::section::Layer;
 pub(crate) struct Text {
     pub value: String,
     pub place: Place,
+}
+
+impl Text {
+    /// The text as a path; `~/` at its beginning is the user's home, as in a shell.
+    pub fn path(&self, key: &str) -> Result<PathBuf, Problem> {
+        let Some(rest) = self.value.strip_prefix('~') else {
+            return Ok(PathBuf::from(&self.value));
+        };
+        let problem =
+            |what: &str| Problem::at(&self.place, format!("`{key}` {what}: `{}`", self.value));
+        // A shell is not between the file and us: without this, a folder named `~` would be
+        // created here, and DuckDB, which knows the sign, would look in the real home.
+        match (rest.strip_prefix('/'), std::env::home_dir()) {
+            (None, _) if !rest.is_empty() => Err(problem("names another user's home")
+                .hint("write the whole path, or `./~name` for a folder of this name")),
+            (_, None) => Err(problem("begins with the home, which is not known")
+                .hint("write the whole path, or set HOME")),
+            (below, Some(home)) => Ok(home.join(below.unwrap_or_default())),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Text {

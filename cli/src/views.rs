@@ -1,0 +1,150 @@
+//! The views that DuckDB gets of a lake: `orders` is the latest state of a table,
+//! `orders_history` every version of its rows, `orders_quarantine` the rejected rows.
+//!
+//! `inlet query` makes them over the files that the log names, `inlet views` over patterns, so that
+//! they show what arrives later. Read in this order: [`names`], [`columns`], [`select`],
+//! [`statement`]; these are pure. This file reads the lake.
+
+mod columns;
+mod names;
+mod select;
+mod statement;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use inlet_lake::{LakeError, TableReader};
+use inlet_model::{Identifier, PUBLIC, TableName, TableReference, quote};
+use inlet_service::config::{Config, DatalakeConfig, TableConfig};
+
+use self::columns::Columns;
+use self::select::Files;
+use crate::tables;
+
+pub use self::columns::names_in_files;
+pub use self::names::{ViewName, ViewNames, of_tables};
+pub use self::select::Table;
+pub use self::statement::{Asked, Statement};
+
+/// The pattern of a table's data files, in its folder.
+const DATA: &str = "**/*.parquet";
+/// The pattern of its files of rejected rows.
+const REJECTED: &str = "_quarantine/*.jsonl";
+
+/// Which files the views read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Those that are committed now.
+    Committed,
+    /// Those that match when a view is read.
+    Matching,
+}
+
+/// Reads what the views of a table are made of.
+pub async fn read(
+    config: &Config,
+    datalake: &DatalakeConfig,
+    table: &TableConfig,
+    reading: Reading,
+) -> Result<Table, LakeError> {
+    let folder = tables::folder(config, datalake, table);
+    // DuckDB may be started elsewhere, and reads `~` and addresses in a relative path.
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let reader = TableReader::new(&folder);
+    let head = reader.head().await?;
+    let latest = head.as_ref().and_then(|head| reader.latest_schema(head));
+    let columns = head
+        .as_ref()
+        .zip(latest.as_ref())
+        .map(|(head, latest)| Columns::new(latest, head.schemas.values()));
+    let data: Vec<PathBuf> = reader.data_files()?.into_iter().collect();
+    let rejected: Vec<PathBuf> = reader.quarantine_files()?.into_iter().collect();
+    let files = |found: Vec<PathBuf>, pattern| {
+        let named = match reading {
+            Reading::Committed => Files::Named(found.clone()),
+            Reading::Matching => Files::Matching(folder.clone(), pattern),
+        };
+        (!found.is_empty()).then_some(named)
+    };
+    Ok(Table {
+        columns,
+        data: files(data, DATA),
+        rejected: files(rejected, REJECTED),
+        date_key: head
+            .as_ref()
+            .and_then(|head| head.date_key.clone())
+            .unwrap_or_else(|| "date".to_owned()),
+        is_spread: head.is_some_and(|head| head.offsets.len() > 1),
+    })
+}
+
+/// The tables of the configuration by their exact names: those of the lake, and for a table that is
+/// not in the lake yet the one that its name means.
+pub fn exact_names(config: &Config, datalake: &DatalakeConfig) -> Vec<TableName> {
+    let tables = config.tables.iter();
+    tables
+        .map(|table| {
+            let found = TableReader::new(tables::folder(config, datalake, table)).table();
+            found.unwrap_or_else(|| meant(&table.table))
+        })
+        .collect()
+}
+
+fn meant(table: &TableReference) -> TableName {
+    let schema = table.schema().map(Identifier::folded);
+    TableName::new(
+        schema.unwrap_or_else(|| PUBLIC.to_owned()),
+        table.name().folded(),
+    )
+}
+
+/// The statements that create views.
+#[derive(Debug, Default)]
+pub struct Statements {
+    text: String,
+    schemas: BTreeSet<String>,
+}
+
+impl Statements {
+    /// Adds the views of a table that `is_wanted` chooses. With `in_public`, a view of `main` gets
+    /// the name that PostgreSQL knows as well, `public.orders`.
+    pub fn add(
+        &mut self,
+        names: &ViewNames,
+        table: &Table,
+        in_public: bool,
+        is_wanted: impl Fn(&ViewName) -> bool,
+    ) {
+        let selects: [fn(&Table) -> String; 3] = [Table::latest, Table::history, Table::quarantine];
+        for (name, select) in names.all().into_iter().zip(selects) {
+            if !is_wanted(name) {
+                continue;
+            }
+            self.create(name, &select(table));
+            if in_public && name.schema.is_none() {
+                let public = ViewName {
+                    schema: Some(PUBLIC.to_owned()),
+                    name: name.name.clone(),
+                };
+                self.create(&public, &format!("FROM main.{}", quote(&name.name)));
+            }
+        }
+    }
+
+    fn create(&mut self, name: &ViewName, select: &str) {
+        if let Some(schema) = &name.schema
+            && self.schemas.insert(schema.clone())
+        {
+            let schema = quote(schema);
+            self.text
+                .push_str(&format!("CREATE SCHEMA IF NOT EXISTS {schema};\n"));
+        }
+        self.text
+            .push_str(&format!("CREATE OR REPLACE VIEW {name} AS\n{select};\n"));
+    }
+
+    /// The text for DuckDB; it ends with a line break.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}

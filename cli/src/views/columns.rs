@@ -1,0 +1,104 @@
+//! Under which names a table's columns are in its data files, as the log's schemas tell it. Pure.
+//!
+//! PostgreSQL knows a column by its number, a data file by its name. A column of the table may have
+//! had several names; a name may have had several types.
+
+use std::collections::HashSet;
+
+use inlet_lake::CHANGE_COLUMNS;
+use inlet_model::{ColumnType, TableSchema};
+
+use super::names::is_same;
+
+/// The columns of a table for its views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    /// Those that the table has now, in its order.
+    pub present: Vec<Present>,
+    /// The other names in data files: of columns that were dropped, or had another meaning.
+    pub former: Vec<String>,
+    /// The key's columns.
+    pub key: Vec<Present>,
+    /// True when a name may be in none of the files that are read.
+    pub may_be_missing: bool,
+}
+
+/// A column that the table has now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    /// Its name in the views: the one that a plain reader of the files sees.
+    pub shown: String,
+    /// Its names in data files, the present one first. A file has at most one of them.
+    pub in_files: Vec<String>,
+    /// What it becomes in the lake.
+    pub column_type: ColumnType,
+    /// True when every file that has it has this very type.
+    pub is_uniform: bool,
+    pub not_null: bool,
+    /// PostgreSQL's name of the type.
+    pub postgres_type: String,
+}
+
+impl Columns {
+    /// The columns of the latest schema, with the names that `all` schemas of the log give them.
+    pub fn new<'a>(latest: &TableSchema, all: impl Iterator<Item = &'a TableSchema>) -> Self {
+        let others: Vec<&TableSchema> = all.filter(|schema| *schema != latest).collect();
+        let in_latest = names_in_files(latest);
+        let in_others: Vec<Vec<String>> =
+            others.iter().map(|schema| names_in_files(schema)).collect();
+        let types_of = |own: &str| {
+            let mut types = Vec::new();
+            for (schema, names) in others.iter().zip(&in_others) {
+                let columns = names.iter().zip(&schema.columns);
+                let same = columns.filter(|(name, _)| is_same(name, own));
+                types.extend(same.map(|(_, column)| column.column_type));
+            }
+            types
+        };
+        let columns = latest.columns.iter().zip(&in_latest);
+        let present: Vec<Present> = columns
+            .map(|(column, own)| Present {
+                shown: own.clone(),
+                in_files: vec![own.clone()],
+                column_type: column.column_type,
+                is_uniform: types_of(own)
+                    .iter()
+                    .all(|other| *other == column.column_type),
+                not_null: column.not_null,
+                postgres_type: column.postgres_type.clone(),
+            })
+            .collect();
+        let mut former: Vec<String> = Vec::new();
+        for name in in_others.iter().flatten() {
+            let mut known = in_latest.iter().chain(&former);
+            if !known.any(|known| is_same(known, name)) {
+                former.push(name.clone());
+            }
+        }
+        let key = latest.key.iter().map(|at| present[*at].clone()).collect();
+        Self {
+            present,
+            former,
+            key,
+            may_be_missing: !others.is_empty(),
+        }
+    }
+}
+
+/// The names under which DuckDB knows the columns of a file with this schema: a name that an
+/// earlier one equals without case gets `_1`, or the next number that is free so far.
+pub fn names_in_files(schema: &TableSchema) -> Vec<String> {
+    let ours = CHANGE_COLUMNS.map(|(name, _)| name);
+    let own = schema.columns.iter().map(|column| column.name.as_str());
+    let mut taken = HashSet::new();
+    let mut names = Vec::new();
+    for name in own.chain(ours) {
+        let numbered = (1..).map(|number| format!("{name}_{number}"));
+        let free = std::iter::once(name.to_owned())
+            .chain(numbered)
+            .find(|name| taken.insert(name.to_ascii_lowercase()));
+        names.extend(free);
+    }
+    names.truncate(schema.columns.len());
+    names
+}

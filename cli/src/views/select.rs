@@ -1,0 +1,447 @@
+//! The SELECT of each view. Pure.
+//!
+//! * The latest state has exactly the columns that the table has now, under their names and with
+//!   their types: one row a key, the one that was found last.
+//! * The history has every version as it was: the same columns, those of dropped columns, and the
+//!   change columns.
+//!
+//! A column that was renamed has several names in the files, and each file has at most one of them.
+//! A version without a value in a key column that is never null is older than the key's present
+//! meaning; the load that followed the change brought its row again.
+
+use std::path::{Path, PathBuf};
+
+use inlet_lake::{CHANGE_COLUMNS, QUARANTINE_COLUMNS};
+use inlet_model::change::{DELETE, DETECTED_AT, OFFSET, OP};
+use inlet_model::{ColumnType, Scalar, quote};
+
+use super::columns::{Columns, Present};
+use super::names::distinct;
+
+/// The column of a file's path, where the date has to be taken from it.
+const PATH: &str = "_inlet_path";
+/// The name of the files' rows. A name after it is a column of the files, also where a column of
+/// the view has the same name.
+const FILES: &str = "files";
+
+/// The files that a view reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Files {
+    /// Those that a pattern matches when the view is read.
+    Matching(PathBuf, &'static str),
+    /// These.
+    Named(Vec<PathBuf>),
+}
+
+/// A table of the lake, as its views need it.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// `None` before the first commit.
+    pub columns: Option<Columns>,
+    /// The data files; `None` without any.
+    pub data: Option<Files>,
+    /// The files of rejected rows; `None` without any.
+    pub rejected: Option<Files>,
+    /// The key of the folders by date.
+    pub date_key: String,
+    /// True when the log has rows of more than one kafka_partition.
+    pub is_spread: bool,
+}
+
+impl Table {
+    /// The latest state: the table's columns alone.
+    pub fn latest(&self) -> String {
+        self.latest_with(&[])
+    }
+
+    /// The latest state, with change columns after the table's own.
+    pub fn latest_with(&self, change: &[&str]) -> String {
+        let Some(columns) = &self.columns else {
+            return "SELECT 0::BIGINT AS _offset WHERE false".to_owned();
+        };
+        let Some(data) = &self.data else {
+            let more = CHANGE_COLUMNS.into_iter();
+            let more = more.filter(|(name, _)| change.contains(name));
+            return empty(
+                columns,
+                more.map(|(name, of)| (name.to_owned(), of.to_owned())),
+            );
+        };
+        let shown = columns.present.iter().map(|column| quote(&column.shown));
+        let change_of_files = change.iter().map(|name| in_files(name));
+        let own = columns.present.iter().map(|column| {
+            let value = column.typed();
+            format!("{value} AS {}", quote(&column.shown))
+        });
+        let selected: Vec<_> = own.chain(change_of_files).collect();
+        let rows = self.rows(columns, data);
+        if columns.key.is_empty() {
+            return format!("SELECT {}\nFROM {rows}", selected.join(", "));
+        }
+        let known: Vec<_> = columns
+            .key
+            .iter()
+            .filter(|column| column.not_null)
+            .map(|column| format!("{} IS NOT NULL", column.value()))
+            .collect();
+        let known = if known.is_empty() {
+            String::new()
+        } else {
+            format!("\n  WHERE {}", known.join(" AND "))
+        };
+        let key: Vec<_> = columns.key.iter().map(Present::identity).collect();
+        // Offsets order the versions of one kafka_partition. A key whose text has changed may have
+        // versions in two: then the poll that found them decides, and the offset within a poll.
+        let order = if self.is_spread {
+            format!("{} DESC, {} DESC", in_files(DETECTED_AT), in_files(OFFSET))
+        } else {
+            format!("{} DESC", in_files(OFFSET))
+        };
+        format!(
+            "SELECT {}\nFROM (\n  SELECT {}, {FILES}.{OP}\n  FROM {rows}{known}\n  QUALIFY \
+             row_number() OVER (PARTITION BY {} ORDER BY {order}) = 1\n)\nWHERE {OP} <> '{}'",
+            shown
+                .chain(change.iter().map(|name| quote(name)))
+                .collect::<Vec<_>>()
+                .join(", "),
+            selected.join(", "),
+            key.join(", "),
+            char::from(DELETE),
+        )
+    }
+
+    /// Every version, with the change columns and the date of its folder.
+    pub fn history(&self) -> String {
+        let Some(columns) = &self.columns else {
+            return "SELECT 0::BIGINT AS _offset WHERE false".to_owned();
+        };
+        let ours = CHANGE_COLUMNS.map(|(name, of)| (name.to_owned(), of.to_owned()));
+        let date = (self.date_key.clone(), "DATE".to_owned());
+        let Some(data) = &self.data else {
+            return empty(columns, ours.into_iter().chain([date]));
+        };
+        let present = columns.present.iter().map(|c| c.shown.as_str());
+        let former = columns.former.iter().map(String::as_str);
+        let ours = ours.iter().map(|(name, _)| name.as_str());
+        let names: Vec<&str> = present.chain(former).chain(ours).collect();
+        let values = columns.present.iter().map(Present::value);
+        let values = values.chain(columns.former.iter().map(|name| in_files(name)));
+        let values = values.chain(CHANGE_COLUMNS.iter().map(|(name, _)| in_files(name)));
+        let selected: Vec<_> = values
+            .zip(distinct(&names, &[]))
+            .map(|(value, shown)| format!("{value} AS {}", quote(&shown)))
+            .collect();
+        format!(
+            "SELECT {}, {} AS {}\nFROM {}",
+            selected.join(", "),
+            self.date(data),
+            quote(&self.date_key),
+            self.rows(columns, data)
+        )
+    }
+
+    /// The rejected rows.
+    pub fn quarantine(&self) -> String {
+        let Some(files) = &self.rejected else {
+            let columns = QUARANTINE_COLUMNS
+                .iter()
+                .map(|(name, of)| format!("NULL::{of} AS {}", quote(name)));
+            let columns: Vec<_> = columns.collect();
+            return format!("SELECT {} WHERE false", columns.join(", "));
+        };
+        let columns: Vec<_> = QUARANTINE_COLUMNS
+            .iter()
+            .map(|(name, sql_type)| format!("{}: '{sql_type}'", quote(name)))
+            .collect();
+        format!(
+            "SELECT * FROM read_json({}, format = 'newline_delimited', hive_partitioning = false, \
+             columns = {{{}}})",
+            files.literal(),
+            columns.join(", ")
+        )
+    }
+
+    /// The versions of all files, with every name that a view asks for.
+    fn rows(&self, columns: &Columns, data: &Files) -> String {
+        let dates = if data.is_below_a_partition() {
+            // The folders above the lake would become columns too, and hide those of the table.
+            format!("hive_partitioning = false, filename = '{PATH}'")
+        } else {
+            // The type is in quotes: DuckDB would look for a column of this name in a join.
+            let key = text(&self.date_key);
+            format!("hive_partitioning = true, hive_types = {{{key}: 'DATE'}}")
+        };
+        let files = data.literal();
+        let read = format!("read_parquet({files}, union_by_name = true, {dates})");
+        if !columns.may_be_missing {
+            return format!("{read} AS {FILES}");
+        }
+        // A column may be in none of the files yet: its first row was rejected, or the files with
+        // it are not among these. A null without a type takes that of the file's column.
+        let names = columns.present.iter().flat_map(|column| &column.in_files);
+        let nulls: Vec<_> = names
+            .chain(&columns.former)
+            .map(|name| format!("NULL AS {}", quote(name)))
+            .collect();
+        format!(
+            "(SELECT {} WHERE false UNION ALL BY NAME SELECT * FROM {read}) AS \
+             {FILES}",
+            nulls.join(", ")
+        )
+    }
+
+    /// The date of the folder that a row's file is in.
+    fn date(&self, data: &Files) -> String {
+        if !data.is_below_a_partition() {
+            return in_files(&self.date_key);
+        }
+        format!(
+            "TRY_CAST(regexp_extract({FILES}.{PATH}, '/{}=([^/]*)/[^/]*$', 1) AS DATE)",
+            self.date_key
+        )
+    }
+}
+
+impl Present {
+    /// The value as the files have it, in the type that holds all of them.
+    fn value(&self) -> String {
+        match self.in_files.as_slice() {
+            [name] => in_files(name),
+            names => {
+                let names: Vec<_> = names.iter().map(|name| in_files(name)).collect();
+                format!("coalesce({})", names.join(", "))
+            }
+        }
+    }
+
+    /// The value in the type that the table has now.
+    fn typed(&self) -> String {
+        if self.is_uniform {
+            return self.value();
+        }
+        // Every row of the table fits, since PostgreSQL has converted it. A row that PostgreSQL has
+        // no more may not fit: it must not fail the others.
+        format!(
+            "TRY_CAST({} AS {})",
+            self.value(),
+            self.column_type.duckdb()
+        )
+    }
+
+    /// What equal keys have in common.
+    fn identity(&self) -> String {
+        let value = self.value();
+        match self.column_type {
+            // Blanks at the end do not count in a comparison of `char(n)`. Source: PostgreSQL's
+            // manual, "Character Types".
+            ColumnType::Scalar(Scalar::Text) if self.is_padded() => format!("rtrim({value}, ' ')"),
+            // More than 38 digits are text in the lake, with the zeros of the column's scale.
+            ColumnType::Scalar(Scalar::Decimal { scale, .. })
+                if scale > 0 && self.column_type.duckdb() == "VARCHAR" =>
+            {
+                format!("rtrim(rtrim({value}, '0'), '.')")
+            }
+            _ => value,
+        }
+    }
+
+    fn is_padded(&self) -> bool {
+        self.postgres_type == "character" || self.postgres_type.starts_with("character(")
+    }
+}
+
+impl Files {
+    /// The argument of DuckDB's readers.
+    fn literal(&self) -> String {
+        match self {
+            Self::Matching(folder, pattern) => text(&format!("{}/{pattern}", escaped(folder))),
+            Self::Named(files) => {
+                let files: Vec<_> = files.iter().map(|file| text(&escaped(file))).collect();
+                format!("[{}]", files.join(", "))
+            }
+        }
+    }
+
+    /// Decides whether a folder above the table reads as a Hive partition, `customer=acme`.
+    fn is_below_a_partition(&self) -> bool {
+        let folder = match self {
+            Self::Matching(folder, _) => Some(folder.as_path()),
+            // A data file is in the folder of its date, and that one in the table's.
+            Self::Named(files) => files.first().and_then(|file| file.parent()?.parent()),
+        };
+        folder.is_some_and(|folder| folder.to_string_lossy().contains('='))
+    }
+}
+
+/// A path in which DuckDB finds no pattern.
+pub fn escaped(path: &Path) -> String {
+    let mut escaped = String::new();
+    for character in path.to_string_lossy().chars() {
+        if matches!(character, '*' | '?' | '[') {
+            escaped.extend(['[', character, ']']);
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// A column of the files.
+fn in_files(name: &str) -> String {
+    format!("{FILES}.{}", quote(name))
+}
+
+/// A literal of SQL.
+fn text(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+/// A view without rows: DuckDB's readers refuse a pattern that matches no file.
+fn empty(columns: &Columns, more: impl Iterator<Item = (String, String)>) -> String {
+    let own = columns
+        .present
+        .iter()
+        .map(|column| (column.shown.clone(), column.column_type.duckdb()));
+    let nulls: Vec<_> = own
+        .chain(more)
+        .map(|(name, sql_type)| format!("NULL::{sql_type} AS {}", quote(&name)))
+        .collect();
+    format!("SELECT {} WHERE false", nulls.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use inlet_model::{Column, TableName, TableSchema};
+
+    use super::*;
+
+    fn column(name: &str, scalar: Scalar, postgres_type: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            column_type: scalar.into(),
+            postgres_type: postgres_type.to_owned(),
+            as_text: false,
+            not_null: true,
+            generated: false,
+        }
+    }
+
+    fn schema(columns: Vec<Column>, key: Vec<usize>) -> TableSchema {
+        TableSchema::new(TableName::new("public", "orders"), columns, key)
+    }
+
+    fn orders(key: Vec<usize>) -> TableSchema {
+        let name = column("Order\"s", Scalar::Int64, "bigint");
+        schema(vec![name, column("b", Scalar::Int64, "bigint")], key)
+    }
+
+    fn table(latest: &TableSchema, all: &[&TableSchema], folder: Option<&str>) -> Table {
+        Table {
+            columns: Some(Columns::new(latest, all.iter().copied())),
+            data: folder.map(|folder| Files::Matching(folder.into(), "**/*.parquet")),
+            rejected: None,
+            date_key: "date".to_owned(),
+            is_spread: false,
+        }
+    }
+
+    #[test]
+    fn the_latest_state_is_one_row_a_key_with_every_name_quoted() {
+        let orders = orders(vec![0]);
+        let sql = table(&orders, &[&orders], Some("/it's/a [lake]")).latest();
+        for part in [
+            "SELECT \"Order\"\"s\", \"b\"\nFROM (",
+            "PARTITION BY files.\"Order\"\"s\" ORDER BY files.\"_offset\" DESC) = 1",
+            "read_parquet('/it''s/a [[]lake]/**/*.parquet', union_by_name = true",
+            "WHERE files.\"Order\"\"s\" IS NOT NULL",
+            "WHERE _op <> 'd'",
+        ] {
+            assert!(sql.contains(part), "`{part}` is missing in {sql}");
+        }
+    }
+
+    #[test]
+    fn without_a_key_every_version_is_a_row() {
+        let orders = orders(vec![]);
+        let sql = table(&orders, &[&orders], Some("/lake")).latest();
+        assert!(!sql.contains("QUALIFY"), "{sql}");
+    }
+
+    #[test]
+    fn versions_of_several_kafka_partitions_are_ordered_by_the_poll_that_found_them() {
+        let orders = orders(vec![0]);
+        let mut table = table(&orders, &[&orders], Some("/lake"));
+        table.is_spread = true;
+        let order = "ORDER BY files.\"_detected_at\" DESC, files.\"_offset\" DESC";
+        assert!(table.latest().contains(order), "{}", table.latest());
+    }
+
+    #[test]
+    fn a_dropped_column_is_in_the_history_alone() {
+        let (before, after) = (
+            orders(vec![0]),
+            schema(vec![column("Order\"s", Scalar::Int64, "bigint")], vec![0]),
+        );
+        let table = table(&after, &[&before, &after], Some("/lake"));
+        assert!(!table.latest().contains("AS \"b\""), "{}", table.latest());
+        assert!(
+            table.history().contains("files.\"b\" AS \"b\""),
+            "{}",
+            table.history()
+        );
+    }
+
+    #[test]
+    fn a_type_that_changed_is_the_one_that_the_table_has_now() {
+        let of = |scalar| schema(vec![column("a", scalar, "")], vec![]);
+        let (before, after) = (of(Scalar::Int32), of(Scalar::Int64));
+        let table = table(&after, &[&before, &after], Some("/lake"));
+        assert!(
+            table
+                .latest()
+                .contains("TRY_CAST(files.\"a\" AS BIGINT) AS \"a\"")
+        );
+        assert!(table.history().contains("files.\"a\" AS \"a\""));
+    }
+
+    #[test]
+    fn a_padded_key_is_compared_without_its_blanks() {
+        let code = schema(vec![column("code", Scalar::Text, "character(8)")], vec![0]);
+        let sql = table(&code, &[&code], Some("/lake")).latest();
+        assert!(
+            sql.contains("PARTITION BY rtrim(files.\"code\", ' ')"),
+            "{sql}"
+        );
+    }
+
+    #[test]
+    fn names_that_differ_in_case_only_are_those_that_duckdb_gives() {
+        let both = ["Id", "id"].map(|name| column(name, Scalar::Int32, "integer"));
+        let both = schema(both.to_vec(), vec![1]);
+        let sql = table(&both, &[&both], Some("/lake")).latest();
+        assert!(sql.starts_with("SELECT \"Id\", \"id_1\"\nFROM"), "{sql}");
+        assert!(sql.contains("PARTITION BY files.\"id_1\""), "{sql}");
+    }
+
+    #[test]
+    fn a_folder_above_that_reads_as_a_partition_adds_no_column() {
+        let orders = orders(vec![0]);
+        let sql = table(&orders, &[&orders], Some("/customer=acme/lake")).history();
+        assert!(
+            sql.contains("hive_partitioning = false")
+                && sql.contains("regexp_extract(files._inlet_path, '/date=([^/]*)/[^/]*$', 1)"),
+            "{sql}"
+        );
+    }
+
+    #[test]
+    fn an_empty_table_has_its_columns() {
+        let orders = orders(vec![0]);
+        let table = table(&orders, &[&orders], None);
+        assert_eq!(
+            table.latest(),
+            "SELECT NULL::BIGINT AS \"Order\"\"s\", NULL::BIGINT AS \"b\" WHERE false"
+        );
+        assert!(table.history().contains("NULL::VARCHAR AS \"_op\""));
+    }
+}
