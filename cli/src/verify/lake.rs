@@ -1,5 +1,5 @@
-//! The lake's side: every version in the data files, and the rows in quarantine. Files never
-//! change, so each is read once per range of keys.
+//! The lake's side: every version in the data files, and the rows in quarantine. Rows of a
+//! file never change, so each is read once per range of keys.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use inlet_lake::TableReader;
+use inlet_lake::{Head, TableReader};
 use inlet_model::TableSchema;
 use inlet_model::change::{OFFSET, OP};
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,6 +20,8 @@ use super::hash::{Hash, Hasher, KeyRange};
 pub struct Lake {
     reader: TableReader,
     schema: Arc<TableSchema>,
+    /// The head of the log: it knows what the columns are called in the files.
+    head: Option<Head>,
     /// Files that existed before the snapshot.
     settled: BTreeSet<PathBuf>,
     data_read: BTreeSet<PathBuf>,
@@ -38,6 +40,7 @@ impl Lake {
     ) -> Result<Self, VerifyError> {
         reader.expect_table(&schema.table).await?;
         Ok(Self {
+            head: reader.head().await?,
             reader,
             schema: schema.clone(),
             settled,
@@ -71,6 +74,8 @@ impl Lake {
         range: &mut KeyRange,
         held_max: usize,
     ) -> Result<bool, VerifyError> {
+        // Names of columns change with the log.
+        self.head = self.reader.head().await?;
         tokio::task::block_in_place(|| {
             // Quarantine is read after the data, because a commit publishes them in this order: a
             // row of the commit is then seen in one of them.
@@ -82,7 +87,7 @@ impl Lake {
     /// Reads every row of every file, as stored.
     pub fn rows(&self, mut take: impl FnMut(&RecordBatch)) -> Result<(), VerifyError> {
         for path in self.reader.data_files()? {
-            TableReader::rows(&path, &mut take)?;
+            TableReader::rows_as(&path, self.head.as_ref(), &self.schema, &mut take)?;
         }
         Ok(())
     }
@@ -95,7 +100,7 @@ impl Lake {
                 continue;
             }
             let settled = self.settled.contains(&path);
-            TableReader::rows(&path, |rows| {
+            TableReader::rows_as(&path, self.head.as_ref(), &self.schema, |rows| {
                 push(
                     &mut self.versions,
                     &mut hasher,

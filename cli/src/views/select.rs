@@ -323,6 +323,7 @@ mod tests {
             as_text: false,
             not_null: true,
             generated: false,
+            number: None,
         }
     }
 

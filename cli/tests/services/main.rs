@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod foreign;
+mod generations;
 mod kills;
 mod load;
 mod mistakes;

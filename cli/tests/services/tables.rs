@@ -12,18 +12,18 @@ use inlet_harness::{
 use crate::orders::{INLET, PATIENCE};
 
 /// Both ways into the lake.
-const WAYS: [&[&str]; 2] = [&["run"], &["producer", "consumer"]];
+pub const WAYS: [&[&str]; 2] = [&["run"], &["producer", "consumer"]];
 
 /// A database, a lake, and a configuration between them.
-struct Copy {
-    database: Database,
+pub struct Copy {
+    pub database: Database,
     folder: Folder,
-    config: String,
+    pub config: String,
 }
 
 impl Copy {
     /// A configuration over a database; `verbs` tell whether there is a broker.
-    async fn of(database: Database, verbs: &[&str], tables: &str) -> Self {
+    pub async fn of(database: Database, verbs: &[&str], tables: &str) -> Self {
         let url = database.url().to_owned();
         Self::at(database, &url, verbs, tables).await
     }
@@ -54,7 +54,7 @@ impl Copy {
         }
     }
 
-    fn start(&self, verbs: &[&str]) -> Vec<Inlet> {
+    pub fn start(&self, verbs: &[&str]) -> Vec<Inlet> {
         verbs
             .iter()
             .map(|verb| Inlet::start(INLET, &[verb, "--config", &self.config], &[]).unwrap())
@@ -76,7 +76,7 @@ impl Copy {
     }
 
     /// What DuckDB reads of a folder of the lake.
-    fn files(&self, folder: &str) -> String {
+    pub fn files(&self, folder: &str) -> String {
         let path = self.folder.join("lake").join(folder);
         format!(
             "read_parquet('{}/**/*.parquet', union_by_name = true)",
@@ -84,7 +84,7 @@ impl Copy {
         )
     }
 
-    async fn await_rows(&self, folder: &str, rows: u64) {
+    pub async fn await_rows(&self, folder: &str, rows: u64) {
         let glob = format!(
             "{}/**/*.parquet",
             self.folder.join("lake").join(folder).display()
@@ -98,7 +98,7 @@ impl Copy {
         assert_eq!(duckdb::count_glob(&glob).await.unwrap(), rows);
     }
 
-    async fn verified(&self) {
+    pub async fn verified(&self) {
         let finished = self.run("verify").await;
         assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
     }

@@ -20,6 +20,7 @@ fn schema(name: &str, columns: &[&str]) -> Arc<TableSchema> {
         as_text: false,
         not_null: false,
         generated: false,
+        number: None,
     };
     Arc::new(TableSchema::new(
         TableName::new("public", name),

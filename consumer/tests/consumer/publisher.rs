@@ -22,6 +22,7 @@ pub fn orders() -> TableSchema {
         as_text: false,
         not_null: false,
         generated: false,
+        number: None,
     };
     let columns = vec![
         column("order_id", ColumnType::Scalar(Scalar::Int64), "bigint"),

@@ -3,17 +3,21 @@
 mod columns;
 mod dates;
 mod encoder;
+pub(crate) mod footer;
 pub(crate) mod names;
 mod ownership;
 mod quarantine;
 mod rows;
 mod stage;
+mod statistics;
 mod store;
 
 pub use columns::CHANGE_COLUMNS;
-pub(crate) use encoder::StagedFile;
+pub(crate) use columns::in_file;
+pub(crate) use encoder::{Layout, StagedFile};
 pub(crate) use ownership::ownership;
 pub(crate) use quarantine::read as read_quarantine;
 pub use quarantine::{COLUMNS as QUARANTINE_COLUMNS, Rejected};
 pub(crate) use stage::{OpenBatch, Staged, joined};
-pub(crate) use store::{Put, Store};
+pub use statistics::ColumnStatistics;
+pub(crate) use store::{Put, Store, side_by_side};

@@ -24,6 +24,7 @@
 //!   <writer>.<n>.staged                   a file before its commit               files/encoder
 //!   <writer>.<n>.entry                    an entry or checkpoint before its name files/store
 //!   repair                                locked while a torn entry is set aside commit/recover
+//!   retire                                locked while columns get other names   commit/retire
 //! _members/<n>.lock                       a place in the consumer's group        (the consumer)
 //! ```
 //!
@@ -32,13 +33,18 @@
 //! `.parquet`, so `read_parquet('<folder>/**/*.parquet')` sees committed, complete files only, at
 //! any moment.
 //!
+//! A data file's name, its rows and the bytes before its footer never change. Its footer does when a
+//! column has to give up its name to a later one (`commit/naming`): a copy with other names is
+//! renamed over the file.
+//!
 //! # Promises
 //!
 //! A batch is committed once or not at all. A writer that lost a kafka_partition to another one
 //! cannot commit for it. The files of one commit appear one after the other, within milliseconds.
-//! `commit/protocol.rs` and `commit/take_over.rs` explain how that works. Read the crate in this
-//! order: `commit/entry`, `commit/head`, `commit/protocol`, `commit/recover`, `files/stage`,
-//! `files/encoder`, `writer`, `reader`, `sink`.
+//! A name of a column in the files has one meaning. `commit/protocol.rs`, `commit/take_over.rs` and
+//! `commit/retire.rs` explain how that works. Read the crate in this order: `commit/entry`,
+//! `commit/head`, `commit/naming`, `commit/protocol`, `commit/recover`, `commit/retire`,
+//! `files/stage`, `files/encoder`, `files/footer`, `writer`, `reader`, `sink`.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
@@ -56,10 +62,10 @@ mod sink;
 mod writer;
 
 pub use batch::{Limits, Size};
-pub use commit::{Head, Numbering, PartitionHead, Writer};
+pub use commit::{Head, LakeFile, NameInFiles, Numbering, PartitionHead, Writer};
 pub use committed::Committed;
 pub use error::LakeError;
-pub use files::{CHANGE_COLUMNS, QUARANTINE_COLUMNS, Rejected};
+pub use files::{CHANGE_COLUMNS, ColumnStatistics, QUARANTINE_COLUMNS, Rejected};
 pub use metrics::describe as describe_metrics;
 pub use options::LakeOptions;
 pub use reader::{TableReader, tables_of};

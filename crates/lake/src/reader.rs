@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::Schema;
 use chrono::{DateTime, Utc};
 use inlet_model::change::{OFFSET, OP, XID};
 use inlet_model::{TableName, TableSchema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
-use crate::commit::{self, Entry, Head, Log, Writer};
+use crate::commit::{self, Entry, Head, LakeFile, Log, Writer};
 use crate::error::{LakeError, READING};
 use crate::files::names::{self, QUARANTINE};
 use crate::files::{self, Rejected, Store, joined};
@@ -103,6 +105,12 @@ impl TableReader {
             .sum()
     }
 
+    /// The data files that the log names up to this head, in the order of the log. Reads every
+    /// entry.
+    pub fn files(&self, head: &Head) -> Result<Vec<LakeFile>, LakeError> {
+        commit::list(&self.store(), head)
+    }
+
     /// The published data files.
     pub fn data_files(&self) -> Result<BTreeSet<PathBuf>, LakeError> {
         let store = self.store();
@@ -162,6 +170,36 @@ impl TableReader {
             take(&rows);
         }
         Ok(())
+    }
+
+    /// Reads the rows of a data file as [`Self::rows`] does, with the columns of `schema` under their
+    /// own names, whatever they are called in the file.
+    pub fn rows_as(
+        path: &Path,
+        head: Option<&Head>,
+        schema: &TableSchema,
+        mut take: impl FnMut(&RecordBatch),
+    ) -> Result<(), LakeError> {
+        let names = head.map(|head| head.names_in_files(schema));
+        let own = |name: &str| {
+            let at = names
+                .as_ref()?
+                .iter()
+                .position(|in_file| *in_file == name)?;
+            Some(schema.columns[at].name.clone())
+        };
+        Self::rows(path, |rows| {
+            let fields = rows.schema();
+            let fields = fields.fields().iter().map(|field| match own(field.name()) {
+                Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
+                None => field.clone(),
+            });
+            let fields = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+            let columns = rows.columns().to_vec();
+            let rows = RecordBatch::try_new_with_options(fields, columns, &count);
+            take(&rows.expect("only names differ"));
+        })
     }
 
     /// Reads the rows of a file of rejected rows.

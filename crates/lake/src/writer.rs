@@ -19,7 +19,7 @@ use crate::batch::{Limits, Size};
 use crate::commit::{self, Head, Log, PartitionHead, TakeOver, Writer};
 use crate::committed::Committed;
 use crate::error::LakeError;
-use crate::files::{OpenBatch, Rejected, Staged, joined};
+use crate::files::{Layout, OpenBatch, Rejected, Staged, joined};
 use crate::folder::Folder;
 use crate::metrics;
 use crate::options::LakeOptions;
@@ -230,15 +230,17 @@ impl TableWriter {
     }
 
     fn batch(&mut self) -> &mut Open {
-        self.open.get_or_insert_with(|| Open {
-            batch: OpenBatch::new(
-                self.lake.folder.clone(),
-                // Only a hint: the commit compares it with the log, where another writer may have
-                // stored the table's first date_partition in the meantime.
-                self.lake.head.borrow().date_key.clone(),
-            ),
-            since: Instant::now(),
-            newest: None,
+        self.open.get_or_insert_with(|| {
+            let head = self.lake.head.borrow();
+            let layout = Layout {
+                date_key: head.date_key.clone(),
+                names: head.names.clone(),
+            };
+            Open {
+                batch: OpenBatch::new(self.lake.folder.clone(), layout),
+                since: Instant::now(),
+                newest: None,
+            }
         })
     }
 

@@ -66,6 +66,7 @@ fn orders() -> ChangeBatch {
         as_text: false,
         not_null: false,
         generated: false,
+        number: None,
     };
     let columns = vec![
         column("order_id", ColumnType::Scalar(Scalar::Int64), "bigint"),

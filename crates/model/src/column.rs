@@ -20,6 +20,11 @@ pub struct Column {
     pub not_null: bool,
     /// True for a generated column.
     pub generated: bool,
+    /// PostgreSQL's number of the column (`attnum`): it stays with the column when that is renamed,
+    /// and is never used again in the same table. `None` in what 0.1.0 stored, and for a column
+    /// that is not in the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i16>,
 }
 
 /// What the name of a time column promises. The smallest is the best of its kind: the number is the
@@ -109,6 +114,7 @@ mod tests {
             as_text: false,
             not_null: false,
             generated: false,
+            number: None,
         }
     }
 

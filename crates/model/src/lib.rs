@@ -4,7 +4,7 @@
 //! Promises: pure functions over values; no I/O, no clock, no runtime. Leaves to others: reading
 //! PostgreSQL (`inlet-postgres`), writing the lake (`inlet-lake`).
 //!
-//! Read in this order: `name`, `types`, `column`, `schema`; then [`change`], the currency between
+//! Read in this order: `name`, `types`, `generation`, `column`, `schema`; then [`change`], the currency between
 //! the stages; then [`record`], what the topics hold; then `progress`, `offsets`, `xid`.
 
 #![warn(missing_docs)]
@@ -13,6 +13,7 @@
 pub mod calendar;
 pub mod change;
 mod column;
+mod generation;
 mod name;
 mod offsets;
 mod progress;
@@ -22,6 +23,7 @@ mod types;
 mod xid;
 
 pub use column::{Column, Role};
+pub use generation::{Union, union};
 pub use name::{
     Identifier, NameError, PUBLIC, TableName, TableReference, nearest, quote, resolve_column,
     similar, topic_safe, written_part,

@@ -7,7 +7,8 @@
 //!
 //! Layout of the text, without spaces:
 //! `{"table":{"schema":..,"name":..},"columns":[{"name":..,"column_type":..,"postgres_type":..,`
-//! `"as_text":..,"not_null":..,"generated":..},..],"key":[..]}`.
+//! `"as_text":..,"not_null":..,"generated":..,"number":..},..],"key":[..],"relation":..}`.
+//! Without a number (0.1.0 stored none) a column is known by its name.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -41,6 +42,10 @@ pub struct SchemaFields {
     /// Indexes into `columns` of the key columns, in the order of the key; empty for a table
     /// without a key.
     pub key: Vec<usize>,
+    /// The oid of the table in PostgreSQL's catalog: the numbers of columns have a meaning within
+    /// one relation only. `None` in what 0.1.0 stored, and for a table that is not in a catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<u32>,
 }
 
 /// The hash of a schema's stored text.
@@ -48,13 +53,18 @@ pub struct SchemaFields {
 pub struct Fingerprint(pub u64);
 
 impl TableSchema {
-    /// Makes the schema of a table as the catalog has it now.
+    /// Makes the schema of a table that is not in a catalog.
     pub fn new(table: TableName, columns: Vec<Column>, key: Vec<usize>) -> Self {
-        let fields = SchemaFields {
+        Self::from_fields(SchemaFields {
             table,
             columns,
             key,
-        };
+            relation: None,
+        })
+    }
+
+    /// Makes the schema of a table as the catalog has it now.
+    pub fn from_fields(fields: SchemaFields) -> Self {
         let text = serde_json::value::to_raw_value(&fields)
             .expect("a schema of strings and numbers is JSON");
         Self::with_text(fields, text)
@@ -222,6 +232,7 @@ mod tests {
             as_text: false,
             not_null: false,
             generated: false,
+            number: None,
         }
     }
 

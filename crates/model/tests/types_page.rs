@@ -378,6 +378,7 @@ fn through_the_codec(column_type: ColumnType, json: &str) -> String {
         as_text: false,
         not_null: false,
         generated: false,
+        number: None,
     };
     let schema = Arc::new(TableSchema::new(
         TableName::new("public", "t"),

@@ -74,6 +74,7 @@ pub fn schema() -> Arc<TableSchema> {
         as_text: false,
         not_null,
         generated: false,
+        number: None,
     };
     let columns = vec![
         column("id", ColumnType::Scalar(Scalar::Int64), "bigint", true),

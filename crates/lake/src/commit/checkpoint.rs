@@ -104,7 +104,7 @@ mod tests {
                 staged: format!("_staging/{bytes}"),
                 rows: 1,
                 bytes,
-                date: None,
+                ..DataFile::default()
             })
             .collect();
         entry.date_key = (!entry.files.is_empty()).then(|| "date".to_owned());

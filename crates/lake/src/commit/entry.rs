@@ -10,7 +10,9 @@ use chrono::{DateTime, Utc};
 use inlet_model::{Fingerprint, KafkaPartition, Offset, ProgressDelta, TableName, TableSchema};
 use serde::{Deserialize, Serialize};
 
+use super::naming::ColumnNames;
 use super::numbering::Numbering;
+use crate::files::ColumnStatistics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
@@ -30,6 +32,9 @@ pub(crate) struct Entry {
     /// The schema of the rows that were found last; none without rows, and in what 0.1.0 stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<LatestSchema>,
+    /// Names of columns in files that this entry changes; see `commit/naming`.
+    #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
+    pub names: ColumnNames,
     /// The key of the date_partition folders, in the first entry that has files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date_key: Option<String>,
@@ -74,7 +79,7 @@ impl LatestSchema {
 }
 
 /// A file of an entry, and the invisible name under which it waits to be published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DataFile {
     /// The place where readers find it.
     pub path: String,
@@ -85,6 +90,15 @@ pub(crate) struct DataFile {
     /// Its date_partition; null for rows without a date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
+    /// The schema of its rows; none for rejected rows, and in what 0.1.0 stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Fingerprint>,
+    /// Bytes of the metadata in its footer when it was written: the bytes before it never change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footer: Option<u32>,
+    /// Statistics by the names of its schema.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, ColumnStatistics>,
 }
 
 /// The offsets of a kafka_partition that an entry covers, half-open.
@@ -111,6 +125,7 @@ impl Entry {
             table: table.clone(),
             schemas: BTreeMap::new(),
             latest: None,
+            names: ColumnNames::default(),
             date_key: None,
             files: Vec::new(),
             quarantine: Vec::new(),
@@ -162,14 +177,33 @@ mod tests {
 
     use super::*;
 
+    fn statistics() -> impl Strategy<Value = ColumnStatistics> {
+        let bounds = (option::of(".*"), option::of(".*"));
+        (any::<[u64; 2]>(), option::of(any::<u64>()), bounds).prop_map(
+            |([values, bytes], nulls, (min, max))| ColumnStatistics {
+                values,
+                nulls,
+                bytes,
+                min,
+                max,
+            },
+        )
+    }
+
     fn file() -> impl Strategy<Value = DataFile> {
-        (".*", ".*", any::<u64>(), any::<u64>(), option::of(".*")).prop_map(
-            |(path, staged, rows, bytes, date)| DataFile {
+        let place = (".*", ".*", any::<u64>(), any::<u64>(), option::of(".*"));
+        let schema = option::of(any::<u64>().prop_map(Fingerprint));
+        let columns = btree_map(".*", statistics(), 0..3);
+        (place, schema, option::of(any::<u32>()), columns).prop_map(
+            |((path, staged, rows, bytes, date), schema, footer, columns)| DataFile {
                 path,
                 staged,
                 rows,
                 bytes,
                 date,
+                schema,
+                footer,
+                columns,
             },
         )
     }
@@ -211,6 +245,7 @@ mod tests {
                     as_text: false,
                     not_null: true,
                     generated: false,
+                    number: None,
                 };
                 let schema = TableSchema::new(table.clone(), vec![id], vec![0]);
                 let fingerprint = schema.fingerprint();
@@ -228,6 +263,34 @@ mod tests {
             entry.committed_at = DateTime::from_timestamp(counts.2, 123_456_000).unwrap();
             entry
         })
+    }
+
+    #[test]
+    fn entries_of_other_versions_are_read() {
+        let of_first = r#"{"seq":7,"commit_id":"c","writer":"w","committed_at":"2026-11-20T00:00:00Z","table":{"schema":"public","name":"orders"},"files":[{"path":"date=2026-11-20/0-00000000000000000000-1.parquet","staged":"_staging/w.0.staged","rows":3,"bytes":900,"date":"2026-11-20"}],"rows":3,"quarantined":0}"#;
+        let read = Entry::decode(of_first.as_bytes()).unwrap();
+        let file = DataFile {
+            path: "date=2026-11-20/0-00000000000000000000-1.parquet".to_owned(),
+            staged: "_staging/w.0.staged".to_owned(),
+            rows: 3,
+            bytes: 900,
+            date: Some("2026-11-20".to_owned()),
+            ..DataFile::default()
+        };
+        assert_eq!(read.files, [file]);
+        assert_eq!(
+            read.encode(),
+            of_first.as_bytes(),
+            "and written as they were"
+        );
+
+        let of_later = of_first
+            .replace(
+                r#""rows":3,"bytes""#,
+                r#""deletes":{"path":"x"},"rows":3,"bytes""#,
+            )
+            .replace(r#""quarantined":0"#, r#""quarantined":0,"merged":[1,2]"#);
+        assert_eq!(Entry::decode(of_later.as_bytes()), Ok(read));
     }
 
     proptest! {

@@ -13,6 +13,7 @@ use inlet_model::{
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Covered, Entry, LatestSchema};
+use super::naming::{self, ColumnNames, NameInFiles};
 use super::numbering::Numbering;
 use crate::error::LakeError;
 use crate::files::names;
@@ -36,6 +37,9 @@ pub struct Head {
     /// The schema of the rows that were found last; see [`Head::latest_schema`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) latest: Option<LatestSchema>,
+    /// The names of columns in files; see [`Head::names_in_files`].
+    #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
+    pub(crate) names: ColumnNames,
     /// The key of the date_partition folders; `None` before the first data file.
     pub date_key: Option<String>,
     /// Rows in the data files.
@@ -73,6 +77,7 @@ impl Head {
             stated_numbering: None,
             schemas: BTreeMap::new(),
             latest: None,
+            names: ColumnNames::default(),
             date_key: None,
             rows: 0,
             files: 0,
@@ -144,6 +149,20 @@ impl Head {
         }
     }
 
+    /// The name of each column of a schema in the files of that schema. It is the column's own name,
+    /// except where a later column of another meaning or type has that name now, and where two
+    /// names differ in case only.
+    pub fn names_in_files<'a>(&'a self, schema: &'a TableSchema) -> Vec<&'a str> {
+        self.names.of(schema)
+    }
+
+    /// Every name in files under which values of a column of `schema` are, its present name first.
+    /// The column may have had other names, and other types that readers cannot put together with
+    /// its present one. A file has one of the names at most.
+    pub fn names_of_column(&self, schema: &TableSchema, column: usize) -> Vec<NameInFiles> {
+        naming::names_of(&self.schemas, &self.names, schema, column)
+    }
+
     /// Checks that a batch may be committed here: it starts where the log ends, and its epoch is
     /// the owner's.
     pub(super) fn admit(
@@ -211,6 +230,7 @@ impl Head {
         self.stated_numbering = self.stated_numbering.or(entry.numbering);
         self.schemas.extend(entry.schemas.clone());
         self.latest = LatestSchema::later(self.latest, entry.latest);
+        self.names.apply(&entry.names);
         // The first data file decides the key of the folders for the whole life of the table.
         if self.date_key.is_none() {
             self.date_key.clone_from(&entry.date_key);

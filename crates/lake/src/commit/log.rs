@@ -4,9 +4,10 @@
 //! what the entries say. The caller chooses the entry with a function over the head; `recover`
 //! publishes its files. Every function here blocks, so it runs on a blocking thread.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use inlet_model::TableName;
+use inlet_model::{Fingerprint, TableName};
 
 use super::checkpoint;
 use super::claim::Claim;
@@ -29,6 +30,9 @@ pub(crate) struct Log {
     pub head: Head,
     /// Entries after the checkpoint whose files may still be staged.
     pub(super) pending: Vec<Pending>,
+    /// Entries after the checkpoint that changed names of columns in files, until all files have
+    /// them.
+    pub(super) unsettled: Option<Unsettled>,
     checkpoint: u64,
     /// Set when the disk left in doubt whether an entry exists. The log then refuses every commit
     /// until the folder is opened again.
@@ -60,6 +64,16 @@ pub(super) struct Pending {
     pub files: Vec<DataFile>,
 }
 
+/// Names of columns that not all files may have yet.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    /// The first and the last entry that changed names.
+    pub first: u64,
+    pub last: u64,
+    /// The schemas whose files have other names than before.
+    pub schemas: BTreeSet<Fingerprint>,
+}
+
 /// What an entry's name leads to.
 pub(super) enum Found {
     Missing,
@@ -80,6 +94,7 @@ impl Log {
             checkpoint: head.seq,
             head,
             pending: Vec::new(),
+            unsettled: None,
             is_doubtful: false,
         };
         loop {
@@ -148,11 +163,19 @@ impl Log {
     /// Stores the head as the log's checkpoint. All files of its entries must be published.
     pub fn write_checkpoint(&mut self, claim: &Claim) -> Result<(), LakeError> {
         assert!(
-            self.pending.is_empty(),
+            self.pending.is_empty() && self.unsettled.is_none(),
             "a checkpoint follows published files only"
         );
         checkpoint::write(&self.store, &claim.staging_name("entry"), &self.head)?;
         self.checkpoint = self.head.seq;
+        Ok(())
+    }
+
+    /// Reads the entries that other writers have appended since.
+    pub(super) fn catch_up(&mut self) -> Result<(), LakeError> {
+        while let Found::Entry(entry) = self.find(self.head.seq + 1)? {
+            self.apply(*entry)?;
+        }
         Ok(())
     }
 
@@ -225,7 +248,23 @@ impl Log {
         // A writer publishes before it commits again, so its earlier entries are published.
         self.pending
             .retain(|pending| pending.writer != entry.writer);
-        let files: Vec<_> = entry.files.into_iter().chain(entry.quarantine).collect();
+        if !entry.names.is_empty() {
+            let unsettled = self.unsettled.get_or_insert_with(|| Unsettled {
+                first: entry.seq,
+                last: entry.seq,
+                schemas: BTreeSet::new(),
+            });
+            unsettled.last = entry.seq;
+            unsettled.schemas.extend(entry.names.schemas());
+        }
+        let files = entry.files.into_iter().chain(entry.quarantine);
+        // Statistics are of no use for publishing and may take more memory than all the rest.
+        let files: Vec<_> = files
+            .map(|file| DataFile {
+                columns: BTreeMap::new(),
+                ..file
+            })
+            .collect();
         if !files.is_empty() {
             // The entry is committed, but its files are invisible until they are renamed.
             self.pending.push(Pending {

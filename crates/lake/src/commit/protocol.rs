@@ -12,22 +12,26 @@
 //!    Whatever fails in between leaves the outcome in doubt: the log then refuses every later
 //!    commit until the folder is opened again, and the staged files stay for whoever finds the
 //!    entry.
-//! 5. *Publish*: the staged files are renamed to their places, and the folders are synced. From
+//! 5. *Rename columns*, where the entry's schema needs a name that older columns have in files
+//!    (`commit/naming`): the footers of the older files are written again (`commit/retire`), so
+//!    that readers never see two meanings under one name.
+//! 6. *Publish*: the staged files are renamed to their places, and the folders are synced. From
 //!    here on readers see the rows.
-//! 6. *Checkpoint*, every 64 entries: the head is stored, so that opening reads a short tail.
+//! 7. *Checkpoint*, every 64 entries: the head is stored, so that opening reads a short tail.
 //!
 //! A crash before step 4 leaves staged files that the next writer removes; a crash after it leaves
 //! files that the next writer publishes (`commit/recover`).
 
 use inlet_model::{KafkaPartition, ProgressDelta};
 
-use super::entry::{DataFile, Entry};
+use super::entry::{DataFile, Entry, LatestSchema};
 use super::head::Head;
 use super::log::{AppendError, Log};
+use super::naming::{self, ColumnNames};
 use super::publish::publish_pending;
 use crate::error::LakeError;
 use crate::files::names::FileName;
-use crate::files::{Staged, StagedFile};
+use crate::files::{CHANGE_COLUMNS, Staged, StagedFile};
 use crate::folder::Folder;
 
 /// A commit with this many files is worth a warning ..
@@ -44,7 +48,7 @@ pub(crate) fn commit(
     progress: Option<&ProgressDelta>,
 ) -> Result<Option<Entry>, LakeError> {
     let is_ours = |writer: &str| writer == folder.claim.writer();
-    publish_pending(log, is_ours)?;
+    publish_pending(log, &folder.claim, is_ours)?;
     if staged.covered.is_empty() && progress.is_none_or(|delta| delta.0.is_empty()) {
         return Ok(None);
     }
@@ -57,7 +61,7 @@ pub(crate) fn commit(
         staged.keep_files();
     }
     let entry = appended?;
-    publish_pending(log, is_ours)?;
+    publish_pending(log, &folder.claim, is_ours)?;
     warn_of_many_files(folder, &entry);
     if log.is_checkpoint_due() {
         write_checkpoint(folder, log);
@@ -102,6 +106,7 @@ fn entry_of(
         }
     }
     entry.latest = encoded.latest;
+    entry.names = names_of(head, &entry, encoded.date_key.as_deref());
     // The key is stored with the first data file only.
     entry.date_key = encoded.date_key.clone().filter(|_| head.date_key.is_none());
     let date_key = encoded.date_key.as_deref().unwrap_or_default();
@@ -121,6 +126,36 @@ fn entry_of(
         "the files of a commit hold its rows"
     );
     Ok(entry)
+}
+
+/// The names of columns in files that the entry's schemas change.
+fn names_of(head: &Head, entry: &Entry, date_key: Option<&str>) -> ColumnNames {
+    let latest = LatestSchema::later(head.latest, entry.latest);
+    let fingerprint = |latest: Option<LatestSchema>| latest.map(|latest| latest.fingerprint);
+    // Most commits have rows of the schema that the lake has already.
+    let is_as_before = entry.schemas.is_empty() && fingerprint(latest) == fingerprint(head.latest);
+    let schema = latest.and_then(|latest| {
+        let fingerprint = &latest.fingerprint;
+        entry
+            .schemas
+            .get(fingerprint)
+            .or_else(|| head.schemas.get(fingerprint))
+    });
+    match schema {
+        Some(latest) if !is_as_before => {
+            let change = CHANGE_COLUMNS.map(|(name, _)| name);
+            let date_key = head.date_key.as_deref().or(date_key);
+            let reserved: Vec<&str> = change.into_iter().chain(date_key).collect();
+            naming::assign(
+                &head.schemas,
+                &head.names,
+                &entry.schemas,
+                latest,
+                &reserved,
+            )
+        }
+        _ => ColumnNames::default(),
+    }
 }
 
 fn name_of(staged: &Staged, file: &StagedFile) -> FileName {
@@ -145,6 +180,13 @@ fn data_file(file: &StagedFile, path: String) -> DataFile {
         rows: file.rows,
         bytes: file.bytes,
         date: file.date.clone(),
+        schema: file.parquet.as_ref().map(|of| of.schema),
+        footer: file.parquet.as_ref().map(|of| of.footer),
+        columns: file
+            .parquet
+            .as_ref()
+            .map(|of| of.columns.clone())
+            .unwrap_or_default(),
     }
 }
 
@@ -163,7 +205,8 @@ fn warn_of_many_files(folder: &Folder, entry: &Entry) {
 fn write_checkpoint(folder: &Folder, log: &mut Log) {
     // A checkpoint stands for every entry before it, so the files of all writers are published
     // first.
-    let written = publish_pending(log, |_| true).and_then(|_| log.write_checkpoint(&folder.claim));
+    let claim = &folder.claim;
+    let written = publish_pending(log, claim, |_| true).and_then(|_| log.write_checkpoint(claim));
     if let Err(error) = written {
         // The checkpoint only makes opening fast; the next commit tries again.
         let table = &folder.options.table;

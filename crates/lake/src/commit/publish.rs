@@ -2,36 +2,56 @@
 //! folder is opened.
 //!
 //! Each step may be repeated, by any number of writers at once: a rename happens once, and the
-//! second writer finds the file in its place.
+//! second writer finds the file in its place. From the first entry on that changes names of columns
+//! in files, writers publish one at a time (`commit/retire`).
 
 use std::collections::BTreeSet;
 
+use super::claim::Claim;
 use super::entry::DataFile;
-use super::log::Log;
+use super::list::data_bytes;
+use super::log::{Log, Pending};
+use super::retire;
 use crate::error::LakeError;
 use crate::files::Store;
+use crate::files::footer::Footer;
+use crate::files::names::is_data;
 
 /// Publishes the files of the chosen writers' entries that may still be staged; returns how many
 /// were.
 pub(super) fn publish_pending(
     log: &mut Log,
+    claim: &Claim,
     chosen: impl Fn(&str) -> bool,
 ) -> Result<usize, LakeError> {
+    if log.head.names.is_empty() {
+        return publish_chosen(log, claim, |pending| chosen(&pending.writer));
+    }
+    let _lock = retire::lock(&log.store)?;
+    // Names may have changed since: the files must get the latest ones.
+    log.catch_up()?;
+    let renamed = retire::settle(log, claim)?;
+    Ok(renamed + publish_chosen(log, claim, |pending| chosen(&pending.writer))?)
+}
+
+/// Publishes the files of the chosen entries.
+pub(super) fn publish_chosen(
+    log: &mut Log,
+    claim: &Claim,
+    chosen: impl Fn(&Pending) -> bool,
+) -> Result<usize, LakeError> {
     let mut renamed = 0;
-    while let Some(at) = log
-        .pending
-        .iter()
-        .position(|pending| chosen(&pending.writer))
-    {
+    while let Some(at) = log.pending.iter().position(&chosen) {
         let pending = &log.pending[at];
-        renamed += publish(&log.store, pending.seq, &pending.files)?;
+        renamed += publish(log, claim, pending.seq, &pending.files)?;
         log.pending.remove(at);
     }
     Ok(renamed)
 }
 
 /// Renames an entry's files to their places, durably; returns how many were still staged.
-fn publish(store: &Store, seq: u64, files: &[DataFile]) -> Result<usize, LakeError> {
+fn publish(log: &Log, claim: &Claim, seq: u64, files: &[DataFile]) -> Result<usize, LakeError> {
+    let store = &log.store;
     // The folders are created and synced before the renames: a file in a folder that a power cut
     // removes would be lost.
     let folders: BTreeSet<&str> = files.iter().map(|file| folder_of(&file.path)).collect();
@@ -39,20 +59,43 @@ fn publish(store: &Store, seq: u64, files: &[DataFile]) -> Result<usize, LakeErr
     store.create_folders(&folders)?;
     let mut renamed = 0;
     for file in files {
+        // Columns are renamed while the file is invisible: readers never see the other names.
+        retire::name_columns(log, claim, file, &file.staged)?;
         if store.rename(&file.staged, &file.path)? {
             renamed += 1;
+            continue;
+        }
         // The staged name is missing, so this file was renamed before, here or by another writer.
-        // The size tells it from another file.
-        } else if store.size(&file.path)? != Some(file.bytes) {
+        if !is_published(store, file)? {
             return Err(LakeError::Missing {
                 path: file.path.clone(),
                 seq,
             });
         }
+        retire::name_columns(log, claim, file, &file.path)?;
     }
     // Also when another writer renamed them: it may have died before its sync.
     store.sync_folders(&folders)?;
     Ok(renamed)
+}
+
+/// True when the file is in its place, and not another one.
+fn is_published(store: &Store, file: &DataFile) -> Result<bool, LakeError> {
+    // The size tells it from another file.
+    let size = store.size(&file.path)?;
+    if size.is_none() || size == Some(file.bytes) {
+        return Ok(size.is_some());
+    }
+    // Other names of its columns changed its footer. The bytes before it stay the same; 0.1.0 did
+    // not state how many they are.
+    if !is_data(&file.path) {
+        return Ok(false);
+    }
+    let footer = Footer::read(&store.path(&file.path))?;
+    Ok(footer.is_some_and(|footer| match data_bytes(file) {
+        Some(bytes) => footer.data_bytes() == bytes,
+        None => footer.rows() == file.rows,
+    }))
 }
 
 pub(super) fn folder_of(path: &str) -> &str {

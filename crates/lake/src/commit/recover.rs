@@ -6,7 +6,7 @@
 //! 1. Sync the log's folder: an entry can be visible before its name is durable.
 //! 2. Find the dead writers and lock their locks, so that two writers do not clean up at once.
 //! 3. Read the log. An unreadable last entry that was never committed is set aside.
-//! 4. Publish the committed files that are still staged.
+//! 4. Finish renaming columns, and publish the committed files that are still staged.
 //! 5. Remove the staged files of the dead writers: whatever the log names is published now, so
 //!    only uncommitted files are left.
 
@@ -42,7 +42,7 @@ pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Resu
         log = Log::read(store.clone(), table)?.0;
     }
     // The committed files of dead writers are published before the rest of their files is removed.
-    let published = publish_pending(&mut log, |_| true)?;
+    let published = publish_pending(&mut log, claim, |_| true)?;
     dead.remove_files(store)?;
     if published > 0 {
         tracing::info!(
@@ -93,7 +93,7 @@ fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
 }
 
 /// Locks a file, for which another process may hold the lock for a moment.
-fn lock_within(file: &File, time: Duration) -> io::Result<()> {
+pub(super) fn lock_within(file: &File, time: Duration) -> io::Result<()> {
     let deadline = Instant::now() + time;
     loop {
         match file.try_lock() {

@@ -38,12 +38,13 @@ pub(crate) fn take_over(
     if wanted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    publish_pending(log, |writer| writer == folder.claim.writer())?;
+    let claim = &folder.claim;
+    publish_pending(log, claim, |writer| writer == claim.writer())?;
     let commit_id = uuid::Uuid::new_v4().to_string();
     log.append(&folder.claim, |head| {
         entry_of(folder, head, wanted, &commit_id)
     })?;
-    publish_pending(log, |_| true)?;
+    publish_pending(log, claim, |_| true)?;
     let heads = wanted.keys();
     Ok(heads
         .map(|partition| (*partition, log.head.partition(*partition)))

@@ -13,10 +13,13 @@ use inlet_model::change::{
     DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID, is_reserved, positioned_schema,
 };
 use inlet_model::{ColumnType, Scalar, TableSchema};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+use super::footer::SCHEMA_KEY;
 use super::names::{DATE_KEY, DATE_KEY_BESIDE_COLUMN};
 use crate::error::LakeError;
 use crate::options::LakeOptions;
@@ -46,25 +49,26 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// The columns of a schema. `date_key` is the key that the table's folders have already.
+    /// The columns of a schema, under these names in files. `date_key` is the key that the table's
+    /// folders have already.
     pub fn new(
         table: &Arc<TableSchema>,
         options: &LakeOptions,
         date_key: Option<&str>,
+        names: &[&str],
     ) -> Result<Self, LakeError> {
         let positioned = positioned_schema(table);
         check_names(table)?;
-        let arrow = Arc::new(Schema::new(
-            positioned
-                .fields()
-                .iter()
-                .map(|field| in_file(field))
-                .collect::<Vec<_>>(),
-        ));
+        let fields = positioned.fields().iter().enumerate();
+        let fields = fields.map(|(at, field)| match names.get(at) {
+            Some(name) => field_in_file(field, name, table.columns[at].number),
+            None => field_in_file(field, field.name(), None),
+        });
+        let arrow = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Ok(Self {
-            date_key: date_key_of(table, date_key)?,
+            date_key: date_key.map_or_else(|| first_date_key(table), str::to_owned),
             date_column: date_column_of(table, options, &positioned)?,
-            properties: properties(table)?,
+            properties: properties(table, names)?,
             table: table.clone(),
             arrow,
             positioned,
@@ -135,12 +139,26 @@ fn wide_as_text(column: &ArrayRef) -> ArrayRef {
     Arc::new((0..decimals.len()).map(text).collect::<StringArray>())
 }
 
-fn in_file(field: &Field) -> Field {
-    match (field.name().as_str(), field.data_type()) {
+/// The Arrow type of a table's column in a data file.
+pub(crate) fn in_file(column_type: ColumnType) -> DataType {
+    match column_type.arrow() {
+        DataType::Decimal256(..) => DataType::Utf8,
+        data_type => data_type,
+    }
+}
+
+fn field_in_file(field: &Field, name: &str, number: Option<i16>) -> Field {
+    let field = match (field.name().as_str(), field.data_type()) {
         (OP, _) | (_, DataType::Decimal256(..)) => field.clone().with_data_type(DataType::Utf8),
         (XID, _) => field.clone().with_data_type(DataType::Int64),
         _ => field.clone(),
-    }
+    };
+    let field = field.with_name(name);
+    let Some(number) = number else { return field };
+    // Parquet's field id identifies a column whatever it is called, as PostgreSQL's number does.
+    let mut metadata = field.metadata().clone();
+    metadata.insert(PARQUET_FIELD_ID_META_KEY.to_owned(), number.to_string());
+    field.with_metadata(metadata)
 }
 
 /// Refuses a table whose column has the name of a change column.
@@ -159,23 +177,19 @@ fn check_names(table: &TableSchema) -> Result<(), LakeError> {
     }
 }
 
-fn date_key_of(table: &TableSchema, known: Option<&str>) -> Result<String, LakeError> {
-    let taken = |key: &str| {
-        table
-            .columns
-            .iter()
-            .find(|column| column.name.eq_ignore_ascii_case(key))
+/// The key of the first folders by date. A column of the same name gets another one in the files of
+/// a table whose folders exist (`commit/naming`): readers see only the folder's.
+fn first_date_key(table: &TableSchema) -> String {
+    let is_taken = |key: &str| {
+        let mut columns = table.columns.iter();
+        columns.any(|column| column.name.eq_ignore_ascii_case(key))
     };
-    // The key of existing folders is kept: readers refuse a table whose paths have two keys.
-    let keys = known.map_or(vec![DATE_KEY, DATE_KEY_BESIDE_COLUMN], |known| vec![known]);
-    match keys.iter().find(|key| taken(key).is_none()) {
-        Some(key) => Ok((*key).to_owned()),
-        None => Err(refused(
-            table,
-            keys[keys.len() - 1],
-            "has the name of the folders by date, and readers would see only the folder's",
-        )),
-    }
+    let key = if is_taken(DATE_KEY) {
+        DATE_KEY_BESIDE_COLUMN
+    } else {
+        DATE_KEY
+    };
+    key.to_owned()
 }
 
 fn date_column_of(
@@ -219,7 +233,7 @@ fn refused(table: &TableSchema, column: &str, reason: &str) -> LakeError {
 
 /// Zstd and statistics for every column. Values that grow (offsets, xids, keys, times) are stored
 /// as differences, and columns whose values rarely repeat get no dictionary.
-fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
+fn properties(table: &TableSchema, names: &[&str]) -> Result<WriterProperties, LakeError> {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("the level is one that zstd has");
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -227,6 +241,10 @@ fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
         // larger.
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_key_value_metadata(Some(vec![KeyValue::new(
+            SCHEMA_KEY.to_owned(),
+            table.fingerprint().to_string(),
+        )]))
         .set_created_by(concat!("inlet ", env!("CARGO_PKG_VERSION")).to_owned());
     // Both grow steadily within a file, so their differences take a few bits.
     for ours in [OFFSET, XID] {
@@ -236,13 +254,13 @@ fn properties(table: &TableSchema) -> Result<WriterProperties, LakeError> {
         let key = table.key.contains(&position);
         builder = match column.column_type {
             ColumnType::Scalar(Scalar::Timestamp | Scalar::TimestampTz) => {
-                as_differences(builder, &column.name)
+                as_differences(builder, names[position])
             }
             // Keys are mostly serial numbers; a dictionary of unique values would only grow.
             ColumnType::Scalar(Scalar::Int32 | Scalar::Int64) if key => {
-                as_differences(builder, &column.name)
+                as_differences(builder, names[position])
             }
-            _ if key => builder.set_column_dictionary_enabled(path(&column.name), false),
+            _ if key => builder.set_column_dictionary_enabled(path(names[position]), false),
             _ => builder,
         };
     }

@@ -10,20 +10,21 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use inlet_model::TableSchema;
 use inlet_model::change::ChangeBatch;
-use inlet_model::{KafkaPartition, Offset};
+use inlet_model::{Fingerprint, KafkaPartition, Offset, TableSchema};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 use tempfile::TempPath;
 
 use super::columns::Columns;
 use super::dates::{self, Calendar, Day};
+use super::footer;
 use super::names::STAGING;
 use super::quarantine::{QuarantineFile, Rejected};
 use super::rows::{RUN_ROWS, runs, split};
+use super::statistics::{self, ColumnStatistics};
 use super::store::sync_files;
-use crate::commit::LatestSchema;
+use crate::commit::{ColumnNames, LatestSchema};
 use crate::error::LakeError;
 use crate::folder::Folder;
 
@@ -47,7 +48,28 @@ pub(crate) struct StagedFile {
     pub date: Option<String>,
     pub rows: u64,
     pub bytes: u64,
+    /// What the entry stores of a data file beside; `None` for rejected rows.
+    pub parquet: Option<Parquet>,
     pub path: TempPath,
+}
+
+/// What a data file's own metadata contains.
+#[derive(Debug, Clone)]
+pub(crate) struct Parquet {
+    pub schema: Fingerprint,
+    /// Bytes of the metadata at the file's end, without its length and the magic bytes after it.
+    pub footer: u32,
+    pub columns: BTreeMap<String, ColumnStatistics>,
+}
+
+/// What the log's head fixes for new files. Only a hint: the commit compares it with the log, where
+/// other writers may have appended in the meantime.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Layout {
+    /// The key that the table's folders by date have already.
+    pub date_key: Option<String>,
+    /// The names of columns in files.
+    pub names: ColumnNames,
 }
 
 /// The files of a batch, and the schemas and positions of their rows.
@@ -73,6 +95,7 @@ pub(crate) struct Positions {
 pub(super) struct Encoder {
     folder: Arc<Folder>,
     calendar: Calendar,
+    names: ColumnNames,
     columns: Option<Columns>,
     gathered: BTreeMap<Day, Gathered>,
     open: BTreeMap<Day, DateFile>,
@@ -103,12 +126,13 @@ struct DateFile {
 }
 
 impl Encoder {
-    /// An encoder without rows. `date_key` is the key that the table's folders have already.
-    pub fn new(folder: Arc<Folder>, date_key: Option<String>) -> Self {
+    /// An encoder without rows.
+    pub fn new(folder: Arc<Folder>, layout: Layout) -> Self {
         let calendar = Calendar::new(folder.options.timezone);
         Self {
             folder,
             calendar,
+            names: layout.names,
             columns: None,
             gathered: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -116,7 +140,7 @@ impl Encoder {
             last_rows: BTreeMap::new(),
             writes: 0,
             done: Encoded {
-                date_key,
+                date_key: layout.date_key,
                 ..Encoded::default()
             },
             unsynced: Vec::new(),
@@ -215,6 +239,7 @@ impl Encoder {
                 date: None,
                 rows,
                 bytes,
+                parquet: None,
                 path,
             });
         }
@@ -236,7 +261,8 @@ impl Encoder {
         }
         // Rows of the old schema that are still gathered would not fit a file of the new one.
         self.close_all()?;
-        let columns = Columns::new(schema, &self.folder.options, self.done.date_key.as_deref())?;
+        let (options, date_key) = (&self.folder.options, self.done.date_key.as_deref());
+        let columns = Columns::new(schema, options, date_key, &self.names.of(schema))?;
         self.done.date_key = Some(columns.date_key.clone());
         self.done.schemas.push(schema.clone());
         self.columns = Some(columns);
@@ -354,7 +380,7 @@ impl Encoder {
 
     fn close(&mut self, day: Day) -> Result<(), LakeError> {
         let Some(DateFile {
-            writer,
+            mut writer,
             staged,
             path,
             first,
@@ -364,15 +390,21 @@ impl Encoder {
         else {
             return Ok(());
         };
-        let file = writer
-            .into_inner()
+        let metadata = writer
+            .finish()
             .map_err(|source| encode_error(&staged, source))?;
+        let inspected = |source| LakeError::io("inspection", &staged, source);
+        // A second handle of the same file: the writer keeps its own and has no more to write.
+        let file = writer.inner().try_clone().map_err(inspected)?;
         // The size goes into the entry: recovery compares it with the visible file when
         // the staged one is missing.
-        let bytes = file
-            .metadata()
-            .map_err(|source| LakeError::io("inspection", &staged, source))?
-            .len();
+        let bytes = file.metadata().map_err(inspected)?.len();
+        let columns = self.columns.as_ref().expect("an open file has a schema");
+        let parquet = Parquet {
+            schema: columns.table.fingerprint(),
+            footer: footer::length(&file, bytes).map_err(inspected)?,
+            columns: statistics::of(&metadata, &columns.table),
+        };
         self.unsynced.push(file);
         self.done.files.push(StagedFile {
             staged,
@@ -380,6 +412,7 @@ impl Encoder {
             date: dates::name(day),
             rows,
             bytes,
+            parquet: Some(parquet),
             path,
         });
         if self.unsynced.len() >= UNSYNCED_MAX {

@@ -17,6 +17,9 @@ pub(crate) const CHECKPOINT: &str = "_log/_checkpoint.json";
 /// Locked by the writer that sets a torn entry aside.
 pub(crate) const REPAIR: &str = "_staging/repair";
 
+/// Locked by the writer that publishes files of a table whose columns have been renamed.
+pub(crate) const RETIRE: &str = "_staging/retire";
+
 /// The key of the date_partition folders.
 pub(crate) const DATE_KEY: &str = "date";
 /// The key of the folders of a table that has a column `date` of its own.

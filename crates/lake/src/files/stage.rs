@@ -13,7 +13,7 @@ use inlet_model::{KafkaPartition, OffsetRange};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::encoder::{Encoded, Encoder, StagedFile};
+use super::encoder::{Encoded, Encoder, Layout, StagedFile};
 use super::quarantine::Rejected;
 use crate::commit::Covered;
 use crate::error::LakeError;
@@ -55,11 +55,11 @@ pub(crate) struct Staged {
 }
 
 impl OpenBatch {
-    pub fn new(folder: Arc<Folder>, date_key: Option<String>) -> Self {
+    pub fn new(folder: Arc<Folder>, layout: Layout) -> Self {
         // A full channel holds the poll or the consumer back, so that memory stays bounded.
         let (steps, received) = mpsc::channel(WAITING_BATCHES_MAX);
         let encoded_bytes = Arc::new(AtomicU64::new(0));
-        let encoder = Encoder::new(folder.clone(), date_key);
+        let encoder = Encoder::new(folder.clone(), layout);
         let bytes = encoded_bytes.clone();
         let encoder = tokio::task::spawn_blocking(move || encode(encoder, received, &bytes));
         Self {

@@ -302,7 +302,7 @@ pub(crate) fn sync_files(files: &[(&str, File)]) -> Result<(), LakeError> {
 
 /// Does the same with each item, on several threads. The first failure is returned; items that have
 /// not started by then are skipped.
-fn side_by_side<T: Sync>(
+pub(crate) fn side_by_side<T: Sync>(
     items: &[T],
     act: impl Fn(&T) -> Result<(), LakeError> + Sync,
 ) -> Result<(), LakeError> {

@@ -21,6 +21,7 @@ fn column(name: &str, column_type: ColumnType, postgres_type: &str) -> Column {
         as_text: false,
         not_null: false,
         generated: false,
+        number: None,
     }
 }
 

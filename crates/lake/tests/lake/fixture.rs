@@ -33,6 +33,7 @@ pub fn column(name: &str, column_type: impl Into<ColumnType>, postgres_type: &st
         as_text: false,
         not_null: false,
         generated: false,
+        number: None,
     }
 }
 

@@ -6,6 +6,8 @@ mod commits;
 mod crashes;
 mod fixture;
 mod layout;
+mod retired;
 mod sink;
 mod types;
+mod unions;
 mod writers;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use inlet_model::{TableSchema, quote};
+use inlet_model::{SchemaFields, TableSchema, quote};
 use inlet_service::config::{ImpossibleValues, TableConfig};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
@@ -68,22 +68,25 @@ impl Captured {
             &key::leading_columns(&entry.indexes),
             config.cursor.as_deref(),
         )?;
-        let mut schema = TableSchema::new(table, entry.columns.clone(), key);
+        let mut fields = SchemaFields {
+            table,
+            columns: entry.columns.clone(),
+            key,
+            relation: Some(entry.oid),
+        };
         if config.impossible_values == ImpossibleValues::Text {
             let dated_by = config
                 .date_column
                 .as_ref()
-                .and_then(|written| schema.resolve(written))
-                .or_else(|| schema.event_time());
+                .and_then(|written| fields.resolve(written))
+                .or_else(|| fields.event_time());
             // Rows are compared by the cursor and placed by their date: both stay times.
-            let mut columns = schema.columns.clone();
             let kept = [cursor.map(|cursor| cursor.column), dated_by];
-            columns::carry_as_text(&mut columns, &kept);
-            schema = TableSchema::new(schema.table.clone(), columns, schema.key.clone());
+            columns::carry_as_text(&mut fields.columns, &kept);
         }
         Ok(Self {
             oid: entry.oid,
-            schema: Arc::new(schema),
+            schema: Arc::new(TableSchema::from_fields(fields)),
             numbers: entry.ordered.iter().map(|column| column.number).collect(),
             cursor,
             structure: entry.structure,

@@ -149,6 +149,7 @@ fn numbered(
             as_text: mapped.is_none(),
             not_null,
             generated,
+            number: Some(number),
         },
     }
 }

@@ -138,6 +138,7 @@ mod tests {
             as_text: false,
             not_null: false,
             generated: false,
+            number: None,
         };
         columns.iter().map(column).collect()
     }

@@ -148,6 +148,7 @@ mod tests {
             as_text: false,
             not_null,
             generated: false,
+            number: None,
         })
         .into()
     }

@@ -14,6 +14,7 @@ fn column(name: &str, column_type: ColumnType, as_text: bool) -> Column {
         as_text,
         not_null: false,
         generated: false,
+        number: None,
     }
 }
 

@@ -89,6 +89,7 @@ fn stage(store: &Store, claim: &Claim, from: i64, files: usize) -> Entry {
             rows: 1,
             bytes: content.len() as u64,
             date: Some(date.to_owned()),
+            ..DataFile::default()
         });
     }
     entry.rows = files as u64;
@@ -139,7 +140,7 @@ fn live(store: &Arc<Store>, life: &Life, expected: &mut Expected) {
         expected.files.extend(contents(store, &entry));
         expected.next += *files as i64;
         log.append(&claim, |_| Ok(entry.clone())).unwrap();
-        publish_pending(&mut log, |writer| writer == claim.writer()).unwrap();
+        publish_pending(&mut log, &claim, |writer| writer == claim.writer()).unwrap();
     }
     let entry = stage(store, &claim, expected.next, life.last);
     match &life.end {
@@ -163,7 +164,7 @@ fn live(store: &Arc<Store>, life: &Life, expected: &mut Expected) {
         }
         return;
     }
-    publish_pending(&mut log, |_| true).unwrap();
+    publish_pending(&mut log, &claim, |_| true).unwrap();
     match life.end {
         End::Checkpointed => log.write_checkpoint(&claim).unwrap(),
         End::TornCheckpoint => fs::write(store.path(CHECKPOINT), "{\"table\":").unwrap(),

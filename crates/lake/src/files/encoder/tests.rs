@@ -171,6 +171,7 @@ fn table() -> Arc<TableSchema> {
         as_text: false,
         not_null: false,
         generated: false,
+        number: None,
     };
     let columns = columns.map(column).collect();
     Arc::new(TableSchema::new(
@@ -356,7 +357,7 @@ proptest! {
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(rows.len() + 1)).collect();
         cuts.extend([0, rows.len()]);
         cuts.sort_unstable();
-        let mut encoder = Encoder::new(folder.clone(), None);
+        let mut encoder = Encoder::new(folder.clone(), Layout::default());
         for cut in cuts.windows(2) {
             let rows = all.rows.slice(cut[0], cut[1] - cut[0]);
             encoder.append(&ChangeBatch { rows, ..all.clone() }).unwrap();
@@ -377,7 +378,7 @@ proptest! {
     ) {
         let (_guard, folder) = open(Tz::UTC);
         let all = batch(&table(), &rows);
-        let mut encoder = Encoder::new(folder, None);
+        let mut encoder = Encoder::new(folder, Layout::default());
         encoder.append(&all).unwrap();
         let rows = all.rows.slice(again.index(rows.len()), 1);
         let refused = encoder.append(&ChangeBatch { rows, ..all });
@@ -396,7 +397,7 @@ fn more_dates_than_open_files_lose_no_row_and_keep_the_order() {
         let columns = whole.columns[..columns].to_vec();
         Arc::new(TableSchema::new(whole.table.clone(), columns, vec![]))
     };
-    let mut encoder = Encoder::new(folder.clone(), None);
+    let mut encoder = Encoder::new(folder.clone(), Layout::default());
     let mut expected = BTreeMap::<String, Vec<i64>>::new();
     let mut offset = 0;
     for (round, schema) in [narrow(1), narrow(1), narrow(2), narrow(1)]

@@ -29,6 +29,7 @@ pub fn schema(columns: &[(&str, ColumnType, &str)], key: &[usize]) -> Arc<TableS
         as_text: false,
         not_null: false,
         generated: false,
+        number: None,
     };
     let columns = columns.iter().map(column).collect();
     Arc::new(TableSchema::new(
