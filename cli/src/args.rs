@@ -70,6 +70,18 @@ pub enum Verb {
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --watch")]
     Status(StatusArguments),
+    /// Leave a table out of the polls of the running service; its changes wait in PostgreSQL
+    #[command(after_help = "Example:\n  inlet pause --config inlet.yml orders")]
+    Pause(ControlArguments),
+    /// Poll a paused table again, from where it was
+    #[command(after_help = "Example:\n  inlet resume --config inlet.yml orders")]
+    Resume(ControlArguments),
+    /// Read all rows of a table again, or some, beside its new changes
+    #[command(
+        after_help = "Example:\n  inlet reload --config inlet.yml orders --where \"status = \
+            'paid'\""
+    )]
+    Reload(ReloadArguments),
     /// Write a configuration for the tables of a database, with what the catalog tells of them
     #[command(
         after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output \
@@ -117,6 +129,8 @@ impl Verb {
             Self::Status(arguments) => Some(&arguments.files),
             Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
+            Self::Pause(arguments) | Self::Resume(arguments) => Some(&arguments.files),
+            Self::Reload(arguments) => Some(&arguments.of.files),
             _ => None,
         }
     }
@@ -236,6 +250,25 @@ pub struct StatusArguments {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ControlArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The table, as SQL writes its name
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ReloadArguments {
+    #[command(flatten)]
+    pub of: ControlArguments,
+    /// Only rows that fulfil this condition of SQL
+    #[arg(long = "where", value_name = "SQL")]
+    pub condition: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

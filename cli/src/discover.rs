@@ -7,7 +7,9 @@
 //! 3. When a new table can be captured, the service is stopped in order, which makes everything
 //!    durable that was found, and restarted in the same process with the new tables.
 //!
-//! A new table that cannot be captured is reported once, and the service continues without it.
+//! A table that cannot be captured is reported once, and the service continues without it: a new
+//! one, and one that the configuration names. It is looked at in the same way, and the service
+//! restarts with it once it can be captured.
 //! Dropped tables are not noticed here: the producer's pipeline polls the others on.
 
 use std::collections::BTreeSet;
@@ -54,8 +56,8 @@ pub async fn serve(
         return Ok(ExitCode::SUCCESS);
     };
     if needs == Needs::Tables {
-        // A table that is named must be capturable at the start; one that only a pattern matches
-        // may be left out.
+        // A table that is named must exist at the start. One that exists and cannot be captured is
+        // left out, as long as another one can.
         source.tables = source.tables.strict()?;
     }
     let mut watch = Watch::new(config, &source.tables);
@@ -91,6 +93,10 @@ pub async fn serve(
 /// Compares the catalog with the tables of the running service.
 struct Watch {
     config: Config,
+    /// True when a table of the configuration could not be captured at the start.
+    has_left_out: bool,
+    /// True while the server does not answer the watch.
+    is_silent: bool,
     /// The configured names of the tables that the service runs with.
     running: BTreeSet<TableReference>,
     /// Every table that was captured since the start.
@@ -105,6 +111,8 @@ impl Watch {
     fn new(config: Config, tables: &Tables) -> Self {
         let mut watch = Self {
             config,
+            has_left_out: !tables.left_out.is_empty(),
+            is_silent: false,
             running: BTreeSet::new(),
             known: Known::new(),
             carried: tables.config.clone(),
@@ -116,7 +124,8 @@ impl Watch {
 
     /// False when no table can be added while the service runs.
     fn is_needed(&self) -> bool {
-        self.config.has_patterns() && !self.config.streaming.discover_interval.is_zero()
+        (self.config.has_patterns() || self.has_left_out)
+            && !self.config.streaming.discover_interval.is_zero()
     }
 
     fn runs_with(&mut self, tables: &Tables) {
@@ -134,10 +143,31 @@ impl Watch {
             tokio::time::sleep(self.config.streaming.discover_interval).await;
             match self.look().await {
                 Ok(Some(next)) => return next,
-                Ok(None) => {}
-                // The service itself reports a server that does not answer.
-                Err(error) => tracing::debug!(reason = ?error, "new tables were not looked for"),
+                Ok(None) => self.answered(),
+                Err(error) => self.unanswered(&error),
             }
+        }
+    }
+
+    fn answered(&mut self) {
+        if std::mem::take(&mut self.is_silent) {
+            info!("new tables are looked for again");
+        }
+    }
+
+    /// Warns once for each time that the server cannot be asked. A consumer does not ask it for
+    /// anything else, and a producer may hold a session that still works.
+    fn unanswered(&mut self, error: &Failure) {
+        if !std::mem::replace(&mut self.is_silent, true) {
+            let retry_seconds = self.config.streaming.discover_interval.as_secs();
+            let hint = error.hint().map(tracing::field::display);
+            warn!(
+                reason = error.reason(),
+                hint,
+                retry_seconds,
+                "new tables cannot be looked for: the service continues with \
+                those that it has"
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use inlet_service::error::{Explain, Kind, report};
+use inlet_service::error::{Explain, Hint, Kind, chain, report};
 
 /// The result of a verb: its exit code, or the error.
 pub type Outcome = Result<ExitCode, Failure>;
@@ -18,6 +18,16 @@ impl<E: Explain + 'static> From<E> for Failure {
 }
 
 impl Failure {
+    /// The error with its causes, on one line.
+    pub fn reason(&self) -> String {
+        chain(self.0.as_ref())
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<Hint> {
+        self.0.hint()
+    }
+
     /// Prints the error for the user, and returns the exit code of its kind.
     pub fn show(&self) -> ExitCode {
         eprintln!("{}", report(self.0.as_ref()));

@@ -7,6 +7,7 @@
 mod args;
 mod check;
 mod consumer;
+mod control;
 #[cfg(feature = "demo")]
 mod demo;
 mod discover;
@@ -35,6 +36,7 @@ use inlet_service::stop::Stop;
 use tokio_util::sync::CancellationToken;
 
 use args::{Arguments, Verb};
+use control::Act;
 use failure::{Failure, Outcome, SystemError};
 
 /// How long calls that were given up may still take when the process ends.
@@ -96,6 +98,12 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Status(arguments) => status::run(arguments, config, token).await,
         Verb::Check(arguments) => check::run(arguments, config, token).await,
         Verb::Verify(arguments) => verify::run(arguments, config, token).await,
+        Verb::Pause(arguments) => control::run(Act::Pause, &arguments, config, token).await,
+        Verb::Resume(arguments) => control::run(Act::Resume, &arguments, config, token).await,
+        Verb::Reload(arguments) => {
+            let act = Act::Reload(arguments.condition);
+            control::run(act, &arguments.of, config, token).await
+        }
         _ => unreachable!("`dispatch` runs the verbs without a configuration"),
     }
 }

@@ -5,6 +5,7 @@
 //! that waits on more than one thing.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+mod aside;
 pub mod export;
 mod metrics;
 pub mod pipeline;
@@ -14,3 +15,4 @@ pub mod session;
 pub mod settings;
 pub mod sink;
 pub mod source;
+mod watch;

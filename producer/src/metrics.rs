@@ -1,5 +1,6 @@
 //! The numbers that a running producer shows. They move once a checkpoint is durable, not before.
 
+use inlet_model::TableName;
 use inlet_service::observe::timestamp_seconds;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
@@ -7,6 +8,7 @@ const ROWS: &str = "inlet_producer_rows_total";
 const LATE_ROWS: &str = "inlet_producer_late_rows_total";
 const CHECKPOINTS: &str = "inlet_producer_checkpoints_total";
 const FAILURES: &str = "inlet_producer_failures_total";
+const SET_ASIDE: &str = "inlet_producer_table_set_aside";
 const LAST_CYCLE: &str = "inlet_producer_last_cycle_timestamp_seconds";
 
 /// Registers the description of every metric.
@@ -20,6 +22,10 @@ pub(crate) fn describe() {
     describe_counter!(
         FAILURES,
         "sessions that ended with an error and were restarted"
+    );
+    describe_gauge!(
+        SET_ASIDE,
+        "1 while a table is set aside because it fails by itself, 0 once it is polled again"
     );
     describe_gauge!(
         LAST_CYCLE,
@@ -37,6 +43,11 @@ pub(crate) fn checkpointed(rows: u64) {
 pub(crate) fn polled(late_rows: u64) {
     counter!(LATE_ROWS).increment(late_rows);
     gauge!(LAST_CYCLE).set(timestamp_seconds());
+}
+
+/// A table was set aside, or is polled again.
+pub(crate) fn set_aside(table: &TableName, is_aside: bool) {
+    gauge!(SET_ASIDE, "table" => table.to_string()).set(f64::from(u8::from(is_aside)));
 }
 
 /// A session has failed and is tried again.

@@ -2,24 +2,30 @@
 //! thing.
 //!
 //! Promises: after any error the sink is asked what it has durably, and the poll resumes from
-//! there; a cycle's rows and the progress that covers them are handed over together. Leaves to
-//! others: what a step does ([`crate::session`]), whether an error passes ([`crate::retry`]).
+//! there; a cycle's rows and the progress that covers them are handed over together; a table that
+//! fails by itself is set aside, and the others go on. Leaves to others: what a step does
+//! ([`crate::session`]), whether an error passes ([`crate::retry`]), when a table that was set
+//! aside is tried again ([`crate::aside`]).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use inlet_postgres::Known;
-use inlet_service::config::Config;
+use inlet_model::TableName;
+use inlet_postgres::{Known, Tables, capture};
+use inlet_service::config::{Config, PostgresAddress};
 use inlet_service::observe::Readiness;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::aside::Aside;
 use crate::export::Export;
 use crate::retry::Retry;
 use crate::session::{Session, Source, Stepped};
 use crate::source::error::PollError;
 use crate::source::poll::Due;
 use crate::source::resume::PollSettings;
+use crate::watch::{SILENCE_MAX, Watched, until_silent};
 use crate::{metrics, settings};
 use inlet_service::sink::Sink;
 
@@ -47,6 +53,12 @@ pub struct Pipeline<S> {
     readiness: Readiness,
     /// The tables that were polled since the start: one that is dropped does not stop the others.
     known: Known,
+    /// The tables that fail by themselves.
+    aside: Aside,
+    /// True once every table is set aside: the error then counts for the service.
+    none_left: bool,
+    /// The tables that the sink was made for.
+    carried: BTreeSet<TableName>,
 }
 
 /// How fast the next poll follows.
@@ -67,6 +79,7 @@ pub async fn connect(
 ) -> Result<Option<Source>, PollError> {
     let mut retry = Retry::new();
     let known = Known::new();
+    let addresses = addresses(config);
     loop {
         let error = tokio::select! {
             biased;
@@ -76,6 +89,8 @@ pub async fn connect(
                 Ok(source) => return Ok(Some(source)),
                 Err(error) => error,
             },
+            // A server that hangs is no server: the wait for it has the same end.
+            () = until_silent(&addresses) => PollError::Silent(SILENCE_MAX),
         };
         if wait(retry.after(error)?, stop).await.is_none() {
             return Ok(None);
@@ -94,6 +109,9 @@ impl<S: Sink> Pipeline<S> {
             sink,
             readiness: Readiness::default(),
             known: Known::new(),
+            aside: Aside::default(),
+            none_left: false,
+            carried: BTreeSet::new(),
         }
     }
 
@@ -106,6 +124,7 @@ impl<S: Sink> Pipeline<S> {
     /// Polls from this source until stopped; then the work at hand is finished and made durable.
     pub async fn run(mut self, source: Source, stop: CancellationToken) -> Result<(), PollError> {
         metrics::describe();
+        self.carried = source.tables.names().into_iter().collect();
         let mut retry = Retry::new();
         let mut source = Some(source);
         loop {
@@ -120,6 +139,10 @@ impl<S: Sink> Pipeline<S> {
                 // Only a server that hangs keeps the session longer; what is not durable is read
                 // again at the next start.
                 () = overdue(&stop) => return Ok(()),
+            };
+            // The others are polled at once: the table that failed waits alone.
+            let Some(error) = self.set_aside(error) else {
+                continue;
             };
             // The service reports as not ready before the wait, which may be long.
             self.readiness.set(false);
@@ -138,16 +161,16 @@ impl<S: Sink> Pipeline<S> {
         stop: &CancellationToken,
         retry: &mut Retry,
     ) -> Result<(), PollError> {
-        let source = match source {
-            Some(source) => source,
-            None => Source::open(&self.config, &self.known).await?,
+        let addresses = addresses(&self.config);
+        let mut session = tokio::select! {
+            biased;
+            // A session that has started goes first; the watch only ends a wait.
+            session = self.start(source) => session?,
+            () = until_silent(&addresses) => return Err(PollError::Silent(SILENCE_MAX)),
         };
-        // A table counts as known once a session has started with it; until then it must exist.
-        let found = source.tables.known();
-        let mut session = Session::start(source, self.settings, &mut self.sink).await?;
-        self.known.extend(found);
         retry.reached();
         self.readiness.set(true);
+        let watched = watched(&self.config, &session);
         let mut pace = Pace::new(self.config.streaming.poll_interval);
         loop {
             // Between two steps the poll holds no snapshot and no lock, so this is the moment to
@@ -159,9 +182,15 @@ impl<S: Sink> Pipeline<S> {
                 return Ok(());
             }
             let due = pace.due();
-            let stepped = session.step(due, &mut self.sink).await?;
+            let stepped = tokio::select! {
+                biased;
+                // A step that has ended goes first: its rows count.
+                stepped = session.step(due, &mut self.sink) => stepped?,
+                () = until_silent(&watched) => return Err(PollError::Silent(SILENCE_MAX)),
+            };
             self.record(&session, &stepped);
             pace.stepped(due, &stepped);
+            self.look_after(&mut session, due, &stepped).await?;
             // Rows prove that the whole way works; an empty poll does not, and keeps the longer
             // waits.
             if stepped.step.rows > 0 {
@@ -179,6 +208,99 @@ impl<S: Sink> Pipeline<S> {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Connects and resumes the tables that are not set aside.
+    async fn start(&mut self, source: Option<Source>) -> Result<Session, PollError> {
+        let mut source = match source {
+            Some(source) => source,
+            None => Source::look(&self.config, &self.known).await?,
+        };
+        self.leave_out(&mut source.tables)?;
+        // A table counts as known once a session has started with it; until then it must exist.
+        let found = source.tables.known();
+        let set_aside = self.aside.reasons();
+        let set_aside = set_aside
+            .into_iter()
+            .filter(|(table, _)| self.carried.contains(table))
+            .collect();
+        let session = Session::start(source, self.settings, &mut self.sink, set_aside).await?;
+        self.known.extend(found);
+        Ok(session)
+    }
+
+    /// Takes the tables out that cannot be captured, or have failed lately. Fails when none is
+    /// left.
+    fn leave_out(&mut self, tables: &mut Tables) -> Result<(), PollError> {
+        let now = Instant::now();
+        for left_out in std::mem::take(&mut tables.left_out) {
+            let Some(table) = left_out.reason.own_table().cloned() else {
+                return Err(left_out.reason.into());
+            };
+            // A table that was never polled is the concern of those who look for new ones.
+            if self.carried.contains(&table) && !self.aside.is_resting(&table, now) {
+                self.aside.set(&table, left_out.reason.into(), now);
+            }
+        }
+        tables
+            .captured
+            .retain(|table| !self.aside.is_resting(&table.captured.schema.table, now));
+        for table in &tables.captured {
+            self.aside.is_tried(&table.captured.schema.table);
+        }
+        if tables.captured.is_empty()
+            && let Some(error) = self.aside.take_error()
+        {
+            self.none_left = true;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Sets the table of an error aside; returns the error when it is none of a single table, or
+    /// when there is no other one.
+    fn set_aside(&mut self, error: PollError) -> Option<PollError> {
+        let none_left = std::mem::take(&mut self.none_left) || self.carried.len() < 2;
+        let Some(table) = error.own_table().filter(|_| !none_left).cloned() else {
+            return Some(error);
+        };
+        self.aside.set(&table, error, Instant::now());
+        None
+    }
+
+    /// Looks whether a table that was set aside can be read again, and at requests of users.
+    async fn look_after(
+        &mut self,
+        session: &mut Session,
+        due: Due,
+        stepped: &Stepped,
+    ) -> Result<(), PollError> {
+        if stepped.step.cycled {
+            self.aside.succeeded(Instant::now());
+        }
+        if !due.dropped || !stepped.step.cycled {
+            return Ok(());
+        }
+        while let Some(table) = self.aside.due(Instant::now()) {
+            let config = self.config.tables.iter().find(|config| {
+                let known = self.known.get(&config.table);
+                known.is_some_and(|known| known.table == table)
+            });
+            // What the catalog refuses is asked again without ending the session; anything else
+            // shows only when the table is polled.
+            let captured = match config {
+                Some(config) => capture(session.primary(), config).await,
+                None => return Err(PollError::Recovered(table)),
+            };
+            match captured {
+                Err(error) if error.own_table().is_some() => {
+                    self.aside.set(&table, error.into(), Instant::now());
+                }
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Err(PollError::Recovered(table)),
+            }
+        }
+        Ok(())
     }
 
     fn record(&mut self, session: &Session, stepped: &Stepped) {
@@ -241,6 +363,28 @@ impl Pace {
         };
         self.interval
     }
+}
+
+/// The configured servers, before there is a session.
+fn addresses(config: &Config) -> Vec<Watched> {
+    let servers = config.postgres.iter();
+    let servers = servers.flat_map(|postgres| [Some(&postgres.primary), postgres.read.as_ref()]);
+    let watched = |address: &PostgresAddress| Watched {
+        address: address.clone(),
+        backend: None,
+    };
+    servers.flatten().map(watched).collect()
+}
+
+/// The servers with the processes that serve this session.
+fn watched(config: &Config, session: &Session) -> Vec<Watched> {
+    let (primary, standby) = session.backends();
+    let backends = [Some(primary), standby];
+    addresses(config)
+        .into_iter()
+        .zip(backends)
+        .map(|(watched, backend)| Watched { backend, ..watched })
+        .collect()
 }
 
 /// Waits; `None` when stopped meanwhile.

@@ -1,14 +1,19 @@
 //! From one connection to its first error: the poll, and the sink that makes its rows durable.
 
+use std::collections::BTreeMap;
+
+use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
 use inlet_postgres::{Known, Postgres, Tables};
 use inlet_service::config::Config;
+use sqlx::PgConnection;
 use tracing::debug;
 
 use crate::progress_bar::ProgressBar;
 use crate::source::error::PollError;
 use crate::source::out::{Event, Out};
 use crate::source::poll::{Due, Poll, Step};
+use crate::source::progress;
 use crate::source::resume::PollSettings;
 use crate::source::table::PolledTable;
 use inlet_service::sink::{Sink, SinkError};
@@ -23,7 +28,7 @@ pub struct Source {
 
 impl Source {
     /// Connects and finds the tables. A known table may be missing, every other table that the
-    /// configuration names must be capturable.
+    /// configuration names must exist.
     pub async fn open(config: &Config, known: &Known) -> Result<Self, PollError> {
         let source = Self::look(config, known).await?;
         Ok(Self {
@@ -51,16 +56,25 @@ pub struct Session {
 }
 
 impl Session {
-    /// Reads back what the sink has durably, and resumes from there.
+    /// Reads back what the sink has durably, and resumes from there. Tables that were set aside
+    /// are not polled: only the reason becomes durable, for those who look at the progress.
     pub async fn start(
         source: Source,
         settings: PollSettings,
         sink: &mut impl Sink,
+        set_aside: Vec<(TableName, String)>,
     ) -> Result<Self, PollError> {
+        let mut names = source.tables.names();
+        names.extend(set_aside.iter().map(|(table, _)| table.clone()));
         // The sink fences an earlier owner before the first row is read, so two processes never
         // publish from the same progress.
-        let progress = sink.resume(&source.tables.names()).await?;
+        let progress = sink.resume(&names).await?;
+        let now = |(table, reason): (TableName, String)| (table, progress::set_aside(&reason));
+        let set_aside: BTreeMap<_, _> = set_aside.into_iter().map(now).collect();
         let poll = Poll::resume(source.postgres, source.tables, settings, progress).await?;
+        if !set_aside.is_empty() {
+            sink.checkpoint(set_aside).await?;
+        }
         Ok(Self {
             poll,
             bar: ProgressBar::default(),
@@ -70,6 +84,10 @@ impl Session {
     /// One step of the poll, and the checkpoint that covers what it found. After an error the
     /// session must be thrown away.
     pub async fn step(&mut self, due: Due, sink: &mut impl Sink) -> Result<Stepped, PollError> {
+        if due.dropped {
+            let requests = sink.requests().await;
+            self.poll.follow(&requests).await?;
+        }
         let mut out = Output {
             sink,
             bar: &mut self.bar,
@@ -106,6 +124,21 @@ impl Session {
     /// The tables that are polled.
     pub fn tables(&self) -> &[PolledTable] {
         self.poll.tables()
+    }
+
+    /// The connection to the primary, between two steps.
+    pub fn primary(&mut self) -> &mut PgConnection {
+        self.poll.primary()
+    }
+
+    /// The servers' processes that answer: the primary's, and the standby's if there is one.
+    pub fn backends(&self) -> (i32, Option<i32>) {
+        self.poll.backends()
+    }
+
+    /// Loads every table again, beside its polls.
+    pub async fn load_again(&mut self) -> Result<(), PollError> {
+        self.poll.load_again().await
     }
 
     /// Makes the sweep of every table due in the next step.

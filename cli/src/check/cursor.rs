@@ -185,6 +185,7 @@ async fn plan(
         &Condition::Since {
             floor: Some(floor),
             xid: reading.xid_end,
+            only: None,
         },
         &[],
         reading.xid_end,

@@ -11,7 +11,8 @@ use inlet_model::TableName;
 use inlet_postgres::{Error, Table, Tables};
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
-use inlet_producer::source::progress::Stored;
+use inlet_producer::source::control::Control;
+use inlet_producer::source::progress::{Stored, aside};
 use inlet_producer::source::waiting::{Look, Waiting};
 use inlet_service::config::{Config, KafkaConfig, PostgresAddress, TableConfig};
 use inlet_service::error::chain;
@@ -35,6 +36,12 @@ pub struct Status {
     /// Rows of PostgreSQL that the sink lacks; `None` without a `postgres:` section.
     pub waiting: Option<Result<Waiting, String>>,
     pub phase: Option<&'static str>,
+    /// True while a user has paused it.
+    pub paused: bool,
+    /// True while it is loaded again beside its polls.
+    pub reloading: bool,
+    /// Why the service has set it aside.
+    pub set_aside: Option<String>,
     /// Rows that became visible a second, over [`RATE_SPAN`].
     pub rows_per_second: f64,
     pub at: DateTime<Utc>,
@@ -147,14 +154,16 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
             .and_then(|waiting| waiting.as_ref().ok())
             .map(|waiting| &waiting.table));
         let progress = progress_of(kafka.as_ref(), name, found);
-        let phase = progress
-            .and_then(|progress| Stored::decode(progress).ok().flatten())
-            .map(|stored| stored.phase.name());
+        let stored = progress.and_then(|progress| Stored::decode(progress).ok().flatten());
+        let phase = stored.as_ref().map(|stored| stored.phase.name());
         let rows = found.map_or(0, |head| readers[n].rows_since(head, at - RATE_SPAN));
         known.push(Status {
             name: name.map_or_else(|| config.tables[n].written(), ToString::to_string),
             lag: kafka.as_ref().map(|kafka| kafka.lags[n].clone()),
             phase,
+            paused: progress.is_some_and(|progress| Control::decode(progress).paused),
+            reloading: stored.is_some_and(|stored| stored.reload.is_some()),
+            set_aside: progress.and_then(aside),
             rows_per_second: rows as f64 / RATE_SPAN.num_seconds() as f64,
             head,
             waiting,

@@ -30,6 +30,9 @@ pub fn text(tables: &[Status]) -> String {
         text_table(&HEADINGS, &NUMBERS, &rows, 2)
     );
     for table in tables {
+        for line in remarks(table) {
+            writeln!(text, "{}: {line}", table.name).expect("a text takes every line");
+        }
         let unread = [
             (
                 "PostgreSQL",
@@ -74,6 +77,9 @@ fn of_table(table: &Status) -> Value {
         "waiting_rows": table.waiting_rows(),
         "lag_rows": table.lag_rows(),
         "phase": table.phase,
+        "paused": table.paused,
+        "reloading": table.reloading,
+        "set_aside": table.set_aside,
         "expected_rows": table.expected_rows(),
         "rows_per_second": table.rows_per_second,
         "rows": head.map(|head| head.rows),
@@ -88,6 +94,21 @@ fn of_table(table: &Status) -> Value {
         "kafka_error": table.lag.as_ref().and_then(|lag| lag.as_ref().err()),
         "lake_error": table.head.as_ref().err(),
     })
+}
+
+/// What a user or the service has done with the table, beside polling it.
+fn remarks(table: &Status) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if table.paused {
+        remarks.push("paused: its changes wait in PostgreSQL until `inlet resume`".to_owned());
+    }
+    if table.reloading {
+        remarks.push("loaded again, beside its new changes".to_owned());
+    }
+    if let Some(reason) = &table.set_aside {
+        remarks.push(format!("set aside, and tried again by itself: {reason}"));
+    }
+    remarks
 }
 
 fn cells(table: &Status) -> Vec<String> {

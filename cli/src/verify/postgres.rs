@@ -54,7 +54,7 @@ impl<'a> Snapshot<'a> {
                         impossible_values: table.config.impossible_values,
                     });
                 }
-                Err(Error::Altered(_) | Error::Locked(_)) if Instant::now() < deadline => {
+                Err(Error::Altered(_) | Error::Locked { .. }) if Instant::now() < deadline => {
                     end(connection).await?;
                     tokio::time::sleep(ASK_AGAIN).await;
                     table.read_again(connection).await?;

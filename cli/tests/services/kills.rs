@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep};
 
 use crate::load::Load;
-use crate::orders::{Orders, PATIENCE};
+use crate::orders::{INLET, Orders, PATIENCE};
 
 /// Kills of each service.
 const ROUNDS: u64 = 20;
@@ -39,13 +39,20 @@ struct Reader {
     task: JoinHandle<Result<()>>,
 }
 
+/// Whether a version may be in the lake more than once: each load brings it again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Versions {
+    Unique,
+    Loaded,
+}
+
 impl Reader {
-    fn start(glob: String) -> Self {
+    fn start(glob: String, versions: Versions) -> Self {
         let (stop, reads) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
-        let task = tokio::spawn(read(glob, stop.clone(), reads.clone()));
+        let task = tokio::spawn(read(glob, versions, stop.clone(), reads.clone()));
         Self { stop, reads, task }
     }
 
@@ -66,7 +73,12 @@ impl Reader {
     }
 }
 
-async fn read(glob: String, stop: Arc<AtomicBool>, reads: Arc<AtomicU64>) -> Result<()> {
+async fn read(
+    glob: String,
+    unique: Versions,
+    stop: Arc<AtomicBool>,
+    reads: Arc<AtomicU64>,
+) -> Result<()> {
     let mut before = 0;
     let mut clock = interval(READ_EVERY);
     let sql = format!(
@@ -80,7 +92,7 @@ async fn read(glob: String, stop: Arc<AtomicBool>, reads: Arc<AtomicU64>) -> Res
             let row = duckdb::query(&sql).await?.concat();
             let (rows, versions): (u64, u64) = (row[0].parse()?, row[1].parse()?);
             ensure!(
-                rows == versions,
+                rows == versions || unique == Versions::Loaded,
                 "{} versions are duplicates among {rows}",
                 rows - versions
             );
@@ -131,11 +143,17 @@ async fn rounds(
     Ok(services)
 }
 
-async fn judge(orders: &Orders, load: Load, reader: Reader, seed: u64) -> Result<()> {
+async fn judge(
+    orders: &Orders,
+    load: Load,
+    reader: Reader,
+    seed: u64,
+    equal: impl AsyncFn() -> Result<()>,
+) -> Result<()> {
     let transactions = load.committed();
     load.stop().await;
     eventually(PATIENCE, "PostgreSQL and lake are equal", async || {
-        orders.check_equal().await.map(|()| true)
+        equal().await.map(|()| true)
     })
     .await;
     let reads = reader.stop().await?;
@@ -162,7 +180,7 @@ async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
     let mut orders = Orders::new(&postgres, Some(&kafka), false).await.unwrap();
     orders.configure(FAST).unwrap();
     let load = Load::start(orders.database.url(), WRITERS, seed);
-    let reader = Reader::start(orders.glob());
+    let reader = Reader::start(orders.glob(), Versions::Unique);
     let crash = async |round: u64| {
         match round % 7 {
             3 => {
@@ -186,9 +204,11 @@ async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
     )
     .await
     .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
-    judge(&orders, load, reader, seed)
-        .await
-        .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    judge(&orders, load, reader, seed, async || {
+        orders.check_equal().await
+    })
+    .await
+    .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
 }
 
 #[tokio::test]
@@ -199,7 +219,7 @@ async fn a_run_without_broker_killed_at_any_moment_neither_loses_nor_duplicates_
     let mut orders = Orders::new(&postgres, None, false).await.unwrap();
     orders.configure(FAST).unwrap();
     let load = Load::start(orders.database.url(), WRITERS, seed);
-    let reader = Reader::start(orders.glob());
+    let reader = Reader::start(orders.glob(), Versions::Unique);
     let crash = async |round: u64| {
         if round % 7 == 3 {
             postgres.kill_9()?;
@@ -210,7 +230,65 @@ async fn a_run_without_broker_killed_at_any_moment_neither_loses_nor_duplicates_
     let _services = rounds(&orders, &["run"], &reader, &mut random, crash)
         .await
         .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
-    judge(&orders, load, reader, seed)
-        .await
-        .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    judge(&orders, load, reader, seed, async || {
+        orders.check_equal().await
+    })
+    .await
+    .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+}
+
+/// One of the changes that make the service load the table again, leave it out or take it back.
+async fn change(orders: &Orders, round: u64) -> Result<()> {
+    let sql = |sql: String| async move { orders.database.sql(&sql).await };
+    let ask = async |verb: &str| {
+        let mut arguments = orders.arguments(verb);
+        arguments.push("roll001_orders".to_owned());
+        let finished = Inlet::run(INLET, &arguments, &[]).await?;
+        ensure!(finished.code == 0, "{}{}", finished.stdout, finished.stderr);
+        Ok(())
+    };
+    let table = "ALTER TABLE ROLL001_orders";
+    match round {
+        1 => sql(format!("{table} ADD COLUMN level integer DEFAULT 7")).await,
+        3 => ask("reload").await,
+        5 => ask("pause").await,
+        7 => ask("resume").await,
+        9 => sql(format!("{table} RENAME COLUMN level TO grade")).await,
+        11 => sql(format!("{table} ALTER grade TYPE bigint USING grade + 1")).await,
+        13 => ask("reload").await,
+        15 => sql(format!("{table} ALTER amount TYPE numeric(14,2)")).await,
+        17 => ask("pause").await,
+        18 => sql(format!("{table} ADD COLUMN late text DEFAULT 'y'")).await,
+        19 => ask("resume").await,
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_an_altered_paused_and_reloaded_table_ends_as_postgresql_has_it() {
+    for kafka in [false, true] {
+        let seed = seed();
+        let mut random = StdRng::seed_from_u64(seed);
+        let postgres = Postgres::start().await.unwrap();
+        let kafka = match kafka {
+            true => Some(Kafka::start().await.unwrap()),
+            false => None,
+        };
+        let mut orders = Orders::new(&postgres, kafka.as_ref(), false).await.unwrap();
+        orders.configure(FAST).unwrap();
+        let load = Load::start(orders.database.url(), WRITERS, seed);
+        let reader = Reader::start(orders.glob(), Versions::Loaded);
+        let verbs: &[&str] = match kafka {
+            Some(_) => &["producer", "consumer"],
+            None => &["run"],
+        };
+        let crash = async |round| change(&orders, round).await;
+        let _services = rounds(&orders, verbs, &reader, &mut random, crash)
+            .await
+            .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+        let equal = async || orders.check_values(", grade, late").await;
+        judge(&orders, load, reader, seed, equal)
+            .await
+            .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
+    }
 }

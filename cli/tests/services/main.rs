@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod acceptance;
+mod aside;
+mod control;
 mod foreign;
 mod generations;
 mod kills;

@@ -175,14 +175,26 @@ impl Orders {
     /// checks
     /// that the versions are distinct.
     pub async fn check_equal(&self) -> Result<()> {
+        self.check_values("").await?;
+        let duplicates = self.duplicates().await?;
+        ensure!(
+            duplicates == 0,
+            "the lake has {duplicates} duplicate versions"
+        );
+        Ok(())
+    }
+
+    /// Compares every value of PostgreSQL, in these columns (`, c`) too, with the latest version of
+    /// each key in the lake.
+    pub async fn check_values(&self, more: &str) -> Result<()> {
         let source = self
             .database
             .rows(&format!(
-                "SELECT {COLUMNS} FROM ROLL001_orders ORDER BY order_id"
+                "SELECT {COLUMNS}{more} FROM ROLL001_orders ORDER BY order_id"
             ))
             .await?;
         let newest = format!(
-            "SELECT {COLUMNS} FROM read_parquet('{}', union_by_name = true)
+            "SELECT {COLUMNS}{more} FROM read_parquet('{}', union_by_name = true)
              QUALIFY row_number() OVER (PARTITION BY order_id ORDER BY _offset DESC) = 1 ORDER BY \
                 order_id",
             self.glob()
@@ -200,11 +212,6 @@ impl Orders {
                 "PostgreSQL has {theirs:?}, the lake {ours:?}"
             );
         }
-        let duplicates = self.duplicates().await?;
-        ensure!(
-            duplicates == 0,
-            "the lake has {duplicates} duplicate versions"
-        );
         Ok(())
     }
 

@@ -17,7 +17,7 @@ pub const WAYS: [&[&str]; 2] = [&["run"], &["producer", "consumer"]];
 /// A database, a lake, and a configuration between them.
 pub struct Copy {
     pub database: Database,
-    folder: Folder,
+    pub folder: Folder,
     pub config: String,
 }
 
@@ -28,7 +28,7 @@ impl Copy {
         Self::at(database, &url, verbs, tables).await
     }
 
-    async fn at(database: Database, url: &str, verbs: &[&str], tables: &str) -> Self {
+    pub async fn at(database: Database, url: &str, verbs: &[&str], tables: &str) -> Self {
         let folder = Folder::new("tables").unwrap();
         let mut text = format!(
             "postgres: {{ url: \"{url}\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ \
@@ -61,11 +61,11 @@ impl Copy {
             .collect()
     }
 
-    async fn run(&self, verb: &str) -> Finished {
+    pub async fn run(&self, verb: &str) -> Finished {
         self.run_with(verb, &[]).await
     }
 
-    async fn run_with(&self, verb: &str, rest: &[&str]) -> Finished {
+    pub async fn run_with(&self, verb: &str, rest: &[&str]) -> Finished {
         Inlet::run(
             INLET,
             &[&[verb, "--config", &self.config], rest].concat(),

@@ -79,6 +79,16 @@ impl Connection {
         create("producer", &self.producer_config(transactional_id))
     }
 
+    /// A producer of single records without a transaction. It connects in the background.
+    pub fn writer(&self) -> Result<Producer, Error> {
+        let mut config = self.admin_config();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("delivery.report.only.error", "true");
+        create("writer", &config)
+    }
+
     /// A reader that joins no group: its partitions are assigned by hand, and it reports the end of
     /// each.
     pub fn reader(&self, isolation: Isolation) -> Result<Consumer, Error> {

@@ -8,13 +8,17 @@ use inlet_model::record::control::ControlRecord;
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::retry::pause;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
+use rdkafka::producer::{BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 
 use crate::admin::TopicSettings;
-use crate::client::{Connection, Isolation};
-use crate::error::Error;
+use crate::client::{Connection, Consumer, Isolation};
+use crate::error::{Error, is_transient};
 use crate::read::read_to_end;
 use crate::topic::find_topic;
+use crate::transactions::take_events;
 use crate::watermarks::watermarks;
 
 /// The topic's only kafka_partition.
@@ -37,6 +41,15 @@ pub struct ControlTopic {
     connection: Connection,
     name: String,
 }
+
+/// A reader that stays at the end of a control topic, for records that others write.
+pub struct ControlFollower {
+    reader: Consumer,
+    next: Offset,
+}
+
+/// Records of one call at most: what is left comes with the next one.
+const FOLLOWED_MAX: usize = 10_000;
 
 /// What makes a topic unfit as a control topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +82,42 @@ impl ControlTopic {
         Self {
             connection,
             name: name.to_owned(),
+        }
+    }
+
+    /// Follows the committed records from `from` on.
+    pub fn follow(&self, from: Offset) -> Result<ControlFollower, Error> {
+        let failed = |error| Error::failed(format!("topic `{}` was not read", self.name), error);
+        let reader = self.connection.reader(Isolation::Committed)?;
+        let mut assignment = TopicPartitionList::with_capacity(1);
+        assignment
+            .add_partition_offset(&self.name, PARTITION.0, RawOffset::Offset(from.0))
+            .map_err(failed)?;
+        // `assign` bypasses the group: this reader has no part in its rebalances.
+        reader.assign(&assignment).map_err(failed)?;
+        Ok(ControlFollower { reader, next: from })
+    }
+
+    /// Writes one record, durably, without a transaction.
+    pub fn write(&self, record: ControlRecord, deadline: Instant) -> Result<(), Error> {
+        let failed = |error| Error::failed(format!("topic `{}` was not written", self.name), error);
+        let producer = self.connection.writer()?;
+        let (key, value) = record.encode();
+        let mut sent = BaseRecord::<str, [u8]>::to(&self.name)
+            .partition(PARTITION.0)
+            .key(&key);
+        sent.payload = value.as_deref();
+        producer.send(sent).map_err(|(error, _)| failed(error))?;
+        producer
+            .flush(deadline.saturating_duration_since(Instant::now()))
+            .map_err(failed)?;
+        take_events(&producer);
+        match producer.context().failures() {
+            None => Ok(()),
+            Some((_, code)) => {
+                let act = format!("a record for topic `{}` was not delivered", self.name);
+                Err(Error::of_code(act, code, code))
+            }
         }
     }
 
@@ -129,5 +178,34 @@ impl ControlTopic {
             ControlFlow::Continue(())
         })?;
         Ok(marks.end)
+    }
+}
+
+impl ControlFollower {
+    /// Hands out the records that have arrived since the last call, without waiting.
+    pub fn read(&mut self, mut visit: impl FnMut(ControlRecord)) -> Result<(), Error> {
+        for _ in 0..FOLLOWED_MAX {
+            match self.reader.poll(Duration::ZERO) {
+                Some(Ok(message)) => {
+                    self.next = Offset(message.offset()).next();
+                    if let Some(record) = ControlRecord::decode(message.key(), message.payload()) {
+                        visit(record);
+                    }
+                }
+                // The end is reported each time it is reached.
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) if is_transient(&error) => {}
+                Some(Err(error)) => {
+                    return Err(Error::failed("the control topic was not followed", error));
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where another follower goes on.
+    pub fn next(&self) -> Offset {
+        self.next
     }
 }

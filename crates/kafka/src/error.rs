@@ -233,6 +233,7 @@ impl From<Error> for SinkError {
             kind: error.kind,
             act: error.act,
             hint: error.hint,
+            table: None,
             source: error.source,
         }
     }

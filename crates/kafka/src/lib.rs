@@ -26,7 +26,7 @@ pub use admin::{Admin, Created, NewTopic, TopicSettings};
 pub use broker::{advertised, is_reachable};
 pub use client::{Connection, Consumer, GROUP_INSTANCE, Isolation, MESSAGE_BYTES_MAX, Producer};
 pub use context::{Context, Rebalance, Reported};
-pub use control::{ControlFault, ControlTopic, OpenTransactions, control_faults};
+pub use control::{ControlFault, ControlFollower, ControlTopic, OpenTransactions, control_faults};
 pub use error::{Code, Error, Meaning, meaning};
 pub use read::read_to_end;
 pub use rights::Right;

@@ -26,6 +26,7 @@
 //!   repair                                locked while a torn entry is set aside commit/recover
 //!   retire                                locked while columns get other names   commit/retire
 //! _members/<n>.lock                       a place in the consumer's group        (the consumer)
+//! _request.json                           what a user asks of the poll           request
 //! ```
 //!
 //! The folders by date are `_date=` for a table that has a column `date` of its own, and
@@ -57,6 +58,7 @@ mod folder;
 mod metrics;
 mod options;
 mod reader;
+mod request;
 mod rules;
 mod sink;
 mod writer;
@@ -69,6 +71,7 @@ pub use files::{CHANGE_COLUMNS, ColumnStatistics, QUARANTINE_COLUMNS, Rejected};
 pub use metrics::describe as describe_metrics;
 pub use options::LakeOptions;
 pub use reader::{TableReader, tables_of};
+pub use request::{read_request, write_request};
 pub use rules::{RuleError, Rules, Validator};
 pub use sink::{LakeSink, LakeSinkTable};
 pub use writer::{ClosedBatch, StagedBatch, TableWriter};

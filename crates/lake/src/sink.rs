@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
-use inlet_model::{KafkaPartition, Offset, OffsetRange, Progress, ProgressDelta};
+use inlet_model::{KafkaPartition, Offset, OffsetRange, Progress, ProgressDelta, Request};
 use inlet_service::error::{Explain, Hint, Kind};
 use inlet_service::sink::{Checkpointed, Sink, SinkError};
 use tokio::time::Instant;
@@ -22,6 +22,7 @@ use self::position::{positioned, rejected};
 use crate::batch::{Limits, Size};
 use crate::error::LakeError;
 use crate::options::LakeOptions;
+use crate::request::read_request;
 use crate::rules::{Rules, Validator};
 use crate::writer::TableWriter;
 
@@ -121,6 +122,7 @@ impl LakeSink {
                 self.owned.remove(name);
             }
             SinkError::caused(format!("lake of table `{name}` was not opened"), error)
+                .of_table(name)
         })?;
         self.owned
             .insert(name.clone(), opened.writer.owned().clone());
@@ -134,6 +136,7 @@ impl LakeSink {
         for (name, table) in &mut self.open {
             rows += table.commit().await.map_err(|error| {
                 SinkError::caused(format!("batch of table `{name}` was not committed"), error)
+                    .of_table(name)
             })?;
         }
         self.since = None;
@@ -167,6 +170,7 @@ impl Sink for LakeSink {
         let name = batch.schema.table.clone();
         self.table(&name)?.write(batch).await.map_err(|error| {
             SinkError::caused(format!("rows of table `{name}` were not accepted"), error)
+                .of_table(&name)
         })?;
         self.has_uncovered = true;
         self.since.get_or_insert_with(Instant::now);
@@ -209,6 +213,15 @@ impl Sink for LakeSink {
     fn due(&self) -> Option<Instant> {
         let since = self.since.filter(|_| !self.has_uncovered)?;
         Some(since + self.limits.age)
+    }
+
+    async fn requests(&mut self) -> BTreeMap<TableName, Request> {
+        let open = self
+            .tables
+            .iter()
+            .filter(|table| self.open.contains_key(&table.options.table));
+        open.filter_map(|table| Some((table.options.table.clone(), read_request(&table.path)?)))
+            .collect()
     }
 
     async fn rollback(&mut self) -> Result<(), SinkError> {

@@ -18,6 +18,7 @@ mod name;
 mod offsets;
 mod progress;
 pub mod record;
+mod request;
 mod schema;
 mod types;
 mod xid;
@@ -30,6 +31,7 @@ pub use name::{
 };
 pub use offsets::{KafkaPartition, Offset, OffsetRange, Offsets};
 pub use progress::{Progress, ProgressDelta};
+pub use request::{ReloadRequest, Request};
 pub use schema::{Fingerprint, SchemaFields, TableSchema};
 pub use types::{CatalogType, ColumnType, Scalar};
 pub use xid::Xid;

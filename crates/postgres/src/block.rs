@@ -11,6 +11,9 @@
 //! Source: PostgreSQL manual, "Data Consistency Checks at the Application Level"; docs/polling.md,
 //! "Locks before the snapshot".
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use inlet_model::TableName;
 use inlet_model::Xid;
 use sqlx::postgres::PgConnection;
@@ -19,6 +22,7 @@ use sqlx::{AssertSqlSafe, Row, raw_sql};
 use crate::catalog::{Captured, Structure, read_structures};
 use crate::error::Error;
 use crate::server;
+use crate::sqlstate::{self, Meaning};
 
 /// We wait two seconds for a lock, then the cycle is repeated: while we wait, other sessions queue
 /// after us. The settings make text forms the same on every server, turn rows that row security
@@ -32,6 +36,10 @@ SET LOCAL DateStyle = 'ISO, YMD';
 SET LOCAL IntervalStyle = 'postgres';
 SET LOCAL bytea_output = 'hex';
 LOCK TABLE ";
+
+/// One table alone, to find out which of several cannot be locked. A lock that others hold shows at
+/// once, because nothing was waited for before.
+const TRY: &str = "BEGIN; SET LOCAL lock_timeout = '100ms'; LOCK TABLE ";
 
 const SNAPSHOT: &str = "\
 SELECT pg_snapshot_xmax(pg_current_snapshot())::text, statement_timestamp(),
@@ -55,7 +63,16 @@ pub struct Block {
     /// what is flushed.
     flush_to: Option<String>,
     /// The tables that are read with others below them.
-    trees: Vec<(TableName, u32, Structure)>,
+    trees: Vec<Tree>,
+}
+
+/// A table that is read with others below it.
+#[derive(Debug)]
+struct Tree {
+    table: TableName,
+    oid: u32,
+    types: Arc<BTreeSet<u32>>,
+    structure: Structure,
 }
 
 impl Block {
@@ -69,11 +86,12 @@ impl Block {
         // One round trip for BEGIN, the settings and all locks. A simple query may hold several
         // statements.
         let begin = format!("{BEGIN}{} IN ACCESS SHARE MODE", names.join(", "));
-        let first = &tables.first().expect("a block reads a table").schema.table;
-        raw_sql(AssertSqlSafe(begin))
+        if let Err(error) = raw_sql(AssertSqlSafe(begin))
             .execute(&mut *connection)
             .await
-            .map_err(|error| Error::locking(first, error))?;
+        {
+            return Err(refused(connection, tables, error).await);
+        }
         // In REPEATABLE READ the first query takes the snapshot: after the locks, which LOCK TABLE
         // has waited for without one.
         let row = sqlx::query(SNAPSHOT)
@@ -86,8 +104,11 @@ impl Block {
             .ok_or(sqlx::Error::RowNotFound)
             .map_err(unread)?
             .0;
-        let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-        let structures = read_structures(connection, &oids).await?;
+        let asked: Vec<_> = tables
+            .iter()
+            .map(|table| (table.oid, table.types.as_ref()))
+            .collect();
+        let structures = read_structures(connection, &asked).await?;
         for table in tables {
             if !structures.contains(&(table.oid, table.structure)) {
                 return Err(Error::Altered(table.schema.table.clone()));
@@ -99,7 +120,12 @@ impl Block {
             .iter()
             .filter(|table| table.partitioned || !table.descendants.is_empty());
         let trees = trees
-            .map(|table| (table.schema.table.clone(), table.oid, table.structure))
+            .map(|table| Tree {
+                table: table.schema.table.clone(),
+                oid: table.oid,
+                types: Arc::clone(&table.types),
+                structure: table.structure,
+            })
             .collect();
         Ok(Self {
             snapshot: Snapshot { xid_end, taken_at },
@@ -120,19 +146,56 @@ impl Block {
         if !self.trees.is_empty() {
             // This reads after COMMIT, with a new snapshot: the old one cannot see what was
             // attached meanwhile.
-            let oids: Vec<u32> = self.trees.iter().map(|(_, oid, _)| *oid).collect();
-            let structures = read_structures(connection, &oids).await?;
-            if let Some((table, ..)) = self
+            let asked: Vec<_> = self
                 .trees
                 .iter()
-                .find(|(_, oid, structure)| !structures.contains(&(*oid, *structure)))
+                .map(|tree| (tree.oid, tree.types.as_ref()))
+                .collect();
+            let structures = read_structures(connection, &asked).await?;
+            if let Some(tree) = self
+                .trees
+                .iter()
+                .find(|tree| !structures.contains(&(tree.oid, tree.structure)))
             {
-                return Err(Error::Altered(table.clone()));
+                return Err(Error::Altered(tree.table.clone()));
             }
         }
         Ok(Gate {
             flush_to: self.flush_to,
         })
+    }
+}
+
+/// What a refused lock means. `LOCK TABLE` of several tables fails as a whole, so each is tried
+/// alone: the trouble of one table is then known as its own.
+async fn refused(connection: &mut PgConnection, tables: &[&Captured], error: sqlx::Error) -> Error {
+    let name = |table: &Captured| table.schema.table.clone();
+    let first = tables.first().expect("a block reads a table");
+    if tables.len() == 1 || Meaning::of(&error) == Meaning::Altered || !sqlstate::is_own(&error) {
+        return Error::locking(&name(first), error);
+    }
+    for table in tables {
+        // A failure of the ROLLBACK is one of the connection, and shows in the next statement.
+        let _ = raw_sql("ROLLBACK").execute(&mut *connection).await;
+        let lock = format!("{TRY}{} IN ACCESS SHARE MODE", table.schema.table.quoted());
+        match raw_sql(AssertSqlSafe(lock)).execute(&mut *connection).await {
+            Err(own) if sqlstate::is_own(&own) => return Error::locking(&name(table), own),
+            Err(other) => return Error::locking(&name(first), other),
+            Ok(_) => {}
+        }
+    }
+    match Meaning::of(&error) {
+        // The lock was released while we looked for it.
+        Meaning::Locked => Error::Locked {
+            table: None,
+            source: error,
+        },
+        // Each alone fits into the server's table of locks, all together do not. The table with the
+        // most partitions takes the most room.
+        _ => {
+            let largest = tables.iter().max_by_key(|table| table.descendants.len());
+            Error::rows(&name(largest.unwrap_or(first)), error)
+        }
     }
 }
 

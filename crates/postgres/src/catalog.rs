@@ -16,6 +16,7 @@ mod key;
 mod list;
 mod relation;
 mod structure;
+mod values;
 
 pub use self::captured::{Captured, capture};
 pub use self::columns::Ordered;
@@ -24,5 +25,6 @@ pub use self::descendants::Descendant;
 pub use self::error::{CatalogError, Names};
 pub use self::list::{expected_rows, list_tables};
 pub use self::structure::{Structure, read_structures};
+pub use self::values::{Change, Values};
 
 pub(crate) use self::list::{exists, name_of};

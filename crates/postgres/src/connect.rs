@@ -1,12 +1,12 @@
 //! How a connection to PostgreSQL is made, and the pair of connections that a poll reads from.
 
 use inlet_service::config::{PostgresAddress, PostgresConfig, SslMode};
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions, Connection};
 
 use crate::error::Error;
 use crate::reading::Reading;
-use crate::server::{self, Greeting};
+use crate::server::{self, Greeting, Replayed};
 use crate::session;
 
 /// The primary, and the hot standby that rows are read from, if one is configured.
@@ -14,6 +14,8 @@ use crate::session;
 pub struct Postgres {
     primary: PgConnection,
     standby: Option<PgConnection>,
+    /// The standby's process that answers us.
+    standby_backend: Option<i32>,
     greeting: Greeting,
     host: String,
     port: u16,
@@ -32,13 +34,16 @@ impl Postgres {
         if greeting.standby {
             return Err(Error::Standby);
         }
-        let standby = match &config.read {
-            Some(address) => Some(connect(address).await?),
-            None => None,
-        };
+        let mut standby = None;
+        let mut standby_backend = None;
+        if let Some(address) = &config.read {
+            let (connection, backend) = connect_standby(address, &greeting).await?;
+            (standby, standby_backend) = (Some(connection), Some(backend));
+        }
         Ok(Self {
             primary,
             standby,
+            standby_backend,
             greeting,
             host: config.primary.host.clone(),
             port: config.primary.port,
@@ -48,6 +53,12 @@ impl Postgres {
     /// What the primary said about itself and about our role.
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
+    }
+
+    /// The servers' processes that answer us: the primary's, and the standby's where rows are read
+    /// from one.
+    pub fn backends(&self) -> (i32, Option<i32>) {
+        (self.greeting.backend, self.standby_backend)
     }
 
     /// The connection to the primary.
@@ -90,8 +101,34 @@ impl Postgres {
         let position = server::insert_position(&mut self.primary)
             .await
             .map_err(act())?;
-        server::replayed(standby, &position).await.map_err(act())
+        match server::replayed(standby, &position).await.map_err(act())? {
+            Replayed::Reached => Ok(()),
+            Replayed::Stuck => Err(Error::StandbyStuck { position }),
+            Replayed::Promoted => Err(Error::StandbyPromoted),
+        }
     }
+}
+
+/// Connects to the server that rows are read from, and makes sure that it is a standby of the
+/// primary; returns its process that answers us, too.
+async fn connect_standby(
+    address: &PostgresAddress,
+    primary: &Greeting,
+) -> Result<(PgConnection, i32), Error> {
+    let mut standby = connect(address).await?;
+    let greeting = server::greet(&mut standby)
+        .await
+        .map_err(Error::server("identity of the standby could not be read"))?;
+    if !greeting.standby {
+        return Err(Error::StandbyPromoted);
+    }
+    // A clone of the same backup has the same identifier too; it shows later, because it does not
+    // replay what the primary writes.
+    let of = |greeting: &Greeting| (greeting.identity.system, greeting.identity.database.clone());
+    if of(&greeting) != of(primary) {
+        return Err(Error::StandbyForeign);
+    }
+    Ok((standby, greeting.backend))
 }
 
 /// Connects, and makes sure that the connection has a server session of its own.
@@ -117,6 +154,29 @@ pub async fn connect(address: &PostgresAddress) -> Result<PgConnection, Error> {
         .await
         .map_err(Error::server(&act))?;
     Ok(connection)
+}
+
+/// Asks a server over a connection of its own whether it answers, and whether it still has a
+/// session of this process id. A server that refuses the connection has answered.
+pub async fn is_alive(address: &PostgresAddress, backend: Option<i32>) -> bool {
+    const HAS: &str =
+        "SELECT $1::int IS NULL OR EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)";
+    let connected = options(address).connect().await;
+    let asked = async {
+        let mut connection = connected?;
+        let alive = sqlx::query_scalar(HAS)
+            .bind(backend)
+            .fetch_one(&mut connection)
+            .await?;
+        // The answer is known, so a failure to close in order changes nothing.
+        let _ = connection.close().await;
+        Ok::<bool, sqlx::Error>(alive)
+    };
+    match asked.await {
+        Ok(alive) => alive,
+        Err(sqlx::Error::Database(_)) => true,
+        Err(_) => false,
+    }
 }
 
 /// Translates a configured address into the driver's options.

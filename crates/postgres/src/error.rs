@@ -35,8 +35,13 @@ pub enum Error {
     #[error("a captured table was dropped or renamed: {0}")]
     Dropped(String),
     /// Another transaction holds a lock on a table for longer than we wait.
-    #[error("a captured table is locked by another transaction")]
-    Locked(#[source] sqlx::Error),
+    #[error("{} is locked by another transaction", locked(table.as_ref()))]
+    Locked {
+        /// The table; `None` when it is unknown which of several it was.
+        table: Option<TableName>,
+        #[source]
+        source: sqlx::Error,
+    },
     /// The catalog shows that a table cannot be captured, or could not be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -55,6 +60,18 @@ pub enum Error {
         "the server at `postgres` is a hot standby: it does not know what is open on its primary"
     )]
     Standby,
+    /// The server that rows are read from is no standby.
+    #[error("the server at `postgres.read_url` is no standby: it was promoted, or never was one")]
+    StandbyPromoted,
+    /// The standby belongs to another cluster, or has another database.
+    #[error("the server at `postgres.read_url` is a standby of another primary")]
+    StandbyForeign,
+    /// The standby does not show what the primary has written.
+    #[error("the standby at `postgres.read_url` does not replay: it has not reached {position}")]
+    StandbyStuck {
+        /// The position of the primary's log.
+        position: String,
+    },
     /// A pooler gives our server session to other clients between two statements.
     #[error(
         "the server at {host}:{port} is a pooler in transaction mode: it gives every transaction \
@@ -79,7 +96,10 @@ impl Error {
     pub fn rows(table: &TableName, source: sqlx::Error) -> Self {
         match Meaning::of(&source) {
             Meaning::Altered => Self::Altered(table.clone()),
-            Meaning::Locked => Self::Locked(source),
+            Meaning::Locked => Self::Locked {
+                table: Some(table.clone()),
+                source,
+            },
             _ => Self::Rows {
                 table: table.clone(),
                 source,
@@ -121,7 +141,24 @@ impl Error {
     /// True when the cycle only has to be repeated after the catalog was read again: somebody
     /// altered, dropped or locked a table, which is everyday work.
     pub fn is_everyday(&self) -> bool {
-        matches!(self, Self::Altered(_) | Self::Dropped(_) | Self::Locked(_))
+        matches!(
+            self,
+            Self::Altered(_) | Self::Dropped(_) | Self::Locked { .. }
+        )
+    }
+
+    /// The table that has failed by itself, while the server answers: the others can be read
+    /// without it. `None` for an error of the connection, of the server or of a statement that
+    /// reads no table, and for a table that was altered or dropped, which a new reading of the
+    /// catalog resolves.
+    pub fn own_table(&self) -> Option<&TableName> {
+        match self {
+            Self::Rows { table, source } => sqlstate::is_own(source).then_some(table),
+            Self::Decode { table, .. } => Some(table),
+            Self::Locked { table, .. } => table.as_ref(),
+            Self::Catalog(error) => error.own_table(),
+            _ => None,
+        }
     }
 }
 
@@ -129,26 +166,43 @@ impl Explain for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Server { source, .. } | Self::Rows { source, .. } => Meaning::of(source).kind(),
-            Self::Altered(_) | Self::Dropped(_) | Self::Locked(_) => Kind::Unavailable,
+            Self::Altered(_) | Self::Dropped(_) | Self::Locked { .. } => Kind::Unavailable,
             Self::Catalog(error) => error.kind(),
             Self::Config(error) => error.kind(),
             Self::Decode { .. } => Kind::Bug,
-            Self::Standby | Self::Pooled { .. } => Kind::Config,
+            Self::Standby | Self::StandbyForeign | Self::Pooled { .. } => Kind::Config,
+            // A failover takes a while, and the address may lead to a standby again after it.
+            Self::StandbyPromoted | Self::StandbyStuck { .. } => Kind::Unavailable,
         }
     }
 
     fn hint(&self) -> Option<Hint> {
         match self {
-            Self::Server { source, .. } | Self::Rows { source, .. } | Self::Locked(source) => {
-                sqlstate::hint(source)
-            }
+            Self::Server { source, .. }
+            | Self::Rows { source, .. }
+            | Self::Locked { source, .. } => sqlstate::hint(source),
             Self::Catalog(error) => error.hint(),
             Self::Config(error) => error.hint(),
             Self::Standby => Some(Hint::text(
                 "set `postgres.url` to the primary, and `postgres.read_url` to the standby",
             )),
+            Self::StandbyPromoted | Self::StandbyForeign => Some(Hint::text(
+                "set `postgres.url` to the present primary, and `postgres.read_url` to a standby \
+                 that follows it",
+            )),
+            Self::StandbyStuck { .. } => Some(Hint::text(
+                "let the standby follow the server at `postgres.url` (`primary_conninfo`, \
+                 `pg_stat_wal_receiver`), or remove `postgres.read_url`",
+            )),
             Self::Pooled { .. } => Some(Hint::text(POOLED)),
             Self::Altered(_) | Self::Dropped(_) | Self::Decode { .. } => None,
         }
+    }
+}
+
+fn locked(table: Option<&TableName>) -> String {
+    match table {
+        Some(table) => format!("table `{table}`"),
+        None => "a captured table".to_owned(),
     }
 }

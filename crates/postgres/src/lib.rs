@@ -11,6 +11,7 @@
 
 mod block;
 mod catalog;
+mod condition;
 mod connect;
 mod decode;
 mod error;
@@ -24,10 +25,11 @@ mod tables;
 
 pub use self::block::{Block, Gate, Snapshot};
 pub use self::catalog::{
-    Captured, CatalogError, Cursor, CursorKind, Descendant, Names, Ordered, Structure, capture,
-    expected_rows, index_statement, list_tables, read_structures,
+    Captured, CatalogError, Change, Cursor, CursorKind, Descendant, Names, Ordered, Structure,
+    Values, capture, expected_rows, index_statement, list_tables, read_structures,
 };
-pub use self::connect::{Postgres, connect};
+pub use self::condition::{ConditionError, check_condition};
+pub use self::connect::{Postgres, connect, is_alive};
 pub use self::decode::{DecodeError, RowDecoder, cursor_value, select_list, xmin};
 pub use self::error::Error;
 pub use self::floor::Floor;

@@ -18,6 +18,10 @@ use crate::reading::{Reading, Seen, ServerTime, Session};
 /// default.
 const LOG_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// A standby that follows its primary replays something within seconds, because our own questions
+/// wait for what was just written.
+const REPLAY_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Where xids and log positions mean something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -244,16 +248,46 @@ pub async fn flushed(connection: &mut PgConnection, position: &str) -> Result<()
     Ok(())
 }
 
-/// Waits until a standby has replayed the log to a position of its primary.
-pub async fn replayed(connection: &mut PgConnection, position: &str) -> Result<(), sqlx::Error> {
+/// How waiting for a standby has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replayed {
+    /// It shows everything up to the position.
+    Reached,
+    /// It has replayed nothing for [`REPLAY_WAIT_MAX`].
+    Stuck,
+    /// It is no standby any more.
+    Promoted,
+}
+
+/// Waits until a standby has replayed the log to a position of its primary, as long as it goes on
+/// replaying.
+pub async fn replayed(
+    connection: &mut PgConnection,
+    position: &str,
+) -> Result<Replayed, sqlx::Error> {
+    const AT: &str = "SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn()::text";
+    let mut last = (None, Instant::now());
     while !reached(
         connection,
-        "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn",
+        "SELECT pg_is_in_recovery() AND pg_last_wal_replay_lsn() >= $1::text::pg_lsn",
         position,
     )
     .await?
-    {}
-    Ok(())
+    {
+        let row = sqlx::query(AT).fetch_one(&mut *connection).await?;
+        let (standby, at): (bool, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+        // After a promotion its last position stays, and it never shows what its old primary
+        // writes.
+        if !standby {
+            return Ok(Replayed::Promoted);
+        }
+        if last.0 != at {
+            last = (at, Instant::now());
+        } else if last.1.elapsed() > REPLAY_WAIT_MAX {
+            return Ok(Replayed::Stuck);
+        }
+    }
+    Ok(Replayed::Reached)
 }
 
 /// Polls the server; false when the log has not reached the position after [`LOG_WAIT_MAX`].

@@ -130,6 +130,24 @@ impl Meaning {
     }
 }
 
+/// True for an error of the statement itself, false for one of the connection, the session or the
+/// server: a statement about another table may then succeed.
+pub(crate) fn is_own(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => {
+            let code = database.code().unwrap_or_default();
+            let of_session = matches!(Meaning::of(error), Meaning::Pooled | Meaning::Login);
+            // Connection exception; transaction rollback, as a standby's conflict with its
+            // recovery; shutdown; too many connections.
+            let of_server = ["08", "40", "57P", "53300"]
+                .iter()
+                .any(|class| code.starts_with(class));
+            !of_session && !of_server
+        }
+        _ => Meaning::of(error) == Meaning::Unreadable,
+    }
+}
+
 /// What to do about an error: our own advice, then the server's own HINT and DETAIL.
 pub(crate) fn hint(error: &sqlx::Error) -> Option<Hint> {
     let mut parts: Vec<String> = Meaning::of(error)

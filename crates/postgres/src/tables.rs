@@ -113,15 +113,16 @@ impl Tables {
         Ok(())
     }
 
-    /// Refuses tables that a service cannot start with: a named table cannot be captured, or none
-    /// is left. A table that only matches a pattern may be left out, because anybody who creates a
-    /// table could otherwise keep the service from its next start.
+    /// Refuses what a service cannot start with: a name in the configuration that means no table, or
+    /// no table that can be captured. A table that exists and cannot be captured may be left out,
+    /// because anybody who alters or creates a table could otherwise keep the service from its next
+    /// start.
     pub fn strict(mut self) -> Result<Self, CatalogError> {
         let nothing = self.captured.is_empty() && self.dropped.is_empty();
-        let refused = self
-            .left_out
-            .iter()
-            .position(|table| table.named || nothing);
+        let is_unknown = |table: &LeftOut| table.named && table.reason.own_table().is_none();
+        let unknown = self.left_out.iter().position(is_unknown);
+        let refused =
+            unknown.or_else(|| nothing.then_some(0).filter(|_| !self.left_out.is_empty()));
         match refused {
             Some(at) => Err(self.left_out.swap_remove(at).reason),
             None => Ok(self),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
 
+use std::collections::BTreeSet;
+
 use inlet_harness::{Database, shared_database};
 use inlet_model::TableReference;
 use inlet_postgres::{Captured, CatalogError, CursorKind, Structure, capture, read_structures};
@@ -222,7 +224,7 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
         .expect("tables");
     let oid = captured(&database, "t").await.expect("a table").oid;
     let mut connection = database.connect().await.expect("a connection");
-    let mut before = read_structures(&mut connection, &[oid])
+    let mut before = read_structures(&mut connection, &[(oid, &BTreeSet::new())])
         .await
         .expect("a structure");
     let same = |before: Structure, after: Structure| {
@@ -260,7 +262,7 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
         ("TRUNCATE t", (false, false, true)),
     ] {
         database.sql(sql).await.expect(sql);
-        let after = read_structures(&mut connection, &[oid])
+        let after = read_structures(&mut connection, &[(oid, &BTreeSet::new())])
             .await
             .expect("a structure");
         assert_eq!(
@@ -289,7 +291,7 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
         for part in sql_parts {
             database.sql(&part).await.expect(sql);
         }
-        let after = read_structures(&mut connection, &[oid])
+        let after = read_structures(&mut connection, &[(oid, &BTreeSet::new())])
             .await
             .expect("a structure");
         assert_eq!(
@@ -304,7 +306,7 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
         .await
         .expect("the table is dropped");
     assert!(
-        read_structures(&mut connection, &[oid])
+        read_structures(&mut connection, &[(oid, &BTreeSet::new())])
             .await
             .expect("an answer")
             .is_empty()

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
-use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{Progress, ProgressDelta, Request};
 
 use crate::error::{Explain, Hint, Kind};
 
@@ -47,6 +47,10 @@ pub trait Sink {
     /// every checkpoint is durable.
     fn due(&self) -> Option<tokio::time::Instant>;
 
+    /// What users ask of the tables that were resumed: the last request of each, as far as it has
+    /// arrived. Changes nothing; a store that does not answer at the moment shows nothing new.
+    async fn requests(&mut self) -> BTreeMap<TableName, Request>;
+
     /// Discards what is not durable.
     async fn rollback(&mut self) -> Result<(), SinkError>;
 }
@@ -83,6 +87,8 @@ pub struct SinkError {
     pub act: String,
     /// What the user can do about it.
     pub hint: Option<Hint>,
+    /// The table whose rows were refused; `None` where the sink has failed for every table.
+    pub table: Option<TableName>,
     /// The cause below this error.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -95,7 +101,26 @@ impl SinkError {
             kind,
             act: act.into(),
             hint: None,
+            table: None,
             source: None,
+        }
+    }
+
+    /// The same error of one table.
+    #[must_use]
+    pub fn of_table(self, table: &TableName) -> Self {
+        Self {
+            table: Some(table.clone()),
+            ..self
+        }
+    }
+
+    /// The table that has failed by itself: its rows or its folder, while the others go on. A sink
+    /// that does not answer fails for all of them.
+    pub fn own_table(&self) -> Option<&TableName> {
+        match self.kind {
+            Kind::Config | Kind::Data | Kind::Bug => self.table.as_ref(),
+            Kind::Unavailable | Kind::Fenced => None,
         }
     }
 
@@ -105,6 +130,7 @@ impl SinkError {
             kind: cause.kind(),
             act: act.into(),
             hint: cause.hint(),
+            table: None,
             source: Some(Box::new(cause)),
         }
     }

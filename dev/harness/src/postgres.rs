@@ -196,6 +196,16 @@ impl Postgres {
         self.server.kill_9()
     }
 
+    /// Suspends every process of the server (SIGSTOP): its connections stay open and answer nothing.
+    pub fn pause(&mut self) -> Result<()> {
+        self.server.signal_all(Signal::STOP)
+    }
+
+    /// Continues it after [`Postgres::pause`].
+    pub fn resume(&mut self) -> Result<()> {
+        self.server.signal_all(Signal::CONT)
+    }
+
     /// Stops the server; open connections are ended ("fast shutdown").
     pub async fn stop(&mut self) -> Result<()> {
         self.server.stop(DEADLINE).await

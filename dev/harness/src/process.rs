@@ -264,6 +264,16 @@ impl Process {
             .with_context(|| format!("sending {signal:?} to `{}`", self.name))
     }
 
+    /// Sends a signal to this process and all its descendants, unless it has ended.
+    pub(crate) fn signal_all(&mut self, signal: Signal) -> Result<()> {
+        self.signal(signal)?;
+        for descendant in &descendants(self.pid()) {
+            // A process that has ended already needs no signal.
+            let _ = pidfd_send_signal(descendant, signal);
+        }
+        Ok(())
+    }
+
     /// Kills it and all its descendants at once, and waits until they have ended.
     pub(crate) fn kill_9(&mut self) -> Result<()> {
         if self.ended()?.is_some() {

@@ -64,6 +64,13 @@ impl Server {
             .map_or(Ok(()), |process| process.signal(signal))
     }
 
+    /// The same to all processes of the server.
+    pub(crate) fn signal_all(&mut self, signal: Signal) -> Result<()> {
+        self.process
+            .as_mut()
+            .map_or(Ok(()), |process| process.signal_all(signal))
+    }
+
     /// Ends the process without a chance to clean up.
     pub(crate) fn end(&mut self) {
         self.process = None;

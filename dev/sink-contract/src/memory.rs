@@ -10,7 +10,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, UInt8Type};
 use inlet_model::TableName;
 use inlet_model::change::{ChangeBatch, OP, UPSERT};
-use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{Progress, ProgressDelta, Request};
 
 use inlet_service::error::Kind;
 use inlet_service::sink::{Checkpointed, Sink, SinkError};
@@ -25,6 +25,7 @@ pub struct MemoryStore(Arc<Mutex<Durable>>);
 struct Durable {
     batches: Vec<ChangeBatch>,
     progress: BTreeMap<TableName, Progress>,
+    requests: BTreeMap<TableName, Request>,
     owner: u64,
     calls: u64,
     faults: BTreeMap<u64, Fault>,
@@ -62,6 +63,11 @@ impl MemoryStore {
             .get(table)
             .cloned()
             .unwrap_or_default()
+    }
+
+    /// Stores what a user asks of a table.
+    pub fn request(&self, table: &TableName, request: Request) {
+        self.durable().requests.insert(table.clone(), request);
     }
 
     /// How many calls its sinks have had.
@@ -199,6 +205,10 @@ impl Sink for MemorySink {
 
     fn due(&self) -> Option<tokio::time::Instant> {
         None
+    }
+
+    async fn requests(&mut self) -> BTreeMap<TableName, Request> {
+        self.store.durable().requests.clone()
     }
 
     async fn rollback(&mut self) -> Result<(), SinkError> {

@@ -11,11 +11,12 @@
 //! truth from the control topic.
 //!
 //! Read in this order: `sink` and `thread` (who does it), `publisher` (take-over, and what is
-//! published), `transaction`, `hanging`, `stored`, `topics`.
+//! published), `transaction`, `hanging`, `stored`, `requests`, `topics`.
 
 mod fault;
 mod hanging;
 mod publisher;
+mod requests;
 mod settings;
 mod sink;
 mod stored;
@@ -25,4 +26,4 @@ mod transaction;
 
 pub use settings::{KafkaSinkSettings, instance_name};
 pub use sink::KafkaSink;
-pub use stored::stored_progress;
+pub use stored::{store_request, stored_progress, stored_requests};

@@ -1,5 +1,7 @@
 //! Why polling could not go on, beyond what PostgreSQL itself refuses.
 
+use std::time::Duration;
+
 use inlet_model::TableName;
 use inlet_postgres::{CatalogError, Error};
 use inlet_service::error::{Explain, Hint, Kind};
@@ -16,6 +18,12 @@ pub enum PollError {
     /// A table that was dropped exists again. Reading the catalog again captures it.
     #[error("table `{0}` exists again")]
     Returned(TableName),
+    /// A table that was set aside can be captured again. Reading the catalog again includes it.
+    #[error("table `{0}` can be read again")]
+    Recovered(TableName),
+    /// The server does not answer any more, although the connection seems open.
+    #[error("PostgreSQL has not answered for {} s", .0.as_secs())]
+    Silent(Duration),
     /// The stored progress cannot be read.
     #[error("progress of table `{table}` cannot be read")]
     Progress {
@@ -60,12 +68,23 @@ impl PollError {
         matches!(self, Self::Postgres(error) if error.is_refused_login())
     }
 
+    /// The table that has failed by itself: the others can be polled without it. `None` for an
+    /// error of a server, and for one that reading the catalog again resolves.
+    pub fn own_table(&self) -> Option<&TableName> {
+        match self {
+            Self::Postgres(error) => error.own_table(),
+            Self::Sink(error) => error.own_table(),
+            Self::Progress { table, .. } => Some(table),
+            _ => None,
+        }
+    }
+
     /// True when somebody altered, dropped, locked or recreated a table: the cycle is repeated
     /// with the catalog read again.
     pub fn is_everyday(&self) -> bool {
         match self {
             Self::Postgres(error) => error.is_everyday(),
-            Self::Returned(_) => true,
+            Self::Returned(_) | Self::Recovered(_) => true,
             _ => false,
         }
     }
@@ -75,7 +94,7 @@ impl Explain for PollError {
     fn kind(&self) -> Kind {
         match self {
             Self::Postgres(error) => error.kind(),
-            Self::Returned(_) => Kind::Unavailable,
+            Self::Returned(_) | Self::Recovered(_) | Self::Silent(_) => Kind::Unavailable,
             Self::Progress { .. } => Kind::Data,
             Self::Foreign { .. } | Self::OtherCursor { .. } => Kind::Config,
             Self::Sink(error) => error.kind(),
@@ -93,7 +112,10 @@ impl Explain for PollError {
                 "set `tables.<name>.cursor: {theirs}`, or start again under another `pipeline` name"
             ))),
             Self::Sink(error) => error.hint(),
-            Self::Returned(_) | Self::Progress { .. } => None,
+            Self::Silent(_) => Some(Hint::text(
+                "the server or the network between hangs; the poll connects again by itself",
+            )),
+            Self::Returned(_) | Self::Recovered(_) | Self::Progress { .. } => None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The initial load: chunks along the key, each a short transaction of its own, resumable after
 //! every one.
 //!
+//! A table that is tailing is loaded again in the same way, while its cycles go on: scans leave out
+//! what is older than the load, and no scan has to join it.
+//!
 //! A chunk reads only rows that were settled when the load began (`xmin < begin`); the scan that
 //! joins the table to the cycles reads the rest. So each version is emitted once, no snapshot is
 //! held for longer than a chunk, and updates between two chunks cost nothing. Source:
@@ -15,7 +18,7 @@ use super::coverage::Coverage;
 use super::error::PollError;
 use super::out::{Event, Out, Reading};
 use super::phase::{Load, Phase};
-use super::scan::{Scan, scan};
+use super::scan::{Scan, Versions, scan};
 use super::statement::{Condition, chunk_end};
 use super::table::PolledTable;
 
@@ -35,13 +38,16 @@ pub async fn load_chunk(
     chunk_rows: u32,
     out: &mut impl Out,
 ) -> Result<Option<Chunk>, PollError> {
-    let loading = tables.iter_mut().find_map(|table| match &table.phase {
-        Phase::Loading(load) => Some((load.clone(), table)),
-        Phase::Joining(_) | Phase::Tailing(_) => None,
-    });
-    let Some((load, table)) = loading else {
+    // A first load goes before another one: a table without rows in the lake is the more urgent.
+    let due = tables
+        .iter()
+        .enumerate()
+        .filter_map(|(at, table)| Some((at, table.due_load()?.clone(), &table.phase)));
+    let next = due.min_by_key(|(at, _, phase)| (!matches!(phase, Phase::Loading(_)), *at));
+    let Some((at, load, _)) = next else {
         return Ok(None);
     };
+    let table = &mut tables[at];
     // A standby may lag: rows that the sessions showed as ended must be replayed before they are
     // read.
     postgres.catch_up().await?;
@@ -60,12 +66,18 @@ pub async fn load_chunk(
         after: load.after.as_ref().map(|after| after.values.clone()),
         until: until.clone(),
         before: load.begin,
+        only: table
+            .reload
+            .as_ref()
+            .and_then(|reload| reload.condition.clone()),
     };
+    let left_out = table.left_out_of_chunks();
     let chunk = Scan {
         table: &table.table,
-        attached: &table.attached,
+        attached: &left_out,
         // The load reads old rows, which no scan has covered.
         coverage: &Coverage::default(),
+        wanted: Versions::New,
         condition: &condition,
         snapshot: block.snapshot,
         late_below: Floor::MIN,

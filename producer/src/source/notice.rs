@@ -2,12 +2,15 @@
 
 use inlet_model::quote;
 use inlet_postgres::Captured;
+use inlet_postgres::Dropped;
 use inlet_postgres::server::Greeting;
-use inlet_postgres::{Dropped, Table};
 use tracing::{info, warn};
 
+use super::control::Asked;
 use super::out::Reading;
 use super::plan::Plan;
+use super::progress::Relation;
+use super::resume::Stale;
 
 /// The reading that a plan means, where it reads a whole table.
 pub(super) fn reading(plan: &Plan) -> Option<Reading> {
@@ -44,10 +47,82 @@ pub(super) fn dropped(dropped: &Dropped) {
     }
 }
 
-/// Warns that rows of a table without a key keep null in new columns.
-pub(super) fn unwritten(table: &Table, columns: &[String]) {
-    let table = &table.captured.schema.table;
-    for column in columns {
+/// Warns that values of a table's rows changed although the rows were not written.
+pub(super) fn stale(captured: &Captured, stale: &Stale, then: &str) {
+    let table = &captured.schema.table;
+    if !stale.columns.is_empty() {
+        let columns = stale.columns.join(", ");
+        warn!(%table, columns, "rows have values in new columns although they were not written: \
+            {then}");
+    }
+    if !stale.changes.is_empty() {
+        let changes: Vec<_> = stale
+            .changes
+            .iter()
+            .map(|(words, _)| words.as_str())
+            .collect();
+        warn!(%table, reason = changes.join(", "), "rows have other values although they were not \
+            written: {then}");
+    }
+}
+
+/// Logs what a user asks of a table, when it is followed.
+pub(super) fn asked(captured: &Captured, asked: &Asked) {
+    let table = &captured.schema.table;
+    let keyed = !captured.schema.key.is_empty();
+    match asked {
+        Asked::Pause => info!(%table, "a user pauses the table: its changes wait"),
+        Asked::Resume => info!(%table, "a user resumes the table"),
+        Asked::Reload(_) if !keyed => {
+            warn!(%table, "a user asks to load the table again, which has no key: every row would \
+                only come another time, so it is not loaded");
+        }
+        Asked::Reload(reload) => {
+            info!(%table, condition = reload.condition, "a user loads the table again, beside its \
+                new changes");
+        }
+    }
+}
+
+/// Logs that a table has another key than before, or none any more.
+pub(super) fn key(captured: &Captured, stored: Option<&Relation>) {
+    let table = &captured.schema.table;
+    let Some(before) = stored.and_then(|stored| stored.key.as_ref()) else {
+        return;
+    };
+    let now = captured.key_numbers();
+    if *before == now {
+        return;
+    }
+    let columns = captured.schema.key.iter();
+    let columns: Vec<_> = columns
+        .map(|at| captured.schema.columns[*at].name.as_str())
+        .collect();
+    let columns = columns.join(", ");
+    match (before.is_empty(), now.is_empty()) {
+        (_, true) => warn!(%table, "the table has lost its key: from now on its lake is a history \
+            of versions without a latest state; a primary key, or a unique index over columns that \
+            are NOT NULL, brings it back"),
+        (true, false) => warn!(%table, columns, "the table has a key from now on: its lake has a \
+            latest state, of the rows that were read before too"),
+        (false, false) => warn!(%table, columns, "the table has another key: from now on it \
+            identifies the rows of the latest state"),
+    }
+}
+
+/// Warns that rows of a table without a key keep their old values, or null in new columns.
+pub(super) fn unwritten(captured: &Captured, stale: &Stale) {
+    let table = &captured.schema.table;
+    for (words, column) in &stale.changes {
+        let columns = captured.schema.columns.iter();
+        // An UPDATE of any column publishes the whole row.
+        let first = columns.map(|column| column.name.as_str()).next();
+        let column = quote(column.as_deref().or(first).unwrap_or_default());
+        warn!(%table, reason = words, "rows that were read before keep their old values until they \
+            are written again, because the table has no key; to update all of them: UPDATE {} SET \
+            {column} = {column}", table.quoted());
+    }
+    for column in &stale.columns {
         warn!(
             %table, column,
             "rows that were read before stay null in this new column until they are written again; \

@@ -29,6 +29,21 @@ pub struct Load {
     pub after: Option<Position>,
 }
 
+/// Another load of a table that is tailing: its chunks read the rows with `xmin < begin`, while the
+/// cycles go on and read what was written since. It opens with a sweep that reads the rows that were
+/// written since and emitted before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    pub load: Load,
+    /// Tables that were attached since it started. A sweep has read them whole, so its chunks leave
+    /// them out.
+    pub without: Vec<u32>,
+    /// Only the rows that fulfil this condition of SQL are read; `None` reads all.
+    pub condition: Option<String>,
+    /// True once its opening sweep was done.
+    pub started: bool,
+}
+
 /// The end of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
@@ -45,6 +60,26 @@ pub struct Joined {
     pub begin: Xid,
     /// The end of the latest snapshot that a chunk was read in.
     pub xid_end: Xid,
+}
+
+impl Reload {
+    /// Another load of every row, before its opening sweep.
+    pub fn starting(begin: Xid) -> Self {
+        Self {
+            load: Load::starting(begin),
+            without: Vec::new(),
+            condition: None,
+            started: false,
+        }
+    }
+
+    /// The same from the beginning: its chunks so far mean nothing any more.
+    pub fn restarted(&self, begin: Xid) -> Self {
+        Self {
+            condition: self.condition.clone(),
+            ..Self::starting(begin)
+        }
+    }
 }
 
 impl Load {

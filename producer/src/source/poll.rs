@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use inlet_model::ProgressDelta;
 use inlet_model::TableName;
+use inlet_model::{Request, Xid};
 use inlet_postgres::Captured;
 use inlet_postgres::{Block, Gate};
 use inlet_postgres::{Dropped, Error, Floor, Postgres, Reading, Seen, server};
@@ -34,9 +35,9 @@ use super::error::PollError;
 use super::load;
 use super::notice;
 use super::out::{Event, Out};
-use super::phase::Phase;
+use super::phase::{Phase, Reload};
 use super::plan::Plan;
-use super::scan::{Scan, Scanned, scan};
+use super::scan::{Scan, Scanned, Versions, scan};
 use super::statement::Condition;
 use super::table::PolledTable;
 
@@ -114,22 +115,79 @@ impl Poll {
         Ok(step)
     }
 
-    /// True while a table is not loaded yet.
+    /// True while a chunk of some table is due.
     pub fn is_loading(&self) -> bool {
-        self.tables
-            .iter()
-            .any(|table| matches!(table.phase, Phase::Loading(_)))
+        self.tables.iter().any(|table| table.due_load().is_some())
     }
 
-    /// True once every table is loaded and has joined the cycles.
+    /// True once every table is loaded and has joined the cycles, and no table is loaded again.
     pub fn is_tailing(&self) -> bool {
         self.tables
             .iter()
-            .all(|table| matches!(table.phase, Phase::Tailing(_)))
+            .all(|table| matches!(table.phase, Phase::Tailing(_)) && table.reload.is_none())
     }
 
     pub fn tables(&self) -> &[PolledTable] {
         &self.tables
+    }
+
+    /// The connection to the primary, between two steps.
+    pub fn primary(&mut self) -> &mut PgConnection {
+        self.postgres.primary()
+    }
+
+    /// The servers' processes that answer.
+    pub fn backends(&self) -> (i32, Option<i32>) {
+        self.postgres.backends()
+    }
+
+    /// Loads tables again while their polls go on.
+    pub async fn load_again(&mut self) -> Result<(), PollError> {
+        let begin = self.oldest_open_xid().await?;
+        let now = self.postgres.read_activity().await?.read_at;
+        for table in &mut self.tables {
+            if matches!(table.phase, Phase::Tailing(_)) {
+                table.load_again(Reload::starting(begin), now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows what users ask of tables, as far as it is new.
+    pub async fn follow(
+        &mut self,
+        requests: &BTreeMap<TableName, Request>,
+    ) -> Result<(), PollError> {
+        let mut asked = Vec::new();
+        for (at, table) in self.tables.iter().enumerate() {
+            if let Some(request) = requests.get(table.name()) {
+                asked.extend(
+                    table
+                        .asked(request)
+                        .into_iter()
+                        .map(|asked| (at, request, asked)),
+                );
+            }
+        }
+        // Most looks find nothing new, and ask the server nothing.
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let begin = self.oldest_open_xid().await?;
+        let now = self.postgres.read_activity().await?.read_at;
+        for (at, request, asked) in asked {
+            let table = &mut self.tables[at];
+            notice::asked(&table.table.captured, &asked);
+            table.follow(request, asked, begin, now);
+        }
+        // A table that goes on has something to read also on a quiet server.
+        self.quiet = None;
+        Ok(())
+    }
+
+    async fn oldest_open_xid(&mut self) -> Result<Xid, PollError> {
+        let begin = server::oldest_open_xid(self.postgres.primary()).await;
+        Ok(begin.map_err(Error::server("snapshot could not be read"))?)
     }
 
     /// Makes the sweep of every table due in the next cycle.
@@ -283,6 +341,7 @@ async fn scan_one(
     let condition = Condition::Since {
         floor: bounds.floor,
         xid: bounds.xid,
+        only: None,
     };
     let reading = notice::reading(plan);
     if let Some(reading) = reading {
@@ -296,11 +355,27 @@ async fn scan_one(
         table: &table.table,
         attached: &table.attached,
         coverage: &table.coverage,
+        wanted: Versions::New,
         condition: &condition,
         snapshot: block.snapshot,
         late_below: plan.late_below(),
     };
     let mut scanned = scan(connection, known, out).await?;
+    if let Some(reload) = table.opens() {
+        // What was written since the load's `begin` and emitted already is the scans' part, and has
+        // to come again. Versions that were new were emitted just now.
+        let again = Scan {
+            wanted: Versions::EmittedBefore(bounds.xid),
+            condition: &Condition::Since {
+                floor: None,
+                xid: reload.load.begin,
+                only: reload.condition.clone(),
+            },
+            late_below: Floor::MIN,
+            ..known
+        };
+        scanned = scanned.and(scan(connection, again, out).await?);
+    }
     if plan.reads_attached() && !table.attached.is_empty() {
         // The coverage does not apply to these rows: their xids may have emitted rows of the
         // table while these were not part of it.

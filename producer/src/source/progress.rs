@@ -5,11 +5,15 @@
 //! | `identity` | the database that the xids belong to: `{"system":1,"database":"shop","timeline":1}` |
 //! | `relation` | which table it is and which of its columns and descendants were read |
 //! | `load` | while the table is loaded or joins: where it began, and the key and the snapshot of the last chunk |
+//! | `reload` | while the table is loaded again beside its polls: the same, and which of its rows |
+//! | `loads` | when other loads of the table started: each of them may bring a version again |
 //! | `poll` | once it is tailing: the activity of the last scan, what each tier has pending, the cursor |
+//! | `control` | what was followed of users' requests ([`super::control`]) |
+//! | `aside` | while the table is set aside: why, in words |
 //! | `covered/<floor>` | which xids were emitted down to this floor ([`super::coverage`]) |
 //!
-//! `load` and `poll` exclude each other; where both are stored, `load` counts. A checkpoint writes
-//! only the parts that it changes.
+//! `load` and `poll` exclude each other; where both are stored, `load` counts. `reload` counts only
+//! beside `poll`. A checkpoint writes only the parts that it changes.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +21,21 @@ use inlet_model::Xid;
 use inlet_model::{Progress, ProgressDelta};
 use inlet_postgres::ServerTime;
 use inlet_postgres::server::Identity;
-use inlet_postgres::{Captured, Ordered};
+use inlet_postgres::{Captured, Ordered, Values};
 use serde::{Deserialize, Serialize};
 
 use super::activity::Activity;
 use super::bounds::ScanBounds;
+use super::control::{CONTROL, Control};
 use super::coverage::Coverage;
-use super::phase::{Joined, Load, Phase, Position};
+use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::tiers::LastScan;
 
 const POLL: &str = "poll";
 const LOAD: &str = "load";
+const RELOAD: &str = "reload";
+const LOADS: &str = "loads";
+const ASIDE: &str = "aside";
 const IDENTITY: &str = "identity";
 const RELATION: &str = "relation";
 
@@ -42,6 +50,12 @@ pub struct Stored {
     pub cursor: Option<String>,
     /// How far the table is.
     pub phase: Phase,
+    /// The load that runs beside the polls.
+    pub reload: Option<Reload>,
+    /// When other loads started.
+    pub loads: Vec<ServerTime>,
+    /// Every version with a smaller xid was emitted, or is read by the load beside the polls.
+    pub loaded: Xid,
     /// What each tier has pending.
     pub pending: Vec<ScanBounds>,
     /// When each tier was last scanned; empty where the first versions stored the progress.
@@ -60,6 +74,12 @@ pub struct Relation {
     /// versions.
     #[serde(default)]
     pub columns: BTreeMap<i16, String>,
+    /// The numbers of its key's columns, in the key's order; the first versions did not store them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Vec<i16>>,
+    /// What its values depend on beside its rows; the first versions did not store it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Values>,
 }
 
 /// Columns that did not exist, by name, when a progress was stored.
@@ -85,6 +105,18 @@ pub struct Parts<'a> {
     pub relation: Option<&'a Relation>,
     /// How far the table is.
     pub phase: &'a Phase,
+    /// The load that runs beside the polls.
+    pub reload: Option<&'a Reload>,
+    /// True when the durable progress has a load beside the polls.
+    pub had_reload: bool,
+    /// True when the durable progress tells why the table was set aside.
+    pub was_aside: bool,
+    /// What was followed of users' requests, where the stored one is different.
+    pub control: Option<&'a Control>,
+    /// When other loads started, where the stored ones are different.
+    pub loads: Option<&'a [ServerTime]>,
+    /// Every version with a smaller xid was emitted, or is read by the load beside the polls.
+    pub loaded: Xid,
     /// What each tier has pending.
     pub pending: Vec<ScanBounds>,
     /// When each tier was last scanned.
@@ -107,8 +139,22 @@ struct LoadPart {
 }
 
 #[derive(Serialize, Deserialize)]
+struct ReloadPart {
+    begin: Xid,
+    xid_end: Xid,
+    after: Option<Vec<String>>,
+    key: Option<Vec<Ordered>>,
+    without: Vec<u32>,
+    condition: Option<String>,
+    started: bool,
+}
+
+#[derive(Serialize, Deserialize)]
 struct PollPart {
     activity: Activity,
+    /// The first versions did not store it, and read everything in their scans.
+    #[serde(default = "no_xid")]
+    loaded: Xid,
     /// The stored name is that of version 0.1.0, whose progress is still read.
     #[serde(rename = "owed")]
     pending: Vec<ScanBounds>,
@@ -116,6 +162,16 @@ struct PollPart {
     #[serde(default)]
     scans: Vec<LastScan>,
     cursor: Option<String>,
+}
+
+/// The change of a progress that tells why the table was set aside.
+pub fn set_aside(reason: &str) -> ProgressDelta {
+    ProgressDelta(BTreeMap::from([(ASIDE.to_owned(), Some(json(&reason)))]))
+}
+
+/// Why the table was set aside; `None` while it is polled.
+pub fn aside(progress: &Progress) -> Option<String> {
+    part(progress, ASIDE).ok().flatten()
 }
 
 impl Relation {
@@ -170,6 +226,7 @@ impl Parts<'_> {
             Phase::Tailing(activity) => {
                 let part = PollPart {
                     activity: activity.as_ref().clone(),
+                    loaded: self.loaded,
                     pending: self.pending.clone(),
                     scans: self.scans.clone(),
                     cursor: self.cursor.map(str::to_owned),
@@ -178,6 +235,22 @@ impl Parts<'_> {
                 // The load is over: its part would otherwise win over `poll` at the next start.
                 set(LOAD, None);
             }
+        }
+        // While a table is loaded, the part of an earlier load beside the polls would otherwise
+        // return with the polls.
+        let is_tailing = matches!(self.phase, Phase::Tailing(_));
+        let reload = self.reload.map(|reload| json(&ReloadPart::of(reload)));
+        if reload.is_some() || self.had_reload || !is_tailing {
+            set(RELOAD, reload);
+        }
+        if let Some(control) = self.control {
+            set(CONTROL, Some(json(control)));
+        }
+        if self.was_aside {
+            set(ASIDE, None);
+        }
+        if let Some(loads) = self.loads {
+            set(LOADS, Some(json(&loads)));
         }
         delta
     }
@@ -195,27 +268,41 @@ impl Stored {
             None => part(progress, POLL)?,
         };
         let mut coverage = Coverage::from_progress(progress).ok_or(Damaged { part: "covered" })?;
-        let (phase, pending, scans, cursor) = match (load, poll) {
+        let reload: Option<ReloadPart> = part(progress, RELOAD)?;
+        let stored = Self {
+            identity,
+            relation,
+            cursor: None,
+            phase: Phase::Loading(Load::starting(no_xid())),
+            reload: None,
+            loads: part(progress, LOADS)?.unwrap_or_default(),
+            loaded: no_xid(),
+            pending: Vec::new(),
+            scans: Vec::new(),
+            coverage: Coverage::default(),
+        };
+        Ok(match (load, poll) {
             (Some(load), _) => {
                 // What an older poll emitted does not apply to the rows of the load.
                 coverage.forget();
-                (load.phase(), Vec::new(), Vec::new(), None)
+                Some(Self {
+                    phase: load.phase(),
+                    coverage,
+                    ..stored
+                })
             }
-            (None, Some(poll)) => {
-                let phase = Phase::Tailing(poll.activity.into());
-                (phase, poll.pending, poll.scans, poll.cursor)
-            }
-            (None, None) => return Ok(None),
-        };
-        Ok(Some(Self {
-            identity,
-            relation,
-            cursor,
-            phase,
-            pending,
-            scans,
-            coverage,
-        }))
+            (None, Some(poll)) => Some(Self {
+                phase: Phase::Tailing(poll.activity.into()),
+                reload: reload.map(ReloadPart::reload),
+                loaded: poll.loaded,
+                pending: poll.pending,
+                scans: poll.scans,
+                cursor: poll.cursor,
+                coverage,
+                ..stored
+            }),
+            (None, None) => None,
+        })
     }
 
     /// When the last durable cycle read the activity.
@@ -242,6 +329,41 @@ impl LoadPart {
             after,
         })
     }
+}
+
+impl ReloadPart {
+    fn of(reload: &Reload) -> Self {
+        let after = reload.load.after.as_ref();
+        Self {
+            begin: reload.load.begin,
+            xid_end: reload.load.xid_end,
+            after: after.map(|after| after.values.clone()),
+            key: after.and_then(|after| after.key.clone()),
+            without: reload.without.clone(),
+            condition: reload.condition.clone(),
+            started: reload.started,
+        }
+    }
+
+    fn reload(self) -> Reload {
+        let key = self.key;
+        let after = self.after.map(|values| Position { key, values });
+        Reload {
+            load: Load {
+                begin: self.begin,
+                xid_end: self.xid_end,
+                after,
+            },
+            without: self.without,
+            condition: self.condition,
+            started: self.started,
+        }
+    }
+}
+
+/// A bound below every xid.
+fn no_xid() -> Xid {
+    Xid(0)
 }
 
 fn part<T: for<'de> Deserialize<'de>>(

@@ -8,15 +8,16 @@ use inlet_model::Progress;
 use inlet_model::TableName;
 use inlet_model::Xid;
 use inlet_postgres::server::{self, Identity};
-use inlet_postgres::{Captured, expected_rows};
+use inlet_postgres::{Captured, Change, expected_rows};
 use inlet_postgres::{Error, Postgres, Reading, Table, Tables};
 use tracing::{info, warn};
 
+use super::control::Control;
 use super::error::PollError;
 use super::notice;
-use super::phase::Phase;
+use super::phase::{Phase, Reload};
 use super::poll::Poll;
-use super::progress::Stored;
+use super::progress::{Stored, aside};
 use super::table::{Depths, PolledTable};
 
 /// What a promotion or a restore may have taken back is younger than this.
@@ -70,6 +71,12 @@ impl Poll {
         for table in found.captured {
             let stored = progress.remove(&table.captured.schema.table);
             let mut table = start.table(&mut postgres, table, stored.as_ref()).await?;
+            if let Some(stored) = &stored {
+                table.controlled(Control::decode(stored));
+                if aside(stored).is_some() {
+                    table.was_set_aside();
+                }
+            }
             if matches!(table.phase, Phase::Loading(_)) {
                 table.expected_rows = expected_rows(postgres.primary(), table.name()).await;
             }
@@ -111,16 +118,63 @@ impl Start {
                     again, or one took the other's place): it is loaded from the beginning");
                 Ok(self.fresh(table, Some(stored)))
             }
-            Some(stored) if has_unwritten(postgres, &table, &stored).await? => {
-                Ok(self.fresh(table, Some(stored)))
-            }
             Some(stored) if has_another_key(&table.captured, &stored) => {
                 warn!(table = %name, "the key was changed while the table was loaded: it is loaded \
                     from the beginning");
                 Ok(self.fresh(table, Some(stored)))
             }
-            Some(stored) => self.resumed(postgres, table, stored),
+            Some(stored) => {
+                notice::key(&table.captured, stored.relation.as_ref());
+                let stale = Stale::find(postgres, &table.captured, &stored).await?;
+                self.stored(postgres, table, stored, &stale)
+            }
         }
+    }
+
+    /// A table that resumes, and is loaded again where values of its rows changed without a write.
+    fn stored(
+        &self,
+        postgres: &Postgres,
+        table: Table,
+        stored: Stored,
+        stale: &Stale,
+    ) -> Result<PolledTable, PollError> {
+        let name = table.captured.schema.table.clone();
+        let is_loaded = matches!(stored.phase, Phase::Tailing(_));
+        let keyed = !table.captured.schema.key.is_empty();
+        if stale.is_any() && keyed && !is_loaded {
+            notice::stale(&table.captured, stale, "it is loaded from the beginning");
+            return Ok(self.fresh(table, Some(stored)));
+        }
+        let mut resumed = self.resumed(postgres, table, stored)?;
+        let now = self.reading.read_at;
+        if stale.is_any() && keyed {
+            let then = "it is loaded again, beside its new changes";
+            notice::stale(&resumed.table.captured, stale, then);
+            resumed.load_again(Reload::starting(self.begin), now);
+        } else if stale.rewritten {
+            // Every row has a new xid, so a sweep finds them all; without a key they are new rows
+            // of the history in any case.
+            let then = "all its rows are read again and become new rows of its history";
+            notice::stale(&resumed.table.captured, stale, then);
+            resumed.tiers.sweep_now();
+        } else if stale.is_any() {
+            // Without a key another load would only duplicate every row.
+            notice::unwritten(&resumed.table.captured, stale);
+        }
+        let Some(reload) = resumed.reload.clone() else {
+            return Ok(resumed);
+        };
+        if !keyed {
+            warn!(table = %name, "the key was dropped while the table was loaded again: the load \
+                ends, because it would duplicate every row");
+            resumed.reload = None;
+        } else if !reload.load.follows(&resumed.table.captured.ordered_key()) {
+            warn!(table = %name, "the key was changed while the table was loaded again: the load \
+                starts over");
+            resumed.load_again(reload.restarted(self.begin), now);
+        }
+        Ok(resumed)
     }
 
     fn fresh(&self, table: Table, before: Option<Stored>) -> PolledTable {
@@ -174,37 +228,56 @@ fn has_another_key(captured: &Captured, stored: &Stored) -> bool {
     }
 }
 
-/// True when rows have values in new columns although they were not written since, so that only
-/// another load brings these values.
-async fn has_unwritten(
-    postgres: &mut Postgres,
-    table: &Table,
-    stored: &Stored,
-) -> Result<bool, PollError> {
-    let captured = &table.captured;
-    let Some(relation) = &stored.relation else {
-        return Ok(false);
-    };
-    let new = relation.new_columns(captured);
-    let mut columns: Vec<String> = new.renamed.iter().map(ToString::to_string).collect();
-    if !new.added.is_empty() {
-        let unwritten = captured.unwritten(postgres.primary(), &new.added).await?;
-        // A renamed column has its values in old rows under the old name, an added one may have a
-        // default in them.
-        columns.extend(unwritten);
+/// What changed the values of rows that were read before, although they were not written since:
+/// only another load brings these values.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    /// Columns that old rows have only under another name, or that were added with a value.
+    pub(super) columns: Vec<String>,
+    /// What else changed: each in words, with the column if it is one.
+    pub(super) changes: Vec<(String, Option<String>)>,
+    /// True when every row was written again, with a timestamp that no scan but a sweep looks at.
+    pub(super) rewritten: bool,
+}
+
+impl Stale {
+    pub(super) fn is_any(&self) -> bool {
+        !self.columns.is_empty() || !self.changes.is_empty()
     }
-    if columns.is_empty() {
-        return Ok(false);
+
+    async fn find(
+        postgres: &mut Postgres,
+        captured: &Captured,
+        stored: &Stored,
+    ) -> Result<Self, PollError> {
+        let Some(relation) = &stored.relation else {
+            return Ok(Self::default());
+        };
+        let new = relation.new_columns(captured);
+        let mut columns: Vec<String> = new.renamed.iter().map(ToString::to_string).collect();
+        if !new.added.is_empty() {
+            let unwritten = captured.unwritten(postgres.primary(), &new.added).await?;
+            // A renamed column has its values in old rows under the old name, an added one may have
+            // a default in them.
+            columns.extend(unwritten);
+        }
+        // The first versions did not store what the values depend on: then it counts as unchanged.
+        let before = relation.values.as_ref();
+        let changes = before.map_or_else(Vec::new, |before| before.changes(&captured.values));
+        let rewritten = before.is_some_and(|before| before.is_rewritten(&captured.values));
+        let words = |change: Change| {
+            let column = match change {
+                Change::Column(number, _) => Some(captured.column_name(number).to_owned()),
+                Change::Labels | Change::Attributes => None,
+            };
+            (change.words(column.as_deref().unwrap_or_default()), column)
+        };
+        Ok(Self {
+            columns,
+            rewritten: rewritten && !changes.is_empty(),
+            changes: changes.into_iter().map(words).collect(),
+        })
     }
-    if captured.schema.key.is_empty() {
-        // Without a key another load would only duplicate every row.
-        notice::unwritten(table, &columns);
-        return Ok(false);
-    }
-    let columns = columns.join(", ");
-    warn!(table = %captured.schema.table, columns, "rows have values in new columns although they \
-        were not written: the table is loaded again");
-    Ok(true)
 }
 
 /// The table, polled by the cursor of its progress unless the configuration names one.

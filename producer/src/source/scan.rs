@@ -36,11 +36,32 @@ pub struct Scan<'a> {
     pub attached: &'a [u32],
     /// What was emitted of the table.
     pub coverage: &'a Coverage,
+    /// Which of the versions are handed on.
+    pub wanted: Versions,
     pub condition: &'a Condition,
     /// The snapshot that is open.
     pub snapshot: Snapshot,
     /// Rows with a timestamp below are counted as late.
     pub late_below: Floor,
+}
+
+/// Which versions a scan hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// Those that were not emitted.
+    New,
+    /// Those that were emitted before a scan with this xid bound: another load brings them again.
+    EmittedBefore(Xid),
+}
+
+impl Versions {
+    fn contain(self, xid: Xid, is_covered: bool) -> bool {
+        match self {
+            Self::New => !is_covered,
+            // The coverage forgets what is below the bound of every later scan.
+            Self::EmittedBefore(bound) => is_covered || xid < bound,
+        }
+    }
 }
 
 /// What a scan did.
@@ -69,7 +90,7 @@ impl Scanned {
     }
 }
 
-/// Reads the rows of a condition and hands on those that are not covered.
+/// Reads the rows of a condition and hands on those that are wanted.
 pub async fn scan(
     connection: &mut PgConnection,
     scan: Scan<'_>,
@@ -116,7 +137,7 @@ pub async fn scan(
             .as_ref()
             .and_then(|cursor| cursor_value(&row, cursor))
             .unwrap_or(Floor::MIN);
-        if coverage.covers(xid, at) {
+        if !scan.wanted.contain(xid, coverage.covers(xid, at)) {
             continue;
         }
         decoder

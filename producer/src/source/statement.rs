@@ -17,6 +17,8 @@ pub enum Condition {
         /// In the cursor's unit; `None` reads rows with any cursor.
         floor: Option<Floor>,
         xid: Xid,
+        /// A condition of a user, in SQL.
+        only: Option<String>,
     },
     /// Rows of a key range with `xmin < before`: `after` is exclusive, `until` inclusive, and
     /// `None` unbounded.
@@ -27,6 +29,8 @@ pub enum Condition {
         until: Option<Vec<String>>,
         /// The xid at which the load began.
         before: Xid,
+        /// A condition of a user, in SQL.
+        only: Option<String>,
     },
     /// Every row of the tables that were attached and not read yet; the other conditions exclude
     /// these.
@@ -68,7 +72,8 @@ pub fn filter(
         format!("${}::text::{sql_type}", values.len())
     };
     match condition {
-        Condition::Since { floor, xid } => {
+        Condition::Since { floor, xid, only } => {
+            clauses.extend(only.as_deref().map(bracketed));
             if let (Some(cursor), Some(floor)) = (&captured.cursor, floor)
                 && let Some(text) = cursor.kind.text(*floor)
             {
@@ -91,6 +96,7 @@ pub fn filter(
             after,
             until,
             before,
+            only,
         } => {
             for (edge, operator) in [(after, ">"), (until, "<=")] {
                 if let Some(key) = edge {
@@ -107,6 +113,7 @@ pub fn filter(
                 "age(xmin) NOT BETWEEN 0 AND (SELECT age({}))",
                 bind(before.low().to_string(), "xid")
             ));
+            clauses.extend(only.as_deref().map(bracketed));
         }
         Condition::Attached => {}
     }
@@ -124,6 +131,13 @@ pub fn filter(
         format!(" WHERE {}", clauses.join(" AND "))
     };
     (filter, values)
+}
+
+/// A user's condition as a part of ours.
+fn bracketed(condition: &str) -> String {
+    // The line ends before the bracket, so that a comment at the condition's end does not take it
+    // away.
+    format!("({condition}\n)")
 }
 
 /// The statement that finds where a chunk of this many rows ends, and its values.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use inlet_model::ProgressDelta;
+use inlet_model::Request;
 use inlet_model::TableName;
 use inlet_model::Xid;
 use inlet_postgres::Captured;
@@ -15,12 +16,16 @@ use inlet_postgres::{Floor, Reading, ServerTime, Table};
 
 use super::activity::Activity;
 use super::bounds::{ScanBounds, scan_bounds};
+use super::control::{Asked, Control};
 use super::coverage::Coverage;
-use super::phase::{Joined, Load, Phase, Position};
+use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::plan::{Bounds, Plan};
 use super::progress::{Parts, Relation, Stored};
 use super::scan::Scanned;
 use super::tiers::{Slack, Tier, Tiers};
+
+/// The starts of other loads that the progress keeps.
+const LOADS_MAX: usize = 64;
 
 #[derive(Debug, Clone)]
 pub struct PolledTable {
@@ -30,6 +35,13 @@ pub struct PolledTable {
     pub zone: Tz,
     /// How far it is.
     pub phase: Phase,
+    /// The load that runs beside its polls.
+    pub reload: Option<Reload>,
+    /// Every version with a smaller xid was emitted, or is read by the load beside the polls: scans
+    /// leave them out.
+    loaded: Xid,
+    /// When other loads than the first one started.
+    loads: Vec<ServerTime>,
     /// What each depth of scan has pending.
     pub tiers: Tiers,
     /// Which versions were emitted.
@@ -41,8 +53,19 @@ pub struct PolledTable {
     pub expected_rows: Option<u64>,
     /// True when a restart from the durable progress would emit rows again.
     pub unsaved: bool,
-    /// The relation as the durable progress contains it.
-    stored: Option<Relation>,
+    /// What of it was read, or will be read by scans that are already pending.
+    relation: Relation,
+    /// True when the durable progress contains this relation.
+    relation_stored: bool,
+    /// True when the durable progress contains these starts of loads.
+    loads_stored: bool,
+    /// True when the durable progress contains a load beside the polls.
+    reload_stored: bool,
+    /// True when the durable progress tells why the table was set aside.
+    aside_stored: bool,
+    /// What was followed of users' requests.
+    control: Control,
+    control_stored: bool,
 }
 
 /// How often a table is scanned at which depth.
@@ -67,19 +90,34 @@ impl PolledTable {
     ) -> Self {
         // The stored coverage is kept for one delta, which removes its parts from the progress:
         // they would otherwise return at the next start.
-        let mut coverage = before.map(|stored| stored.coverage).unwrap_or_default();
+        let again = before.is_some();
+        let (mut coverage, loads) =
+            before.map_or_else(Default::default, |stored| (stored.coverage, stored.loads));
         coverage.forget();
-        Self {
+        let mut fresh = Self {
             zone,
             phase: Phase::Loading(Load::starting(begin)),
+            reload: None,
+            loaded: Xid(0),
+            loads,
             tiers: Tiers::new(tiers(&table.captured, depths), now),
             coverage,
             attached: Vec::new(),
             expected_rows: None,
             unsaved: false,
-            stored: None,
+            relation: relation(&table.captured, &[]),
+            relation_stored: false,
+            loads_stored: true,
+            reload_stored: false,
+            aside_stored: false,
+            control: Control::default(),
+            control_stored: true,
             table,
+        };
+        if again {
+            fresh.note_load(now);
         }
+        fresh
     }
 
     /// A table that resumes from its stored progress.
@@ -92,25 +130,104 @@ impl PolledTable {
     ) -> Self {
         let has_no_scans = stored.scans.is_empty() && matches!(stored.phase, Phase::Tailing(_));
         let attached = attached(&table.captured, stored.relation.as_ref());
+        let relation = relation(&table.captured, &attached);
+        // A relation that changed while the service was down is stored with the next checkpoint,
+        // also without new rows.
+        let relation_stored = stored.relation.as_ref() == Some(&relation);
         let mut tiers = Tiers::new(tiers(&table.captured, depths), now);
         tiers.restore(&stored.pending, &stored.scans);
-        let mut resumed = Self {
+        Self {
             table,
             zone,
             phase: stored.phase,
+            reload_stored: stored.reload.is_some(),
+            reload: stored.reload,
+            loaded: stored.loaded,
+            loads: stored.loads,
             tiers,
             coverage: stored.coverage,
             attached,
             expected_rows: None,
-            unsaved: false,
-            stored: stored.relation,
-        };
-        // A relation that changed while the service was down is stored with the next checkpoint,
-        // also without new rows.
-        resumed.unsaved = resumed.stored.as_ref() != Some(&resumed.relation());
-        // Sessions that end before their first checkpoint would otherwise delay the sweep for ever.
-        resumed.unsaved |= has_no_scans;
-        resumed
+            // Sessions that end before their first checkpoint would otherwise delay the sweep for
+            // ever.
+            unsaved: !relation_stored || has_no_scans,
+            relation,
+            relation_stored,
+            loads_stored: true,
+            aside_stored: false,
+            control: Control::default(),
+            control_stored: true,
+        }
+    }
+
+    /// Goes on with what was followed of users' requests.
+    pub fn controlled(&mut self, control: Control) {
+        self.control = control;
+    }
+
+    /// What a request asks beyond what was followed.
+    pub fn asked(&self, request: &Request) -> Vec<Asked> {
+        self.control.asked(request)
+    }
+
+    /// True while it is left out of the polls.
+    pub fn is_paused(&self) -> bool {
+        self.control.paused
+    }
+
+    /// Follows one thing that a request asks. All transactions below `begin` have ended at `now`.
+    pub fn follow(&mut self, request: &Request, asked: Asked, begin: Xid, now: ServerTime) {
+        let is_tailing = matches!(self.phase, Phase::Tailing(_));
+        let keyed = !self.table.captured.schema.key.is_empty();
+        self.control.request.clone_from(&request.id);
+        (self.control_stored, self.unsaved) = (false, true);
+        match asked {
+            Asked::Pause => self.control.paused = true,
+            Asked::Resume => self.control.paused = false,
+            Asked::Reload(asked) => {
+                // A table that is being loaded brings every row anyway, and one without a key would
+                // only get each row another time.
+                if is_tailing && keyed {
+                    let reload = Reload {
+                        condition: asked.condition,
+                        ..Reload::starting(begin)
+                    };
+                    self.load_again(reload, now);
+                }
+                self.control.reload = Some(asked.id);
+            }
+        }
+    }
+
+    /// The table was set aside, and is polled again: the next checkpoint stores that.
+    pub fn was_set_aside(&mut self) {
+        (self.aside_stored, self.unsaved) = (true, true);
+    }
+
+    /// Loads the table again while its polls go on. All transactions below `begin` have ended, so
+    /// every version below it is visible: the chunks emit these, and scans leave them out.
+    ///
+    /// A load with a condition emits only some of them, so its opening sweep emits the others
+    /// before.
+    pub fn load_again(&mut self, reload: Reload, now: ServerTime) {
+        if reload.condition.is_none() {
+            self.loaded = self.loaded.max(reload.load.begin);
+        }
+        self.reload = Some(reload);
+        self.note_load(now);
+    }
+
+    /// The load whose opening sweep is due.
+    pub fn opens(&self) -> Option<&Reload> {
+        self.reload.as_ref().filter(|reload| !reload.started)
+    }
+
+    /// Remembers that versions which were emitted before `now` may be emitted again.
+    fn note_load(&mut self, now: ServerTime) {
+        let old = (self.loads.len() + 1).saturating_sub(LOADS_MAX);
+        self.loads.drain(..old);
+        self.loads.push(now);
+        (self.loads_stored, self.unsaved) = (false, true);
     }
 
     pub fn name(&self) -> &TableName {
@@ -119,8 +236,10 @@ impl PolledTable {
 
     /// The xid below which it may have seen every transaction end.
     pub fn xid_end(&self) -> Xid {
+        let reload = self.reload.as_ref().map(|reload| reload.load.xid_end);
         // A scan's snapshot is younger than its activity, so it may have emitted a later xid.
-        self.phase.xid_end().max(self.coverage.xid_end())
+        let phase = self.phase.xid_end().max(reload.unwrap_or(self.loaded));
+        phase.max(self.coverage.xid_end())
     }
 
     /// Starts over from an earlier moment, because the stored xids belong to another lineage: all
@@ -131,6 +250,10 @@ impl PolledTable {
         // The next start may come when the server's xids have passed the stored ones again, and
         // could not tell. So the first checkpoint stores the new lineage, also without rows.
         self.unsaved = true;
+        self.loaded = Xid(0);
+        // Every row comes again, so a load that was under way starts over.
+        let reload = self.reload.take().map(|reload| reload.restarted(begin));
+        self.note_load(reading.read_at);
         self.phase = match &self.phase {
             // What was written to the part that is read already has xids below the stored `begin`
             // now, and neither a chunk nor the joining scan would read it.
@@ -145,10 +268,16 @@ impl PolledTable {
                 Phase::Tailing(Arc::new(Activity::next(None, reading)))
             }
         };
+        if let Some(reload) = reload {
+            self.load_again(reload, reading.read_at);
+        }
     }
 
     /// What this table needs after a reading; `None` when nothing can be new, or it is not due.
     pub fn plan(&self, activity: &Arc<Activity>) -> Option<Plan> {
+        if self.control.paused {
+            return None;
+        }
         match &self.phase {
             Phase::Loading(_) => None,
             Phase::Joining(joined) => Some(Plan::Join {
@@ -171,10 +300,11 @@ impl PolledTable {
         if moved(last, activity) {
             tiers.add(scan_bounds(last, activity));
         }
-        let depth = if self.attached.is_empty() {
+        let depth = if self.attached.is_empty() && self.opens().is_none() {
             tiers.due(now)?
         } else {
-            // An attached table is read beside the deepest scan, which needs something to read.
+            // An attached table is read beside the deepest scan, and another load opens with one. It
+            // needs something to read.
             tiers.add(ScanBounds {
                 floor: now,
                 xid: activity.xid_end,
@@ -182,6 +312,9 @@ impl PolledTable {
             tiers.deepest()
         };
         let (floor, xid) = tiers.bounds(depth);
+        // The load emitted what is older, or its chunks do: a scan would emit it another time, and
+        // without the order that one load keeps.
+        let xid = xid.max(self.loaded);
         let late_below = if depth > tiers.shallowest() {
             self.floor(tiers.bounds(tiers.shallowest()).0, now)
         } else {
@@ -205,38 +338,26 @@ impl PolledTable {
         Some(cursor.kind.floor(floor?, now, self.zone))
     }
 
-    /// What of the table was read, or will be read by scans that are already pending.
-    fn relation(&self) -> Relation {
-        let captured = &self.table.captured;
-        let descendants = captured.descendants.iter().map(|table| table.oid);
-        let columns = captured.schema.columns.iter().map(|column| &column.name);
-        Relation {
-            oid: captured.oid,
-            descendants: descendants
-                .filter(|oid| !self.attached.contains(oid))
-                .collect(),
-            columns: captured
-                .numbers
-                .iter()
-                .copied()
-                .zip(columns.cloned())
-                .collect(),
-        }
-    }
-
     /// Records a cycle that carried out the plan.
     pub fn scanned(&mut self, plan: Plan, scanned: &Scanned) {
         let bounds = plan.bounds();
         // A scan without rows only moves the floor. A restart without it reads a little more and
         // emits the same rows.
         self.unsaved |= scanned.rows > 0;
-        if plan.reads_attached() {
-            self.unsaved |= !self.attached.is_empty();
-            self.attached.clear();
+        if plan.reads_attached() && !self.attached.is_empty() {
+            self.unsaved = true;
+            let read = std::mem::take(&mut self.attached);
+            // All their rows were emitted just now, the old ones too.
+            if let Some(reload) = &mut self.reload {
+                reload.without.extend(read);
+            }
+            self.relation = relation(&self.table.captured, &[]);
+            self.relation_stored = false;
         }
         let activity = match plan {
-            Plan::Join { activity, .. } => {
+            Plan::Join { activity, bounds } => {
                 self.unsaved = true;
+                self.loaded = bounds.xid;
                 activity
             }
             Plan::Tier {
@@ -259,6 +380,11 @@ impl PolledTable {
         self.coverage
             .prune(activity.xid_bound().min(self.tiers.xid_bound()));
         self.phase = Phase::Tailing(activity);
+        if let Some(reload) = self.reload.as_mut().filter(|_| bounds.floor.is_none()) {
+            self.unsaved |= !reload.started;
+            reload.started = true;
+            self.loaded = self.loaded.max(reload.load.begin);
+        }
     }
 
     /// Records the next chunk of this load. It was read in a snapshot with this end, up to this
@@ -267,28 +393,57 @@ impl PolledTable {
         self.unsaved = true;
         let begin = load.begin;
         let xid_end = load.xid_end.max(xid_end);
-        self.phase = match until {
-            Some(values) => Phase::Loading(Load {
-                begin,
-                xid_end,
-                after: Some(Position {
-                    key: Some(self.table.captured.ordered_key()),
-                    values,
-                }),
+        let next = until.map(|values| Load {
+            begin,
+            xid_end,
+            after: Some(Position {
+                key: Some(self.table.captured.ordered_key()),
+                values,
             }),
-            None => Phase::Joining(Joined { begin, xid_end }),
-        };
+        });
+        match (next, &mut self.phase, &mut self.reload) {
+            (Some(load), Phase::Tailing(_), Some(reload)) => reload.load = load,
+            // Its cycles have read what was written meanwhile, so there is no joining scan.
+            (None, Phase::Tailing(_), _) => self.reload = None,
+            (Some(load), phase, _) => *phase = Phase::Loading(load),
+            (None, phase, _) => *phase = Phase::Joining(Joined { begin, xid_end }),
+        }
+    }
+
+    /// The load whose next chunk is due: the first one, or the one beside the polls.
+    pub fn due_load(&self) -> Option<&Load> {
+        if self.control.paused {
+            return None;
+        }
+        match &self.phase {
+            Phase::Loading(load) => Some(load),
+            Phase::Joining(_) => None,
+            Phase::Tailing(_) => {
+                let reload = self.reload.as_ref().filter(|reload| reload.started)?;
+                Some(&reload.load)
+            }
+        }
+    }
+
+    /// The tables below it whose rows a chunk leaves out.
+    pub fn left_out_of_chunks(&self) -> Vec<u32> {
+        let without = self.reload.iter().flat_map(|reload| &reload.without);
+        self.attached.iter().chain(without).copied().collect()
     }
 
     /// The changes to the stored progress. The caller makes them durable.
     pub fn take_delta(&mut self, identity: &Identity) -> ProgressDelta {
         self.unsaved = false;
-        let relation = self.relation();
-        let is_new = self.stored.as_ref() != Some(&relation);
         let parts = Parts {
             identity,
-            relation: is_new.then_some(&relation),
+            relation: (!self.relation_stored).then_some(&self.relation),
             phase: &self.phase,
+            reload: self.reload.as_ref(),
+            had_reload: self.reload_stored,
+            was_aside: std::mem::take(&mut self.aside_stored),
+            control: (!self.control_stored).then_some(&self.control),
+            loads: (!self.loads_stored).then_some(self.loads.as_slice()),
+            loaded: self.loaded,
             pending: self.tiers.pending(),
             scans: self.tiers.last_scans(),
             cursor: self.table.captured.cursor_name(),
@@ -296,8 +451,24 @@ impl PolledTable {
         let delta = parts.encode(self.coverage.take_delta());
         // The caller either makes the delta durable or throws the poll away, so this may count as
         // stored.
-        self.stored = Some(relation);
+        (self.relation_stored, self.loads_stored) = (true, true);
+        self.reload_stored = self.reload.is_some();
+        self.control_stored = true;
         delta
+    }
+}
+
+/// What of a table was read, or will be read by scans that are already pending.
+fn relation(captured: &Captured, attached: &[u32]) -> Relation {
+    let descendants = captured.descendants.iter().map(|table| table.oid);
+    let columns = captured.schema.columns.iter().map(|column| &column.name);
+    let numbers = captured.numbers.iter().copied();
+    Relation {
+        oid: captured.oid,
+        descendants: descendants.filter(|oid| !attached.contains(oid)).collect(),
+        columns: numbers.zip(columns.cloned()).collect(),
+        key: Some(captured.key_numbers()),
+        values: Some(captured.values.as_ref().clone()),
     }
 }
 

@@ -168,6 +168,7 @@ impl Look {
         let condition = Condition::Since {
             floor: bounds.floor,
             xid: bounds.xid,
+            only: None,
         };
         let (sql, values) = counts(captured, &condition, &table.attached, self.reading.xid_end);
         let mut query = sqlx::query(AssertSqlSafe(sql));

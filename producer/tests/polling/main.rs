@@ -19,6 +19,7 @@ mod naive;
 mod pooler;
 mod property;
 mod relations;
+mod reload;
 mod rights;
 mod script;
 mod standby;

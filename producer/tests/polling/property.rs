@@ -1,5 +1,6 @@
-//! Random interleavings: whatever the writers do, and whenever the poller dies, every row comes, in
-//! its final version, each version once.
+//! Random interleavings: whatever the writers do, whenever the poller dies, and whenever the table is
+//! loaded again, every row comes, in its final version, each version once and once more for each
+//! load, and never after a later one.
 //!
 //! One thread interleaves writers and poller step by step, so a seed is the same run again but for
 //! the clock. `INLET_POLL_SEED=7` runs that seed alone. Some runs are shown to
@@ -51,10 +52,24 @@ async fn poller(database: &Database, dice: &mut Dice) -> Poller {
     Poller::new(settings).await
 }
 
+/// A poller, and how many versions were published when each other load started.
+struct Run {
+    poller: Poller,
+    loads: Vec<usize>,
+}
+
 /// A cycle, or a death and what follows; the sink fails as the dice say.
-async fn poll(poller: &mut Poller, dice: &mut Dice) {
+async fn poll(run: &mut Run, dice: &mut Dice) {
+    let poller = &mut run.poller;
     match dice.below(100) {
         0..6 => poller.revive().await,
+        16..22 => {
+            run.loads.push(poller.published().len());
+            if let Err(error) = poller.reload().await {
+                assert_eq!(error.kind(), Kind::Unavailable, "{}", report(&error));
+                poller.revive().await;
+            }
+        }
         6..12 => poller
             .store
             .fail(dice.below(4), dice.one(&[Fault::Undone, Fault::Done])),
@@ -92,12 +107,15 @@ async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
         Vec::new()
     };
     let mut other = Session::of(database).await;
-    let mut poller = poller(database, &mut dice).await;
+    let mut run = Run {
+        poller: poller(database, &mut dice).await,
+        loads: Vec::new(),
+    };
     for _ in 0..STEPS {
         match dice.below(100) {
             0..60 => writers[dice.below(WRITERS) as usize].step().await,
             60..92 => {
-                poll(&mut poller, &mut dice).await;
+                poll(&mut run, &mut dice).await;
                 for naive in &mut naive {
                     naive.poll(&mut other).await;
                 }
@@ -120,7 +138,7 @@ async fn run(database: &Database, lane: u64, seed: u64) -> Losses {
     for naive in &mut naive {
         naive.poll(&mut other).await;
     }
-    judge(database, &mut poller, seed).await;
+    judge(database, &mut run, seed).await;
     let honest = versions(database, "honest").await;
     naive
         .iter()
@@ -137,9 +155,10 @@ async fn freeze(session: &mut Session) {
     }
 }
 
-/// When all writers are done: a cycle has found the honest rows, a sweep all rows; every
-/// version is emitted once, and before the later ones of its key.
-async fn judge(database: &Database, poller: &mut Poller, seed: u64) {
+/// When all writers are done: a cycle has found the honest rows, a sweep all rows; every version is
+/// emitted once between two loads, and never after a later one of its key.
+async fn judge(database: &Database, run: &mut Run, seed: u64) {
+    let Run { poller, loads } = run;
     // Faults that still wait for their call are used up first.
     let calls = poller.store.calls() + 4;
     while poller.store.calls() < calls {
@@ -163,17 +182,20 @@ async fn judge(database: &Database, poller: &mut Poller, seed: u64) {
         lost.is_empty(),
         "seed {seed}: a sweep has not found {lost:?}"
     );
-    let mut last: BTreeMap<i64, Emitted> = BTreeMap::new();
-    for emitted in poller.published() {
-        if let Some(before) = last.insert(emitted.id, *emitted) {
+    let mut last: BTreeMap<i64, (Emitted, usize)> = BTreeMap::new();
+    for (at, emitted) in poller.published().iter().enumerate() {
+        let load = loads.partition_point(|start| *start <= at);
+        if let Some((before, before_load)) = last.insert(emitted.id, (*emitted, load)) {
+            let again = before.ver == emitted.ver && before_load < load;
             assert!(
-                before.ver < emitted.ver,
+                before.ver < emitted.ver || again,
                 "seed {seed}: {emitted:?} came after {before:?}"
             );
         }
     }
     let phantoms: Vec<_> = last
         .values()
+        .map(|(emitted, _)| emitted)
         .filter(|emitted| !table.contains(&(emitted.id, emitted.ver)))
         .collect();
     assert!(
@@ -249,17 +271,24 @@ async fn under_load_every_row_arrives_once() {
         }));
     }
     let mut dice = Dice(8);
-    let mut poller = poller(&database, &mut dice).await;
+    let mut run = Run {
+        poller: poller(&database, &mut dice).await,
+        loads: Vec::new(),
+    };
     let end = Instant::now() + STRESS;
     let mut polls = 0;
     while Instant::now() < end {
-        poll(&mut poller, &mut dice).await;
+        poll(&mut run, &mut dice).await;
         polls += 1;
     }
     stop.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.unwrap();
     }
-    println!("{polls} polls, {} versions", poller.published().len());
-    judge(&database, &mut poller, 8).await;
+    let versions = run.poller.published().len();
+    println!(
+        "{polls} polls, {} loads, {versions} versions",
+        run.loads.len()
+    );
+    judge(&database, &mut run, 8).await;
 }

@@ -6,6 +6,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, UInt64Type};
 use inlet_harness::{Database, PASSWORD, Postgres, eventually, shared_database};
 use inlet_model::change::XID;
+use inlet_model::{Request, TableName};
 use inlet_postgres::{Known, grants};
 use inlet_producer::session::{Session as Polling, Source};
 use inlet_producer::source::error::PollError;
@@ -304,6 +305,17 @@ impl Poller {
         .await
     }
 
+    /// What a user asks of the table `t`.
+    pub async fn ask(&mut self, request: Request) {
+        self.store.request(&TableName::new("public", "t"), request);
+        let due = Due {
+            cycle: true,
+            dropped: true,
+            heartbeat: false,
+        };
+        self.step(due).await.unwrap();
+    }
+
     /// Cycles until every table is loaded and joined; brings the keys that were published, sorted.
     pub async fn load(&mut self) -> Vec<i64> {
         let mut found = Vec::new();
@@ -332,6 +344,17 @@ impl Poller {
             found == keys
         })
         .await;
+    }
+
+    /// Starts another load of every table, beside its polls.
+    pub async fn reload(&mut self) -> Result<(), PollError> {
+        let mut session = self
+            .session
+            .take()
+            .expect("a poller is restarted after an error");
+        session.load_again().await?;
+        self.session = Some(session);
+        Ok(())
     }
 
     /// A cycle that sweeps.
@@ -440,5 +463,5 @@ async fn start(
 ) -> Result<Polling, PollError> {
     let source = Source::open(&settings.config, known).await?;
     known.extend(source.tables.known());
-    Polling::start(source, settings.poll, sink).await
+    Polling::start(source, settings.poll, sink, Vec::new()).await
 }

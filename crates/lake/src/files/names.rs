@@ -13,6 +13,8 @@ pub(crate) const LOG: &str = "_log";
 pub(crate) const STAGING: &str = "_staging";
 /// The folder of rejected rows.
 pub(crate) const QUARANTINE: &str = "_quarantine";
+/// What a user asks of the poll of the table.
+pub(crate) const REQUEST: &str = "_request.json";
 pub(crate) const CHECKPOINT: &str = "_log/_checkpoint.json";
 /// Locked by the writer that sets a torn entry aside.
 pub(crate) const REPAIR: &str = "_staging/repair";

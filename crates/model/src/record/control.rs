@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `schema/<fingerprint, 16 hex digits>` | the schema's text, see [`crate::TableSchema`] |
 //! | `progress/<schema>.<table>/<part>` | the part's text, see [`crate::progress`]; the part `sequences` is [`super::sequences`] |
+//! | `request/<schema>.<table>` | what a user asks of the poll, see [`crate::Request`] |
 //! | `owner` | `{"generation":<n>,"instance":"<name>"}`: the process that publishes |
 //!
 //! In a name of a table `%` is written as `%25` and `/` as `%2F`, in the name of its schema `.` as
@@ -17,6 +18,7 @@ use crate::{Fingerprint, TableName};
 const OWNER: &str = "owner";
 const SCHEMA: &str = "schema";
 const PROGRESS: &str = "progress";
+const REQUEST: &str = "request";
 
 /// One record of the control topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,13 @@ pub enum ControlRecord {
         /// The part's name, which may hold slashes.
         part: String,
         /// The part's text; `None` removes it.
+        text: Option<String>,
+    },
+    /// What a user asks of the poll of a table.
+    Request {
+        /// The table that it is about.
+        table: TableName,
+        /// The request's text; `None` removes it.
         text: Option<String>,
     },
     /// The process that owns the pipeline; `None` when the record has no valid name.
@@ -59,10 +68,11 @@ impl ControlRecord {
         match self {
             Self::Schema { fingerprint, text } => (format!("{SCHEMA}/{fingerprint}"), text),
             Self::Progress { table, part, text } => {
-                // The first dot separates schema and table, so a dot in the schema is escaped; one
-                // in the table needs no escape.
-                let schema = escape(&table.schema).replace('.', "%2E");
-                let key = format!("{PROGRESS}/{schema}.{}/{part}", escape(&table.name));
+                let key = format!("{PROGRESS}/{}/{part}", written(&table));
+                (key, text.map(String::into_bytes))
+            }
+            Self::Request { table, text } => {
+                let key = format!("{REQUEST}/{}", written(&table));
                 (key, text.map(String::into_bytes))
             }
             Self::Owner(owner) => {
@@ -90,17 +100,36 @@ impl ControlRecord {
             }),
             PROGRESS => {
                 let (table, part) = rest.split_once('/')?;
-                let (schema, name) = table.split_once('.')?;
                 let text = value.and_then(|value| std::str::from_utf8(value).ok());
                 Some(Self::Progress {
-                    table: TableName::new(unescape(schema), unescape(name)),
+                    table: read(table)?,
                     part: part.to_owned(),
+                    text: text.map(str::to_owned),
+                })
+            }
+            REQUEST => {
+                let text = value.and_then(|value| std::str::from_utf8(value).ok());
+                Some(Self::Request {
+                    table: read(rest)?,
                     text: text.map(str::to_owned),
                 })
             }
             _ => None,
         }
     }
+}
+
+/// A table's name in a key.
+fn written(table: &TableName) -> String {
+    // The first dot separates schema and table, so a dot in the schema is escaped; one in the table
+    // needs no escape.
+    let schema = escape(&table.schema).replace('.', "%2E");
+    format!("{schema}.{}", escape(&table.name))
+}
+
+fn read(written: &str) -> Option<TableName> {
+    let (schema, name) = written.split_once('.')?;
+    Some(TableName::new(unescape(schema), unescape(name)))
 }
 
 // The crate `percent-encoding` would also encode every letter outside ASCII, and a table whose name
@@ -142,6 +171,12 @@ mod tests {
                 table: TableName::new(schema, table),
                 part,
                 text,
+            }),
+            (name(), name(), proptest::option::of(".{0,20}")).prop_map(|(schema, table, text)| {
+                ControlRecord::Request {
+                    table: TableName::new(schema, table),
+                    text,
+                }
             }),
             proptest::option::of(owner).prop_map(|owner| {
                 let owner = owner.map(|(generation, instance)| Owner {
@@ -185,6 +220,14 @@ mod tests {
                 "progress/a%2Eb%2F%25.größe.d%2Fe/covered/12".to_owned(),
                 Some("1".to_owned())
             )
+        );
+        let request = ControlRecord::Request {
+            table: TableName::new("a.b/%", "größe.d/e"),
+            text: None,
+        };
+        assert_eq!(
+            encoded(request),
+            ("request/a%2Eb%2F%25.größe.d%2Fe".to_owned(), None)
         );
         let owner = Owner {
             generation: 2,

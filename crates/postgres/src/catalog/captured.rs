@@ -1,6 +1,7 @@
 //! A table that can be captured: its catalog entry with its configuration applied. Pure, except for
 //! one question about columns that were added.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use inlet_model::{SchemaFields, TableSchema, quote};
@@ -14,6 +15,7 @@ use super::descendants::Descendant;
 use super::entry::{self, Entry};
 use super::error::CatalogError;
 use super::structure::Structure;
+use super::values::Values;
 use super::{columns, key};
 
 /// Those of the columns whose values exist although no row was written with them: added with a
@@ -37,6 +39,10 @@ pub struct Captured {
     pub cursor: Option<Cursor>,
     /// What shows later that the table was altered.
     pub structure: Structure,
+    /// The types of users that its columns are made of, however deep.
+    pub types: Arc<BTreeSet<u32>>,
+    /// What the values of its rows depend on beside the rows.
+    pub values: Arc<Values>,
     /// True for a partitioned table, read through its parent.
     pub partitioned: bool,
     /// The tables that a SELECT from it reads along: its partitions, or those that inherit from it.
@@ -84,12 +90,19 @@ impl Captured {
             let kept = [cursor.map(|cursor| cursor.column), dated_by];
             columns::carry_as_text(&mut fields.columns, &kept);
         }
+        let numbers: Vec<i16> = entry.ordered.iter().map(|column| column.number).collect();
+        let carried = fields.columns.iter().map(|column| column.column_type);
+        let values = entry
+            .values
+            .carried_as(numbers.iter().copied().zip(carried));
         Ok(Self {
             oid: entry.oid,
             schema: Arc::new(TableSchema::from_fields(fields)),
-            numbers: entry.ordered.iter().map(|column| column.number).collect(),
+            numbers,
             cursor,
             structure: entry.structure,
+            types: Arc::new(entry.types.clone()),
+            values: Arc::new(values),
             partitioned: entry.partitioned,
             descendants: entry.descendants.clone(),
             any_bytes: entry.any_bytes,
@@ -117,10 +130,24 @@ impl Captured {
         columns.map(|column| self.entry.ordered[*column]).collect()
     }
 
+    /// The numbers of the key's columns, in its order.
+    pub fn key_numbers(&self) -> Vec<i16> {
+        let columns = self.schema.key.iter();
+        columns
+            .filter_map(|column| self.numbers.get(*column).copied())
+            .collect()
+    }
+
     /// The name of the cursor column.
     pub fn cursor_name(&self) -> Option<&str> {
         let cursor = self.cursor?;
         Some(&self.schema.columns[cursor.column].name)
+    }
+
+    /// The name of the column with this number; empty for an unknown one.
+    pub fn column_name(&self, number: i16) -> &str {
+        let at = self.numbers.iter().position(|known| *known == number);
+        at.map_or("", |at| &self.schema.columns[at].name)
     }
 
     /// The statement that creates the cursor's index, where the index is missing.

@@ -118,6 +118,25 @@ impl CatalogError {
     }
 }
 
+impl CatalogError {
+    /// The table that cannot be captured; `None` where the name means no table, or the catalog
+    /// could not be read.
+    pub fn own_table(&self) -> Option<&TableName> {
+        match self {
+            Self::Refused { table, .. }
+            | Self::NoUsage { table, .. }
+            | Self::NoSelect { table, .. }
+            | Self::RowSecurity { table, .. }
+            | Self::Reserved { table, .. }
+            | Self::UnknownKey { table, .. }
+            | Self::RepeatedKey { table, .. }
+            | Self::UnknownCursor { table, .. }
+            | Self::CursorType { table, .. } => Some(table),
+            Self::Name { .. } | Self::NotFound { .. } | Self::Read { .. } => None,
+        }
+    }
+}
+
 impl Explain for CatalogError {
     fn kind(&self) -> Kind {
         match self {

@@ -1,7 +1,9 @@
 //! Cheap values by which a cycle notices that a table was altered.
 
-use sqlx::PgConnection;
+use std::collections::{BTreeMap, BTreeSet};
+
 use sqlx::postgres::types::Oid;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::error::CatalogError;
 
@@ -18,6 +20,9 @@ pub struct Structure {
     pub indexes: i64,
     /// The same of the links to the tables below it, with these tables' oids.
     pub descendants: i64,
+    /// The same of the users' types that its columns are made of, with the labels of enums and the
+    /// attributes of composite types; 0 where it has none.
+    pub types: i64,
 }
 
 /// Every ALTER writes new versions of catalog rows, with its xid, while VACUUM and ANALYZE write in
@@ -40,26 +45,68 @@ SELECT c.oid, c.relfilenode,
 FROM pg_catalog.pg_class c
 WHERE c.oid = ANY($1)";
 
-/// Reads the structure of tables by oid. A dropped table is absent from the answer.
+/// The version of a type `t`: its row in the catalog, its labels and its attributes.
+pub(super) const TYPE_VERSION: &str = "\
+t.xmin::text::bigint
+       + (SELECT coalesce(sum(e.xmin::text::bigint), 0)::bigint FROM pg_catalog.pg_enum e WHERE \
+    e.enumtypid = t.oid)
+       + (SELECT coalesce(sum(a.xmin::text::bigint), 0)::bigint FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = t.typrelid AND t.typrelid <> 0 AND a.attnum > 0)";
+
+/// Reads the structure of tables by oid, each with the users' types that its columns are made of
+/// ([`super::Captured::types`]). A dropped table is absent from the answer.
+///
+/// A type that joins these is a change of one of them, or of the table: so the known ones are
+/// enough. They are a second question only where a table has any.
 pub async fn read_structures(
     connection: &mut PgConnection,
-    oids: &[u32],
+    tables: &[(u32, &BTreeSet<u32>)],
 ) -> Result<Vec<(u32, Structure)>, CatalogError> {
     type Row = (Oid, Oid, i64, i64, i64);
-    let oids: Vec<Oid> = oids.iter().copied().map(Oid).collect();
+    let oids: Vec<Oid> = tables.iter().map(|(oid, _)| Oid(*oid)).collect();
     let rows: Vec<Row> = sqlx::query_as(STRUCTURES)
         .bind(oids)
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(CatalogError::read("structure"))?;
+    let versions = type_versions(connection, tables).await?;
     let split = |(oid, relfilenode, definition, indexes, descendants): Row| {
         let structure = Structure {
             relfilenode: relfilenode.0,
             definition,
             indexes,
             descendants,
+            types: versions.get(&oid.0).copied().unwrap_or(0),
         };
         (oid.0, structure)
     };
     Ok(rows.into_iter().map(split).collect())
+}
+
+/// The sum of the versions of each table's types.
+async fn type_versions(
+    connection: &mut PgConnection,
+    tables: &[(u32, &BTreeSet<u32>)],
+) -> Result<BTreeMap<u32, i64>, CatalogError> {
+    let pairs = tables
+        .iter()
+        .flat_map(|(table, types)| types.iter().map(|oid| (Oid(*table), Oid(*oid))));
+    let (tables, types): (Vec<Oid>, Vec<Oid>) = pairs.unzip();
+    if types.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let sql = format!(
+        "SELECT u.relation, sum({TYPE_VERSION})::bigint FROM unnest($1::oid[], $2::oid[]) AS u \
+         (relation, type) JOIN pg_catalog.pg_type t ON t.oid = u.type GROUP BY 1"
+    );
+    let rows: Vec<(Oid, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(tables)
+        .bind(types)
+        .fetch_all(connection)
+        .await
+        .map_err(CatalogError::read("types"))?;
+    Ok(rows
+        .into_iter()
+        .map(|(oid, version)| (oid.0, version))
+        .collect())
 }

@@ -21,6 +21,7 @@ pub(super) fn of(kind: Kind, act: impl Into<String>) -> SinkError {
         kind,
         act: act.into(),
         hint: None,
+        table: None,
         source: None,
     }
 }

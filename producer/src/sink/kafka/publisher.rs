@@ -34,10 +34,11 @@ use inlet_model::record::header::{HEADER, Header};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};
 use inlet_model::record::partition::partition_of;
 use inlet_model::record::sequences::{PART, Sequences};
-use inlet_model::{Fingerprint, Progress, ProgressDelta, TableName, Xid};
+use inlet_model::{Fingerprint, Offset, Progress, ProgressDelta, Request, TableName, Xid};
 use inlet_service::error::{Hint, Kind};
 use inlet_service::sink::{Checkpointed, SinkError};
 
+use super::requests::Requests;
 use super::settings::KafkaSinkSettings;
 use super::stored::{Stored, sequences};
 use super::transaction::Transactions;
@@ -53,6 +54,7 @@ pub(super) struct Publisher {
     control_topic: String,
     topics: BTreeMap<TableName, Topic>,
     schemas: HashSet<Fingerprint>,
+    requests: Requests,
     /// Rows of the open transaction.
     rows: u64,
     encoded: Encoded,
@@ -136,6 +138,11 @@ impl Publisher {
             control_topic,
             topics: opened,
             schemas: stored.schemas,
+            requests: Requests::new(
+                settings,
+                stored.requests,
+                stored.end.unwrap_or(Offset::ZERO),
+            ),
             rows: 0,
             encoded: Encoded::default(),
         };
@@ -224,6 +231,11 @@ impl Publisher {
         Ok(Checkpointed::Durable {
             rows: std::mem::take(&mut self.rows),
         })
+    }
+
+    /// What users ask of tables, as far as it has arrived.
+    pub(super) fn requests(&mut self) -> BTreeMap<TableName, Request> {
+        self.requests.read()
     }
 
     /// Ends the open transaction without its rows.

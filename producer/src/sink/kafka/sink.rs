@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
-use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{Progress, ProgressDelta, Request};
 use inlet_service::error::Kind;
 use inlet_service::sink::{Checkpointed, Sink, SinkError};
 
@@ -160,6 +160,11 @@ impl Sink for KafkaSink {
 
     fn due(&self) -> Option<tokio::time::Instant> {
         None
+    }
+
+    async fn requests(&mut self) -> BTreeMap<TableName, Request> {
+        // A thread that has ended fails the next call, which has an answer for errors.
+        self.ask(Command::Requests).await.unwrap_or_default()
     }
 
     async fn rollback(&mut self) -> Result<(), SinkError> {

@@ -8,7 +8,7 @@ use inlet_model::Offset;
 use inlet_model::record::control::{ControlRecord, Owner};
 use inlet_model::record::sequences::Sequences;
 use inlet_model::{Fingerprint, TableName};
-use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{Progress, ProgressDelta, Request};
 use inlet_service::sink::SinkError;
 
 use super::fault;
@@ -23,6 +23,10 @@ pub(super) struct Stored {
     pub schemas: HashSet<Fingerprint>,
     /// The process that took the pipeline over last.
     pub owner: Option<Owner>,
+    /// What users ask of tables.
+    pub requests: BTreeMap<TableName, Request>,
+    /// The end of what was read; `None` before that.
+    pub end: Option<Offset>,
 }
 
 /// The poller's progress of every table that is committed in the control topic, which must exist.
@@ -39,14 +43,19 @@ impl Stored {
     pub fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Self, SinkError> {
         let mut stored = Self::default();
         let control = settings.control();
-        control.read(Offset::ZERO, OpenTransactions::Skip, deadline, |record| {
-            stored.apply(record)
-        })?;
-        Ok(stored)
+        let skip = OpenTransactions::Skip;
+        let end = control.read(Offset::ZERO, skip, deadline, |record| stored.apply(record))?;
+        Ok(Self {
+            end: Some(end),
+            ..stored
+        })
     }
 
     fn apply(&mut self, record: ControlRecord) {
         match record {
+            ControlRecord::Request { table, text } => {
+                apply_request(&mut self.requests, table, text)
+            }
             ControlRecord::Owner(owner) => self.owner = owner,
             ControlRecord::Progress { table, part, text } => {
                 let delta = ProgressDelta(BTreeMap::from([(part, text)]));
@@ -65,6 +74,45 @@ impl Stored {
                 self.schemas.remove(&fingerprint);
             }
         }
+    }
+}
+
+/// What users ask of each table, as the control topic has it, which must exist. Blocking.
+pub fn stored_requests(
+    settings: &KafkaSinkSettings,
+) -> Result<BTreeMap<TableName, Request>, SinkError> {
+    Stored::read(settings, Instant::now() + settings.deadline).map(|stored| stored.requests)
+}
+
+/// Stores what a user asks of a table. Blocking.
+pub fn store_request(
+    settings: &KafkaSinkSettings,
+    table: &TableName,
+    request: &Request,
+) -> Result<(), SinkError> {
+    let deadline = Instant::now() + settings.deadline;
+    let control = settings.control();
+    if !control.exists(deadline)? {
+        let act = format!("topic `{}` does not exist", settings.control_topic);
+        let hint = "the producer creates it when it starts for the first time: `inlet producer`";
+        return Err(fault::config(act, hint));
+    }
+    let record = ControlRecord::Request {
+        table: table.clone(),
+        text: Some(request.encode()),
+    };
+    Ok(control.write(record, deadline)?)
+}
+
+/// The last request of a table counts; one that cannot be read counts as none.
+pub(super) fn apply_request(
+    requests: &mut BTreeMap<TableName, Request>,
+    table: TableName,
+    text: Option<String>,
+) {
+    match text.and_then(|text| Request::decode(text.as_bytes()).ok()) {
+        Some(request) => _ = requests.insert(table, request),
+        None => _ = requests.remove(&table),
     }
 }
 
@@ -141,6 +189,7 @@ mod tests {
             progress: BTreeMap::from([(table(), progress)]),
             schemas: HashSet::from([Fingerprint(0xab)]),
             owner: Some(owner(2)),
+            ..Stored::default()
         };
         assert_eq!(stored, expected);
     }

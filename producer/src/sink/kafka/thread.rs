@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
 use inlet_model::record::control::Owner;
-use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{Progress, ProgressDelta, Request};
 use inlet_service::error::Kind;
 use inlet_service::retry::pause;
 use inlet_service::sink::{Checkpointed, SinkError};
@@ -38,6 +38,7 @@ pub(super) enum Command {
     Resume(Vec<TableName>, Answer<BTreeMap<TableName, Progress>>),
     Write(ChangeBatch, Answer<()>),
     Checkpoint(BTreeMap<TableName, ProgressDelta>, Answer<Checkpointed>),
+    Requests(Answer<BTreeMap<TableName, Request>>),
     Rollback(Answer<()>),
 }
 
@@ -82,10 +83,16 @@ impl SinkThread {
         match command {
             Command::Resume(tables, answer) => _ = answer.send(self.resume(&tables)),
             Command::Write(batch, answer) => {
-                _ = answer.send(self.with_publisher(|publisher| publisher.write(&batch)))
+                let written = self.with_publisher(|publisher| publisher.write(&batch));
+                let of_table = |error: SinkError| error.of_table(&batch.schema.table);
+                _ = answer.send(written.map_err(of_table))
             }
             Command::Checkpoint(progress, answer) => {
                 _ = answer.send(self.with_publisher(|publisher| publisher.checkpoint(progress)))
+            }
+            Command::Requests(answer) => {
+                let requests = self.publisher.as_mut().map(Publisher::requests);
+                _ = answer.send(Ok(requests.unwrap_or_default()));
             }
             Command::Rollback(answer) => {
                 self.roll_back();

@@ -5,14 +5,14 @@ use std::time::Duration;
 use inlet_model::Progress;
 use inlet_model::Xid;
 use inlet_postgres::server::Identity;
-use inlet_postgres::{Ordered, ServerTime};
+use inlet_postgres::{Ordered, ServerTime, Values};
 use proptest::prelude::*;
 
 use super::{Parts, Relation, Stored};
 use crate::source::activity::{Activity, Holder, HolderId};
 use crate::source::bounds::ScanBounds;
 use crate::source::coverage::Coverage;
-use crate::source::phase::{Joined, Load, Phase, Position};
+use crate::source::phase::{Joined, Load, Phase, Position, Reload};
 use crate::source::tiers::LastScan;
 
 fn holders() -> impl Strategy<Value = BTreeMap<HolderId, Holder>> {
@@ -69,6 +69,33 @@ fn phases() -> impl Strategy<Value = Phase> {
     ]
 }
 
+fn reloads() -> impl Strategy<Value = Reload> {
+    let load = phases().prop_filter_map("a load", |phase| match phase {
+        Phase::Loading(load) => Some(load),
+        Phase::Joining(_) | Phase::Tailing(_) => None,
+    });
+    let without = prop::collection::vec(any::<u32>(), 0..3);
+    let condition = prop::option::of(".*");
+    let reload = (load, without, condition, any::<bool>());
+    reload.prop_map(|(load, without, condition, started)| Reload {
+        load,
+        without,
+        condition,
+        started,
+    })
+}
+
+fn times() -> impl Strategy<Value = Vec<ServerTime>> {
+    prop::collection::vec(any::<i64>().prop_map(ServerTime), 0..3)
+}
+
+fn values() -> impl Strategy<Value = Values> {
+    prop::collection::btree_map(any::<u32>(), any::<u32>(), 0..3).prop_map(|files| Values {
+        files,
+        ..Values::default()
+    })
+}
+
 fn pending() -> impl Strategy<Value = Vec<ScanBounds>> {
     let bounds = (any::<i64>(), any::<u64>()).prop_map(|(floor, xid)| ScanBounds {
         floor: ServerTime(floor),
@@ -95,22 +122,32 @@ proptest! {
         scans in scans(),
         cursor in prop::option::of(".*"),
         (system, database, timeline) in (any::<i64>(), ".*", any::<i64>()),
-        (oid, below, columns) in (
+        (oid, below, columns, key, values) in (
             any::<u32>(),
             prop::collection::vec(any::<u32>(), 0..3),
             prop::collection::btree_map(any::<i16>(), ".*", 0..3),
+            prop::option::of(prop::collection::vec(any::<i16>(), 0..3)),
+            prop::option::of(values()),
         ),
+        reload in prop::option::of(reloads()),
+        (loads, loaded) in (times(), any::<u64>().prop_map(Xid)),
         xids in prop::collection::vec(any::<u64>(), 0..5),
         floor in any::<i64>(),
     ) {
         let identity = Identity { system, database, timeline };
-        let relation = Relation { oid, descendants: below, columns };
+        let relation = Relation { oid, descendants: below, columns, key, values };
         let mut coverage = Coverage::default();
         coverage.add(floor, &xids.into_iter().collect());
         let parts = Parts {
             identity: &identity,
             relation: Some(&relation),
             phase: &phase,
+            reload: reload.as_ref(),
+            had_reload: false,
+            was_aside: false,
+            control: None,
+            loads: Some(&loads),
+            loaded,
             pending: pending.clone(),
             scans: scans.clone(),
             cursor: cursor.as_deref(),
@@ -127,6 +164,9 @@ proptest! {
             relation: Some(relation),
             cursor: cursor.filter(|_| tailing),
             phase,
+            reload: reload.filter(|_| tailing),
+            loads,
+            loaded: if tailing { loaded } else { Xid(0) },
             pending: if tailing { pending } else { Vec::new() },
             scans: if tailing { scans } else { Vec::new() },
             coverage,

@@ -1,0 +1,107 @@
+//! What users ask of a table's poll, and what the poll has followed of it.
+//!
+//! Pure. A request is a state that the sink shows again and again; what was followed is a part of
+//! the progress, so each load is started once, also through a restart.
+
+use inlet_model::{Progress, ReloadRequest, Request};
+use serde::{Deserialize, Serialize};
+
+/// The part of the progress.
+pub(super) const CONTROL: &str = "control";
+
+/// What the poll of a table has followed of its users' requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// The last request that was seen.
+    pub request: String,
+    /// True while the table is left out of the polls.
+    pub paused: bool,
+    /// The last load that was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<String>,
+}
+
+/// What a request changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    Pause,
+    Resume,
+    /// Load every row again, or those that fulfil a condition.
+    Reload(ReloadRequest),
+}
+
+impl Control {
+    /// What was followed, as the progress has it.
+    pub fn decode(progress: &Progress) -> Self {
+        let text = progress.0.get(CONTROL);
+        // A part that cannot be read counts as none: the request is then followed another time.
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
+    }
+
+    /// What a request asks beyond what was followed.
+    pub fn asked(&self, request: &Request) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        if request.paused != self.paused {
+            asked.push(if request.paused {
+                Asked::Pause
+            } else {
+                Asked::Resume
+            });
+        }
+        let reload = request.reload.as_ref();
+        let new = reload.filter(|reload| self.reload.as_ref() != Some(&reload.id));
+        asked.extend(new.cloned().map(Asked::Reload));
+        asked
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn reload(id: &str, condition: Option<&str>) -> Request {
+        Request {
+            id: format!("request {id}"),
+            paused: false,
+            reload: Some(ReloadRequest {
+                id: id.to_owned(),
+                condition: condition.map(str::to_owned),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_load_is_started_once_and_a_pause_ends_with_the_next_request() {
+        let mut control = Control::default();
+        assert_eq!(
+            control.asked(&reload("1", None)),
+            [Asked::Reload(reload("1", None).reload.unwrap())]
+        );
+        control.reload = Some("1".to_owned());
+        assert_eq!(control.asked(&reload("1", None)), []);
+        let paused = Request {
+            paused: true,
+            ..reload("1", None)
+        };
+        assert_eq!(control.asked(&paused), [Asked::Pause]);
+        control.paused = true;
+        assert_eq!(control.asked(&reload("1", None)), [Asked::Resume]);
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back_and_a_damaged_part_is_none() {
+        let control = Control {
+            request: "7".to_owned(),
+            paused: true,
+            reload: Some("6".to_owned()),
+        };
+        let text = serde_json::to_string(&control).unwrap();
+        let stored = |text: &str| Progress(BTreeMap::from([(CONTROL.to_owned(), text.to_owned())]));
+        assert_eq!(Control::decode(&stored(&text)), control);
+        assert_eq!(Control::decode(&stored("{")), Control::default());
+    }
+}
