@@ -56,7 +56,7 @@ pub async fn read(
     let columns = head
         .as_ref()
         .zip(latest.as_ref())
-        .map(|(head, latest)| Columns::new(latest, head.schemas.values()));
+        .map(|(head, latest)| Columns::new(head, latest));
     let data: Vec<PathBuf> = reader.data_files()?.into_iter().collect();
     let rejected: Vec<PathBuf> = reader.quarantine_files()?.into_iter().collect();
     let files = |found: Vec<PathBuf>, pattern| {

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use inlet_lake::CHANGE_COLUMNS;
-use inlet_model::{ColumnType, TableSchema};
+use inlet_lake::{CHANGE_COLUMNS, Head};
+use inlet_model::{ColumnType, TableSchema, Union, union};
 
 use super::names::is_same;
 
@@ -40,12 +40,16 @@ pub struct Present {
 }
 
 impl Columns {
-    /// The columns of the latest schema, with the names that `all` schemas of the log give them.
-    pub fn new<'a>(latest: &TableSchema, all: impl Iterator<Item = &'a TableSchema>) -> Self {
-        let others: Vec<&TableSchema> = all.filter(|schema| *schema != latest).collect();
-        let in_latest = names_in_files(latest);
-        let in_others: Vec<Vec<String>> =
-            others.iter().map(|schema| names_in_files(schema)).collect();
+    /// The columns of the latest schema, with the names that the log's head gives them.
+    pub fn new(head: &Head, latest: &TableSchema) -> Self {
+        let others: Vec<&TableSchema> = head
+            .schemas
+            .values()
+            .filter(|schema| *schema != latest)
+            .collect();
+        let in_files = |schema| distinct_without_case(head.names_in_files(schema).into_iter());
+        let in_latest = in_files(latest);
+        let in_others: Vec<Vec<String>> = others.iter().map(|schema| in_files(schema)).collect();
         let types_of = |own: &str| {
             let mut types = Vec::new();
             for (schema, names) in others.iter().zip(&in_others) {
@@ -55,22 +59,37 @@ impl Columns {
             }
             types
         };
-        let columns = latest.columns.iter().zip(&in_latest);
+        let columns = latest.columns.iter().zip(&in_latest).enumerate();
         let present: Vec<Present> = columns
-            .map(|(column, own)| Present {
-                shown: own.clone(),
-                in_files: vec![own.clone()],
-                column_type: column.column_type,
-                is_uniform: types_of(own)
-                    .iter()
-                    .all(|other| *other == column.column_type),
-                not_null: column.not_null,
-                postgres_type: column.postgres_type.clone(),
+            .map(|(at, (column, own))| {
+                let mut in_files = vec![own.clone()];
+                for other in head.names_of_column(latest, at).into_iter().skip(1) {
+                    // Values of a type that is no longer the column's have no meaning in it: they
+                    // are in the history.
+                    let fits = |other: &ColumnType| {
+                        union(*other, column.column_type) != Union::NewGeneration
+                    };
+                    let is_of_other = in_latest.iter().any(|name| is_same(name, &other.name));
+                    if !is_of_other && other.types.iter().all(fits) {
+                        in_files.push(other.name);
+                    }
+                }
+                let mut types = in_files.iter().flat_map(|name| types_of(name));
+                Present {
+                    shown: own.clone(),
+                    column_type: column.column_type,
+                    is_uniform: types.all(|other| other == column.column_type),
+                    in_files,
+                    not_null: column.not_null,
+                    postgres_type: column.postgres_type.clone(),
+                }
             })
             .collect();
         let mut former: Vec<String> = Vec::new();
+        let of_present = present.iter().flat_map(|column| &column.in_files);
+        let of_present: Vec<&String> = of_present.collect();
         for name in in_others.iter().flatten() {
-            let mut known = in_latest.iter().chain(&former);
+            let mut known = of_present.iter().copied().chain(&former);
             if !known.any(|known| is_same(known, name)) {
                 former.push(name.clone());
             }
@@ -88,8 +107,14 @@ impl Columns {
 /// The names under which DuckDB knows the columns of a file with this schema: a name that an
 /// earlier one equals without case gets `_1`, or the next number that is free so far.
 pub fn names_in_files(schema: &TableSchema) -> Vec<String> {
+    distinct_without_case(schema.columns.iter().map(|column| column.name.as_str()))
+}
+
+/// Names of one file as DuckDB tells them apart. The files of 0.1.0 have names that differ in case
+/// only until the next change of the table.
+fn distinct_without_case<'a>(own: impl ExactSizeIterator<Item = &'a str>) -> Vec<String> {
     let ours = CHANGE_COLUMNS.map(|(name, _)| name);
-    let own = schema.columns.iter().map(|column| column.name.as_str());
+    let count = own.len();
     let mut taken = HashSet::new();
     let mut names = Vec::new();
     for name in own.chain(ours) {
@@ -99,6 +124,6 @@ pub fn names_in_files(schema: &TableSchema) -> Vec<String> {
             .find(|name| taken.insert(name.to_ascii_lowercase()));
         names.extend(free);
     }
-    names.truncate(schema.columns.len());
+    names.truncate(count);
     names
 }

@@ -311,6 +311,7 @@ fn empty(columns: &Columns, more: impl Iterator<Item = (String, String)>) -> Str
 
 #[cfg(test)]
 mod tests {
+    use inlet_lake::Head;
     use inlet_model::{Column, TableName, TableSchema};
 
     use super::*;
@@ -337,8 +338,13 @@ mod tests {
     }
 
     fn table(latest: &TableSchema, all: &[&TableSchema], folder: Option<&str>) -> Table {
+        let mut head = Head::empty(&latest.table);
+        let all = all
+            .iter()
+            .map(|schema| (schema.fingerprint(), (*schema).clone()));
+        head.schemas.extend(all);
         Table {
-            columns: Some(Columns::new(latest, all.iter().copied())),
+            columns: Some(Columns::new(&head, latest)),
             data: folder.map(|folder| Files::Matching(folder.into(), "**/*.parquet")),
             rejected: None,
             date_key: "date".to_owned(),
@@ -384,7 +390,8 @@ mod tests {
             schema(vec![column("Order\"s", Scalar::Int64, "bigint")], vec![0]),
         );
         let table = table(&after, &[&before, &after], Some("/lake"));
-        assert!(!table.latest().contains("AS \"b\""), "{}", table.latest());
+        let latest = table.latest();
+        assert!(!latest.contains("files.\"b\""), "{latest}");
         assert!(
             table.history().contains("files.\"b\" AS \"b\""),
             "{}",
@@ -403,6 +410,22 @@ mod tests {
                 .contains("TRY_CAST(files.\"a\" AS BIGINT) AS \"a\"")
         );
         assert!(table.history().contains("files.\"a\" AS \"a\""));
+    }
+
+    #[test]
+    fn a_renamed_column_has_the_values_of_both_its_names() {
+        let of = |name, scalar| {
+            let column = column(name, scalar, "");
+            let number = Some(1);
+            schema(vec![Column { number, ..column }], vec![])
+        };
+        let (before, after) = (of("a", Scalar::Int32), of("b", Scalar::Int32));
+        let latest = table(&after, &[&before, &after], Some("/lake")).latest();
+        let both = "coalesce(files.\"b\", files.\"a\") AS \"b\"";
+        assert!(latest.contains(both), "{latest}");
+        let other = of("a", Scalar::Text);
+        let latest = table(&after, &[&other, &after], Some("/lake")).latest();
+        assert!(latest.contains("files.\"b\" AS \"b\""), "{latest}");
     }
 
     #[test]
