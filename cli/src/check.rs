@@ -81,6 +81,9 @@ async fn findings(config: Config, open_max: Duration) -> Result<Vec<Finding>, Fa
     let tables = tables::check(config, server.as_mut(), &found, &mut findings).await;
     let stored = kafka::check(config, &mut findings).await;
     let heads = lake::check(config, &tables, &mut findings).await;
+    if stored.is_some() {
+        findings.extend(progress::recreated(config, &heads).await);
+    }
     progress::check(
         config,
         server.as_ref(),

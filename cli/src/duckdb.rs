@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use inlet_service::error::{Explain, Hint, Kind};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 /// The version that `dev/scripts/setup.sh` installs.
@@ -27,12 +28,15 @@ pub const INSTALL: &str = "pip install duckdb-cli";
 pub enum DuckDbError {
     #[error("duckdb could not be started, or ended without an answer")]
     Lost { source: std::io::Error },
+    #[error("duckdb refuses the statement: {reason}")]
+    Refused { reason: String },
 }
 
 impl Explain for DuckDbError {
     fn kind(&self) -> Kind {
         match self {
             Self::Lost { .. } => Kind::Unavailable,
+            Self::Refused { .. } => Kind::Data,
         }
     }
 
@@ -42,6 +46,7 @@ impl Explain for DuckDbError {
                 "Inlet takes the program that {VARIABLE} names, else `duckdb` on PATH, else that \
                  of `dev/scripts/setup.sh`: get it with {INSTALL}"
             ))),
+            Self::Refused { .. } => None,
         }
     }
 }
@@ -126,4 +131,28 @@ async fn version(program: &Path) -> Option<String> {
     command.arg("--version").stdin(Stdio::null());
     let output = command.kill_on_drop(true).output().await.ok()?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// What a script writes to standard output; `None` when DuckDB is not installed.
+pub async fn answer(script: &str) -> Result<Option<Vec<u8>>, DuckDbError> {
+    let Some(mut child) = start(&[], true)? else {
+        return Ok(None);
+    };
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    let write = async {
+        // DuckDB stops reading at its first error, so a failed write means little.
+        let _ = stdin.write_all(script.as_bytes()).await;
+        // DuckDB runs until the end of its input.
+        drop(stdin);
+    };
+    // Both at once: DuckDB may fill the pipe of its answer before it has read the whole script.
+    let ((), output) = tokio::join!(write, child.wait_with_output());
+    let output = output.map_err(|source| DuckDbError::Lost { source })?;
+    if output.status.success() {
+        return Ok(Some(output.stdout));
+    }
+    let reason = String::from_utf8_lossy(&output.stderr);
+    Err(DuckDbError::Refused {
+        reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
+    })
 }

@@ -1,10 +1,16 @@
 //! Text in columns, for terminals.
 
 use comfy_table::{CellAlignment, Table, presets};
+use inlet_model::printable;
 
 /// Lays rows out below their headings, with `gap` blanks between columns. The columns at the
 /// positions of `numbers` are aligned to the right.
 pub fn text_table(headings: &[&str], numbers: &[usize], rows: &[Vec<String>], gap: u16) -> String {
+    // A line feed in a name would break the line of its table.
+    let shown = |cell: &String| printable(cell).into_owned();
+    let rows = rows
+        .iter()
+        .map(|row| row.iter().map(shown).collect::<Vec<_>>());
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -48,6 +54,15 @@ mod tests {
         assert_eq!(
             text_table(&["TABLE", "ROWS", "Z"], &[1], &rows, 2),
             "TABLE   ROWS  Z\norders  1000  x\nä          7\n"
+        );
+    }
+
+    #[test]
+    fn a_name_with_a_line_feed_stays_in_its_line() {
+        let rows = [vec!["a\nb".to_owned(), "1".to_owned()]];
+        assert_eq!(
+            text_table(&["TABLE", "ROWS"], &[1], &rows, 2),
+            "TABLE  ROWS\na\\nb      1\n"
         );
     }
 

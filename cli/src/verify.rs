@@ -1,24 +1,30 @@
-//! `inlet verify`: every value of the tables in PostgreSQL against the lake's data files.
+//! `inlet verify`: every value of the tables in PostgreSQL against the lake, in two ways.
 //!
-//! A table is read in one snapshot and hashed by key. The lake's files are hashed the same way, all
-//! versions of all keys. The lake lags the snapshot by design: `verify` waits for rows that are
-//! missing, and recognizes by its xid what was committed after the snapshot.
+//! * *The files*: a table is read in one snapshot and hashed by key. The lake's files are hashed the
+//!   same way, all versions of all keys. The lake lags the snapshot by design: `verify` waits for
+//!   rows that are missing, and recognizes by its xid what was committed after the snapshot.
+//! * *As DuckDB reads it*: the latest state as a reader gets it, compared with the same snapshot by
+//!   hashes that both servers make. Without DuckDB only the files are compared, and the report
+//!   states it.
 //!
-//! Exit code 0 means: every row of the snapshot is in the lake's latest state with equal values, or
-//! in quarantine, or was changed again after the snapshot, and no version is a duplicate. Memory is
+//! Exit code 0 means, for each way that the report names: every row of the snapshot is in the
+//! lake's latest state with equal values, or in quarantine, or was changed again after the snapshot,
+//! and no version is a duplicate; and the folder holds the committed files and no others. Memory is
 //! bounded whatever the table's size. Rows whose deletion the lake does not know yet are
-//! differences, and are reported as such. Read in this order: [`postgres`], [`lake`], [`hash`],
-//! [`compare`], [`examples`], [`report`].
+//! differences, and are reported as such. Read in this order: [`postgres`], [`lake`], [`fit`],
+//! [`hash`], [`compare`], [`examples`], [`canonical`], [`as_read`], [`report`].
 
+mod as_read;
+mod canonical;
 mod compare;
 mod error;
 mod examples;
+mod fit;
 mod hash;
 mod lake;
 mod postgres;
 mod report;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +36,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::as_read::OfTable;
 use self::compare::{Findings, Row, compare};
 use self::error::VerifyError;
 use self::hash::{Hasher, KeyRange};
@@ -79,9 +86,13 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
         {
             continue;
         }
-        let folder = tables::folder(&config, datalake, table);
-        let table = found.take(table)?;
-        let report = verify_table(&mut connection, table, &folder, deadline).await?;
+        let of = OfTable {
+            config: &config,
+            datalake,
+            table,
+        };
+        let found = found.take(table)?;
+        let report = verify_table(&mut connection, &of, found, deadline).await?;
         if !arguments.json {
             print!("{report}");
         }
@@ -119,17 +130,20 @@ fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyErr
 
 async fn verify_table(
     connection: &mut PgConnection,
+    of: &OfTable<'_>,
     table: Table,
-    folder: &Path,
     deadline: Instant,
 ) -> Result<Report, VerifyError> {
+    let folder = tables::folder(of.config, of.datalake, of.table);
+    // The views name files by their whole paths, and both comparisons leave out the same ones.
+    let reader = TableReader::new(std::path::absolute(&folder).unwrap_or(folder));
+    let inspection = reader.inspect().await?;
     // The files are listed before the snapshot: everything in them was committed before, so the
     // snapshot sees it, whichever transactions run.
-    let reader = TableReader::new(folder);
     let settled = reader.data_files().map_err(VerifyError::from)?;
     let mut snapshot = Snapshot::open(connection, table, deadline).await?;
-    let table = snapshot.schema.table.clone();
-    let mut lake = Lake::open(reader, settled, &snapshot.schema).await?;
+    let schema = snapshot.schema.clone();
+    let mut lake = Lake::open(reader, settled, &inspection, &schema).await?;
     let mut findings = Findings::default();
     let mut range = KeyRange::ALL;
     loop {
@@ -141,13 +155,16 @@ async fn verify_table(
         }
     }
     let examples = examples::read(&mut snapshot, &lake, &findings).await?;
-    let keyed = !snapshot.schema.key.is_empty();
+    let as_read = as_read::compare(of, &mut snapshot, &lake, deadline).await?;
     snapshot.end().await?;
     Ok(Report {
-        table,
-        keyed,
+        table: schema.table.clone(),
+        keyed: !schema.key.is_empty(),
+        keys: report::keys(&schema, lake.head.as_ref()),
         findings,
         examples,
+        inspection,
+        as_read,
     })
 }
 

@@ -54,8 +54,12 @@ impl Scene {
     }
 
     async fn run(&self, verb: &str, more: &[&str]) -> Finished {
+        self.run_with(verb, more, &[]).await
+    }
+
+    async fn run_with(&self, verb: &str, more: &[&str], env: &[(&str, &str)]) -> Finished {
         let config = self.folder.join("inlet.yml").display().to_string();
-        Inlet::run(BINARY, &self.arguments(&config, verb, more), &[])
+        Inlet::run(BINARY, &self.arguments(&config, verb, more), env)
             .await
             .unwrap()
     }
@@ -136,7 +140,7 @@ async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
     scene.fill(5000).await;
     assert_eq!(
         scene.run("verify", &[]).await.stdout,
-        "public.orders: equal, 5000 rows\n"
+        "public.orders: equal, 5000 rows\n  files: equal\n  as DuckDB reads it: equal\n"
     );
     said(
         &scene.run("verify", &["--json"]).await,
@@ -248,19 +252,183 @@ async fn a_row_that_changed_behind_a_stopped_pipeline_is_named_with_its_column()
 }
 
 #[tokio::test]
-async fn a_duplicate_data_file_is_found() {
+async fn a_file_of_another_program_is_named_and_not_compared() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;
     let file = scene.data_file();
-    fs::copy(&file, file.with_file_name("copy.parquet")).unwrap();
+    let copy = file.with_file_name("copy.parquet");
+    fs::copy(&file, &copy).unwrap();
+    let expected = format!(
+        "public.orders: different, 5000 rows\n  files: different\n    foreign file: `{}`: the log \
+         does not name it, and readers of the folder read it; move it away\n",
+        copy.display()
+    );
+    said(&scene.run("verify", &[]).await, 3, &[&expected]);
+    // DuckDB compresses with Snappy, which Inlet does not read.
+    let sql = format!("COPY (SELECT 1 AS order_id) TO '{}'", copy.display());
+    duckdb::query(&sql).await.unwrap();
+    let found = scene.run("verify", &[]).await;
+    said(&found, 3, &["foreign file: "]);
+    assert!(!format!("{found:?}").contains("compile"), "{found:?}");
+    fs::remove_file(&copy).unwrap();
+    said(&scene.run("verify", &[]).await, 0, &["  files: equal\n"]);
+}
+
+#[tokio::test]
+async fn a_deleted_and_a_damaged_file_are_named_with_what_to_do() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let file = scene.data_file();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let damaged = format!("    damaged file: `{}`: it has ", file.display());
+    let more = ["--timeout", "0"];
+    let found = scene.run("verify", &more).await;
+    said(
+        &found,
+        3,
+        &[&damaged, "restore it from a copy", " missing in the lake"],
+    );
+    assert!(!format!("{found:?}").contains("compile"), "{found:?}");
+    fs::remove_file(&file).unwrap();
+    let missing = format!("    missing file: `{}`: it was committed, ", file.display());
+    said(&scene.run("verify", &more).await, 3, &[&missing]);
+    fs::write(&file, &bytes).unwrap();
+    said(&scene.run("verify", &more).await, 0, &["  files: equal\n"]);
+}
+
+#[tokio::test]
+async fn every_type_is_one_value_to_postgresql_and_to_duckdb() {
+    let columns = "id int, b bool, i2 smallint, i4 int, i8 bigint, o oid, f4 real, f8 double \
+        precision, n10 numeric(10,2), n38 numeric(38,10), nz numeric(3,5), nt numeric(5,-2), \
+        n50 numeric(50,20), n numeric, t text, v varchar(20), c char(5), j json, jb jsonb, u uuid, \
+        x bytea, d date, ti time, ts timestamp, tz timestamptz, la int[], lt text[], lc char(3)[], \
+        ln numeric(10,2)[], lz timestamptz[], lf float8[], ip inet, mo money, iv interval, \
+        at timestamptz NOT NULL DEFAULT now()";
+    let rows = "(1, true, -32768, -2147483648, -9223372036854775808, 4294967295, 1.17549435e-38, \
+        2.2250738585072014e-308, -0.05, -1234567890123456789012345678.0123456789, 0.00123, 12345, \
+        -123456789012345678901234567890.00000000000000000001, 1e-30, E'a,b\\n\\t\\u00e9', '', 'ab', \
+        '{\"b\": [1,  2]}', '{\"a\": 1.50}', 'ABABABAB-0000-0000-0000-000000000001', '\\x00ff', \
+        '0001-01-01', '23:59:59.999999', '0001-01-01 00:00:00.000001', '9999-12-31 23:59:59.999999Z', \
+        '{1,NULL,-3}', '{\"a,b\",NULL,\"\"}', '{a,bcd}', '{0.10,NULL}', '{2026-01-01 00:00:00Z}', \
+        '{1.5,-0,NaN}', '10.0.0.1', 5.5, '1 day 2 hours'), \
+        (2, false, 32767, 2147483647, 9223372036854775807, 0, 'Infinity', '-Infinity', 0.5, 0, \
+        -0.00999, -99900, 0.5, 12345678901234567890123456789012345678901234567890, 'N', '1:N', '', \
+        '\"x\"', 'null', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '', '9999-12-31', '00:00:00', \
+        '1969-12-31 23:59:59.999999', '1969-12-31 23:59:59.999999Z', '{}', '{}', '{}', '{}', '{}', \
+        '{}', '::1/64', -1, '-1 mon'), \
+        (3, NULL, NULL, NULL, NULL, NULL, 'NaN', '-0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+        NULL, NULL, NULL, NULL)";
+    let create = format!(
+        "CREATE TABLE wide ({columns}, PRIMARY KEY (id)); CREATE INDEX ON wide (at); INSERT INTO \
+         wide VALUES {rows}"
+    );
+    let scene = Scene::new(&create, "wide: {}").await;
+    scene.fill(3).await;
+    assert_eq!(
+        scene.run("verify", &[]).await.stdout,
+        "public.wide: equal, 3 rows\n  files: equal\n  as DuckDB reads it: equal\n"
+    );
+}
+
+#[tokio::test]
+async fn a_value_that_a_reader_gets_rounded_is_a_difference_of_the_reader_alone() {
+    let create = "CREATE TABLE t (id int PRIMARY KEY, amount numeric(38,0), at timestamptz NOT \
+        NULL DEFAULT now()); CREATE INDEX ON t (at); INSERT INTO t VALUES (1, 2), (2, 3)";
+    let scene = Scene::new(create, "t: {}").await;
+    scene.fill(2).await;
     said(
         &scene.run("verify", &[]).await,
+        0,
+        &["as DuckDB reads it: equal\n"],
+    );
+    // A reader that makes other values of the same files.
+    let wrapper = scene.folder.join("rounding");
+    let other = "ALTER VIEW latest RENAME TO before; CREATE TEMP VIEW latest AS SELECT * REPLACE \
+        ((amount + 1)::DECIMAL(38, 0) AS amount) FROM before;";
+    let script = format!(
+        "#!/bin/sh\nsed 's/^-- What a reader gets:$/{other}/' | exec {} \"$@\"\n",
+        duckdb::program().unwrap().display()
+    );
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
+    let found = scene
+        .run_with(
+            "verify",
+            &[],
+            &[("INLET_DUCKDB", wrapper.to_str().unwrap())],
+        )
+        .await;
+    let expected = [
+        "public.t: different, 2 rows\n  files: equal\n  as DuckDB reads it: different, 2 with other \
+         values\n",
+        "    other values: {\"id\":1}: amount is `2` in PostgreSQL, `3` in the lake\n",
+    ];
+    said(&found, 3, &expected);
+}
+
+#[tokio::test]
+async fn without_duckdb_only_the_files_are_compared_and_the_report_states_it() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let nowhere = [("INLET_DUCKDB", "/nowhere/duckdb")];
+    let found = scene.run_with("verify", &[], &nowhere).await;
+    let expected = "public.orders: equal, 5000 rows\n  files: equal\n  as DuckDB reads it: not \
+        compared, because DuckDB is not installed (pip install duckdb-cli)\n";
+    said(&found, 0, &[expected]);
+}
+
+#[tokio::test]
+async fn a_key_that_changed_is_not_called_deleted() {
+    let create = "CREATE TABLE t (a int, b int, at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY \
+        (a)); CREATE INDEX ON t (at); INSERT INTO t VALUES (1, 1), (2, 2)";
+    let scene = Scene::new(create, "t: {}").await;
+    scene.fill(2).await;
+    let change = "ALTER TABLE t DROP CONSTRAINT t_pkey; UPDATE t SET b = 10, at = now() WHERE a = 1; \
+        ALTER TABLE t ADD PRIMARY KEY (a, b)";
+    scene.database.sql(change).await.unwrap();
+    let mut inlet = scene.start();
+    eventually(
+        DEADLINE,
+        "the rows under the new key are in the lake",
+        async || {
+            let found = scene.run("verify", &["--timeout", "0"]).await.stdout;
+            Ok(found.contains("under an earlier key: {\"a\":1,\"b\":1}")
+                && !found.contains("missing in the lake"))
+        },
+    )
+    .await;
+    let found = scene.run("verify", &[]).await;
+    let expected = [
+        "1 only in the lake, under an earlier key (the key was (a integer) and is (a integer, b \
+         integer))\n",
+        "only in the lake, under an earlier key: {\"a\":1,\"b\":1}\n",
+    ];
+    said(&found, 3, &expected);
+    assert!(!found.stdout.contains("deleted in PostgreSQL"), "{found:?}");
+    inlet.terminate().unwrap();
+    inlet.wait_exit(DEADLINE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_moment_that_differs_is_shown_on_both_sides() {
+    let create = "CREATE TABLE t (id int PRIMARY KEY, at timestamptz NOT NULL, seen timestamptz[], \
+        ref uuid); CREATE INDEX ON t (at); INSERT INTO t VALUES (1, '2026-01-01 00:00:00Z', \
+        '{2026-01-01 00:00:00Z}', 'abababab-abab-abab-abab-abababababab')";
+    let scene = Scene::new(create, "t: {}").await;
+    scene.fill(1).await;
+    let change = "UPDATE t SET at = '2025-01-01 00:00:00.5Z', seen = '{2025-01-01 00:00:00Z}', ref = \
+        NULL";
+    scene.database.sql(change).await.unwrap();
+    let expected = "  other values: {\"id\":1}: at is `2025-01-01T00:00:00.500Z` in PostgreSQL, \
+        `2026-01-01T00:00:00Z` in the lake; seen is `[2025-01-01T00:00:00]` in PostgreSQL, \
+        `[2026-01-01T00:00:00]` in the lake; ref is null in PostgreSQL, \
+        `abababab-abab-abab-abab-abababababab` in the lake\n";
+    said(
+        &scene.run("verify", &["--timeout", "0"]).await,
         3,
-        &[
-            "public.orders: different, 5000 rows, ",
-            " duplicates in the lake\n",
-            "duplicate in the lake: {\"order_id\":",
-        ],
+        &[expected],
     );
 }
 
@@ -339,12 +507,20 @@ async fn rows_without_a_key_are_counted() {
         0,
         &["public.events: equal, 100 rows\n"],
     );
-    let file = scene.data_file();
-    fs::copy(&file, file.with_file_name("copy.parquet")).unwrap();
+    said(
+        &scene.run("verify", &[]).await,
+        0,
+        &["  files: equal\n  as DuckDB reads it: equal\n"],
+    );
+    scene
+        .database
+        .sql("DELETE FROM events WHERE what = 'same'")
+        .await
+        .unwrap();
     said(
         &scene.run("verify", &[]).await,
         3,
-        &["100 rows, 100 only in the lake"],
+        &["50 rows, 50 only in the lake"],
     );
 }
 
@@ -428,6 +604,85 @@ async fn status_tells_how_far_the_lake_is_behind_the_topic() {
             "  5,000  ",
         ],
     );
+}
+
+/// A pipeline through Kafka whose topic was filled, with the lake, and then deleted.
+async fn with_a_deleted_topic(topic: &str) -> (Scene, String) {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    let kafka = shared_kafka().await;
+    let path = scene.folder.join("inlet.yml");
+    let config = fs::read_to_string(&path).unwrap();
+    let section = format!(
+        "kafka:\n  brokers: \"{}\"\n  topic: {topic}\n",
+        kafka.bootstrap()
+    );
+    fs::write(&path, config + &section).unwrap();
+    scene.fill(5000).await;
+    kafka.delete_topic(topic).await.unwrap();
+    (scene, path.display().to_string())
+}
+
+/// Lets the producer create the topic again, with these new rows in it.
+async fn publish_again(scene: &Scene, config: &str, rows: std::ops::Range<u32>) {
+    let mut producer =
+        Inlet::start(BINARY, &scene.arguments(config, "producer", &[]), &[]).unwrap();
+    let warned = async || Ok(producer.stderr()?.contains("deleted and is created again"));
+    eventually(DEADLINE, "the producer warns of the deleted topic", warned).await;
+    assert!(producer.stderr().unwrap().contains("WARN"));
+    let sql = format!(
+        "INSERT INTO orders (order_id) SELECT n FROM generate_series({}, {}) n",
+        rows.start,
+        rows.end - 1
+    );
+    scene.database.sql(&sql).await.unwrap();
+    let published = async || {
+        let waiting = &scene.look().await["tables"][0]["waiting_rows"];
+        Ok(*waiting == 0)
+    };
+    eventually(DEADLINE, "the new rows are published", published).await;
+    producer.terminate().unwrap();
+    producer.wait_exit(DEADLINE).await.unwrap();
+}
+
+#[tokio::test]
+async fn status_claims_no_freshness_when_the_topic_was_created_again() {
+    let (scene, config) = with_a_deleted_topic("created_again").await;
+    publish_again(&scene, &config, 6000..6005).await;
+    let status = scene.run("status", &[]).await;
+    said(
+        &status,
+        0,
+        &[
+            "Freshness: unknown, see below.",
+            "public.orders  unknown ",
+            "public.orders: the lake lacks rows that its topic does not have: kafka_partition 0 of \
+             topic `created_again` has offsets 0..",
+            ", the lake waits for offset 5000; the topic was deleted and created again",
+        ],
+    );
+    let look = scene.look().await;
+    assert_eq!(look["freshness_seconds"], Value::Null, "{look}");
+    assert_eq!(look["tables"][0]["lag_rows"], Value::Null, "{look}");
+}
+
+#[tokio::test]
+async fn status_claims_no_freshness_when_the_topic_that_was_created_again_has_grown_further() {
+    let (scene, config) = with_a_deleted_topic("grown_again").await;
+    publish_again(&scene, &config, 6000..12_000).await;
+    let expected = "the lake lacks rows that its topic does not have: kafka_partition 0 of topic \
+        `grown_again` has another record before offset 5000 than the lake has read there; the topic \
+        was deleted and created again";
+    said(
+        &scene.run("status", &[]).await,
+        0,
+        &["Freshness: unknown, see below.", expected],
+    );
+    let found = scene.run("check", &[]).await;
+    said(&found, 1, &["has another record before offset 5000"]);
+    let mut consumer =
+        Inlet::start(BINARY, &scene.arguments(&config, "consumer", &[]), &[]).unwrap();
+    let code = consumer.wait_exit(DEADLINE).await.unwrap().code();
+    assert_eq!(code, Some(1), "{}", consumer.stderr().unwrap());
 }
 
 #[tokio::test]

@@ -57,9 +57,9 @@ impl Explain for ConsumerError {
             Self::Rule(error) => error.hint(),
             Self::Hole { .. } => Some(Hint::text(
                 "records were removed from the topic (its `cleanup.policy` must be `delete`) or \
-                 never arrived: let the producer load the table again \
-                 into a new topic (`kafka.topic`) and the consumer write a new lake folder \
-                 (`datalake.path`)",
+                 never arrived: let the producer publish into a new topic (`kafka.topic`) under a \
+                 new name (`pipeline`), which publishes every row again, and the consumer write a \
+                 new lake folder (`datalake.path`)",
             )),
         }
     }

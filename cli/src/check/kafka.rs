@@ -4,20 +4,25 @@
 //! librdkafka's calls block: all of it runs on a thread that may block.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use inlet_kafka::{Connection, Consumer, Isolation, Marks, Right, watermarks};
+use inlet_kafka::{Connection, Consumer, Isolation, Marks, Meaning, Right, meaning, watermarks};
 use inlet_model::KafkaPartition;
 use inlet_model::Progress;
 use inlet_model::TableName;
 use inlet_producer::settings::kafka_sink;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
 use inlet_service::config::{Config, KafkaConfig};
+use inlet_service::retry::pause;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
 
 use super::broker::{self, ANSWER_TIME_MAX, failed};
 use super::finding::{Finding, Hop};
 use super::topics;
+
+/// The wait between two questions, and the least time that one has.
+const ATTEMPT_TIME: Duration = Duration::from_millis(100);
 
 /// What Kafka has of this pipeline.
 #[derive(Debug, Default)]
@@ -103,7 +108,22 @@ fn look(
 
 fn group(kafka: &KafkaConfig, reader: &Consumer, findings: &mut Vec<Finding>) {
     let object = format!("group {}", kafka.group);
-    let groups = match reader.fetch_group_list(Some(&kafka.group), ANSWER_TIME_MAX) {
+    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    let groups = loop {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let groups = reader.fetch_group_list(Some(&kafka.group), time_left.max(ATTEMPT_TIME));
+        // A broker that has just started loads its groups for a moment.
+        let code = groups
+            .as_ref()
+            .err()
+            .and_then(KafkaError::rdkafka_error_code);
+        let is_transient = code.is_some_and(|code| meaning(code) == Meaning::Transient);
+        if !is_transient || Instant::now() >= deadline {
+            break groups;
+        }
+        pause(ATTEMPT_TIME);
+    };
+    let groups = match groups {
         Ok(groups) => groups,
         Err(error) => {
             let evidence = format!("its members are not shown: {error}");

@@ -1,10 +1,10 @@
-//! The lake's folders: writable, on a file system that a commit can use, with free space, and
-//! without another writer.
+//! The lake's folders: writable, on a file system that a commit can use, with free space, without
+//! another writer, and with the committed files and no others.
 
 use std::path::Path;
 
 use indicatif::HumanBytes;
-use inlet_lake::{Head, Numbering, TableReader, Writer};
+use inlet_lake::{Head, Inspection, LakeError, Numbering, TableReader, Writer};
 use inlet_model::{PUBLIC, TableName};
 use inlet_postgres::Captured;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
@@ -14,6 +14,11 @@ use crate::{duckdb, tables, views};
 
 /// With less free space than this the disk is full within minutes at the pace of a busy table.
 const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// How many files of one kind are named.
+const NAMED_MAX: usize = 5;
+const RESTORE: &str = "restore it from a copy of the lake; without one, move the table's folder \
+    away and start under a new `pipeline` name to load the table again";
 
 /// Checks the folder of every table; returns the heads of their logs, in the order of the
 /// configuration.
@@ -44,6 +49,9 @@ async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
     // The lake's folder may not exist yet; then the nearest folder above it shows the disk and the
     // rights.
     let absolute = std::path::absolute(&datalake.path).unwrap_or_else(|_| datalake.path.clone());
+    if let Some(error) = LakeError::dangling(&absolute) {
+        return vec![Finding::of(Hop::Lake, object, &error)];
+    }
     let Some(existing) = absolute.ancestors().find(|path| path.exists()) else {
         return vec![
             Finding::error(Hop::Lake, object, "no folder above it exists")
@@ -190,6 +198,10 @@ async fn of_table(
         Ok(found) => findings.extend(found.iter().filter_map(|writer| of_writer(&object, writer))),
         Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
     }
+    match reader.inspect().await {
+        Ok(found) => findings.extend(of_files(&found)),
+        Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
+    }
     let found = head.as_ref()?;
     match found.check_writer(path, ours.table.unwrap_or(&found.table), ours.numbering) {
         Err(error) => {
@@ -233,6 +245,72 @@ fn of_writer(object: &str, writer: &Writer) -> Option<Finding> {
         .then(|| finding.effect("invisible to readers; the next writer publishes or removes them"))
 }
 
+/// Files that differ from what the log names: a finding for each, and one for those beyond the
+/// first.
+fn of_files(found: &Inspection) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let object = |path: &Path| path.display().to_string();
+    for (path, reason) in first(&found.unreadable) {
+        let evidence = format!("an entry of the log cannot be read: {reason}");
+        let finding = Finding::error(Hop::Lake, object(path), evidence);
+        let means = "which files it committed is unknown: foreign and missing ones stay unnoticed";
+        findings.push(
+            finding
+                .effect(means)
+                .fix("restore it from a copy of the lake"),
+        );
+    }
+    for path in first(&found.missing) {
+        let evidence = "a committed file is missing";
+        let finding = Finding::error(Hop::Lake, object(path), evidence);
+        findings.push(finding.effect("readers lack its rows").fix(RESTORE));
+    }
+    for (path, reason) in first(&found.damaged) {
+        let evidence = format!("a committed file is damaged: {reason}");
+        let finding = Finding::error(Hop::Lake, object(path), evidence);
+        let means = "readers lack its rows, or fail";
+        findings.push(finding.effect(means).fix(RESTORE));
+    }
+    for path in first(&found.foreign) {
+        let evidence = "the log does not name this file: Inlet did not write it";
+        let finding = Finding::warning(Hop::Lake, object(path), evidence);
+        let means = "readers of the folder take its rows for rows of the table";
+        findings.push(finding.effect(means).fix(format!(
+            "move it out of the folder: mv '{}' <another folder>",
+            path.display().to_string().replace('\'', "'\\''")
+        )));
+    }
+    if let Some(path) = &found.torn {
+        let evidence = "the last entry of the log is incomplete, as a power cut leaves it";
+        let finding = Finding::info(Hop::Lake, object(path), evidence);
+        let means = "it was never committed; the next writer sets it aside";
+        findings.push(finding.effect(means));
+    }
+    let rest = [
+        (
+            found.unreadable.len(),
+            "entries of the log that cannot be read",
+        ),
+        (found.missing.len(), "committed files that are missing"),
+        (found.damaged.len(), "committed files that are damaged"),
+        (found.foreign.len(), "files that the log does not name"),
+    ];
+    for (count, what) in rest {
+        if let Some(more @ 1..) = count.checked_sub(NAMED_MAX) {
+            findings.push(Finding::info(
+                Hop::Lake,
+                "the lake's files",
+                format!("{more} more {what}"),
+            ));
+        }
+    }
+    findings
+}
+
+fn first<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    items.into_iter().take(NAMED_MAX)
+}
+
 /// Finds the tables whose views have another name, because DuckDB reads theirs as that of something
 /// else.
 fn view_names(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
@@ -268,8 +346,8 @@ async fn reader() -> Finding {
         None => {
             let finding = Finding::warning(Hop::Lake, "duckdb", "neither on PATH nor in the cache");
             finding
-                .effect("`inlet query` cannot answer; nothing else needs it")
-                .fix("pip install duckdb-cli")
+                .effect("`inlet query` cannot answer, and `inlet verify` compares the files only")
+                .fix(duckdb::INSTALL)
         }
     }
 }

@@ -17,6 +17,7 @@ use inlet_service::config::{Config, TableConfig};
 use super::finding::{Finding, Hop};
 use super::kafka::Stored;
 use super::postgres::Server;
+use crate::status::lag;
 
 /// Looks at every table's progress: the poller's, and the offsets of the lake against those of the
 /// topic.
@@ -169,6 +170,29 @@ fn sequences(
             .effect(means)
             .fix("a new topic (`kafka.topic`) and a new `pipeline` name"),
     )
+}
+
+/// A topic that was deleted and created again may have offsets that fit, and other records there.
+pub async fn recreated(config: &Config, heads: &[Option<Head>]) -> Vec<Finding> {
+    let Some(kafka) = config.kafka.clone() else {
+        return Vec::new();
+    };
+    let tables = config.tables.iter().zip(heads);
+    let topics: Vec<_> = tables
+        .map(|(table, head)| (kafka.topic_for(table), head.clone()))
+        .collect();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut findings = Vec::new();
+        // What cannot be asked is a finding of the broker already.
+        let lags = lag::of_topics(&kafka, &topics).unwrap_or_default();
+        for ((topic, _), lag) in topics.iter().zip(lags) {
+            if let Err(error @ SourceError::Recreated { .. }) = lag {
+                findings.push(Finding::of(Hop::Progress, format!("topic {topic}"), &error));
+            }
+        }
+        findings
+    });
+    asked.await.expect("the look at Kafka does not panic")
 }
 
 /// The offsets that the lake needs next must still be in the topic, or still be to come.

@@ -1,5 +1,6 @@
 //! The findings as text for people and as JSON for programs.
 
+use inlet_model::printable;
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Hop, Severity};
@@ -23,7 +24,7 @@ pub fn text(findings: &[Finding]) -> String {
         of_hop.sort_by_key(|finding| finding.severity);
         let width = of_hop
             .iter()
-            .map(|finding| finding.object.chars().count())
+            .map(|finding| printable(&finding.object).chars().count())
             .max()
             .unwrap_or_default();
         text.push_str(&format!("{}\n", hop.heading()));
@@ -41,14 +42,15 @@ pub fn json(findings: &[Finding]) -> Value {
 }
 
 fn lines(finding: &Finding, width: usize) -> String {
+    // A name may hold a line feed; only a fix has lines of its own.
     let mut text = format!(
         "  {:<7}  {:<width$}  {}\n",
         finding.severity.name(),
-        finding.object,
-        finding.evidence
+        printable(&finding.object),
+        printable(&finding.evidence)
     );
     if let Some(effect) = &finding.effect {
-        text.push_str(&format!("{INDENT}effect: {effect}\n"));
+        text.push_str(&format!("{INDENT}effect: {}\n", printable(effect)));
     }
     if let Some(fix) = &finding.fix {
         let fix = fix.replace('\n', &format!("\n{INDENT}        "));
@@ -80,6 +82,22 @@ fn count(findings: &[Finding], severity: Severity) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_a_line_feed_breaks_no_line() {
+        let findings = [
+            Finding::ok(Hop::Table, "a\nb", "key: id"),
+            Finding::ok(Hop::Table, "c", "table `a\nb`"),
+        ];
+        let expected = "\
+Tables
+  ok       a\\nb  key: id
+  ok       c     table `a\\nb`
+
+0 errors, 0 warnings; 2 other findings
+";
+        assert_eq!(text(&findings), expected);
+    }
 
     #[test]
     fn hops_come_in_the_order_of_the_data_and_the_worst_first() {

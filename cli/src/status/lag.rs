@@ -1,4 +1,5 @@
-//! How many records of the topics the lake has not read yet, and since when.
+//! How many records of the topics the lake has not read yet, and since when; or why that is not
+//! known: the topic does not continue what the lake has read.
 //!
 //! Blocking. It commits nothing and joins no group.
 
@@ -7,14 +8,16 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use inlet_consumer::{SourceError, start};
 use inlet_kafka::{
-    Code, Connection, Consumer, Error, Isolation, find_topic, read_to_end, watermarks,
+    Code, Connection, Consumer, Error, Isolation, Marks, all_watermarks, find_topic, read_to_end,
 };
-use inlet_lake::Head;
+use inlet_lake::{Head, PartitionHead};
+use inlet_model::record::header::{HEADER, Header};
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::config::KafkaConfig;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 /// How long the questions about one topic may take.
 const TOPIC_TIME_MAX: Duration = Duration::from_secs(5);
@@ -29,11 +32,28 @@ pub struct Lag {
     pub age: Duration,
 }
 
+/// Where reading a kafka_partition begins, and what is expected there.
+#[derive(Debug, Clone, Copy)]
+struct Begin {
+    /// The first offset that the lake lacks.
+    next: Offset,
+    unread: u64,
+    /// The last record that the lake has, if the topic still has it: its offset and its sequence.
+    last: Option<(Offset, u64)>,
+}
+
+/// What the first records of a kafka_partition have shown.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    last: bool,
+    unread: bool,
+}
+
 /// The lag of every topic, given with the head of its lake.
 pub fn of_topics(
     kafka: &KafkaConfig,
     topics: &[(String, Option<Head>)],
-) -> Result<Vec<Result<Lag, Error>>, Error> {
+) -> Result<Vec<Result<Lag, SourceError>>, Error> {
     let reader = Connection::from(kafka).reader(Isolation::Committed)?;
     Ok(topics
         .iter()
@@ -41,51 +61,134 @@ pub fn of_topics(
         .collect())
 }
 
-fn of_topic(reader: &Consumer, topic: &str, head: Option<&Head>) -> Result<Lag, Error> {
+fn of_topic(reader: &Consumer, topic: &str, head: Option<&Head>) -> Result<Lag, SourceError> {
     let deadline = Instant::now() + TOPIC_TIME_MAX;
     let Some(found) = find_topic(reader.client(), topic, deadline)? else {
         let code = Code::UnknownTopicOrPartition;
-        return Err(Error::of_code(
-            format!("topic `{topic}` does not exist"),
-            code,
-            code,
-        ));
+        let act = format!("topic `{topic}` does not exist");
+        return Err(Error::of_code(act, code, code).into());
     };
-    let mut starts = BTreeMap::new();
-    let mut unread = BTreeMap::new();
-    for partition in (0..found.partitions).map(KafkaPartition) {
-        let marks = watermarks(reader, topic, partition, deadline)?;
-        let next = head.and_then(|head| head.partition(partition).next);
-        // Offsets below the low mark have expired and cannot be read any more.
-        let next = next.map_or(marks.low, |next| next.max(marks.low));
-        if marks.end > next {
-            let count = u64::try_from(marks.end.0 - next.0).expect("the end is larger");
-            starts.insert(partition, next);
-            unread.insert(partition.0, count);
+    let partitions = (0..found.partitions).map(|number| (topic.to_owned(), KafkaPartition(number)));
+    let marks = all_watermarks(reader, &partitions.collect::<Vec<_>>(), deadline)?;
+    let mut begins = BTreeMap::new();
+    for (number, marks) in (0..).zip(marks) {
+        let partition = KafkaPartition(number);
+        let known = head
+            .map(|head| head.partition(partition))
+            .unwrap_or_default();
+        begins.insert(partition, begin(topic, partition, known, marks)?);
+    }
+    if let Some(head) = head {
+        // A kafka_partition that the topic does not have holds nothing of what the lake waits for.
+        let empty = Marks {
+            low: Offset(0),
+            end: Offset(0),
+        };
+        for (partition, known) in &head.offsets {
+            if !begins.contains_key(partition) && known.next.is_some() {
+                begin(topic, *partition, *known, empty)?;
+            }
         }
     }
-    oldest(reader, topic, &starts, &unread, deadline)
+    read(reader, topic, &begins, deadline)
 }
 
-/// Reads the first record of every kafka_partition. One that reaches its end without a record holds
-/// only markers of transactions.
-fn oldest(
+/// Where to begin, if the topic has what the lake waits for.
+fn begin(
+    topic: &str,
+    partition: KafkaPartition,
+    known: PartitionHead,
+    marks: Marks,
+) -> Result<Begin, SourceError> {
+    let next = start(known.next, marks).map_err(|_| SourceError::Missing {
+        topic: topic.to_owned(),
+        partition,
+        marks,
+        next: known.next.expect("a lake without offsets waits for none"),
+    })?;
+    // The log ends after a record, so the offset before it has that record, or has expired.
+    let last = known.next.and_then(|next| {
+        let last = Offset(next.0.checked_sub(1)?);
+        let is_kept = last >= marks.low && last < marks.end;
+        (is_kept && known.sequence > 0).then(|| (last, known.sequence - 1))
+    });
+    Ok(Begin {
+        next,
+        unread: u64::try_from(marks.end.0 - next.0).unwrap_or(0),
+        last,
+    })
+}
+
+/// Reads the first records of every kafka_partition: the last one that the lake has, and the first
+/// one that it lacks. A topic that was deleted and created again has other records there. A
+/// kafka_partition that reaches its end without an unread record holds only markers of
+/// transactions.
+fn read(
     reader: &Consumer,
     topic: &str,
-    starts: &BTreeMap<KafkaPartition, Offset>,
-    unread: &BTreeMap<i32, u64>,
+    begins: &BTreeMap<KafkaPartition, Begin>,
     deadline: Instant,
-) -> Result<Lag, Error> {
+) -> Result<Lag, SourceError> {
+    let mut starts = BTreeMap::new();
+    for (partition, begin) in begins {
+        if let Some((last, _)) = begin.last {
+            starts.insert(*partition, last);
+        } else if begin.unread > 0 {
+            starts.insert(*partition, begin.next);
+        }
+    }
     let now = Utc::now().timestamp_millis();
     let mut lag = Lag::default();
-    read_to_end(reader, topic, starts, deadline, |message| {
+    let mut seen = BTreeMap::<KafkaPartition, Seen>::new();
+    let mut replaced = None;
+    read_to_end(reader, topic, &starts, deadline, |message| {
+        let partition = KafkaPartition(message.partition());
+        let begin = &begins[&partition];
+        let seen = seen.entry(partition).or_default();
+        if message.offset() < begin.next.0 {
+            let is_it = is_record(message, begin.last);
+            seen.last = true;
+            if !is_it {
+                replaced = Some(partition);
+                return ControlFlow::Break(());
+            }
+            return match begin.unread {
+                0 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            };
+        }
+        seen.unread = true;
         let written_at = message.timestamp().to_millis().unwrap_or_default();
         let age = Duration::from_millis(u64::try_from(now - written_at).unwrap_or(0));
-        lag.rows += unread[&message.partition()];
+        lag.rows += begin.unread;
         lag.age = lag.age.max(age);
         // The first unread message of a kafka_partition is the oldest, so the rest need not be
         // read.
         ControlFlow::Break(())
     })?;
-    Ok(lag)
+    let is_lost = |(partition, begin): &(&KafkaPartition, &Begin)| {
+        let seen = seen.get(partition).copied().unwrap_or_default();
+        begin.last.is_some() && !seen.last
+    };
+    let lost = begins.iter().find(is_lost).map(|(partition, _)| *partition);
+    match replaced.or(lost) {
+        None => Ok(lag),
+        Some(partition) => Err(SourceError::Recreated {
+            topic: topic.to_owned(),
+            partition,
+            next: begins[&partition].next,
+        }),
+    }
+}
+
+/// Whether a message is the last record that the lake has. A message of another program carries no
+/// sequence, and is taken for it.
+fn is_record(message: &BorrowedMessage<'_>, last: Option<(Offset, u64)>) -> bool {
+    let Some((offset, sequence)) = last else {
+        return true;
+    };
+    let mut headers = message.headers().into_iter().flat_map(Headers::iter);
+    let header = headers.find(|header| header.key == HEADER);
+    let header = header.and_then(|header| Header::decode(header.value?).ok());
+    message.offset() == offset.0 && header.is_none_or(|header| header.sequence == sequence)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use inlet_consumer::SourceError;
 use inlet_lake::{Head, TableReader};
 use inlet_model::Progress;
 use inlet_model::TableName;
@@ -15,7 +16,7 @@ use inlet_producer::source::control::Control;
 use inlet_producer::source::progress::{Stored, aside};
 use inlet_producer::source::waiting::{Look, Waiting};
 use inlet_service::config::{Config, KafkaConfig, PostgresAddress, TableConfig};
-use inlet_service::error::chain;
+use inlet_service::error::{Explain, chain};
 
 use super::lag;
 use crate::status::lag::Lag;
@@ -32,7 +33,7 @@ pub struct Status {
     /// `None` before the first commit.
     pub head: Result<Option<Head>, String>,
     /// Records of the topic that the lake lacks; `None` without a broker.
-    pub lag: Option<Result<Lag, String>>,
+    pub lag: Option<Result<Lag, NoLag>>,
     /// Rows of PostgreSQL that the sink lacks; `None` without a `postgres:` section.
     pub waiting: Option<Result<Waiting, String>>,
     pub phase: Option<&'static str>,
@@ -45,6 +46,35 @@ pub struct Status {
     /// Rows that became visible a second, over [`RATE_SPAN`].
     pub rows_per_second: f64,
     pub at: DateTime<Utc>,
+}
+
+/// Why the lag of a topic is unknown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoLag {
+    /// Kafka cannot be read.
+    Unread(String),
+    /// The topic does not continue what the lake has read: its consumer cannot go on.
+    Lost { reason: String, advice: String },
+}
+
+impl NoLag {
+    fn of(error: &SourceError) -> Self {
+        match (error, error.hint()) {
+            (SourceError::Missing { .. } | SourceError::Recreated { .. }, Some(hint)) => {
+                Self::Lost {
+                    reason: error.to_string(),
+                    advice: hint.to_string(),
+                }
+            }
+            _ => Self::Unread(chain(error)),
+        }
+    }
+
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Unread(reason) | Self::Lost { reason, .. } => reason,
+        }
+    }
 }
 
 /// The place of rows that the lake lacks.
@@ -175,7 +205,7 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
 
 struct OfKafka {
     progress: BTreeMap<TableName, Progress>,
-    lags: Vec<Result<Lag, String>>,
+    lags: Vec<Result<Lag, NoLag>>,
 }
 
 /// The poller's progress is in the control topic, or, without a broker, in the lake's log.
@@ -217,12 +247,12 @@ async fn of_kafka(
         let lags = match lag::of_topics(&kafka, &topics) {
             Ok(lags) => lags
                 .into_iter()
-                .map(|lag| lag.map_err(|error| chain(&error)))
+                .map(|lag| lag.map_err(|error| NoLag::of(&error)))
                 .collect(),
-            Err(error) => vec![Err(chain(&error)); count],
+            Err(error) => vec![Err(NoLag::Unread(chain(&error))); count],
         };
-        // If all topics fail, the control topic would only add another time-out.
-        let answers = lags.iter().any(Result::is_ok);
+        // If the broker answers about no topic, the control topic would only add another time-out.
+        let answers = lags.iter().any(|lag| !matches!(lag, Err(NoLag::Unread(_))));
         let progress = if answers {
             stored_progress(&sink).unwrap_or_default()
         } else {

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use indicatif::{HumanBytes, HumanCount};
+use inlet_model::printable;
 use serde_json::{Map, Value, json};
 
-use super::look::{Hop, Status};
+use super::look::{Hop, NoLag, Status};
 use crate::text_table::{span, text_table};
 
 const HEADINGS: [&str; 9] = [
@@ -30,29 +31,25 @@ pub fn text(tables: &[Status]) -> String {
         text_table(&HEADINGS, &NUMBERS, &rows, 2)
     );
     for table in tables {
-        for line in remarks(table) {
-            writeln!(text, "{}: {line}", table.name).expect("a text takes every line");
+        let name = printable(&table.name);
+        let mut line = |what: String| {
+            writeln!(text, "{name}: {}", printable(&what)).expect("a text takes every line");
+        };
+        for remark in remarks(table) {
+            line(remark);
         }
-        let unread = [
-            (
-                "PostgreSQL",
-                table
-                    .waiting
-                    .as_ref()
-                    .and_then(|waiting| waiting.as_ref().err()),
-            ),
-            (
-                "Kafka",
-                table.lag.as_ref().and_then(|lag| lag.as_ref().err()),
-            ),
-            ("the lake", table.head.as_ref().err()),
-        ];
-        for (hop, error) in unread
-            .into_iter()
-            .filter_map(|(hop, error)| Some((hop, error?)))
-        {
-            writeln!(text, "{}: {hop} cannot be read: {error}", table.name)
-                .expect("a text takes every line");
+        if let Some(Err(error)) = &table.waiting {
+            line(format!("PostgreSQL cannot be read: {error}"));
+        }
+        match &table.lag {
+            Some(Err(NoLag::Unread(error))) => line(format!("Kafka cannot be read: {error}")),
+            Some(Err(NoLag::Lost { reason, advice })) => line(format!(
+                "the lake lacks rows that its topic does not have: {reason}; {advice}"
+            )),
+            Some(Ok(_)) | None => {}
+        }
+        if let Err(error) = &table.head {
+            line(format!("the lake cannot be read: {error}"));
         }
     }
     text
@@ -91,7 +88,7 @@ fn of_table(table: &Status) -> Value {
         "committed_seconds_ago": table.committed_seconds_ago(),
         "offsets": offsets.map(Iterator::collect::<Map<String, Value>>),
         "postgres_error": table.waiting.as_ref().and_then(|waiting| waiting.as_ref().err()),
-        "kafka_error": table.lag.as_ref().and_then(|lag| lag.as_ref().err()),
+        "kafka_error": table.lag.as_ref().and_then(|lag| lag.as_ref().err()).map(NoLag::reason),
         "lake_error": table.head.as_ref().err(),
     })
 }
@@ -223,7 +220,7 @@ fn summary(tables: &[Status]) -> String {
             "Freshness: at most {}: rows of {} wait uncounted, because it is polled without an \
                 index.",
             span(seconds),
-            table.name
+            printable(&table.name)
         );
     }
     let from = if table.waiting.is_some() {
@@ -252,7 +249,7 @@ fn summary(tables: &[Status]) -> String {
             format!(
                 "Freshness: {}, {} is behind {from}: {} {verb} in {place} for `inlet {service}`.",
                 span(seconds),
-                table.name,
+                printable(&table.name),
                 HumanCount(rows)
             )
         }

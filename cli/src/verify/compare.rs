@@ -1,7 +1,7 @@
 //! Compares the hashes of both sides: equal, different, missing and duplicate rows.
 //!
-//! Pure functions. Both sides are sorted by key. The latest version of a key is the one with the
-//! greatest offset. If the snapshot cannot have seen it, an earlier version of the key must equal
+//! Pure functions. Both sides are sorted by key. The latest version of a key is the last
+//! one by [`Position::order`]. If the snapshot cannot have seen it, an earlier version of the key must equal
 //! the snapshot's row, unless the poller found the newer version first.
 
 use std::collections::HashMap;
@@ -27,12 +27,32 @@ pub struct Version {
     pub key: Hash,
     pub values: Hash,
     pub xid: u64,
-    pub offset: i64,
+    pub position: Position,
     /// A hash of the file's columns: a table with a new column is loaded again.
     pub columns: u32,
     pub deleted: bool,
     /// True if the file existed before the snapshot, so that its transaction had ended.
     pub settled: bool,
+    /// True if the row was written under another key than the table has now.
+    pub earlier_key: bool,
+}
+
+/// Where a version is in the lake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    pub kafka_partition: i32,
+    pub offset: i64,
+    /// The time at which the poller found it, in microseconds since 1970-01-01 UTC.
+    pub detected_at: i64,
+}
+
+impl Position {
+    /// What orders the versions of a key, as in the views: offsets of several kafka_partitions
+    /// cannot be compared, so the time goes first there.
+    pub fn order(&self, is_partitioned: bool) -> (i64, i64) {
+        let detected_at = if is_partitioned { self.detected_at } else { 0 };
+        (detected_at, self.offset)
+    }
 }
 
 /// The rejected versions of a key.
@@ -78,6 +98,11 @@ impl Sight {
             xmax,
             running,
         })
+    }
+
+    /// Whether it certainly sees what a transaction wrote.
+    pub fn is_seen(&self, xid: u64) -> bool {
+        self.seen_by_xid(xid) == Seen::Yes
     }
 
     fn seen(&self, version: &Version) -> Seen {
@@ -137,8 +162,13 @@ pub struct Findings {
     pub different: Finding,
     /// Rows that only the lake has.
     pub only_in_lake: Finding,
+    /// Rows that only the lake has, and that were written under another key than the table has now.
+    pub earlier_key: Finding,
     /// Versions that the lake holds more than once.
     pub duplicates: Finding,
+    /// Keys whose versions are in several kafka_partitions: no difference, but the offsets do not
+    /// order them.
+    pub moved_keys: u64,
 }
 
 impl Findings {
@@ -150,6 +180,8 @@ impl Findings {
         self.missing.join(other.missing);
         self.different.join(other.different);
         self.only_in_lake.join(other.only_in_lake);
+        self.earlier_key.join(other.earlier_key);
+        self.moved_keys += other.moved_keys;
         self.duplicates.join(other.duplicates);
     }
 
@@ -163,6 +195,7 @@ impl Findings {
             &self.missing,
             &self.different,
             &self.only_in_lake,
+            &self.earlier_key,
             &self.duplicates,
         ]
         .iter()
@@ -253,12 +286,19 @@ fn compare_key(
         && !latest.deleted
         && sight.seen(latest) == Seen::Yes
     {
-        findings.only_in_lake.add(1, key, latest.xid);
+        let finding = match latest.earlier_key {
+            true => &mut findings.earlier_key,
+            false => &mut findings.only_in_lake,
+        };
+        finding.add(1, key, latest.xid);
     }
-    let Some((_, earlier)) = versions.split_last() else {
+    let Some((latest, earlier)) = versions.split_last() else {
         return;
     };
     if !earlier.is_empty() {
+        let partition = latest.position.kafka_partition;
+        let is_elsewhere = |version: &Version| version.position.kafka_partition != partition;
+        findings.moved_keys += u64::from(earlier.iter().any(is_elsewhere));
         let mut written: Vec<_> = versions
             .iter()
             .filter(|version| !version.deleted)
@@ -283,7 +323,7 @@ fn fate(row: &Row, versions: &[Version], quarantined: Option<Quarantined>, sight
     if !latest.deleted && latest.values == row.values {
         return Fate::Equal;
     }
-    if quarantined.is_some_and(|quarantined| quarantined.offset > latest.offset) {
+    if quarantined.is_some_and(|quarantined| quarantined.offset > latest.position.offset) {
         return Fate::Quarantined;
     }
     let seen = sight.seen(latest);

@@ -4,12 +4,24 @@ use inlet_lake::LakeError;
 use inlet_postgres::Error;
 use inlet_service::error::{Explain, Hint, Kind};
 
+use crate::duckdb::DuckDbError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error(transparent)]
     Source(Box<Error>),
     #[error(transparent)]
     Lake(#[from] LakeError),
+    #[error(transparent)]
+    DuckDb(#[from] DuckDbError),
+    /// DuckDB's answer is not what was asked for.
+    #[error("duckdb answered with `{answer}`, which is not what it was asked")]
+    Answer { answer: String },
+    #[error("a value of column `{column}` has no text")]
+    NotShown {
+        column: String,
+        source: arrow::error::ArrowError,
+    },
     #[error("table `{asked}` is not in the configuration; it has {known}")]
     UnknownTable { asked: String, known: String },
     #[error("stopped before every table was compared")]
@@ -27,6 +39,8 @@ impl Explain for VerifyError {
         match self {
             Self::Source(error) => error.kind(),
             Self::Lake(error) => error.kind(),
+            Self::DuckDb(error) => error.kind(),
+            Self::Answer { .. } | Self::NotShown { .. } => Kind::Bug,
             Self::Stopped => Kind::Unavailable,
             Self::UnknownTable { .. } => Kind::Config,
         }
@@ -36,10 +50,11 @@ impl Explain for VerifyError {
         match self {
             Self::Source(error) => error.hint(),
             Self::Lake(error) => error.hint(),
+            Self::DuckDb(error) => error.hint(),
             Self::UnknownTable { .. } => Some(Hint::text(
                 "name the table as `tables:` does, or none for all of them",
             )),
-            Self::Stopped => None,
+            Self::Answer { .. } | Self::NotShown { .. } | Self::Stopped => None,
         }
     }
 }

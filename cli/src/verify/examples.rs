@@ -4,13 +4,14 @@
 use std::collections::{HashMap, HashSet};
 
 use arrow::array::RecordBatch;
-use arrow::util::display::array_value_to_string;
+use inlet_model::TableSchema;
 use serde::Serialize;
 
 use super::compare::Findings;
 use super::error::VerifyError;
-use super::hash::{Hash, Hasher, columns};
-use super::lake::{Lake, offsets};
+use super::fit::{Fitted, columns};
+use super::hash::{Hash, Hasher};
+use super::lake::{Lake, positions};
 use super::postgres::Snapshot;
 
 /// Columns that an example shows.
@@ -22,6 +23,8 @@ pub enum Wrong {
     Missing,
     Different,
     OnlyInLake,
+    /// Only in the lake, under a key that the table no longer has.
+    EarlierKey,
     /// The lake holds the same version more than once.
     Duplicate,
 }
@@ -46,11 +49,12 @@ pub struct Difference {
     pub lake: Option<String>,
 }
 
-/// One side's row: its key, and its values as text.
+/// One side's row: its key, and its values.
 struct Shown {
     key: String,
-    values: Vec<Option<String>>,
-    offset: i64,
+    columns: Vec<Fitted>,
+    /// What orders it among the versions of its key.
+    order: (i64, i64),
 }
 
 type Side = HashMap<Hash, Shown>;
@@ -65,6 +69,7 @@ pub async fn read(
         (Wrong::Missing, &findings.missing),
         (Wrong::Different, &findings.different),
         (Wrong::OnlyInLake, &findings.only_in_lake),
+        (Wrong::EarlierKey, &findings.earlier_key),
         (Wrong::Duplicate, &findings.duplicates),
     ];
     let wanted = |asked: &[Wrong]| -> HashSet<Hash> {
@@ -74,60 +79,58 @@ pub async fn read(
             .collect()
     };
     let in_postgres = wanted(&[Wrong::Missing, Wrong::Different]);
-    let in_lake = wanted(&[Wrong::Different, Wrong::OnlyInLake, Wrong::Duplicate]);
+    let in_lake = wanted(&[
+        Wrong::Different,
+        Wrong::OnlyInLake,
+        Wrong::EarlierKey,
+        Wrong::Duplicate,
+    ]);
     let (mut postgres, mut latest) = (Side::new(), Side::new());
-    let mut hasher = Hasher::new(snapshot.schema.clone());
     let schema = snapshot.schema.clone();
+    let mut hasher = Hasher::new(schema.clone());
     if !in_postgres.is_empty() {
-        snapshot
-            .read(|rows| {
-                gather(
-                    &mut postgres,
-                    &in_postgres,
-                    &mut hasher,
-                    &schema,
-                    rows,
-                    |_| 0,
-                )
-            })
-            .await?;
+        let gather = |rows: &RecordBatch| {
+            let order = |_| (0, 0);
+            gather(
+                &mut postgres,
+                &in_postgres,
+                &mut hasher,
+                &schema,
+                rows,
+                order,
+            );
+        };
+        snapshot.read(gather).await?;
     }
     if !in_lake.is_empty() {
+        let is_partitioned = lake.is_partitioned();
         let mut gather = |rows: &RecordBatch| {
-            gather(&mut latest, &in_lake, &mut hasher, &schema, rows, |row| {
-                offsets(rows)[row]
-            })
+            let positions = positions(rows);
+            let order = |row: usize| positions[row].order(is_partitioned);
+            gather(&mut latest, &in_lake, &mut hasher, &schema, rows, order);
         };
         tokio::task::block_in_place(|| lake.rows(&mut gather))?;
     }
-    let example = |wrong: Wrong, key: &Hash, xid: u64| {
-        let (postgres, latest) = (postgres.get(key), latest.get(key));
-        let columns = match (wrong, postgres, latest) {
-            (Wrong::Different, Some(postgres), Some(latest)) => {
-                differences(&schema, &postgres.values, &latest.values)
-            }
-            _ => Vec::new(),
-        };
-        let key = postgres
-            .or(latest)
-            .map(|shown| shown.key.clone())
-            .unwrap_or_default();
-        Example {
-            finding: wrong,
-            key,
-            xid: (wrong == Wrong::Duplicate).then_some(xid),
-            columns,
+    let mut examples = Vec::new();
+    for (wrong, finding) in kinds {
+        for (key, xid) in &finding.first {
+            let (postgres, latest) = (postgres.get(key), latest.get(key));
+            let columns = match (wrong, postgres, latest) {
+                (Wrong::Different, Some(postgres), Some(latest)) => {
+                    differences(&schema, &postgres.columns, &latest.columns)?
+                }
+                _ => Vec::new(),
+            };
+            let shown = postgres.or(latest).map(|shown| shown.key.clone());
+            examples.push(Example {
+                finding: wrong,
+                key: shown.unwrap_or_default(),
+                xid: (wrong == Wrong::Duplicate).then_some(*xid),
+                columns,
+            });
         }
-    };
-    Ok(kinds
-        .iter()
-        .flat_map(|(wrong, finding)| {
-            finding
-                .first
-                .iter()
-                .map(|(key, xid)| example(*wrong, key, *xid))
-        })
-        .collect())
+    }
+    Ok(examples)
 }
 
 /// Keeps the rows with a wanted key; of several versions the latest.
@@ -135,58 +138,53 @@ fn gather(
     side: &mut Side,
     wanted: &HashSet<Hash>,
     hasher: &mut Hasher,
-    schema: &inlet_model::TableSchema,
+    schema: &TableSchema,
     rows: &RecordBatch,
-    offset: impl Fn(usize) -> i64,
+    order: impl Fn(usize) -> (i64, i64),
 ) {
     let hashed = hasher.hash(rows);
-    for (row, key) in hashed
-        .keys
-        .iter()
-        .enumerate()
-        .filter(|(_, key)| wanted.contains(key))
-    {
-        let offset = offset(row);
-        if side.get(key).is_some_and(|shown| shown.offset > offset) {
+    let is_wanted =
+        |(row, key): &(usize, &Hash)| wanted.contains(key) && hashed.is_of_key.value(*row);
+    let mut fitted = None;
+    for (row, key) in hashed.keys.iter().enumerate().filter(is_wanted) {
+        let order = order(row);
+        if side.get(key).is_some_and(|shown| shown.order > order) {
             continue;
         }
-        let one = rows.slice(row, 1);
-        let values = columns(schema, &one)
-            .iter()
-            .map(|column| {
-                column
-                    .is_valid(0)
-                    .then(|| array_value_to_string(column, 0).unwrap_or_default())
-            })
-            .collect();
-        let key_text = hasher.key_texts(&one).pop().expect("one row has one key");
-        side.insert(
-            *key,
-            Shown {
-                key: key_text,
-                values,
-                offset,
-            },
-        );
+        let fitted = fitted.get_or_insert_with(|| columns(schema, rows));
+        let columns = fitted.iter().map(|column| column.row(row)).collect();
+        let key_text = hasher.key_texts(&rows.slice(row, 1)).pop();
+        let shown = Shown {
+            key: key_text.expect("one row has one key"),
+            columns,
+            order,
+        };
+        side.insert(*key, shown);
     }
 }
 
+/// The first columns that differ; none for a version that has arrived since the comparison.
 fn differences(
-    schema: &inlet_model::TableSchema,
-    postgres: &[Option<String>],
-    lake: &[Option<String>],
-) -> Vec<Difference> {
-    let pairs = schema.columns.iter().zip(postgres.iter().zip(lake));
-    let differing = pairs
-        .filter(|(_, (postgres, lake))| postgres != lake)
-        .take(COLUMNS_MAX);
-    let difference =
-        |(column, (postgres, lake)): (&inlet_model::Column, (&Option<String>, &Option<String>))| {
-            Difference {
+    schema: &TableSchema,
+    postgres: &[Fitted],
+    lake: &[Fitted],
+) -> Result<Vec<Difference>, VerifyError> {
+    let mut differences = Vec::new();
+    for (column, (postgres, lake)) in schema.columns.iter().zip(postgres.iter().zip(lake)) {
+        if postgres.equals(lake) || differences.len() == COLUMNS_MAX {
+            continue;
+        }
+        let shown = |value: &Fitted| {
+            value.text().map_err(|source| VerifyError::NotShown {
                 column: column.name.clone(),
-                postgres: postgres.clone(),
-                lake: lake.clone(),
-            }
+                source,
+            })
         };
-    differing.map(difference).collect()
+        differences.push(Difference {
+            column: column.name.clone(),
+            postgres: shown(postgres)?,
+            lake: shown(lake)?,
+        });
+    }
+    Ok(differences)
 }

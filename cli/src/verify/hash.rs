@@ -9,15 +9,17 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt8Array, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt8Array,
+    new_null_array,
 };
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use inlet_model::TableSchema;
 use inlet_model::change::{ChangeBatch, DELETE, UPSERT, XID, polled_schema};
 use inlet_model::record::json::{Rows, encode_keys, encode_values};
 use xxhash_rust::xxh3::xxh3_128;
+
+use super::fit::{Fitted, all_valid, columns};
 
 /// 128 bits; an array, because `u128` would align a row's record to 16 bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +29,19 @@ impl Hash {
     pub fn of(bytes: &[u8]) -> Self {
         let hash = xxh3_128(bytes);
         Self([(hash >> 64) as u64, hash as u64])
+    }
+
+    /// A hash that a server made, in its 32 hexadecimal digits.
+    pub fn of_hex(text: &str) -> Option<Self> {
+        let hash = u128::from_str_radix(text, 16)
+            .ok()
+            .filter(|_| text.len() == 32)?;
+        Some(Self([(hash >> 64) as u64, hash as u64]))
+    }
+
+    /// Its 32 hexadecimal digits.
+    pub fn hex(&self) -> String {
+        format!("{:016x}{:016x}", self.0[0], self.0[1])
     }
 }
 
@@ -70,6 +85,9 @@ pub struct Hashed {
     pub keys: Vec<Hash>,
     pub values: Vec<Hash>,
     pub xids: Vec<u64>,
+    /// False for a row without one of its key's columns that are never null: it is older than the
+    /// key's present columns.
+    pub is_of_key: BooleanArray,
 }
 
 /// Hashes rows of both sides by PostgreSQL's schema.
@@ -99,15 +117,15 @@ impl Hasher {
     /// Hashes polled rows, or rows of a file of the lake.
     pub fn hash(&mut self, rows: &RecordBatch) -> Hashed {
         let columns = columns(&self.schema, rows);
-        let values = if columns.is_empty() {
-            vec![Hash::default(); rows.num_rows()]
-        } else {
-            let converted = self
-                .converter
-                .convert_columns(&columns)
-                .expect("the columns are of the schema's types");
-            converted.iter().map(|row| Hash::of(row.as_ref())).collect()
-        };
+        let values = self.hash_values(&columns, rows.num_rows());
+        let key: Vec<_> = self
+            .schema
+            .key
+            .iter()
+            .filter(|at| self.schema.columns[**at].not_null)
+            .map(|at| &columns[*at])
+            .collect();
+        let is_of_key = all_valid(&key, rows.num_rows()).expect("both sides have all rows");
         self.encode_keys(rows, columns);
         let keys = (0..rows.num_rows())
             .map(|row| Hash::of(self.keys.get(row).expect("every row has a key")));
@@ -115,6 +133,7 @@ impl Hasher {
             keys: keys.collect(),
             values,
             xids: xids(rows),
+            is_of_key,
         }
     }
 
@@ -127,7 +146,31 @@ impl Hasher {
         (0..rows.num_rows()).map(text).collect()
     }
 
-    fn encode_keys(&mut self, rows: &RecordBatch, mut columns: Vec<ArrayRef>) {
+    fn hash_values(&self, columns: &[Fitted], rows: usize) -> Vec<Hash> {
+        if columns.is_empty() {
+            return vec![Hash::default(); rows];
+        }
+        let values: Vec<_> = columns.iter().map(|column| column.values.clone()).collect();
+        let converted = self
+            .converter
+            .convert_columns(&values)
+            .expect("the columns are of the schema's types");
+        let misfit = |row| {
+            let bytes = columns.iter().filter_map(|column| column.misfit_bytes(row));
+            bytes.collect::<Vec<_>>().concat()
+        };
+        let hash = |(row, values): (usize, arrow::row::Row<'_>)| {
+            // A value that does not fit is null in the converted row, and is no null.
+            if columns.iter().any(|column| column.is_misfit(row)) {
+                return Hash::of(&[values.as_ref(), misfit(row).as_slice()].concat());
+            }
+            Hash::of(values.as_ref())
+        };
+        converted.iter().enumerate().map(hash).collect()
+    }
+
+    fn encode_keys(&mut self, rows: &RecordBatch, columns: Vec<Fitted>) {
+        let mut columns: Vec<ArrayRef> = columns.into_iter().map(|column| column.values).collect();
         let count = rows.num_rows();
         let polled = polled_schema(&self.schema);
         // The values of deletes are not encoded: a key does not need them.
@@ -151,21 +194,6 @@ impl Hasher {
         encode_values(&batch, &mut self.values);
         encode_keys(&batch, &self.values, &mut self.keys);
     }
-}
-
-/// Returns the table's columns by name. A column that a file lacks is null, a column of another
-/// type is cast; a value that does not fit becomes null and so counts as a difference.
-pub fn columns(schema: &TableSchema, rows: &RecordBatch) -> Vec<ArrayRef> {
-    let column = |column: &inlet_model::Column| {
-        let data_type = column.column_type.arrow();
-        let nulls = || new_null_array(&data_type, rows.num_rows());
-        match rows.column_by_name(&column.name) {
-            None => nulls(),
-            Some(array) if *array.data_type() == data_type => array.clone(),
-            Some(array) => cast(array, &data_type).unwrap_or_else(|_| nulls()),
-        }
-    };
-    schema.columns.iter().map(column).collect()
 }
 
 fn xids(rows: &RecordBatch) -> Vec<u64> {

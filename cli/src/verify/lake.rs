@@ -6,24 +6,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
-use inlet_lake::{Head, TableReader};
-use inlet_model::TableSchema;
-use inlet_model::change::{OFFSET, OP};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use inlet_lake::{Head, Inspection, TableReader};
+use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP};
+use inlet_model::{Column, Fingerprint, TableSchema};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::compare::{Quarantined, Version};
+use super::compare::{Position, Quarantined, Version};
 use super::error::VerifyError;
 use super::hash::{Hash, Hasher, KeyRange};
 
 /// A table's lake, as far as it was read.
 pub struct Lake {
-    reader: TableReader,
+    pub reader: TableReader,
+    /// The log's head before the files were read last; `None` before the first commit.
+    pub head: Option<Head>,
     schema: Arc<TableSchema>,
-    /// The head of the log: it knows what the columns are called in the files.
-    head: Option<Head>,
     /// Files that existed before the snapshot.
     settled: BTreeSet<PathBuf>,
+    /// Files that are not read: the log does not name them, or they are damaged.
+    left_out: BTreeSet<PathBuf>,
+    /// The schemas of data files, if the table has had another key.
+    schemas: HashMap<PathBuf, Fingerprint>,
     data_read: BTreeSet<PathBuf>,
     quarantine_read: BTreeSet<PathBuf>,
     versions: Vec<Version>,
@@ -36,14 +40,18 @@ impl Lake {
     pub async fn open(
         reader: TableReader,
         settled: BTreeSet<PathBuf>,
+        found: &Inspection,
         schema: &Arc<TableSchema>,
     ) -> Result<Self, VerifyError> {
         reader.expect_table(&schema.table).await?;
+        let damaged = found.damaged.keys();
         Ok(Self {
-            head: reader.head().await?,
             reader,
+            head: None,
             schema: schema.clone(),
             settled,
+            left_out: found.foreign.iter().chain(damaged).cloned().collect(),
+            schemas: HashMap::new(),
             data_read: BTreeSet::new(),
             quarantine_read: BTreeSet::new(),
             versions: Vec::new(),
@@ -74,7 +82,8 @@ impl Lake {
         range: &mut KeyRange,
         held_max: usize,
     ) -> Result<bool, VerifyError> {
-        // Names of columns change with the log.
+        // The log is read before the files: it knows the schema of every file that is read, and what
+        // its columns are called.
         self.head = self.reader.head().await?;
         tokio::task::block_in_place(|| {
             // Quarantine is read after the data, because a commit publishes them in this order: a
@@ -84,49 +93,99 @@ impl Lake {
         })
     }
 
-    /// Reads every row of every file, as stored.
+    /// Reads every row of the files that were compared last, as stored.
     pub fn rows(&self, mut take: impl FnMut(&RecordBatch)) -> Result<(), VerifyError> {
-        for path in self.reader.data_files()? {
-            TableReader::rows_as(&path, self.head.as_ref(), &self.schema, &mut take)?;
+        for path in &self.data_read {
+            TableReader::rows_as(path, self.head.as_ref(), &self.schema, &mut take)?;
         }
         Ok(())
+    }
+
+    /// Whether positions of several kafka_partitions are compared.
+    pub fn is_partitioned(&self) -> bool {
+        self.head
+            .as_ref()
+            .is_some_and(|head| head.offsets.len() > 1)
+    }
+
+    /// The files that are not read.
+    pub fn left_out(&self) -> &BTreeSet<PathBuf> {
+        &self.left_out
+    }
+
+    /// The data files that the log names and that can be read.
+    pub fn data_files(&self) -> Result<Vec<PathBuf>, VerifyError> {
+        let found = self.reader.data_files()?.into_iter();
+        Ok(found.filter(|path| !self.left_out.contains(path)).collect())
     }
 
     fn read_data(&mut self, range: &mut KeyRange, held_max: usize) -> Result<bool, VerifyError> {
         let mut hasher = Hasher::new(self.schema.clone());
         let mut grown = false;
-        for path in self.reader.data_files()? {
+        let files = self.data_files()?;
+        if files.iter().any(|path| !self.data_read.contains(path)) {
+            self.read_schemas()?;
+        }
+        for path in files {
             if self.data_read.contains(&path) {
                 continue;
             }
-            let settled = self.settled.contains(&path);
+            let of_file = OfFile {
+                settled: self.settled.contains(&path),
+                earlier_key: self.is_of_earlier_key(&path),
+            };
+            let versions = &mut self.versions;
             TableReader::rows_as(&path, self.head.as_ref(), &self.schema, |rows| {
-                push(
-                    &mut self.versions,
-                    &mut hasher,
-                    &self.schema,
-                    rows,
-                    range,
-                    settled,
-                );
-                while self.versions.len() > held_max && range.narrow() {
-                    self.versions.retain(|version| range.holds(&version.key));
+                push(versions, &mut hasher, rows, range, &of_file);
+                while versions.len() > held_max && range.narrow() {
+                    versions.retain(|version| range.holds(&version.key));
                 }
             })?;
             self.data_read.insert(path);
             grown = true;
         }
         if grown {
-            self.versions
-                .sort_unstable_by_key(|version| (version.key, version.offset));
+            let is_partitioned = self.is_partitioned();
+            self.versions.sort_unstable_by_key(|version| {
+                (version.key, version.position.order(is_partitioned))
+            });
         }
         Ok(grown)
+    }
+
+    /// Whether the rows of a file were written under another key than the table has now.
+    fn is_of_earlier_key(&self, path: &PathBuf) -> bool {
+        let schema = self.schemas.get(path).and_then(|fingerprint| {
+            let head = self.head.as_ref()?;
+            head.schemas.get(fingerprint)
+        });
+        schema.is_some_and(|schema| !has_same_key(schema, &self.schema))
+    }
+
+    /// Asks the log for the schemas of files that are new.
+    fn read_schemas(&mut self) -> Result<(), VerifyError> {
+        let Some(head) = &self.head else {
+            return Ok(());
+        };
+        // Most tables have had one key only, and then no file is of another one.
+        if head
+            .schemas
+            .values()
+            .all(|schema| has_same_key(schema, &self.schema))
+        {
+            return Ok(());
+        }
+        let files = self.reader.files(head)?.into_iter();
+        self.schemas = files
+            .filter_map(|file| Some((file.path, file.schema?)))
+            .collect();
+        Ok(())
     }
 
     fn read_quarantine(&mut self) -> Result<bool, VerifyError> {
         let mut grown = false;
         for path in self.reader.quarantine_files()? {
-            if self.quarantine_read.contains(&path) {
+            if self.quarantine_read.contains(&path) || self.left_out.contains(&path) {
                 continue;
             }
             TableReader::rejected(&path, |row| {
@@ -142,52 +201,79 @@ impl Lake {
     }
 }
 
+/// What all rows of a file have in common.
+struct OfFile {
+    settled: bool,
+    earlier_key: bool,
+}
+
+/// Whether the same columns, of the same types, identify rows. A column keeps its number when it is
+/// renamed; 0.1.0 stored no numbers.
+pub fn has_same_key(one: &TableSchema, other: &TableSchema) -> bool {
+    let key = |schema: &TableSchema| -> Vec<Column> {
+        let columns = schema.key.iter().map(|at| schema.columns[*at].clone());
+        columns.collect()
+    };
+    let is_same = |(one, other): (&Column, &Column)| {
+        let is_it = match (one.number, other.number) {
+            (Some(one), Some(other)) => one == other,
+            _ => one.name == other.name,
+        };
+        is_it && one.column_type == other.column_type
+    };
+    let (one, other) = (key(one), key(other));
+    one.len() == other.len() && one.iter().zip(&other).all(is_same)
+}
+
 fn push(
     versions: &mut Vec<Version>,
     hasher: &mut Hasher,
-    schema: &TableSchema,
     rows: &RecordBatch,
     range: &KeyRange,
-    settled: bool,
+    of_file: &OfFile,
 ) {
     let hashed = hasher.hash(rows);
-    let (offsets, ops, columns) = (offsets(rows), ops(rows), columns(rows));
+    let (ops, columns) = (ops(rows), columns(rows));
+    let positions = positions(rows);
     // A key column that was renamed has no values in older files. The load after the rename brought
     // these rows again, so the older versions are left out.
-    let named: Vec<_> = schema
-        .never_null_key()
-        .map(|column| rows.column_by_name(&column.name))
-        .collect();
-    let is_named = |at: usize| {
-        named
-            .iter()
-            .all(|values| values.is_some_and(|values| values.is_valid(at)))
-    };
     for (at, key) in hashed
         .keys
         .iter()
         .enumerate()
-        .filter(|(at, key)| range.holds(key) && is_named(*at))
+        .filter(|(at, key)| range.holds(key) && hashed.is_of_key.value(*at))
     {
         let deleted = ops.value(at) == "d";
         versions.push(Version {
             key: *key,
             values: hashed.values[at],
             xid: hashed.xids[at],
-            offset: offsets[at],
+            position: positions[at],
             columns,
             deleted,
-            settled,
+            settled: of_file.settled,
+            earlier_key: of_file.earlier_key,
         });
     }
 }
 
-/// The offsets of a file's rows.
-pub fn offsets(rows: &RecordBatch) -> &[i64] {
-    rows.column_by_name(OFFSET)
-        .expect("a data file has this column")
-        .as_primitive::<Int64Type>()
-        .values()
+/// The positions of a file's rows.
+pub fn positions(rows: &RecordBatch) -> Vec<Position> {
+    let column = |name| {
+        rows.column_by_name(name)
+            .expect("a data file has the change columns")
+    };
+    let offsets = column(OFFSET).as_primitive::<Int64Type>().values();
+    let partitions = column(KAFKA_PARTITION).as_primitive::<Int32Type>().values();
+    let times = column(DETECTED_AT)
+        .as_primitive::<TimestampMicrosecondType>()
+        .values();
+    let position = |at: usize| Position {
+        kafka_partition: partitions[at],
+        offset: offsets[at],
+        detected_at: times[at],
+    };
+    (0..rows.num_rows()).map(position).collect()
 }
 
 /// A hash of a file's columns, by name.

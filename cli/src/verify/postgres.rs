@@ -64,6 +64,31 @@ impl<'a> Snapshot<'a> {
         }
     }
 
+    /// The session, for more questions to the same snapshot.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        self.connection
+    }
+
+    /// The first xid that the snapshot does not see.
+    pub fn xid_end(&self) -> Xid {
+        self.xid_end
+    }
+
+    /// Whether the lake holds null for a value that its types cannot hold.
+    pub fn nulls_impossible_values(&self) -> bool {
+        self.impossible_values == ImpossibleValues::Null
+    }
+
+    /// Whether the server's texts have to be converted to UTF-8. A database that accepts any bytes
+    /// as text has no conversion: there the bytes are compared as they are.
+    pub async fn converts_texts(&mut self) -> Result<bool, Error> {
+        let encoding: String = sqlx::query_scalar("SELECT current_setting('server_encoding')")
+            .fetch_one(&mut *self.connection)
+            .await
+            .map_err(Error::server("encoding could not be read"))?;
+        Ok(!matches!(encoding.as_str(), "UTF8" | "SQL_ASCII"))
+    }
+
     /// Ends the transaction; the connection can be used again.
     pub async fn end(self) -> Result<(), Error> {
         end(self.connection).await

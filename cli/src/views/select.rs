@@ -9,6 +9,7 @@
 //! A version without a value in a key column that is never null is older than the key's present
 //! meaning; the load that followed the change brought its row again.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use inlet_lake::{CHANGE_COLUMNS, QUARANTINE_COLUMNS};
@@ -49,6 +50,18 @@ pub struct Table {
 }
 
 impl Table {
+    /// Leaves out files that are not read: those that the log does not name, and damaged ones.
+    pub fn leave_out(&mut self, files: &BTreeSet<PathBuf>) {
+        for read in [&mut self.data, &mut self.rejected] {
+            if let Some(Files::Named(named)) = read {
+                named.retain(|file| !files.contains(file));
+                if named.is_empty() {
+                    *read = None;
+                }
+            }
+        }
+    }
+
     /// The latest state: the table's columns alone.
     pub fn latest(&self) -> String {
         self.latest_with(&[])

@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use inlet_harness::{Inlet, eventually};
@@ -162,4 +163,100 @@ async fn nothing_stays_in_the_lake() {
     fs::create_dir(&lake).unwrap();
     case.check().await;
     assert_eq!(fs::read_dir(&lake).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_lake_behind_a_link_to_a_disk_that_is_not_mounted() {
+    let case = Case::new().await;
+    std::os::unix::fs::symlink("/mnt/disk", case.folder.join("lake")).unwrap();
+    let checked = case.check().await;
+    checked.names(
+        "a link to a disk that is not mounted, as the lake",
+        "error",
+        LAKE,
+        "mount the disk",
+    );
+    let complaints = checked.complaints().concat();
+    assert!(!complaints.contains("uid"), "{complaints}");
+}
+
+/// The path of the first data file below a lake.
+fn data_file(lake: &Path) -> PathBuf {
+    let entries = fs::read_dir(lake)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let is_date = |path: &PathBuf| path.to_str().unwrap().contains("/date=");
+    let date = entries.into_iter().find(is_date).unwrap();
+    fs::read_dir(date).unwrap().next().unwrap().unwrap().path()
+}
+
+/// A loaded lake, in which the path of its data file is shown without its date.
+async fn loaded() -> (Case, PathBuf) {
+    let mut case = Case::new().await;
+    case.load().await;
+    let file = data_file(&case.folder.join("lake"));
+    let date = file.parent().unwrap().file_name().unwrap().to_owned();
+    case.show(date.to_str().unwrap(), "date=2026-11-20");
+    (case, file)
+}
+
+#[tokio::test]
+async fn a_file_of_another_program_among_the_data_files() {
+    let (case, file) = loaded().await;
+    fs::copy(&file, file.with_file_name("copy.parquet")).unwrap();
+    case.check().await.names(
+        "a copied data file",
+        "warning",
+        "/data/lake/date=2026-11-20/copy.parquet",
+        "move it out of the folder",
+    );
+}
+
+#[tokio::test]
+async fn a_data_file_that_was_deleted() {
+    let (case, file) = loaded().await;
+    fs::remove_file(&file).unwrap();
+    case.check().await.names(
+        "a deleted data file",
+        "error",
+        "/data/lake/date=2026-11-20/0-00000000000000000000-1.parquet",
+        "restore it from a copy of the lake",
+    );
+}
+
+#[tokio::test]
+async fn a_data_file_that_was_cut_off() {
+    let (case, file) = loaded().await;
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..100]).unwrap();
+    case.check().await.names_with(
+        "a data file that was cut off",
+        "error",
+        "/data/lake/date=2026-11-20/0-00000000000000000000-1.parquet",
+        "restore it from a copy of the lake",
+        &[("100 bytes, and ", " were", "2345")],
+    );
+}
+
+#[tokio::test]
+async fn an_entry_that_a_power_cut_tore() {
+    let case = Case::new().await;
+    case.load().await;
+    let log = case.folder.join("lake/_log");
+    let last = fs::read_dir(&log)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('_'))
+        .max()
+        .unwrap();
+    let next = last.strip_suffix(".json").unwrap().parse::<u64>().unwrap() + 1;
+    fs::write(log.join(format!("{next:020}.json")), "{\"seq\":").unwrap();
+    let mut case = case;
+    case.show(format!("{next:020}"), "00000000000000000012");
+    case.check().await.names(
+        "an entry that a power cut left incomplete",
+        "info",
+        "/data/lake/_log/00000000000000000012.json",
+        "",
+    );
 }

@@ -2,7 +2,7 @@
 //! broken disk or broker, found in the source.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use inlet_harness::{
     Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually, shared_database,
@@ -24,6 +24,10 @@ const IN_THE_SOURCE: &[(&str, &str)] = &[
     (
         "The topic was deleted and created again",
         "the topic was deleted and created again, or lost its end",
+    ),
+    (
+        "The lake's folder is not writable",
+        "of the lake is not writable",
     ),
     ("No space is left", "no space is left for"),
     (
@@ -413,8 +417,19 @@ async fn lake(case: &mut Case) {
         .unwrap();
     let finished = case.run("verify --config FILE", &right).await;
     case.shows("The lake has a row that PostgreSQL lacks", &finished, 3);
+    let again = "INSERT INTO orders OVERRIDING SYSTEM VALUE SELECT 2, 8, now()";
+    case.database.sql(again).await.unwrap();
+    let finished = case.run("verify --config FILE", &right).await;
+    assert_eq!(finished.code, 0, "{}", finished.stdout);
     inlet.terminate().unwrap();
     inlet.wait_exit(PATIENCE).await.unwrap();
+    let file = data_file(&case.folder.join("filled"));
+    let copy = file.with_file_name("copy.parquet");
+    fs::copy(&file, &copy).unwrap();
+    let finished = case.run("verify --config FILE", &right).await;
+    let title = "A file of the lake is foreign, missing or damaged";
+    case.shows(title, &finished, 3);
+    fs::remove_file(copy).unwrap();
     let finished = case
         .run(
             "run --config FILE",
@@ -456,7 +471,20 @@ async fn lake(case: &mut Case) {
     let finished = case
         .run("run --config FILE", &case.right("file/lake"))
         .await;
-    case.shows("The lake's folder is not writable", &finished, 78);
+    case.shows("The lake's path is not a folder", &finished, 78);
+    std::os::unix::fs::symlink("/mnt/disk", case.folder.join("link")).unwrap();
+    let finished = case.run("run --config FILE", &case.right("link")).await;
+    case.shows("The lake's path leads nowhere", &finished, 78);
+}
+
+/// The path of the first data file below a lake.
+fn data_file(lake: &Path) -> PathBuf {
+    let folders = fs::read_dir(lake)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let is_date = |path: &PathBuf| path.to_str().unwrap().contains("/date=");
+    let date = folders.into_iter().find(is_date).unwrap();
+    fs::read_dir(date).unwrap().next().unwrap().unwrap().path()
 }
 
 async fn broker(case: &mut Case) {

@@ -5,6 +5,10 @@ use inlet_model::{KafkaPartition, Offset};
 use inlet_service::error::{Explain, Hint, Kind};
 use rdkafka::error::KafkaError;
 
+const RECREATED: &str = "the topic was deleted and created again, or lost its end: let the \
+    producer publish into a new topic (`kafka.topic`) under a new name (`pipeline`), which \
+    publishes every row again, and the consumer write a new lake folder (`datalake.path`)";
+
 /// Why the topic cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -20,6 +24,18 @@ pub enum SourceError {
         topic: String,
         partition: KafkaPartition,
         marks: Marks,
+        /// What the lake waits for.
+        next: Offset,
+    },
+    /// The topic has another record where the lake has read its last one.
+    #[error(
+        "kafka_partition {} of topic `{topic}` has another record before offset {} than the lake \
+         has read there",
+        partition.0, next.0
+    )]
+    Recreated {
+        topic: String,
+        partition: KafkaPartition,
         /// What the lake waits for.
         next: Offset,
     },
@@ -42,7 +58,7 @@ impl Explain for SourceError {
     fn kind(&self) -> Kind {
         match self {
             Self::Kafka(error) => error.kind(),
-            Self::Missing { .. } | Self::Corrupt { .. } => Kind::Data,
+            Self::Missing { .. } | Self::Recreated { .. } | Self::Corrupt { .. } => Kind::Data,
             Self::Replaced { .. } => Kind::Fenced,
             Self::Ended => Kind::Bug,
         }
@@ -53,15 +69,13 @@ impl Explain for SourceError {
             Self::Kafka(error) => {
                 return error.hint().or_else(|| Some(Hint::key("kafka.brokers")));
             }
-            Self::Missing { marks, next, .. } if *next > marks.end => Hint::text(
-                "the topic was deleted and created again, or lost its end: let the producer \
-                 publish into a new topic (`kafka.topic`) and the consumer write a new lake folder \
-                 (`datalake.path`)",
-            ),
+            Self::Missing { marks, next, .. } if *next > marks.end => Hint::text(RECREATED),
+            Self::Recreated { .. } => Hint::text(RECREATED),
             Self::Missing { .. } => Hint::text(
                 "rows have left the topic before they reached the lake: raise the topic's \
-                 `retention.ms`, then let the producer load the table again into a new topic \
-                 (`kafka.topic`) and the consumer write a new lake folder (`datalake.path`)",
+                 `retention.ms`, then let the producer publish into a new topic (`kafka.topic`) \
+                 under a new name (`pipeline`), which publishes every row again, and the consumer \
+                 write a new lake folder (`datalake.path`)",
             ),
             Self::Corrupt { .. } => Hint::text(
                 "check the broker's disk and its log; another replica of the kafka_partition may \

@@ -16,7 +16,7 @@ mod take_over;
 
 pub use claim::Writer;
 pub(crate) use claim::{Claim, writers};
-pub(crate) use entry::{Covered, Entry, LatestSchema};
+pub(crate) use entry::{Covered, DataFile, Entry, LatestSchema};
 pub use head::{Head, PartitionHead};
 pub use list::LakeFile;
 pub(crate) use list::list;

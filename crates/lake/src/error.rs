@@ -1,7 +1,8 @@
 //! The errors of the lake, and what they mean for the process.
 
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use inlet_model::{KafkaPartition, Offset, OffsetRange, TableName};
 use inlet_service::error::{Explain, Hint, Kind};
@@ -28,6 +29,20 @@ pub enum LakeError {
         owner: String,
         source: io::Error,
     },
+    /// A part of the path is a file.
+    #[error("the lake's path `{}` is no folder: `{}` is a file", path.display(), file.display())]
+    NotFolder {
+        path: PathBuf,
+        file: PathBuf,
+        source: io::Error,
+    },
+    /// A part of the path is a symbolic link to a place that does not exist.
+    #[error(
+        "the lake's path `{}` is a symbolic link to `{}`, which does not exist",
+        link.display(),
+        target.display()
+    )]
+    Dangling { link: PathBuf, target: PathBuf },
     /// The folder's file system lacks what an atomic commit needs.
     #[error("the file system of `{}` has no {lacks}, which a commit needs", path.display())]
     Unsupported {
@@ -132,7 +147,12 @@ impl LakeError {
         match source.kind() {
             // These three come from the set-up, and retrying does not help; everything else may
             // pass.
-            E::PermissionDenied | E::ReadOnlyFilesystem | E::NotADirectory => {
+            E::NotADirectory => {
+                let is_file = |part: &&Path| part.exists() && !part.is_dir();
+                let file = path.ancestors().find(is_file).unwrap_or(&path).to_owned();
+                Self::NotFolder { path, file, source }
+            }
+            E::PermissionDenied | E::ReadOnlyFilesystem => {
                 let owner = crate::files::ownership(&path);
                 // `check` and `status` read only: they need other rights than a writer.
                 if matches!(act, READING | LISTING) {
@@ -153,6 +173,18 @@ impl LakeError {
         }
     }
 
+    /// The error of a path with a symbolic link in it that leads nowhere; `None` for any other
+    /// path.
+    pub fn dangling(path: &Path) -> Option<Self> {
+        path.ancestors().find_map(|link| {
+            let target = fs::read_link(link).ok()?;
+            (!link.exists()).then(|| Self::Dangling {
+                link: link.to_owned(),
+                target,
+            })
+        })
+    }
+
     pub(crate) fn batch(table: &TableName, reason: impl Into<String>) -> Self {
         Self::Batch {
             table: table.clone(),
@@ -166,6 +198,8 @@ impl Explain for LakeError {
         match self {
             Self::NotWritable { .. }
             | Self::NotReadable { .. }
+            | Self::NotFolder { .. }
+            | Self::Dangling { .. }
             | Self::Unsupported { .. }
             | Self::OtherTable { .. }
             | Self::WrittenByConsumer { .. }
@@ -183,6 +217,13 @@ impl Explain for LakeError {
             Self::NotWritable { owner, .. } | Self::NotReadable { owner, .. } => Hint::text(
                 format!("{owner}; change its owner, or the key `datalake.path`"),
             ),
+            Self::NotFolder { .. } => {
+                Hint::text("give the path of a folder: see the key `datalake.path`")
+            }
+            Self::Dangling { target, .. } => Hint::text(format!(
+                "mount the disk or create the folder `{}`, or change the key `datalake.path`",
+                target.display()
+            )),
             Self::Unsupported { .. } => {
                 Hint::text("put `datalake.path` on a local file system such as ext4 or XFS")
             }
@@ -212,11 +253,11 @@ impl Explain for LakeError {
             Self::Missing { path, .. } => Hint::text(format!(
                 "restore `{path}` from a copy, or delete the table's folder to load it again"
             )),
-            Self::Io { .. }
-            | Self::Doubtful { .. }
-            | Self::Damaged { .. }
-            | Self::Encode { .. }
-            | Self::Batch { .. } => {
+            Self::Damaged { .. } => Hint::text(
+                "restore the file from a copy; without one, move the table's folder away to load \
+                 the table again",
+            ),
+            Self::Io { .. } | Self::Doubtful { .. } | Self::Encode { .. } | Self::Batch { .. } => {
                 return None;
             }
         })
@@ -239,6 +280,27 @@ mod tests {
             error.hint().expect("a hint").to_string().contains("uid"),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_named_with_its_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, lake) = (folder.path().join("link"), folder.path().join("link/lake"));
+        std::os::unix::fs::symlink("/nowhere/disk", &link).unwrap();
+        for path in [&link, &lake] {
+            let error = LakeError::dangling(path).unwrap();
+            assert_eq!(error.kind(), Kind::Config);
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "the lake's path `{}` is a symbolic link to `/nowhere/disk`, which does not \
+                     exist",
+                    link.display()
+                )
+            );
+            assert!(!error.hint().unwrap().to_string().contains("uid"));
+        }
+        assert!(LakeError::dangling(folder.path()).is_none());
     }
 
     #[test]

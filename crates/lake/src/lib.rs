@@ -45,7 +45,7 @@
 //! A name of a column in the files has one meaning. `commit/protocol.rs`, `commit/take_over.rs` and
 //! `commit/retire.rs` explain how that works. Read the crate in this order: `commit/entry`,
 //! `commit/head`, `commit/naming`, `commit/protocol`, `commit/recover`, `commit/retire`,
-//! `files/stage`, `files/encoder`, `files/footer`, `writer`, `reader`, `sink`.
+//! `files/stage`, `files/encoder`, `files/footer`, `writer`, `reader`, `inspection`, `sink`.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
@@ -55,6 +55,7 @@ mod committed;
 mod error;
 mod files;
 mod folder;
+mod inspection;
 mod metrics;
 mod options;
 mod reader;
@@ -68,6 +69,7 @@ pub use commit::{Head, LakeFile, NameInFiles, Numbering, PartitionHead, Writer};
 pub use committed::Committed;
 pub use error::LakeError;
 pub use files::{CHANGE_COLUMNS, ColumnStatistics, QUARANTINE_COLUMNS, Rejected};
+pub use inspection::Inspection;
 pub use metrics::describe as describe_metrics;
 pub use options::LakeOptions;
 pub use reader::{TableReader, tables_of};

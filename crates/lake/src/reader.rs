@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
-use inlet_model::change::{OFFSET, OP, XID};
+use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID};
 use inlet_model::{TableName, TableSchema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
@@ -17,6 +18,7 @@ use crate::commit::{self, Entry, Head, LakeFile, Log, Writer};
 use crate::error::{LakeError, READING};
 use crate::files::names::{self, QUARANTINE};
 use crate::files::{self, Rejected, Store, joined};
+use crate::inspection::{self, Inspection};
 
 /// Entries that [`TableReader::rows_since`] reads at most: a table commits less often than this in
 /// any span that people look at.
@@ -33,7 +35,7 @@ pub struct TableReader {
 pub fn tables_of(lake: &Path) -> Vec<TableName> {
     let folders = fs::read_dir(lake).into_iter().flatten().flatten();
     folders
-        .filter_map(|folder| commit::table_of(&Store::existing(&folder.path())))
+        .filter_map(|folder| commit::table_of(&Store::existing(&folder.path())).ok()?)
         .collect()
 }
 
@@ -51,7 +53,7 @@ impl TableReader {
         joined(
             tokio::task::spawn_blocking(move || {
                 // A folder that has never been written has no table name, and no log to read.
-                let Some(table) = commit::table_of(&store) else {
+                let Some(table) = commit::table_of(&store)? else {
                     return Ok(None);
                 };
                 // A torn last entry was never committed; only a writer may set it aside.
@@ -64,7 +66,7 @@ impl TableReader {
 
     /// The table of the folder, as its log names it; `None` without a log.
     pub fn table(&self) -> Option<TableName> {
-        commit::table_of(&self.store())
+        commit::table_of(&self.store()).ok().flatten()
     }
 
     /// Fails with [`LakeError::OtherTable`] when the folder holds another table than this one.
@@ -77,6 +79,13 @@ impl TableReader {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Compares the folder with the log: which files are foreign, missing or damaged. Reads every
+    /// entry and the footer of every data file.
+    pub async fn inspect(&self) -> Result<Inspection, LakeError> {
+        let store = self.store();
+        joined(tokio::task::spawn_blocking(move || inspection::inspect(store.into())).await)
     }
 
     /// The schema of the rows that were found last.
@@ -152,16 +161,22 @@ impl TableReader {
     pub fn rows(path: &Path, mut take: impl FnMut(&RecordBatch)) -> Result<(), LakeError> {
         let damaged = |source: ParquetError| LakeError::Damaged {
             path: path.to_owned(),
-            source,
+            source: in_words(source),
         };
         let file = File::open(path).map_err(|source| LakeError::io(READING, path, source))?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
             .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
         for rows in reader.map_err(damaged)? {
-            let rows = rows.map_err(|error| damaged(error.into()))?;
+            let rows = rows.map_err(|error| match error {
+                ArrowError::ParquetError(reason) => {
+                    let reason = reason.trim_start_matches("Parquet error: ").to_owned();
+                    damaged(ParquetError::General(reason))
+                }
+                error => damaged(error.into()),
+            })?;
             // A file from another program may lie in the folder; without these columns it cannot be
             // compared.
-            for name in [OFFSET, OP, XID] {
+            for name in [OFFSET, OP, XID, KAFKA_PARTITION, DETECTED_AT] {
                 if rows.column_by_name(name).is_none() {
                     let reason = format!("it has no column `{name}`");
                     return Err(damaged(ParquetError::General(reason)));
@@ -226,4 +241,13 @@ impl TableReader {
         let bytes = self.store().read(&names::entry(seq)).ok()??;
         Entry::decode(&bytes).ok()
     }
+}
+
+/// The decoder of a file that is compressed in another way names the feature of this program that
+/// it lacks. Every file of Inlet is compressed with Zstd, so the file is what is wrong.
+fn in_words(error: ParquetError) -> ParquetError {
+    if !error.to_string().contains("feature at compile time") {
+        return error;
+    }
+    ParquetError::General("it is not compressed with Zstd: another program wrote it".to_owned())
 }

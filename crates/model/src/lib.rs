@@ -26,8 +26,8 @@ mod xid;
 pub use column::{Column, Role};
 pub use generation::{Union, union};
 pub use name::{
-    Identifier, NameError, PUBLIC, TableName, TableReference, nearest, quote, resolve_column,
-    similar, topic_safe, written_part,
+    Identifier, NameError, PUBLIC, TableName, TableReference, nearest, printable, quote,
+    resolve_column, similar, topic_safe, written_part,
 };
 pub use offsets::{KafkaPartition, Offset, OffsetRange, Offsets};
 pub use progress::{Progress, ProgressDelta};

@@ -6,6 +6,7 @@
 
 mod folder;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -61,10 +62,30 @@ impl TableName {
     }
 }
 
+/// Shows the name for people, in one line: see [`printable`].
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.schema, self.name)
+        write!(f, "{}.{}", printable(&self.schema), printable(&self.name))
     }
+}
+
+/// Escapes control characters, so that a name or value can neither break a line of a message nor
+/// move a terminal's cursor: a line feed becomes `\n`.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    // Two separators of Unicode end a line in some viewers.
+    let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_control(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// A part of a name as a user wrote it.

@@ -143,6 +143,14 @@ impl RowDecoder {
         self.append_values(|column| raw(row, FIRST_COLUMN + column), xid, op)
     }
 
+    /// Appends a row that has more columns after those of [`select_list`].
+    pub fn append_first(&mut self, row: &PgRow, xid: Xid, op: u8) -> Result<(), DecodeError> {
+        if row.len() < FIRST_COLUMN + self.columns.len() {
+            return self.append(row, xid, op);
+        }
+        self.append_values(|column| raw(row, FIRST_COLUMN + column), xid, op)
+    }
+
     /// Rows since the last [`RowDecoder::finish`].
     pub fn rows(&self) -> usize {
         self.rows

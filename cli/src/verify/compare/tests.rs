@@ -22,10 +22,14 @@ fn version(key: u64, values: u64, xid: u64, offset: i64) -> Version {
         key: hash(key),
         values: hash(values),
         xid,
-        offset,
+        position: Position {
+            offset,
+            ..Position::default()
+        },
         columns: 0,
         deleted: false,
         settled: false,
+        earlier_key: false,
     }
 }
 
@@ -41,7 +45,7 @@ fn with_quarantine(
 ) -> Findings {
     let (mut rows, mut versions) = (rows.to_vec(), versions.to_vec());
     rows.sort_by_key(|row| row.key);
-    versions.sort_by_key(|version| (version.key, version.offset));
+    versions.sort_by_key(|version| (version.key, version.position.order(false)));
     compare(keyed, &rows, &versions, quarantined, &sight())
 }
 
@@ -253,4 +257,31 @@ fn a_version_that_arrives_again_with_another_column_is_no_duplicate() {
         ..again
     };
     assert!(compared(&[row(1, 20, 12)], &[first, wider]).is_equal());
+}
+
+#[test]
+fn a_row_under_an_earlier_key_is_not_called_deleted() {
+    let mut version = version(1, 10, 11, 0);
+    version.earlier_key = true;
+    let found = compared(&[], &[version]);
+    assert_eq!((found.only_in_lake.rows, found.earlier_key.rows), (0, 1));
+    assert!(!found.is_equal());
+}
+
+#[test]
+fn versions_of_several_kafka_partitions_are_ordered_by_the_time_they_were_found() {
+    let at = |kafka_partition, offset, detected_at| Position {
+        kafka_partition,
+        offset,
+        detected_at,
+    };
+    let (earlier, later) = (at(0, 90, 5), at(1, 7, 6));
+    assert!(earlier.order(true) < later.order(true));
+    assert!(earlier.order(false) > later.order(false));
+    let mut versions = [version(1, 10, 11, 90), version(1, 20, 12, 7)];
+    (versions[0].position, versions[1].position) = (earlier, later);
+    let row = [row(1, 20, 12)];
+    let found = compare(true, &row, &versions, &HashMap::new(), &sight());
+    assert!(found.is_equal());
+    assert_eq!(found.moved_keys, 1);
 }

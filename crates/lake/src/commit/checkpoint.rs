@@ -35,9 +35,10 @@ pub(super) fn write(store: &Store, temporary: &str, head: &Head) -> Result<(), L
 }
 
 /// The table of the checkpoint.
-pub(super) fn table(store: &Store) -> Option<TableName> {
+pub(super) fn table(store: &Store) -> Result<Option<TableName>, LakeError> {
     // A checkpoint names its table as an entry does.
-    Entry::decode_table(&store.read(CHECKPOINT).ok()??)
+    let bytes = store.read(CHECKPOINT)?;
+    Ok(bytes.and_then(|bytes| Entry::decode_table(&bytes)))
 }
 
 fn encode(head: &Head) -> Vec<u8> {

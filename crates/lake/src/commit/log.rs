@@ -300,8 +300,23 @@ impl Log {
 }
 
 /// The table of a folder's log; `None` before the first commit.
-pub(crate) fn table_of(store: &Store) -> Option<TableName> {
-    let first = || Entry::decode_table(&store.read(&names::entry(1)).ok()??);
+pub(crate) fn table_of(store: &Store) -> Result<Option<TableName>, LakeError> {
     // The first entry is read only without a checkpoint, which is the shorter one of the two.
-    checkpoint::table(store).or_else(first)
+    if let Some(table) = checkpoint::table(store)? {
+        return Ok(Some(table));
+    }
+    let Some(bytes) = store.read(&names::entry(1))? else {
+        return Ok(None);
+    };
+    let table = Entry::decode_table(&bytes);
+    // Only a last entry can be torn: with a second one the first was committed, and the log is not
+    // that of an empty lake.
+    if table.is_none() && store.size(&names::entry(2))?.is_some() {
+        let reason = Entry::decode(&bytes).err().unwrap_or_default();
+        return Err(LakeError::Corrupt {
+            entry: names::entry(1),
+            reason,
+        });
+    }
+    Ok(table)
 }

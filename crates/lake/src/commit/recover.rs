@@ -23,7 +23,7 @@ use super::log::{Found, Log};
 use super::publish::publish_pending;
 use crate::error::LakeError;
 use crate::files::Store;
-use crate::files::names::{self, FileName, LOG, QUARANTINE};
+use crate::files::names::{self, FileName, LOG, QUARANTINE, TORN};
 
 /// How long another process may take to set a torn entry aside: one rename and one sync.
 const REPAIR_TIME_MAX: Duration = Duration::from_secs(10);
@@ -80,7 +80,7 @@ fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
     }
     // The torn entry keeps its bytes under another name, for people who want to look at it.
     let aside = format!(
-        "{name}.{}.torn",
+        "{name}.{}{TORN}",
         chrono::Utc::now().format("%Y%m%dT%H%M%S%6f")
     );
     log.store.rename(&name, &aside)?;

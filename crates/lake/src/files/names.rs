@@ -33,6 +33,8 @@ pub(crate) const NO_DATE: &str = "__HIVE_DEFAULT_PARTITION__";
 const DATA: &str = ".parquet";
 const REJECTED: &str = ".jsonl";
 const LOCK: &str = ".lock";
+/// The ending of an entry that was set aside because it is incomplete.
+pub(crate) const TORN: &str = ".torn";
 
 /// The name of a published file, without its folder and its ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

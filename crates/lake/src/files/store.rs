@@ -85,7 +85,7 @@ impl Store {
         self.reads.fetch_add(1, Ordering::Relaxed);
         match fs::read(self.path(relative)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.missing().map(|()| None),
             Err(error) => Err(LakeError::io(READING, self.path(relative), error)),
         }
     }
@@ -267,7 +267,9 @@ impl Store {
         let path = self.path(folder);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return self.missing().map(|()| Vec::new());
+            }
             Err(source) => return Err(LakeError::io(LISTING, path, source)),
         };
         let names = entries
@@ -275,6 +277,15 @@ impl Store {
         names
             .collect::<io::Result<_>>()
             .map_err(|source| LakeError::io(LISTING, path, source))
+    }
+
+    /// What is missing below a link that leads nowhere is unknown: a lake on a disk that is not
+    /// mounted would look like an empty one.
+    fn missing(&self) -> Result<(), LakeError> {
+        if self.root.exists() {
+            return Ok(());
+        }
+        LakeError::dangling(&self.root).map_or(Ok(()), Err)
     }
 
     /// Removes a file that no entry mentions. A file that stays behind costs only its space.
@@ -357,11 +368,11 @@ fn create_folder(path: &Path) -> Result<(), LakeError> {
         // The name of the new folder is durable only with the folder above it.
         Ok(()) => path.parent().map_or(Ok(()), sync),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(LakeError::io(
-            "creation",
-            path,
-            io::Error::from(ErrorKind::NotADirectory),
-        )),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let not_a_folder = io::Error::from(ErrorKind::NotADirectory);
+            Err(LakeError::dangling(path)
+                .unwrap_or_else(|| LakeError::io("creation", path, not_a_folder)))
+        }
         Err(error)
             if error.kind() == ErrorKind::NotFound
                 && path.parent().is_some_and(|parent| !parent.exists()) =>
@@ -436,11 +447,29 @@ mod tests {
         fs::write(folder.path().join("file"), b"x").unwrap();
         assert!(matches!(
             Store::create(&folder.path().join("file/lake")),
-            Err(LakeError::NotWritable { .. })
+            Err(LakeError::NotFolder { .. })
         ));
         assert!(matches!(
             Store::create(&folder.path().join("file")),
-            Err(LakeError::NotWritable { .. })
+            Err(LakeError::NotFolder { .. })
         ));
+    }
+
+    #[test]
+    fn a_lake_behind_a_link_that_leads_nowhere_is_neither_created_nor_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("unmounted"), &link).unwrap();
+        for path in [link.clone(), link.join("lake")] {
+            let created = Store::create(&path);
+            assert!(
+                matches!(created, Err(LakeError::Dangling { .. })),
+                "{created:?}"
+            );
+            let existing = Store::existing(&path);
+            assert!(existing.list("").is_err() && existing.read("_log/1.json").is_err());
+        }
+        fs::create_dir(folder.path().join("unmounted")).unwrap();
+        assert!(Store::create(&link).is_ok());
     }
 }

@@ -5,6 +5,7 @@
 mod commits;
 mod crashes;
 mod fixture;
+mod inspection;
 mod layout;
 mod retired;
 mod sink;

@@ -195,3 +195,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_is_shown_in_one_line_and_cannot_steer_a_terminal() {
+    let table = TableName::new("public", "a\nb\u{1b}[2Jc\u{2028}");
+    assert_eq!(table.to_string(), "public.a\\nb\\u{1b}[2Jc\\u{2028}");
+    assert_eq!(printable("Tromsø, plain"), "Tromsø, plain");
+}

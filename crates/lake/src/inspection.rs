@@ -1,0 +1,210 @@
+//! Compares a table's folder with its log, without changing either.
+//!
+//! Readers of `<folder>/**/*.parquet` read every file below the folder, whoever wrote it, and see
+//! no sign of a file that is missing. The log names what was committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use crate::commit::{self, DataFile, Entry, Log};
+use crate::error::{LISTING, LakeError, READING};
+use crate::files::Store;
+use crate::files::names::{self, LOG, QUARANTINE};
+
+/// What `created_by` begins with in every data file.
+const CREATED_BY: &str = "inlet ";
+
+/// What is wrong with the files of a table's folder. Paths are those of the reader's folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// Files that readers read as the table's, and that the log does not name.
+    pub foreign: BTreeSet<PathBuf>,
+    /// Committed files that are neither published nor staged.
+    pub missing: BTreeSet<PathBuf>,
+    /// Committed files that are not what was committed, each with the reason.
+    pub damaged: BTreeMap<PathBuf, String>,
+    /// Entries that cannot be read, each with the reason: which files they name is unknown.
+    pub unreadable: BTreeMap<PathBuf, String>,
+    /// The last entry, when it is incomplete: it was never committed.
+    pub torn: Option<PathBuf>,
+    /// Incomplete entries that a writer has set aside.
+    pub set_aside: BTreeSet<PathBuf>,
+}
+
+impl Inspection {
+    /// True if readers see the committed files and no others.
+    pub fn is_clean(&self) -> bool {
+        self.foreign.is_empty()
+            && self.missing.is_empty()
+            && self.damaged.is_empty()
+            && self.unreadable.is_empty()
+    }
+}
+
+/// Lists what is in the folder and what is in the log, and reads the footer of every data file.
+pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
+    // The folder is listed before the log is read: the entry of a file exists before the file
+    // becomes visible.
+    let mut visible = BTreeSet::new();
+    list_visible(store.root(), &mut visible)?;
+    let mut inspection = Inspection {
+        set_aside: set_aside(&store)?,
+        ..Inspection::default()
+    };
+    let mut committed = BTreeMap::new();
+    if let Some(table) = commit::table_of(&store)? {
+        let (log, torn) = Log::read(store.clone(), &table)?;
+        inspection.torn = torn.map(|seq| store.path(&names::entry(seq)));
+        for seq in 1..=log.head.seq {
+            match read_entry(&store, seq)? {
+                Ok(entry) => {
+                    let files = entry.files.into_iter().chain(entry.quarantine);
+                    committed.extend(files.map(|file| (store.path(&file.path), file)));
+                }
+                Err(reason) => {
+                    let path = store.path(&names::entry(seq));
+                    inspection.unreadable.insert(path, reason);
+                }
+            }
+        }
+    }
+    for (path, file) in &committed {
+        match inspect_file(&store, path, file)? {
+            Found::Committed => {}
+            Found::Missing => _ = inspection.missing.insert(path.clone()),
+            Found::Damaged(reason) => _ = inspection.damaged.insert(path.clone(), reason),
+        }
+    }
+    // An entry that cannot be read may name any file that looks like ours.
+    let may_be_ours = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        !inspection.unreadable.is_empty() && names::FileName::parse(&name).is_some()
+    };
+    visible.retain(|path| !committed.contains_key(path) && !may_be_ours(path));
+    inspection.foreign = visible;
+    Ok(inspection)
+}
+
+/// Adds every file below a folder that readers of data or of rejected rows read.
+fn list_visible(folder: &Path, visible: &mut BTreeSet<PathBuf>) -> Result<(), LakeError> {
+    let failed = |source| LakeError::io(LISTING, folder, source);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if entry.file_type().map_err(failed)?.is_dir() {
+            list_visible(&path, visible)?;
+        } else if names::is_data(&name)
+            || (names::is_quarantine(&name) && folder.ends_with(QUARANTINE))
+        {
+            visible.insert(path);
+        }
+    }
+    Ok(())
+}
+
+fn set_aside(store: &Store) -> Result<BTreeSet<PathBuf>, LakeError> {
+    let names = store.list(LOG)?.into_iter();
+    let torn = names.filter(|name| name.ends_with(names::TORN));
+    Ok(torn.map(|name| store.path(LOG).join(name)).collect())
+}
+
+/// Reads an entry; the inner error explains why it is unreadable.
+fn read_entry(store: &Store, seq: u64) -> Result<Result<Entry, String>, LakeError> {
+    Ok(match store.read(&names::entry(seq))? {
+        Some(bytes) => Entry::decode(&bytes),
+        None => Err("it is missing".to_owned()),
+    })
+}
+
+enum Found {
+    Committed,
+    Missing,
+    Damaged(String),
+}
+
+fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Found, LakeError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // A committed file is renamed a moment after its entry. The place is looked at last: the
+            // rename may happen between the two questions.
+            let is_staged = store.size(&committed.staged)?.is_some();
+            return Ok(match is_staged || path.exists() {
+                true => Found::Committed,
+                false => Found::Missing,
+            });
+        }
+        Err(source) => return Err(LakeError::io(READING, path, source)),
+    };
+    let size = file
+        .metadata()
+        .map_err(|source| LakeError::io("inspection", path, source))?
+        .len();
+    let reason = if names::is_data(&committed.path) {
+        match ParquetMetaDataReader::new().parse_and_finish(&file) {
+            Ok(metadata) => wrong_footer(&metadata, committed, size),
+            Err(error) if size < committed.bytes => Some(format!(
+                "it has {size} bytes, and {} were committed: {}",
+                committed.bytes,
+                in_words(&error)
+            )),
+            Err(error) => Some(in_words(&error)),
+        }
+    } else {
+        (size != committed.bytes).then(|| {
+            format!(
+                "it has {size} bytes, and {} were committed",
+                committed.bytes
+            )
+        })
+    };
+    Ok(reason.map_or(Found::Committed, Found::Damaged))
+}
+
+/// Explains what a readable footer has that no footer of ours has.
+fn wrong_footer(metadata: &ParquetMetaData, committed: &DataFile, size: u64) -> Option<String> {
+    let writer = metadata.file_metadata().created_by().unwrap_or_default();
+    if !writer.starts_with(CREATED_BY) {
+        return Some(format!("another program wrote it: `{writer}`"));
+    }
+    let rows = metadata.file_metadata().num_rows();
+    if u64::try_from(rows) != Ok(committed.rows) {
+        return Some(format!(
+            "it has {rows} rows, and {} were committed",
+            committed.rows
+        ));
+    }
+    let mut chunks = metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    let is_wrong = chunks.any(|chunk| {
+        let start = chunk
+            .dictionary_page_offset()
+            .unwrap_or(chunk.data_page_offset());
+        let end = start.checked_add(chunk.compressed_size());
+        // The footer may hold any number, also a negative one.
+        end.and_then(|end| u64::try_from(end).ok())
+            .is_none_or(|end| end > size)
+            || !matches!(chunk.compression(), Compression::ZSTD(_))
+    });
+    is_wrong.then(|| "its footer describes columns that it does not have".to_owned())
+}
+
+/// The reason without the name of its kind, which the sentence around it states.
+fn in_words(error: &ParquetError) -> String {
+    let text = error.to_string();
+    text.trim_start_matches("Parquet error: ").to_owned()
+}
