@@ -535,6 +535,11 @@ async fn others(case: &mut Case) {
     case.shows("The command line is wrong", &finished, 2);
     let finished = case.run("verify --config FILE items", &right).await;
     case.shows("The table is not in the configuration", &finished, 78);
+    let finished = case.run("pause --config FILE ordrs", &right).await;
+    case.shows("The table is not known", &finished, 78);
+    let asked = "reload --config FILE orders --where stat>1";
+    let finished = case.run(asked, &right).await;
+    case.shows("The condition is refused", &finished, 78);
     let url = case.database.url().to_owned();
     let finished = case
         .run(&format!("init --url {url} --output FILE"), &right)

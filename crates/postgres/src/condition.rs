@@ -5,6 +5,7 @@ use inlet_service::error::{Explain, Hint, Kind};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Either, Executor, SqlSafeStr, Statement};
 
+use crate::error::Error;
 use crate::sqlstate::{self, Meaning};
 
 /// Why a condition was refused.
@@ -51,6 +52,15 @@ pub async fn check_condition(
         }
     }
     Ok(())
+}
+
+impl From<ConditionError> for Error {
+    fn from(error: ConditionError) -> Self {
+        Self::Rows {
+            table: error.table,
+            source: error.source,
+        }
+    }
 }
 
 impl Explain for ConditionError {

@@ -312,3 +312,50 @@ async fn structure_changes_with_every_alter_and_with_nothing_else() {
             .is_empty()
     );
 }
+
+#[tokio::test]
+async fn structure_changes_with_every_type_that_a_column_is_made_of_however_deep() {
+    let database = shared_database().await;
+    let sql = "CREATE TYPE state AS ENUM ('a', 'b'); CREATE TYPE other AS ENUM ('x');
+        CREATE DOMAIN state_domain AS state; CREATE TYPE pair AS (one integer, two state_domain[]);
+        CREATE TYPE pairs AS RANGE (subtype = pair);
+        CREATE TABLE t (id int PRIMARY KEY, pairs pairs[]); CREATE TABLE plain (id int)";
+    database.sql(sql).await.expect("tables");
+    let table = captured(&database, "t").await.expect("a table");
+    let plain = captured(&database, "plain").await.expect("a table");
+    assert!(plain.types.is_empty() && plain.structure.types == 0);
+    let mut connection = database.connect().await.expect("a connection");
+    let mut asked = async || {
+        let tables = [
+            (table.oid, table.types.as_ref()),
+            (plain.oid, plain.types.as_ref()),
+        ];
+        let read = read_structures(&mut connection, &tables).await;
+        let read = read.expect("structures");
+        let of = |oid| read.iter().find(|(of, _)| *of == oid).expect("it exists").1;
+        assert_eq!(of(plain.oid), plain.structure);
+        of(table.oid)
+    };
+    let mut before = asked().await;
+    assert_eq!(before, table.structure, "the first reading is the same");
+    for (sql, changes) in [
+        ("ALTER TYPE state RENAME VALUE 'a' TO 'c'", true),
+        ("ALTER TYPE state ADD VALUE 'd'", true),
+        ("ALTER TYPE pair ADD ATTRIBUTE three text", true),
+        ("ALTER TYPE pair DROP ATTRIBUTE one", true),
+        ("ALTER DOMAIN state_domain SET DEFAULT 'b'", true),
+        ("ALTER TYPE other RENAME VALUE 'x' TO 'y'", false),
+        ("INSERT INTO t VALUES (1, NULL)", false),
+        (
+            "VACUUM pg_enum; VACUUM pg_type; VACUUM FREEZE pg_attribute",
+            false,
+        ),
+    ] {
+        for part in sql.split("; ") {
+            database.sql(part).await.expect(part);
+        }
+        let after = asked().await;
+        assert_eq!(before != after, changes, "{sql}: {before:?} {after:?}");
+        before = after;
+    }
+}

@@ -30,6 +30,7 @@ use sqlx::postgres::PgConnection;
 use tracing::{info, warn};
 
 use super::activity::Activity;
+use super::control::Asked;
 use super::coverage::Coverage;
 use super::error::PollError;
 use super::load;
@@ -37,6 +38,7 @@ use super::notice;
 use super::out::{Event, Out};
 use super::phase::{Phase, Reload};
 use super::plan::Plan;
+use super::resume::accepts;
 use super::scan::{Scan, Scanned, Versions, scan};
 use super::statement::Condition;
 use super::table::PolledTable;
@@ -177,8 +179,15 @@ impl Poll {
         let now = self.postgres.read_activity().await?.read_at;
         for (at, request, asked) in asked {
             let table = &mut self.tables[at];
-            notice::asked(&table.table.captured, &asked);
-            table.follow(request, asked, begin, now);
+            let captured = &table.table.captured;
+            notice::asked(captured, &asked);
+            let condition = match &asked {
+                Asked::Reload(reload) => reload.condition.as_deref(),
+                Asked::Pause | Asked::Resume => None,
+            };
+            // It was accepted when it was asked for, and the table may have been altered since.
+            let accepted = accepts(&mut self.postgres, captured, condition).await?;
+            table.follow(request, asked, accepted, begin, now);
         }
         // A table that goes on has something to read also on a quiet server.
         self.quiet = None;

@@ -8,8 +8,9 @@ use inlet_model::Progress;
 use inlet_model::TableName;
 use inlet_model::Xid;
 use inlet_postgres::server::{self, Identity};
-use inlet_postgres::{Captured, Change, expected_rows};
+use inlet_postgres::{Captured, Change, check_condition, expected_rows};
 use inlet_postgres::{Error, Postgres, Reading, Table, Tables};
+use inlet_service::error::{Explain, Kind, chain};
 use tracing::{info, warn};
 
 use super::control::Control;
@@ -123,7 +124,13 @@ impl Start {
                     from the beginning");
                 Ok(self.fresh(table, Some(stored)))
             }
-            Some(stored) => {
+            Some(mut stored) => {
+                // A condition that names a dropped column would fail every cycle from here on.
+                if let Some(reload) = &stored.reload
+                    && !accepts(postgres, &table.captured, reload.condition.as_deref()).await?
+                {
+                    stored.reload = None;
+                }
                 notice::key(&table.captured, stored.relation.as_ref());
                 let stale = Stale::find(postgres, &table.captured, &stored).await?;
                 self.stored(postgres, table, stored, &stale)
@@ -213,6 +220,27 @@ impl Start {
         }
         info!(table = %name, phase = resumed.phase.name(), xids = resumed.coverage.xids(), read_at, "progress found: resuming");
         Ok(resumed)
+    }
+}
+
+/// False, with a warning, when PostgreSQL does not accept the condition of a load any more.
+pub(super) async fn accepts(
+    postgres: &mut Postgres,
+    captured: &Captured,
+    condition: Option<&str>,
+) -> Result<bool, PollError> {
+    let table = &captured.schema.table;
+    let Some(condition) = condition else {
+        return Ok(true);
+    };
+    match check_condition(postgres.primary(), table, condition).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Kind::Config => {
+            warn!(%table, condition, reason = chain(&error), "the condition of a load is not valid \
+                any more: the load ends");
+            Ok(false)
+        }
+        Err(error) => Err(Error::from(error).into()),
     }
 }
 

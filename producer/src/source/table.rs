@@ -175,8 +175,16 @@ impl PolledTable {
         self.control.paused
     }
 
-    /// Follows one thing that a request asks. All transactions below `begin` have ended at `now`.
-    pub fn follow(&mut self, request: &Request, asked: Asked, begin: Xid, now: ServerTime) {
+    /// Follows one thing that a request asks; a load is left out unless its condition is accepted.
+    /// All transactions below `begin` have ended at `now`.
+    pub fn follow(
+        &mut self,
+        request: &Request,
+        asked: Asked,
+        accepted: bool,
+        begin: Xid,
+        now: ServerTime,
+    ) {
         let is_tailing = matches!(self.phase, Phase::Tailing(_));
         let keyed = !self.table.captured.schema.key.is_empty();
         self.control.request.clone_from(&request.id);
@@ -187,7 +195,7 @@ impl PolledTable {
             Asked::Reload(asked) => {
                 // A table that is being loaded brings every row anyway, and one without a key would
                 // only get each row another time.
-                if is_tailing && keyed {
+                if is_tailing && keyed && accepted {
                     let reload = Reload {
                         condition: asked.condition,
                         ..Reload::starting(begin)

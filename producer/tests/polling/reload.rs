@@ -324,6 +324,28 @@ async fn a_load_with_a_condition_brings_these_rows_and_a_row_that_waited_for_a_s
 }
 
 #[tokio::test]
+async fn a_condition_that_an_alter_has_made_invalid_ends_its_load_and_nothing_else() {
+    let (_server, _database, mut poller, mut w) = large().await;
+    w.run("ALTER TABLE t ADD COLUMN note text").await;
+    assert_eq!(poller.load_again().await, NONE);
+    poller.news();
+    let asked = request("1", false, Some(("1", Some("note IS NULL"))));
+    poller.ask(asked.clone()).await;
+    assert!(poller.news().len() < 300);
+    w.run("ALTER TABLE t DROP COLUMN note; INSERT INTO t VALUES (301)")
+        .await;
+    assert_eq!(poller.load_again().await, [301]);
+    // The same when it was stored and is not followed yet.
+    poller
+        .ask(request("2", false, Some(("2", Some("note IS NULL")))))
+        .await;
+    assert_eq!(poller.load().await, NONE);
+    w.run("INSERT INTO t VALUES (302)").await;
+    assert_eq!(poller.cycle().await, [302]);
+    assert_eq!(poller.sweep().await, NONE);
+}
+
+#[tokio::test]
 async fn a_key_that_is_dropped_or_added_keeps_every_row_coming_once() {
     let (_database, mut poller, mut w) = with_rows(TABLE).await;
     w.run("ALTER TABLE t DROP CONSTRAINT t_pkey; INSERT INTO t VALUES (3)")

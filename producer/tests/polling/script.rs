@@ -413,6 +413,11 @@ impl Poller {
         .await;
     }
 
+    /// From the next restart on, rows are read from the primary.
+    pub fn read_from_primary(&mut self) {
+        self.settings.postgres().read = None;
+    }
+
     /// Restarts with other options of the connection.
     pub async fn connect_as(&mut self, change: impl FnOnce(&mut PostgresAddress)) {
         change(&mut self.settings.postgres().primary);

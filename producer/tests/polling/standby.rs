@@ -1,6 +1,7 @@
 //! Rows read from a hot standby, activity from its primary.
 
 use inlet_harness::{Database, Postgres};
+use inlet_service::error::{Explain, Kind};
 
 use super::script::{BEYOND_THE_GAP, NONE, Poller, Session, TABLE, settings};
 
@@ -76,5 +77,26 @@ async fn a_paused_standby_publishes_nothing_and_then_all_once() {
     found.extend(poller.cycle().await);
     found.sort_unstable();
     assert_eq!(found, [1, 2, 3]);
+    assert_eq!(poller.sweep().await, NONE);
+}
+
+#[tokio::test]
+async fn a_standby_that_is_promoted_is_named_and_nothing_more_is_read_from_it() {
+    let pair = Pair::start().await;
+    let (database, mut poller) = pair.polled().await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1)").await;
+    assert_eq!(poller.cycle().await, [1]);
+    pair.standby.promote().await.unwrap();
+    w.run("INSERT INTO t VALUES (2)").await;
+    let error = poller.attempt().await.unwrap_err();
+    assert!(error.to_string().contains("is no standby"), "{error}");
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let error = poller.try_restart().await.unwrap_err();
+    assert!(error.to_string().contains("is no standby"), "{error}");
+    // The user reads from the primary instead.
+    poller.read_from_primary();
+    poller.restart().await;
+    assert_eq!(poller.cycle().await, [2]);
     assert_eq!(poller.sweep().await, NONE);
 }
