@@ -4,14 +4,15 @@
 //! [`table`] is what is remembered between cycles, [`phase`] how far a table is, and [`progress`]
 //! how both are stored. [`activity`] and [`bounds`] decide what a cycle has to read, [`tiers`] how
 //! deep, [`plan`] puts it together, and [`coverage`] decides what of it is new. [`statement`] and
-//! [`scan`] read the rows and hand them to an [`out`]; [`load`] is the first reading of a table, and
-//! another one beside its polls. [`control`] is what users ask of a table.
-//! [`waiting`] counts what a poll would find.
+//! [`scan`] read the rows and hand them to an [`out`], with the time of their [`detection`];
+//! [`load`] is the first reading of a table, and another one beside its polls. [`control`] is what
+//! users ask of a table. [`waiting`] counts what a poll would find.
 
 pub mod activity;
 pub mod bounds;
 pub mod control;
 pub mod coverage;
+pub mod detection;
 pub mod error;
 mod load;
 mod notice;

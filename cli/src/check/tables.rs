@@ -158,7 +158,7 @@ fn size(object: &str, captured: &Captured, facts: &Facts) -> Finding {
     } else {
         format!("about {} rows", facts.rows)
     };
-    let columns = captured.schema.columns.len();
+    let columns = captured.schema.columns.len() - captured.schema.identities.len();
     Finding::ok(
         Hop::Table,
         object,
@@ -176,7 +176,7 @@ async fn key(
     connection: &mut PgConnection,
 ) -> Result<Finding, sqlx::Error> {
     let schema = &captured.schema;
-    let columns: Vec<&str> = schema
+    let columns: Vec<&str> = captured
         .key
         .iter()
         .map(|at| schema.columns[*at].name.as_str())
@@ -209,7 +209,18 @@ async fn key(
         .fetch_one(connection)
         .await?;
     if table.key.is_empty() || unique {
-        return Ok(Finding::ok(Hop::Table, object, format!("key: {shown}")));
+        let finding = Finding::ok(Hop::Table, object, format!("key: {shown}"));
+        let identities = schema.identities.iter();
+        let identities: Vec<_> = identities
+            .map(|identity| schema.columns[identity.column].name.as_str())
+            .collect();
+        return Ok(match identities.as_slice() {
+            [] => finding,
+            _ => finding.effect(format!(
+                "equal values of the key can have different texts: {} identifies them in the lake",
+                identities.join(", ")
+            )),
+        });
     }
     let quoted: Vec<_> = columns.iter().map(|column| quote(column)).collect();
     let finding = Finding::warning(
@@ -254,6 +265,22 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
         findings.push(
             finding.effect("no Arrow type is as exact; cast them in the query: CAST(x AS ..)"),
         );
+    }
+    let by_text: Vec<_> = captured
+        .unknown_equalities()
+        .map(|column| format!("{} ({})", column.name, column.postgres_type))
+        .collect();
+    if !by_text.is_empty() {
+        let finding = Finding::warning(
+            Hop::Table,
+            object,
+            format!("key compared by its text: {}", by_text.join(", ")),
+        );
+        let means = "this type's equality is unknown: two texts that PostgreSQL takes for equal \
+            are two rows in the latest state";
+        findings.push(finding.effect(means).fix(format!(
+            "name columns of another type that identify a row: tables.{object}.key"
+        )));
     }
     if !captured.partitioned && !captured.descendants.is_empty() {
         let count = captured.descendants.len();

@@ -103,7 +103,6 @@ fn section(found: &Found) -> String {
 
 fn key(captured: &Captured) -> String {
     let columns: Vec<_> = captured
-        .schema
         .key
         .iter()
         .map(|at| captured.schema.columns[*at].name.as_str())
@@ -133,7 +132,7 @@ fn times(captured: &Captured) -> Vec<String> {
 
 fn remark(captured: &Captured) -> String {
     match (
-        captured.schema.key.is_empty(),
+        captured.key.is_empty(),
         &captured.cursor,
         captured.missing_index(),
     ) {

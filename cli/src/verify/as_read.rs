@@ -158,14 +158,15 @@ async fn compare_once(
     if schema.key.is_empty() {
         return count(lake, &latest, compared).await.map(AsRead::Compared);
     }
-    let has_key = |at: &usize| columns.iter().any(|(column, _)| column == at);
-    if !schema.key.iter().all(has_key) {
+    let has_key = |at: usize| columns.iter().any(|(column, _)| *column == at);
+    if !schema.own_key().all(has_key) {
         // Without its key no row can be found on the other side. A difference of columns is stated.
         compared.rows = sides::count(&latest).await?;
         return Ok(AsRead::Compared(compared));
     }
     let converts = snapshot.converts_texts().await?;
-    let question = Question::new(&schema, latest, &columns, converts);
+    let select_list = snapshot.select_list();
+    let question = Question::new(&schema, select_list, latest, &columns, converts);
     compare_rows(&question, snapshot, lake, &mut compared).await?;
     Ok(AsRead::Compared(compared))
 }
@@ -187,6 +188,10 @@ fn columns(
     };
     let mut columns = Vec::new();
     for (at, (column, expected)) in schema.columns.iter().zip(expected).enumerate() {
+        // The latest state has the columns of the table alone.
+        if schema.is_identity(at) {
+            continue;
+        }
         let name = &column.name;
         let Some(shown) = shown(name) else {
             if !in_lake.is_empty() {

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use inlet_model::TableSchema;
 use inlet_model::Xid;
 use inlet_model::change::UPSERT;
-use inlet_postgres::{Block, Captured, Error, RowDecoder, Table, expected_rows, select_list, xmin};
+use inlet_postgres::{Block, Captured, Error, RowDecoder, Table, expected_rows, xmin};
 use inlet_service::bar::Bar;
 use inlet_service::config::ImpossibleValues;
 use sqlx::postgres::PgConnection;
@@ -31,6 +31,7 @@ pub struct Snapshot<'a> {
     /// Which transactions it sees.
     pub sight: Sight,
     connection: &'a mut PgConnection,
+    select_list: String,
     xid_end: Xid,
     impossible_values: ImpossibleValues,
 }
@@ -47,6 +48,7 @@ impl<'a> Snapshot<'a> {
             match begin(connection, &table.captured).await {
                 Ok((sight, xid_end)) => {
                     return Ok(Self {
+                        select_list: table.captured.select_list(),
                         schema: table.captured.schema,
                         sight,
                         connection,
@@ -67,6 +69,11 @@ impl<'a> Snapshot<'a> {
     /// The session, for more questions to the same snapshot.
     pub fn connection(&mut self) -> &mut PgConnection {
         self.connection
+    }
+
+    /// What a SELECT of its rows reads.
+    pub fn select_list(&self) -> &str {
+        &self.select_list
     }
 
     /// The first xid that the snapshot does not see.
@@ -97,11 +104,7 @@ impl<'a> Snapshot<'a> {
     /// Hands over every row of the snapshot, in batches as the poller reads them.
     pub async fn read(&mut self, mut take: impl FnMut(&RecordBatch)) -> Result<(), Error> {
         let table = &self.schema.table;
-        let sql = format!(
-            "SELECT {} FROM {}",
-            select_list(&self.schema),
-            table.quoted()
-        );
+        let sql = format!("SELECT {} FROM {}", self.select_list, table.quoted());
         let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX)
             .impossible_as_null(self.impossible_values == ImpossibleValues::Null);
         let expected = expected_rows(self.connection, table).await;

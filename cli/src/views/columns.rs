@@ -15,12 +15,22 @@ use super::names::is_same;
 pub struct Columns {
     /// Those that the table has now, in its order.
     pub present: Vec<Present>,
+    /// Those that the table does not have: each identifies the values of a key column.
+    pub identities: Vec<Identity>,
     /// The other names in data files: of columns that were dropped, or had another meaning.
     pub former: Vec<String>,
     /// The key's columns.
     pub key: Vec<Present>,
     /// True when a name may be in none of the files that are read.
     pub may_be_missing: bool,
+}
+
+/// A column that identifies the values of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub column: Present,
+    /// The key column.
+    pub of: Present,
 }
 
 /// A column that the table has now.
@@ -60,7 +70,7 @@ impl Columns {
             types
         };
         let columns = latest.columns.iter().zip(&in_latest).enumerate();
-        let present: Vec<Present> = columns
+        let mut present: Vec<Present> = columns
             .map(|(at, (column, own))| {
                 let mut in_files = vec![own.clone()];
                 for other in head.names_of_column(latest, at).into_iter().skip(1) {
@@ -95,8 +105,16 @@ impl Columns {
             }
         }
         let key = latest.key.iter().map(|at| present[*at].clone()).collect();
+        let identities = latest.identities.iter().map(|identity| Identity {
+            column: present[identity.column].clone(),
+            of: present[identity.of].clone(),
+        });
+        let identities = identities.collect();
+        let mut at = 0..;
+        present.retain(|_| at.next().is_some_and(|at| !latest.is_identity(at)));
         Self {
             present,
+            identities,
             former,
             key,
             may_be_missing: !others.is_empty(),

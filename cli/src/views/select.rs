@@ -76,7 +76,7 @@ impl Table {
             let more = CHANGE_COLUMNS.into_iter();
             let more = more.filter(|(name, _)| change.contains(name));
             return empty(
-                columns,
+                &columns.present,
                 more.map(|(name, of)| (name.to_owned(), of.to_owned())),
             );
         };
@@ -91,12 +91,16 @@ impl Table {
         if columns.key.is_empty() {
             return format!("SELECT {}\nFROM {rows}", selected.join(", "));
         }
-        let known: Vec<_> = columns
-            .key
-            .iter()
-            .filter(|column| column.not_null)
-            .map(|column| format!("{} IS NOT NULL", column.value()))
-            .collect();
+        let never_null = columns.key.iter().filter(|column| column.not_null);
+        let never_null = never_null.map(|column| format!("{} IS NOT NULL", column.value()));
+        // A version that has the key's value, and not the column that identifies it, is older than
+        // the key's present meaning as well.
+        let nullable = columns.identities.iter().filter(|id| !id.column.not_null);
+        let nullable = nullable.map(|identity| {
+            let (column, of) = (identity.column.value(), identity.of.value());
+            format!("({column} IS NOT NULL OR {of} IS NULL)")
+        });
+        let known: Vec<_> = never_null.chain(nullable).collect();
         let known = if known.is_empty() {
             String::new()
         } else {
@@ -130,14 +134,16 @@ impl Table {
         };
         let ours = CHANGE_COLUMNS.map(|(name, of)| (name.to_owned(), of.to_owned()));
         let date = (self.date_key.clone(), "DATE".to_owned());
+        let identities = columns.identities.iter().map(|identity| &identity.column);
+        let stored: Vec<_> = columns.present.iter().chain(identities).cloned().collect();
         let Some(data) = &self.data else {
-            return empty(columns, ours.into_iter().chain([date]));
+            return empty(&stored, ours.into_iter().chain([date]));
         };
-        let present = columns.present.iter().map(|c| c.shown.as_str());
+        let present = stored.iter().map(|column| column.shown.as_str());
         let former = columns.former.iter().map(String::as_str);
         let ours = ours.iter().map(|(name, _)| name.as_str());
         let names: Vec<&str> = present.chain(former).chain(ours).collect();
-        let values = columns.present.iter().map(Present::value);
+        let values = stored.iter().map(Present::value);
         let values = values.chain(columns.former.iter().map(|name| in_files(name)));
         let values = values.chain(CHANGE_COLUMNS.iter().map(|(name, _)| in_files(name)));
         let selected: Vec<_> = values
@@ -191,7 +197,9 @@ impl Table {
         }
         // A column may be in none of the files yet: its first row was rejected, or the files with
         // it are not among these. A null without a type takes that of the file's column.
-        let names = columns.present.iter().flat_map(|column| &column.in_files);
+        let identities = columns.identities.iter().map(|identity| &identity.column);
+        let stored = columns.present.iter().chain(identities);
+        let names = stored.flat_map(|column| &column.in_files);
         let nulls: Vec<_> = names
             .chain(&columns.former)
             .map(|name| format!("NULL AS {}", quote(name)))
@@ -310,9 +318,8 @@ fn text(value: &str) -> String {
 }
 
 /// A view without rows: DuckDB's readers refuse a pattern that matches no file.
-fn empty(columns: &Columns, more: impl Iterator<Item = (String, String)>) -> String {
+fn empty(columns: &[Present], more: impl Iterator<Item = (String, String)>) -> String {
     let own = columns
-        .present
         .iter()
         .map(|column| (column.shown.clone(), column.column_type.duckdb()));
     let nulls: Vec<_> = own
@@ -325,7 +332,7 @@ fn empty(columns: &Columns, more: impl Iterator<Item = (String, String)>) -> Str
 #[cfg(test)]
 mod tests {
     use inlet_lake::Head;
-    use inlet_model::{Column, TableName, TableSchema};
+    use inlet_model::{Column, SchemaFields, TableName, TableSchema};
 
     use super::*;
 
@@ -394,6 +401,44 @@ mod tests {
         table.is_spread = true;
         let order = "ORDER BY files.\"_detected_at\" DESC, files.\"_offset\" DESC";
         assert!(table.latest().contains(order), "{}", table.latest());
+    }
+
+    #[test]
+    fn a_column_that_identifies_the_key_is_in_the_history_alone() {
+        let columns = |not_null| {
+            ["email", "_key_email"].map(|name| Column {
+                not_null,
+                ..column(name, Scalar::Text, "text")
+            })
+        };
+        let schema = |not_null| {
+            let identity = inlet_model::Identity { column: 1, of: 0 };
+            let table = TableName::new("public", "users");
+            TableSchema::from_fields(SchemaFields {
+                table,
+                columns: columns(not_null).into(),
+                key: vec![1],
+                relation: None,
+                identities: vec![identity],
+            })
+        };
+        let users = schema(true);
+        let of = table(&users, &[&users], Some("/lake"));
+        let latest = of.latest();
+        assert!(latest.starts_with("SELECT \"email\"\nFROM ("), "{latest}");
+        assert!(
+            latest.contains("PARTITION BY files.\"_key_email\" "),
+            "{latest}"
+        );
+        assert!(
+            latest.contains("WHERE files.\"_key_email\" IS NOT NULL\n"),
+            "{latest}"
+        );
+        assert!(of.history().contains("AS \"_key_email\""));
+        let nullable = schema(false);
+        let latest = table(&nullable, &[&nullable], Some("/lake")).latest();
+        let known = "WHERE (files.\"_key_email\" IS NOT NULL OR files.\"email\" IS NULL)\n";
+        assert!(latest.contains(known), "{latest}");
     }
 
     #[test]

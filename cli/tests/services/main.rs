@@ -8,6 +8,7 @@ mod aside;
 mod control;
 mod foreign;
 mod generations;
+mod keys;
 mod kills;
 mod load;
 mod mistakes;

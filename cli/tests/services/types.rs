@@ -16,8 +16,9 @@ use crate::orders::{INLET, PATIENCE};
 enum Shown {
     /// Both print the same text.
     Plain,
-    /// With the spaces of a `char(n)`, which PostgreSQL shows and takes away in a cast.
-    Padded,
+    /// PostgreSQL's output, which a cast to text may differ from: the spaces of a `char(n)`, the
+    /// netmask of an `inet`, a cast of the type's owner.
+    Output,
     /// DuckDB shows no zero before the point where there can be nothing else.
     Fraction,
     /// DuckDB marks years before Christ in another place.
@@ -34,14 +35,14 @@ impl Shown {
     fn in_postgres(self) -> &'static str {
         match self {
             Self::List => "array_to_json($::text[])::text",
-            Self::Padded => "$",
+            Self::Output => "$",
             _ => "$::text",
         }
     }
 
     fn in_duckdb(self) -> &'static str {
         match self {
-            Self::Plain | Self::Padded => "$::VARCHAR",
+            Self::Plain | Self::Output => "$::VARCHAR",
             Self::Fraction => r"regexp_replace($::VARCHAR, '^(-?)\.', '\10.')",
             Self::Calendar => r"regexp_replace($::VARCHAR, '^(\S+) \(BC\)(.*)', '\1\2 BC')",
             Self::Float => {
@@ -77,7 +78,7 @@ const fn case(
 }
 
 const fn text(sql_type: &'static str, values: &'static [&'static str]) -> Case {
-    case(sql_type, "VARCHAR", Shown::Plain, values)
+    case(sql_type, "VARCHAR", Shown::Output, values)
 }
 
 const TYPES: &str = "CREATE TYPE mood AS ENUM ('happy', 'so so', 'ä\"''');
@@ -85,7 +86,17 @@ const TYPES: &str = "CREATE TYPE mood AS ENUM ('happy', 'so so', 'ä\"''');
     CREATE DOMAIN amount AS numeric(10,2);
     CREATE DOMAIN small_amount AS amount CHECK (VALUE < 10);
     CREATE DOMAIN note AS text;
-    CREATE DOMAIN prices AS numeric(10,2)[];";
+    CREATE DOMAIN prices AS numeric(10,2)[];
+    CREATE TYPE shade AS ENUM ('dark', 'light');
+    CREATE FUNCTION of_shade(shade) RETURNS text LANGUAGE sql AS $$ SELECT 'a shade' $$;
+    CREATE CAST (shade AS text) WITH FUNCTION of_shade(shade) AS IMPLICIT;
+    CREATE TYPE spot AS (x integer, y integer);
+    CREATE FUNCTION of_spot(spot) RETURNS text LANGUAGE sql STRICT AS $$ SELECT 'a spot' $$;
+    CREATE CAST (spot AS text) WITH FUNCTION of_spot(spot) AS ASSIGNMENT;
+    CREATE FUNCTION concat(spot) RETURNS text LANGUAGE sql AS $$ SELECT 'one of ours' $$;
+    CREATE DOMAIN dim AS shade;
+    CREATE TYPE shades AS RANGE (subtype = shade);
+    CREATE TYPE lamp AS (shade shade, spot spot, address inet, dims dim[]);";
 
 /// Types with an Arrow type of their own.
 const EXACT: &[Case] = &[
@@ -151,16 +162,28 @@ const EXACT: &[Case] = &[
         "text",
         "VARCHAR",
         Shown::Plain,
-        &["", "naïve 🐟 \"q\"\\ 'x'", "NULL", "\t\u{1}\n"],
+        &[
+            "",
+            "naïve 🐟 \"q\"\\ 'x'",
+            "NULL",
+            "\t\u{1}\n",
+            "\u{feff}a",
+            "\u{ffff}",
+        ],
     ),
     case("varchar(3)", "VARCHAR", Shown::Plain, &["", "abc"]),
-    case("char(5)", "VARCHAR", Shown::Padded, &["ab", "abcde", ""]),
+    case("char(5)", "VARCHAR", Shown::Output, &["ab", "abcde", ""]),
     case("note", "VARCHAR", Shown::Plain, &["a note"]),
     case(
         "json",
         "JSON",
         Shown::Plain,
-        &[" {\"b\": 1,  \"a\":9007199254740993}", "null"],
+        &[
+            " {\"b\": 1,  \"a\":9007199254740993}",
+            "null",
+            r#""\u0000 \ud83d\ude00 \\ud800""#,
+            r#"{"a":1,"a":-1E+400,"":[]}"#,
+        ],
     ),
     case(
         "jsonb",
@@ -208,6 +231,8 @@ const EXACT: &[Case] = &[
             "2026-11-20 12:34:56.000001",
             "1969-12-31 23:59:59.999999",
             "0044-03-15 12:00:00 BC",
+            "4714-11-24 00:00:00 BC",
+            "294247-01-10 04:00:54.775806",
         ],
     ),
     case(
@@ -218,6 +243,8 @@ const EXACT: &[Case] = &[
             "2026-11-20 12:34:56.7+02",
             "0001-01-01 00:00:00+00",
             "0044-03-15 12:00:00+00 BC",
+            "4714-11-24 00:00:00+00 BC",
+            "280000-01-10 04:00:54.775806+00",
         ],
     ),
     case("boolean[]", "BOOLEAN[]", Shown::List, &["{t,NULL,f}", "{}"]),
@@ -313,7 +340,7 @@ const AS_TEXT: &[Case] = &[
         ],
     ),
     text("timetz", &["12:00:00.000001+02", "24:00:00-15:59"]),
-    text("inet", &["10.0.0.1/8", "::1", "2001:db8::/32"]),
+    text("inet", &["10.0.0.1/8", "::1", "2001:db8::/32", "10.0.0.1"]),
     text("cidr", &["10.0.0.0/8", "2001:db8::/32"]),
     text("macaddr", &["08:00:2b:01:02:03"]),
     text("macaddr8", &["08:00:2b:01:02:03:04:05"]),
@@ -325,7 +352,13 @@ const AS_TEXT: &[Case] = &[
             "10110000000000000000000000000000000000000000000000000000000000000000001",
         ],
     ),
-    text("xml", &["<a b=\"1\">é &amp; <c/></a>"]),
+    text(
+        "xml",
+        &[
+            "<a b=\"1\">é &amp; <c/></a>",
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><a/>",
+        ],
+    ),
     text("tsvector", &["a:1A b:2,3 'it''s'"]),
     text("tsquery", &["'a' & !'b' <-> 'c':*"]),
     text("point", &["(1.5,-2)", "(NaN,Infinity)"]),
@@ -352,6 +385,16 @@ const AS_TEXT: &[Case] = &[
     text("mood[]", &["{happy,\"so so\"}"]),
     text("pair[]", &["{\"(1,a)\"}"]),
     text("int2vector", &["1 2"]),
+    text("shade", &["dark"]),
+    text("shade[]", &["{dark,NULL}"]),
+    text("dim", &["light"]),
+    text("shades", &["[dark,light]", "empty"]),
+    text("spot", &["(1,2)", "(,)"]),
+    text("spot[]", &["{\"(1,2)\",NULL}"]),
+    text(
+        "lamp",
+        &["(dark,\"(1,2)\",10.0.0.1,\"{light,NULL}\")", "(,,,)"],
+    ),
 ];
 
 /// Scales below 0 and above the precision.
@@ -603,16 +646,16 @@ async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
 /// One row that every type of the lake holds, and one that none does.
 const IMPOSSIBLE: &str = "CREATE TABLE every (id serial PRIMARY KEY, amount numeric(10,2), due \
     date, happened timestamp, seen timestamptz, hour time,
-        numbers integer[], moments timestamptz[], note text, created_at timestamptz NOT NULL \
+        numbers integer[], moments timestamptz[], doc json, note text, created_at timestamptz NOT NULL \
     DEFAULT now());
     CREATE INDEX ON every (created_at);
-    INSERT INTO every (amount, due, happened, seen, hour, numbers, moments, note) VALUES
+    INSERT INTO every (amount, due, happened, seen, hour, numbers, moments, doc, note) VALUES
         (1.50, '2026-11-20', '2026-11-20 12:34:56', '2026-11-20 12:34:56.000001+00', '12:34', \
-    '{1,NULL}', '{\"2026-11-20 12:34:56+00\"}', 'possible'),
+    '{1,NULL}', '{\"2026-11-20 12:34:56+00\"}', '{\"a\": \"\\ud83d\\ude00\"}', 'possible'),
         ('NaN', 'infinity', '-infinity', '294276-12-31 23:59:59.999999+00', '24:00', \
-    '[0:1]={1,2}', '{infinity,NULL}', 'impossible');";
-const IMPOSSIBLE_COLUMNS: [&str; 7] = [
-    "amount", "due", "happened", "seen", "hour", "numbers", "moments",
+    '[0:1]={1,2}', '{infinity,NULL}', '{\"a\": \"\\ud83d\"}', 'impossible');";
+const IMPOSSIBLE_COLUMNS: [&str; 8] = [
+    "amount", "due", "happened", "seen", "hour", "numbers", "moments", "doc",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -634,9 +677,59 @@ async fn a_row_with_impossible_values_goes_to_quarantine_by_default() {
             r#""moments":"{infinity,NULL}""#,
             r#""amount":"NaN""#,
             r#""hour":"24:00:00""#,
+            r#""doc":{"unfit":"{\"a\": \"\\ud83d\"}"}"#,
         ] {
             assert!(value.contains(text), "{text} is not in {value}");
         }
+    }
+}
+
+/// Impossible values, with their types.
+const ALONE: &[(&str, &str)] = &[
+    ("numeric(10,2)", "NaN"),
+    ("numeric(50,2)", "NaN"),
+    ("date", "infinity"),
+    ("date", "-infinity"),
+    ("timestamp", "infinity"),
+    ("timestamp", "294247-01-10 04:00:54.775807"),
+    ("timestamptz", "-infinity"),
+    ("timestamptz", "294276-12-31 23:59:59.999999+00"),
+    ("time", "24:00"),
+    ("integer[]", "[0:1]={1,2}"),
+    ("text[]", "{{a},{b}}"),
+    ("date[]", "{infinity}"),
+    ("time[]", "{24:00}"),
+    ("json", r#""\ud800""#),
+    ("json", r#"{"\udc00":1}"#),
+    ("json", r#"["\ud83d\ud83d\ude00"]"#),
+    ("json[]", r#"{"\"\\udbff\""}"#),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_one_impossible_value_goes_to_quarantine_whichever_it_is() {
+    let columns: String = ALONE
+        .iter()
+        .enumerate()
+        .map(|(at, (sql_type, _))| format!(", c{at} {sql_type}"))
+        .collect();
+    let rows: String = ALONE
+        .iter()
+        .enumerate()
+        .map(|(at, (_, value))| format!("INSERT INTO every (c{at}) VALUES ('{value}');"))
+        .collect();
+    let sql = format!(
+        "CREATE TABLE every (id serial PRIMARY KEY{columns}); INSERT INTO every DEFAULT VALUES; \
+            {rows} INSERT INTO every (c13) VALUES ((repeat('[', 5000) || repeat(']', 5000))::json)"
+    );
+    let scene = Scene::new(&sql).await.unwrap();
+    for way in ["direct", "kafka"] {
+        let quarantined = ALONE.len() as u64;
+        scene.fill(way, "", 2, quarantined).await.unwrap();
+        let read = scene
+            .in_lake(way, "length(c13::VARCHAR), COLUMNS('c[0-9]') IS NULL")
+            .await
+            .unwrap();
+        assert_eq!((&*read[0][0], &*read[1][0]), ("NULL", "10000"), "{read:?}");
     }
 }
 
@@ -648,7 +741,7 @@ async fn impossible_values_are_null_and_counted_where_that_is_asked_for() {
             .fill(way, "impossible_values: null", 2, 0)
             .await
             .unwrap();
-        assert!(log.contains("values=7"), "{log}");
+        assert!(log.contains("values=8"), "{log}");
         for column in IMPOSSIBLE_COLUMNS {
             let read = scene
                 .in_lake(way, &format!("note, {column} IS NULL"))

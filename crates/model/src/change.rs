@@ -29,6 +29,10 @@ pub const OFFSET: &str = "_offset";
 /// UTC.
 pub const DETECTED_AT: &str = "_detected_at";
 
+/// What the name of a column begins with that identifies the values of a key column: see
+/// [`crate::Identity`].
+pub const IDENTITY_PREFIX: &str = "_key_";
+
 /// Returns whether the change columns already use this name. Names are compared without case, as
 /// DuckDB and Spark read them.
 pub fn is_reserved(column: &str) -> bool {

@@ -20,6 +20,7 @@ mod progress;
 pub mod record;
 mod request;
 mod schema;
+mod surrogate;
 mod types;
 mod xid;
 
@@ -32,6 +33,7 @@ pub use name::{
 pub use offsets::{KafkaPartition, Offset, OffsetRange, Offsets};
 pub use progress::{Progress, ProgressDelta};
 pub use request::{ReloadRequest, Request};
-pub use schema::{Fingerprint, SchemaFields, TableSchema};
+pub use schema::{Fingerprint, Identity, SchemaFields, TableSchema};
+pub use surrogate::has_lone_surrogate;
 pub use types::{CatalogType, ColumnType, Scalar};
 pub use xid::Xid;

@@ -7,7 +7,8 @@
 //!
 //! Layout of the text, without spaces:
 //! `{"table":{"schema":..,"name":..},"columns":[{"name":..,"column_type":..,"postgres_type":..,`
-//! `"as_text":..,"not_null":..,"generated":..,"number":..},..],"key":[..],"relation":..}`.
+//! `"as_text":..,"not_null":..,"generated":..,"number":..},..],"key":[..],"relation":..,`
+//! `"identities":[{"column":..,"of":..},..]}`; the last one only where there are any.
 //! Without a number (0.1.0 stored none) a column is known by its name.
 
 use std::fmt;
@@ -46,6 +47,19 @@ pub struct SchemaFields {
     /// one relation only. `None` in what 0.1.0 stored, and for a table that is not in a catalog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<u32>,
+    /// The columns that the table does not have: each identifies the value of a key column whose
+    /// equality in PostgreSQL is not that of its text. The key names it in that column's place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<Identity>,
+}
+
+/// A column with one text for all values of another one that PostgreSQL takes for equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its position in the columns.
+    pub column: usize,
+    /// The position of the key column.
+    pub of: usize,
 }
 
 /// The hash of a schema's stored text.
@@ -60,6 +74,7 @@ impl TableSchema {
             columns,
             key,
             relation: None,
+            identities: Vec::new(),
         })
     }
 
@@ -103,6 +118,22 @@ impl SchemaFields {
             .iter()
             .map(|at| &self.columns[*at])
             .filter(|column| column.not_null)
+    }
+
+    /// Returns the key columns that the table has itself, in the order of the key.
+    pub fn own_key(&self) -> impl Iterator<Item = usize> {
+        self.key.iter().map(|at| {
+            let identities = &mut self.identities.iter();
+            let identity = identities.find(|identity| identity.column == *at);
+            identity.map_or(*at, |identity| identity.of)
+        })
+    }
+
+    /// Returns whether the column at a position is one that the table does not have.
+    pub fn is_identity(&self, position: usize) -> bool {
+        self.identities
+            .iter()
+            .any(|identity| identity.column == position)
     }
 
     /// Returns the column whose date a row belongs to, where the configuration names none:
@@ -296,6 +327,31 @@ mod tests {
             schema.text(),
             r#"{"table":{"schema":"public","name":"orders"},"columns":[{"name":"id","column_type":"int64","postgres_type":"","as_text":false,"not_null":false,"generated":false},{"name":"amount","column_type":{"decimal":{"precision":10,"scale":2}},"postgres_type":"","as_text":false,"not_null":false,"generated":false},{"name":"times","column_type":{"list":"timestamp_tz"},"postgres_type":"","as_text":false,"not_null":false,"generated":false}],"key":[]}"#
         );
+    }
+
+    #[test]
+    fn an_identity_is_stored_after_the_key_and_reads_back() {
+        let columns = vec![
+            column("email", Scalar::Text),
+            column("_key_email", Scalar::Text),
+        ];
+        let identity = Identity { column: 1, of: 0 };
+        let table = TableName::new("public", "users");
+        let schema = TableSchema::from_fields(SchemaFields {
+            table,
+            columns,
+            key: vec![1],
+            relation: None,
+            identities: vec![identity],
+        });
+        assert!(
+            schema
+                .text()
+                .ends_with(r#""key":[1],"identities":[{"column":1,"of":0}]}"#)
+        );
+        let back = TableSchema::decode(schema.text().as_bytes()).unwrap();
+        assert_eq!(*back, *schema);
+        assert!(back.is_identity(1) && !back.is_identity(0));
     }
 
     #[test]

@@ -83,6 +83,24 @@ pub struct CatalogType<'a> {
     pub array: bool,
 }
 
+impl CatalogType<'_> {
+    /// Returns whether the type has values that the lake's type does not have. Text that is not
+    /// UTF-8 (of a `SQL_ASCII` database) does not count.
+    pub fn has_impossible_values(self) -> bool {
+        use Scalar::{Date, Decimal, Time, Timestamp, TimestampTz};
+        match ColumnType::of(self) {
+            None => false,
+            Some(ColumnType::List(_)) => true,
+            // A `json` may have half a surrogate pair; `jsonb` has only whole characters.
+            Some(ColumnType::Scalar(Scalar::Json)) => self.name == "json",
+            Some(ColumnType::Scalar(scalar)) => matches!(
+                scalar,
+                Decimal { .. } | Time | Date | Timestamp | TimestampTz
+            ),
+        }
+    }
+}
+
 impl From<Scalar> for ColumnType {
     fn from(scalar: Scalar) -> Self {
         Self::Scalar(scalar)
@@ -134,16 +152,6 @@ impl ColumnType {
     pub fn is_time(self) -> bool {
         use Scalar::{Date, Timestamp, TimestampTz};
         matches!(self, Self::Scalar(Date | Timestamp | TimestampTz))
-    }
-
-    /// Returns whether PostgreSQL's type has values that the Arrow type does not have. Text that is
-    /// not UTF-8 (of a `SQL_ASCII` database) does not count.
-    pub fn has_impossible_values(self) -> bool {
-        match self {
-            Self::List(_) => true,
-            Self::Scalar(Scalar::Decimal { .. } | Scalar::Time) => true,
-            Self::Scalar(_) => self.is_time(),
-        }
     }
 }
 

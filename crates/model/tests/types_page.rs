@@ -33,7 +33,9 @@ This page is rendered from `crates/model/src/types.rs` and the codec by \
 const BEHIND: &str = "
 ## Text
 
-`::text` is PostgreSQL's own output in a session with `DateStyle` ISO, `IntervalStyle` postgres, \
+Text is the output of the type's output function, as a SELECT shows it, never that of a cast to \
+    text: a user's cast may give anything, and the one of
+`inet` adds a netmask. The session has `DateStyle` ISO, `IntervalStyle` postgres, \
     `bytea_output` hex and `TimeZone` UTC, so the
 configuration of the server does not change it; but for two: `money` is shown in the currency of \
     `lc_monetary`, and names (`regclass` and its like)
@@ -68,7 +70,7 @@ Some types of PostgreSQL have values that the lake's type cannot hold. What beco
 | `null` | null is written in its place; the log counts them, one line a batch. Not in a key \
     column: two keys would become one, so such a row goes to quarantine |
 | `text` | every column that can have an impossible value comes as PostgreSQL's text, with all its \
-    values: numeric(p,s), date, time, timestamp, timestamptz and lists. The cursor and the column \
+    values: numeric(p,s), json, date, time, timestamp, timestamptz and lists. The cursor and the column \
     that dates the rows keep their types, and quarantine their impossible values |
 
 `text` changes the types of columns, so it is chosen before the table's first row: what a reader \
@@ -169,7 +171,7 @@ const ROWS: &[Row] = &[
         "json",
         "json",
         "\" {\\\"a\\\": 1}\"",
-        "",
+        "half of a surrogate pair: `\"\\ud800\"`",
         "the text unchanged, spaces too",
     ),
     row(
@@ -335,11 +337,12 @@ fn page() -> String {
         |\n|---|---|---|---|---|---|\n",
     );
     for row in ROWS {
-        let mapped = ColumnType::of(CatalogType {
+        let catalog = CatalogType {
             name: row.name,
             modifier: row.modifier,
             array: row.array,
-        });
+        };
+        let mapped = ColumnType::of(catalog);
         assert_eq!(
             mapped.is_none(),
             row.remark.starts_with("text") && !row.remark.contains("in the lake"),
@@ -349,7 +352,7 @@ fn page() -> String {
         let column_type = mapped.unwrap_or(ColumnType::Scalar(Scalar::Text));
         assert_eq!(
             row.impossible.is_empty(),
-            !column_type.has_impossible_values(),
+            !catalog.has_impossible_values(),
             "{}",
             row.sql
         );

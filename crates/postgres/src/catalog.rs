@@ -12,13 +12,14 @@ mod cursor;
 mod descendants;
 mod entry;
 mod error;
+mod identity;
 mod key;
 mod list;
 mod relation;
 mod structure;
 mod values;
 
-pub use self::captured::{Captured, capture};
+pub use self::captured::{Captured, IdentityForm, capture};
 pub use self::columns::Ordered;
 pub use self::cursor::{Cursor, CursorKind, index_statement};
 pub use self::descendants::Descendant;

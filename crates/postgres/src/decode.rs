@@ -23,6 +23,7 @@ use sqlx::{Row, ValueRef};
 use self::column::ColumnBuilder;
 use self::value::Misfit;
 use crate::catalog::{Cursor, CursorKind};
+use crate::text::text_of;
 
 mod array_text;
 mod column;
@@ -30,7 +31,7 @@ mod list;
 mod numeric;
 mod value;
 
-/// Where the table's columns begin in a row: [`select_list`] puts `xmin` first.
+/// Where the table's columns begin in a row: [`crate::Captured::select_list`] puts `xmin` first.
 const FIRST_COLUMN: usize = 1;
 /// A decoder that holds this much must be finished before it takes more: Arrow's text columns end
 /// at 2 GiB, a row of PostgreSQL at 1 GiB.
@@ -40,24 +41,29 @@ const VALUE_BYTES: usize = 4;
 /// `_op` and `_xid`.
 const CHANGE_BYTES: usize = 9;
 
-/// What a SELECT that feeds a [`RowDecoder`] reads: the row's `xmin`, then the table's columns,
-/// those without a mapping as their text.
-pub fn select_list(schema: &TableSchema) -> String {
-    schema
-        .columns
-        .iter()
-        .fold("xmin".to_owned(), |mut list, column| {
-            list.push_str(", ");
-            list.push_str(&quote(&column.name));
-            if column.as_text {
-                // The server casts: only it knows the text of every type.
-                list.push_str("::text");
-            }
-            list
-        })
+/// The row's `xmin`, then the columns, those without a mapping as their text. `identities` are the
+/// SQL of the schema's last columns, which the table does not have.
+pub(crate) fn select_list(schema: &TableSchema, identities: &[String]) -> String {
+    let own = schema.columns.len() - identities.len();
+    let mut list = "xmin".to_owned();
+    for column in &schema.columns[..own] {
+        let name = quote(&column.name);
+        list.push_str(", ");
+        if column.as_text {
+            // The server makes the text: only it knows that of every type.
+            list.push_str(&text_of(&name));
+        } else {
+            list.push_str(&name);
+        }
+    }
+    for identity in identities {
+        list.push_str(", ");
+        list.push_str(identity);
+    }
+    list
 }
 
-/// The 32-bit `xmin` of a row that was read with [`select_list`].
+/// The 32-bit `xmin` of a row that was read with [`crate::Captured::select_list`].
 pub fn xmin(row: &PgRow) -> u32 {
     let bytes = raw(row, 0).and_then(|bytes| bytes.try_into().ok());
     u32::from_be_bytes(bytes.expect("the select list begins with xmin, 4 bytes and never null"))
@@ -129,7 +135,7 @@ impl RowDecoder {
         std::mem::take(&mut self.nulled)
     }
 
-    /// Appends a row that was read with [`select_list`]. After an error the decoder holds half a
+    /// Appends a row that was read with [`crate::Captured::select_list`]. After an error the decoder holds half a
     /// row: it must be thrown away.
     pub fn append(&mut self, row: &PgRow, xid: Xid, op: u8) -> Result<(), DecodeError> {
         if row.len() != FIRST_COLUMN + self.columns.len() {

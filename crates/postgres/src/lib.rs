@@ -22,17 +22,19 @@ pub mod server;
 mod session;
 mod sqlstate;
 mod tables;
+mod text;
 
 pub use self::block::{Block, Gate, Snapshot};
 pub use self::catalog::{
-    Captured, CatalogError, Change, Cursor, CursorKind, Descendant, Names, Ordered, Structure,
-    Values, capture, expected_rows, index_statement, list_tables, read_structures,
+    Captured, CatalogError, Change, Cursor, CursorKind, Descendant, IdentityForm, Names, Ordered,
+    Structure, Values, capture, expected_rows, index_statement, list_tables, read_structures,
 };
 pub use self::condition::{ConditionError, check_condition};
 pub use self::connect::{Postgres, connect, is_alive};
-pub use self::decode::{DecodeError, RowDecoder, cursor_value, select_list, xmin};
+pub use self::decode::{DecodeError, RowDecoder, cursor_value, xmin};
 pub use self::error::Error;
 pub use self::floor::Floor;
 pub use self::reading::{Reading, Seen, ServerTime, Session};
 pub use self::sqlstate::Meaning;
 pub use self::tables::{Dropped, Known, LeftOut, Polled, Table, Tables, expand};
+pub use self::text::{Input, text_of};

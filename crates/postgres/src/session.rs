@@ -20,6 +20,8 @@ const PID: &str = "SELECT pg_backend_pid()";
 const SESSION_SQL: &str = "\
 SELECT set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),
        set_config('extra_float_digits', '1', false),
+       set_config('quote_all_identifiers', 'off', false),
+       set_config('standard_conforming_strings', 'on', false),
        set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN \
     'SQL_ASCII' ELSE 'UTF8' END, false)";
 

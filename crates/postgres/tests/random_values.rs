@@ -11,7 +11,7 @@ use arrow::datatypes::{
 use inlet_harness::{Database, shared_database};
 use inlet_model::change::{UNFIT, UPSERT};
 use inlet_model::{Scalar, TableReference, Xid};
-use inlet_postgres::{RowDecoder, capture, select_list, xmin};
+use inlet_postgres::{RowDecoder, capture, xmin};
 use inlet_service::config::TableConfig;
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -175,7 +175,7 @@ async fn decode(database: &Database) -> RecordBatch {
     let mut connection = database.connect().await.unwrap();
     let table = TableConfig::named(TableReference::parse("random").unwrap());
     let captured = capture(&mut connection, &table).await.unwrap();
-    let list = select_list(&captured.schema);
+    let list = captured.select_list();
     let sql = format!("SELECT {list} FROM random ORDER BY id");
     let rows = sqlx::query(AssertSqlSafe(sql))
         .fetch_all(&mut connection)

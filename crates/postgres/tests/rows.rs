@@ -16,7 +16,7 @@ use inlet_model::Xid;
 use inlet_model::change::{UNFIT, UPSERT};
 use inlet_model::quote;
 use inlet_model::{ColumnType, Scalar};
-use inlet_postgres::{Captured, RowDecoder, capture, connect, cursor_value, select_list, xmin};
+use inlet_postgres::{Captured, RowDecoder, capture, connect, cursor_value, xmin};
 use inlet_service::config::{Config, TableConfig};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -49,6 +49,8 @@ const fn case(
 }
 
 const TEXT: &str = "encode(textsend($::text), 'hex')";
+/// What the type's output function gives, which a cast to text may differ from.
+const OUTPUT: &str = "encode(textsend(nullif(format('%s', $), '')), 'hex')";
 /// Before PostgreSQL 14 an epoch with its microseconds is a float: whole seconds and the rest are
 /// exact.
 const MICROS: &str = "(extract(epoch FROM date_trunc('second', $))::numeric * 1000000 + \
@@ -382,33 +384,33 @@ const MAPPED: &[Case] = &[
 const AS_TEXT: &[Case] = &[
     case(
         "interval",
-        TEXT,
+        OUTPUT,
         FITS,
         &["1 year 2 mons -3 days 04:05:06.000007"],
     ),
-    case("inet", TEXT, FITS, &["10.0.0.1/8", "::1"]),
+    case("inet", OUTPUT, FITS, &["10.0.0.1/8", "::1", "10.0.0.1"]),
     case(
         "numeric[]",
-        TEXT,
+        OUTPUT,
         FITS,
         &["{1.20,NULL,NaN}", "{}", "[2:3]={4,5}"],
     ),
-    case("numeric(50,2)[]", TEXT, FITS, &["{1.20}"]),
-    case("numbers[]", TEXT, FITS, &["{\"{1,2}\"}"]),
-    case("mood[]", TEXT, FITS, &["{happy,\"so so\"}"]),
-    case("int2vector", TEXT, FITS, &["1 2"]),
-    case("oidvector", TEXT, FITS, &["1 4294967295"]),
-    case("mood", TEXT, FITS, &["happy", "so so"]),
-    case("numeric", TEXT, FITS, &["1.2300", "NaN", "1e100"]),
-    case("numeric(80,2)", TEXT, FITS, &["1.5"]),
-    case("int4range", TEXT, FITS, &["[1,5)", "empty"]),
-    case("timetz", TEXT, FITS, &["12:00+02"]),
-    case("bit(3)", TEXT, FITS, &["101"]),
-    case("point", TEXT, FITS, &["(1,2)"]),
-    case("\"char\"", TEXT, FITS, &["x"]),
-    case("name", TEXT, FITS, &["orders"]),
-    case("aclitem", TEXT, FITS, &["=r/inlet_test"]),
-    case("pair", TEXT, FITS, &["(1,\"a b\")"]),
+    case("numeric(50,2)[]", OUTPUT, FITS, &["{1.20}"]),
+    case("numbers[]", OUTPUT, FITS, &["{\"{1,2}\"}"]),
+    case("mood[]", OUTPUT, FITS, &["{happy,\"so so\"}"]),
+    case("int2vector", OUTPUT, FITS, &["1 2"]),
+    case("oidvector", OUTPUT, FITS, &["1 4294967295"]),
+    case("mood", OUTPUT, FITS, &["happy", "so so"]),
+    case("numeric", OUTPUT, FITS, &["1.2300", "NaN", "1e100"]),
+    case("numeric(80,2)", OUTPUT, FITS, &["1.5"]),
+    case("int4range", OUTPUT, FITS, &["[1,5)", "empty"]),
+    case("timetz", OUTPUT, FITS, &["12:00+02"]),
+    case("bit(3)", OUTPUT, FITS, &["101"]),
+    case("point", OUTPUT, FITS, &["(1,2)"]),
+    case("\"char\"", OUTPUT, FITS, &["x"]),
+    case("name", OUTPUT, FITS, &["orders"]),
+    case("aclitem", OUTPUT, FITS, &["=r/inlet_test"]),
+    case("pair", OUTPUT, FITS, &["(1,\"a b\")"]),
 ];
 
 const TYPES: &str = "CREATE TYPE mood AS ENUM ('happy', 'so so');
@@ -422,10 +424,7 @@ const TYPES: &str = "CREATE TYPE mood AS ENUM ('happy', 'so so');
 /// Reads the whole table in the order of its first column.
 async fn read(connection: &mut PgConnection, captured: &Captured) -> Vec<PgRow> {
     let table = captured.schema.table.quoted();
-    let sql = format!(
-        "SELECT {} FROM {table} ORDER BY 2",
-        select_list(&captured.schema)
-    );
+    let sql = format!("SELECT {} FROM {table} ORDER BY 2", captured.select_list());
     sqlx::query(AssertSqlSafe(sql))
         .fetch_all(connection)
         .await

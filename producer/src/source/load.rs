@@ -79,7 +79,7 @@ pub async fn load_chunk(
         coverage: &Coverage::default(),
         wanted: Versions::New,
         condition: &condition,
-        snapshot: block.snapshot,
+        snapshot: table.detection.of(block.snapshot),
         late_below: Floor::MIN,
     };
     let xid_end = block.snapshot.xid_end;
@@ -90,6 +90,7 @@ pub async fn load_chunk(
     if until.is_none() {
         out.observe(Event::Ends(Reading::Load));
     }
+    table.detected(&scanned);
     table.loaded(load, xid_end, until);
     Ok(Some(Chunk {
         rows: scanned.rows,
@@ -106,7 +107,7 @@ async fn end_of_chunk(
     chunk_rows: u32,
 ) -> Result<Option<Vec<String>>, Error> {
     let captured = &table.table.captured;
-    let columns = captured.schema.key.len();
+    let columns = captured.key.len();
     if columns == 0 {
         return Ok(None);
     }

@@ -132,6 +132,27 @@ pub(super) fn unwritten(captured: &Captured, stale: &Stale) {
     }
 }
 
+/// How rows are identified from now on, in words.
+pub(super) fn identities(captured: &Captured) -> String {
+    let schema = &captured.schema;
+    let key = schema.key.iter();
+    let key: Vec<_> = key.map(|at| schema.columns[*at].name.as_str()).collect();
+    format!("rows are identified in another way: by {}", key.join(", "))
+}
+
+/// Warns that two texts of one key are two rows.
+pub(super) fn unknown_equalities(captured: &Captured) {
+    for column in captured.unknown_equalities() {
+        warn!(
+            table = %captured.schema.table,
+            column = column.name,
+            postgres_type = column.postgres_type,
+            "the key is compared by its text, because this type's equality is unknown: two texts \
+                that PostgreSQL takes for equal are two rows"
+        );
+    }
+}
+
 /// Logs what the cursor of a table means for its polls.
 pub(super) fn cursor(captured: &Captured) {
     let table = &captured.schema.table;

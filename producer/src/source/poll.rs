@@ -366,7 +366,7 @@ async fn scan_one(
         coverage: &table.coverage,
         wanted: Versions::New,
         condition: &condition,
-        snapshot: block.snapshot,
+        snapshot: table.detection.of(block.snapshot),
         late_below: plan.late_below(),
     };
     let mut scanned = scan(connection, known, out).await?;

@@ -10,6 +10,7 @@
 //! | `poll` | once it is tailing: the activity of the last scan, what each tier has pending, the cursor |
 //! | `control` | what was followed of users' requests ([`super::control`]) |
 //! | `aside` | while the table is set aside: why, in words |
+//! | `detected` | when the latest rows were detected, microseconds since 1970-01-01 UTC ([`super::detection`]) |
 //! | `covered/<floor>` | which xids were emitted down to this floor ([`super::coverage`]) |
 //!
 //! `load` and `poll` exclude each other; where both are stored, `load` counts. `reload` counts only
@@ -21,13 +22,14 @@ use inlet_model::Xid;
 use inlet_model::{Progress, ProgressDelta};
 use inlet_postgres::ServerTime;
 use inlet_postgres::server::Identity;
-use inlet_postgres::{Captured, Ordered, Values};
+use inlet_postgres::{Captured, IdentityForm, Ordered, Values};
 use serde::{Deserialize, Serialize};
 
 use super::activity::Activity;
 use super::bounds::ScanBounds;
 use super::control::{CONTROL, Control};
 use super::coverage::Coverage;
+use super::detection::Detection;
 use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::tiers::LastScan;
 
@@ -38,6 +40,7 @@ const LOADS: &str = "loads";
 const ASIDE: &str = "aside";
 const IDENTITY: &str = "identity";
 const RELATION: &str = "relation";
+const DETECTED: &str = "detected";
 
 /// What a table's stored progress contains.
 #[derive(Debug, PartialEq)]
@@ -62,6 +65,8 @@ pub struct Stored {
     pub scans: Vec<LastScan>,
     /// Which versions were emitted.
     pub coverage: Coverage,
+    /// When the latest rows were detected; 0.1.0 did not store it.
+    pub detection: Detection,
 }
 
 /// Which table a progress belongs to, whatever its name, and what of it was read.
@@ -80,6 +85,10 @@ pub struct Relation {
     /// What its values depend on beside its rows; the first versions did not store it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<Values>,
+    /// How values of its key were identified; empty in a progress of 0.1.0, which knew a key by its
+    /// text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<IdentityForm>,
 }
 
 /// Columns that did not exist, by name, when a progress was stored.
@@ -122,6 +131,7 @@ pub struct Parts<'a> {
     /// When each tier was last scanned.
     pub scans: Vec<LastScan>,
     pub cursor: Option<&'a str>,
+    pub detection: Detection,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -202,6 +212,9 @@ impl Parts<'_> {
         if let Some(relation) = self.relation {
             set(RELATION, Some(json(relation)));
         }
+        if let Detection(Some(detected)) = self.detection {
+            set(DETECTED, Some(json(&detected)));
+        }
         match self.phase {
             Phase::Loading(load) => {
                 let part = LoadPart {
@@ -280,6 +293,7 @@ impl Stored {
             pending: Vec::new(),
             scans: Vec::new(),
             coverage: Coverage::default(),
+            detection: Detection(part(progress, DETECTED)?),
         };
         Ok(match (load, poll) {
             (Some(load), _) => {

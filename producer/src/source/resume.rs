@@ -82,6 +82,7 @@ impl Poll {
                 table.expected_rows = expected_rows(postgres.primary(), table.name()).await;
             }
             notice::cursor(&table.table.captured);
+            notice::unknown_equalities(&table.table.captured);
             tables.push(table);
         }
         Ok(Self {
@@ -300,10 +301,17 @@ impl Stale {
             };
             (change.words(column.as_deref().unwrap_or_default()), column)
         };
+        let rewritten = rewritten && !changes.is_empty();
+        let mut changes: Vec<_> = changes.into_iter().map(words).collect();
+        // Rows so far have other texts for the values of the key than those to come: two versions
+        // of one row would be two rows.
+        if !captured.key.is_empty() && relation.identities != captured.identities {
+            changes.push((notice::identities(captured), None));
+        }
         Ok(Self {
             columns,
-            rewritten: rewritten && !changes.is_empty(),
-            changes: changes.into_iter().map(words).collect(),
+            rewritten,
+            changes,
         })
     }
 }

@@ -39,7 +39,7 @@ pub struct Scan<'a> {
     /// Which of the versions are handed on.
     pub wanted: Versions,
     pub condition: &'a Condition,
-    /// The snapshot that is open.
+    /// The snapshot that is open, with the time that its rows are detected at.
     pub snapshot: Snapshot,
     /// Rows with a timestamp below are counted as late.
     pub late_below: Floor,
@@ -75,6 +75,8 @@ pub struct Scanned {
     pub late: u64,
     /// How long the scan took.
     pub took: Duration,
+    /// The time that the rows were detected at.
+    pub detected_at: i64,
 }
 
 impl Scanned {
@@ -86,6 +88,7 @@ impl Scanned {
             rows: self.rows + other.rows,
             late: self.late + other.late,
             took: self.took + other.took,
+            detected_at: self.detected_at,
         }
     }
 }
@@ -112,7 +115,10 @@ pub async fn scan(
     }
     let as_null = table.config.impossible_values == ImpossibleValues::Null;
     let mut decoder = RowDecoder::new(captured.schema.clone(), 1024).impossible_as_null(as_null);
-    let mut scanned = Scanned::default();
+    let mut scanned = Scanned {
+        detected_at: snapshot.taken_at,
+        ..Scanned::default()
+    };
     let mut last = None;
     let mut read = 0_u64;
     let mut rows = query.fetch(connection);

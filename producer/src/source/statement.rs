@@ -4,7 +4,7 @@ use inlet_model::Xid;
 use inlet_model::quote;
 use inlet_postgres::Captured;
 use inlet_postgres::Floor;
-use inlet_postgres::select_list;
+use inlet_postgres::text_of;
 
 /// Ages are compared modulo 2^32: a bound that is further back asks for every row.
 const AGE_MAX: u64 = 1 << 31;
@@ -49,7 +49,7 @@ pub fn statement(
     (
         format!(
             "SELECT {} FROM {}{filter}",
-            select_list(&captured.schema),
+            captured.select_list(),
             captured.schema.table.quoted()
         ),
         values,
@@ -152,15 +152,11 @@ pub fn chunk_end(
         format!("${}::text::{sql_type}", values.len())
     };
     let columns: Vec<_> = captured
-        .schema
         .key
         .iter()
         .map(|at| quote(&captured.schema.columns[*at].name))
         .collect();
-    let texts: Vec<_> = columns
-        .iter()
-        .map(|column| format!("{column}::text"))
-        .collect();
+    let texts: Vec<_> = columns.iter().map(|column| text_of(column)).collect();
     let mut clauses: Vec<_> = after
         .map(|key| {
             format!(
@@ -194,7 +190,6 @@ pub fn chunk_end(
 
 fn key_columns(captured: &Captured) -> String {
     let columns: Vec<_> = captured
-        .schema
         .key
         .iter()
         .map(|at| quote(&captured.schema.columns[*at].name))
@@ -207,15 +202,11 @@ fn key_values(
     key: &[String],
     bind: &mut impl FnMut(String, &str) -> String,
 ) -> String {
-    let columns = captured
-        .schema
-        .key
-        .iter()
-        .map(|at| &captured.schema.columns[*at].postgres_type);
+    let columns = captured.key.iter();
     let values: Vec<_> = key
         .iter()
         .zip(columns)
-        .map(|(value, sql_type)| bind(value.clone(), sql_type))
+        .map(|(text, column)| captured.input(*column).value(text, bind))
         .collect();
     format!("({})", values.join(", "))
 }

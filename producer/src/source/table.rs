@@ -18,6 +18,7 @@ use super::activity::Activity;
 use super::bounds::{ScanBounds, scan_bounds};
 use super::control::{Asked, Control};
 use super::coverage::Coverage;
+use super::detection::Detection;
 use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::plan::{Bounds, Plan};
 use super::progress::{Parts, Relation, Stored};
@@ -46,6 +47,8 @@ pub struct PolledTable {
     pub tiers: Tiers,
     /// Which versions were emitted.
     pub coverage: Coverage,
+    /// When its latest rows were detected.
+    pub detection: Detection,
     /// Attached tables whose rows are not read yet, though they may be older than everything that
     /// the polls ask for.
     pub attached: Vec<u32>,
@@ -91,8 +94,9 @@ impl PolledTable {
         // The stored coverage is kept for one delta, which removes its parts from the progress:
         // they would otherwise return at the next start.
         let again = before.is_some();
-        let (mut coverage, loads) =
-            before.map_or_else(Default::default, |stored| (stored.coverage, stored.loads));
+        let (mut coverage, loads, detection) = before.map_or_else(Default::default, |stored| {
+            (stored.coverage, stored.loads, stored.detection)
+        });
         coverage.forget();
         let mut fresh = Self {
             zone,
@@ -102,6 +106,7 @@ impl PolledTable {
             loads,
             tiers: Tiers::new(tiers(&table.captured, depths), now),
             coverage,
+            detection,
             attached: Vec::new(),
             expected_rows: None,
             unsaved: false,
@@ -146,6 +151,7 @@ impl PolledTable {
             loads: stored.loads,
             tiers,
             coverage: stored.coverage,
+            detection: stored.detection,
             attached,
             expected_rows: None,
             // Sessions that end before their first checkpoint would otherwise delay the sweep for
@@ -352,6 +358,7 @@ impl PolledTable {
         // A scan without rows only moves the floor. A restart without it reads a little more and
         // emits the same rows.
         self.unsaved |= scanned.rows > 0;
+        self.detected(scanned);
         if plan.reads_attached() && !self.attached.is_empty() {
             self.unsaved = true;
             let read = std::mem::take(&mut self.attached);
@@ -392,6 +399,13 @@ impl PolledTable {
             self.unsaved |= !reload.started;
             reload.started = true;
             self.loaded = self.loaded.max(reload.load.begin);
+        }
+    }
+
+    /// Records when the rows of a scan were detected.
+    pub fn detected(&mut self, scanned: &Scanned) {
+        if scanned.rows > 0 {
+            self.detection.record(scanned.detected_at);
         }
     }
 
@@ -455,6 +469,7 @@ impl PolledTable {
             pending: self.tiers.pending(),
             scans: self.tiers.last_scans(),
             cursor: self.table.captured.cursor_name(),
+            detection: self.detection,
         };
         let delta = parts.encode(self.coverage.take_delta());
         // The caller either makes the delta durable or throws the poll away, so this may count as
@@ -477,6 +492,7 @@ fn relation(captured: &Captured, attached: &[u32]) -> Relation {
         columns: numbers.zip(columns.cloned()).collect(),
         key: Some(captured.key_numbers()),
         values: Some(captured.values.as_ref().clone()),
+        identities: captured.identities.clone(),
     }
 }
 

@@ -4,7 +4,7 @@ use arrow::array::AsArray;
 
 use inlet_harness::shared_database;
 
-use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, Session, TABLE, polled, settings};
+use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, SHUT, Session, TABLE, polled, settings};
 
 #[tokio::test]
 async fn a_rewrite_that_the_cycle_waits_for_hides_no_row() {
@@ -66,7 +66,7 @@ async fn rows_that_are_copied_frozen_come_once() {
     w1.run("CREATE TABLE there (id bigint, ver integer, updated_at timestamptz, gate gate)")
         .await;
     w1.run("INSERT INTO t (id, gate) VALUES (1, ROW(7))").await;
-    w1.run("BEGIN; SELECT pg_advisory_xact_lock(7)").await;
+    w1.run(SHUT).await;
     let writers = async {
         judge.until_blocked().await;
         // The cycle has its snapshot; TRUNCATE waits for the end of its transaction.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use inlet_harness::{eventually, shared_database};
 
-use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, Session, TABLE, polled, settings};
+use super::script::{BEYOND_THE_GAP, GATED, NONE, Poller, SHUT, Session, TABLE, polled, settings};
 
 #[tokio::test]
 async fn a_row_that_commits_late_follows_the_row_that_overtook_it() {
@@ -207,7 +207,7 @@ async fn a_commit_between_the_snapshot_and_the_end_of_the_scan_is_found_by_the_n
     let [mut w1, mut w2, mut judge] = Session::some(&database).await;
     w1.run("BEGIN; INSERT INTO t (id) VALUES (1)").await;
     w2.run("INSERT INTO t (id, gate) VALUES (2, ROW(7))").await;
-    w2.run("BEGIN; SELECT pg_advisory_xact_lock(7)").await;
+    w2.run(SHUT).await;
     let writers = async {
         judge.until_blocked().await;
         w1.run("COMMIT").await;

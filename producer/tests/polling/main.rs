@@ -3,7 +3,7 @@
 //!
 //! Read [`script`] first: it holds the sessions and the poller that every other module drives. The
 //! scripts: [`late`] commits, [`versions`] of one row, [`ddl`] under the poll, [`relations`] that
-//! are attached and detached, odd [`cursors`] and [`encodings`], [`rights`] that are missing,
+//! are attached and detached, odd [`cursors`], [`keys`] and [`encodings`], [`rights`] that are missing,
 //! [`faults`] in the middle of a cycle, a [`pooler`] in between, a [`standby`], a server that is
 //! restored ([`lineage`]), and the [`wrap`] of the xids. [`property`] lets [`writer`]s do all of it
 //! at random, beside [`naive`] pollers that have to lose rows where ours does not.
@@ -13,6 +13,7 @@ mod cursors;
 mod ddl;
 mod encodings;
 mod faults;
+mod keys;
 mod late;
 mod lineage;
 mod naive;

@@ -6,7 +6,7 @@ use inlet_harness::{Database, Postgres, shared_database};
 use inlet_service::error::{Explain, Kind};
 
 use super::script::{
-    BEYOND_THE_GAP, GATED, NONE, Poller, Session, Settings, TABLE, polled, settings,
+    BEYOND_THE_GAP, GATED, NONE, Poller, SHUT, Session, Settings, TABLE, polled, settings,
 };
 
 const PARTITIONED: &str = "\
@@ -128,19 +128,17 @@ async fn a_partition_that_is_attached_in_the_middle_of_a_cycle_is_read_once() {
         .await
         .unwrap();
     let mut poller = Poller::tailing(settings(&database, &["first", "t"]).await).await;
-    let [mut w, mut judge] = Session::some(&database).await;
+    let [mut w, mut keeper, mut judge] = Session::some(&database).await;
     w.run(APART).await;
-    w.run(
-        "SELECT pg_advisory_lock(7); INSERT INTO first (id, gate) VALUES (1, ROW(7)); INSERT \
-        INTO apart VALUES (106)",
-    )
-    .await;
+    w.run("INSERT INTO first (id, gate) VALUES (1, ROW(7)); INSERT INTO apart VALUES (106)")
+        .await;
+    keeper.run(SHUT).await;
     let writer = async {
         // The cycle has its snapshot, and has not started with `t`.
         judge.until_blocked().await;
         w.run("ALTER TABLE t ATTACH PARTITION apart FOR VALUES FROM (100) TO (200)")
             .await;
-        w.run("SELECT pg_advisory_unlock(7)").await;
+        keeper.run("COMMIT").await;
     };
     let (found, ()) = tokio::join!(poller.settle(), writer);
     assert_eq!(found, [1, 101, 102, 103, 104, 105, 106]);

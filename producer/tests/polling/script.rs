@@ -34,19 +34,17 @@ CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_a
 DEFAULT now());
 CREATE INDEX ON t (updated_at)";
 
-/// A table whose rows stop the scan that reads them, for as long as somebody holds the advisory
-/// lock that the row names.
+/// A table whose rows with a gate stop the first scan of a session that reads one, for as long as
+/// another session holds [`SHUT`]: PostgreSQL opens the table `gate` for the text of its row type.
 pub const GATED: &str = "\
-CREATE TYPE gate AS (lock bigint);
-CREATE FUNCTION pass(gate) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(($1).lock);
-    RETURN 'passed';
-END $$;
-CREATE CAST (gate AS text) WITH FUNCTION pass(gate);
+CREATE TABLE gate (lock bigint);
 CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz \
     DEFAULT now(), gate gate);
 CREATE INDEX ON t (updated_at)";
+
+/// Shuts the gate of [`GATED`] until the session commits. Another session has to insert the rows
+/// before: it opens `gate` as well.
+pub const SHUT: &str = "BEGIN; LOCK TABLE gate IN ACCESS EXCLUSIVE MODE";
 
 /// A connection that writes.
 pub struct Session(pub PgConnection);

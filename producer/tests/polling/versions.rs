@@ -1,6 +1,11 @@
 //! What counts as a new version of a row, and what does not.
 
-use super::script::{NONE, Session, TABLE, polled};
+use std::collections::BTreeMap;
+
+use inlet_model::{ProgressDelta, TableName};
+use inlet_service::sink::Sink;
+
+use super::script::{NONE, Poller, Session, TABLE, polled};
 
 #[tokio::test]
 async fn of_three_updates_between_two_cycles_the_last_version_comes() {
@@ -81,4 +86,36 @@ async fn an_upsert_is_a_new_version_and_a_key_that_moves_is_a_new_row() {
     w.run("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING")
         .await;
     assert_eq!(poller.cycle().await, NONE);
+}
+
+#[tokio::test]
+async fn rows_are_detected_later_than_all_before_although_the_clock_went_back() {
+    let (database, mut poller) = polled(TABLE).await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1)").await;
+    assert_eq!(poller.cycle().await, [1]);
+    let detected = |poller: &Poller| poller.store.batches().last().unwrap().detected_at;
+    // As if the server's clock had been an hour ahead until now.
+    let ahead = detected(&poller) + 3_600_000_000;
+    let table = TableName::new("public", "t");
+    let part = ("detected".to_owned(), Some(ahead.to_string()));
+    let delta = ProgressDelta(BTreeMap::from([part]));
+    let mut sink = poller.store.sink();
+    sink.resume(std::slice::from_ref(&table)).await.unwrap();
+    sink.checkpoint(BTreeMap::from([(table, delta)]))
+        .await
+        .unwrap();
+    poller.restart().await;
+    for later in 1..=2 {
+        w.run("UPDATE t SET ver = ver + 1, updated_at = now()")
+            .await;
+        assert_eq!(poller.cycle().await, [1]);
+        assert_eq!(detected(&poller), ahead + later);
+        poller.restart().await;
+    }
+    // Another load goes on from there, too.
+    w.run("ALTER TABLE t ADD COLUMN note text DEFAULT 'new'")
+        .await;
+    assert_eq!(poller.load_again().await, [1]);
+    assert_eq!(detected(&poller), ahead + 3);
 }

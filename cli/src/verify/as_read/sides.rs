@@ -9,7 +9,7 @@ use arrow::array::{Array, RecordBatch};
 use futures::TryStreamExt;
 use inlet_model::change::{OFFSET, UNFIT, UPSERT, XID};
 use inlet_model::{TableSchema, Xid, quote};
-use inlet_postgres::{Error, RowDecoder, select_list, xmin};
+use inlet_postgres::{Error, RowDecoder, xmin};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
@@ -117,6 +117,7 @@ impl<'a> Question<'a> {
     /// `converts` is true for a database whose texts are not in UTF-8.
     pub fn new(
         schema: &'a TableSchema,
+        select_list: &str,
         latest: String,
         columns: &[(usize, String)],
         converts: bool,
@@ -127,8 +128,8 @@ impl<'a> Question<'a> {
             (*at, text)
         };
         let columns: Vec<_> = columns.iter().map(canonical).collect();
-        let of_key = |at: &usize| columns.iter().find(|(column, _)| column == at);
-        let key = schema.key.iter().filter_map(of_key).map(|(_, text)| text);
+        let of_key = |at: usize| columns.iter().find(|(column, _)| *column == at);
+        let key = schema.own_key().filter_map(of_key).map(|(_, text)| text);
         let hash = |[postgres, duckdb]: [String; 2]| {
             let postgres = match converts {
                 true => format!("md5(convert_to({postgres}, 'UTF8'))"),
@@ -145,8 +146,7 @@ impl<'a> Question<'a> {
             key: hash(joined(key)),
             values: hash(joined(columns.iter().map(|(_, text)| text))),
             source: format!(
-                "(SELECT {} FROM {}) s(x{names})",
-                select_list(schema),
+                "(SELECT {select_list} FROM {}) s(x{names})",
                 schema.table.quoted()
             ),
             columns,

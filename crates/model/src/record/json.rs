@@ -3,7 +3,8 @@
 //! A **value** is one flat JSON object in UTF-8, without spaces, with every column of the table in
 //! table order; a null is written, never left out. A **key** is such an object of the key columns
 //! in the order of the key; of a table without a key it is `{"_row":"<hex>"}`, the 16 hex digits of
-//! the value's xxh3-64. A delete has a key and a null value.
+//! the value's xxh3-64. A delete has a key and a null value. A key that holds a float has no zero
+//! below zero: PostgreSQL takes it for zero.
 //!
 //! | PostgreSQL | JSON | example |
 //! |---|---|---|
@@ -17,7 +18,7 @@
 //! | uuid | string, hyphens, lower case | `"0b0e7a52-…"` |
 //! | bytea | string, base64 (RFC 4648, section 4, padded) | `"AAE="` |
 //! | date | string | `"2026-11-20"` |
-//! | time | string, 6 decimals; `24:00:00.000000` exists | `"12:34:56.000001"` |
+//! | time | string, 6 decimals | `"12:34:56.000001"` |
 //! | timestamp | string, 6 decimals | `"2026-11-20T12:34:56.000001"` |
 //! | timestamptz | string, 6 decimals, UTC | `"2026-11-20T12:34:56.000001Z"` |
 //! | array of one dimension of these types | array, nulls explicit | `[1,null,3]` |
@@ -26,10 +27,14 @@
 //! astronomically: `-0043-03-15` is 44 BC. In strings only `"`, `\` and what lies below U+0020 is
 //! escaped.
 //!
-//! A value that Arrow cannot hold ([`crate::change::UNFIT`]: infinity in a date, NaN in a numeric,
-//! an array of two dimensions) is a string with PostgreSQL's text of it, which no reader of that
-//! column takes for a value. Where any string would be taken for one (text, json, bytea), it is
-//! `{"unfit":"<text>"}`.
+//! A value that the lake cannot hold ([`crate::change::UNFIT`]: infinity in a date, NaN in a
+//! numeric, `24:00:00` in a time, an array of two dimensions) is a string with PostgreSQL's text of
+//! it, which no reader of that column takes for a value. Where a string would be taken for one
+//! (text, json, bytea), it is `{"unfit":"<text>"}`.
+//!
+//! Refused of every producer: a text in a column of json that is no JSON (RFC 8259, with whole
+//! surrogate pairs), and a date or timestamp that PostgreSQL does not have. Readers of the lake
+//! would refuse the column, or take the value for infinity.
 //!
 //! Promises: what [`encode_values`] writes, [`Decoder`] reads back to the same arrays, or, unfit,
 //! refuses; nothing is rounded, cut or guessed. Read of foreign producers, too: columns in any
@@ -44,6 +49,7 @@ mod decimal;
 mod decode;
 mod encode;
 mod error;
+mod nested;
 mod rows;
 mod text;
 mod token;

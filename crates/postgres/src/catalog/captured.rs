@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use inlet_model::{SchemaFields, TableSchema, quote};
+use inlet_model::change::IDENTITY_PREFIX;
+use inlet_model::{Column, ColumnType, Identity, Scalar, SchemaFields, TableSchema, quote};
 use inlet_service::config::{ImpossibleValues, TableConfig};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
@@ -14,9 +16,12 @@ use super::cursor::{self, Cursor, index_statement};
 use super::descendants::Descendant;
 use super::entry::{self, Entry};
 use super::error::CatalogError;
+use super::identity::{Equality, Form};
 use super::structure::Structure;
 use super::values::Values;
 use super::{columns, key};
+use crate::decode::select_list;
+use crate::text::Input;
 
 /// Those of the columns whose values exist although no row was written with them: added with a
 /// default, or generated when they are read.
@@ -30,8 +35,13 @@ WHERE a.attrelid = ANY($1) AND a.attname = ANY($2) AND (a.atthasmissing OR a.att
 pub struct Captured {
     /// The `oid` in `pg_class`: another one means another table of the same name.
     pub oid: u32,
-    /// Its columns and key.
+    /// Its columns and key, and the columns that identify values of the key.
     pub schema: Arc<TableSchema>,
+    /// The positions of the key's own columns, in its order. The key of the schema has the column
+    /// that identifies a value in the place of its column.
+    pub key: Vec<usize>,
+    /// How values of the key are identified, where equal values have different texts.
+    pub identities: Vec<IdentityForm>,
     /// The columns' numbers in the catalog. A number stays with its column when that is renamed,
     /// and is never used again.
     pub numbers: Vec<i16>,
@@ -52,13 +62,23 @@ pub struct Captured {
     entry: Arc<Entry>,
 }
 
+/// How the text that identifies a key column's values is made: another form means other texts for
+/// the same values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityForm {
+    /// The key column.
+    pub of: Ordered,
+    /// The form's name.
+    pub form: String,
+}
+
 /// Finds a table by its configured name, reads its catalog rows once, and applies its
 /// configuration.
 pub async fn capture(
     connection: &mut PgConnection,
     config: &TableConfig,
 ) -> Result<Captured, CatalogError> {
-    let entry = entry::read(connection, &config.table).await?;
+    let entry = entry::read(connection, config).await?;
     Captured::new(Arc::new(entry), config)
 }
 
@@ -66,8 +86,7 @@ impl Captured {
     /// Applies a table's configuration to its catalog entry.
     fn new(entry: Arc<Entry>, config: &TableConfig) -> Result<Self, CatalogError> {
         let table = entry.table.clone();
-        let asked = (!config.key.is_empty()).then_some(config.key.as_slice());
-        let key = key::choose(&table, &entry.columns, &entry.indexes, asked)?;
+        let key = key::choose(&table, &entry.columns, &entry.indexes, key::asked(config))?;
         let cursor = cursor::choose(
             &table,
             &entry.columns,
@@ -77,8 +96,9 @@ impl Captured {
         let mut fields = SchemaFields {
             table,
             columns: entry.columns.clone(),
-            key,
+            key: key.clone(),
             relation: Some(entry.oid),
+            identities: Vec::new(),
         };
         if config.impossible_values == ImpossibleValues::Text {
             let dated_by = config
@@ -88,16 +108,23 @@ impl Captured {
                 .or_else(|| fields.event_time());
             // Rows are compared by the cursor and placed by their date: both stay times.
             let kept = [cursor.map(|cursor| cursor.column), dated_by];
-            columns::carry_as_text(&mut fields.columns, &kept);
+            columns::carry_as_text(&mut fields.columns, &entry.impossible, &kept);
         }
         let numbers: Vec<i16> = entry.ordered.iter().map(|column| column.number).collect();
         let carried = fields.columns.iter().map(|column| column.column_type);
         let values = entry
             .values
             .carried_as(numbers.iter().copied().zip(carried));
+        identify(&mut fields, &entry);
+        let forms = entry.forms(&key).map(|(column, form)| IdentityForm {
+            of: entry.ordered[column],
+            form: form.name(),
+        });
         Ok(Self {
             oid: entry.oid,
             schema: Arc::new(TableSchema::from_fields(fields)),
+            identities: forms.collect(),
+            key,
             numbers,
             cursor,
             structure: entry.structure,
@@ -126,16 +153,41 @@ impl Captured {
 
     /// The key's columns, in its order. Two keys with the same columns put rows in the same order.
     pub fn ordered_key(&self) -> Vec<Ordered> {
-        let columns = self.schema.key.iter();
+        let columns = self.key.iter();
         columns.map(|column| self.entry.ordered[*column]).collect()
     }
 
     /// The numbers of the key's columns, in its order.
     pub fn key_numbers(&self) -> Vec<i16> {
-        let columns = self.schema.key.iter();
+        let columns = self.key.iter();
         columns
             .filter_map(|column| self.numbers.get(*column).copied())
             .collect()
+    }
+
+    /// What a SELECT that feeds a [`crate::RowDecoder`] reads: the row's `xmin`, then the schema's
+    /// columns, those without a mapping as their text.
+    pub fn select_list(&self) -> String {
+        let identities: Vec<_> = self
+            .entry
+            .forms(&self.key)
+            .map(|(column, form)| form.sql(&quote(&self.schema.columns[column].name)))
+            .collect();
+        select_list(&self.schema, &identities)
+    }
+
+    /// Key columns of a type whose equality this build does not know: equal values may have
+    /// different texts.
+    pub fn unknown_equalities(&self) -> impl Iterator<Item = &Column> {
+        let columns = self.key.iter().zip(&self.entry.equalities);
+        columns
+            .filter(|(_, equality)| **equality == Equality::Unknown)
+            .map(|(column, _)| &self.schema.columns[*column])
+    }
+
+    /// How a column's value is read back from its text.
+    pub fn input(&self, column: usize) -> &Input {
+        &self.entry.inputs[column]
     }
 
     /// The name of the cursor column.
@@ -180,4 +232,52 @@ impl Captured {
             .await
             .map_err(CatalogError::read("columns"))
     }
+}
+
+impl Entry {
+    /// The columns of a key whose values need a text that identifies them.
+    fn forms<'a>(&'a self, key: &'a [usize]) -> impl Iterator<Item = (usize, &'a Form)> {
+        let columns = key.iter().copied().zip(&self.equalities);
+        columns.filter_map(|(column, equality)| match equality {
+            Equality::Form(form) => Some((column, form)),
+            Equality::Text | Equality::Unknown => None,
+        })
+    }
+}
+
+/// Adds a column at the end for each key column whose values are identified by another text than
+/// their own, and puts it in that column's place in the key.
+fn identify(fields: &mut SchemaFields, entry: &Entry) {
+    for (place, equality) in entry.equalities.iter().enumerate() {
+        let Equality::Form(form) = equality else {
+            continue;
+        };
+        let of = fields.key[place];
+        let key = &fields.columns[of];
+        let identity = Column {
+            name: identity_name(&key.name, &fields.columns),
+            column_type: ColumnType::Scalar(Scalar::Text),
+            postgres_type: "text".to_owned(),
+            as_text: false,
+            not_null: key.not_null,
+            generated: false,
+            number: form.number(entry.ordered[of].number),
+        };
+        let column = fields.columns.len();
+        fields.key[place] = column;
+        fields.identities.push(Identity { column, of });
+        fields.columns.push(identity);
+    }
+}
+
+/// A name that no column of the table has: readers compare names without case.
+fn identity_name(of: &str, columns: &[Column]) -> String {
+    let mut name = format!("{IDENTITY_PREFIX}{of}");
+    while columns
+        .iter()
+        .any(|column| column.name.to_lowercase() == name.to_lowercase())
+    {
+        name.push('_');
+    }
+    name
 }

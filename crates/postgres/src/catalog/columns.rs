@@ -8,12 +8,17 @@ use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
 use super::error::CatalogError;
+use crate::text::Input;
 
 /// A column with what the catalog knows of it beside its description.
 pub(super) struct Numbered {
     /// Its identity in the catalog, by which indexes name it.
     pub(super) ordered: Ordered,
     pub(super) column: Column,
+    /// How a value is read back from its text.
+    pub(super) input: Input,
+    /// True when the type has values that the lake cannot hold.
+    pub(super) has_impossible_values: bool,
 }
 
 /// A column's number in the catalog, and what the order of its values depends on.
@@ -36,7 +41,7 @@ const COLUMNS: &str = "SELECT a.attnum, a.atttypid, a.attcollation, a.attname::t
                 SELECT FROM pg_catalog.pg_constraint n
                 WHERE n.conrelid = a.attrelid AND n.contype = 'n' AND n.conkey[1] = a.attnum AND \
     NOT n.convalidated),
-            a.attgenerated <> '', b.name, b.modifier, b.plain, b.is_array
+            a.attgenerated <> '', b.name, b.modifier, b.plain, b.is_array, b.sql_type, b.is_own
      FROM pg_catalog.pg_attribute a
      CROSS JOIN LATERAL (
          WITH RECURSIVE base (oid, modifier, is_array) AS (
@@ -50,7 +55,9 @@ const COLUMNS: &str = "SELECT a.attnum, a.atttypid, a.attcollation, a.attname::t
              LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
              WHERE t.typtype = 'd' OR e.oid IS NOT NULL AND NOT base.is_array)
          SELECT t.typname::text AS name, base.modifier, base.is_array,
-                t.typnamespace = 'pg_catalog'::regnamespace AND t.typsend <> 0 AS plain
+                t.typnamespace = 'pg_catalog'::regnamespace AND t.typsend <> 0 AS plain,
+                format_type(t.oid, NULL) AS sql_type,
+                t.typnamespace <> 'pg_catalog'::regnamespace AND NOT base.is_array AS is_own
          FROM base
          JOIN pg_catalog.pg_type t ON t.oid = base.oid
          LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
@@ -71,6 +78,8 @@ type Row = (
     String,
     i32,
     bool,
+    bool,
+    String,
     bool,
 );
 
@@ -101,11 +110,11 @@ pub(super) fn refuse_reserved(table: &TableName, columns: &[Numbered]) -> Result
     }
 }
 
-/// Turns columns whose type has values that Arrow cannot hold into text. The `kept` columns stay,
-/// because rows are compared by their times.
-pub(super) fn carry_as_text(columns: &mut [Column], kept: &[Option<usize>]) {
+/// Turns the columns that may be impossible into text. The `kept` columns stay, because rows are
+/// compared by their times.
+pub(super) fn carry_as_text(columns: &mut [Column], impossible: &[bool], kept: &[Option<usize>]) {
     for (at, column) in columns.iter_mut().enumerate() {
-        if column.column_type.has_impossible_values() && !kept.contains(&Some(at)) {
+        if impossible[at] && !kept.contains(&Some(at)) {
             (column.column_type, column.as_text) = (ColumnType::Scalar(Scalar::Text), true);
         }
     }
@@ -125,17 +134,27 @@ fn numbered(
         modifier,
         plain,
         array,
+        sql_type,
+        is_own,
     ): Row,
 ) -> Numbered {
-    let mapped = ColumnType::of(CatalogType {
+    let catalog = CatalogType {
         name: &base,
         modifier,
         array,
-    })
+    };
     // A type of another schema may have the name of a built-in one, and a type without a binary
     // form has to be read as text.
-    .filter(|_| plain);
+    let mapped = ColumnType::of(catalog).filter(|_| plain);
     let column_type = mapped.unwrap_or(ColumnType::Scalar(Scalar::Text));
+    let input = Input {
+        sql_type: if is_own {
+            sql_type
+        } else {
+            postgres_type.clone()
+        },
+        has_own_casts: is_own,
+    };
     Numbered {
         ordered: Ordered {
             number,
@@ -151,5 +170,7 @@ fn numbered(
             generated,
             number: Some(number),
         },
+        input,
+        has_impossible_values: plain && catalog.has_impossible_values(),
     }
 }

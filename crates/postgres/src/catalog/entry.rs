@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use inlet_model::{Column, TableName, TableReference};
+use inlet_model::{Column, TableName};
+use inlet_service::config::TableConfig;
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
 use super::columns::Ordered;
 use super::descendants::{self, Descendant};
 use super::error::CatalogError;
+use super::identity::{self, Equality};
 use super::key::{self, Index};
 use super::structure::{Structure, read_structures};
 use super::values::{self, Values};
 use super::{columns, list, relation};
+use crate::text::Input;
 
 /// The catalog's content about one table, before its configuration is applied.
 #[derive(Debug)]
@@ -22,6 +25,12 @@ pub(super) struct Entry {
     pub(super) columns: Vec<Column>,
     /// The columns' numbers in the catalog, and what the order of their values depends on.
     pub(super) ordered: Vec<Ordered>,
+    /// How the columns' values are read back from their texts.
+    pub(super) inputs: Vec<Input>,
+    /// Whether a column's type has values that the lake cannot hold.
+    pub(super) impossible: Vec<bool>,
+    /// The equality of each column of the key, in its order.
+    pub(super) equalities: Vec<Equality>,
     pub(super) indexes: Vec<Index>,
     pub(super) structure: Structure,
     /// The types of users that its columns are made of.
@@ -32,11 +41,12 @@ pub(super) struct Entry {
     pub(super) any_bytes: bool,
 }
 
-/// Reads everything that the catalog contains about the table of this name.
+/// Reads everything that the catalog contains about a configured table.
 pub(super) async fn read(
     connection: &mut PgConnection,
-    asked: &TableReference,
+    config: &TableConfig,
 ) -> Result<Entry, CatalogError> {
+    let asked = &config.table;
     let Some(found) = relation::find(connection, asked).await? else {
         return Err(list::not_found(connection, asked).await?);
     };
@@ -57,15 +67,26 @@ pub(super) async fn read(
     let tables = descendants.iter().map(|table| Oid(table.oid));
     let tables = tables.chain([found.oid]).collect();
     let values = values::read(connection, found.oid, tables, &types).await?;
-    let (ordered, columns) = rows
-        .into_iter()
-        .map(|row| (row.ordered, row.column))
-        .unzip();
+    let (mut ordered, mut columns) = (Vec::new(), Vec::new());
+    let (mut inputs, mut impossible) = (Vec::new(), Vec::new());
+    for row in rows {
+        ordered.push(row.ordered);
+        columns.push(row.column);
+        inputs.push(row.input);
+        impossible.push(row.has_impossible_values);
+    }
+    // A configured key that does not exist is refused when the configuration is applied.
+    let key = key::choose(&table, &columns, &indexes, key::asked(config)).unwrap_or_default();
+    let key: Vec<(&Column, Ordered)> = key.iter().map(|at| (&columns[*at], ordered[*at])).collect();
+    let equalities = identity::read(connection, found.oid, &key).await?;
     Ok(Entry {
         oid: found.oid.0,
         table,
         columns,
         ordered,
+        inputs,
+        impossible,
+        equalities,
         indexes,
         structure,
         types,

@@ -1,6 +1,7 @@
 //! A table's indexes, and the key that follows from them.
 
 use inlet_model::{Column, TableName, resolve_column, similar};
+use inlet_service::config::TableConfig;
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
@@ -69,6 +70,11 @@ pub(super) fn leading_columns(indexes: &[Index]) -> Vec<usize> {
         .filter(|index| index.finds_ranges)
         .filter_map(|index| *index.columns.first()?)
         .collect()
+}
+
+/// The columns that a configuration names as the key; `None` when it leaves the choice.
+pub(super) fn asked(config: &TableConfig) -> Option<&[String]> {
+    (!config.key.is_empty()).then_some(config.key.as_slice())
 }
 
 /// Chooses the key: the configured one, else the primary key, else the shortest unique index whose

@@ -5,6 +5,7 @@
 //! Types", for the ranges.
 
 use inlet_model::calendar::{DAY_MICROS, civil_from_days};
+use inlet_model::has_lone_surrogate;
 
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.
 const EPOCH_DAYS: i32 = 10_957;
@@ -78,7 +79,8 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Misfit> {
     std::str::from_utf8(bytes).map_err(|_| Misfit::Unfit(hex(bytes)))
 }
 
-/// `json`, and `jsonb` with its version byte 1 in front, which no JSON text starts with.
+/// `json`, and `jsonb` with its version byte 1 in front, which no JSON text starts with. A `json`
+/// with half a surrogate pair is unfit: readers refuse it.
 #[inline]
 pub(super) fn json(bytes: &[u8]) -> Result<&str, Misfit> {
     match bytes {
@@ -86,7 +88,11 @@ pub(super) fn json(bytes: &[u8]) -> Result<&str, Misfit> {
         // 9.
         [1, json @ ..] => text(json),
         [0..=8, ..] => Err(Misfit::Malformed),
-        json => text(json),
+        json => match text(json)? {
+            // `jsonb` has replaced its escapes by their characters, `json` keeps them as written.
+            json if has_lone_surrogate(json) => Err(Misfit::unfit(json)),
+            json => Ok(json),
+        },
     }
 }
 
@@ -298,6 +304,11 @@ mod tests {
     fn jsonb_loses_its_version_byte_and_json_nothing() {
         assert_eq!(json(b"\x01{\"a\": 1}"), Ok("{\"a\": 1}"));
         assert_eq!(json(b" {\"a\":1}"), Ok(" {\"a\":1}"));
+        assert_eq!(
+            json(br#"["\udc00"]"#),
+            Err(Misfit::unfit(r#"["\udc00"]"#)),
+            "half a pair"
+        );
         assert_eq!(
             json(b"\x02{}"),
             Err(Misfit::Malformed),

@@ -5,13 +5,14 @@ use std::time::Duration;
 use inlet_model::Progress;
 use inlet_model::Xid;
 use inlet_postgres::server::Identity;
-use inlet_postgres::{Ordered, ServerTime, Values};
+use inlet_postgres::{IdentityForm, Ordered, ServerTime, Values};
 use proptest::prelude::*;
 
 use super::{Parts, Relation, Stored};
 use crate::source::activity::{Activity, Holder, HolderId};
 use crate::source::bounds::ScanBounds;
 use crate::source::coverage::Coverage;
+use crate::source::detection::Detection;
 use crate::source::phase::{Joined, Load, Phase, Position, Reload};
 use crate::source::tiers::LastScan;
 
@@ -37,14 +38,21 @@ fn holders() -> impl Strategy<Value = BTreeMap<HolderId, Holder>> {
     prop::collection::btree_map(id, holder, 0..4)
 }
 
-fn phases() -> impl Strategy<Value = Phase> {
+fn ordered() -> impl Strategy<Value = Ordered> {
     let column = (any::<i16>(), any::<u32>(), any::<u32>());
-    let ordered = column.prop_map(|(number, type_oid, collation)| Ordered {
+    column.prop_map(|(number, type_oid, collation)| Ordered {
         number,
         type_oid,
         collation,
-    });
-    let key = prop::option::of(prop::collection::vec(ordered, 1..3));
+    })
+}
+
+fn identities() -> impl Strategy<Value = IdentityForm> {
+    (ordered(), ".*").prop_map(|(of, form)| IdentityForm { of, form })
+}
+
+fn phases() -> impl Strategy<Value = Phase> {
+    let key = prop::option::of(prop::collection::vec(ordered(), 1..3));
     let values = prop::collection::vec(".*", 1..3);
     let after = (key, values).prop_map(|(key, values)| Position { key, values });
     let (begin, xid_end) = (any::<u64>().prop_map(Xid), any::<u64>().prop_map(Xid));
@@ -122,20 +130,23 @@ proptest! {
         scans in scans(),
         cursor in prop::option::of(".*"),
         (system, database, timeline) in (any::<i64>(), ".*", any::<i64>()),
-        (oid, below, columns, key, values) in (
+        (oid, below, columns, key, values, identities) in (
             any::<u32>(),
             prop::collection::vec(any::<u32>(), 0..3),
             prop::collection::btree_map(any::<i16>(), ".*", 0..3),
             prop::option::of(prop::collection::vec(any::<i16>(), 0..3)),
             prop::option::of(values()),
+            prop::collection::vec(identities(), 0..3),
         ),
         reload in prop::option::of(reloads()),
         (loads, loaded) in (times(), any::<u64>().prop_map(Xid)),
         xids in prop::collection::vec(any::<u64>(), 0..5),
         floor in any::<i64>(),
+        detected in prop::option::of(any::<i64>()),
     ) {
         let identity = Identity { system, database, timeline };
-        let relation = Relation { oid, descendants: below, columns, key, values };
+        let detection = Detection(detected);
+        let relation = Relation { oid, descendants: below, columns, key, values, identities };
         let mut coverage = Coverage::default();
         coverage.add(floor, &xids.into_iter().collect());
         let parts = Parts {
@@ -151,6 +162,7 @@ proptest! {
             pending: pending.clone(),
             scans: scans.clone(),
             cursor: cursor.as_deref(),
+            detection,
         };
         let mut progress = Progress::default();
         progress.apply(parts.encode(coverage.take_delta()));
@@ -170,6 +182,7 @@ proptest! {
             pending: if tailing { pending } else { Vec::new() },
             scans: if tailing { scans } else { Vec::new() },
             coverage,
+            detection,
         });
     }
 }
@@ -191,9 +204,11 @@ fn a_progress_of_the_first_version_is_read() {
     );
     let stored = Stored::decode(&progress).unwrap().unwrap();
     assert_eq!(stored.scans, []);
+    assert_eq!(stored.detection, Detection(None));
     assert_eq!(stored.polled_at(), Some(ServerTime(5)));
     assert_eq!(stored.cursor.as_deref(), Some("updated_at"));
-    assert_eq!(stored.relation.unwrap().oid, 16384);
+    let relation = stored.relation.unwrap();
+    assert_eq!((relation.oid, relation.identities), (16384, vec![]));
 }
 
 #[test]

@@ -133,6 +133,7 @@ impl Table {
             columns: columns.collect(),
             key: vec![],
             relation: self.is_numbered.then_some(self.relation),
+            identities: vec![],
         };
         let reals = self.columns.iter().map(|(_, real)| *real);
         (TableSchema::from_fields(fields), reals.collect())

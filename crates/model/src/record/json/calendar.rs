@@ -1,8 +1,17 @@
 //! Dates and times as text (ISO 8601, years counted astronomically).
 
+use std::ops::{Range, RangeInclusive};
+
 use super::error::Why;
 use crate::calendar::{DAY_MICROS, civil_from_days, days_from_civil, month_days};
 
+/// The days of PostgreSQL's `date`, from 4714-11-24 BC to 5874897-12-31, counted from 1970-01-01.
+/// Readers (DuckDB among them) take the largest 32-bit numbers for infinity. Source: PostgreSQL
+/// manual, "Date/Time Types".
+const DAYS: RangeInclusive<i64> = -2_440_588..=2_145_042_905;
+/// The microseconds of `timestamp` that 64 bits hold when counted from 1970-01-01, but for the
+/// largest, which readers take for infinity.
+const MICROS: Range<i128> = -2_440_588 * DAY_MICROS as i128..i64::MAX as i128;
 /// Digits of a year at most: what `i32` days and `i64` microseconds reach has seven.
 const YEAR_DIGITS_MAX: usize = 7;
 
@@ -29,10 +38,10 @@ pub(super) fn write_date(out: &mut Vec<u8>, days: i64) {
     out.extend_from_slice(&text);
 }
 
-/// Writes `12:34:56.000001`; a time is 0..=24 hours.
+/// Writes `12:34:56.000001`; a time is 0..24 hours.
 pub(super) fn write_time(out: &mut Vec<u8>, micros: i64) {
     assert!(
-        (0..=DAY_MICROS).contains(&micros),
+        (0..DAY_MICROS).contains(&micros),
         "a time lies within one day"
     );
     let mut text = *b"00:00:00.000000";
@@ -59,16 +68,20 @@ pub(super) fn parse_date(text: &[u8]) -> Result<i32, Why> {
     if !rest.is_empty() {
         return Err(Why::Malformed);
     }
+    if !DAYS.contains(&days) {
+        return Err(Why::OutOfRange);
+    }
     i32::try_from(days).map_err(|_| Why::OutOfRange)
 }
 
 /// Reads a time to microseconds since midnight.
 pub(super) fn parse_time(text: &[u8]) -> Result<i64, Why> {
     let (micros, rest) = split_time(text)?;
-    if rest.is_empty() {
-        Ok(micros)
-    } else {
-        Err(Why::Malformed)
+    match micros {
+        _ if !rest.is_empty() => Err(Why::Malformed),
+        // PostgreSQL's 24:00 is no time of Arrow's; our producer writes it as unfit.
+        DAY_MICROS => Err(Why::OutOfRange),
+        _ => Ok(micros),
     }
 }
 
@@ -111,6 +124,9 @@ pub(super) fn parse_timestamptz(text: &[u8]) -> Result<i64, Why> {
 fn instant(days: i64, micros: i64, offset: i64) -> Result<i64, Why> {
     // 128 bits hold every sum, so that the range is checked once, at the end.
     let sum = i128::from(days) * i128::from(DAY_MICROS) + i128::from(micros - offset);
+    if !MICROS.contains(&sum) {
+        return Err(Why::OutOfRange);
+    }
     i64::try_from(sum).map_err(|_| Why::OutOfRange)
 }
 
@@ -225,8 +241,8 @@ mod tests {
             (253_402_300_800_000_000, "+10000-01-01T00:00:00.000000"),
             (-62_167_219_200_000_000, "0000-01-01T00:00:00.000000"),
             (-62_167_219_200_000_001, "-0001-12-31T23:59:59.999999"),
-            (i64::MAX, "+294247-01-10T04:00:54.775807"),
-            (i64::MIN, "-290308-12-21T19:59:05.224192"),
+            (i64::MAX - 1, "+294247-01-10T04:00:54.775806"),
+            (-210_866_803_200_000_000, "-4713-11-24T00:00:00.000000"),
         ] {
             assert_eq!(timestamp(micros), text);
             assert_eq!(parse_timestamp(text.as_bytes()), Ok(micros), "{text}");
@@ -260,11 +276,26 @@ mod tests {
             parse_timestamp(b"2026-01-01T00:00:00.0000001"),
             Err(Why::Decimals)
         );
-        assert_eq!(
-            parse_timestamp(b"+294247-01-10T04:00:54.775808"),
-            Err(Why::OutOfRange)
-        );
-        assert_eq!(parse_date(b"+9999999-01-01"), Err(Why::OutOfRange));
+        for beyond in [
+            "+294247-01-10T04:00:54.775807",
+            "+294247-01-10T04:00:54.775808",
+            "-4713-11-23T23:59:59.999999",
+        ] {
+            assert_eq!(
+                parse_timestamp(beyond.as_bytes()),
+                Err(Why::OutOfRange),
+                "{beyond}"
+            );
+        }
+        for beyond in ["+9999999-01-01", "+5874898-01-01", "-4713-11-23"] {
+            assert_eq!(
+                parse_date(beyond.as_bytes()),
+                Err(Why::OutOfRange),
+                "{beyond}"
+            );
+        }
+        assert_eq!(parse_date(b"+5874897-12-31"), Ok(2_145_042_905));
+        assert_eq!(parse_date(b"-4713-11-24"), Ok(-2_440_588));
         assert_eq!(
             parse_timestamptz(b"2026-01-01T00:00:00"),
             Err(Why::Malformed)
@@ -285,8 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_day_is_a_time() {
-        assert_eq!(parse_time(b"24:00:00.000000"), Ok(DAY_MICROS));
+    fn the_end_of_a_day_is_no_time() {
+        assert_eq!(parse_time(b"24:00:00.000000"), Err(Why::OutOfRange));
+        assert_eq!(parse_time(b"24:00:00"), Err(Why::OutOfRange));
+        assert_eq!(parse_time(b"23:59:59.999999"), Ok(DAY_MICROS - 1));
         assert_eq!(parse_time(b"24:00:00.000001"), Err(Why::Malformed));
         assert_eq!(parse_time(b"12:34:56.000001"), Ok(45_296_000_001));
     }

@@ -16,6 +16,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::error::Why;
+use super::nested::Checker;
 use super::token::Token;
 use super::{calendar, decimal, text};
 use crate::{ColumnType, Scalar};
@@ -52,6 +53,7 @@ enum Values {
     Decimal128(Vec<i128>, Digits),
     Decimal256(Vec<i256>, Digits),
     Text(Strings),
+    Json(Strings, Checker),
     Uuid(Vec<u8>),
     Bytes(Strings),
     Date(Vec<i32>),
@@ -167,7 +169,8 @@ impl Values {
                     Self::Decimal256(Vec::with_capacity(capacity), digits)
                 }
             }
-            Scalar::Text | Scalar::Json => Self::Text(strings()),
+            Scalar::Text => Self::Text(strings()),
+            Scalar::Json => Self::Json(strings(), Checker::default()),
             Scalar::Uuid => Self::Uuid(Vec::with_capacity(capacity * 16)),
             Scalar::Bytes => Self::Bytes(strings()),
             Scalar::Date => Self::Date(Vec::with_capacity(capacity)),
@@ -224,6 +227,11 @@ impl ColumnBuilder {
                 values.push(decimal::parse_i256(text, digits.precision, digits.scale)?);
             }
             (Values::Text(strings), Token::Text(text)) => {
+                strings.bytes.extend_from_slice(text);
+                strings.end()?;
+            }
+            (Values::Json(strings, checker), Token::Text(text)) => {
+                checker.check(text).map_err(|_| Why::Malformed)?;
                 strings.bytes.extend_from_slice(text);
                 strings.end()?;
             }
@@ -286,7 +294,7 @@ impl ColumnBuilder {
             Values::Float64(values) => values.push(0.0),
             Values::Decimal128(values, _) => values.push(0),
             Values::Decimal256(values, _) => values.push(i256::ZERO),
-            Values::Text(strings) | Values::Bytes(strings) => {
+            Values::Text(strings) | Values::Json(strings, _) | Values::Bytes(strings) => {
                 strings.end().expect("a null has no bytes")
             }
             Values::Uuid(values) => values.extend_from_slice(&[0; 16]),
@@ -309,7 +317,9 @@ impl ColumnBuilder {
             Values::Float64(values) => values.truncate(rows),
             Values::Decimal128(values, _) => values.truncate(rows),
             Values::Decimal256(values, _) => values.truncate(rows),
-            Values::Text(strings) | Values::Bytes(strings) => strings.truncate(rows),
+            Values::Text(strings) | Values::Json(strings, _) | Values::Bytes(strings) => {
+                strings.truncate(rows);
+            }
             Values::Uuid(values) => values.truncate(rows * 16),
             Values::List(lists) => lists.truncate(rows),
         }
@@ -347,7 +357,7 @@ impl ColumnBuilder {
                     .with_precision_and_scale(precision, scale);
                 Arc::new(array.expect("the type was mapped"))
             }
-            Values::Text(strings) => {
+            Values::Text(strings) | Values::Json(strings, _) => {
                 let (offsets, bytes) = strings.finish();
                 Arc::new(
                     StringArray::try_new(offsets, bytes, nulls).expect("each message was UTF-8"),

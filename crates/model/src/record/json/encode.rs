@@ -71,7 +71,7 @@ pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
         .schema
         .key
         .iter()
-        .map(|index| Source::new(batch, *index))
+        .map(|index| Source::of_key(batch, *index))
         .collect();
     for row in 0..values.len() {
         write_object(&mut keys.bytes, &sources, row, unfit.of_row(row).as_ref());
@@ -171,6 +171,10 @@ enum Cells<'a> {
     Int64(&'a [i64]),
     Float32(&'a [f32]),
     Float64(&'a [f64]),
+    /// Without a zero below zero.
+    Float32Key(&'a [f32]),
+    /// Without a zero below zero.
+    Float64Key(&'a [f64]),
     Decimal128(&'a [i128], usize),
     Decimal256(&'a [i256], usize),
     Text(&'a StringArray),
@@ -191,6 +195,17 @@ struct Elements<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// A column of the key: values that PostgreSQL takes for equal are written alike.
+    fn of_key(batch: &'a ChangeBatch, index: usize) -> Self {
+        let mut source = Self::new(batch, index);
+        source.cells = match source.cells {
+            Cells::Float32(values) => Cells::Float32Key(values),
+            Cells::Float64(values) => Cells::Float64Key(values),
+            cells => cells,
+        };
+        source
+    }
+
     fn new(batch: &'a ChangeBatch, index: usize) -> Self {
         let column = &batch.schema.columns[index];
         let array = batch.rows.column(index).as_ref();
@@ -260,6 +275,9 @@ impl<'a> Cells<'a> {
             Self::Int64(values) => write_integer(out, values[row]),
             Self::Float32(values) => write_float(out, values[row]),
             Self::Float64(values) => write_float(out, values[row]),
+            // The sum of -0 and 0 is 0; it changes no other value.
+            Self::Float32Key(values) => write_float(out, values[row] + 0.0),
+            Self::Float64Key(values) => write_float(out, values[row] + 0.0),
             Self::Decimal128(values, scale) => {
                 quoted(out, |out| decimal::write_i128(out, values[row], *scale))
             }

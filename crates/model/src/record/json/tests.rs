@@ -586,6 +586,19 @@ fn what_would_have_to_be_rounded_or_guessed_is_refused() {
         ),
         (ColumnType::Scalar(Scalar::Text), "text", "7"),
         (ColumnType::Scalar(Scalar::Json), "jsonb", r#"{"a":1}"#),
+        (ColumnType::Scalar(Scalar::Json), "json", r#""{\"a\":}""#),
+        (
+            ColumnType::Scalar(Scalar::Json),
+            "json",
+            r#""[\"\\ud800\"]""#,
+        ),
+        (ColumnType::List(Scalar::Json), "jsonb[]", r#"["1","x"]"#),
+        (ColumnType::Scalar(Scalar::Time), "time", r#""24:00:00""#),
+        (
+            ColumnType::Scalar(Scalar::Date),
+            "date",
+            r#""+5881580-07-11""#,
+        ),
         (
             ColumnType::List(Scalar::Int32),
             "integer[]",
