@@ -61,6 +61,7 @@ pub struct Compared<'a> {
 enum Kind {
     Plain,
     Bool,
+    Number,
     Float32,
     Float64,
     Time,
@@ -176,7 +177,7 @@ fn shown_as(postgres_type: &str, modifier: i32) -> (String, Kind, bool) {
         "timestamp" => ("TIMESTAMP", Kind::Time),
         "timestamptz" => ("TIMESTAMP WITH TIME ZONE", Kind::Time),
         "numeric" => match decimal(modifier) {
-            Some(decimal) => return (list_of(decimal, is_list), Kind::Plain, is_list),
+            Some(decimal) => return (list_of(decimal, is_list), Kind::Number, is_list),
             None => return text(),
         },
         _ => return text(),
@@ -372,7 +373,7 @@ impl Column {
             );
         }
         format!(
-            "CASE WHEN {name} IS NULL THEN 'null' ELSE '=' || {} END",
+            "CASE WHEN {name} IS NOT DISTINCT FROM NULL THEN 'null' ELSE '=' || {} END",
             of(&name)
         )
     }
@@ -418,6 +419,12 @@ impl Kind {
     fn comparable(self, value: &str) -> Result<String> {
         Ok(match self {
             Self::Plain | Self::Bytes => value.to_owned(),
+            // DuckDB writes no zero before the point where there can be nothing else.
+            Self::Number => match value.strip_prefix('-') {
+                Some(digits) if digits.starts_with('.') => format!("-0{digits}"),
+                None if value.starts_with('.') => format!("0{value}"),
+                _ => value.to_owned(),
+            },
             Self::Bool => value.starts_with('t').to_string(),
             // Equal bits: `-0` is not `0`, and a shorter text of a number is the same number.
             Self::Float32 => format!("{:?}", value.parse::<f32>()?),
@@ -457,6 +464,9 @@ mod tests {
                 "0044-03-15 (BC) 10:00:00+00",
             ),
             (Kind::Bool, "t", "true"),
+            (Kind::Number, "0.05", ".05"),
+            (Kind::Number, "-0.05", "-.05"),
+            (Kind::Number, "-10.5", "-10.5"),
         ] {
             let text = |value| kind.comparable(value).unwrap();
             assert_eq!(text(one), text(other));
