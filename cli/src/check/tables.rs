@@ -266,22 +266,7 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
             finding.effect("no Arrow type is as exact; cast them in the query: CAST(x AS ..)"),
         );
     }
-    let by_text: Vec<_> = captured
-        .unknown_equalities()
-        .map(|column| format!("{} ({})", column.name, column.postgres_type))
-        .collect();
-    if !by_text.is_empty() {
-        let finding = Finding::warning(
-            Hop::Table,
-            object,
-            format!("key compared by its text: {}", by_text.join(", ")),
-        );
-        let means = "this type's equality is unknown: two texts that PostgreSQL takes for equal \
-            are two rows in the latest state";
-        findings.push(finding.effect(means).fix(format!(
-            "name columns of another type that identify a row: tables.{object}.key"
-        )));
-    }
+    findings.extend(by_text(object, captured));
     if !captured.partitioned && !captured.descendants.is_empty() {
         let count = captured.descendants.len();
         let tables = if count == 1 {
@@ -343,6 +328,27 @@ fn names(object: &str, captured: &Captured) -> Option<Finding> {
             .effect("DuckDB compares names without case, and shows the later one with a number")
             .fix("write these names in queries, or rename the columns"),
     )
+}
+
+/// A key of a type whose equality is unknown.
+fn by_text(object: &str, captured: &Captured) -> Option<Finding> {
+    let columns: Vec<_> = captured
+        .unknown_equalities()
+        .map(|column| format!("{} ({})", column.name, column.postgres_type))
+        .collect();
+    if columns.is_empty() {
+        return None;
+    }
+    let finding = Finding::warning(
+        Hop::Table,
+        object,
+        format!("key compared by its text: {}", columns.join(", ")),
+    );
+    let means = "this type's equality is unknown: two texts that PostgreSQL takes for equal are \
+        two rows in the latest state";
+    Some(finding.effect(means).fix(format!(
+        "name columns of another type that identify a row: tables.{object}.key"
+    )))
 }
 
 fn rules(table: &TableConfig, captured: &Captured) -> Option<Finding> {
