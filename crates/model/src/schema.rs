@@ -123,7 +123,7 @@ impl SchemaFields {
     /// Returns the key columns that the table has itself, in the order of the key.
     pub fn own_key(&self) -> impl Iterator<Item = usize> {
         self.key.iter().map(|at| {
-            let identities = &mut self.identities.iter();
+            let mut identities = self.identities.iter();
             let identity = identities.find(|identity| identity.column == *at);
             identity.map_or(*at, |identity| identity.of)
         })
