@@ -22,6 +22,7 @@ mod examples;
 mod fit;
 mod hash;
 mod lake;
+mod loads;
 mod postgres;
 mod report;
 
@@ -147,7 +148,8 @@ async fn verify_table(
     let mut findings = Findings::default();
     let mut range = KeyRange::ALL;
     loop {
-        let (found, compared) = compare_range(&mut snapshot, &mut lake, range, deadline).await?;
+        let (found, compared) =
+            compare_range(of, &mut snapshot, &mut lake, range, deadline).await?;
         findings.add(found);
         match compared.after() {
             Some(next) => range = next,
@@ -171,6 +173,7 @@ async fn verify_table(
 /// Compares the keys of a range, or of the part of it that fits into memory. Waits until the lake
 /// has caught up or the deadline is over.
 async fn compare_range(
+    of: &OfTable<'_>,
     snapshot: &mut Snapshot<'_>,
     lake: &mut Lake,
     mut range: KeyRange,
@@ -185,7 +188,7 @@ async fn compare_range(
     }
     rows.sort_unstable_by_key(|row| row.key);
     let keyed = !snapshot.schema.key.is_empty();
-    let mut is_reported = false;
+    let (mut is_reported, mut loads) = (false, None);
     loop {
         let found = tokio::task::block_in_place(|| {
             compare(
@@ -194,8 +197,15 @@ async fn compare_range(
                 lake.versions(),
                 lake.quarantined(),
                 &snapshot.sight,
+                loads.as_deref().unwrap_or_default(),
             )
         });
+        // The progress may be in Kafka, so it is asked for only where it decides something.
+        if found.duplicates.rows > 0 && loads.is_none() {
+            let table = &snapshot.schema.table;
+            loads = Some(loads::of_table(of.config, table, lake.head.as_ref()).await);
+            continue;
+        }
         if found.may_be_late() && !std::mem::replace(&mut is_reported, true) {
             let seconds = deadline.saturating_duration_since(Instant::now()).as_secs();
             let table = &snapshot.schema.table;

@@ -203,6 +203,21 @@ async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
 }
 
 #[tokio::test]
+async fn a_table_that_was_loaded_again_has_no_duplicates() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let mut inlet = scene.start();
+    said(&scene.run("reload", &["orders"]).await, 0, &[]);
+    scene.holds(10_000).await;
+    assert_eq!(
+        scene.run("verify", &[]).await.stdout,
+        "public.orders: equal, 5000 rows\n  files: equal\n  as DuckDB reads it: equal\n"
+    );
+    inlet.terminate().unwrap();
+    inlet.wait_exit(DEADLINE).await.unwrap();
+}
+
+#[tokio::test]
 async fn updates_are_versions_of_one_row() {
     let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
     scene.fill(5000).await;

@@ -212,14 +212,16 @@ enum Fate {
     Different,
 }
 
-/// Compares rows and versions, both sorted by key, and versions by offset within a key. Without a
-/// key (`keyed` is false) it compares the counts of equal rows.
+/// Compares rows and versions, both sorted by key, and versions by position within a key. Without a
+/// key (`keyed` is false) it compares the counts of equal rows. `loads` are the times at which
+/// loads of the table started after the first one: each of them brings a version once more.
 pub fn compare(
     keyed: bool,
     rows: &[Row],
     versions: &[Version],
     quarantined: &HashMap<Hash, Quarantined>,
     sight: &Sight,
+    loads: &[i64],
 ) -> Findings {
     let mut findings = Findings {
         rows: rows.len() as u64,
@@ -235,6 +237,7 @@ pub fn compare(
         let quarantined = quarantined.get(&key).copied();
         if keyed {
             compare_key(&mut findings, key, rows, versions, quarantined, sight);
+            findings.duplicates.join(duplicates(key, versions, loads));
         } else {
             compare_counts(&mut findings, key, rows, versions, quarantined, sight);
         }
@@ -299,17 +302,31 @@ fn compare_key(
         let partition = latest.position.kafka_partition;
         let is_elsewhere = |version: &Version| version.position.kafka_partition != partition;
         findings.moved_keys += u64::from(earlier.iter().any(is_elsewhere));
-        let mut written: Vec<_> = versions
-            .iter()
-            .filter(|version| !version.deleted)
-            .map(|version| (version.xid, version.columns))
-            .collect();
-        written.sort_unstable();
-        written
-            .windows(2)
-            .filter(|pair| pair[0] == pair[1])
-            .for_each(|pair| findings.duplicates.add(1, key, pair[0].0));
     }
+}
+
+/// Versions that the lake holds more than once although no load brought them again.
+fn duplicates(key: Hash, versions: &[Version], loads: &[i64]) -> Finding {
+    let mut found = Finding::default();
+    // Most keys have one version.
+    if versions.len() < 2 {
+        return found;
+    }
+    let mut written: Vec<_> = versions
+        .iter()
+        .filter(|version| !version.deleted)
+        .map(|version| (version.xid, version.columns, version.position.detected_at))
+        .collect();
+    written.sort_unstable();
+    for pair in written.windows(2) {
+        let ((xid, columns, first), second) = (pair[0], pair[1]);
+        let is_same = (xid, columns) == (second.0, second.1);
+        let is_loaded = loads.iter().any(|load| (first..=second.2).contains(load));
+        if is_same && !is_loaded {
+            found.add(1, key, xid);
+        }
+    }
+    found
 }
 
 fn fate(row: &Row, versions: &[Version], quarantined: Option<Quarantined>, sight: &Sight) -> Fate {

@@ -46,7 +46,7 @@ fn with_quarantine(
     let (mut rows, mut versions) = (rows.to_vec(), versions.to_vec());
     rows.sort_by_key(|row| row.key);
     versions.sort_by_key(|version| (version.key, version.position.order(false)));
-    compare(keyed, &rows, &versions, quarantined, &sight())
+    compare(keyed, &rows, &versions, quarantined, &sight(), &[])
 }
 
 #[test]
@@ -281,7 +281,23 @@ fn versions_of_several_kafka_partitions_are_ordered_by_the_time_they_were_found(
     let mut versions = [version(1, 10, 11, 90), version(1, 20, 12, 7)];
     (versions[0].position, versions[1].position) = (earlier, later);
     let row = [row(1, 20, 12)];
-    let found = compare(true, &row, &versions, &HashMap::new(), &sight());
+    let found = compare(true, &row, &versions, &HashMap::new(), &sight(), &[]);
     assert!(found.is_equal());
     assert_eq!(found.moved_keys, 1);
+}
+
+#[test]
+fn a_version_that_a_load_brought_again_is_no_duplicate() {
+    let mut versions = [version(1, 10, 11, 0), version(1, 10, 11, 1)];
+    versions[1].position.detected_at = 7;
+    let duplicates = |loads: &[i64]| {
+        let row = [row(1, 10, 11)];
+        compare(true, &row, &versions, &HashMap::new(), &sight(), loads)
+            .duplicates
+            .rows
+    };
+    assert_eq!(
+        [duplicates(&[]), duplicates(&[8]), duplicates(&[5])],
+        [1, 1, 0]
+    );
 }
