@@ -40,11 +40,11 @@ const ONLY_IN_LAKE_WITHOUT_KEY: &str = "only in the lake (deleted in PostgreSQL,
 /// The keys of a table as text: the present one, then the others that the lake's log knows.
 pub fn keys(schema: &TableSchema, head: Option<&Head>) -> Vec<String> {
     let text = |schema: &TableSchema| {
-        let column = |at: &usize| {
-            let column = &schema.columns[*at];
+        let column = |at: usize| {
+            let column = &schema.columns[at];
             format!("{} {}", column.name, column.postgres_type)
         };
-        let columns: Vec<_> = schema.key.iter().map(column).collect();
+        let columns: Vec<_> = schema.own_key().map(column).collect();
         format!("({})", columns.join(", "))
     };
     let known = head.into_iter().flat_map(|head| head.schemas.values());

@@ -327,8 +327,9 @@ impl<'a> Question<'a> {
     /// The key of a row as JSON, from its shown texts.
     pub fn key_text(&self, texts: &Texts) -> String {
         let name = |text: &str| serde_json::to_string(text).expect("a string is JSON");
-        let member = |at: &usize| {
-            let place = self.columns.iter().position(|(column, _)| column == at)?;
+        let member = |at: usize| {
+            let is_it = |(column, _): &(usize, Canonical)| *column == at;
+            let place = self.columns.iter().position(is_it)?;
             let value = texts.shown[place].as_deref();
             let value = value.map_or_else(
                 || "null".to_owned(),
@@ -337,9 +338,9 @@ impl<'a> Question<'a> {
                     Err(_) => name(value),
                 },
             );
-            Some(format!("{}:{value}", name(&self.schema.columns[*at].name)))
+            Some(format!("{}:{value}", name(&self.schema.columns[at].name)))
         };
-        let members: Vec<_> = self.schema.key.iter().filter_map(member).collect();
+        let members: Vec<_> = self.schema.own_key().filter_map(member).collect();
         format!("{{{}}}", members.join(","))
     }
 
