@@ -71,6 +71,8 @@ enum Kind {
 #[derive(Debug)]
 struct Column {
     name: String,
+    /// Its name in DuckDB.
+    shown: String,
     duckdb_type: String,
     kind: Kind,
     is_list: bool,
@@ -134,7 +136,7 @@ async fn columns(compared: Compared<'_>) -> Result<Vec<Column>> {
         let (duckdb_type, kind, is_list) = shown_as(postgres_type, modifier.parse()?);
         let taken = |name: &str| {
             let mut others = columns.iter();
-            others.any(|other| other.name.eq_ignore_ascii_case(name))
+            others.any(|other| other.shown.eq_ignore_ascii_case(name))
         };
         // DuckDB's own rule for names that it reads as one.
         let mut shown = name.clone();
@@ -144,7 +146,8 @@ async fn columns(compared: Compared<'_>) -> Result<Vec<Column>> {
             number += 1;
         }
         columns.push(Column {
-            name: shown,
+            name: name.clone(),
+            shown,
             duckdb_type,
             kind,
             is_list,
@@ -222,7 +225,7 @@ async fn by(version: Version, compared: Compared<'_>, columns: &[Column]) -> Res
     .await?;
     let expected: Vec<Vec<String>> = columns
         .iter()
-        .map(|column| vec![column.name.clone(), column.duckdb_type.clone()])
+        .map(|column| vec![column.shown.clone(), column.duckdb_type.clone()])
         .collect();
     if described != expected {
         found.push(format!("columns are {described:?}, expected {expected:?}"));
@@ -247,15 +250,16 @@ async fn by(version: Version, compared: Compared<'_>, columns: &[Column]) -> Res
             "{in_duckdb} rows, {in_postgres} rows in PostgreSQL"
         ));
     }
-    let share = share(columns, in_postgres.max(in_duckdb));
+    let rows = in_postgres.max(in_duckdb);
     let of_postgres = format!(
         "SELECT {} FROM {table}{}",
         list(columns, Column::in_postgres),
-        share
+        share(columns, rows, |column| &column.name)
     );
     let of_duckdb = format!(
-        "SELECT {} FROM {view}{share}",
-        list(columns, Column::in_duckdb)
+        "SELECT {} FROM {view}{}",
+        list(columns, Column::in_duckdb),
+        share(columns, rows, |column| &column.shown)
     );
     let of_postgres = grouped(columns, compared.database.rows(&of_postgres).await?)?;
     let of_duckdb = grouped(columns, ask(&of_duckdb).await?)?;
@@ -268,7 +272,7 @@ fn list(columns: &[Column], shown: fn(&Column) -> String) -> String {
 }
 
 /// The condition that chooses a share of a large table, the same in both.
-fn share(columns: &[Column], rows: u64) -> String {
+fn share(columns: &[Column], rows: u64, name: fn(&Column) -> &str) -> String {
     let key: Vec<&Column> = columns.iter().filter(|column| column.is_key).collect();
     let is_alike = |column: &&Column| column.kind == Kind::Plain && !column.is_list;
     if rows <= ROWS_MAX || key.is_empty() || !key.iter().all(is_alike) {
@@ -276,7 +280,7 @@ fn share(columns: &[Column], rows: u64) -> String {
     }
     let text: Vec<_> = key
         .iter()
-        .map(|column| format!("CAST({} AS VARCHAR)", quote(&column.name)))
+        .map(|column| format!("CAST({} AS VARCHAR)", quote(name(column))))
         .collect();
     // Each hexadecimal digit takes a sixteenth.
     let mut digits = 0;
@@ -380,7 +384,7 @@ impl Column {
 
     /// The same in DuckDB.
     fn in_duckdb(&self) -> String {
-        let name = quote(&self.name);
+        let name = quote(&self.shown);
         let text = match (self.is_list, self.kind) {
             (false, Kind::Bytes) => format!("lower(hex({name}))"),
             (false, _) => format!("CAST({name} AS VARCHAR)"),
