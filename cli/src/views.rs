@@ -13,7 +13,7 @@ mod statement;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use inlet_lake::{LakeError, TableReader};
+use inlet_lake::{Head, LakeError, TableReader};
 use inlet_model::{Identifier, PUBLIC, TableName, TableReference, quote};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
@@ -57,14 +57,16 @@ pub async fn read(
         .as_ref()
         .zip(latest.as_ref())
         .map(|(head, latest)| Columns::new(head, latest));
-    let data: Vec<PathBuf> = reader.data_files()?.into_iter().collect();
+    let data = match (&head, reading) {
+        (Some(head), Reading::Committed) => committed(&reader, head)?,
+        _ => reader.data_files()?.into_iter().collect(),
+    };
     let rejected: Vec<PathBuf> = reader.quarantine_files()?.into_iter().collect();
     let files = |found: Vec<PathBuf>, pattern| {
-        let named = match reading {
-            Reading::Committed => Files::Named(found.clone()),
+        (!found.is_empty()).then(|| match reading {
+            Reading::Committed => Files::Named(found),
             Reading::Matching => Files::Matching(folder.clone(), pattern),
-        };
-        (!found.is_empty()).then_some(named)
+        })
     };
     Ok(Table {
         columns,
@@ -76,6 +78,24 @@ pub async fn read(
             .unwrap_or_else(|| "date".to_owned()),
         is_spread: head.is_some_and(|head| head.offsets.len() > 1),
     })
+}
+
+/// The files that the log names, as far as they exist: DuckDB fails at a missing one, and a file of
+/// another program in the folder is not the table's.
+fn committed(reader: &TableReader, head: &Head) -> Result<Vec<PathBuf>, LakeError> {
+    let (found, missing): (Vec<_>, Vec<_>) = reader
+        .files(head)?
+        .into_iter()
+        .map(|file| file.path)
+        .partition(|path| path.exists());
+    // A file of the last commit appears within milliseconds; any other was removed by hand.
+    if let Some(first) = missing.first() {
+        tracing::warn!(
+            table = %head.table, files = missing.len(), first = %first.display(),
+            "files of the lake are missing, and their rows with them"
+        );
+    }
+    Ok(found)
 }
 
 /// The tables of the configuration by their exact names: those of the lake, and for a table that is

@@ -445,6 +445,19 @@ async fn a_moment_that_differs_is_shown_on_both_sides() {
         3,
         &[expected],
     );
+    // The log does not name it, so a query does not read it.
+    let count = "SELECT count(*) AS n FROM orders_history";
+    said(
+        &scene.run("query", &["--json", count]).await,
+        0,
+        &["[{\"n\":5000}]"],
+    );
+    fs::remove_file(&file).unwrap();
+    let fewer = scene.run("query", &["--json", count]).await;
+    assert!(
+        fewer.code == 0 && fewer.stderr.contains("files of the lake are missing"),
+        "{fewer:?}"
+    );
 }
 
 #[tokio::test]

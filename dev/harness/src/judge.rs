@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::duckdb::{self, Version};
-use crate::{Database, Inlet};
+use crate::{Database, Folder, Inlet};
 
 /// Differences that a report names at most.
 const DIFFERENCES_MAX: usize = 10;
@@ -82,7 +82,7 @@ struct Column {
 /// Runs `inlet views`, and panics with the differences between the table and its view. `config` is
 /// the path of the configuration, `table` the name in PostgreSQL and in DuckDB.
 pub async fn equal(binary: impl AsRef<Path>, config: &str, database: &Database, table: &str) {
-    let printed = Inlet::run(binary, &["views", "--config", config], &[])
+    let printed = Inlet::run(&binary, &["views", "--config", config], &[])
         .await
         .expect("`inlet views` was started");
     assert!(printed.code == 0, "inlet views: {printed:?}");
@@ -92,13 +92,37 @@ pub async fn equal(binary: impl AsRef<Path>, config: &str, database: &Database, 
         views: &printed.stdout,
         view: table,
     };
+    agrees(compared).await;
+    // The views of `inlet query` read a list of files in another way; its answer is a file too.
+    let folder = Folder::new("answer").expect("a folder was created");
+    let answer = folder.join("answer.parquet").display().to_string();
+    let query = "exec \"$0\" query --config \"$1\" --format parquet \"SELECT * FROM $2\" > \"$3\"";
+    let binary = binary.as_ref().display().to_string();
+    let asked = Inlet::run(
+        "/bin/sh",
+        &["-c", query, &binary, config, table, &answer],
+        &[],
+    )
+    .await
+    .expect("`inlet query` was started");
+    assert!(asked.code == 0, "inlet query: {asked:?}");
+    agrees(Compared {
+        views: &format!("CREATE VIEW answer AS FROM '{answer}';"),
+        view: "answer",
+        ..compared
+    })
+    .await;
+}
+
+async fn agrees(compared: Compared<'_>) {
     let differences = differences(compared).await;
     let differences = differences.unwrap_or_else(|error| panic!("{error:#}"));
     assert!(
         differences.is_empty(),
-        "as DuckDB reads it, {table} differs:\n{}\n\n{}",
+        "as DuckDB reads it, {} differs:\n{}\n\n{}",
+        compared.table,
         differences.join("\n"),
-        printed.stdout
+        compared.views
     );
 }
 
