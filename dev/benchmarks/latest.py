@@ -71,15 +71,9 @@ def forms(lake):
         "arg_max": f"SELECT order_id, {unpacked} FROM (SELECT files.order_id AS order_id, arg_max(struct_pack({packed}, "
                    f"_op := files._op), files._offset) AS last FROM {files} {where} GROUP BY files.order_id) "
                    "WHERE last._op <> 'd'",
-        "two steps, key": f"SELECT {names} FROM (SELECT {qualified}, files._op FROM {files} SEMI JOIN (SELECT files.order_id "
-                          f"AS k, max(files._offset) AS o FROM {files} {where} GROUP BY files.order_id) AS newest ON "
-                          "files.order_id = newest.k AND files._offset = newest.o) WHERE _op <> 'd'",
-        "spread, key": f"SELECT {names} FROM (SELECT {qualified}, files._op FROM {files} SEMI JOIN (SELECT files.order_id "
-                          f"AS k, max({{a: files._detected_at, b: files._offset}}) AS o FROM {files} {where} GROUP BY files.order_id) AS newest ON "
-                          "files.order_id = newest.k AND files._detected_at = newest.o.a AND files._offset = newest.o.b) WHERE _op <> 'd'",
-        "two steps": f"SELECT {names} FROM (SELECT {qualified}, files._op FROM {files} SEMI JOIN (SELECT order_id, "
-                     f"max(_offset) AS _offset FROM {files} {where} GROUP BY order_id) AS latest ON files._offset = "
-                     "latest._offset) WHERE _op <> 'd'",
+        "two steps": f"SELECT {names} FROM (SELECT {qualified}, files._op FROM {files} SEMI JOIN (SELECT files.order_id "
+                     f"AS k0, max(files._offset) AS place FROM {files} {where} GROUP BY files.order_id) AS newest ON "
+                     "files.order_id = newest.k0 AND files._offset = newest.place) WHERE _op <> 'd'",
     }
 
 
