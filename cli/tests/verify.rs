@@ -445,19 +445,6 @@ async fn a_moment_that_differs_is_shown_on_both_sides() {
         3,
         &[expected],
     );
-    // The log does not name it, so a query does not read it.
-    let count = "SELECT count(*) AS n FROM orders_history";
-    said(
-        &scene.run("query", &["--json", count]).await,
-        0,
-        &["[{\"n\":5000}]"],
-    );
-    fs::remove_file(&file).unwrap();
-    let fewer = scene.run("query", &["--json", count]).await;
-    assert!(
-        fewer.code == 0 && fewer.stderr.contains("files of the lake are missing"),
-        "{fewer:?}"
-    );
 }
 
 #[tokio::test]
@@ -876,6 +863,27 @@ async fn without_a_statement_duckdb_starts_on_a_terminal_with_the_views() {
     .await
     .unwrap();
     assert!(found.stdout.contains("5037"), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_query_reads_the_files_of_the_log_alone() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    scene.fill(5000).await;
+    let file = scene.data_file();
+    fs::copy(&file, file.with_file_name("copy.parquet")).unwrap();
+    // The log does not name it, so a query does not read it.
+    let count = "SELECT count(*) AS n FROM orders_history";
+    said(
+        &scene.run("query", &["--json", count]).await,
+        0,
+        &["[{\"n\":5000}]"],
+    );
+    fs::remove_file(&file).unwrap();
+    let fewer = scene.run("query", &["--json", count]).await;
+    assert!(
+        fewer.code == 0 && fewer.stderr.contains("files of the lake are missing"),
+        "{fewer:?}"
+    );
 }
 
 #[tokio::test]
