@@ -71,6 +71,7 @@ async fn a_table_is_paused_resumed_and_loaded_again_without_a_restart() {
             copy.files("orders")
         );
         assert_eq!(duckdb::query(&paid).await.unwrap(), [["15", "5"]]);
+        copy.verified().await;
     }
 }
 
