@@ -1,6 +1,5 @@
 //! The properties of librdkafka that a user cannot set, as plain data: the configuration, its
-//! schema
-//! and every client read this table, so what loads also starts.
+//! schema and every client read this table, so what loads also starts.
 
 /// A property of librdkafka that `kafka.properties` must not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
