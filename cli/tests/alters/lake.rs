@@ -1,0 +1,163 @@
+//! A database whose tables are captured, and the readers of its lake.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use inlet_harness::duckdb::Version;
+use inlet_harness::judge::{self, Compared};
+use inlet_harness::{Database, Folder, Inlet, eventually, shared_database, shared_kafka};
+
+const INLET: &str = env!("CARGO_BIN_EXE_inlet");
+/// How long the lake may take to hold what PostgreSQL has, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How the rows come into the lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Direct,
+    /// Through topics of five kafka_partitions.
+    Kafka,
+}
+
+/// Every table of the schema `public`, captured by running services.
+pub struct Captured {
+    pub database: Database,
+    folder: Folder,
+    config: String,
+    services: Vec<Inlet>,
+    verbs: &'static [&'static str],
+}
+
+impl Captured {
+    /// Makes the tables and starts the services.
+    pub async fn start(way: Way, setup: &str) -> Self {
+        let database = shared_database().await;
+        database.sql(setup).await.unwrap();
+        let folder = Folder::new("alters").unwrap();
+        let mut text = format!(
+            "postgres: {{ url: \"{}\", table: \"*\" }}\ndatalake: {{ path: {} }}\nstreaming: {{ \
+             flush_interval: 200ms }}\n",
+            database.url(),
+            folder.join("lake").display()
+        );
+        let verbs: &[&str] = match way {
+            Way::Direct => &["run"],
+            Way::Kafka => {
+                let broker = shared_kafka().await.bootstrap();
+                writeln!(
+                    text,
+                    "pipeline: {}\nkafka: {{ brokers: \"{broker}\", partitions: 5 }}",
+                    database.name()
+                )
+                .unwrap();
+                &["producer", "consumer"]
+            }
+        };
+        let config = folder.join("inlet.yml").display().to_string();
+        fs::write(&config, text).unwrap();
+        let mut captured = Self {
+            database,
+            folder,
+            config,
+            services: Vec::new(),
+            verbs,
+        };
+        captured.start_services();
+        captured
+    }
+
+    fn start_services(&mut self) {
+        let start = |verb: &&str| Inlet::start(INLET, &[verb, "--config", &self.config], &[]);
+        self.services = self
+            .verbs
+            .iter()
+            .map(start)
+            .collect::<Result<_, _>>()
+            .unwrap();
+    }
+
+    /// Kills every service and starts them again.
+    pub fn kill(&mut self) {
+        for service in &mut self.services {
+            service.kill_9().unwrap();
+        }
+        self.start_services();
+    }
+
+    /// What the services have logged.
+    pub fn logs(&self) -> String {
+        let logs = self
+            .services
+            .iter()
+            .map(|service| service.stderr().unwrap());
+        logs.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until every row of the tables has arrived, by the files alone: `inlet verify`.
+    pub async fn arrived(&self) {
+        let arrived = async || {
+            let arguments = ["verify", "--config", &self.config, "--timeout", "60"];
+            let finished = Inlet::run(INLET, &arguments, &[]).await?;
+            ensure!(
+                finished.code == 0,
+                "{}{}\n{}",
+                finished.stdout,
+                finished.stderr,
+                self.logs()
+            );
+            Ok(true)
+        };
+        eventually(PATIENCE, "`inlet verify` says equal", arrived).await;
+    }
+
+    /// The statements that `inlet views` prints.
+    pub async fn views(&self) -> anyhow::Result<String> {
+        let finished = Inlet::run(INLET, &["views", "--config", &self.config], &[]).await?;
+        ensure!(finished.code == 0, "inlet views: {finished:?}");
+        Ok(finished.stdout)
+    }
+
+    /// Waits until the views of these tables equal PostgreSQL, in both versions of DuckDB.
+    pub async fn equal<T: AsRef<str>>(&self, tables: &[T]) {
+        let equal = async || {
+            let views = self.views().await?;
+            let mut found = Vec::new();
+            for table in tables {
+                let compared = Compared {
+                    database: &self.database,
+                    table: table.as_ref(),
+                    views: &views,
+                    view: table.as_ref(),
+                };
+                let differences = judge::differences(compared).await;
+                let differences = differences.with_context(|| table.as_ref().to_owned())?;
+                let named = |difference| format!("{}: {difference}", table.as_ref());
+                found.extend(differences.into_iter().map(named));
+            }
+            ensure!(found.is_empty(), "{}\n{}", found.join("\n"), self.logs());
+            Ok(true)
+        };
+        eventually(PATIENCE, "DuckDB shows PostgreSQL's rows", equal).await;
+    }
+
+    /// The files of a table as the README reads them, as DuckDB's SQL.
+    pub fn plainly(&self, table: &str) -> String {
+        let folder = self.folder_of(table).display().to_string();
+        format!("read_parquet('{folder}/**/*.parquet', union_by_name = true)")
+    }
+
+    /// Reads every value of a table's files as the README does, in both versions.
+    pub async fn readable(&self, table: &str) {
+        for version in Version::ALL {
+            let rows = judge::read_plainly(version, &self.folder_of(table)).await;
+            assert!(rows.unwrap_or_else(|error| panic!("{table}: {error:#}")) > 0);
+        }
+    }
+
+    fn folder_of(&self, table: &str) -> PathBuf {
+        self.folder.join("lake").join(format!("public.{table}"))
+    }
+}
