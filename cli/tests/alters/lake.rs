@@ -158,6 +158,6 @@ impl Captured {
     }
 
     fn folder_of(&self, table: &str) -> PathBuf {
-        self.folder.join("lake").join(format!("public.{table}"))
+        self.folder.join("lake").join(table)
     }
 }
