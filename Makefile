@@ -1,4 +1,4 @@
-.PHONY: setup demo test versions check bench clean
+.PHONY: setup demo test versions alters check bench clean
 # A test waits for its servers most of the time, and each broker takes half a gigabyte.
 export RUST_TEST_THREADS ?= 4
 TOOLS = $${INLET_CACHE:-$$HOME/.cache/inlet}
@@ -7,6 +7,8 @@ setup: ; @dev/scripts/setup.sh
 demo: setup ; @cargo run --release -p inlet -- demo $(if $(MODE),--mode $(MODE))
 test: setup ; cargo test --release --workspace --no-fail-fast
 versions: setup ; @dev/scripts/test-versions.sh 13 14 16 17 18
+# Every type altered into every type, and other changes, judged by what DuckDB shows; many minutes.
+alters: setup ; cargo test --release --workspace --test alters -- --test-threads 1
 check:
 	cargo fmt --all --check
 	dev/scripts/check-prose
