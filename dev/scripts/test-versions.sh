@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 newest=18
 core=(--test polling --test rows --test identity --test catalog --test verify --test services)
 # Of the services what depends on the server: the acceptance procedure, types, kinds of tables and encodings.
-core_filter=(--skip kills:: --skip mistakes:: --skip foreign:: --skip observe:: --skip load:: --skip patterns:: --skip values_of_100_mb --skip too_large)
+core_filter=(--skip kills:: --skip mistakes:: --skip foreign:: --skip observe:: --skip load:: --skip patterns:: --skip names:: --skip control:: --skip aside:: --skip generations:: --skip values_of_100_mb --skip too_large)
 # These servers come without pg_resetwal, which sets the xids for the test of their wrap; that runs with the system's PostgreSQL.
 missing_tools=(--skip wrap::)
 
