@@ -110,7 +110,7 @@ impl Captured {
             );
             Ok(true)
         };
-        eventually(PATIENCE, "`inlet verify` says equal", arrived).await;
+        eventually(PATIENCE, "`inlet verify` reports equal", arrived).await;
     }
 
     /// The statements that `inlet views` prints for a table.

@@ -248,7 +248,7 @@ async fn every_pair(way: Way) {
     for table in &tables {
         captured.readable(table).await;
     }
-    // What became another generation is told from what readers unite by themselves.
+    // What became another generation is known apart from what readers unite by themselves.
     let mut retired = BTreeSet::new();
     for from in TYPES {
         let described = format!(

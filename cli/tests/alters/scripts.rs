@@ -7,7 +7,7 @@ use crate::lake::{Captured, Way};
 /// A table that is altered in one or more steps; rows are inserted before and after each.
 struct Script {
     table: &'static str,
-    /// What stands before the tables, as types.
+    /// The types that its columns need.
     before: &'static str,
     /// The columns after `id`, and the constraints.
     columns: &'static str,
