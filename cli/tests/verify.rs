@@ -315,7 +315,7 @@ async fn a_deleted_and_a_damaged_file_are_named_with_what_to_do() {
 #[tokio::test]
 async fn every_type_is_one_value_to_postgresql_and_to_duckdb() {
     let columns = "id int, b bool, i2 smallint, i4 int, i8 bigint, o oid, f4 real, f8 double \
-        precision, n10 numeric(10,2), n38 numeric(38,10), nz numeric(3,5), nt numeric(5,-2), \
+        precision, n10 numeric(10,2), n38 numeric(38,10), nz numeric(5,5), nt numeric(5,0), \
         n50 numeric(50,20), n numeric, t text, v varchar(20), c char(5), j json, jb jsonb, u uuid, \
         x bytea, d date, ti time, ts timestamp, tz timestamptz, la int[], lt text[], lc char(3)[], \
         ln numeric(10,2)[], lz timestamptz[], lf float8[], ip inet, mo money, iv interval, \
