@@ -20,7 +20,7 @@ pub(crate) use entry::{Covered, DataFile, Entry, LatestSchema};
 pub use head::{Head, PartitionHead};
 pub use list::LakeFile;
 pub(crate) use list::list;
-pub(crate) use log::{Log, table_of};
+pub(crate) use log::{Found, Log, table_of};
 pub(crate) use naming::ColumnNames;
 pub use naming::NameInFiles;
 pub use numbering::Numbering;

@@ -12,7 +12,7 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
-use crate::commit::{self, DataFile, Entry, Log};
+use crate::commit::{self, DataFile, Found, Log};
 use crate::error::{LISTING, LakeError, READING};
 use crate::files::Store;
 use crate::files::names::{self, LOG, QUARANTINE};
@@ -62,7 +62,7 @@ pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
         let (log, torn) = Log::read(store.clone(), &table)?;
         inspection.torn = torn.map(|seq| store.path(&names::entry(seq)));
         for seq in 1..=log.head.seq {
-            match read_entry(&store, seq)? {
+            match Found::read(&store, seq)?.entry() {
                 Ok(entry) => {
                     let files = entry.files.into_iter().chain(entry.quarantine);
                     committed.extend(files.map(|file| (store.path(&file.path), file)));
@@ -76,9 +76,9 @@ pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
     }
     for (path, file) in &committed {
         match inspect_file(&store, path, file)? {
-            Found::Committed => {}
-            Found::Missing => _ = inspection.missing.insert(path.clone()),
-            Found::Damaged(reason) => _ = inspection.damaged.insert(path.clone(), reason),
+            Condition::Committed => {}
+            Condition::Missing => _ = inspection.missing.insert(path.clone()),
+            Condition::Damaged(reason) => _ = inspection.damaged.insert(path.clone(), reason),
         }
     }
     // An entry that cannot be read may name any file that looks like ours.
@@ -120,21 +120,13 @@ fn set_aside(store: &Store) -> Result<BTreeSet<PathBuf>, LakeError> {
     Ok(torn.map(|name| store.path(LOG).join(name)).collect())
 }
 
-/// Reads an entry; the inner error explains why it is unreadable.
-fn read_entry(store: &Store, seq: u64) -> Result<Result<Entry, String>, LakeError> {
-    Ok(match store.read(&names::entry(seq))? {
-        Some(bytes) => Entry::decode(&bytes),
-        None => Err("it is missing".to_owned()),
-    })
-}
-
-enum Found {
+enum Condition {
     Committed,
     Missing,
     Damaged(String),
 }
 
-fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Found, LakeError> {
+fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Condition, LakeError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -142,8 +134,8 @@ fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Foun
             // rename may happen between the two questions.
             let is_staged = store.size(&committed.staged)?.is_some();
             return Ok(match is_staged || path.exists() {
-                true => Found::Committed,
-                false => Found::Missing,
+                true => Condition::Committed,
+                false => Condition::Missing,
             });
         }
         Err(source) => return Err(LakeError::io(READING, path, source)),
@@ -170,7 +162,7 @@ fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Foun
             )
         })
     };
-    Ok(reason.map_or(Found::Committed, Found::Damaged))
+    Ok(reason.map_or(Condition::Committed, Condition::Damaged))
 }
 
 /// Explains what a readable footer has that no footer of ours has.

@@ -14,7 +14,7 @@ use inlet_model::{TableName, TableSchema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
-use crate::commit::{self, Entry, Head, LakeFile, Log, Writer};
+use crate::commit::{self, Entry, Found, Head, LakeFile, Log, Writer};
 use crate::error::{LakeError, READING};
 use crate::files::names::{self, QUARANTINE};
 use crate::files::{self, Rejected, Store, joined};
@@ -238,8 +238,7 @@ impl TableReader {
     }
 
     fn entry(&self, seq: u64) -> Option<Entry> {
-        let bytes = self.store().read(&names::entry(seq)).ok()??;
-        Entry::decode(&bytes).ok()
+        Found::read(&self.store(), seq).ok()?.entry().ok()
     }
 }
 

@@ -7,6 +7,7 @@ use inlet_model::{Fingerprint, TableSchema};
 
 use super::entry::{DataFile, Entry};
 use super::head::Head;
+use super::log::Found;
 use crate::error::LakeError;
 use crate::files::footer::{Footer, TAIL};
 use crate::files::{CHANGE_COLUMNS, ColumnStatistics, Store, in_file, names};
@@ -55,14 +56,11 @@ pub(crate) fn list(store: &Store, head: &Head) -> Result<Vec<LakeFile>, LakeErro
 }
 
 fn entry(store: &Store, seq: u64) -> Result<Entry, LakeError> {
-    let name = names::entry(seq);
-    let corrupt = |reason: String| LakeError::Corrupt {
+    let found = Found::read(store, seq)?.entry();
+    found.map_err(|reason| LakeError::Corrupt {
         entry: names::entry(seq),
         reason,
-    };
-    let bytes = store.read(&name)?;
-    let bytes = bytes.ok_or_else(|| corrupt("it is missing".to_owned()))?;
-    Entry::decode(&bytes).map_err(corrupt)
+    })
 }
 
 /// Bytes of a file before its footer.

@@ -75,10 +75,32 @@ pub(super) struct Unsettled {
 }
 
 /// What an entry's name leads to.
-pub(super) enum Found {
+pub(crate) enum Found {
     Missing,
     Entry(Box<Entry>),
     Unreadable(String),
+}
+
+impl Found {
+    /// Looks for the entry with this number.
+    pub(crate) fn read(store: &Store, seq: u64) -> Result<Self, LakeError> {
+        let Some(bytes) = store.read(&names::entry(seq))? else {
+            return Ok(Self::Missing);
+        };
+        Ok(match Entry::decode(&bytes) {
+            Ok(entry) => Self::Entry(Box::new(entry)),
+            Err(reason) => Self::Unreadable(reason),
+        })
+    }
+
+    /// The entry; the error explains why there is none to read.
+    pub(crate) fn entry(self) -> Result<Entry, String> {
+        match self {
+            Self::Entry(entry) => Ok(*entry),
+            Self::Missing => Err("it is missing".to_owned()),
+            Self::Unreadable(reason) => Err(reason),
+        }
+    }
 }
 
 impl Log {
@@ -181,13 +203,7 @@ impl Log {
 
     /// Looks for an entry.
     pub(super) fn find(&self, seq: u64) -> Result<Found, LakeError> {
-        let Some(bytes) = self.store.read(&names::entry(seq))? else {
-            return Ok(Found::Missing);
-        };
-        Ok(match Entry::decode(&bytes) {
-            Ok(entry) => Found::Entry(Box::new(entry)),
-            Err(reason) => Found::Unreadable(reason),
-        })
+        Found::read(&self.store, seq)
     }
 
     /// The entry with the next number, which must follow the head.

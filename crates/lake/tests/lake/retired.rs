@@ -75,6 +75,17 @@ async fn stage(
     lake.close().unwrap().stage().await.unwrap()
 }
 
+async fn commit(
+    lake: &mut TableWriter,
+    schema: &Arc<TableSchema>,
+    partition: KafkaPartition,
+    offsets: std::ops::Range<i64>,
+    detected_at: i64,
+) {
+    let staged = stage(lake, schema, partition, offsets, detected_at).await;
+    staged.commit(None).await.unwrap();
+}
+
 /// What the README's line shows.
 async fn select(path: &Path, what: &str) -> Vec<Vec<String>> {
     let glob = format!("{}/**/*.parquet", path.display());
@@ -191,11 +202,7 @@ async fn late_rows_of_an_older_schema_have_the_older_name() {
     // The first writer knows the name now: it writes the file under it and copies none.
     let footers = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
     let before: Vec<_> = published(path).iter().map(|path| footers(path)).collect();
-    stage(&mut late, &text, P1, 4..5, 1)
-        .await
-        .commit(None)
-        .await
-        .unwrap();
+    commit(&mut late, &text, P1, 4..5, 1).await;
     let after: Vec<_> = published(path).iter().map(|path| footers(path)).collect();
     assert_eq!(before.iter().filter(|at| !after.contains(at)).count(), 0);
     assert_eq!(notes(path).await, expected);
@@ -272,11 +279,7 @@ async fn two_writers_that_finish_renaming_at_once_make_one_lake() {
         schema(2, "note", Scalar::Json),
     );
     let mut lake = open(path, [P0]).await;
-    stage(&mut lake, &text, P0, 0..2, 1)
-        .await
-        .commit(None)
-        .await
-        .unwrap();
+    commit(&mut lake, &text, P0, 0..2, 1).await;
     let staged = stage(&mut lake, &json, P0, 2..4, 2).await;
     let image = crash_image(path);
     staged.commit(None).await.unwrap();
@@ -306,17 +309,9 @@ async fn a_file_that_was_removed_by_hand_stops_no_renaming() {
         schema(2, "note", Scalar::Json),
     );
     let mut lake = open(path, [P0]).await;
-    stage(&mut lake, &text, P0, 0..2, 1)
-        .await
-        .commit(None)
-        .await
-        .unwrap();
+    commit(&mut lake, &text, P0, 0..2, 1).await;
     fs::remove_file(&published(path)[0]).unwrap();
-    stage(&mut lake, &json, P0, 2..4, 2)
-        .await
-        .commit(None)
-        .await
-        .unwrap();
+    commit(&mut lake, &json, P0, 2..4, 2).await;
     assert_eq!(
         select(path, "note, note__1").await,
         texts([
@@ -336,16 +331,8 @@ async fn the_log_lists_its_files_with_what_is_in_them() {
         schema(2, "note", Scalar::Json),
     );
     let mut lake = open(path, [P0]).await;
-    stage(&mut lake, &text, P0, 0..4, 1)
-        .await
-        .commit(None)
-        .await
-        .unwrap();
-    stage(&mut lake, &json, P0, 4..5, 2)
-        .await
-        .commit(None)
-        .await
-        .unwrap();
+    commit(&mut lake, &text, P0, 0..4, 1).await;
+    commit(&mut lake, &json, P0, 4..5, 2).await;
     let files = TableReader::new(path).files(&head(path).await).unwrap();
     assert_eq!(files.len(), 3);
     let first = &files[0];
