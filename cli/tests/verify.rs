@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use inlet_harness::{
@@ -132,6 +132,12 @@ fn said(finished: &Finished, code: i32, parts: &[&str]) {
             "`{part}` is not in {finished:?}"
         );
     }
+}
+
+/// Writes a program that stands for DuckDB.
+fn write_program(path: &Path, script: &str) {
+    fs::write(path, script).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[tokio::test]
@@ -366,8 +372,7 @@ async fn a_value_that_a_reader_gets_rounded_is_a_difference_of_the_reader_alone(
         "#!/bin/sh\nsed 's/^-- What a reader gets:$/{other}/' | exec {} \"$@\"\n",
         duckdb::program().unwrap().display()
     );
-    fs::write(&wrapper, script).unwrap();
-    fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
+    write_program(&wrapper, &script);
     let found = scene
         .run_with(
             "verify",
@@ -852,8 +857,7 @@ async fn without_a_statement_duckdb_starts_on_a_terminal_with_the_views() {
          public.orders;'; }} | {} -batch -bail\n",
         duckdb::program().unwrap().display()
     );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(Path::new(&program), &script);
     let query = format!("{BINARY} query --config {config}");
     let found = Inlet::run(
         "script",

@@ -2,8 +2,6 @@
 //! README's line works after every change, rounds nothing, and shows the newest values under the
 //! plain name.
 
-use std::fs;
-
 use inlet_harness::{duckdb, eventually, judge, shared_database};
 
 use crate::orders::{INLET, PATIENCE};
@@ -80,10 +78,7 @@ async fn a_plain_reader_sees_the_newest_meaning_of_every_name_and_no_value_chang
         let (create, first) = STEPS[0];
         database.sql(create).await.unwrap();
         let copy = Copy::of(database, way, "tables: { t: }\n").await;
-        // Several kafka_partitions bring rows of different schemas in any order.
-        let config = fs::read_to_string(&copy.config).unwrap();
-        let config = config.replace("kafka: { ", "kafka: { partitions: 5, ");
-        fs::write(&copy.config, config).unwrap();
+        let copy = copy.over_five_partitions();
         let _services = copy.start(way);
         let latest = format!(
             "SELECT id, {COLUMNS} FROM {} QUALIFY row_number() OVER (PARTITION BY id ORDER BY \

@@ -54,6 +54,15 @@ impl Copy {
         }
     }
 
+    /// The same with topics of five kafka_partitions, which bring rows of different keys and
+    /// schemas in any order.
+    pub fn over_five_partitions(self) -> Self {
+        let config = fs::read_to_string(&self.config).unwrap();
+        let config = config.replace("kafka: { ", "kafka: { partitions: 5, ");
+        fs::write(&self.config, config).unwrap();
+        self
+    }
+
     pub fn start(&self, verbs: &[&str]) -> Vec<Inlet> {
         verbs
             .iter()
