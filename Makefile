@@ -1,4 +1,4 @@
-.PHONY: setup demo test versions alters check bench clean
+.PHONY: setup demo test versions alters debezium check bench clean
 # A test waits for its servers most of the time, and each broker takes half a gigabyte.
 export RUST_TEST_THREADS ?= 4
 TOOLS = $${INLET_CACHE:-$$HOME/.cache/inlet}
@@ -9,6 +9,8 @@ test: setup ; cargo test --release --workspace --no-fail-fast
 versions: setup ; @dev/scripts/test-versions.sh 13 14 16 17 18
 # Every type altered into every type, and other changes, judged by what DuckDB shows; many minutes.
 alters: setup ; cargo test --release --workspace --test alters -- --test-threads 1
+# Debezium's connector in a real Kafka Connect: its topics read, and ours beside them; some minutes.
+debezium: ; @dev/scripts/setup.sh --debezium && cargo test --release --workspace --test debezium -- --test-threads 1
 check:
 	cargo fmt --all --check
 	dev/scripts/check-prose

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use inlet_consumer::{ConsumerSettings, Pipeline, TableSettings};
-use inlet_service::config::{Config, ConfigError, TableConfig};
+use inlet_model::record::debezium::Declared;
+use inlet_service::config::{Config, ConfigError, TableConfig, Writer};
 use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,11 @@ fn settings(config: &Config) -> Result<ConsumerSettings, ConfigError> {
         table: table.table.clone(),
         topic: kafka.topic_for(table),
         path: tables::folder(config, datalake, table),
+        debezium: (kafka.records.writer == Writer::Debezium).then(|| Declared {
+            columns: table.columns.clone(),
+            key: table.key.clone(),
+            modes: kafka.records.debezium,
+        }),
         rules: table.rules.clone(),
         date_column: table.date_column.clone(),
         timezone: table.timezone,

@@ -18,6 +18,7 @@ use crate::service_start::observe;
 /// Publishes every change of the tables to Kafka until stopped.
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
     config.require_kafka()?;
+    config.require_own_topics()?;
     let readiness = Readiness::default();
     let _observer = observe(http, vec![readiness.clone()]).await?;
     serve(config, Needs::Tables, stop, async |service, stop| {

@@ -22,6 +22,7 @@ use crate::{consumer, producer, tables};
 /// Carries the tables into the lake in one process until stopped.
 pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
     config.require_datalake()?;
+    config.require_own_topics()?;
     // A rule that cannot be parsed stops the start before any server is asked.
     for table in &config.tables {
         Rules::parse(&table.rules)?;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use inlet_lake::{Head, LakeError, TableReader};
-use inlet_model::{Identifier, PUBLIC, TableName, TableReference, quote};
+use inlet_model::{PUBLIC, TableName, quote};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
 use self::columns::Columns;
@@ -105,17 +105,9 @@ pub fn exact_names(config: &Config, datalake: &DatalakeConfig) -> Vec<TableName>
     tables
         .map(|table| {
             let found = TableReader::new(tables::folder(config, datalake, table)).table();
-            found.unwrap_or_else(|| meant(&table.table))
+            found.unwrap_or_else(|| table.table.folded())
         })
         .collect()
-}
-
-fn meant(table: &TableReference) -> TableName {
-    let schema = table.schema().map(Identifier::folded);
-    TableName::new(
-        schema.unwrap_or_else(|| PUBLIC.to_owned()),
-        table.name().folded(),
-    )
 }
 
 /// The statements that create views.

@@ -1,5 +1,6 @@
 //! The errors after which the consumer stops or restarts.
 
+use inlet_model::record::debezium::OpenError;
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::error::{Explain, Hint, Kind};
 
@@ -15,6 +16,9 @@ pub enum ConsumerError {
     Lake(#[from] LakeError),
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// The configuration lacks what the messages of another program do not tell.
+    #[error(transparent)]
+    Undeclared(OpenError),
     /// Records are missing in the topic.
     #[error(
         "kafka_partition {} of topic `{topic}` has a hole at offset {}: sequence {expected} was \
@@ -46,6 +50,7 @@ impl Explain for ConsumerError {
             Self::Source(error) => error.kind(),
             Self::Lake(error) => error.kind(),
             Self::Rule(error) => error.kind(),
+            Self::Undeclared(_) => Kind::Config,
             Self::Hole { .. } => Kind::Data,
         }
     }
@@ -55,6 +60,11 @@ impl Explain for ConsumerError {
             Self::Source(error) => error.hint(),
             Self::Lake(error) => error.hint(),
             Self::Rule(error) => error.hint(),
+            Self::Undeclared(OpenError::Key { .. }) => Some(Hint::key("tables.<name>.key")),
+            Self::Undeclared(_) => Some(Hint::text(
+                "declare them with `tables.<name>.columns`, or let the connector send schemas: \
+                 `value.converter.schemas.enable=true`",
+            )),
             Self::Hole { .. } => Some(Hint::text(
                 "records were removed from the topic (its `cleanup.policy` must be `delete`) or \
                  never arrived: let the producer publish into a new topic (`kafka.topic`) under a \

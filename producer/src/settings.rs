@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use inlet_model::TableName;
-use inlet_service::config::{Config, KafkaConfig};
+use inlet_model::record::format::{Target, TopicKey};
+use inlet_service::config::{Config, KafkaConfig, TableConfig};
 
-use crate::sink::kafka::KafkaSinkSettings;
+use crate::sink::kafka::{KafkaSinkSettings, RecordSettings};
 use crate::source::resume::PollSettings;
 use crate::source::table::Depths;
 
@@ -35,11 +36,31 @@ pub fn kafka_sink(config: &Config, kafka: &KafkaConfig, tables: &[TableName]) ->
         // here.
         .zip(config.tables.iter().map(|table| kafka.topic_for(table)))
         .collect();
+    let database = config.postgres.as_ref();
+    let database = database.map_or("", |postgres| postgres.primary.db.as_str());
+    let records = |table: &TableConfig| {
+        let records = kafka.records_of(table);
+        RecordSettings {
+            encoding: records.encoding,
+            target: Target {
+                topic: kafka.topic_for(table),
+                topic_key: TopicKey(records.topic_key),
+                pipeline: kafka.pipeline.clone(),
+                database: database.to_owned(),
+            },
+        }
+    };
+    let records = tables
+        .iter()
+        .cloned()
+        .zip(config.tables.iter().map(records));
+    let records = records.collect();
     KafkaSinkSettings {
         connection: kafka.into(),
         transactional_id: kafka.transactional_id(),
         control_topic: kafka.control_topic(),
         topics,
+        records,
         partitions: kafka.partitions,
         replication_factor: kafka.replication_factor,
         ..KafkaSinkSettings::default()

@@ -1,9 +1,12 @@
+use std::collections::HashMap;
+
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, UInt8Type};
 use inlet_model::Column;
 use inlet_model::Xid;
-use inlet_model::change::{OFFSET, OP, UPSERT};
-use inlet_model::record::header::HeaderError;
+use inlet_model::change::{DELETE, OFFSET, OP, UPSERT};
+use inlet_model::record::encoding::Encoding;
+use inlet_model::record::header::{Header, HeaderError};
 use inlet_model::{ColumnType, Scalar};
 use inlet_model::{KafkaPartition, Offset};
 use proptest::collection::vec;
@@ -11,6 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
+use crate::source::Headed;
 
 fn schema(name: &str, columns: &[&str]) -> Arc<TableSchema> {
     let column = |name: &&str| Column {
@@ -36,6 +40,8 @@ fn ours(schema: &TableSchema, op: u8) -> Headed {
         sequence: 0,
         fingerprint: schema.fingerprint(),
         detected_at: 5,
+        rows: 1,
+        encoding: Encoding::Json,
     })
 }
 
@@ -60,9 +66,9 @@ fn decode(
         .iter()
         .map(|schema| (schema.fingerprint(), schema.clone()))
         .collect();
-    Decoders::new(TableName::new("public", "orders")).decode(&slab, &kept, |fingerprint| {
-        schemas.get(&fingerprint).cloned()
-    })
+    let mut decoders = Decoders::new(TableName::new("public", "orders"), None);
+    let known = |fingerprint| schemas.get(&fingerprint).cloned();
+    decoders.decode(&slab, &kept, known).expect("no error")
 }
 
 fn offsets(batch: &DecodedBatch) -> Vec<i64> {
@@ -272,7 +278,7 @@ proptest! {
         let known: HashMap<_, _> = orders.iter().chain([&schema("items", &["id"])])
             .map(|schema| (schema.fingerprint(), schema.clone()))
             .collect();
-        let mut decoders = Decoders::new(orders[0].table.clone());
+        let mut decoders = Decoders::new(orders[0].table.clone(), None);
         let (mut found, mut rejected) = (Vec::new(), Vec::new());
         let (mut expected_rows, mut expected_rejected) = (Vec::new(), Vec::new());
         let (first, second) = kinds.split_at(cut.index(kinds.len() + 1));
@@ -304,7 +310,7 @@ proptest! {
                 }
             }
             let schema = |fingerprint| known.get(&fingerprint).cloned();
-            let decoded = decoders.decode(&slab, &kept, schema);
+            let decoded = decoders.decode(&slab, &kept, schema).expect("no error");
             found.extend(decoded.batches.iter().flat_map(rows));
             for row in decoded.rejected {
                 let text = |bytes: Option<Bytes>| {

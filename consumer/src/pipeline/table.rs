@@ -219,12 +219,22 @@ impl Table {
         }
     }
 
+    /// The table's name; `None` while the control topic has no schema of it. A topic of another
+    /// program has none there, and the configuration names its table.
+    fn name(&self, schemas: &Schemas) -> Option<TableName> {
+        let table = &self.settings.table;
+        match self.settings.debezium {
+            Some(_) => Some(table.folded()),
+            None => table.resolve(schemas.tables()).cloned(),
+        }
+    }
+
     /// Opens the lake once the table's name is known.
     async fn make_ready(&mut self, schemas: &Schemas) -> Result<bool, ConsumerError> {
         if self.ready.is_some() {
             return Ok(true);
         }
-        let Some(name) = self.settings.table.resolve(schemas.tables()).cloned() else {
+        let Some(name) = self.name(schemas) else {
             if !self.is_waiting {
                 tracing::info!(
                     table = self.settings.table.written(),
@@ -244,7 +254,11 @@ impl Table {
         };
         let writer = TableWriter::open(&self.settings.path, options, self.limits).await?;
         self.ready = Some(Ready {
-            work: Some(Work::new(name.clone(), self.rules.clone())),
+            work: Some(Work::new(
+                name.clone(),
+                self.rules.clone(),
+                self.settings.debezium.clone(),
+            )),
             name,
             writer,
             duplicates: 0,

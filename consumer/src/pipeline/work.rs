@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use inlet_lake::{Rejected, Rules, Validator};
 use inlet_model::change::ChangeBatch;
+use inlet_model::record::debezium::Declared;
 use inlet_model::{Fingerprint, KafkaPartition, OffsetRange, TableName, TableSchema};
 
 use crate::decode::{DecodedBatch, Decoders, rejected};
@@ -30,10 +31,10 @@ pub(super) struct Validated {
 }
 
 impl Work {
-    pub fn new(table: TableName, rules: Rules) -> Self {
+    pub fn new(table: TableName, rules: Rules, debezium: Option<Declared>) -> Self {
         Self {
             positions: Positions::default(),
-            decoders: Decoders::new(table),
+            decoders: Decoders::new(table, debezium),
             validator: Validator::new(rules),
         }
     }
@@ -55,7 +56,7 @@ impl Work {
             })?;
         let decoded = self.decoders.decode(slab, &checked.kept, |fingerprint| {
             known.get(&fingerprint).cloned()
-        });
+        })?;
         let mut validated = Validated {
             rejected: decoded.rejected,
             covered: checked.covered,
@@ -65,13 +66,6 @@ impl Work {
         for batch in decoded.batches {
             self.validate(slab, batch, &mut validated)?;
         }
-        let batches = validated.batches.iter();
-        let rows: usize = batches.map(|batch| batch.rows.num_rows()).sum();
-        assert_eq!(
-            rows + validated.rejected.len(),
-            checked.kept.len(),
-            "every message is accepted or rejected"
-        );
         Ok(validated)
     }
 
@@ -81,8 +75,14 @@ impl Work {
         batch: DecodedBatch,
         validated: &mut Validated,
     ) -> Result<(), ConsumerError> {
+        let rows = batch.messages.len();
         // The decoder has already rejected the values that the lake's type cannot hold.
         let (accepted, broken) = self.validator.split(batch.changes, Vec::new())?;
+        assert_eq!(
+            accepted.rows.num_rows() + broken.len(),
+            rows,
+            "every row is accepted or rejected"
+        );
         for (row, reason) in broken {
             let message = slab.message(batch.messages[row] as usize);
             validated.rejected.push(rejected(slab, &message, reason));

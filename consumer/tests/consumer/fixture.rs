@@ -48,6 +48,7 @@ impl Fixture {
             table: "Orders".parse()?,
             topic: topic.clone(),
             path: folder.join("lake"),
+            debezium: None,
             rules: Vec::new(),
             date_column: Some("created_at".into()),
             timezone: chrono_tz::Tz::UTC,

@@ -12,7 +12,8 @@ use arrow::array::{
     TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
 use inlet_model::change::{ChangeBatch, UPSERT, polled_schema};
-use inlet_model::record::json::{Decoder, Rows, encode_keys, encode_values};
+use inlet_model::record::Rows;
+use inlet_model::record::json::{Decoder, encode_keys, encode_values};
 use inlet_model::{Column, TableName, TableSchema};
 use inlet_model::{ColumnType, Scalar};
 
@@ -142,5 +143,6 @@ fn orders() -> ChangeBatch {
         schema,
         rows,
         detected_at: 0,
+        is_load: false,
     }
 }

@@ -56,6 +56,9 @@ pub struct ChangeBatch {
     pub rows: RecordBatch,
     /// Server time of the snapshot, microseconds since 1970-01-01 UTC.
     pub detected_at: i64,
+    /// True for rows of a load, which reads a whole table. Only a format that tells its readers
+    /// needs it; the lake does not store it.
+    pub is_load: bool,
 }
 
 /// The Arrow schema of a polled batch: table columns, `_op`, `_xid`, `_unfit`.

@@ -13,6 +13,7 @@
 pub mod calendar;
 pub mod change;
 mod column;
+mod declared;
 mod generation;
 mod name;
 mod offsets;
@@ -25,6 +26,7 @@ mod types;
 mod xid;
 
 pub use column::{Column, Role};
+pub use declared::DeclaredError;
 pub use generation::{Union, union};
 pub use name::{
     Identifier, NameError, PUBLIC, TableName, TableReference, nearest, printable, quote,

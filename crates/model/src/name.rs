@@ -204,6 +204,16 @@ impl TableReference {
         }
     }
 
+    /// Returns the table that SQL would look for first: names in lower case unless they are quoted,
+    /// in `public` unless a schema was written.
+    pub fn folded(&self) -> TableName {
+        let schema = self.schema.as_ref().map(Identifier::folded);
+        TableName::new(
+            schema.unwrap_or_else(|| PUBLIC.to_owned()),
+            self.name.folded(),
+        )
+    }
+
     /// Returns the schema, where one was written.
     pub fn schema(&self) -> Option<&Identifier> {
         self.schema.as_ref()

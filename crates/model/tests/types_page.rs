@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray, UInt8Array, UInt64Array};
 use inlet_model::change::{ChangeBatch, UPSERT, polled_schema};
-use inlet_model::record::json::{Decoder, Rows, encode_values};
+use inlet_model::record::Rows;
+use inlet_model::record::json::{Decoder, encode_values};
 use inlet_model::{CatalogType, ColumnType, Scalar};
 use inlet_model::{Column, TableName, TableSchema};
 
@@ -403,6 +404,7 @@ fn through_the_codec(column_type: ColumnType, json: &str) -> String {
             schema,
             rows,
             detected_at: 0,
+            is_load: false,
         },
         &mut values,
     );

@@ -192,6 +192,7 @@ impl RowDecoder {
             schema: Arc::clone(&self.schema),
             rows: batch,
             detected_at,
+            is_load: false,
         }
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use inlet_harness::{Database, shared_database};
 use inlet_model::change::UPSERT;
-use inlet_model::record::json::{Rows, encode_keys, encode_values};
+use inlet_model::record::Rows;
+use inlet_model::record::json::{encode_keys, encode_values};
 use inlet_model::{TableReference, Xid};
 use inlet_postgres::{Captured, RowDecoder, capture, xmin};
 use inlet_service::config::TableConfig;

@@ -16,6 +16,7 @@ mod pattern;
 mod postgres;
 mod properties;
 mod raw;
+mod records;
 mod refused;
 mod streaming;
 mod tables;
@@ -35,6 +36,7 @@ pub use kafka::KafkaConfig;
 pub use pattern::sort_by_precedence;
 pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
 pub use properties::{Properties, PropertyName};
+pub use records::{RecordConfig, RecordDefaults, RecordFormat, Writer};
 pub use refused::{REFUSED_PROPERTIES, RefusedProperty};
 pub use streaming::StreamingConfig;
 pub use tables::{ImpossibleValues, TableConfig};
@@ -134,6 +136,18 @@ impl Config {
             .ok_or_else(|| missing_section("kafka", hint))
     }
 
+    /// Fails where another program writes the topics: a producer of ours would write beside it.
+    pub fn require_own_topics(&self) -> Result<(), ConfigError> {
+        let writer = self.kafka.as_ref().map(|kafka| kafka.records.writer);
+        if writer != Some(Writer::Debezium) {
+            return Ok(());
+        }
+        let what = "`kafka.written_by` is `debezium`: the topics are written by its connector";
+        let hint = "run `inlet consumer`, which reads them; to poll the tables instead, use a \
+            configuration without `kafka.written_by`, with other topics and another lake folder";
+        Err(Problem::new(what).hint(hint).into())
+    }
+
     /// Returns the section `datalake`, or an error that shows how to write it.
     pub fn require_datalake(&self) -> Result<&DatalakeConfig, ConfigError> {
         self.datalake
@@ -210,10 +224,9 @@ fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
         .map_or(chrono_tz::UTC, |lake| lake.timezone);
     let tables = tables::check(raw, timezone, problems);
     let pipeline = pipeline_name(raw, postgres.as_ref(), problems);
-    let kafka = raw
-        .kafka
-        .as_ref()
-        .and_then(|section| kafka::check(section, &pipeline, &tables, problems));
+    let kafka = raw.kafka.as_ref().and_then(|section| {
+        kafka::check(section, raw.debezium.as_ref(), &pipeline, &tables, problems)
+    });
     Some(Config {
         pipeline,
         postgres,

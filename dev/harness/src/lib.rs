@@ -4,6 +4,7 @@
 //!   stop and restart its own. [`shared_postgres`] and [`shared_kafka`] start once for each test
 //!   process, for tests that only need a database or a topic; they are `&'static`, so that a test
 //!   cannot stop them.
+//! * [`Connect`] is a Kafka Connect with Debezium's connector (`dev/scripts/setup.sh --debezium`).
 //! * [`Pooler`] is a PgBouncer before a server.
 //! * [`Inlet`] is our binary as a process: a test starts it, kills it, stops it and reads its
 //!   output.
@@ -19,6 +20,7 @@
 //! others: installing (`dev/scripts/setup.sh`), and whatever a test claims.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+mod connect;
 mod csv;
 mod database;
 pub mod duckdb;
@@ -36,6 +38,7 @@ mod schema;
 mod server;
 mod shared;
 
+pub use connect::{Connect, Connector};
 pub use database::Database;
 pub use eventually::{Met, eventually};
 pub use folder::Folder;

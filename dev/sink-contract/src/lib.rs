@@ -110,6 +110,7 @@ fn batch(ids: impl IntoIterator<Item = i64>, note: Option<&str>) -> ChangeBatch 
         schema,
         rows,
         detected_at: 1_795_226_400_000_000,
+        is_load: false,
     }
 }
 

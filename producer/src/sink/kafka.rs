@@ -24,6 +24,6 @@ mod thread;
 mod topics;
 mod transaction;
 
-pub use settings::{KafkaSinkSettings, instance_name};
+pub use settings::{KafkaSinkSettings, RecordSettings, instance_name};
 pub use sink::KafkaSink;
 pub use stored::{store_request, stored_progress, stored_requests};

@@ -81,6 +81,7 @@ pub async fn load_chunk(
         condition: &condition,
         snapshot: table.detection.of(block.snapshot),
         late_below: Floor::MIN,
+        is_load: true,
     };
     let xid_end = block.snapshot.xid_end;
     let scanned = scan(connection, chunk, out).await?;

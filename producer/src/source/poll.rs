@@ -368,6 +368,7 @@ async fn scan_one(
         condition: &condition,
         snapshot: table.detection.of(block.snapshot),
         late_below: plan.late_below(),
+        is_load: false,
     };
     let mut scanned = scan(connection, known, out).await?;
     if let Some(reload) = table.opens() {

@@ -43,6 +43,8 @@ pub struct Scan<'a> {
     pub snapshot: Snapshot,
     /// Rows with a timestamp below are counted as late.
     pub late_below: Floor,
+    /// True for a part of a load.
+    pub is_load: bool,
 }
 
 /// Which versions a scan hands on.
@@ -155,11 +157,11 @@ pub async fn scan(
         scanned.late += u64::from(at < scan.late_below);
         // Rows may be narrow or wide, so a batch ends by whichever bound it reaches first.
         if decoder.rows() >= BATCH_ROWS_MAX || decoder.bytes() >= BATCH_BYTES_MAX {
-            out.write(finish(&mut decoder, snapshot)).await?;
+            out.write(finish(&mut decoder, scan)).await?;
         }
     }
     if decoder.rows() > 0 {
-        out.write(finish(&mut decoder, snapshot)).await?;
+        out.write(finish(&mut decoder, scan)).await?;
     }
     out.observe(Event::Read(read % EVENT_ROWS));
     scanned.took = started.elapsed();
@@ -167,8 +169,9 @@ pub async fn scan(
 }
 
 /// The rows so far as a batch, with a warning when values had to become null.
-fn finish(decoder: &mut RowDecoder, snapshot: Snapshot) -> ChangeBatch {
-    let batch = decoder.finish(snapshot.taken_at);
+fn finish(decoder: &mut RowDecoder, scan: Scan<'_>) -> ChangeBatch {
+    let mut batch = decoder.finish(scan.snapshot.taken_at);
+    batch.is_load = scan.is_load;
     let values = decoder.take_nulled();
     if values > 0 {
         warn!(table = %batch.schema.table, values, rows = batch.rows.num_rows(), "values that the \

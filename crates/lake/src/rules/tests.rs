@@ -191,6 +191,7 @@ fn split(rules: &[&str], unfit: Vec<(usize, String)>) -> (Vec<i64>, Vec<(usize, 
         schema: Arc::new(orders()),
         rows: rows(),
         detected_at: 0,
+        is_load: false,
     };
     let numbered: Vec<i64> = (0..4).collect();
     let ids = batch.rows.column(0).clone();

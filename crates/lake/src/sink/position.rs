@@ -8,7 +8,8 @@ use arrow::array::{
 };
 use bytes::Bytes;
 use inlet_model::change::{ChangeBatch, UNFIT, positioned_schema};
-use inlet_model::record::json::{Rows, encode_keys, encode_values};
+use inlet_model::record::Rows;
+use inlet_model::record::json::{encode_keys, encode_values};
 use inlet_model::{KafkaPartition, Offset};
 
 use crate::files::Rejected;
@@ -55,6 +56,7 @@ pub(super) fn positioned(
         rows: RecordBatch::try_new(positioned_schema(&batch.schema), columns)
             .expect("a polled batch has the columns of its schema"),
         detected_at: batch.detected_at,
+        is_load: false,
     }
 }
 

@@ -103,6 +103,7 @@ pub fn batch(
         schema: schema.clone(),
         rows,
         detected_at: NOV_20,
+        is_load: false,
     }
 }
 

@@ -32,6 +32,11 @@
 //! it, which no reader of that column takes for a value. Where a string would be taken for one
 //! (text, json, bytea), it is `{"unfit":"<text>"}`.
 //!
+//! The style `plain` ([`Style::Plain`]) differs in two types, as programs expect them that know no
+//! schema: numeric is a number (`220.00`), and a timestamp without zone ends in `Z` as if it were of
+//! UTC (`"2026-11-20T12:34:56.000001Z"`). A numeric that JSON has no number for stays an unfit
+//! string. Keys are the same in both styles.
+//!
 //! Refused of every producer: a text in a column of json that is no JSON (RFC 8259, with whole
 //! surrogate pairs), and a date or timestamp that PostgreSQL does not have. Readers of the lake
 //! would refuse the column, or take the value for infinity.
@@ -45,19 +50,21 @@
 
 mod calendar;
 mod column;
+pub mod debezium;
 mod decimal;
 mod decode;
 mod encode;
 mod error;
 mod nested;
-mod rows;
+mod style;
 mod text;
 mod token;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use decode::Decoder;
-pub use encode::{encode_keys, encode_values};
+pub use encode::{Encoder, encode_keys, encode_values};
 pub use error::{RowError, ValueKind, Why};
-pub use rows::Rows;
+pub use style::Style;

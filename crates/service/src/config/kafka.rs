@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::file::{Problem, Problems, Text, value_from_file};
 use super::properties::{Properties, PropertyName};
-use super::raw::RawKafka;
+use super::raw::{RawDebezium, RawKafka};
+use super::records::{self, RecordConfig, RecordDefaults};
 use super::refused::IN_A_FILE;
 use super::tables::TableConfig;
 use super::value;
@@ -21,6 +22,8 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// The topic, where one was given; then there is one table.
     pub topic: Option<String>,
+    /// How the records of tables without settings of their own are written.
+    pub records: RecordDefaults,
     /// Partitions of a topic that we create.
     pub partitions: i32,
     /// Replicas of a topic that we create; -1 is the broker's own default.
@@ -47,10 +50,23 @@ impl KafkaConfig {
         let given = table.topic.clone().or_else(|| self.topic.clone());
         given.unwrap_or_else(|| table.table.topic(&self.pipeline))
     }
+
+    /// How the records of a table are written.
+    pub fn records_of(&self, table: &TableConfig) -> RecordConfig {
+        let topic_key = match table.topic_key.as_slice() {
+            [] => self.records.topic_key.clone(),
+            own => own.to_vec(),
+        };
+        RecordConfig {
+            encoding: self.records.encoding(table.format),
+            topic_key,
+        }
+    }
 }
 
 pub(super) fn check(
     raw: &RawKafka,
+    debezium: Option<&RawDebezium>,
     pipeline: &str,
     tables: &[TableConfig],
     problems: &mut Problems,
@@ -74,10 +90,12 @@ pub(super) fn check(
             });
     let (partitions, replicas) = (problems.take(partitions), problems.take(replicas));
     let properties = properties(raw, problems);
+    let records = records::check(raw, debezium, problems);
     let config = KafkaConfig {
         pipeline: pipeline.to_owned(),
         brokers: brokers?,
         topic: raw.topic.as_ref().map(|topic| topic.value.clone()),
+        records: records?,
         partitions: partitions?,
         replication_factor: replicas?,
         group: raw

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::file::{Form, Key, Layer, Section, Text, Texts, Word, section};
+use super::records::{DECIMALS, FORMATS, TIMES, WRITERS};
 use super::refused::refused_names;
 
 section! {
@@ -21,6 +22,9 @@ section! {
         /// The broker between the two services; `inlet run` works without this section and
         /// without a broker.
         kafka: RawKafka = Key::of(Form::Section(<RawKafka as Section>::KEYS)),
+        /// How envelopes of Debezium are written: ours in the format `debezium`, and those of a
+        /// connector, which the consumer reads.
+        debezium: RawDebezium = Key::of(Form::Section(<RawDebezium as Section>::KEYS)),
         /// The lake that the tables are written to.
         datalake: RawDatalake = Key::of(Form::Section(<RawDatalake as Section>::KEYS)),
         /// Intervals, and the size of a commit.
@@ -83,6 +87,16 @@ section! {
         brokers: Texts = Key::of(Form::Texts).example("localhost:9092"),
         /// The topic, for a pipeline of one table.
         topic: Text = Key::of(Form::Text).else_("`<pipeline>.<table>`").example("orders"),
+        /// The format of the records of every table: `json` is a flat object of the row, `plain` the
+        /// same with numbers for `numeric`, `debezium` the envelope of Debezium. See
+        /// docs/debezium.md.
+        format: Word = Key::of(Form::Choice(FORMATS)).default("json").example("debezium"),
+        /// The program that writes the topics. With `debezium` the consumer reads the topics of
+        /// Debezium's connector, and no producer runs.
+        written_by: Word = Key::of(Form::Choice(WRITERS)).default("inlet").example("debezium"),
+        /// The columns of the keys of the messages, where that is not the key of the row. Messages
+        /// with equal keys are in one partition.
+        topic_key: Texts = Key::of(Form::Texts).else_("the key of the row").example("[customer_id]"),
         /// Partitions of a topic that Inlet creates.
         partitions: Text = Key::of(Form::Count).default("1").example("3"),
         /// Replicas of a topic that Inlet creates; -1 is the broker's own default.
@@ -92,6 +106,20 @@ section! {
         /// Properties of librdkafka, for TLS and SASL. `<property>_file` reads the value of a
         /// property from a file. Inlet refuses the properties that its guarantees depend on.
         properties: BTreeMap<Text, Text> = Key::of(Form::Properties(refused_names)).secret(),
+    }
+}
+
+section! {
+    /// The keys below `debezium:`. For topics of a connector they are its settings, which the
+    /// consumer needs where the messages have no schema.
+    RawDebezium {
+        /// Writes the schema into each message, as `JsonConverter` does with `schemas.enable`.
+        schemas: Text = Key::of(Form::Boolean).default("false").example("true"),
+        /// How a `numeric` is written; the connector's `decimal.handling.mode`.
+        decimals: Word = Key::of(Form::Choice(DECIMALS)).default("precise").example("string"),
+        /// The units of dates and times; the connector's `time.precision.mode`. With `connect` all
+        /// are milliseconds, and microseconds are cut.
+        times: Word = Key::of(Form::Choice(TIMES)).default("adaptive").example("connect"),
     }
 }
 
@@ -159,6 +187,17 @@ section! {
             .example("Europe/Berlin"),
         /// The name of the table's topic.
         topic: Text = Key::of(Form::Text).else_("`<pipeline>.<table>`").example("shop.orders"),
+        /// The format of the table's records.
+        format: Word = Key::of(Form::Choice(FORMATS)).else_("`kafka.format`").example("plain"),
+        /// The columns of the keys of the table's messages.
+        topic_key: Texts = Key::of(Form::Texts)
+            .else_("`kafka.topic_key`")
+            .example("[customer_id]"),
+        /// The table's columns, each with its type as in CREATE TABLE; for a topic that another
+        /// program writes.
+        columns: Texts = Key::of(Form::Texts)
+            .else_("those of the messages' schemas")
+            .example("[order_id bigint not null, \"amount numeric(10,2)\"]"),
         /// Conditions that a row must fulfil to enter the lake. A row that breaks one is stored in
         /// quarantine and counted.
         rules: Texts = Key::of(Form::Texts).else_("every row enters").example("[amount >= 0]"),

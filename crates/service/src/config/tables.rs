@@ -1,10 +1,11 @@
 //! `tables:` and `postgres.table`: which tables are captured, and what is special about each.
 
 use chrono_tz::Tz;
-use inlet_model::{TableReference, nearest};
+use inlet_model::{Column, TableReference};
 
 use super::file::{Problem, Problems, Text};
 use super::raw::{RawConfig, RawTable};
+use super::records::{self, RecordFormat};
 use super::value;
 
 /// A captured table as the configuration names it. Whether it exists, and how its name is cased,
@@ -24,6 +25,12 @@ pub struct TableConfig {
     pub timezone: Tz,
     /// Its topic, where it was given; see [`super::KafkaConfig::topic_for`].
     pub topic: Option<String>,
+    /// The format of its records, where it was given; see [`super::KafkaConfig::records_of`].
+    pub format: Option<RecordFormat>,
+    /// The columns of the keys of its messages, where they were given.
+    pub topic_key: Vec<String>,
+    /// The columns that the user declares, of a topic that another program writes.
+    pub columns: Vec<Column>,
     /// Conditions that a row must meet to enter the lake, as text: `amount >= 0`.
     pub rules: Vec<String>,
     /// What becomes of values that the lake's type cannot hold.
@@ -51,22 +58,6 @@ impl ImpossibleValues {
         ("null", Self::Null),
         ("text", Self::Text),
     ];
-
-    fn read(key: &str, text: &Text) -> Result<Self, Problem> {
-        let found = Self::ALL
-            .iter()
-            .find(|(name, _)| text.value.eq_ignore_ascii_case(name));
-        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let problem = Problem::at(
-                &text.place,
-                format!("`{key}` is not known: `{}`", text.value),
-            );
-            match nearest(&text.value, Self::ALL.iter().map(|(name, _)| *name)) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint("write quarantine, null or text"),
-            }
-        })
-    }
 }
 
 impl TableConfig {
@@ -79,6 +70,9 @@ impl TableConfig {
             date_column: None,
             timezone: Tz::UTC,
             topic: None,
+            format: None,
+            topic_key: Vec::new(),
+            columns: Vec::new(),
             rules: Vec::new(),
             impossible_values: ImpossibleValues::default(),
             skip: false,
@@ -147,20 +141,26 @@ fn table(
         .as_ref()
         .and_then(|word| word.0.as_ref())
         .map_or(Ok(ImpossibleValues::default()), |text| {
-            ImpossibleValues::read(&impossible_key, text)
+            value::choice(&impossible_key, text, &ImpossibleValues::ALL)
         });
+    let format_key = format!("tables.{}.format", written.value);
+    let format = records::format(&format_key, settings.format.as_ref());
+    let columns_key = format!("tables.{}.columns", written.value);
+    let columns = records::columns(&columns_key, settings.columns.as_ref(), problems);
     let skip_key = format!("tables.{}.skip", written.value);
     let skip = settings
         .skip
         .as_ref()
         .map_or(Ok(false), |text| value::boolean(&skip_key, text));
-    let (name, timezone, impossible, skip) = (
+    let (name, timezone, impossible, format, skip) = (
         problems.take(name),
         problems.take(timezone),
         problems.take(impossible),
+        problems.take(format),
         problems.take(skip),
     );
-    let (table, timezone, impossible_values, skip) = (name?, timezone?, impossible?, skip?);
+    let (table, timezone, impossible_values) = (name?, timezone?, impossible?);
+    let (format, columns, skip) = (format?, columns?, skip?);
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
     Some(TableConfig {
         table,
@@ -173,6 +173,13 @@ fn table(
         date_column: text(&settings.date_column),
         timezone,
         topic: text(&settings.topic),
+        format,
+        columns,
+        topic_key: settings
+            .topic_key
+            .as_ref()
+            .map(|key| key.values())
+            .unwrap_or_default(),
         rules: settings
             .rules
             .as_ref()

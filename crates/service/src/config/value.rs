@@ -9,6 +9,26 @@ use inlet_model::nearest;
 
 use super::file::{Problem, Text};
 
+/// One of these words, in any case.
+pub(super) fn choice<T: Copy>(key: &str, text: &Text, all: &[(&str, T)]) -> Result<T, Problem> {
+    let mut all_words = all.iter().map(|(word, _)| *word);
+    let found = all
+        .iter()
+        .find(|(word, _)| text.value.eq_ignore_ascii_case(word));
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let what = format!("`{key}` is not known: `{}`", text.value);
+        let problem = Problem::at(&text.place, what);
+        match nearest(&text.value, all_words.clone()) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => {
+                let last = all_words.next_back().unwrap_or_default();
+                let others = all_words.collect::<Vec<_>>().join(", ");
+                problem.hint(format!("write {others} or {last}"))
+            }
+        }
+    })
+}
+
 /// A duration with its unit: `5ms`, `2s`, `10m`, `1h`, `1d`; at least 1 ms.
 pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
     let problem =

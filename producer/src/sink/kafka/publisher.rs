@@ -16,25 +16,23 @@
 //! Afterwards each checkpoint is one transaction: rows, their schemas, the progress that covers
 //! them and the sequences become visible together.
 //!
-//! Budget: 1 us a row beside the encoding: one copy of key and value into librdkafka, three small
+//! Budget: 1 us a message beside the encoding: one copy of key and value into librdkafka, three small
 //! allocations for its header.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{UInt8Type, UInt64Type};
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use inlet_model::change::{ChangeBatch, OP, XID};
+use inlet_model::change::ChangeBatch;
+use inlet_model::record::codec::encoder;
 use inlet_model::record::control::{ControlRecord, Owner};
+use inlet_model::record::format::{EncodeError, Encoder, Messages};
 use inlet_model::record::header::{HEADER, Header};
-use inlet_model::record::json::{Rows, encode_keys, encode_values};
-use inlet_model::record::partition::partition_of;
 use inlet_model::record::sequences::{PART, Sequences};
-use inlet_model::{Fingerprint, Offset, Progress, ProgressDelta, Request, TableName, Xid};
+use inlet_model::{Fingerprint, Offset, Progress, ProgressDelta, Request, TableName};
 use inlet_service::error::{Hint, Kind};
 use inlet_service::sink::{Checkpointed, SinkError};
 
@@ -43,10 +41,6 @@ use super::settings::KafkaSinkSettings;
 use super::stored::{Stored, sequences};
 use super::transaction::Transactions;
 use super::{fault, hanging, topics};
-
-/// Rows that are encoded at a time: enough to pay for the call, few enough that their text stays in
-/// the processor's cache.
-const ENCODE_ROWS: usize = 4096;
 
 /// The open client of the process that owns the pipeline.
 pub(super) struct Publisher {
@@ -57,18 +51,12 @@ pub(super) struct Publisher {
     requests: Requests,
     /// Rows of the open transaction.
     rows: u64,
-    encoded: Encoded,
-}
-
-/// Keys and values of the rows in work; the memory is used again.
-#[derive(Default)]
-struct Encoded {
-    keys: Rows,
-    values: Rows,
+    messages: Messages,
 }
 
 struct Topic {
     name: String,
+    encoder: Box<dyn Encoder>,
     /// The next sequence of each kafka_partition, the open transaction included.
     next: Vec<u64>,
     /// True when the open transaction holds rows of this topic.
@@ -144,7 +132,7 @@ impl Publisher {
                 stored.end.unwrap_or(Offset::ZERO),
             ),
             rows: 0,
-            encoded: Encoded::default(),
+            messages: Messages::default(),
         };
         Ok((publisher, progress))
     }
@@ -172,20 +160,26 @@ impl Publisher {
             };
             send_control(&self.transactions, &self.control_topic, record)?;
         }
+        let kafka_partitions =
+            u32::try_from(topic.next.len()).expect("a topic has fewer partitions than 2^31");
         let mut start = 0;
         while start < batch.rows.num_rows() {
+            let count = topic.encoder.rows_at_a_time();
             let rows = batch
                 .rows
-                .slice(start, ENCODE_ROWS.min(batch.rows.num_rows() - start));
+                .slice(start, count.min(batch.rows.num_rows() - start));
             start += rows.num_rows();
             let part = ChangeBatch {
                 schema: Arc::clone(&batch.schema),
                 rows,
                 detected_at: batch.detected_at,
+                is_load: batch.is_load,
             };
-            encode_values(&part, &mut self.encoded.values);
-            encode_keys(&part, &self.encoded.values, &mut self.encoded.keys);
-            self.rows += send_rows(&self.transactions, topic, &part, fingerprint, &self.encoded)?;
+            topic
+                .encoder
+                .encode(&part, kafka_partitions, &mut self.messages)
+                .map_err(not_encoded)?;
+            self.rows += send_messages(&self.transactions, topic, &part, &self.messages)?;
             self.transactions.check()?;
         }
         Ok(())
@@ -317,7 +311,9 @@ fn open_topics(
             .get_mut(&table)
             .and_then(|progress| progress.0.remove(PART));
         let next = sequences(settings, &name, partitions[&name], part.as_ref())?;
+        let records = settings.records.get(&table).cloned().unwrap_or_default();
         let topic = Topic {
+            encoder: encoder(records.encoding, records.target),
             name,
             next,
             written: false,
@@ -377,62 +373,61 @@ fn was_published(
         })
 }
 
-/// Sends encoded rows, each with the next sequence of its kafka_partition; returns how many there
-/// were.
-fn send_rows(
+/// Sends encoded messages, each with the next sequences of its kafka_partition; returns how many
+/// rows they have.
+fn send_messages(
     transactions: &Transactions,
     topic: &mut Topic,
     batch: &ChangeBatch,
-    fingerprint: Fingerprint,
-    encoded: &Encoded,
+    messages: &Messages,
 ) -> Result<u64, SinkError> {
-    let ops = column(batch, OP)?.as_primitive::<UInt8Type>();
-    let xids = column(batch, XID)?.as_primitive::<UInt64Type>();
-    let partitions =
-        u32::try_from(topic.next.len()).expect("a topic has fewer partitions than 2^31");
-    let rows = batch.rows.num_rows();
-    assert_eq!(
-        (encoded.keys.len(), encoded.values.len()),
-        (rows, rows),
-        "one key and one value a row"
-    );
-    for row in 0..rows {
-        // A table without a key is keyed by the hash of its value.
-        let key = encoded.keys.get(row).expect("a key is never empty");
-        // We choose the kafka_partition ourselves, because the sequence in the header belongs to
-        // it.
-        let kafka_partition = partition_of(key, partitions);
+    let fingerprint = batch.schema.fingerprint();
+    let encoding = topic.encoder.encoding();
+    let mut rows = 0;
+    for (message, facts) in messages.facts.iter().enumerate() {
+        // The kafka_partition is chosen here and not by librdkafka, because the sequence in the
+        // header belongs to it.
+        let kafka_partition = facts.kafka_partition;
         let sequence = &mut topic.next[kafka_partition.0 as usize];
-        let detected_at = batch.detected_at;
         let header = Header {
-            op: ops.value(row),
-            xid: Xid(xids.value(row)),
+            op: facts.op,
+            xid: facts.xid,
             sequence: *sequence,
             fingerprint,
-            detected_at,
+            detected_at: batch.detected_at,
+            rows: facts.rows,
+            encoding,
         };
         let headers = OwnedHeaders::new_with_capacity(1).insert(KafkaHeader {
             key: HEADER,
-            value: Some(&header.encode()),
+            value: Some(&*header.encode()),
         });
         let mut record = BaseRecord::<[u8], [u8]>::to(&topic.name)
             .partition(kafka_partition.0)
-            .key(key)
             .headers(headers);
-        record.payload = encoded.values.get(row);
+        record.key = messages.keys.get(message);
+        record.payload = messages.values.get(message);
         transactions.send(record)?;
-        // The number is used up only by a record that librdkafka has accepted.
-        *sequence += 1;
+        // The numbers are used up only by a record that librdkafka has accepted.
+        *sequence += u64::from(facts.rows);
+        rows += u64::from(facts.rows);
     }
-    Ok(rows as u64)
+    assert_eq!(
+        rows,
+        batch.rows.num_rows() as u64,
+        "every row is in a message"
+    );
+    Ok(rows)
 }
 
-fn column<'a>(batch: &'a ChangeBatch, name: &str) -> Result<&'a dyn Array, SinkError> {
-    batch
-        .rows
-        .column_by_name(name)
-        .map(AsRef::as_ref)
-        .ok_or_else(|| fault::bug(format!("a polled batch has no column `{name}`")))
+fn not_encoded(error: EncodeError) -> SinkError {
+    let hint = match &error {
+        EncodeError::TopicKey { .. } => Hint::key("kafka.topic_key"),
+    };
+    SinkError {
+        hint: Some(hint),
+        ..fault::of(Kind::Config, error.to_string())
+    }
 }
 
 #[cfg(test)]

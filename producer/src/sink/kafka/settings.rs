@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inlet_kafka::{Connection, ControlTopic};
 use inlet_model::TableName;
+use inlet_model::record::encoding::Encoding;
+use inlet_model::record::format::Target;
 
 /// What the sink needs to know.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct KafkaSinkSettings {
     pub control_topic: String,
     /// The topic of every table that may be resumed.
     pub topics: BTreeMap<TableName, String>,
+    /// How the records of a table are written; a table without an entry has the defaults.
+    pub records: BTreeMap<TableName, RecordSettings>,
     /// Partitions of a topic that the sink creates, -1 for the broker's default. An existing topic
     /// keeps its own.
     pub partitions: i32,
@@ -41,12 +45,20 @@ impl Default for KafkaSinkSettings {
             transactional_id: String::new(),
             control_topic: String::new(),
             topics: BTreeMap::new(),
+            records: BTreeMap::new(),
             partitions: -1,
             replication_factor: -1,
             deadline: Duration::from_secs(30),
             instance: instance_name(),
         }
     }
+}
+
+/// How the records of a table are written.
+#[derive(Debug, Clone, Default)]
+pub struct RecordSettings {
+    pub encoding: Encoding,
+    pub target: Target,
 }
 
 /// A name that only this sink has: `process 4711 on db-host since 1795226400.123456789`.

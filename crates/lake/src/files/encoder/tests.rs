@@ -228,6 +228,7 @@ fn batch(schema: &Arc<TableSchema>, rows: &[Row]) -> ChangeBatch {
         schema: schema.clone(),
         rows: RecordBatch::try_new(positioned_schema(schema), columns).unwrap(),
         detected_at: 7,
+        is_load: false,
     }
 }
 
@@ -439,6 +440,7 @@ fn more_dates_than_open_files_lose_no_row_and_keep_the_order() {
                     schema: schema.clone(),
                     rows,
                     detected_at,
+                    is_load: false,
                 })
                 .unwrap();
             assert!(encoder.open.len() <= OPEN_DATES_MAX);

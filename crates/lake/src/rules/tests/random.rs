@@ -355,6 +355,7 @@ fn batch(rows: &[(bool, Vec<Option<Value>>)]) -> ChangeBatch {
         rows: RecordBatch::try_new(polled_schema(&schema), columns).expect("a batch of the table"),
         schema,
         detected_at: 0,
+        is_load: false,
     }
 }
 

@@ -68,10 +68,33 @@ pub(super) fn parse_date(text: &[u8]) -> Result<i32, Why> {
     if !rest.is_empty() {
         return Err(Why::Malformed);
     }
+    date(days)
+}
+
+/// The date of this many days since 1970-01-01, if PostgreSQL has it.
+pub(super) fn date(days: i64) -> Result<i32, Why> {
     if !DAYS.contains(&days) {
         return Err(Why::OutOfRange);
     }
     i32::try_from(days).map_err(|_| Why::OutOfRange)
+}
+
+/// The time of this many microseconds since midnight, if Arrow has it.
+pub(super) fn time(micros: i128) -> Result<i64, Why> {
+    let micros = i64::try_from(micros).map_err(|_| Why::OutOfRange)?;
+    if (0..DAY_MICROS).contains(&micros) {
+        Ok(micros)
+    } else {
+        Err(Why::OutOfRange)
+    }
+}
+
+/// The timestamp of this many microseconds since 1970-01-01, if PostgreSQL has it.
+pub(super) fn timestamp(micros: i128) -> Result<i64, Why> {
+    if !MICROS.contains(&micros) {
+        return Err(Why::OutOfRange);
+    }
+    i64::try_from(micros).map_err(|_| Why::OutOfRange)
 }
 
 /// Reads a time to microseconds since midnight.
@@ -123,11 +146,7 @@ pub(super) fn parse_timestamptz(text: &[u8]) -> Result<i64, Why> {
 
 fn instant(days: i64, micros: i64, offset: i64) -> Result<i64, Why> {
     // 128 bits hold every sum, so that the range is checked once, at the end.
-    let sum = i128::from(days) * i128::from(DAY_MICROS) + i128::from(micros - offset);
-    if !MICROS.contains(&sum) {
-        return Err(Why::OutOfRange);
-    }
-    i64::try_from(sum).map_err(|_| Why::OutOfRange)
+    timestamp(i128::from(days) * i128::from(DAY_MICROS) + i128::from(micros - offset))
 }
 
 fn split_timestamp(text: &[u8]) -> Result<(i64, i64, &[u8]), Why> {

@@ -17,6 +17,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::error::Why;
 use super::nested::Checker;
+use super::style::Style;
 use super::token::Token;
 use super::{calendar, decimal, text};
 use crate::{ColumnType, Scalar};
@@ -59,6 +60,8 @@ enum Values {
     Date(Vec<i32>),
     Time(Vec<i64>),
     Timestamp(Vec<i64>),
+    /// A timestamp without zone that is written as one of UTC.
+    TimestampAsUtc(Vec<i64>),
     TimestampTz(Vec<i64>),
     List(Box<Lists>),
 }
@@ -139,7 +142,7 @@ impl Strings {
 }
 
 impl Values {
-    fn of_scalar(scalar: Scalar, capacity: usize) -> Self {
+    fn of_scalar(scalar: Scalar, style: Style, capacity: usize) -> Self {
         let strings = || {
             let mut offsets = Vec::with_capacity(capacity + 1);
             offsets.push(0);
@@ -175,20 +178,23 @@ impl Values {
             Scalar::Bytes => Self::Bytes(strings()),
             Scalar::Date => Self::Date(Vec::with_capacity(capacity)),
             Scalar::Time => Self::Time(Vec::with_capacity(capacity)),
-            Scalar::Timestamp => Self::Timestamp(Vec::with_capacity(capacity)),
+            Scalar::Timestamp => match style {
+                Style::Json => Self::Timestamp(Vec::with_capacity(capacity)),
+                Style::Plain => Self::TimestampAsUtc(Vec::with_capacity(capacity)),
+            },
             Scalar::TimestampTz => Self::TimestampTz(Vec::with_capacity(capacity)),
         }
     }
 }
 
 impl ColumnBuilder {
-    pub(super) fn new(column_type: ColumnType, capacity: usize) -> Self {
+    pub(super) fn new(column_type: ColumnType, style: Style, capacity: usize) -> Self {
         let values = match column_type {
-            ColumnType::Scalar(scalar) => Values::of_scalar(scalar, capacity),
+            ColumnType::Scalar(scalar) => Values::of_scalar(scalar, style, capacity),
             ColumnType::List(element) => Values::List(Box::new(Lists {
                 arrow: column_type.arrow(),
                 offsets: vec![0],
-                elements: Self::new(element.into(), capacity),
+                elements: Self::new(element.into(), style, capacity),
             })),
         };
         Self {
@@ -249,13 +255,38 @@ impl ColumnBuilder {
             (Values::Timestamp(values), Token::Text(text)) => {
                 values.push(calendar::parse_timestamp(text)?)
             }
-            (Values::TimestampTz(values), Token::Text(text)) => {
+            (Values::TimestampTz(values) | Values::TimestampAsUtc(values), Token::Text(text)) => {
                 values.push(calendar::parse_timestamptz(text)?)
             }
             _ => return Err(Refusal::Kind),
         }
         self.nulls.append_non_null();
         Ok(())
+    }
+
+    /// Appends a date as its days, a time or timestamp as its microseconds.
+    pub(super) fn push_count(&mut self, count: i128) -> Result<(), Refusal> {
+        match &mut self.values {
+            Values::Date(values) => {
+                let days = i64::try_from(count).map_err(|_| Why::OutOfRange)?;
+                values.push(calendar::date(days)?);
+            }
+            Values::Time(values) => values.push(calendar::time(count)?),
+            Values::Timestamp(values) | Values::TimestampTz(values) => {
+                values.push(calendar::timestamp(count)?);
+            }
+            _ => return Err(Refusal::Kind),
+        }
+        self.nulls.append_non_null();
+        Ok(())
+    }
+
+    /// The scale of its decimals; `None` when it holds others.
+    pub(super) fn scale(&self) -> Option<usize> {
+        match &self.values {
+            Values::Decimal128(_, digits) | Values::Decimal256(_, digits) => Some(digits.scale),
+            _ => None,
+        }
     }
 
     /// Whether its values are lists.
@@ -289,6 +320,7 @@ impl ColumnBuilder {
             Values::Int64(values)
             | Values::Time(values)
             | Values::Timestamp(values)
+            | Values::TimestampAsUtc(values)
             | Values::TimestampTz(values) => values.push(0),
             Values::Float32(values) => values.push(0.0),
             Values::Float64(values) => values.push(0.0),
@@ -312,6 +344,7 @@ impl ColumnBuilder {
             Values::Int64(values)
             | Values::Time(values)
             | Values::Timestamp(values)
+            | Values::TimestampAsUtc(values)
             | Values::TimestampTz(values) => values.truncate(rows),
             Values::Float32(values) => values.truncate(rows),
             Values::Float64(values) => values.truncate(rows),
@@ -374,7 +407,7 @@ impl ColumnBuilder {
             }
             Values::Date(values) => Arc::new(Date32Array::new(values.into(), nulls)),
             Values::Time(values) => Arc::new(Time64MicrosecondArray::new(values.into(), nulls)),
-            Values::Timestamp(values) => {
+            Values::Timestamp(values) | Values::TimestampAsUtc(values) => {
                 Arc::new(TimestampMicrosecondArray::new(values.into(), nulls))
             }
             Values::TimestampTz(values) => {
@@ -386,7 +419,7 @@ impl ColumnBuilder {
 }
 
 /// A JSON number as an integer.
-fn integer<T: TryFrom<i64>>(text: &[u8]) -> Result<T, Why> {
+pub(super) fn integer<T: TryFrom<i64>>(text: &[u8]) -> Result<T, Why> {
     let (negative, digits) = match text {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, text),

@@ -11,14 +11,18 @@ use arrow::array::ArrayRef;
 
 use super::column::{ColumnBuilder, Refusal};
 use super::error::{RowError, ValueKind, shown};
+use super::style::Style;
 use super::text::write_string;
 use super::token::{Cursor, Token};
+use crate::change::DELETE;
+use crate::record::format::{self, Changes, Record};
 use crate::{Column, TableSchema};
 
 /// Collects decoded rows of one table.
 #[derive(Debug)]
 pub struct Decoder {
     schema: Arc<TableSchema>,
+    style: Style,
     columns: Vec<ColumnBuilder>,
     values: Fields,
     keys: Fields,
@@ -31,11 +35,21 @@ impl Decoder {
     /// An empty decoder with room for `capacity` rows; after the first batch it makes room for as
     /// many as the batch before had.
     pub fn new(schema: Arc<TableSchema>, capacity: usize) -> Self {
-        let columns = builders(&schema, capacity);
+        Self::of(Style::Json, schema, capacity)
+    }
+
+    /// The same for values of the style `plain`.
+    pub fn plain(schema: Arc<TableSchema>, capacity: usize) -> Self {
+        Self::of(Style::Plain, schema, capacity)
+    }
+
+    fn of(style: Style, schema: Arc<TableSchema>, capacity: usize) -> Self {
+        let columns = builders(&schema, style, capacity);
         let values = Fields::new(&schema, (0..schema.columns.len()).collect());
         let keys = Fields::new(&schema, schema.key.clone());
         Self {
             schema,
+            style,
             columns,
             values,
             keys,
@@ -105,7 +119,10 @@ impl Decoder {
     /// The rows' columns in table order, and an empty decoder.
     pub fn finish(&mut self) -> Vec<ArrayRef> {
         // The next batch starts with the capacity that this one needed.
-        let columns = std::mem::replace(&mut self.columns, builders(&self.schema, self.rows));
+        let columns = std::mem::replace(
+            &mut self.columns,
+            builders(&self.schema, self.style, self.rows),
+        );
         (self.rows, self.bytes) = (0, 0);
         columns.into_iter().map(ColumnBuilder::finish).collect()
     }
@@ -125,25 +142,49 @@ impl Decoder {
     }
 }
 
-fn builders(schema: &TableSchema, capacity: usize) -> Vec<ColumnBuilder> {
+fn builders(schema: &TableSchema, style: Style, capacity: usize) -> Vec<ColumnBuilder> {
     schema
         .columns
         .iter()
-        .map(|column| ColumnBuilder::new(column.column_type, capacity))
+        .map(|column| ColumnBuilder::new(column.column_type, style, capacity))
         .collect()
+}
+
+impl format::Decoder for Decoder {
+    fn schema(&self) -> &Arc<TableSchema> {
+        &self.schema
+    }
+
+    fn decode(&mut self, record: &Record<'_>, changes: &mut Changes) -> Result<(), RowError> {
+        // An upsert is read from its value alone, which also holds the key. A delete has only a
+        // key.
+        match (record.op == DELETE, record.key, record.value) {
+            (false, _, Some(value)) => self.decode_value(value)?,
+            (true, Some(key), None) => self.decode_delete(key)?,
+            (true, None, None) => return Err(RowError::DeleteWithoutKey),
+            (true, _, Some(_)) => return Err(RowError::DeleteWithValue),
+            (false, _, None) => return Err(RowError::NoValue),
+        }
+        changes.push(record.op, record.xid);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        self.finish()
+    }
 }
 
 /// The columns that an object must have.
 #[derive(Debug)]
-struct Fields {
+pub(super) struct Fields {
     /// Their indexes in the order in which they are expected, each with the bytes that announce it:
     /// `"name":`.
-    expected: Vec<(usize, Vec<u8>)>,
+    pub(super) expected: Vec<(usize, Vec<u8>)>,
     by_name: HashMap<Vec<u8>, usize>,
 }
 
 impl Fields {
-    fn new(schema: &TableSchema, indexes: Vec<usize>) -> Self {
+    pub(super) fn new(schema: &TableSchema, indexes: Vec<usize>) -> Self {
         let label = |index: usize| {
             let mut label = Vec::new();
             write_string(&mut label, &schema.columns[index].name);
@@ -161,7 +202,7 @@ impl Fields {
     }
 
     /// Takes a field's name and colon; `nth` is the number of the fields before it.
-    fn take(
+    pub(super) fn take(
         &self,
         nth: usize,
         cursor: &mut Cursor<'_>,
@@ -274,7 +315,12 @@ fn read_elements(
 }
 
 #[cold]
-fn explain(refusal: Refusal, column: &Column, token: Token<'_>, cursor: &Cursor<'_>) -> RowError {
+pub(super) fn explain(
+    refusal: Refusal,
+    column: &Column,
+    token: Token<'_>,
+    cursor: &Cursor<'_>,
+) -> RowError {
     let (name, expected, kind) = (
         column.name.clone(),
         column.postgres_type.clone(),

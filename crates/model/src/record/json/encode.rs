@@ -18,17 +18,66 @@ use arrow::datatypes::{
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::rows::Rows;
+use super::style::Style;
 use super::text::{write_hex, write_string, write_uuid};
+use super::wire::Wire;
 use super::{calendar, decimal};
 use crate::change::{ChangeBatch, DELETE, UNFIT};
+use crate::record::Rows;
+use crate::record::encoding::Encoding;
+use crate::record::format::{self, EncodeError, Messages, TopicKey};
 use crate::{ColumnType, Scalar};
+
+/// The format's side of the producer.
+#[derive(Debug)]
+pub struct Encoder {
+    style: Style,
+    topic_key: TopicKey,
+}
+
+impl Encoder {
+    /// An encoder of a topic.
+    pub fn new(style: Style, topic_key: TopicKey) -> Self {
+        Self { style, topic_key }
+    }
+}
+
+impl format::Encoder for Encoder {
+    fn encoding(&self) -> Encoding {
+        match self.style {
+            Style::Json => Encoding::Json,
+            Style::Plain => Encoding::Plain,
+        }
+    }
+
+    fn encode(
+        &mut self,
+        batch: &ChangeBatch,
+        kafka_partitions: u32,
+        messages: &mut Messages,
+    ) -> Result<(), EncodeError> {
+        write_values(batch, self.style, &mut messages.values);
+        match self.topic_key.resolve(&batch.schema)? {
+            None => encode_keys(batch, &messages.values, &mut messages.keys),
+            Some(columns) => encode_topic_keys(batch, &columns, &mut messages.keys),
+        }
+        messages.set_facts_of_rows(batch, kafka_partitions);
+        Ok(())
+    }
+}
 
 /// Writes the values of a polled batch over `values`; a delete's is null.
 pub fn encode_values(batch: &ChangeBatch, values: &mut Rows) {
+    write_values(batch, Style::Json, values);
+}
+
+fn write_values(batch: &ChangeBatch, style: Style, values: &mut Rows) {
     let unfit = Unfits::of(batch);
     let sources: Vec<_> = (0..batch.schema.columns.len())
-        .map(|index| Source::new(batch, index))
+        .map(|index| {
+            let wire = style.wire(batch.schema.columns[index].column_type);
+            Source::new(batch, index, wire)
+        })
         .collect();
     values.clear();
     for (row, op) in ops(batch).iter().enumerate() {
@@ -71,7 +120,7 @@ pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
         .schema
         .key
         .iter()
-        .map(|index| Source::of_key(batch, *index))
+        .map(|index| Source::of_key(batch, *index, Wire::Same))
         .collect();
     for row in 0..values.len() {
         write_object(&mut keys.bytes, &sources, row, unfit.of_row(row).as_ref());
@@ -79,7 +128,24 @@ pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
     }
 }
 
-fn ops(batch: &ChangeBatch) -> &[u8] {
+/// Writes the columns that a user chose as the keys; a delete has its row's key.
+pub(crate) fn encode_topic_keys(batch: &ChangeBatch, columns: &[usize], keys: &mut Rows) {
+    let unfit = Unfits::of(batch);
+    let of = |columns: &[usize]| -> Vec<_> {
+        let source = |index: &usize| Source::of_key(batch, *index, Wire::Same);
+        columns.iter().map(source).collect()
+    };
+    let (chosen, own) = (of(columns), of(&batch.schema.key));
+    keys.clear();
+    for (row, op) in ops(batch).iter().enumerate() {
+        // A delete has no values but those of the row's key, which are all that names the row.
+        let sources = if *op == DELETE { &own } else { &chosen };
+        write_object(&mut keys.bytes, sources, row, unfit.of_row(row).as_ref());
+        keys.end();
+    }
+}
+
+pub(crate) fn ops(batch: &ChangeBatch) -> &[u8] {
     batch
         .rows
         .column(batch.schema.columns.len())
@@ -88,13 +154,13 @@ fn ops(batch: &ChangeBatch) -> &[u8] {
 }
 
 /// The batch's unfit values; `None` when it has none, which is nearly always.
-struct Unfits<'a>(Option<(&'a StringArray, &'a ChangeBatch)>);
+pub(super) struct Unfits<'a>(Option<(&'a StringArray, &'a ChangeBatch)>);
 
 /// Column -> PostgreSQL's text.
-type UnfitTexts = BTreeMap<String, String>;
+pub(super) type UnfitTexts = BTreeMap<String, String>;
 
 impl<'a> Unfits<'a> {
-    fn of(batch: &'a ChangeBatch) -> Self {
+    pub(super) fn of(batch: &'a ChangeBatch) -> Self {
         let index = batch.schema.columns.len() + 2;
         assert_eq!(
             batch.rows.schema_ref().field(index).name(),
@@ -105,7 +171,7 @@ impl<'a> Unfits<'a> {
         Self((texts.null_count() < texts.len()).then_some((texts, batch)))
     }
 
-    fn of_row(&self, row: usize) -> Option<UnfitTexts> {
+    pub(super) fn of_row(&self, row: usize) -> Option<UnfitTexts> {
         let (texts, batch) = self.0.filter(|(texts, _)| texts.is_valid(row))?;
         let unfit: UnfitTexts =
             serde_json::from_str(texts.value(row)).expect("unfit values are an object of texts");
@@ -117,7 +183,12 @@ impl<'a> Unfits<'a> {
     }
 }
 
-fn write_object(out: &mut Vec<u8>, sources: &[Source<'_>], row: usize, unfit: Option<&UnfitTexts>) {
+pub(super) fn write_object(
+    out: &mut Vec<u8>,
+    sources: &[Source<'_>],
+    row: usize,
+    unfit: Option<&UnfitTexts>,
+) {
     out.push(b'{');
     for (nth, source) in sources.iter().enumerate() {
         // The label starts with the comma, which the first column does without.
@@ -127,7 +198,7 @@ fn write_object(out: &mut Vec<u8>, sources: &[Source<'_>], row: usize, unfit: Op
             &source.label
         });
         match unfit.and_then(|texts| texts.get(source.name)) {
-            Some(text) => write_unfit(out, source.column_type, text),
+            Some(text) => write_unfit(out, source.takes_any_text, text),
             None if source.nulls.is_some_and(|nulls| nulls.is_null(row)) => {
                 out.extend_from_slice(b"null")
             }
@@ -138,11 +209,8 @@ fn write_object(out: &mut Vec<u8>, sources: &[Source<'_>], row: usize, unfit: Op
 }
 
 /// Marks the text where the column's reader would take any string for a value.
-fn write_unfit(out: &mut Vec<u8>, column_type: ColumnType, text: &str) {
-    if matches!(
-        column_type,
-        ColumnType::Scalar(Scalar::Text | Scalar::Json | Scalar::Bytes)
-    ) {
+fn write_unfit(out: &mut Vec<u8>, takes_any_text: bool, text: &str) {
+    if takes_any_text {
         // A text column accepts every string, so an object marks what is no text of it. Other types
         // refuse the plain string by themselves.
         out.extend_from_slice(b"{\"unfit\":");
@@ -154,9 +222,10 @@ fn write_unfit(out: &mut Vec<u8>, column_type: ColumnType, text: &str) {
 }
 
 /// One column of the batch, ready to be written.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     name: &'a str,
-    column_type: ColumnType,
+    /// True when its reader would take any string for a value.
+    takes_any_text: bool,
     /// `,"name":`.
     label: Vec<u8>,
     cells: Cells<'a>,
@@ -177,6 +246,20 @@ enum Cells<'a> {
     Float64Key(&'a [f64]),
     Decimal128(&'a [i128], usize),
     Decimal256(&'a [i256], usize),
+    /// A decimal without quotes.
+    Number128(&'a [i128], usize),
+    /// A decimal without quotes.
+    Number256(&'a [i256], usize),
+    /// A decimal's integer in base64.
+    Unscaled128(&'a [i128]),
+    /// A decimal's integer in base64.
+    Unscaled256(&'a [i256]),
+    /// A decimal's text, to be written as scale and integer.
+    Variable(&'a StringArray),
+    /// A decimal's text, to be written as a number.
+    NumberText(&'a StringArray),
+    /// Microseconds, to be written as milliseconds.
+    Millis(&'a [i64]),
     Text(&'a StringArray),
     Uuid(&'a FixedSizeBinaryArray),
     Bytes(&'a BinaryArray),
@@ -196,8 +279,8 @@ struct Elements<'a> {
 
 impl<'a> Source<'a> {
     /// A column of the key: values that PostgreSQL takes for equal are written alike.
-    fn of_key(batch: &'a ChangeBatch, index: usize) -> Self {
-        let mut source = Self::new(batch, index);
+    pub(super) fn of_key(batch: &'a ChangeBatch, index: usize, wire: Wire) -> Self {
+        let mut source = Self::new(batch, index, wire);
         source.cells = match source.cells {
             Cells::Float32(values) => Cells::Float32Key(values),
             Cells::Float64(values) => Cells::Float64Key(values),
@@ -206,16 +289,20 @@ impl<'a> Source<'a> {
         source
     }
 
-    fn new(batch: &'a ChangeBatch, index: usize) -> Self {
+    pub(super) fn new(batch: &'a ChangeBatch, index: usize, wire: Wire) -> Self {
         let column = &batch.schema.columns[index];
         let array = batch.rows.column(index).as_ref();
         let mut label = vec![b','];
         write_string(&mut label, &column.name);
         label.push(b':');
-        let cells = Cells::new(array, column.column_type);
+        let cells = Cells::new(array, column.column_type, wire);
         Self {
             name: &column.name,
-            column_type: column.column_type,
+            takes_any_text: matches!(wire, Wire::Unscaled(_))
+                || matches!(
+                    column.column_type,
+                    ColumnType::Scalar(Scalar::Text | Scalar::Json | Scalar::Bytes)
+                ),
             label,
             cells,
             // Most columns hold no null, and then no row asks for one.
@@ -225,20 +312,20 @@ impl<'a> Source<'a> {
 }
 
 impl<'a> Cells<'a> {
-    fn new(array: &'a dyn Array, column_type: ColumnType) -> Self {
+    fn new(array: &'a dyn Array, column_type: ColumnType, wire: Wire) -> Self {
         let element = match column_type {
-            ColumnType::Scalar(scalar) => return Self::of_scalar(array, scalar),
+            ColumnType::Scalar(scalar) => return Self::of_scalar(array, scalar, wire),
             ColumnType::List(element) => element,
         };
         let lists = array.as_list::<i32>();
         Self::List(Box::new(Elements {
             offsets: lists.value_offsets(),
-            cells: Self::of_scalar(lists.values().as_ref(), element),
+            cells: Self::of_scalar(lists.values().as_ref(), element, wire),
             nulls: lists.values().nulls(),
         }))
     }
 
-    fn of_scalar(array: &'a dyn Array, scalar: Scalar) -> Self {
+    fn of_scalar(array: &'a dyn Array, scalar: Scalar, wire: Wire) -> Self {
         match scalar {
             Scalar::Bool => Self::Bool(array.as_boolean()),
             Scalar::Int16 => Self::Int16(values::<Int16Type>(array)),
@@ -249,17 +336,45 @@ impl<'a> Cells<'a> {
             Scalar::Decimal { precision, scale } => {
                 let scale = usize::try_from(scale).expect("a scale is not negative");
                 if precision <= 38 {
-                    Self::Decimal128(values::<Decimal128Type>(array), scale)
+                    let values = values::<Decimal128Type>(array);
+                    match wire {
+                        Wire::Number => Self::Number128(values, scale),
+                        Wire::Unscaled(_) => Self::Unscaled128(values),
+                        _ => Self::Decimal128(values, scale),
+                    }
                 } else {
-                    Self::Decimal256(values::<Decimal256Type>(array), scale)
+                    let values = values::<Decimal256Type>(array);
+                    match wire {
+                        Wire::Number => Self::Number256(values, scale),
+                        Wire::Unscaled(_) => Self::Unscaled256(values),
+                        _ => Self::Decimal256(values, scale),
+                    }
                 }
             }
+            Scalar::Text if wire == Wire::Variable => Self::Variable(array.as_string()),
+            Scalar::Text if wire == Wire::NumberText => Self::NumberText(array.as_string()),
             Scalar::Text | Scalar::Json => Self::Text(array.as_string()),
             Scalar::Uuid => Self::Uuid(array.as_fixed_size_binary()),
             Scalar::Bytes => Self::Bytes(array.as_binary()),
+            Scalar::Date if wire == Wire::Days => Self::Int32(values::<Date32Type>(array)),
             Scalar::Date => Self::Date(values::<Date32Type>(array)),
-            Scalar::Time => Self::Time(values::<Time64MicrosecondType>(array)),
-            Scalar::Timestamp => Self::Timestamp(values::<TimestampMicrosecondType>(array)),
+            Scalar::Time => {
+                let values = values::<Time64MicrosecondType>(array);
+                match wire {
+                    Wire::Micros => Self::Int64(values),
+                    Wire::Millis => Self::Millis(values),
+                    _ => Self::Time(values),
+                }
+            }
+            Scalar::Timestamp => {
+                let values = values::<TimestampMicrosecondType>(array);
+                match wire {
+                    Wire::Micros => Self::Int64(values),
+                    Wire::Millis => Self::Millis(values),
+                    Wire::Utc => Self::TimestampTz(values),
+                    _ => Self::Timestamp(values),
+                }
+            }
             Scalar::TimestampTz => Self::TimestampTz(values::<TimestampMicrosecondType>(array)),
         }
     }
@@ -284,6 +399,13 @@ impl<'a> Cells<'a> {
             Self::Decimal256(values, scale) => {
                 quoted(out, |out| decimal::write_i256(out, values[row], *scale))
             }
+            Self::Number128(values, scale) => decimal::write_i128(out, values[row], *scale),
+            Self::Number256(values, scale) => decimal::write_i256(out, values[row], *scale),
+            Self::Unscaled128(values) => write_unscaled(out, &values[row].to_be_bytes()),
+            Self::Unscaled256(values) => write_unscaled(out, &values[row].to_be_bytes()),
+            Self::Variable(array) => write_variable(out, array.value(row)),
+            Self::NumberText(array) => write_number_text(out, array.value(row)),
+            Self::Millis(values) => write_integer(out, values[row].div_euclid(1_000)),
             Self::Text(array) => write_string(out, array.value(row)),
             Self::Uuid(array) => write_uuid(out, array.value(row)),
             Self::Bytes(array) => quoted(out, |out| write_base64(out, array.value(row))),
@@ -335,7 +457,7 @@ fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'"');
 }
 
-fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+pub(super) fn write_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
@@ -351,6 +473,32 @@ fn write_float<T: zmij::Float + Copy + Into<f64>>(out: &mut Vec<u8>, value: T) {
         } else {
             b"\"-Infinity\""
         });
+    }
+}
+
+/// Writes an integer as Java's `BigInteger.toByteArray` has it: as few bytes as hold its sign.
+fn write_unscaled(out: &mut Vec<u8>, bytes: &[u8]) {
+    quoted(out, |out| write_base64(out, decimal::shortest(bytes)));
+}
+
+/// Writes Debezium's `VariableScaleDecimal`; a text that is no number stays a text.
+fn write_variable(out: &mut Vec<u8>, text: &str) {
+    let Some((bytes, scale)) = decimal::unscaled(text) else {
+        return write_string(out, text);
+    };
+    out.extend_from_slice(b"{\"scale\":");
+    write_integer(out, scale);
+    out.extend_from_slice(b",\"value\":\"");
+    write_base64(out, &bytes);
+    out.extend_from_slice(b"\"}");
+}
+
+fn write_number_text(out: &mut Vec<u8>, text: &str) {
+    // What PostgreSQL writes is a number of JSON, but for NaN and infinity.
+    if text.ends_with(|last: char| last.is_ascii_digit()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        write_string(out, text);
     }
 }
 

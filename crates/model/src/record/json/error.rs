@@ -47,6 +47,29 @@ pub enum RowError {
         "column `{column}`: {value} is a value of PostgreSQL that the lake's type does not hold"
     )]
     Unfit { column: String, value: String },
+    /// The header has a delete, and the record no key.
+    #[error("the message deletes a row without its key")]
+    DeleteWithoutKey,
+    /// The header has a delete, and the record a value.
+    #[error("the message deletes a row and has a value")]
+    DeleteWithValue,
+    /// The header has a row, and the record no value.
+    #[error("the message has a row without its value")]
+    NoValue,
+    /// Debezium did not get the value: it was stored outside the row and has not changed.
+    #[error(
+        "column `{column}`: Debezium sends no value of it, because an update left it as it was; \
+         `ALTER TABLE .. REPLICA IDENTITY FULL` makes PostgreSQL send it"
+    )]
+    Unavailable { column: String },
+    /// The value is no envelope of Debezium.
+    #[error("no envelope of Debezium: {what}")]
+    NoEnvelope { what: String },
+    /// Rows were removed without a message for each.
+    #[error(
+        "the table was truncated: the rows that the lake had before are no longer in PostgreSQL"
+    )]
+    Truncated,
     /// A delete in a table that has no key.
     #[error("a delete of a table without a key names no row")]
     NoKey,

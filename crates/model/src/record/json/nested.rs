@@ -19,16 +19,24 @@ impl Checker {
     /// Reads a text to its end.
     pub(super) fn check(&mut self, text: &[u8]) -> Result<(), RowError> {
         let mut cursor = Cursor::new(text);
+        self.skip(&mut cursor)?;
+        cursor.finish()
+    }
+
+    /// Takes one value, whatever it is, and returns its bytes.
+    pub(super) fn skip<'a>(&mut self, cursor: &mut Cursor<'a>) -> Result<&'a [u8], RowError> {
+        cursor.next();
+        let from = cursor.rest();
         self.open.clear();
         loop {
             let kind = cursor.token(&mut self.scratch)?.kind();
             let entered = match kind {
-                ValueKind::Object => self.enter(&mut cursor, b'{', b'}')?,
-                ValueKind::Array => self.enter(&mut cursor, b'[', b']')?,
+                ValueKind::Object => self.enter(cursor, b'{', b'}')?,
+                ValueKind::Array => self.enter(cursor, b'[', b']')?,
                 _ => false,
             };
-            if !entered && self.leave(&mut cursor)? {
-                return cursor.finish();
+            if !entered && self.leave(cursor)? {
+                return Ok(&from[..from.len() - cursor.rest().len()]);
             }
             // Here a member or an element starts.
             if self.open.last() == Some(&b'}') {

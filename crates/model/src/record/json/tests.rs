@@ -1,7 +1,7 @@
 //! The format as a whole: there and back for every type, against a foreign reader, and against
 //! hostile bytes.
 
-mod batches;
+pub(super) mod batches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,9 +20,10 @@ use proptest::{prop_assert, prop_assert_eq};
 use serde_json::value::RawValue;
 
 use self::batches::{batch, every_type, schema};
-use super::{Decoder, RowError, Rows, ValueKind, Why, encode_keys, encode_values};
+use super::{Decoder, RowError, ValueKind, Why, encode_keys, encode_values};
 use crate::TableSchema;
 use crate::change::{ChangeBatch, DELETE, UPSERT};
+use crate::record::Rows;
 use crate::record::json::error::shown;
 use crate::{ColumnType, Scalar};
 

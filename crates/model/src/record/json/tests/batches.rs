@@ -53,6 +53,7 @@ pub fn batch(
         schema: schema.clone(),
         rows,
         detected_at: 0,
+        is_load: false,
     }
 }
 

@@ -4,7 +4,7 @@
 /// batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows {
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
@@ -38,7 +38,7 @@ impl Rows {
     }
 
     /// Ends the row that was written to `bytes`.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.ends.push(self.bytes.len());
     }
 }
