@@ -1,4 +1,4 @@
-.PHONY: setup demo test versions alters debezium check bench clean
+.PHONY: setup demo test versions alters debezium check bench compare clean
 # A test waits for its servers most of the time, and each broker takes half a gigabyte.
 export RUST_TEST_THREADS ?= 4
 TOOLS = $${INLET_CACHE:-$$HOME/.cache/inlet}
@@ -17,6 +17,9 @@ check:
 	dev/scripts/setup.sh --checks
 	$(TOOLS)/cargo-shear/bin/cargo-shear --locked
 	$(TOOLS)/cargo-deny/bin/cargo-deny --config .cargo/deny.toml --log-level error check bans licenses sources
+	dev/benchmarks/render.py --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
-bench: setup ; @dev/benchmarks/run $(ARGS)
+# Variables are the programs' options: `make compare ROWS=1000000 RECORD=1`, `make bench QUICK=1`.
+bench: ; @dev/benchmarks/bench.sh $(MAKEOVERRIDES)
+compare: ; @dev/benchmarks/compare.sh $(MAKEOVERRIDES)
 clean: ; cargo clean

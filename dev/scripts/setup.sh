@@ -11,6 +11,8 @@
 # and prints a line `<major> <its bin folder>` for each.
 # `dev/scripts/setup.sh --debezium` also installs Debezium's connector, for `make debezium`.
 # `dev/scripts/setup.sh --checks` installs only what `make check` runs: cargo-shear and cargo-deny.
+# `dev/scripts/setup.sh --compare` and `--copy` also install the programs that `make compare` and `make bench` measure
+# Inlet against: see dev/scripts/peers.sh.
 set -euo pipefail
 
 kafka_version=4.3.0
@@ -32,7 +34,7 @@ if [ "$(id -u)" -eq 0 ]; then postgres_cache=/var/cache/inlet; else postgres_cac
 all_postgres=
 [ "${1:-}" != --all-postgres ] || all_postgres=yes
 debezium=
-[ "${1:-}" != --debezium ] || debezium=yes
+case "${1:-}" in --debezium | --compare) debezium=yes ;; esac
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
@@ -245,3 +247,5 @@ point duckdb2 "$duckdb2_version"
 point check-jsonschema "$checker_version"
 say "ready: PostgreSQL in $(postgres_bin), Kafka $kafka_version, DuckDB $duckdb_version and $duckdb2_version in $cache"
 [ -z "$all_postgres" ] || all_postgres
+# shellcheck source=dev/scripts/peers.sh
+case "${1:-}" in --compare | --copy) . "$here/peers.sh" && "install_${1#--}" ;; esac
