@@ -201,7 +201,7 @@ impl<S: Sink> Pipeline<S> {
                 biased;
                 // A due flush before the next poll: freshness is what we promise.
                 () = until(self.sink.due()) => {
-                    metrics::checkpointed(self.sink.flush().await?.durable_rows());
+                    metrics::checkpointed(self.sink.start_flush().await?);
                 }
                 // Stopping ends the wait; the loop's head does the rest.
                 () = stop.cancelled() => {}

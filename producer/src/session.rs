@@ -92,6 +92,7 @@ impl Session {
             sink,
             bar: &mut self.bar,
         };
+        let was_loading = self.poll.is_loading();
         let mut step = self.poll.step(due, &mut out).await?;
         let mut stepped = Stepped::default();
         // The rows of this progress are already in the sink: `poll.step` writes them before it
@@ -102,6 +103,10 @@ impl Session {
             debug!(rows = step.rows, durable, "checkpoint");
             stepped.checkpointed = true;
             stepped.durable_rows = durable;
+        }
+        if was_loading && !self.poll.is_loading() {
+            // Its last rows become durable while the scan runs that joins the table to the cycles.
+            stepped.durable_rows += sink.start_flush().await?;
         }
         if step.joined {
             // The load is over, so no later rows will fill the batch that its last rows are in.

@@ -13,6 +13,10 @@ use crate::source::table::Depths;
 
 /// Rows of a chunk of the initial load: a snapshot of well under a second.
 const CHUNK_ROWS: u32 = 250_000;
+/// Fewer rows are read before a second connection is made.
+const SIDE_BY_SIDE_ROWS_MIN: u64 = 50_000;
+/// 512 MiB, which are read in a few seconds.
+const WHOLE_BLOCKS_MAX: u32 = 65_536;
 /// Time between two scans that allow for skewed clocks and zones.
 const WIDE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -23,6 +27,9 @@ pub fn poll(config: &Config) -> PollSettings {
             sweep_interval: config.streaming.sweep_interval,
         },
         chunk_rows: CHUNK_ROWS,
+        load_connections: config.streaming.load_connections,
+        side_by_side_rows_min: SIDE_BY_SIDE_ROWS_MIN,
+        whole_blocks_max: WHOLE_BLOCKS_MAX,
     }
 }
 

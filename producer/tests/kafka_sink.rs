@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use inlet_harness::{Kafka, Port, eventually, shared_kafka};
 use inlet_kafka::Connection;
 use inlet_model::record::header::{HEADER, Header};
+use inlet_model::{ProgressDelta, TableName};
 use inlet_producer::sink::kafka::{KafkaSink, KafkaSinkSettings};
 use inlet_service::config::Properties;
 use inlet_service::error::Kind;
-use inlet_service::sink::Sink;
+use inlet_service::sink::{Checkpointed, Sink, SinkError};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -24,6 +25,15 @@ use inlet_sink_contract::{
 
 const PARTITIONS: i32 = 3;
 const RECOVERY_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Makes a checkpoint durable.
+async fn durable(
+    sink: &mut KafkaSink,
+    progress: BTreeMap<TableName, ProgressDelta>,
+) -> Result<Checkpointed, SinkError> {
+    sink.checkpoint(progress).await?;
+    sink.flush().await
+}
 
 /// A pipeline with a name of its own on a broker.
 struct OnKafka {
@@ -241,10 +251,12 @@ async fn the_versions_of_a_key_stay_in_one_partition_and_in_order() {
             .await
             .unwrap();
         if version % 3 == 0 {
-            sink.checkpoint(poll(&version.to_string())).await.unwrap();
+            durable(&mut sink, poll(&version.to_string()))
+                .await
+                .unwrap();
         }
     }
-    sink.checkpoint(poll("end")).await.unwrap();
+    durable(&mut sink, poll("end")).await.unwrap();
     let all =
         (0..50).flat_map(|id| (0..20).map(move |version| (id, Some(format!("{version:02}")))));
     assert_visible(&pipeline, all.collect::<Vec<_>>()).await;
@@ -280,12 +292,12 @@ async fn sequences_have_no_hole_whatever_was_aborted() {
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..100, "kept")).await.unwrap();
-    sink.checkpoint(poll("1")).await.unwrap();
+    durable(&mut sink, poll("1")).await.unwrap();
     sink.write(upserts(100..200, "lost")).await.unwrap();
     sink.rollback().await.unwrap();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(200..300, "kept")).await.unwrap();
-    sink.checkpoint(poll("2")).await.unwrap();
+    durable(&mut sink, poll("2")).await.unwrap();
     sink.write(upserts(300..400, "lost")).await.unwrap();
     // The process dies in the middle of its transaction, so only the next owner ends it.
     std::mem::forget(sink);
@@ -295,7 +307,7 @@ async fn sequences_have_no_hole_whatever_was_aborted() {
         progress(&[("poll", "2")])
     );
     next.write(upserts(400..500, "kept")).await.unwrap();
-    next.checkpoint(poll("3")).await.unwrap();
+    durable(&mut next, poll("3")).await.unwrap();
     assert_visible(
         &pipeline,
         rows((0..100).chain(200..300).chain(400..500), "kept"),
@@ -313,7 +325,7 @@ async fn a_schema_is_published_once_and_with_the_first_of_its_rows() {
         sink.resume(&[orders()]).await.unwrap();
         for id in 0..3 {
             sink.write(upserts([id], "a")).await.unwrap();
-            sink.checkpoint(poll(&format!("{round}{id}")))
+            durable(&mut sink, poll(&format!("{round}{id}")))
                 .await
                 .unwrap();
         }
@@ -344,8 +356,7 @@ async fn the_part_of_the_sequences_belongs_to_the_sink() {
     let pipeline = OnKafka::shared().await;
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
-    let error = sink
-        .checkpoint(delta(&[("sequences", Some("{}"))]))
+    let error = durable(&mut sink, delta(&[("sequences", Some("{}"))]))
         .await
         .unwrap_err();
     assert_eq!(error.kind, Kind::Bug);
@@ -361,12 +372,12 @@ async fn a_write_whose_future_was_dropped_needs_a_resume() {
     let dropped = tokio::time::timeout(Duration::ZERO, sink.write(upserts(0..10, "lost"))).await;
     assert!(dropped.is_err());
     assert_eq!(
-        sink.checkpoint(poll("1")).await.unwrap_err().kind,
+        durable(&mut sink, poll("1")).await.unwrap_err().kind,
         Kind::Bug
     );
     assert_eq!(sink.resume(&[orders()]).await.unwrap(), BTreeMap::new());
     sink.write(upserts(0..10, "kept")).await.unwrap();
-    sink.checkpoint(poll("1")).await.unwrap();
+    durable(&mut sink, poll("1")).await.unwrap();
     assert_visible(&pipeline, rows(0..10, "kept")).await;
     pipeline.assert_sequences_without_hole().await;
 }
@@ -465,7 +476,7 @@ async fn an_existing_topic_keeps_its_partitions() {
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..200, "a")).await.unwrap();
-    sink.checkpoint(poll("1")).await.unwrap();
+    durable(&mut sink, poll("1")).await.unwrap();
     assert_visible(&pipeline, rows(0..200, "a")).await;
     assert_eq!(pipeline.sequences().await.len(), 5);
 }
@@ -479,7 +490,7 @@ async fn the_time_of_a_small_commit() {
     for id in 0..200 {
         let begun = Instant::now();
         sink.write(upserts([id], "a")).await.unwrap();
-        sink.checkpoint(poll(&id.to_string())).await.unwrap();
+        durable(&mut sink, poll(&id.to_string())).await.unwrap();
         times.push(begun.elapsed());
     }
     times.sort();
@@ -509,7 +520,7 @@ async fn a_transaction_that_timed_out_is_not_mistaken_for_another_owner() {
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..10, "kept")).await.unwrap();
-    sink.checkpoint(poll("1")).await.unwrap();
+    durable(&mut sink, poll("1")).await.unwrap();
     let error = eventually(
         RECOVERY_TIME_MAX,
         "the broker ends the transaction",
@@ -522,7 +533,7 @@ async fn a_transaction_that_timed_out_is_not_mistaken_for_another_owner() {
         progress(&[("poll", "1")])
     );
     sink.write(upserts(10..20, "kept")).await.unwrap();
-    sink.checkpoint(poll("2")).await.unwrap();
+    durable(&mut sink, poll("2")).await.unwrap();
     assert_visible(&pipeline, rows(0..20, "kept")).await;
     pipeline.assert_sequences_without_hole().await;
 }
@@ -554,7 +565,7 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
             kafka.kill_9().unwrap();
         };
-        let (outcome, ()) = tokio::join!(sink.checkpoint(poll(&part)), kill);
+        let (outcome, ()) = tokio::join!(durable(&mut sink, poll(&part)), kill);
         kafka.restart().await.unwrap();
         let found = eventually(RECOVERY_TIME_MAX, "the sink resumes", async || {
             sink.resume(&[orders()])
@@ -586,7 +597,7 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
     sink.write(upserts(committed..committed + 10, "a"))
         .await
         .unwrap();
-    sink.checkpoint(poll("end")).await.unwrap();
+    durable(&mut sink, poll("end")).await.unwrap();
     assert_visible(&pipeline, rows(0..committed + 10, "a")).await;
     pipeline.assert_sequences_without_hole().await;
 }

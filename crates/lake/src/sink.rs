@@ -3,8 +3,12 @@
 //!
 //! Without a broker the kafka_partition is 0, and a row's offset is the number of the change in the
 //! table's lake. A second process with the same lake takes the tables over, and this sink is
-//! fenced. A checkpoint is [`Checkpointed::Pending`] until the batches of all tables together reach
-//! a limit, or until [`Sink::flush`]; each table commits on its own.
+//! fenced. A checkpoint is [`Checkpointed::Pending`]: when the batches of all tables together reach
+//! a limit, or are due, their commit starts, and runs while the next batches are filled. Each table
+//! commits on its own.
+//!
+//! One commit runs at a time, so a second full batch waits for it. Its error is that of the next
+//! call, and everything since the last commit that was confirmed is read again.
 
 mod position;
 
@@ -16,6 +20,7 @@ use inlet_model::change::ChangeBatch;
 use inlet_model::{KafkaPartition, Offset, OffsetRange, Progress, ProgressDelta, Request};
 use inlet_service::error::{Explain, Hint, Kind};
 use inlet_service::sink::{Checkpointed, Sink, SinkError};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
 use self::position::{positioned, rejected};
@@ -24,7 +29,7 @@ use crate::error::LakeError;
 use crate::options::LakeOptions;
 use crate::request::read_request;
 use crate::rules::{Rules, Validator};
-use crate::writer::TableWriter;
+use crate::writer::{ClosedBatch, TableWriter};
 
 /// Without a broker all changes of a table have this kafka_partition.
 const PARTITION: KafkaPartition = KafkaPartition(0);
@@ -54,16 +59,20 @@ pub struct LakeSink {
     is_whole: bool,
     /// True while rows wait for the checkpoint that covers them.
     has_uncovered: bool,
-    /// When the oldest row or progress that is not durable arrived.
+    /// When the oldest row or progress arrived that is in no commit.
     since: Option<Instant>,
+    /// The commit that runs, and when it started.
+    running: Option<(JoinHandle<Result<u64, SinkError>>, Instant)>,
+    /// Rows that became durable since the last answer.
+    durable_rows: u64,
 }
 
 #[derive(Debug)]
 struct Table {
     writer: TableWriter,
     validator: Validator,
-    /// Offsets below this one are durable.
-    durable: Offset,
+    /// Offsets below this one are durable, or in the commit that runs.
+    committed: Offset,
     /// The offset of the next change.
     next: Offset,
     progress: ProgressDelta,
@@ -80,6 +89,8 @@ impl LakeSink {
             is_whole: false,
             has_uncovered: false,
             since: None,
+            running: None,
+            durable_rows: 0,
         }
     }
 
@@ -131,17 +142,54 @@ impl LakeSink {
         Ok(head.progress.clone())
     }
 
-    async fn commit(&mut self) -> Result<Checkpointed, SinkError> {
-        let mut rows = 0;
+    /// Starts the commit of everything that was accepted, after the one that runs.
+    async fn start_commit(&mut self) -> Result<(), SinkError> {
+        self.finish_commit().await?;
+        let mut closed = Vec::new();
         for (name, table) in &mut self.open {
-            rows += table.commit().await.map_err(|error| {
-                SinkError::caused(format!("batch of table `{name}` was not committed"), error)
-                    .of_table(name)
-            })?;
+            let batch = table.close().map_err(|error| not_committed(name, error))?;
+            closed.extend(batch.map(|batch| (name.clone(), batch)));
         }
         self.since = None;
-        Ok(Checkpointed::Durable { rows })
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let commit = async move {
+            let mut rows = 0;
+            for (name, batch) in closed {
+                let committed = batch.commit().await;
+                rows += committed.map_err(|error| not_committed(&name, error))?;
+            }
+            Ok(rows)
+        };
+        self.running = Some((tokio::spawn(commit), Instant::now()));
+        Ok(())
     }
+
+    /// Waits for the commit that runs.
+    async fn finish_commit(&mut self) -> Result<(), SinkError> {
+        let Some((commit, _)) = &mut self.running else {
+            return Ok(());
+        };
+        let committed = commit.await;
+        self.running = None;
+        // A task that is not aborted ends without a value only by a panic.
+        let panicked = |error: JoinError| std::panic::resume_unwind(error.into_panic());
+        self.durable_rows += committed.unwrap_or_else(panicked)?;
+        Ok(())
+    }
+
+    /// Looks at the commit that runs, without waiting.
+    async fn observe_commit(&mut self) -> Result<(), SinkError> {
+        match &self.running {
+            Some((commit, _)) if commit.is_finished() => self.finish_commit().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+fn not_committed(name: &TableName, error: LakeError) -> SinkError {
+    SinkError::caused(format!("batch of table `{name}` was not committed"), error).of_table(name)
 }
 
 impl Sink for LakeSink {
@@ -167,6 +215,7 @@ impl Sink for LakeSink {
 
     async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError> {
         self.begin()?;
+        self.observe_commit().await?;
         let name = batch.schema.table.clone();
         self.table(&name)?.write(batch).await.map_err(|error| {
             SinkError::caused(format!("rows of table `{name}` were not accepted"), error)
@@ -183,18 +232,17 @@ impl Sink for LakeSink {
         progress: BTreeMap<TableName, ProgressDelta>,
     ) -> Result<Checkpointed, SinkError> {
         self.begin()?;
+        self.observe_commit().await?;
         for (name, delta) in progress {
             self.since.get_or_insert_with(Instant::now);
             self.table(&name)?.progress.merge(delta);
         }
         self.has_uncovered = false;
-        let checkpointed = if self.is_full() {
-            self.commit().await?
-        } else {
-            Checkpointed::Pending
-        };
+        if self.is_full() {
+            self.start_commit().await?;
+        }
         self.is_whole = true;
-        Ok(checkpointed)
+        Ok(Checkpointed::Pending)
     }
 
     async fn flush(&mut self) -> Result<Checkpointed, SinkError> {
@@ -204,15 +252,32 @@ impl Sink for LakeSink {
         let checkpointed = if self.has_uncovered {
             Checkpointed::Pending
         } else {
-            self.commit().await?
+            self.start_commit().await?;
+            self.finish_commit().await?;
+            let rows = std::mem::take(&mut self.durable_rows);
+            Checkpointed::Durable { rows }
         };
         self.is_whole = true;
         Ok(checkpointed)
     }
 
+    async fn start_flush(&mut self) -> Result<u64, SinkError> {
+        if self.since.is_none() || self.has_uncovered {
+            return Ok(self.flush().await?.durable_rows());
+        }
+        self.begin()?;
+        self.start_commit().await?;
+        self.is_whole = true;
+        Ok(std::mem::take(&mut self.durable_rows))
+    }
+
     fn due(&self) -> Option<Instant> {
-        let since = self.since.filter(|_| !self.has_uncovered)?;
-        Some(since + self.limits.age)
+        if self.has_uncovered {
+            return None;
+        }
+        // A commit that runs alone is asked for its end, so that its rows are counted.
+        let running = self.running.as_ref().map(|(_, started)| *started);
+        self.since.or(running).map(|since| since + self.limits.age)
     }
 
     async fn requests(&mut self) -> BTreeMap<TableName, Request> {
@@ -228,6 +293,11 @@ impl Sink for LakeSink {
         self.is_whole = false;
         self.has_uncovered = false;
         self.since = None;
+        // Half a commit cannot be taken back, and the log is read after its end. The poll has had
+        // the error of a failed one, or starts over anyway.
+        if let Err(error) = self.finish_commit().await {
+            tracing::debug!(%error, "the commit that ran has failed");
+        }
         for mut table in std::mem::take(&mut self.open).into_values() {
             table.writer.discard().await;
         }
@@ -258,7 +328,7 @@ impl Table {
         Ok(Self {
             writer,
             validator: Validator::new(table.rules.clone()),
-            durable,
+            committed: durable,
             next: durable,
             progress: ProgressDelta::default(),
         })
@@ -282,25 +352,39 @@ impl Table {
         Ok(())
     }
 
-    /// Commits the rows and the progress that are not durable; returns the rows that became
-    /// visible.
-    async fn commit(&mut self) -> Result<u64, LakeError> {
-        if self.next == self.durable && self.progress.0.is_empty() {
-            return Ok(0);
+    /// Takes out the rows and the progress that are in no commit; `None` without any.
+    fn close(&mut self) -> Result<Option<Closed>, LakeError> {
+        if self.next == self.committed && self.progress.0.is_empty() {
+            return Ok(None);
         }
-        if self.next > self.durable {
+        if self.next > self.committed {
             let range = OffsetRange {
-                from: self.durable,
+                from: self.committed,
                 next: self.next,
             };
             // Without a producer the sequence counts what the offset counts.
             let sequence = u64::try_from(self.next.0).expect("offsets count from zero");
             self.writer.cover(PARTITION, range, sequence)?;
         }
-        let progress = std::mem::take(&mut self.progress);
-        let committed = self.writer.commit(Some(progress)).await?;
-        self.durable = self.next;
-        Ok(committed.rows)
+        self.committed = self.next;
+        Ok(Some(Closed {
+            batch: self.writer.take(),
+            progress: std::mem::take(&mut self.progress),
+        }))
+    }
+}
+
+/// A batch of a table on its way into the log, with the progress that covers it.
+struct Closed {
+    batch: ClosedBatch,
+    progress: ProgressDelta,
+}
+
+impl Closed {
+    /// Returns the rows that became visible.
+    async fn commit(self) -> Result<u64, LakeError> {
+        let staged = self.batch.stage().await?;
+        Ok(staged.commit(Some(self.progress)).await?.rows)
     }
 }
 

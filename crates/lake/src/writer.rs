@@ -217,9 +217,13 @@ impl TableWriter {
         &mut self,
         progress: Option<ProgressDelta>,
     ) -> Result<Committed, LakeError> {
+        self.take().stage().await?.commit(progress).await
+    }
+
+    /// Takes the open batch out as [`Self::close`] does; an empty one where none is open.
+    pub fn take(&mut self) -> ClosedBatch {
         self.batch();
-        let closed = self.close().expect("a batch is open");
-        closed.stage().await?.commit(progress).await
+        self.close().expect("a batch is open")
     }
 
     /// Discards the open batch and removes its files.

@@ -27,15 +27,15 @@ use crate::sqlstate::{self, Meaning};
 /// We wait two seconds for a lock, then the cycle is repeated: while we wait, other sessions queue
 /// after us. The settings make text forms the same on every server, turn rows that row security
 /// would hide into an error, and keep the planner from compiling a statement of microseconds.
-const BEGIN: &str = "\
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+const SETTINGS: &str = "\
 SET LOCAL lock_timeout = '2s';
 SET LOCAL row_security = off;
 SET LOCAL jit = off;
 SET LOCAL DateStyle = 'ISO, YMD';
 SET LOCAL IntervalStyle = 'postgres';
-SET LOCAL bytea_output = 'hex';
-LOCK TABLE ";
+SET LOCAL bytea_output = 'hex';";
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;";
 
 /// One table alone, to find out which of several cannot be locked. A lock that others hold shows at
 /// once, because nothing was waited for before.
@@ -85,7 +85,10 @@ impl Block {
             .collect();
         // One round trip for BEGIN, the settings and all locks. A simple query may hold several
         // statements.
-        let begin = format!("{BEGIN}{} IN ACCESS SHARE MODE", names.join(", "));
+        let begin = format!(
+            "{BEGIN}{SETTINGS}LOCK TABLE {} IN ACCESS SHARE MODE",
+            names.join(", ")
+        );
         if let Err(error) = raw_sql(AssertSqlSafe(begin))
             .execute(&mut *connection)
             .await
@@ -134,6 +137,16 @@ impl Block {
         })
     }
 
+    /// Lets other sessions of the server read in this snapshot, for as long as the transaction is
+    /// open. Source: PostgreSQL manual, "Snapshot Synchronization Functions".
+    pub async fn export(&self, connection: &mut PgConnection) -> Result<SharedSnapshot, Error> {
+        let id = sqlx::query_scalar("SELECT pg_export_snapshot()");
+        id.fetch_one(connection)
+            .await
+            .map(SharedSnapshot)
+            .map_err(unread)
+    }
+
     /// Ends the transaction; the position to flush to is what remains of it.
     ///
     /// Our locks do not prevent that a table is attached. A scan includes it from that moment on,
@@ -163,6 +176,27 @@ impl Block {
         Ok(Gate {
             flush_to: self.flush_to,
         })
+    }
+}
+
+/// The name of a snapshot that other sessions may read in.
+#[derive(Debug, Clone)]
+pub struct SharedSnapshot(String);
+
+impl SharedSnapshot {
+    /// Opens a transaction in this snapshot. It takes no locks of its own: the block that exported
+    /// the snapshot has locked the tables and keeps them as they are.
+    pub async fn join(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        // The snapshot is set before the first query, which would take another one.
+        let begin = format!("{BEGIN}SET TRANSACTION SNAPSHOT '{}';{SETTINGS}", self.0);
+        let joined = raw_sql(AssertSqlSafe(begin)).execute(connection).await;
+        joined.map(drop).map_err(unread)
+    }
+
+    /// Ends a transaction that was opened with [`Self::join`].
+    pub async fn leave(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let left = raw_sql("COMMIT").execute(connection).await;
+        left.map(drop).map_err(unread)
     }
 }
 

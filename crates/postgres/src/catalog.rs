@@ -24,7 +24,7 @@ pub use self::columns::Ordered;
 pub use self::cursor::{Cursor, CursorKind, index_statement};
 pub use self::descendants::Descendant;
 pub use self::error::{CatalogError, Names};
-pub use self::list::{expected_rows, list_tables};
+pub use self::list::{expected_rows, heap_blocks, list_tables};
 pub use self::structure::{Structure, read_structures};
 pub use self::values::{Change, Values};
 

@@ -17,6 +17,10 @@ pub struct Postgres {
     /// The standby's process that answers us.
     standby_backend: Option<i32>,
     greeting: Greeting,
+    /// Where rows are read from.
+    reading: PostgresAddress,
+    /// Connections to it that read in the snapshot of the reader.
+    helpers: Vec<PgConnection>,
     host: String,
     port: u16,
 }
@@ -45,6 +49,8 @@ impl Postgres {
             standby,
             standby_backend,
             greeting,
+            reading: config.read.as_ref().unwrap_or(&config.primary).clone(),
+            helpers: Vec::new(),
             host: config.primary.host.clone(),
             port: config.primary.port,
         })
@@ -69,6 +75,40 @@ impl Postgres {
     /// The connection that rows are read from.
     pub fn reader(&mut self) -> &mut PgConnection {
         self.standby.as_mut().unwrap_or(&mut self.primary)
+    }
+
+    /// Takes out connections to the server of [`Self::reader`], of which each can join the
+    /// snapshot of a block there. There are fewer when the server gives no more.
+    pub async fn take_helpers(&mut self, count: usize) -> Vec<PgConnection> {
+        let mut helpers = std::mem::take(&mut self.helpers);
+        let missing = count.saturating_sub(helpers.len());
+        let options = options(&self.reading);
+        let connect = || async {
+            let mut connection = options.connect().await?;
+            session::set_up(&mut connection).await?;
+            Ok::<_, sqlx::Error>(connection)
+        };
+        for connected in futures::future::join_all((0..missing).map(|_| connect())).await {
+            match connected {
+                Ok(connection) => helpers.push(connection),
+                // A role or a server may allow few connections; then the load is slower.
+                Err(error) => tracing::debug!(%error, "a connection for the load was refused"),
+            }
+        }
+        helpers
+    }
+
+    /// Takes connections back for the next [`Self::take_helpers`].
+    pub fn return_helpers(&mut self, helpers: Vec<PgConnection>) {
+        self.helpers = helpers;
+    }
+
+    /// Closes the connections of [`Self::take_helpers`].
+    pub async fn close_helpers(&mut self) {
+        for helper in std::mem::take(&mut self.helpers) {
+            // The server notices a connection that was not closed in order, too.
+            let _ = helper.close().await;
+        }
     }
 
     /// Reads the primary's activity. Fails when another server session answers than the one that

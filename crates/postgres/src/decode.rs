@@ -63,16 +63,45 @@ pub(crate) fn select_list(schema: &TableSchema, identities: &[String]) -> String
     list
 }
 
+/// A row whose values are in PostgreSQL's binary format.
+pub trait BinaryRow {
+    /// The number of its columns.
+    fn columns(&self) -> usize;
+
+    /// The bytes of a column's value; `None` for NULL.
+    fn value(&self, column: usize) -> Option<&[u8]>;
+}
+
+impl BinaryRow for PgRow {
+    fn columns(&self) -> usize {
+        self.len()
+    }
+
+    #[inline]
+    fn value(&self, column: usize) -> Option<&[u8]> {
+        let value = self
+            .try_get_raw(column)
+            .expect("a row has the columns of its select list");
+        if value.is_null() {
+            None
+        } else {
+            Some(value.as_bytes().expect("the value is not null"))
+        }
+    }
+}
+
 /// The 32-bit `xmin` of a row that was read with [`crate::Captured::select_list`].
-pub fn xmin(row: &PgRow) -> u32 {
-    let bytes = raw(row, 0).and_then(|bytes| bytes.try_into().ok());
+#[inline]
+pub fn xmin(row: &impl BinaryRow) -> u32 {
+    let bytes = row.value(0).and_then(|bytes| bytes.try_into().ok());
     u32::from_be_bytes(bytes.expect("the select list begins with xmin, 4 bytes and never null"))
 }
 
 /// A row's cursor in microseconds since 1970-01-01 (of its wall clock, for a type without zone);
 /// infinity, and what lies beyond 64 bits, is the number at that end.
-pub fn cursor_value(row: &PgRow, cursor: &Cursor) -> Option<i64> {
-    let bytes = raw(row, FIRST_COLUMN + cursor.column)?;
+#[inline]
+pub fn cursor_value(row: &impl BinaryRow, cursor: &Cursor) -> Option<i64> {
+    let bytes = row.value(FIRST_COLUMN + cursor.column)?;
     let micros = match cursor.kind {
         CursorKind::Timestamptz | CursorKind::Timestamp => value::cursor_micros(bytes),
         CursorKind::Date => value::cursor_date_micros(bytes),
@@ -137,24 +166,30 @@ impl RowDecoder {
 
     /// Appends a row that was read with [`crate::Captured::select_list`]. After an error the decoder holds half a
     /// row: it must be thrown away.
-    pub fn append(&mut self, row: &PgRow, xid: Xid, op: u8) -> Result<(), DecodeError> {
-        if row.len() != FIRST_COLUMN + self.columns.len() {
+    #[inline]
+    pub fn append(&mut self, row: &impl BinaryRow, xid: Xid, op: u8) -> Result<(), DecodeError> {
+        if row.columns() != FIRST_COLUMN + self.columns.len() {
             let (table, expected) = (self.schema.table.clone(), FIRST_COLUMN + self.columns.len());
             return Err(DecodeError::Columns {
                 table,
                 expected,
-                got: row.len(),
+                got: row.columns(),
             });
         }
-        self.append_values(|column| raw(row, FIRST_COLUMN + column), xid, op)
+        self.append_values(|column| row.value(FIRST_COLUMN + column), xid, op)
     }
 
     /// Appends a row that has more columns after those of [`select_list`].
-    pub fn append_first(&mut self, row: &PgRow, xid: Xid, op: u8) -> Result<(), DecodeError> {
-        if row.len() < FIRST_COLUMN + self.columns.len() {
+    pub fn append_first(
+        &mut self,
+        row: &impl BinaryRow,
+        xid: Xid,
+        op: u8,
+    ) -> Result<(), DecodeError> {
+        if row.columns() < FIRST_COLUMN + self.columns.len() {
             return self.append(row, xid, op);
         }
-        self.append_values(|column| raw(row, FIRST_COLUMN + column), xid, op)
+        self.append_values(|column| row.value(FIRST_COLUMN + column), xid, op)
     }
 
     /// Rows since the last [`RowDecoder::finish`].
@@ -243,19 +278,6 @@ impl RowDecoder {
         self.rows += 1;
         self.bytes += bytes;
         Ok(())
-    }
-}
-
-/// The bytes of a row's value; `None` for NULL.
-#[inline]
-fn raw(row: &PgRow, index: usize) -> Option<&[u8]> {
-    let value = row
-        .try_get_raw(index)
-        .expect("a row has the columns of its select list");
-    if value.is_null() {
-        None
-    } else {
-        Some(value.as_bytes().expect("the value is not null"))
     }
 }
 

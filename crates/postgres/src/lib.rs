@@ -3,7 +3,7 @@
 //!
 //! Read in this order: `connect` and `session` (how a connection is made, and what its session must
 //! be), [`server`] (identity, activity, log positions), `tables` and `catalog` (what the tables of
-//! a configuration are), `block` (the transaction that rows are read in), `decode` (rows),
+//! a configuration are), `block` (the transaction that rows are read in), `copy` and `decode` (rows),
 //! [`grants`] (the role that may do all this). `sqlstate` is the one table from an error of
 //! PostgreSQL to its meaning.
 #![warn(missing_docs)]
@@ -13,6 +13,7 @@ mod block;
 mod catalog;
 mod condition;
 mod connect;
+mod copy;
 mod decode;
 mod error;
 mod floor;
@@ -24,14 +25,16 @@ mod sqlstate;
 mod tables;
 mod text;
 
-pub use self::block::{Block, Gate, Snapshot};
+pub use self::block::{Block, Gate, SharedSnapshot, Snapshot};
 pub use self::catalog::{
     Captured, CatalogError, Change, Cursor, CursorKind, Descendant, IdentityForm, Names, Ordered,
-    Structure, Values, capture, expected_rows, index_statement, list_tables, read_structures,
+    Structure, Values, capture, expected_rows, heap_blocks, index_statement, list_tables,
+    read_structures,
 };
 pub use self::condition::{ConditionError, check_condition};
 pub use self::connect::{Postgres, connect, is_alive};
-pub use self::decode::{DecodeError, RowDecoder, cursor_value, xmin};
+pub use self::copy::{CopyRow, CopyRows, literal};
+pub use self::decode::{BinaryRow, DecodeError, RowDecoder, cursor_value, xmin};
 pub use self::error::Error;
 pub use self::floor::Floor;
 pub use self::reading::{Reading, Seen, ServerTime, Session};

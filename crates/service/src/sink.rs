@@ -43,8 +43,15 @@ pub trait Sink {
     /// there are any, the answer may be [`Checkpointed::Pending`].
     async fn flush(&mut self) -> Result<Checkpointed, SinkError>;
 
-    /// The time at which [`Sink::flush`] is due even if no other checkpoint arrives; `None` while
-    /// every checkpoint is durable.
+    /// Starts what [`Sink::flush`] does, and returns before its end where the sink accepts rows
+    /// meanwhile; an error is then that of the next call. Returns the rows that became durable
+    /// since the last answer with a number of rows.
+    async fn start_flush(&mut self) -> Result<u64, SinkError> {
+        Ok(self.flush().await?.durable_rows())
+    }
+
+    /// The time at which [`Sink::start_flush`] is due even if no other checkpoint arrives; `None`
+    /// while every checkpoint is durable.
     fn due(&self) -> Option<tokio::time::Instant>;
 
     /// What users ask of the tables that were resumed: the last request of each, as far as it has

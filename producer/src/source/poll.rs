@@ -38,8 +38,8 @@ use super::notice;
 use super::out::{Event, Out};
 use super::phase::{Phase, Reload};
 use super::plan::Plan;
-use super::resume::accepts;
-use super::scan::{Scan, Scanned, Versions, scan};
+use super::resume::{PollSettings, accepts};
+use super::scan::{Answer, BatchLimits, Scan, Scanned, Versions, scan};
 use super::statement::Condition;
 use super::table::PolledTable;
 
@@ -53,8 +53,8 @@ pub struct Poll {
     pub(super) tables: Vec<PolledTable>,
     /// Tables that were dropped: they are looked for from time to time.
     pub(super) dropped: Vec<Dropped>,
-    /// Rows of a chunk of the initial load.
-    pub(super) chunk_rows: u32,
+    /// How tables are loaded.
+    pub(super) settings: PollSettings,
     /// The activity's snapshot when nothing was left to do.
     pub(super) quiet: Option<String>,
     /// What must be flushed before anything of the last snapshot becomes durable.
@@ -107,10 +107,14 @@ impl Poll {
             }
         }
         let tables = &mut self.tables;
-        let chunk = load::load_chunk(&mut self.postgres, tables, self.chunk_rows, out).await?;
-        if let Some(chunk) = chunk {
-            step.rows += chunk.rows;
-            self.gate = Some(chunk.gate);
+        let chunk = load::load_chunk(&mut self.postgres, tables, self.settings, out).await?;
+        match chunk {
+            Some(chunk) => {
+                step.rows += chunk.rows;
+                self.gate = Some(chunk.gate);
+            }
+            // Every table is loaded, so the connections are not needed again.
+            None => self.postgres.close_helpers().await,
         }
         step.progress = self.progress(due.heartbeat).await?;
         step.joined = self.is_tailing() && !was_tailing;
@@ -369,6 +373,13 @@ async fn scan_one(
         snapshot: table.detection.of(block.snapshot),
         late_below: plan.late_below(),
         is_load: false,
+        // Only what reads a whole table has an answer that is worth a new plan.
+        answer: if reading.is_some() {
+            Answer::Long
+        } else {
+            Answer::Short
+        },
+        batch: BatchLimits::default(),
     };
     let mut scanned = scan(connection, known, out).await?;
     if let Some(reload) = table.opens() {
@@ -382,6 +393,7 @@ async fn scan_one(
                 only: reload.condition.clone(),
             },
             late_below: Floor::MIN,
+            answer: Answer::Long,
             ..known
         };
         scanned = scanned.and(scan(connection, again, out).await?);
@@ -393,6 +405,7 @@ async fn scan_one(
             coverage: &Coverage::default(),
             condition: &Condition::Attached,
             late_below: Floor::MIN,
+            answer: Answer::Long,
             ..known
         };
         let attached = scan(connection, attached, out).await?;

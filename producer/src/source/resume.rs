@@ -29,8 +29,14 @@ const LINEAGE_REWIND: Duration = Duration::from_secs(3600);
 pub struct PollSettings {
     /// Times between two scans of the deeper tiers.
     pub depths: Depths,
-    /// Rows of a chunk of the initial load.
+    /// Rows of a chunk of the initial load, for each connection that reads it.
     pub chunk_rows: u32,
+    /// Connections that read a chunk side by side.
+    pub load_connections: usize,
+    /// A chunk of fewer rows than this is read over one connection.
+    pub side_by_side_rows_min: u64,
+    /// A table of this many blocks at most is one chunk, which is read without an index.
+    pub whole_blocks_max: u32,
 }
 
 /// The server's state when a poll starts: every table resumes as of this moment.
@@ -89,7 +95,7 @@ impl Poll {
             postgres,
             tables,
             dropped: found.dropped,
-            chunk_rows: settings.chunk_rows,
+            settings,
             quiet: None,
             gate: None,
             blind: false,

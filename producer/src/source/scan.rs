@@ -1,7 +1,7 @@
 //! One scan: the rows of a table within bounds, streamed in binary, straight into batches.
 //!
 //! Budget: the server's output of a row costs 350 ns, this side 250 ns; no allocation a row. Polls,
-//! sweeps and the initial load read in the same way; only the condition differs.
+//! sweeps and the initial load read in the same way; only the condition and the protocol differ.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use inlet_model::Xid;
 use inlet_model::change::{ChangeBatch, UPSERT};
 use inlet_postgres::Snapshot;
+use inlet_postgres::{BinaryRow, CopyRows, RowDecoder, cursor_value, xmin};
 use inlet_postgres::{Error, Floor, Table};
-use inlet_postgres::{RowDecoder, cursor_value, xmin};
 use inlet_service::config::ImpossibleValues;
 use roaring::RoaringTreemap;
 use sqlx::AssertSqlSafe;
@@ -20,12 +20,15 @@ use tracing::warn;
 use super::coverage::Coverage;
 use super::error::PollError;
 use super::out::{Event, Out};
-use super::statement::{Condition, statement};
+use super::statement::{Condition, statement, statement_of_copy};
 
 /// Rows of one batch at most.
 const BATCH_ROWS_MAX: usize = 65_536;
 /// Bytes of one batch at most, about.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Smaller batches cost more by their number than they save in memory.
+const ROWS_LEAST: usize = 8_192;
+const BYTES_LEAST: usize = 1 << 20;
 /// An event is reported after this many rows.
 const EVENT_ROWS: u64 = 16_384;
 
@@ -45,6 +48,18 @@ pub struct Scan<'a> {
     pub late_below: Floor,
     /// True for a part of a load.
     pub is_load: bool,
+    /// How many rows are likely to come.
+    pub answer: Answer,
+    pub batch: BatchLimits,
+}
+
+/// How the rows come. The values are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// By a prepared statement, whose plan the server keeps: the answer is a few rows most times.
+    Short,
+    /// By COPY, which is planned each time and costs half as much a row on this side.
+    Long,
 }
 
 /// Which versions a scan hands on.
@@ -95,87 +110,167 @@ impl Scanned {
     }
 }
 
+/// How much one batch holds at most.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchLimits {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+impl BatchLimits {
+    /// Those of each of several scans that run side by side: together they hold what one holds.
+    pub fn shared_by(readers: usize) -> Self {
+        let whole = Self::default();
+        Self {
+            rows: (whole.rows / readers).max(ROWS_LEAST),
+            bytes: (whole.bytes / readers).max(BYTES_LEAST),
+        }
+    }
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self {
+            rows: BATCH_ROWS_MAX,
+            bytes: BATCH_BYTES_MAX,
+        }
+    }
+}
+
 /// Reads the rows of a condition and hands on those that are wanted.
 pub async fn scan(
     connection: &mut PgConnection,
     scan: Scan<'_>,
     out: &mut impl Out,
 ) -> Result<Scanned, PollError> {
-    let Scan {
-        table,
-        coverage,
-        snapshot,
-        ..
-    } = scan;
-    let captured = &table.captured;
-    let name = &captured.schema.table;
     let started = Instant::now();
-    let (sql, values) = statement(captured, scan.condition, scan.attached, snapshot.xid_end);
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for value in values {
-        query = query.bind(value);
-    }
-    let as_null = table.config.impossible_values == ImpossibleValues::Null;
-    let mut decoder = RowDecoder::new(captured.schema.clone(), 1024).impossible_as_null(as_null);
-    let mut scanned = Scanned {
-        detected_at: snapshot.taken_at,
-        ..Scanned::default()
-    };
-    let mut last = None;
-    let mut read = 0_u64;
-    let mut rows = query.fetch(connection);
-    while let Some(row) = rows
-        .try_next()
-        .await
-        .map_err(|error| Error::rows(name, error))?
-    {
-        read += 1;
-        if read.is_multiple_of(EVENT_ROWS) {
-            out.observe(Event::Read(EVENT_ROWS));
-        }
-        let xid = Xid::widen(xmin(&row), snapshot.xid_end);
-        // The rows of one transaction mostly follow each other, and the bitmap costs more than the
-        // comparison.
-        if last.replace(xid) != Some(xid) {
-            scanned.returned.insert(xid.0);
-        }
-        // A row without a stamp is older than every floor.
-        let at = captured
-            .cursor
-            .as_ref()
-            .and_then(|cursor| cursor_value(&row, cursor))
-            .unwrap_or(Floor::MIN);
-        if !scan.wanted.contain(xid, coverage.covers(xid, at)) {
-            continue;
-        }
-        decoder
-            .append(&row, xid, UPSERT)
-            .map_err(|error| Error::decode(name, error))?;
-        scanned.rows += 1;
-        // A late row is one that a shallower scan would have missed; the count tells operators how
-        // good their timestamps are.
-        scanned.late += u64::from(at < scan.late_below);
-        // Rows may be narrow or wide, so a batch ends by whichever bound it reaches first.
-        if decoder.rows() >= BATCH_ROWS_MAX || decoder.bytes() >= BATCH_BYTES_MAX {
-            out.write(finish(&mut decoder, scan)).await?;
+    let mut sieve = Sieve::new(scan);
+    if !scan.is_empty() {
+        let name = &scan.table.captured.schema.table;
+        let failed = |error| Error::rows(name, error);
+        match scan.answer {
+            Answer::Short => {
+                let (sql, values) = scan.statement();
+                let mut query = sqlx::query(AssertSqlSafe(sql));
+                for value in values {
+                    query = query.bind(value);
+                }
+                let mut rows = query.fetch(connection);
+                while let Some(row) = rows.try_next().await.map_err(failed)? {
+                    if sieve.take(&row, out)? {
+                        out.write(sieve.finish()).await?;
+                    }
+                }
+            }
+            Answer::Long => {
+                let copied = CopyRows::start(connection, &scan.statement_of_copy()).await;
+                let mut rows = copied.map_err(failed)?;
+                while let Some(row) = rows.try_next().await.map_err(failed)? {
+                    if sieve.take(&row, out)? {
+                        out.write(sieve.finish()).await?;
+                    }
+                }
+            }
         }
     }
-    if decoder.rows() > 0 {
-        out.write(finish(&mut decoder, scan)).await?;
+    if sieve.decoder.rows() > 0 {
+        out.write(sieve.finish()).await?;
     }
-    out.observe(Event::Read(read % EVENT_ROWS));
-    scanned.took = started.elapsed();
-    Ok(scanned)
+    out.observe(Event::Read(sieve.read % EVENT_ROWS));
+    sieve.scanned.took = started.elapsed();
+    Ok(sieve.scanned)
 }
 
-/// The rows so far as a batch, with a warning when values had to become null.
-fn finish(decoder: &mut RowDecoder, scan: Scan<'_>) -> ChangeBatch {
-    let mut batch = decoder.finish(scan.snapshot.taken_at);
-    batch.is_load = scan.is_load;
-    let values = decoder.take_nulled();
-    if values > 0 {
-        warn!(table = %batch.schema.table, values, rows = batch.rows.num_rows(), "values that the \
-            lake's types cannot hold are written as null");
+impl Scan<'_> {
+    /// True when no row can match: all visible rows have smaller xids. Then the joining scan of a
+    /// database in which nothing was written since costs no reading of the whole table.
+    fn is_empty(&self) -> bool {
+        matches!(self.condition, Condition::Since { xid, .. } if *xid >= self.snapshot.xid_end)
     }
-    batch
+
+    fn statement(&self) -> (String, Vec<String>) {
+        let (captured, xid_end) = (&self.table.captured, self.snapshot.xid_end);
+        statement(captured, self.condition, self.attached, xid_end)
+    }
+
+    fn statement_of_copy(&self) -> String {
+        let (captured, xid_end) = (&self.table.captured, self.snapshot.xid_end);
+        statement_of_copy(captured, self.condition, self.attached, xid_end)
+    }
+}
+
+/// Keeps the rows that are wanted, and gathers them into batches.
+struct Sieve<'a> {
+    scan: Scan<'a>,
+    decoder: RowDecoder,
+    scanned: Scanned,
+    /// The xid of the row before.
+    last: Option<Xid>,
+    /// Rows that were returned.
+    read: u64,
+}
+
+impl<'a> Sieve<'a> {
+    fn new(scan: Scan<'a>) -> Self {
+        let table = scan.table;
+        let as_null = table.config.impossible_values == ImpossibleValues::Null;
+        let schema = table.captured.schema.clone();
+        Self {
+            decoder: RowDecoder::new(schema, 1024).impossible_as_null(as_null),
+            scanned: Scanned {
+                detected_at: scan.snapshot.taken_at,
+                ..Scanned::default()
+            },
+            scan,
+            last: None,
+            read: 0,
+        }
+    }
+
+    /// Looks at the next row; true when a batch is full.
+    #[inline]
+    fn take(&mut self, row: &impl BinaryRow, out: &mut impl Out) -> Result<bool, Error> {
+        let scan = &self.scan;
+        let captured = &scan.table.captured;
+        self.read += 1;
+        if self.read.is_multiple_of(EVENT_ROWS) {
+            out.observe(Event::Read(EVENT_ROWS));
+        }
+        let xid = Xid::widen(xmin(row), scan.snapshot.xid_end);
+        // The rows of one transaction mostly follow each other, and the bitmap costs more than the
+        // comparison.
+        if self.last.replace(xid) != Some(xid) {
+            self.scanned.returned.insert(xid.0);
+        }
+        // A row without a stamp is older than every floor.
+        let cursor = captured.cursor.as_ref();
+        let at = cursor
+            .and_then(|cursor| cursor_value(row, cursor))
+            .unwrap_or(Floor::MIN);
+        if !scan.wanted.contain(xid, scan.coverage.covers(xid, at)) {
+            return Ok(false);
+        }
+        self.decoder
+            .append(row, xid, UPSERT)
+            .map_err(|error| Error::decode(&captured.schema.table, error))?;
+        self.scanned.rows += 1;
+        // A late row is one that a shallower scan would have missed; the count tells operators how
+        // good their timestamps are.
+        self.scanned.late += u64::from(at < scan.late_below);
+        // Rows may be narrow or wide, so a batch ends by whichever bound it reaches first.
+        let BatchLimits { rows, bytes } = scan.batch;
+        Ok(self.decoder.rows() >= rows || self.decoder.bytes() >= bytes)
+    }
+
+    /// The rows so far as a batch, with a warning when values had to become null.
+    fn finish(&mut self) -> ChangeBatch {
+        let mut batch = self.decoder.finish(self.scan.snapshot.taken_at);
+        batch.is_load = self.scan.is_load;
+        let values = self.decoder.take_nulled();
+        if values > 0 {
+            warn!(table = %batch.schema.table, values, rows = batch.rows.num_rows(), "values that \
+                the lake's types cannot hold are written as null");
+        }
+        batch
+    }
 }

@@ -4,7 +4,7 @@ use inlet_model::Xid;
 use inlet_model::quote;
 use inlet_postgres::Captured;
 use inlet_postgres::Floor;
-use inlet_postgres::text_of;
+use inlet_postgres::{literal, text_of};
 
 /// Ages are compared modulo 2^32: a bound that is further back asks for every row.
 const AGE_MAX: u64 = 1 << 31;
@@ -32,6 +32,16 @@ pub enum Condition {
         /// A condition of a user, in SQL.
         only: Option<String>,
     },
+    /// Rows of a range of blocks of a table that is one heap, with `xmin < before`.
+    Blocks {
+        from: u32,
+        /// Exclusive; `None` is the table's end, wherever it is by then.
+        until: Option<u32>,
+        /// The xid at which the load began.
+        before: Xid,
+        /// A condition of a user, in SQL.
+        only: Option<String>,
+    },
     /// Every row of the tables that were attached and not read yet; the other conditions exclude
     /// these.
     Attached,
@@ -46,13 +56,26 @@ pub fn statement(
     xid_end: Xid,
 ) -> (String, Vec<String>) {
     let (filter, values) = filter(captured, condition, attached, xid_end);
-    (
-        format!(
-            "SELECT {} FROM {}{filter}",
-            captured.select_list(),
-            captured.schema.table.quoted()
-        ),
-        values,
+    (select(captured, &filter), values)
+}
+
+/// The same statement with the values written into it, because COPY takes no parameters.
+pub fn statement_of_copy(
+    captured: &Captured,
+    condition: &Condition,
+    attached: &[u32],
+    xid_end: Xid,
+) -> String {
+    let mut bind = |value: String, sql_type: &str| format!("{}::text::{sql_type}", literal(&value));
+    let filter = clauses(captured, condition, attached, xid_end, &mut bind);
+    select(captured, &filter)
+}
+
+fn select(captured: &Captured, filter: &str) -> String {
+    format!(
+        "SELECT {} FROM {}{filter}",
+        captured.select_list(),
+        captured.schema.table.quoted()
     )
 }
 
@@ -65,12 +88,24 @@ pub fn filter(
     attached: &[u32],
     xid_end: Xid,
 ) -> (String, Vec<String>) {
-    let mut clauses = Vec::new();
     let mut values = Vec::new();
     let mut bind = |value: String, sql_type: &str| {
         values.push(value);
         format!("${}::text::{sql_type}", values.len())
     };
+    let filter = clauses(captured, condition, attached, xid_end, &mut bind);
+    (filter, values)
+}
+
+/// The `WHERE` clause; `bind` takes a value and the type that it is cast to, and gives its SQL.
+fn clauses(
+    captured: &Captured,
+    condition: &Condition,
+    attached: &[u32],
+    xid_end: Xid,
+    bind: &mut impl FnMut(String, &str) -> String,
+) -> String {
+    let mut clauses = Vec::new();
     match condition {
         Condition::Since { floor, xid, only } => {
             clauses.extend(only.as_deref().map(bracketed));
@@ -103,16 +138,24 @@ pub fn filter(
                     clauses.push(format!(
                         "{} {operator} {}",
                         key_columns(captured),
-                        key_values(captured, key, &mut bind)
+                        key_values(captured, key, bind)
                     ));
                 }
             }
-            // The complement of what the joining scan asks for: each row is in exactly one of the
-            // two, also a frozen one of an older epoch.
-            clauses.push(format!(
-                "age(xmin) NOT BETWEEN 0 AND (SELECT age({}))",
-                bind(before.low().to_string(), "xid")
-            ));
+            clauses.push(settled(*before, bind));
+            clauses.extend(only.as_deref().map(bracketed));
+        }
+        Condition::Blocks {
+            from,
+            until,
+            before,
+            only,
+        } => {
+            // A scan of a range of blocks, which reads no index and no other block.
+            clauses.push(format!("ctid >= {}", bind(format!("({from},0)"), "tid")));
+            let until = until.map(|until| bind(format!("({until},0)"), "tid"));
+            clauses.extend(until.map(|until| format!("ctid < {until}")));
+            clauses.push(settled(*before, bind));
             clauses.extend(only.as_deref().map(bracketed));
         }
         Condition::Attached => {}
@@ -120,17 +163,23 @@ pub fn filter(
     if !attached.is_empty() {
         let not = match condition {
             Condition::Attached => "",
-            Condition::Since { .. } | Condition::Chunk { .. } => "NOT ",
+            Condition::Since { .. } | Condition::Chunk { .. } | Condition::Blocks { .. } => "NOT ",
         };
         let oids: Vec<_> = attached.iter().map(u32::to_string).collect();
         clauses.push(format!("tableoid {not}IN ({})", oids.join(", ")));
     }
-    let filter = if clauses.is_empty() {
+    if clauses.is_empty() {
         String::new()
     } else {
         format!(" WHERE {}", clauses.join(" AND "))
-    };
-    (filter, values)
+    }
+}
+
+/// The rows that were settled when a load began: the complement of what the joining scan asks for.
+/// Each row is in exactly one of the two, also a frozen one of an older epoch.
+fn settled(before: Xid, bind: &mut impl FnMut(String, &str) -> String) -> String {
+    let before = bind(before.low().to_string(), "xid");
+    format!("age(xmin) NOT BETWEEN 0 AND (SELECT age({before}))")
 }
 
 /// A user's condition as a part of ours.

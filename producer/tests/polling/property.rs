@@ -49,6 +49,8 @@ async fn poller(database: &Database, dice: &mut Dice) -> Poller {
     settings.poll.depths.wide_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(300)]);
     settings.poll.depths.sweep_interval = dice.one(&[NEVER, NEVER, Duration::from_millis(900)]);
     settings.poll.chunk_rows = 3;
+    settings.poll.load_connections = dice.one(&[1, 2, 3]);
+    settings.poll.whole_blocks_max = dice.one(&[0, 0, u32::MAX]);
     Poller::new(settings).await
 }
 

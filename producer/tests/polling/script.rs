@@ -157,6 +157,9 @@ pub async fn settings(database: &Database, tables: &[&str]) -> Settings {
                 wide_interval: NEVER,
             },
             chunk_rows: 100,
+            load_connections: 1,
+            side_by_side_rows_min: 0,
+            whole_blocks_max: 0,
         },
     }
 }

@@ -93,3 +93,22 @@ pub async fn expected_rows(connection: &mut PgConnection, table: &TableName) -> 
         .ok()?;
     plan.split_once(" rows=")?.1.split(' ').next()?.parse().ok()
 }
+
+/// How many blocks a table has that is one heap; `None` for any other table, and where the server
+/// cannot scan a range of blocks (before version 14).
+pub async fn heap_blocks(
+    connection: &mut PgConnection,
+    oid: u32,
+) -> Result<Option<u32>, sqlx::Error> {
+    const BLOCKS: &str = "\
+SELECT pg_relation_size(c.oid) / current_setting('block_size')::integer
+FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+WHERE c.oid = $1 AND c.relkind = 'r' AND a.amname = 'heap'
+  AND current_setting('server_version_num')::integer >= 140000
+  AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)";
+    let blocks: Option<i64> = sqlx::query_scalar(BLOCKS)
+        .bind(Oid(oid))
+        .fetch_optional(connection)
+        .await?;
+    Ok(blocks.and_then(|blocks| u32::try_from(blocks).ok()))
+}

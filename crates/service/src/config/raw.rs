@@ -161,6 +161,10 @@ section! {
         sweep_interval: Text = Key::of(Form::Duration).default("1h").example("10m"),
         /// How often Inlet looks for new tables that match a pattern; 0: only at the start.
         discover_interval: Text = Key::of(Form::DurationOrNever).default("60s").example("10s"),
+        /// How many connections read a table side by side while it is loaded for the first time.
+        load_connections: Text = Key::of(Form::Count)
+            .else_("one for each core, at most 4")
+            .example("2"),
         /// A commit starts earlier when this many rows are in memory.
         flush_rows: Text = Key::of(Form::Count).default("1_000_000").example("100_000"),
         /// A commit starts earlier when this many bytes are in memory.

@@ -1,11 +1,15 @@
 //! `streaming:` how often and how much at once.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::file::{Problems, Text};
 use super::raw::RawStreaming;
 use super::value;
+
+/// More connections bring little, because the encoder of the lake is busy with four.
+const LOAD_CONNECTIONS_MAX: usize = 4;
 
 /// Intervals, sizes, and where readable copies of the progress go.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub struct StreamingConfig {
     /// How often the catalog is asked for new tables that a pattern means; nothing: only at the
     /// start.
     pub discover_interval: Duration,
+    /// Connections that read a table side by side while it is loaded.
+    pub load_connections: usize,
     /// Rows in memory that are committed before the interval is over.
     pub flush_rows: u64,
     /// Bytes in memory that are committed before the interval is over.
@@ -40,6 +46,9 @@ impl Default for StreamingConfig {
             flush_interval: Duration::from_secs(1),
             sweep_interval: Duration::from_secs(3600),
             discover_interval: Duration::from_secs(60),
+            load_connections: std::thread::available_parallelism()
+                .map_or(1, NonZero::get)
+                .min(LOAD_CONNECTIONS_MAX),
             flush_rows: 1_000_000,
             flush_bytes: 128 << 20,
         }
@@ -82,19 +91,22 @@ pub(super) fn check(
         Some(text) if ["0", "0s"].contains(&text.value.as_str()) => Some(Duration::ZERO),
         text => duration("discover_interval", text, default.discover_interval),
     };
-    let flush_rows = raw
-        .flush_rows
-        .as_ref()
-        .map_or(Ok(default.flush_rows), |text| {
-            value::count("streaming.flush_rows", text, 1)
+    let mut count = |key: &str, text: &Option<Text>, default| {
+        let checked = text.as_ref().map_or(Ok(default), |text| {
+            value::count(&format!("streaming.{key}"), text, 1)
         });
+        problems.take(checked)
+    };
+    let flush_rows = count("flush_rows", &raw.flush_rows, default.flush_rows);
+    let connections = default.load_connections as u64;
+    let load_connections = count("load_connections", &raw.load_connections, connections);
     let flush_bytes = raw
         .flush_bytes
         .as_ref()
         .map_or(Ok(default.flush_bytes), |text| {
             value::size("streaming.flush_bytes", text)
         });
-    let (flush_rows, flush_bytes) = (problems.take(flush_rows), problems.take(flush_bytes));
+    let flush_bytes = problems.take(flush_bytes);
     let mut path = |key: &str, text: &Option<Text>| {
         let checked = text
             .as_ref()
@@ -113,6 +125,7 @@ pub(super) fn check(
         flush_interval: flush_interval?,
         sweep_interval: sweep_interval?,
         discover_interval: discover_interval?,
+        load_connections: usize::try_from(load_connections?).unwrap_or(usize::MAX),
         flush_rows: flush_rows?,
         flush_bytes: flush_bytes?,
     })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
@@ -16,15 +17,24 @@ use super::fault;
 use super::settings::KafkaSinkSettings;
 use super::thread::{Command, SinkThread};
 
+/// A commit after which no other call comes is asked for its end, so that its rows are counted and
+/// its error is found.
+const ASK_AFTER: Duration = Duration::from_millis(100);
+
 /// The sink of a pipeline with a broker.
 ///
-/// The thread publishes one batch while the caller reads the next. So memory holds two batches, and
-/// 32 MiB in librdkafka's queue.
+/// The thread publishes one batch while the caller reads the next, and commits one transaction
+/// while the caller reads the rows of the next one. So memory holds two batches, and 32 MiB in
+/// librdkafka's queue.
 #[derive(Debug)]
 pub struct KafkaSink {
     commands: mpsc::Sender<Command>,
     /// The answer to the last write, until it is looked at.
     writing: Option<oneshot::Receiver<Result<(), SinkError>>>,
+    /// The answer to the last checkpoint, until it is looked at, and when it was handed over.
+    committing: Option<(oneshot::Receiver<Result<Checkpointed, SinkError>>, Instant)>,
+    /// Rows that became durable since the last answer.
+    durable_rows: u64,
     /// False after an error, and after a call whose future was dropped: then records may be
     /// missing from the transaction, and only [`Sink::resume`] may be called.
     is_resumed: bool,
@@ -61,6 +71,8 @@ impl KafkaSink {
         Ok(Self {
             commands,
             writing: None,
+            committing: None,
+            durable_rows: 0,
             is_resumed: false,
             ended,
         })
@@ -81,6 +93,12 @@ impl KafkaSink {
 
     /// Waits for the last write.
     async fn await_write(&mut self) -> Result<(), SinkError> {
+        if self.writing.is_none() {
+            return Ok(());
+        }
+        // A checkpoint that is not answered was handed over before the write. Its error is the
+        // cause of the write's.
+        self.await_commit().await?;
         let Some(answer) = &mut self.writing else {
             return Ok(());
         };
@@ -89,15 +107,32 @@ impl KafkaSink {
         written.unwrap_or_else(|_| Err(ended()))
     }
 
+    /// Waits for the last checkpoint.
+    async fn await_commit(&mut self) -> Result<(), SinkError> {
+        let Some((answer, _)) = &mut self.committing else {
+            return Ok(());
+        };
+        let committed = answer.await;
+        self.committing = None;
+        self.durable_rows += committed.unwrap_or_else(|_| Err(ended()))?.durable_rows();
+        Ok(())
+    }
+
+    /// Hands a command over and brings where its answer will be.
+    async fn hand_over<T>(
+        &mut self,
+        command: impl FnOnce(oneshot::Sender<Result<T, SinkError>>) -> Command,
+    ) -> Result<oneshot::Receiver<Result<T, SinkError>>, SinkError> {
+        let (answer, answered) = oneshot::channel();
+        let handed_over = self.commands.send(command(answer)).await;
+        handed_over.map(|()| answered).map_err(|_| ended())
+    }
+
     async fn ask<T>(
         &mut self,
         command: impl FnOnce(oneshot::Sender<Result<T, SinkError>>) -> Command,
     ) -> Result<T, SinkError> {
-        let (answer, answered) = oneshot::channel();
-        self.commands
-            .send(command(answer))
-            .await
-            .map_err(|_| ended())?;
+        let answered = self.hand_over(command).await?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 
@@ -116,9 +151,11 @@ impl Sink for KafkaSink {
         &mut self,
         tables: &[TableName],
     ) -> Result<BTreeMap<TableName, Progress>, SinkError> {
-        // The result of a pending write does not matter any more, but it must have ended: its
-        // answer would be taken for that of a later write.
+        // The results of pending calls do not matter any more, but they must have ended: their
+        // answers would be taken for those of later calls.
+        _ = self.await_commit().await;
         _ = self.await_write().await;
+        self.durable_rows = 0;
         self.is_resumed = false;
         let tables = tables.to_vec();
         let progress = self.ask(|answer| Command::Resume(tables, answer)).await?;
@@ -129,13 +166,9 @@ impl Sink for KafkaSink {
     async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError> {
         self.begin()?;
         self.await_write().await?;
-        let (answer, answered) = oneshot::channel();
-        self.commands
-            .send(Command::Write(batch, answer))
-            .await
-            .map_err(|_| ended())?;
+        let write = |answer| Command::Write(batch, answer);
         // The answer is looked at before the next call: meanwhile the poll reads the next rows.
-        self.writing = Some(answered);
+        self.writing = Some(self.hand_over(write).await?);
         self.is_resumed = true;
         Ok(())
     }
@@ -145,21 +178,26 @@ impl Sink for KafkaSink {
         progress: BTreeMap<TableName, ProgressDelta>,
     ) -> Result<Checkpointed, SinkError> {
         self.begin()?;
+        self.await_commit().await?;
         self.await_write().await?;
-        let checkpoint = self
-            .ask(|answer| Command::Checkpoint(progress, answer))
-            .await?;
+        let checkpoint = |answer| Command::Checkpoint(progress, answer);
+        self.committing = Some((self.hand_over(checkpoint).await?, Instant::now()));
         self.is_resumed = true;
-        Ok(checkpoint)
+        Ok(Checkpointed::Pending)
     }
 
     async fn flush(&mut self) -> Result<Checkpointed, SinkError> {
-        // Every checkpoint is durable when it returns.
-        Ok(Checkpointed::Durable { rows: 0 })
+        self.begin()?;
+        self.await_commit().await?;
+        self.is_resumed = true;
+        Ok(Checkpointed::Durable {
+            rows: std::mem::take(&mut self.durable_rows),
+        })
     }
 
-    fn due(&self) -> Option<tokio::time::Instant> {
-        None
+    fn due(&self) -> Option<Instant> {
+        let (_, since) = self.committing.as_ref()?;
+        Some(*since + ASK_AFTER)
     }
 
     async fn requests(&mut self) -> BTreeMap<TableName, Request> {
@@ -169,6 +207,7 @@ impl Sink for KafkaSink {
 
     async fn rollback(&mut self) -> Result<(), SinkError> {
         self.is_resumed = false;
+        _ = self.await_commit().await;
         _ = self.await_write().await;
         self.ask(Command::Rollback).await
     }
