@@ -67,6 +67,9 @@ pub enum Verb {
             duckdb -init views.sql"
     )]
     Views(ViewsArguments),
+    /// Merge the small files of each date into few large ones now; the services do it by themselves
+    #[command(after_help = "Example:\n  inlet compact --config inlet.yml orders")]
+    Compact(CompactArguments),
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --watch")]
     Status(StatusArguments),
@@ -126,6 +129,7 @@ impl Verb {
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
             Self::Views(arguments) => Some(&arguments.files),
+            Self::Compact(arguments) => Some(&arguments.files),
             Self::Status(arguments) => Some(&arguments.files),
             Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
@@ -237,6 +241,19 @@ pub struct ViewsArguments {
     /// The tables, as the configuration names them; all when none is given
     #[arg(value_name = "TABLE")]
     pub tables: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CompactArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The tables, as the configuration names them; all when none is given
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Args)]

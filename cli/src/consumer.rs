@@ -54,6 +54,7 @@ fn settings(config: &Config) -> Result<ConsumerSettings, ConfigError> {
         rules: table.rules.clone(),
         date_column: table.date_column.clone(),
         timezone: table.timezone,
+        compaction: tables::compaction(datalake),
     };
     Ok(ConsumerSettings {
         connection: kafka.into(),

@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod compact;
 mod consumer;
 mod control;
 #[cfg(feature = "demo")]
@@ -94,6 +95,9 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         }
         Verb::Views(arguments) => {
             query::print_views(&arguments, tables::resolve_by_lake(config)?).await
+        }
+        Verb::Compact(arguments) => {
+            compact::run(&arguments, tables::resolve_by_lake(config)?, token).await
         }
         Verb::Status(arguments) => status::run(arguments, config, token).await,
         Verb::Check(arguments) => check::run(arguments, config, token).await,

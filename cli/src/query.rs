@@ -7,10 +7,12 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use inlet_model::{PUBLIC, TableName, TableReference};
+use inlet_lake::{Held, TableReader};
+use inlet_model::{PUBLIC, TableName};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
 use tokio::io::AsyncWriteExt;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{Arguments, QueryArguments, QueryFormat, ViewsArguments};
 use crate::duckdb::{self, DuckDbError, INSTALL};
 use crate::failure::{Failure, Outcome, SystemError};
+use crate::tables;
 use crate::views::{self, Asked, Reading, Statement, Statements, ViewNames};
 
 /// Read the statement from stdin.
@@ -94,16 +97,11 @@ enum QueryError {
         two: String,
         names: String,
     },
-    #[error("table `{asked}` is not in the configuration; it has {known}")]
-    UnknownTable { asked: String, known: String },
 }
 
 impl Explain for QueryError {
     fn kind(&self) -> Kind {
-        match self {
-            Self::UnknownTable { .. } => Kind::Config,
-            _ => Kind::Unavailable,
-        }
+        Kind::Unavailable
     }
 
     fn hint(&self) -> Option<Hint> {
@@ -115,7 +113,6 @@ impl Explain for QueryError {
             Self::Ambiguous { names, .. } => {
                 Hint::text(format!("write them as {names}, which `inlet views` shows"))
             }
-            Self::UnknownTable { .. } => Hint::text("name the tables as the configuration does"),
         })
     }
 }
@@ -126,6 +123,8 @@ struct Lake<'a> {
     datalake: &'a DatalakeConfig,
     tables: Vec<TableName>,
     names: Vec<ViewNames>,
+    /// The files that a statement reads stay in their places until it is answered.
+    held: Mutex<Vec<Held>>,
 }
 
 impl<'a> Lake<'a> {
@@ -138,6 +137,7 @@ impl<'a> Lake<'a> {
             datalake,
             tables,
             names,
+            held: Mutex::default(),
         })
     }
 
@@ -166,32 +166,22 @@ impl<'a> Lake<'a> {
 
     /// The views of these tables, or of all, over patterns: they also show what arrives later.
     async fn every_view(&self, asked: &[String]) -> Result<String, Failure> {
-        let is_asked = |asked: &String, table: &TableConfig| {
-            TableReference::parse(asked).is_ok_and(|asked| asked.may_be(&table.table))
-        };
         let tables = &self.config.tables;
-        if let Some(unknown) = asked
-            .iter()
-            .find(|asked| !tables.iter().any(|table| is_asked(asked, table)))
-        {
-            let known: Vec<_> = tables.iter().map(TableConfig::written).collect();
-            return Err(QueryError::UnknownTable {
-                asked: unknown.clone(),
-                known: known.join(", "),
-            }
-            .into());
-        }
         let mut made = Statements::default();
-        for (table, names) in tables.iter().zip(&self.names) {
-            if asked.is_empty() || asked.iter().any(|asked| is_asked(asked, table)) {
-                let table = self.read(table, Reading::Matching).await?;
-                made.add(names, &table, true, |_| true);
-            }
+        for at in tables::asked(asked, tables)? {
+            let table = self.read(&tables[at], Reading::Matching).await?;
+            made.add(&self.names[at], &table, true, |_| true);
         }
         Ok(made.into_text())
     }
 
     async fn read(&self, table: &TableConfig, reading: Reading) -> Result<views::Table, Failure> {
+        if reading == Reading::Committed {
+            let folder = tables::folder(self.config, self.datalake, table);
+            let held = TableReader::new(folder).hold();
+            let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(held);
+        }
         Ok(views::read(self.config, self.datalake, table, reading).await?)
     }
 

@@ -98,6 +98,7 @@ fn sink_table(
         timezone: table.timezone,
         date_column: table.date_column.clone(),
         numbering: Numbering::Local,
+        compaction: tables::compaction(datalake),
     };
     LakeSinkTable {
         path: tables::folder(config, datalake, table),

@@ -1,10 +1,12 @@
 //! The tables of a configuration as the lake knows them, and where they are in it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use inlet_lake::{Limits, TableReader, tables_of};
+use inlet_lake::{CompactionOptions, Limits, TableReader, tables_of};
 use inlet_model::TableReference;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
+use inlet_service::error::{Explain, Hint, Kind};
 
 use crate::failure::Failure;
 
@@ -51,6 +53,47 @@ pub fn own_folder(datalake: &DatalakeConfig, table: &TableReference) -> PathBuf 
     former.filter(is_its_own).unwrap_or(folder)
 }
 
+/// A table that a command line names and the configuration does not.
+#[derive(Debug, thiserror::Error)]
+#[error("table `{asked}` is not in the configuration; it has {known}")]
+pub struct UnknownTable {
+    asked: String,
+    known: String,
+}
+
+impl Explain for UnknownTable {
+    fn kind(&self) -> Kind {
+        Kind::Config
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let hint = "name the table as `tables:` does, or none for all of them";
+        Some(Hint::text(hint))
+    }
+}
+
+/// The positions of the tables that a command line asks for: of all, when it names none.
+pub fn asked(asked: &[String], tables: &[TableConfig]) -> Result<Vec<usize>, UnknownTable> {
+    let names = |asked: &String, table: &TableConfig| {
+        TableReference::parse(asked).is_ok_and(|asked| asked.may_be(&table.table))
+    };
+    let is_known = |asked: &&String| tables.iter().any(|table| names(asked, table));
+    if let Some(unknown) = asked.iter().find(|asked| !is_known(asked)) {
+        let known: Vec<_> = tables.iter().map(TableConfig::written).collect();
+        return Err(UnknownTable {
+            asked: unknown.clone(),
+            known: known.join(", "),
+        });
+    }
+    let is_asked =
+        |table: &TableConfig| asked.is_empty() || asked.iter().any(|asked| names(asked, table));
+    let positions = tables.iter().enumerate();
+    Ok(positions
+        .filter(|(_, table)| is_asked(table))
+        .map(|(at, _)| at)
+        .collect())
+}
+
 /// The size at which a batch of the lake is committed.
 pub fn limits(config: &Config) -> Limits {
     Limits {
@@ -58,4 +101,16 @@ pub fn limits(config: &Config) -> Limits {
         bytes: config.streaming.flush_bytes,
         age: config.streaming.flush_interval,
     }
+}
+
+/// The pause without readers that merged files wait for: longer than most queries take.
+pub const READERS_PAUSE: Duration = Duration::from_secs(2);
+
+/// How small files are merged beside the commits; `None`: only by `inlet compact`.
+pub fn compaction(datalake: &DatalakeConfig) -> Option<CompactionOptions> {
+    (!datalake.compaction_interval.is_zero()).then_some(CompactionOptions {
+        interval: datalake.compaction_interval,
+        rate: datalake.compaction_rate,
+        pause: READERS_PAUSE,
+    })
 }

@@ -30,9 +30,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use inlet_lake::TableReader;
-use inlet_model::{TableReference, Xid};
+use inlet_model::Xid;
 use inlet_postgres::{Known, Table, Tables, connect};
-use inlet_service::config::{Config, TableConfig};
+use inlet_service::config::Config;
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,13 +80,9 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
     let mut found = Tables::find(&mut connection, config, &Known::new()).await?;
     let config = found.config.clone();
     let datalake = config.require_datalake()?;
-    check_names(&arguments.tables, &config.tables)?;
     let mut reports = Vec::new();
-    for table in &config.tables {
-        if !arguments.tables.is_empty() && !arguments.tables.iter().any(|asked| names(asked, table))
-        {
-            continue;
-        }
+    for at in tables::asked(&arguments.tables, &config.tables)? {
+        let table = &config.tables[at];
         let of = OfTable {
             config: &config,
             datalake,
@@ -104,31 +100,6 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
     Ok(reports)
 }
 
-/// Decides whether a name on the command line means this table.
-fn names(asked: &str, table: &TableConfig) -> bool {
-    TableReference::parse(asked).is_ok_and(|asked| asked.may_be(&table.table))
-}
-
-fn check_names(asked: &[String], tables: &[TableConfig]) -> Result<(), VerifyError> {
-    match asked
-        .iter()
-        .find(|asked| !tables.iter().any(|table| names(asked, table)))
-    {
-        None => Ok(()),
-        Some(asked) => {
-            let known = tables
-                .iter()
-                .map(TableConfig::written)
-                .collect::<Vec<_>>()
-                .join(", ");
-            Err(VerifyError::UnknownTable {
-                asked: asked.clone(),
-                known,
-            })
-        }
-    }
-}
-
 async fn verify_table(
     connection: &mut PgConnection,
     of: &OfTable<'_>,
@@ -138,6 +109,8 @@ async fn verify_table(
     let folder = tables::folder(of.config, of.datalake, of.table);
     // The views name files by their whole paths, and both comparisons leave out the same ones.
     let reader = TableReader::new(std::path::absolute(&folder).unwrap_or(folder));
+    // Each file is read once, so none may be merged into another one meanwhile.
+    let _held = reader.hold();
     let inspection = reader.inspect().await?;
     // The files are listed before the snapshot: everything in them was committed before, so the
     // snapshot sees it, whichever transactions run.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono_tz::Tz;
 use inlet_kafka::Connection;
-use inlet_lake::Limits;
+use inlet_lake::{CompactionOptions, Limits};
 use inlet_model::TableReference;
 use inlet_model::record::debezium::Declared;
 
@@ -42,4 +42,6 @@ pub struct TableSettings {
     pub date_column: Option<String>,
     /// The zone in which instants become dates.
     pub timezone: Tz,
+    /// How small files are merged beside the commits; `None`: by hand only.
+    pub compaction: Option<CompactionOptions>,
 }

@@ -22,8 +22,6 @@ pub enum VerifyError {
         column: String,
         source: arrow::error::ArrowError,
     },
-    #[error("table `{asked}` is not in the configuration; it has {known}")]
-    UnknownTable { asked: String, known: String },
     #[error("stopped before every table was compared")]
     Stopped,
 }
@@ -42,7 +40,6 @@ impl Explain for VerifyError {
             Self::DuckDb(error) => error.kind(),
             Self::Answer { .. } | Self::NotShown { .. } => Kind::Bug,
             Self::Stopped => Kind::Unavailable,
-            Self::UnknownTable { .. } => Kind::Config,
         }
     }
 
@@ -51,9 +48,6 @@ impl Explain for VerifyError {
             Self::Source(error) => error.hint(),
             Self::Lake(error) => error.hint(),
             Self::DuckDb(error) => error.hint(),
-            Self::UnknownTable { .. } => Some(Hint::text(
-                "name the table as `tables:` does, or none for all of them",
-            )),
             Self::Answer { .. } | Self::NotShown { .. } | Self::Stopped => None,
         }
     }

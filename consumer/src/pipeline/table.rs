@@ -251,6 +251,7 @@ impl Table {
             timezone: self.settings.timezone,
             date_column: self.settings.date_column.clone(),
             numbering: Numbering::Topic,
+            compaction: self.settings.compaction,
         };
         let writer = TableWriter::open(&self.settings.path, options, self.limits).await?;
         self.ready = Some(Ready {

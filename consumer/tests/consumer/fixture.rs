@@ -52,6 +52,7 @@ impl Fixture {
             rules: Vec::new(),
             date_column: Some("created_at".into()),
             timezone: chrono_tz::Tz::UTC,
+            compaction: None,
         };
         let settings = ConsumerSettings {
             connection: Connection::new(&kafka.bootstrap(), Properties::default()),

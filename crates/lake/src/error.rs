@@ -50,6 +50,15 @@ pub enum LakeError {
         path: PathBuf,
         source: io::Error,
     },
+    /// The folder's file system lacks what putting merged files in the place of others needs.
+    #[error(
+        "the file system of `{}` cannot swap two folders in one step, so small files are not merged",
+        path.display()
+    )]
+    NoSwap { path: PathBuf, source: io::Error },
+    /// Another process merges files of the table.
+    #[error("another process merges files of table `{table}`")]
+    Compacting { table: TableName },
     /// The folder holds another table.
     #[error("folder `{}` holds table `{found}`, not `{expected}`", path.display())]
     OtherTable {
@@ -201,12 +210,16 @@ impl Explain for LakeError {
             | Self::NotFolder { .. }
             | Self::Dangling { .. }
             | Self::Unsupported { .. }
+            | Self::NoSwap { .. }
             | Self::OtherTable { .. }
             | Self::WrittenByConsumer { .. }
             | Self::WrittenWithoutBroker { .. }
             | Self::Column { .. } => Kind::Config,
             Self::Conflict { .. } | Self::Fenced { .. } => Kind::Fenced,
-            Self::Full { .. } | Self::Io { .. } | Self::Doubtful { .. } => Kind::Unavailable,
+            Self::Full { .. }
+            | Self::Io { .. }
+            | Self::Doubtful { .. }
+            | Self::Compacting { .. } => Kind::Unavailable,
             Self::Corrupt { .. } | Self::Missing { .. } | Self::Damaged { .. } => Kind::Data,
             Self::Encode { .. } | Self::Batch { .. } => Kind::Bug,
         }
@@ -226,6 +239,13 @@ impl Explain for LakeError {
             )),
             Self::Unsupported { .. } => {
                 Hint::text("put `datalake.path` on a local file system such as ext4 or XFS")
+            }
+            Self::NoSwap { .. } => Hint::text(
+                "put `datalake.path` on a local file system such as ext4, XFS or Btrfs, or set \
+                 `datalake.compaction_interval: 0`",
+            ),
+            Self::Compacting { .. } => {
+                Hint::text("the service that writes the table does it by itself; try again later")
             }
             Self::OtherTable { .. } => {
                 Hint::text("give every table its own folder: see the key `datalake.path`")

@@ -12,7 +12,7 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
-use crate::commit::{self, DataFile, Found, Log};
+use crate::commit::{self, DataFile, Log};
 use crate::error::{LISTING, LakeError, READING};
 use crate::files::Store;
 use crate::files::names::{self, LOG, QUARANTINE};
@@ -47,8 +47,10 @@ impl Inspection {
     }
 }
 
-/// Lists what is in the folder and what is in the log, and reads the footer of every data file.
+/// Lists what is in the folder and what the log names, and reads the footer of every data file.
 pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
+    // Files stay in their places while they are compared.
+    let _held = commit::hold(&store);
     // The folder is listed before the log is read: the entry of a file exists before the file
     // becomes visible.
     let mut visible = BTreeSet::new();
@@ -61,18 +63,13 @@ pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
     if let Some(table) = commit::table_of(&store)? {
         let (log, torn) = Log::read(store.clone(), &table)?;
         inspection.torn = torn.map(|seq| store.path(&names::entry(seq)));
-        for seq in 1..=log.head.seq {
-            match Found::read(&store, seq)?.entry() {
-                Ok(entry) => {
-                    let files = entry.files.into_iter().chain(entry.quarantine);
-                    committed.extend(files.map(|file| (store.path(&file.path), file)));
-                }
-                Err(reason) => {
-                    let path = store.path(&names::entry(seq));
-                    inspection.unreadable.insert(path, reason);
-                }
-            }
-        }
+        let unreadable = |entry: String, reason| {
+            inspection.unreadable.insert(store.path(&entry), reason);
+            Ok(())
+        };
+        let live = commit::live(&store, log.head.seq, unreadable)?;
+        let files = live.into_files();
+        committed.extend(files.map(|of| (store.path(&of.file.path), of.file)));
     }
     for (path, file) in &committed {
         match inspect_file(&store, path, file)? {
@@ -97,6 +94,8 @@ fn list_visible(folder: &Path, visible: &mut BTreeSet<PathBuf>) -> Result<(), La
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // A path that is too long leads no reader anywhere (`files/hidden`).
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidFilename => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
     for entry in entries {

@@ -19,10 +19,12 @@
 //!   <seq>.json                            a commit                               commit/entry
 //!   _checkpoint.json                      the log in sum, derived from it        commit/checkpoint
 //!   <seq>.json.<time>.torn                an entry that a power cut tore         commit/recover
+//!   _files/<first>-<last>.json            the list of files, derived from it     commit/segments
 //! _staging/                               invisible files
 //!   <writer>.lock                         locked while the writer lives          commit/claim
 //!   <writer>.<n>.staged                   a file before its commit               files/encoder
 //!   <writer>.<n>.entry                    an entry or checkpoint before its name files/store
+//!   <writer>.<n>.hidden/                  a date_partition before its swap       files/hidden
 //!   repair                                locked while a torn entry is set aside commit/recover
 //!   retire                                locked while columns get other names   commit/retire
 //! _members/<n>.lock                       a place in the consumer's group        (the consumer)
@@ -34,9 +36,10 @@
 //! `.parquet`, so `read_parquet('<folder>/**/*.parquet')` sees committed, complete files only, at
 //! any moment.
 //!
-//! A data file's name, its rows and the bytes before its footer never change. Its footer does when a
+//! The rows of a data file and the bytes before its footer never change. Its footer does when a
 //! column has to give up its name to a later one (`commit/naming`): a copy with other names is
-//! renamed over the file.
+//! renamed over the file. Small files are replaced by one that holds their rows, which has the name
+//! of one of them (`commit/replace`).
 //!
 //! # Promises
 //!
@@ -45,13 +48,15 @@
 //! A name of a column in the files has one meaning. `commit/protocol.rs`, `commit/take_over.rs` and
 //! `commit/retire.rs` explain how that works. Read the crate in this order: `commit/entry`,
 //! `commit/head`, `commit/naming`, `commit/protocol`, `commit/recover`, `commit/retire`,
-//! `files/stage`, `files/encoder`, `files/footer`, `writer`, `reader`, `inspection`, `sink`.
+//! `commit/replace`, `files/stage`, `files/encoder`, `files/footer`, `writer`, `compaction`, `reader`,
+//! `inspection`, `sink`.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod batch;
 mod commit;
 mod committed;
+mod compaction;
 mod error;
 mod files;
 mod folder;
@@ -67,12 +72,13 @@ mod writer;
 pub use batch::{Limits, Size};
 pub use commit::{Head, LakeFile, NameInFiles, Numbering, PartitionHead, Writer};
 pub use committed::Committed;
+pub use compaction::{Compacted, CompactionOptions, Compactor};
 pub use error::LakeError;
 pub use files::{CHANGE_COLUMNS, ColumnStatistics, QUARANTINE_COLUMNS, Rejected};
 pub use inspection::Inspection;
 pub use metrics::describe as describe_metrics;
 pub use options::LakeOptions;
-pub use reader::{TableReader, tables_of};
+pub use reader::{Held, TableReader, tables_of};
 pub use request::{read_request, write_request};
 pub use rules::{RuleError, Rules, Validator};
 pub use sink::{LakeSink, LakeSinkTable};

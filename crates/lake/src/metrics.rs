@@ -4,6 +4,7 @@ use inlet_service::observe::timestamp_seconds;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::committed::Committed;
+use crate::compaction::Compacted;
 
 const ROWS: &str = "inlet_lake_rows_total";
 const QUARANTINED: &str = "inlet_lake_quarantined_rows_total";
@@ -12,12 +13,15 @@ const COMMITS: &str = "inlet_lake_commits_total";
 const LAST_COMMIT: &str = "inlet_lake_last_commit_timestamp_seconds";
 const FRESHNESS: &str = "inlet_lake_freshness_seconds";
 
+const MERGED: &str = "inlet_lake_merged_files_total";
+
 /// Describes the lake's metrics to the recorder.
 pub fn describe() {
     describe_counter!(ROWS, "rows that are committed and visible in the lake");
     describe_counter!(QUARANTINED, "rows that are committed in quarantine");
     describe_counter!(FILES, "data files that are committed");
     describe_counter!(COMMITS, "entries of the lake's log");
+    describe_counter!(MERGED, "files that were merged into larger ones");
     describe_gauge!(LAST_COMMIT, "when the last entry was written");
     describe_gauge!(
         FRESHNESS,
@@ -35,4 +39,8 @@ pub(crate) fn committed(table: &str, committed: &Committed, freshness_ms: Option
     if let Some(ms) = freshness_ms {
         gauge!(FRESHNESS, &table).set(ms as f64 / 1_000.0);
     }
+}
+
+pub(crate) fn compacted(table: &str, compacted: &Compacted) {
+    counter!(MERGED, "table" => table.to_owned()).increment(compacted.replaced);
 }

@@ -2,6 +2,7 @@ use chrono_tz::Tz;
 use inlet_model::TableName;
 
 use crate::commit::Numbering;
+use crate::compaction::CompactionOptions;
 
 /// The table that a folder holds, and how its rows are laid out.
 #[derive(Debug, Clone)]
@@ -17,4 +18,19 @@ pub struct LakeOptions {
     /// Where the positions of the rows come from. A lake that began with another numbering is
     /// refused.
     pub numbering: Numbering,
+    /// How files are merged beside the writer; `None`: by hand only.
+    pub compaction: Option<CompactionOptions>,
+}
+
+impl LakeOptions {
+    /// Of a process that writes no rows of its own.
+    pub(crate) fn of_table(table: TableName) -> Self {
+        Self {
+            table,
+            timezone: Tz::UTC,
+            date_column: None,
+            numbering: Numbering::Topic,
+            compaction: None,
+        }
+    }
 }

@@ -31,6 +31,13 @@ pub struct TableReader {
     folder: PathBuf,
 }
 
+/// Keeps the files of a table in their places while it lives; see [`TableReader::hold`].
+#[derive(Debug)]
+#[must_use = "files may be replaced once it is dropped"]
+pub struct Held {
+    _lock: Option<File>,
+}
+
 /// The tables of a lake that has a folder for each, as their logs name them.
 pub fn tables_of(lake: &Path) -> Vec<TableName> {
     let folders = fs::read_dir(lake).into_iter().flatten().flatten();
@@ -81,8 +88,16 @@ impl TableReader {
         }
     }
 
-    /// Compares the folder with the log: which files are foreign, missing or damaged. Reads every
-    /// entry and the footer of every data file.
+    /// Keeps the files that readers see in their places while the answer lives: small ones are
+    /// replaced by larger ones otherwise. Commits go on.
+    pub fn hold(&self) -> Held {
+        Held {
+            _lock: commit::hold(&self.store()),
+        }
+    }
+
+    /// Compares the folder with the log: which files are foreign, missing or damaged. Reads the
+    /// list of files and the footer of every data file.
     pub async fn inspect(&self) -> Result<Inspection, LakeError> {
         let store = self.store();
         joined(tokio::task::spawn_blocking(move || inspection::inspect(store.into())).await)
@@ -114,8 +129,8 @@ impl TableReader {
             .sum()
     }
 
-    /// The data files that the log names up to this head, in the order of the log. Reads every
-    /// entry.
+    /// The data files that readers see after this head, in the order of the log. Reads a bounded
+    /// number of files of the log.
     pub fn files(&self, head: &Head) -> Result<Vec<LakeFile>, LakeError> {
         commit::list(&self.store(), head)
     }

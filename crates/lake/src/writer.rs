@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, watch};
 use crate::batch::{Limits, Size};
 use crate::commit::{self, Head, Log, PartitionHead, TakeOver, Writer};
 use crate::committed::Committed;
+use crate::compaction::{Background, Compactor};
 use crate::error::LakeError;
 use crate::files::{Layout, OpenBatch, Rejected, Staged, joined};
 use crate::folder::Folder;
@@ -32,6 +33,7 @@ pub struct TableWriter {
     /// The kafka_partitions that this writer took over, with their epochs.
     owned: BTreeMap<KafkaPartition, u64>,
     open: Option<Open>,
+    _compaction: Option<Background>,
 }
 
 /// A batch that takes no more rows, with what its commit needs.
@@ -52,14 +54,14 @@ pub struct StagedBatch {
     newest: Option<i64>,
 }
 
-/// What a writer shares with its commits.
+/// What a writer shares with its commits, and with the merging of its files.
 #[derive(Debug)]
-struct Lake {
-    folder: Arc<Folder>,
+pub(crate) struct Lake {
+    pub folder: Arc<Folder>,
     /// Held by the commit that runs.
-    log: Arc<Mutex<Log>>,
+    pub log: Arc<Mutex<Log>>,
     /// The log's head, which can be read while a commit runs.
-    head: watch::Sender<Arc<Head>>,
+    pub head: watch::Sender<Arc<Head>>,
 }
 
 #[derive(Debug)]
@@ -81,22 +83,27 @@ impl TableWriter {
     ) -> Result<Self, LakeError> {
         let path = path.to_owned();
         blocking(move || {
-            let folder = Folder::open(&path, options)?;
-            let log = commit::open(&folder.store, &folder.options.table, &folder.claim)?;
-            folder.check(&log.head)?;
-            let lake = Lake {
-                head: watch::Sender::new(Arc::new(log.head.clone())),
-                folder: Arc::new(folder),
-                log: Arc::new(Mutex::new(log)),
-            };
+            let lake = Arc::new(Lake::open(&path, options, Folder::check)?);
             Ok(Self {
-                lake: Arc::new(lake),
+                _compaction: None,
+                lake,
                 limits,
                 owned: BTreeMap::new(),
                 open: None,
             })
         })
         .await
+        .map(Self::with_compaction)
+    }
+
+    /// Starts to merge files beside the commits, where the options ask for it.
+    fn with_compaction(self) -> Self {
+        let options = self.lake.folder.options.compaction;
+        let beside = |options| Compactor::beside(self.lake.clone(), options);
+        Self {
+            _compaction: options.map(beside),
+            ..self
+        }
     }
 
     /// The lake after the last entry that this writer has read.
@@ -300,6 +307,31 @@ impl StagedBatch {
 }
 
 impl Lake {
+    /// Opens a folder as a writer that `check` admits. Blocking.
+    pub fn open(
+        path: &Path,
+        options: LakeOptions,
+        check: impl FnOnce(&Folder, &Head) -> Result<(), LakeError>,
+    ) -> Result<Self, LakeError> {
+        let folder = Folder::open(path, options)?;
+        let log = commit::open(&folder.store, &folder.options.table, &folder.claim)?;
+        check(&folder, &log.head)?;
+        Ok(Self {
+            head: watch::Sender::new(Arc::new(log.head.clone())),
+            folder: Arc::new(folder),
+            log: Arc::new(Mutex::new(log)),
+        })
+    }
+
+    /// The head of the log, all of whose files are published. Blocking.
+    pub fn published_head(&self) -> Result<Head, LakeError> {
+        let mut log = self.log.blocking_lock();
+        log.check_trusted()?;
+        log.catch_up()?;
+        commit::publish_pending(&mut log, &self.folder.claim, |_| true)?;
+        Ok(log.head.clone())
+    }
+
     /// Runs `act` on the log on a blocking thread. It runs to its end even when the caller stops
     /// waiting, because half a commit cannot be taken back.
     async fn with_log<T: Send + 'static>(
@@ -337,7 +369,7 @@ impl Lake {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, LakeError> + Send + 'static,
 ) -> Result<T, LakeError> {
     joined(tokio::task::spawn_blocking(act).await)

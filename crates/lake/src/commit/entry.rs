@@ -42,6 +42,10 @@ pub(crate) struct Entry {
     pub files: Vec<DataFile>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<DataFile>,
+    /// Files of earlier entries whose rows are in the files of this one; see `commit/replace`.
+    /// Such an entry has no rows of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<ReplacedFile>,
     /// The offsets that the rows and the rejected rows cover.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub offsets: BTreeMap<KafkaPartition, Covered>,
@@ -53,10 +57,18 @@ pub(crate) struct Entry {
     pub numbering: Option<Numbering>,
     #[serde(default, skip_serializing_if = "is_empty")]
     pub progress: ProgressDelta,
-    /// Rows in `files`.
+    /// Rows in `files`; 0 where they replace others.
     pub rows: u64,
-    /// Rows in `quarantine`.
+    /// Rows in `quarantine`; 0 where they replace others.
     pub quarantined: u64,
+}
+
+/// A file that readers no longer see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReplacedFile {
+    pub path: String,
+    pub rows: u64,
+    pub bytes: u64,
 }
 
 /// The schema of the rows that a poll found last.
@@ -96,6 +108,9 @@ pub(crate) struct DataFile {
     /// Bytes of the metadata in its footer when it was written: the bytes before it never change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub footer: Option<u32>,
+    /// How often its rows were merged into a larger file; 0 for the file of a commit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub level: u32,
     /// Statistics by the names of its schema.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, ColumnStatistics>,
@@ -129,6 +144,7 @@ impl Entry {
             date_key: None,
             files: Vec::new(),
             quarantine: Vec::new(),
+            replaced: Vec::new(),
             offsets: BTreeMap::new(),
             acquired: BTreeMap::new(),
             numbering: None,
@@ -168,6 +184,12 @@ fn is_empty(delta: &ProgressDelta) -> bool {
     delta.0.is_empty()
 }
 
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(level: &u32) -> bool {
+    *level == 0
+}
+
 #[cfg(test)]
 mod tests {
     use inlet_model::{Column, ColumnType, Scalar};
@@ -194,8 +216,8 @@ mod tests {
         let place = (".*", ".*", any::<u64>(), any::<u64>(), option::of(".*"));
         let schema = option::of(any::<u64>().prop_map(Fingerprint));
         let columns = btree_map(".*", statistics(), 0..3);
-        (place, schema, option::of(any::<u32>()), columns).prop_map(
-            |((path, staged, rows, bytes, date), schema, footer, columns)| DataFile {
+        (place, schema, option::of(any::<u32>()), 0..3_u32, columns).prop_map(
+            |((path, staged, rows, bytes, date), schema, footer, level, columns)| DataFile {
                 path,
                 staged,
                 rows,
@@ -203,9 +225,18 @@ mod tests {
                 date,
                 schema,
                 footer,
+                level,
                 columns,
             },
         )
+    }
+
+    fn replaced() -> impl Strategy<Value = ReplacedFile> {
+        (".*", any::<u64>(), any::<u64>()).prop_map(|(path, rows, bytes)| ReplacedFile {
+            path,
+            rows,
+            bytes,
+        })
     }
 
     fn covered() -> impl Strategy<Value = Covered> {
@@ -221,7 +252,12 @@ mod tests {
 
     fn entry() -> impl Strategy<Value = Entry> {
         let partition = || (0..=i32::MAX).prop_map(KafkaPartition);
-        let of_files = (vec(file(), 0..4), vec(file(), 0..2), option::of(".*"));
+        let of_files = (
+            vec(file(), 0..4),
+            vec(file(), 0..2),
+            vec(replaced(), 0..3),
+            option::of(".*"),
+        );
         let of_log = (
             btree_map(partition(), covered(), 0..4),
             btree_map(partition(), any::<u64>(), 0..4),
@@ -255,7 +291,12 @@ mod tests {
                 });
                 entry.schemas.insert(fingerprint, schema);
             }
-            (entry.files, entry.quarantine, entry.date_key) = files;
+            (
+                entry.files,
+                entry.quarantine,
+                entry.replaced,
+                entry.date_key,
+            ) = files;
             (entry.offsets, entry.acquired) = (log.0, log.1);
             entry.progress = ProgressDelta(log.2);
             entry.numbering = log.3;

@@ -16,7 +16,7 @@ use super::entry::{Covered, Entry, LatestSchema};
 use super::naming::{self, ColumnNames, NameInFiles};
 use super::numbering::Numbering;
 use crate::error::LakeError;
-use crate::files::names;
+use crate::files::names::{self, is_data};
 
 /// The state of a table's lake after its last entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,6 +239,12 @@ impl Head {
         self.rows += entry.rows;
         self.files += entry.files.len() as u64;
         self.bytes += entry.files.iter().map(|file| file.bytes).sum::<u64>();
+        let replaced = entry.replaced.iter().filter(|file| is_data(&file.path));
+        for file in replaced {
+            self.files = self.files.saturating_sub(1);
+            // Later names of its columns may have changed a file's size.
+            self.bytes = self.bytes.saturating_sub(file.bytes);
+        }
         self.quarantined += entry.quarantined;
         self.committed_at = Some(entry.committed_at);
         Ok(())
@@ -263,6 +269,7 @@ impl Head {
         {
             return Err(format!("it numbers rows as {ours:?}, the log as {found:?}"));
         }
+        replaces_what_it_has(entry)?;
         for (partition, epoch) in &entry.acquired {
             let owner = self.partition(*partition).epoch;
             // Epochs only grow, so that an earlier owner can never match the latest one again.
@@ -285,6 +292,22 @@ impl Head {
         }
         Ok(())
     }
+}
+
+/// Checks that the files of an entry that replaces others hold exactly the rows of those.
+fn replaces_what_it_has(entry: &Entry) -> Result<(), String> {
+    if entry.replaced.is_empty() {
+        return Ok(());
+    }
+    let files = entry.files.iter().chain(&entry.quarantine);
+    let rows: u64 = files.map(|file| file.rows).sum();
+    let replaced: u64 = entry.replaced.iter().map(|file| file.rows).sum();
+    if rows != replaced || entry.rows + entry.quarantined > 0 {
+        return Err(format!(
+            "it replaces files of {replaced} rows by files of {rows}"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

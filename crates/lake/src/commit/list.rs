@@ -1,4 +1,4 @@
-//! The list of a table's data files, as the log's entries name them.
+//! The list of a table's data files, as the log names them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,10 +7,13 @@ use inlet_model::{Fingerprint, TableSchema};
 
 use super::entry::{DataFile, Entry};
 use super::head::Head;
+use super::live::{Listed, Live};
 use super::log::Found;
+use super::segments::Segments;
 use crate::error::LakeError;
 use crate::files::footer::{Footer, TAIL};
-use crate::files::{CHANGE_COLUMNS, ColumnStatistics, Store, in_file, names};
+use crate::files::names::{self, is_data};
+use crate::files::{CHANGE_COLUMNS, ColumnStatistics, Store, in_file};
 
 /// A data file that the log names. A file of the last entries may not be visible yet, and one that
 /// was removed by hand stays in the list.
@@ -31,36 +34,68 @@ pub struct LakeFile {
     /// Statistics of its columns by the names of its schema, for the first columns, the key,
     /// `_offset` and `_detected_at`. Empty for what 0.1.0 stored.
     pub columns: BTreeMap<String, ColumnStatistics>,
+    /// How often its rows were merged into a larger file; 0 for the file of a commit.
+    pub level: u32,
     /// The number of its entry.
     pub seq: u64,
 }
 
-/// The files of all entries up to the head, in the order of the log.
+/// The data files that readers see after the head, in the order of the log.
 pub(crate) fn list(store: &Store, head: &Head) -> Result<Vec<LakeFile>, LakeError> {
-    let mut files = Vec::new();
-    for seq in 1..=head.seq {
-        for file in entry(store, seq)?.files {
-            files.push(LakeFile {
-                path: store.path(&file.path),
-                schema: schema_of(store, head, &file)?,
-                data_bytes: data_bytes(&file),
-                date: file.date,
-                rows: file.rows,
-                bytes: file.bytes,
-                columns: file.columns,
-                seq,
-            });
-        }
-    }
-    Ok(files)
+    let live = live(store, head.seq, |entry, reason| {
+        Err(LakeError::Corrupt { entry, reason })
+    })?;
+    let data = live.into_files().filter(|of| is_data(&of.file.path));
+    data.map(|Listed { seq, file }| {
+        Ok(LakeFile {
+            path: store.path(&file.path),
+            schema: schema_of(store, head, &file)?,
+            data_bytes: data_bytes(&file),
+            date: file.date,
+            rows: file.rows,
+            bytes: file.bytes,
+            columns: file.columns,
+            level: file.level,
+            seq,
+        })
+    })
+    .collect()
 }
 
-fn entry(store: &Store, seq: u64) -> Result<Entry, LakeError> {
-    let found = Found::read(store, seq)?.entry();
-    found.map_err(|reason| LakeError::Corrupt {
-        entry: names::entry(seq),
-        reason,
-    })
+/// The files after entry `last`, rejected rows included. `unreadable` gets the name of each entry
+/// that cannot be read, with the reason.
+pub(crate) fn live(
+    store: &Store,
+    last: u64,
+    mut unreadable: impl FnMut(String, String) -> Result<(), LakeError>,
+) -> Result<Live, LakeError> {
+    let segments = Segments::find(store)?;
+    let mut live = Live::default();
+    let mut next = 1;
+    while next <= last {
+        if let Some((segment, end)) = segments.read(next, last)? {
+            live.extend(segment);
+            next = end + 1;
+            continue;
+        }
+        match Found::read(store, next)?.entry() {
+            // A crash left it in the log before its files took the place of the others: readers
+            // still see those.
+            Ok(entry) if is_replacement_pending(store, &entry)? => {}
+            Ok(entry) => live.apply(entry),
+            Err(reason) => unreadable(names::entry(next), reason)?,
+        }
+        next += 1;
+    }
+    Ok(live)
+}
+
+fn is_replacement_pending(store: &Store, entry: &Entry) -> Result<bool, LakeError> {
+    let mut files = entry.files.iter().chain(&entry.quarantine);
+    match files.next().filter(|_| !entry.replaced.is_empty()) {
+        Some(file) => Ok(store.size(&file.staged)?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// Bytes of a file before its footer.
@@ -69,7 +104,7 @@ pub(super) fn data_bytes(file: &DataFile) -> Option<u64> {
 }
 
 /// The schema of a file's rows.
-pub(super) fn schema_of(
+pub(crate) fn schema_of(
     store: &Store,
     head: &Head,
     file: &DataFile,

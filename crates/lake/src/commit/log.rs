@@ -62,6 +62,15 @@ pub(super) struct Pending {
     pub seq: u64,
     pub writer: String,
     pub files: Vec<DataFile>,
+    /// Visible files whose place they take; see `commit/replace`.
+    pub replaced: Vec<String>,
+}
+
+impl Pending {
+    /// True for files that hold the rows of visible ones.
+    pub fn is_replacement(&self) -> bool {
+        !self.replaced.is_empty()
+    }
 }
 
 /// Names of columns that not all files may have yet.
@@ -194,7 +203,7 @@ impl Log {
     }
 
     /// Reads the entries that other writers have appended since.
-    pub(super) fn catch_up(&mut self) -> Result<(), LakeError> {
+    pub fn catch_up(&mut self) -> Result<(), LakeError> {
         while let Found::Entry(entry) = self.find(self.head.seq + 1)? {
             self.apply(*entry)?;
         }
@@ -273,6 +282,12 @@ impl Log {
             unsettled.last = entry.seq;
             unsettled.schemas.extend(entry.names.schemas());
         }
+        let replaced: Vec<_> = entry.replaced.into_iter().map(|file| file.path).collect();
+        for pending in &mut self.pending {
+            // Only published files are merged, and a merged one may have the name of one of them.
+            pending.files.retain(|file| !replaced.contains(&file.path));
+        }
+        self.pending.retain(|pending| !pending.files.is_empty());
         let files = entry.files.into_iter().chain(entry.quarantine);
         // Statistics are of no use for publishing and may take more memory than all the rest.
         let files: Vec<_> = files
@@ -287,6 +302,7 @@ impl Log {
                 seq: entry.seq,
                 writer: entry.writer,
                 files,
+                replaced,
             });
         }
         Ok(())

@@ -29,6 +29,7 @@ use super::head::Head;
 use super::log::{AppendError, Log};
 use super::naming::{self, ColumnNames};
 use super::publish::publish_pending;
+use super::segments;
 use crate::error::LakeError;
 use crate::files::names::FileName;
 use crate::files::{CHANGE_COLUMNS, Staged, StagedFile};
@@ -129,7 +130,7 @@ fn entry_of(
 }
 
 /// The names of columns in files that the entry's schemas change.
-fn names_of(head: &Head, entry: &Entry, date_key: Option<&str>) -> ColumnNames {
+pub(super) fn names_of(head: &Head, entry: &Entry, date_key: Option<&str>) -> ColumnNames {
     let latest = LatestSchema::later(head.latest, entry.latest);
     let fingerprint = |latest: Option<LatestSchema>| latest.map(|latest| latest.fingerprint);
     // Most commits have rows of the schema that the lake has already.
@@ -173,7 +174,7 @@ fn name_of(staged: &Staged, file: &StagedFile) -> FileName {
     }
 }
 
-fn data_file(file: &StagedFile, path: String) -> DataFile {
+pub(super) fn data_file(file: &StagedFile, path: String) -> DataFile {
     DataFile {
         path,
         staged: file.staged.clone(),
@@ -182,6 +183,7 @@ fn data_file(file: &StagedFile, path: String) -> DataFile {
         date: file.date.clone(),
         schema: file.parquet.as_ref().map(|of| of.schema),
         footer: file.parquet.as_ref().map(|of| of.footer),
+        level: 0,
         columns: file
             .parquet
             .as_ref()
@@ -211,5 +213,10 @@ fn write_checkpoint(folder: &Folder, log: &mut Log) {
         // The checkpoint only makes opening fast; the next commit tries again.
         let table = &folder.options.table;
         tracing::warn!(%table, %error, "the log's checkpoint was not written");
+        return;
+    }
+    if let Err(error) = segments::write_missing(&log.store, claim, log.head.seq) {
+        let table = &folder.options.table;
+        tracing::warn!(%table, %error, "the list of files was not written");
     }
 }

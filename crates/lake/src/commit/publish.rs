@@ -6,20 +6,70 @@
 //! in files, writers publish one at a time (`commit/retire`).
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use inlet_service::retry::pause;
 
 use super::claim::Claim;
 use super::entry::DataFile;
 use super::list::data_bytes;
 use super::log::{Log, Pending};
-use super::retire;
+use super::{replace, retire};
 use crate::error::LakeError;
 use crate::files::Store;
 use crate::files::footer::Footer;
 use crate::files::names::is_data;
 
+/// How long an interrupted replacement waits for readers of this program before it goes on.
+const FINISH_WAIT_MAX: Duration = Duration::from_secs(10);
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Publishes the files of the chosen writers' entries that may still be staged; returns how many
 /// were.
-pub(super) fn publish_pending(
+pub(crate) fn publish_pending(
+    log: &mut Log,
+    claim: &Claim,
+    chosen: impl Fn(&str) -> bool,
+) -> Result<usize, LakeError> {
+    let mut published = 0;
+    loop {
+        if log.pending.iter().any(Pending::is_replacement) {
+            // Without the lock after this time it goes on: only readers of this program hold it.
+            let _lock = lock_for_finish(&log.store)?;
+            published += show_replacements(log, claim)?;
+        }
+        let place = replace::hold(&log.store);
+        published += publish_files(log, claim, &chosen)?;
+        drop(place);
+        // Entries of other writers may have been read meanwhile.
+        if !log.pending.iter().any(Pending::is_replacement) {
+            return Ok(published);
+        }
+    }
+}
+
+/// Shows merged files of any writer that ended before it could.
+fn show_replacements(log: &mut Log, claim: &Claim) -> Result<usize, LakeError> {
+    let mut shown = 0;
+    while let Some(at) = log.pending.iter().position(Pending::is_replacement) {
+        shown += replace::finish(log, claim, &log.pending[at])?;
+        log.pending.remove(at);
+    }
+    Ok(shown)
+}
+
+fn lock_for_finish(store: &Store) -> Result<Option<File>, LakeError> {
+    let deadline = Instant::now() + FINISH_WAIT_MAX;
+    loop {
+        match replace::try_lock(store)? {
+            None if Instant::now() < deadline => pause(LOCK_INTERVAL),
+            lock => return Ok(lock),
+        }
+    }
+}
+
+fn publish_files(
     log: &mut Log,
     claim: &Claim,
     chosen: impl Fn(&str) -> bool,
@@ -41,7 +91,8 @@ pub(super) fn publish_chosen(
     chosen: impl Fn(&Pending) -> bool,
 ) -> Result<usize, LakeError> {
     let mut renamed = 0;
-    while let Some(at) = log.pending.iter().position(&chosen) {
+    let is_chosen = |pending: &Pending| !pending.is_replacement() && chosen(pending);
+    while let Some(at) = log.pending.iter().position(is_chosen) {
         let pending = &log.pending[at];
         renamed += publish(log, claim, pending.seq, &pending.files)?;
         log.pending.remove(at);
@@ -80,7 +131,7 @@ fn publish(log: &Log, claim: &Claim, seq: u64, files: &[DataFile]) -> Result<usi
 }
 
 /// True when the file is in its place, and not another one.
-fn is_published(store: &Store, file: &DataFile) -> Result<bool, LakeError> {
+pub(super) fn is_published(store: &Store, file: &DataFile) -> Result<bool, LakeError> {
     // The size tells it from another file.
     let size = store.size(&file.path)?;
     if size.is_none() || size == Some(file.bytes) {
@@ -98,6 +149,6 @@ fn is_published(store: &Store, file: &DataFile) -> Result<bool, LakeError> {
     }))
 }
 
-pub(super) fn folder_of(path: &str) -> &str {
+pub(crate) fn folder_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }

@@ -93,7 +93,7 @@ fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
 }
 
 /// Locks a file, for which another process may hold the lock for a moment.
-pub(super) fn lock_within(file: &File, time: Duration) -> io::Result<()> {
+pub(crate) fn lock_within(file: &File, time: Duration) -> io::Result<()> {
     let deadline = Instant::now() + time;
     loop {
         match file.try_lock() {

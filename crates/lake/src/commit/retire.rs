@@ -69,6 +69,10 @@ pub(super) fn settle(log: &mut Log, claim: &Claim) -> Result<usize, LakeError> {
     rename_columns(log, claim, &unsettled.schemas)?;
     published += publish_chosen(log, claim, |_| true)?;
     log.unsettled = None;
+    // Merged files of a writer that ended are shown next, and get their names then.
+    if !log.pending.is_empty() {
+        return Ok(published);
+    }
     if let Err(error) = log.write_checkpoint(claim) {
         // Without it the next opening only reads the footers again.
         let table = &log.head.table;

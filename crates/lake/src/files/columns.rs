@@ -59,12 +59,7 @@ impl Columns {
     ) -> Result<Self, LakeError> {
         let positioned = positioned_schema(table);
         check_names(table)?;
-        let fields = positioned.fields().iter().enumerate();
-        let fields = fields.map(|(at, field)| match names.get(at) {
-            Some(name) => field_in_file(field, name, table.columns[at].number),
-            None => field_in_file(field, field.name(), None),
-        });
-        let arrow = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let arrow = schema_in_file(table, &positioned, names);
         Ok(Self {
             date_key: date_key.map_or_else(|| first_date_key(table), str::to_owned),
             date_column: date_column_of(table, options, &positioned)?,
@@ -114,6 +109,24 @@ impl Columns {
         RecordBatch::try_new(self.arrow.clone(), columns.collect())
             .map_err(|error| wrong(error.to_string()))
     }
+}
+
+/// How rows of a schema are written that were read from other data files of it.
+pub(super) fn merged(
+    table: &TableSchema,
+    names: &[&str],
+) -> Result<(SchemaRef, WriterProperties), LakeError> {
+    let arrow = schema_in_file(table, &positioned_schema(table), names);
+    Ok((arrow, properties(table, names)?))
+}
+
+fn schema_in_file(table: &TableSchema, positioned: &Schema, names: &[&str]) -> SchemaRef {
+    let fields = positioned.fields().iter().enumerate();
+    let fields = fields.map(|(at, field)| match names.get(at) {
+        Some(name) => field_in_file(field, name, table.columns[at].number),
+        None => field_in_file(field, field.name(), None),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Each operation is one ASCII letter, so the bytes of the column are already the text.

@@ -14,6 +14,7 @@ use inlet_model::change::ChangeBatch;
 use inlet_model::{Fingerprint, KafkaPartition, Offset, TableSchema};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use tempfile::TempPath;
 
 use super::columns::Columns;
@@ -390,21 +391,11 @@ impl Encoder {
         else {
             return Ok(());
         };
+        let columns = self.columns.as_ref().expect("an open file has a schema");
         let metadata = writer
             .finish()
             .map_err(|source| encode_error(&staged, source))?;
-        let inspected = |source| LakeError::io("inspection", &staged, source);
-        // A second handle of the same file: the writer keeps its own and has no more to write.
-        let file = writer.inner().try_clone().map_err(inspected)?;
-        // The size goes into the entry: recovery compares it with the visible file when
-        // the staged one is missing.
-        let bytes = file.metadata().map_err(inspected)?.len();
-        let columns = self.columns.as_ref().expect("an open file has a schema");
-        let parquet = Parquet {
-            schema: columns.table.fingerprint(),
-            footer: footer::length(&file, bytes).map_err(inspected)?,
-            columns: statistics::of(&metadata, &columns.table),
-        };
+        let (file, bytes, parquet) = written(writer.inner(), &metadata, &staged, &columns.table)?;
         self.unsynced.push(file);
         self.done.files.push(StagedFile {
             staged,
@@ -476,8 +467,30 @@ impl Encoder {
     }
 }
 
+/// A second handle of a data file that is written and not durable yet, its size, and what the entry
+/// stores of it.
+pub(super) fn written(
+    file: &File,
+    metadata: &ParquetMetaData,
+    staged: &str,
+    table: &TableSchema,
+) -> Result<(File, u64, Parquet), LakeError> {
+    let inspected = |source| LakeError::io("inspection", staged, source);
+    // The writer keeps its own handle and has no more to write.
+    let file = file.try_clone().map_err(inspected)?;
+    // The size goes into the entry: recovery compares it with the visible file when
+    // the staged one is missing.
+    let bytes = file.metadata().map_err(inspected)?.len();
+    let parquet = Parquet {
+        schema: table.fingerprint(),
+        footer: footer::length(&file, bytes).map_err(inspected)?,
+        columns: statistics::of(metadata, table),
+    };
+    Ok((file, bytes, parquet))
+}
+
 /// An error of the disk keeps its own kind, so that a full disk is retried.
-fn encode_error(path: &str, source: ParquetError) -> LakeError {
+pub(super) fn encode_error(path: &str, source: ParquetError) -> LakeError {
     match source {
         // A full disk arrives wrapped in an error of Parquet. Unwrapped, it is retried as what it
         // is.

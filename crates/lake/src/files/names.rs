@@ -16,6 +16,8 @@ pub(crate) const QUARANTINE: &str = "_quarantine";
 /// What a user asks of the poll of the table.
 pub(crate) const REQUEST: &str = "_request.json";
 pub(crate) const CHECKPOINT: &str = "_log/_checkpoint.json";
+/// The folder of the list of files in segments.
+pub(crate) const FILE_LIST: &str = "_log/_files";
 /// Locked by the writer that sets a torn entry aside.
 pub(crate) const REPAIR: &str = "_staging/repair";
 
@@ -33,6 +35,8 @@ pub(crate) const NO_DATE: &str = "__HIVE_DEFAULT_PARTITION__";
 const DATA: &str = ".parquet";
 const REJECTED: &str = ".jsonl";
 const LOCK: &str = ".lock";
+/// The ending of a folder that no path of a reader reaches.
+pub(crate) const HIDDEN: &str = ".hidden";
 /// The ending of an entry that was set aside because it is incomplete.
 pub(crate) const TORN: &str = ".torn";
 
@@ -87,6 +91,17 @@ impl fmt::Display for FileName {
 /// The path of an entry of the log.
 pub(crate) fn entry(seq: u64) -> String {
     format!("{LOG}/{seq:020}.json")
+}
+
+/// The path of a segment of the list of files.
+pub(crate) fn segment(first: u64, last: u64) -> String {
+    format!("{FILE_LIST}/{first:020}-{last:020}.json")
+}
+
+/// The first and the last entry of a segment, given without its folder.
+pub(crate) fn segment_range(name: &str) -> Option<(u64, u64)> {
+    let (first, last) = name.strip_suffix(".json")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
 }
 
 /// True for the name of a date_partition's folder.

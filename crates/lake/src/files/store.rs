@@ -17,7 +17,8 @@ use std::sync::{Mutex, PoisonError};
 use inlet_service::file::{persist, sync_folder, write_temporary};
 use tempfile::TempPath;
 
-use super::names::{LOG, QUARANTINE, STAGING};
+use super::hidden;
+use super::names::{HIDDEN, LOG, QUARANTINE, STAGING};
 use crate::error::{LISTING, LakeError, READING};
 
 /// Syncs that run at once; more bring nothing on any disk that we measured.
@@ -27,6 +28,8 @@ const SYNCS_AT_ONCE_MAX: usize = 16;
 pub(crate) struct Store {
     root: PathBuf,
     reads: AtomicU64,
+    #[cfg(test)]
+    pub steps: steps::Steps,
 }
 
 /// The outcome of a put-if-absent.
@@ -48,6 +51,8 @@ impl Store {
         let store = Self {
             root,
             reads: AtomicU64::new(0),
+            #[cfg(test)]
+            steps: steps::Steps::default(),
         };
         for folder in ["", LOG, STAGING, QUARANTINE] {
             store.create_folder(folder)?;
@@ -60,6 +65,8 @@ impl Store {
         Self {
             root: root.to_owned(),
             reads: AtomicU64::new(0),
+            #[cfg(test)]
+            steps: steps::Steps::default(),
         }
     }
 
@@ -90,6 +97,12 @@ impl Store {
         }
     }
 
+    /// Marks a moment at which a crash leaves the folder as it is; a test looks at each of them.
+    pub fn step(&self) {
+        #[cfg(test)]
+        self.steps.take(&self.root);
+    }
+
     /// Makes a file appear whole under its name, unless another file has the name. After an error
     /// the file certainly does not exist.
     pub fn put_if_absent(
@@ -103,7 +116,7 @@ impl Store {
         // A hard link fails when the name exists, on every file system that has links; a rename
         // would replace the file.
         match fs::hard_link(written.path(), &path) {
-            Ok(()) => {}
+            Ok(()) => self.step(),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(Put::Exists),
             Err(error)
                 if matches!(
@@ -262,6 +275,12 @@ impl Store {
         }
     }
 
+    /// True when both names lead to one file.
+    pub fn is_same(&self, one: &str, two: &str) -> bool {
+        let [one, two] = [one, two].map(|name| fs::metadata(self.path(name)));
+        matches!((one, two), (Ok(one), Ok(two)) if one.ino() == two.ino() && one.dev() == two.dev())
+    }
+
     /// The names in a folder; empty when the folder is missing.
     pub fn list(&self, folder: &str) -> Result<Vec<String>, LakeError> {
         let path = self.path(folder);
@@ -288,16 +307,52 @@ impl Store {
         LakeError::dangling(&self.root).map_or(Ok(()), Err)
     }
 
-    /// Removes a file that no entry mentions. A file that stays behind costs only its space.
+    /// Removes a file that no entry mentions, or a hidden folder. What stays behind costs only its
+    /// space.
     pub fn remove_unused(&self, relative: &str) {
         let path = self.path(relative);
+        if relative.ends_with(HIDDEN) {
+            return hidden::remove(&path);
+        }
         match fs::remove_file(&path) {
-            Ok(()) => {}
+            Ok(()) => self.step(),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 let path = path.display();
                 tracing::warn!(%path, %error, "an unused file could not be removed");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod steps {
+    //! What a test does at each step.
+
+    use std::fmt;
+    use std::path::Path;
+    use std::sync::{Mutex, PoisonError};
+
+    type Act = Box<dyn FnMut(&Path) + Send>;
+
+    #[derive(Default)]
+    pub struct Steps(Mutex<Option<Act>>);
+
+    impl Steps {
+        pub fn watch(&self, act: impl FnMut(&Path) + Send + 'static) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+        }
+
+        pub fn take(&self, root: &Path) {
+            if let Some(act) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+                act(root);
+            }
+        }
+    }
+
+    impl fmt::Debug for Steps {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Steps")
         }
     }
 }

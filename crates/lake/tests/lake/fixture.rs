@@ -72,6 +72,7 @@ pub fn options(timezone: Tz) -> LakeOptions {
         timezone,
         date_column: Some("created_at".into()),
         numbering: Numbering::Topic,
+        compaction: None,
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
 
 mod commits;
+mod compaction;
 mod crashes;
 mod fixture;
 mod inspection;

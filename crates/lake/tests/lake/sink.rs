@@ -54,6 +54,7 @@ impl TestPipeline for OnDisk {
                 timezone: Tz::UTC,
                 date_column: None,
                 numbering: Numbering::Local,
+                compaction: None,
             },
             rules: self.rules.clone(),
         };

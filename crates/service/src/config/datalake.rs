@@ -1,12 +1,16 @@
 //! `datalake:` where the tables land.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 
 use super::file::{Problem, Problems};
 use super::raw::RawDatalake;
 use super::value;
+
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(60);
+const COMPACTION_RATE: u64 = 8 << 20;
 
 /// The lake's place and shape.
 #[derive(Debug, Clone)]
@@ -17,6 +21,10 @@ pub struct DatalakeConfig {
     /// The zone in which a day begins and ends, for the folders `date=..`; a table may have its
     /// own.
     pub timezone: Tz,
+    /// The pause between two looks for small files to merge; nothing: only by `inlet compact`.
+    pub compaction_interval: Duration,
+    /// Bytes that merging reads a second, at most.
+    pub compaction_rate: u64,
 }
 
 /// The format of data files.
@@ -64,14 +72,31 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
     let timezone = raw.timezone.as_ref().map_or(Ok(Tz::UTC), |text| {
         value::timezone("datalake.timezone", text)
     });
+    let compaction_interval = match &raw.compaction_interval {
+        None => Ok(COMPACTION_INTERVAL),
+        Some(text) if ["0", "0s"].contains(&text.value.as_str()) => Ok(Duration::ZERO),
+        Some(text) => value::duration("datalake.compaction_interval", text),
+    };
+    let compaction_rate = raw
+        .compaction_rate
+        .as_ref()
+        .map_or(Ok(COMPACTION_RATE), |text| {
+            value::size("datalake.compaction_rate", text)
+        });
     let (path, format, timezone) = (
         problems.take(path),
         problems.take(format),
         problems.take(timezone),
     );
+    let (compaction_interval, compaction_rate) = (
+        problems.take(compaction_interval),
+        problems.take(compaction_rate),
+    );
     Some(DatalakeConfig {
         path: path?,
         format: format?,
         timezone: timezone?,
+        compaction_interval: compaction_interval?,
+        compaction_rate: compaction_rate?,
     })
 }

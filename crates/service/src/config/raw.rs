@@ -133,6 +133,11 @@ section! {
         format: Text = Key::of(Form::Choice(&["parquet"])).default("parquet"),
         /// The time zone in which a day begins, for the folders `date=..`.
         timezone: Text = Key::of(Form::Timezone).default("UTC").example("Asia/Kolkata"),
+        /// How often Inlet looks for small files to merge into larger ones; 0: only by
+        /// `inlet compact`.
+        compaction_interval: Text = Key::of(Form::DurationOrNever).default("60s").example("10m"),
+        /// Bytes of small files that merging reads a second, at most.
+        compaction_rate: Text = Key::of(Form::Size).default("8MiB").example("1MiB"),
     }
 }
 

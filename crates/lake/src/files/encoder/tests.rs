@@ -250,6 +250,7 @@ fn open(zone: Tz) -> (tempfile::TempDir, Arc<Folder>) {
         timezone: zone,
         date_column: Some(table().columns[0].name.clone()),
         numbering: crate::Numbering::Topic,
+        compaction: None,
     };
     let opened = Folder::open(folder.path(), options).unwrap();
     (folder, Arc::new(opened))

@@ -1,0 +1,117 @@
+//! `inlet compact`: merges the small files of a lake now, beside the services that write it.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{HumanBytes, HumanCount};
+use inlet_lake::{Compacted, Compactor, TableReader};
+use inlet_service::config::{Config, DatalakeConfig, TableConfig};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::CompactArguments;
+use crate::failure::{Failure, Outcome};
+use crate::tables;
+use crate::text_table::text_table;
+
+/// What became of one table.
+struct Report {
+    table: String,
+    /// Files before.
+    before: u64,
+    compacted: Compacted,
+}
+
+/// Merges the small files of these tables, or of all.
+pub async fn run(arguments: &CompactArguments, config: Config, stop: CancellationToken) -> Outcome {
+    let datalake = config.require_datalake()?;
+    let asked = tables::asked(&arguments.tables, &config.tables)?;
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    let mut reports = Vec::new();
+    for at in asked {
+        let table = &config.tables[at];
+        let merge = merge(&config, datalake, table, is_stopped.clone());
+        tokio::pin!(merge);
+        // The merge that runs ends after its present file; what it has merged stays merged.
+        let report = match stop.run_until_cancelled(&mut merge).await {
+            Some(report) => report,
+            None => {
+                is_stopped.store(true, Ordering::Relaxed);
+                merge.await
+            }
+        };
+        reports.extend(report?);
+        if stop.is_cancelled() {
+            break;
+        }
+    }
+    if arguments.json {
+        let tables: Vec<Value> = reports.iter().map(of_table).collect();
+        println!("{:#}", json!({ "tables": tables }));
+    } else {
+        print!("{}", in_columns(&reports));
+    }
+    let is_whole = !stop.is_cancelled();
+    Ok(if is_whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// `None` for a table that is not in the lake yet.
+async fn merge(
+    config: &Config,
+    datalake: &DatalakeConfig,
+    table: &TableConfig,
+    stop: Arc<AtomicBool>,
+) -> Result<Option<Report>, Failure> {
+    let folder = tables::folder(config, datalake, table);
+    let Some(head) = TableReader::new(&folder).head().await? else {
+        return Ok(None);
+    };
+    let Some(compactor) = Compactor::open(&folder, tables::READERS_PAUSE).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Report {
+        table: head.table.to_string(),
+        before: head.files,
+        compacted: compactor.merge_small(stop).await?,
+    }))
+}
+
+fn of_table(report: &Report) -> Value {
+    json!({
+        "table": report.table,
+        "files_before": report.before,
+        "merged_files": report.compacted.replaced,
+        "new_files": report.compacted.files,
+        "rows": report.compacted.rows,
+        "bytes": report.compacted.bytes,
+    })
+}
+
+fn in_columns(reports: &[Report]) -> String {
+    let rows: Vec<Vec<String>> = reports
+        .iter()
+        .map(|report| {
+            let Compacted {
+                replaced,
+                files,
+                rows,
+                bytes,
+            } = report.compacted;
+            vec![
+                report.table.clone(),
+                HumanCount(report.before).to_string(),
+                HumanCount(replaced).to_string(),
+                HumanCount(files).to_string(),
+                HumanCount(rows).to_string(),
+                HumanBytes(bytes).to_string(),
+            ]
+        })
+        .collect();
+    let headings = ["table", "files", "merged", "into", "rows", "size"];
+    text_table(&headings, &[1, 2, 3, 4, 5], &rows, 2)
+}

@@ -1,0 +1,222 @@
+//! A crash after every step of a replacement, and what readers and the next writer make of it.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use chrono_tz::Tz;
+use inlet_model::TableName;
+
+use super::*;
+use crate::commit::{live, open, publish_pending};
+use crate::folder::in_memory;
+use crate::options::LakeOptions;
+
+const DATE: &str = "date=2026-11-20";
+
+fn table() -> TableName {
+    TableName::new("public", "orders")
+}
+
+fn opened(path: &Path) -> (Folder, Log) {
+    let options = LakeOptions {
+        timezone: Tz::UTC,
+        ..LakeOptions::of_table(table())
+    };
+    let folder = Folder::open(path, options).unwrap();
+    let log = open(&folder.store, &table(), &folder.claim).unwrap();
+    (folder, log)
+}
+
+/// A staged file; its content stands for its rows, one letter each.
+fn staged(folder: &Folder, name: &str, rows: &str) -> DataFile {
+    let staged = folder.claim.staging_name("staged");
+    fs::write(folder.store.path(&staged), rows).unwrap();
+    DataFile {
+        path: format!("{DATE}/{name}.jsonl"),
+        staged,
+        rows: rows.len() as u64,
+        bytes: rows.len() as u64,
+        ..DataFile::default()
+    }
+}
+
+fn commit(folder: &Folder, log: &mut Log, name: &str, rows: &str) {
+    let file = staged(folder, name, rows);
+    let mut entry = Entry::new(&table(), folder.claim.writer(), name);
+    entry.quarantined = file.rows;
+    entry.quarantine = vec![file];
+    log.append(&folder.claim, |_| Ok(entry.clone())).unwrap();
+    publish_pending(log, &folder.claim, |_| true).unwrap();
+}
+
+/// A folder with the files a, b, c and d of one row each.
+fn filled() -> (tempfile::TempDir, Folder, Log) {
+    let root = in_memory();
+    let (folder, mut log) = opened(root.path());
+    for rows in ["a", "b", "c", "d"] {
+        commit(&folder, &mut log, rows, rows);
+    }
+    (root, folder, log)
+}
+
+/// The merged file of a, b and c, under the name of a.
+fn merged(folder: &Folder, log: &Log) -> Merged {
+    let files = live(&folder.store, log.head.seq, |_, reason| panic!("{reason}")).unwrap();
+    let files = files.into_files().map(|of| of.file);
+    let replaced: Vec<_> = files.filter(|file| !file.path.contains("/d.")).collect();
+    let file = staged(folder, "a", "abc");
+    let path = TempPath::try_from_path(folder.store.path(&file.staged)).unwrap();
+    Merged {
+        files: vec![(file, path)],
+        replaced,
+        names: ColumnNames::default(),
+    }
+}
+
+/// The rows of all files that a walk over paths reaches, in order.
+fn visible(root: &Path) -> String {
+    let mut rows = String::new();
+    let date = fs::read_dir(root.join(DATE)).unwrap();
+    for file in date {
+        rows.push_str(&fs::read_to_string(file.unwrap().path()).unwrap());
+    }
+    let mut rows: Vec<char> = rows.chars().collect();
+    rows.sort_unstable();
+    rows.into_iter().collect()
+}
+
+/// The rows of the files that the log lists, as far as they exist.
+fn listed(store: &Store, seq: u64) -> String {
+    let live = live(store, seq, |_, reason| panic!("{reason}")).unwrap();
+    let files = live.into_files();
+    let rows = files.map(|of| fs::read_to_string(store.path(&of.file.path)).unwrap_or_default());
+    let mut rows: Vec<char> = rows.collect::<String>().chars().collect();
+    rows.sort_unstable();
+    rows.into_iter().collect()
+}
+
+/// A copy of the folder with its hard links, as a crash leaves it: no lock is held.
+fn image(root: &Path) -> tempfile::TempDir {
+    let image = in_memory();
+    // The copy leaves out what is below a path that is too long, and says so.
+    let source = format!("{}/.", root.display());
+    Command::new("cp")
+        .args(["-a", &source, image.path().to_str().unwrap()])
+        .output()
+        .unwrap();
+    image
+}
+
+#[test]
+fn a_crash_after_any_step_leaves_every_row_visible_once() {
+    let (root, folder, mut log) = filled();
+    let images = Arc::new(Mutex::new(Vec::new()));
+    let taken = images.clone();
+    folder
+        .store
+        .steps
+        .watch(move |root| taken.lock().unwrap().push(image(root)));
+    let merged = merged(&folder, &log);
+    let entry = replace(&folder, &mut log, merged, || true, || {});
+    let entry = entry.unwrap().unwrap();
+    folder.store.steps.watch(|_| {});
+    assert_eq!(visible(root.path()), "abcd");
+    assert_eq!(fs::read_dir(root.path().join(DATE)).unwrap().count(), 2);
+    let images = std::mem::take(&mut *images.lock().unwrap());
+    assert!(images.len() >= 5, "{} steps", images.len());
+    let (mut before, mut after) = (0, 0);
+    for image in images {
+        assert_eq!(visible(image.path()), "abcd");
+        let store = Store::existing(image.path());
+        let is_committed = store
+            .size(&crate::files::names::entry(entry.seq))
+            .unwrap()
+            .is_some();
+        let seq = if is_committed {
+            entry.seq
+        } else {
+            entry.seq - 1
+        };
+        assert_eq!(listed(&store, seq), "abcd");
+        // Opening shows the merged file if the log has it, and goes on; also when it is repeated.
+        for _ in 0..2 {
+            let (folder, log) = opened(image.path());
+            assert_eq!(visible(image.path()), "abcd");
+            assert_eq!(listed(&folder.store, log.head.seq), "abcd");
+            let files = fs::read_dir(image.path().join(DATE)).unwrap().count();
+            assert_eq!(files, if is_committed { 2 } else { 4 });
+            assert_eq!(log.head.quarantined, 4);
+        }
+        let (folder, mut log) = opened(image.path());
+        commit(&folder, &mut log, "e", "e");
+        assert_eq!(visible(image.path()), "abcde");
+        let staging = folder.store.list(STAGING).unwrap();
+        assert_eq!(
+            staging.len(),
+            1,
+            "the lock of the living writer: {staging:?}"
+        );
+        if is_committed {
+            after += 1
+        } else {
+            before += 1
+        }
+    }
+    assert!(before > 0 && after > 0);
+}
+
+#[test]
+fn a_hidden_folder_of_a_writer_that_ended_is_removed() {
+    let (root, folder, log) = filled();
+    let merged = merged(&folder, &log);
+    let files: Vec<_> = merged.files.iter().map(|(file, _)| file.clone()).collect();
+    let swap = Swap::prepare(&folder.store, &folder.claim, &files, &[]).unwrap();
+    // As after a crash: no destructor runs.
+    std::mem::forget((swap, merged));
+    assert_eq!(visible(root.path()), "abcd");
+    drop((folder, log));
+    let (folder, _log) = opened(root.path());
+    assert_eq!(folder.store.list(STAGING).unwrap().len(), 1);
+    assert_eq!(visible(root.path()), "abcd");
+}
+
+#[test]
+fn what_another_writer_shows_meanwhile_is_not_lost() {
+    let (root, folder, log) = filled();
+    let merged = merged(&folder, &log);
+    let files: Vec<_> = merged.files.iter().map(|(file, _)| file.clone()).collect();
+    let replaced: Vec<_> = merged.replaced.iter().map(|of| of.path.clone()).collect();
+    let swap = Swap::prepare(&folder.store, &folder.claim, &files, &replaced).unwrap();
+    // An earlier version publishes without a lock.
+    fs::write(root.path().join(DATE).join("e.jsonl"), "e").unwrap();
+    swap.show(&folder.store, &files).unwrap();
+    assert_eq!(visible(root.path()), "abcde");
+}
+
+#[test]
+fn while_a_reader_of_this_program_reads_no_file_is_replaced() {
+    let (_root, folder, _log) = filled();
+    let held = hold(&folder.store).unwrap();
+    let again = hold(&folder.store).unwrap();
+    assert!(try_lock(&folder.store).unwrap().is_none());
+    drop((held, again));
+    assert!(try_lock(&folder.store).unwrap().is_some());
+}
+
+#[test]
+fn an_entry_that_would_lose_a_row_is_refused() {
+    let (root, folder, mut log) = filled();
+    let mut merged = merged(&folder, &log);
+    merged.files[0].0.rows -= 1;
+    let error = replace(&folder, &mut log, merged, || true, || {}).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("replaces files of 3 rows by files of 2"),
+        "{error}"
+    );
+    assert_eq!(visible(root.path()), "abcd");
+    let files = fs::read_dir(root.path().join(DATE)).unwrap().count();
+    assert_eq!(files, 4);
+}

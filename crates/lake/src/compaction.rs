@@ -1,0 +1,362 @@
+//! Small files of a table into few large ones, beside its writers.
+//!
+//! A commit every few seconds makes a small file for each date of its rows. [`Compactor`] merges
+//! them: which ones is decided in `plan`, their rows are put together in `files/merge`, and
+//! `commit/replace` puts the merged file in their place in one step. It waits for a moment without
+//! readers before that (`readers`). One process at a time merges the files of a table.
+//!
+//! It runs in the service that writes the table, bounded in memory, in bytes a second, and in its
+//! share of a core; or by hand, in a process of its own.
+
+mod pace;
+mod plan;
+mod readers;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use self::pace::Throttle;
+use self::plan::{Candidate, Wanted, plan};
+use self::readers::Readers;
+use crate::commit::{self, DataFile, Entry, Head, Listed, Merged};
+use crate::error::LakeError;
+use crate::files::hidden::HiddenFolder;
+use crate::files::names::{STAGING, is_data};
+use crate::files::{MergedFile, Store, joined, merge_data, merge_rejected};
+use crate::folder::Folder;
+use crate::metrics;
+use crate::options::LakeOptions;
+use crate::writer::{Lake, blocking};
+
+/// How often merged files wait for a moment without readers in one round.
+const SHOW_ATTEMPTS_MAX: usize = 5;
+
+/// How long another process may hold the lock of this table by chance.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How often, and how fast, files are merged beside a table's writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactionOptions {
+    /// The pause between two looks for files to merge.
+    pub interval: Duration,
+    /// Bytes that are read a second, at most.
+    pub rate: u64,
+    /// The pause without readers that merged files wait for; where none comes, a shorter one.
+    pub pause: Duration,
+}
+
+/// What was merged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Files that readers no longer see.
+    pub replaced: u64,
+    /// The files in their place.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Their size.
+    pub bytes: u64,
+}
+
+/// Merges the files of one table.
+#[derive(Debug, Clone)]
+pub struct Compactor {
+    lake: Arc<Lake>,
+    pause: Duration,
+}
+
+/// A compactor that runs beside a writer, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Background {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Compactor {
+    /// Opens a table's folder, which other processes may write; `None` without a log. Merged files
+    /// wait for this pause without readers.
+    pub async fn open(path: &Path, pause: Duration) -> Result<Option<Self>, LakeError> {
+        let path = path.to_owned();
+        blocking(move || {
+            let Some(table) = commit::table_of(&Store::existing(&path))? else {
+                return Ok(None);
+            };
+            // What decides how rows become files is not asked for: it only copies rows.
+            let options = LakeOptions::of_table(table);
+            let lake = Lake::open(&path, options, |_, _| Ok(()))?;
+            Ok(Some(Self {
+                lake: Arc::new(lake),
+                pause,
+            }))
+        })
+        .await
+    }
+
+    /// Starts to merge what is due beside a writer, again and again.
+    pub(crate) fn beside(lake: Arc<Lake>, options: CompactionOptions) -> Background {
+        let pause = options.pause;
+        Self { lake, pause }.in_background(options)
+    }
+
+    /// Merges all small files of each date_partition, as fast as it can, until `stop` is true.
+    /// Fails with [`LakeError::Compacting`] while another process does.
+    pub async fn merge_small(&self, stop: Arc<AtomicBool>) -> Result<Compacted, LakeError> {
+        let (lake, pause) = (self.lake.clone(), self.pause);
+        blocking(move || {
+            let _lock = lock(&lake.folder.store)?.ok_or_else(|| LakeError::Compacting {
+                table: lake.folder.options.table.clone(),
+            })?;
+            let mut all = Compacted::default();
+            loop {
+                let mut throttle = Throttle::unbounded(pause, stop.clone());
+                let merged = round(&lake, Wanted::Small, &mut throttle)?;
+                all.add(merged);
+                // Each round leaves fewer files, so it ends.
+                if merged.replaced == 0 || stop.load(Ordering::Relaxed) {
+                    return Ok(all);
+                }
+            }
+        })
+        .await
+    }
+
+    fn in_background(self, options: CompactionOptions) -> Background {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(options.interval).await;
+                let (lake, stop) = (self.lake.clone(), stopped.clone());
+                let run = move || {
+                    // Another process merges files of the table.
+                    let Some(_lock) = lock(&lake.folder.store)? else {
+                        return Ok(Compacted::default());
+                    };
+                    let mut throttle = Throttle::new(options, stop);
+                    round(&lake, Wanted::Due, &mut throttle)
+                };
+                if let Err(error) = joined(tokio::task::spawn_blocking(run).await) {
+                    let table = &self.lake.folder.options.table;
+                    let reason = inlet_service::error::chain(&error);
+                    // The lake is as it was, only in more files.
+                    tracing::warn!(%table, reason, "files were not merged");
+                }
+            }
+        });
+        Background { stop, task }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.abort();
+    }
+}
+
+impl Compacted {
+    /// Adds what else was merged.
+    pub fn add(&mut self, other: Self) {
+        self.replaced += other.replaced;
+        self.files += other.files;
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Merges the wanted files once; the caller holds the lock.
+fn round(lake: &Lake, wanted: Wanted, throttle: &mut Throttle) -> Result<Compacted, LakeError> {
+    let folder = &lake.folder;
+    let mut all = Compacted::default();
+    let head = lake.published_head()?;
+    let files = mergeable(&folder.store, &head)?;
+    let groups = plan(&candidates(&folder.store, &files), wanted);
+    if groups.is_empty() {
+        return Ok(all);
+    }
+    check_swap(folder)?;
+
+    for group in groups {
+        if throttle.is_stopped() {
+            break;
+        }
+        let group: Vec<&Listed> = group.iter().map(|at| &files[*at]).collect();
+        if let Some(merged) = merge(folder, &head, &group, throttle)? {
+            all.add(show(lake, merged, throttle)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The lock of the one process that merges files of the table.
+fn lock(store: &Store) -> Result<Option<File>, LakeError> {
+    let path = store.path(STAGING);
+    let failed = |source| LakeError::io("locking", &path, source);
+    let folder = File::open(&path).map_err(failed)?;
+    // A process that is being started holds the files of its parent for a moment.
+    match commit::lock_within(&folder, LOCK_WAIT_MAX) {
+        Ok(()) => Ok(Some(folder)),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+/// Fails on a file system that cannot swap two folders in one step.
+fn check_swap(folder: &Folder) -> Result<(), LakeError> {
+    let top = folder.store.path(&folder.claim.staging_name("hidden"));
+    HiddenFolder::probe(&top).map_err(|source| LakeError::NoSwap {
+        path: folder.store.root().to_owned(),
+        source,
+    })
+}
+
+/// The visible files, each with the schema of its rows.
+fn mergeable(store: &Store, head: &Head) -> Result<Vec<Listed>, LakeError> {
+    let live = commit::live(store, head.seq, |entry, reason| {
+        Err(LakeError::Corrupt { entry, reason })
+    })?;
+    let mut files = Vec::new();
+    for mut listed in live.into_files() {
+        if is_data(&listed.file.path) {
+            listed.file.schema = commit::schema_of(store, head, &listed.file)?;
+            if listed.file.schema.is_none() {
+                continue;
+            }
+        }
+        files.push(listed);
+    }
+    Ok(files)
+}
+
+fn candidates(store: &Store, files: &[Listed]) -> Vec<Candidate> {
+    let now = SystemTime::now();
+    let candidates = files.iter().map(|Listed { file, .. }| {
+        let written = fs::metadata(store.path(&file.path)).and_then(|of| of.modified());
+        // A clock that was set back makes a file young, and it is merged later.
+        let age = written.ok().and_then(|at| now.duration_since(at).ok());
+        Candidate {
+            folder: commit::folder_of(&file.path).to_owned(),
+            schema: file.schema,
+            level: file.level,
+            bytes: file.bytes,
+            age: age.unwrap_or_default(),
+        }
+    });
+    candidates.collect()
+}
+
+/// Stages the rows of a group of files in one.
+fn merge(
+    folder: &Folder,
+    head: &Head,
+    group: &[&Listed],
+    throttle: &mut Throttle,
+) -> Result<Option<Merged>, LakeError> {
+    let (store, staged) = (&folder.store, folder.claim.staging_name("staged"));
+    let inputs: Vec<_> = group
+        .iter()
+        .map(|of| (of.file.path.as_str(), of.file.rows))
+        .collect();
+    let merged = match group[0]
+        .file
+        .schema
+        .and_then(|schema| head.schemas.get(&schema))
+    {
+        Some(schema) => {
+            let names = head.names_in_files(schema);
+            merge_data(store, &staged, schema, &names, &inputs, throttle)?
+        }
+        None => merge_rejected(store, &staged, &inputs, throttle)?,
+    };
+    let Some(merged) = merged else {
+        return Ok(None);
+    };
+    // The name of the merged file must be durable before an entry mentions it.
+    store.sync(STAGING)?;
+    let replaced: Vec<DataFile> = merged
+        .inputs
+        .iter()
+        .map(|at| DataFile {
+            columns: Default::default(),
+            ..group[*at].file.clone()
+        })
+        .collect();
+    let MergedFile {
+        rows,
+        bytes,
+        parquet,
+        path,
+        ..
+    } = merged;
+    let first = replaced.iter().map(|file| &file.path).min();
+    let level = replaced.iter().map(|file| file.level).max();
+    let file = DataFile {
+        // See `commit/replace`: a reader that lists the folder meanwhile still finds this name.
+        path: first.expect("two files were merged").clone(),
+        staged,
+        rows,
+        bytes,
+        date: replaced[0].date.clone(),
+        schema: replaced[0].schema,
+        footer: parquet.as_ref().map(|of| of.footer),
+        level: level.expect("two files were merged") + 1,
+        columns: parquet.map(|of| of.columns).unwrap_or_default(),
+    };
+    Ok(Some(Merged {
+        files: vec![(file, path)],
+        replaced,
+        names: head.names.clone(),
+    }))
+}
+
+/// Commits a merged file and shows it, in a moment without readers. Without such a moment the
+/// files stay until the next round.
+fn show(lake: &Lake, mut merged: Merged, throttle: &Throttle) -> Result<Compacted, LakeError> {
+    let store = &lake.folder.store;
+    let date = store.path(commit::folder_of(&merged.replaced[0].path));
+    let readers = Readers::of(store.root(), &date);
+    let replaced = merged.replaced.len() as u64;
+    for _ in 0..SHOW_ATTEMPTS_MAX {
+        if !readers.wait_for_pause(throttle.pause(), throttle.stop()) {
+            break;
+        }
+        let mut log = lake.log.blocking_lock();
+        let Some(_lock) = commit::try_lock(store)? else {
+            // A query of this program runs, and holds the files in their places.
+            drop(log);
+            throttle.rest();
+            continue;
+        };
+        readers.opened();
+        // The preparation lists the folder once.
+        let is_quiet = || {
+            let opened = readers.opened();
+            opened.listed <= 1 && opened.files == 0
+        };
+        let settle = || readers.settle();
+        let entry = commit::replace(&lake.folder, &mut log, merged, is_quiet, settle);
+        lake.head.send_replace(Arc::new(log.head.clone()));
+        match entry? {
+            Ok(entry) => return Ok(report(&entry, replaced)),
+            Err(not_yet) => merged = not_yet,
+        }
+    }
+    Ok(Compacted::default())
+}
+
+fn report(entry: &Entry, replaced: u64) -> Compacted {
+    let files = entry.files.iter().chain(&entry.quarantine);
+    let compacted = Compacted {
+        replaced,
+        files: files.clone().count() as u64,
+        rows: files.clone().map(|file| file.rows).sum(),
+        bytes: files.map(|file| file.bytes).sum(),
+    };
+    metrics::compacted(&entry.table.to_string(), &compacted);
+    let (seq, rows) = (entry.seq, compacted.rows);
+    tracing::debug!(table = %entry.table, seq, replaced, rows, "files merged");
+    compacted
+}
