@@ -235,7 +235,7 @@ fn candidates(store: &Store, files: &[Listed]) -> Vec<Candidate> {
     let now = SystemTime::now();
     let candidates = files.iter().map(|Listed { file, .. }| {
         let written = fs::metadata(store.path(&file.path)).and_then(|of| of.modified());
-        // A clock that was set back makes a file young, and it is merged later.
+        // A clock that was set to an earlier time makes a file young, and it is merged later.
         let age = written.ok().and_then(|at| now.duration_since(at).ok());
         Candidate {
             folder: commit::folder_of(&file.path).to_owned(),

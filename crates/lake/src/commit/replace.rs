@@ -84,7 +84,7 @@ pub(crate) fn hold(store: &Store) -> Option<File> {
 
 /// Commits merged files and shows them; the caller holds the lock. `is_quiet` is asked before the
 /// commit: where it is not, the merged files come back. `settle` waits after the commit for readers
-/// that have just begun.
+/// that have just started.
 pub(crate) fn replace(
     folder: &Folder,
     log: &mut Log,

@@ -1,4 +1,4 @@
-//! Waits for a moment at which nobody on this machine is about to open files of a folder.
+//! Waits for a moment at which no process of this machine is about to open files of a folder.
 //!
 //! The kernel reports who opens the folder, as each reader does to list it, and its files. A reader
 //! that has listed the folder opens its files within moments, so a pause without either is a moment

@@ -99,7 +99,7 @@ fn listed(store: &Store, seq: u64) -> String {
 /// A copy of the folder with its hard links, as a crash leaves it: no lock is held.
 fn image(root: &Path) -> tempfile::TempDir {
     let image = in_memory();
-    // The copy leaves out what is below a path that is too long, and says so.
+    // The copy leaves out what is below a path that is too long, and reports it.
     let source = format!("{}/.", root.display());
     Command::new("cp")
         .args(["-a", &source, image.path().to_str().unwrap()])
