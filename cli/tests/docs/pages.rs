@@ -115,6 +115,7 @@ const RUN: &[&str] = &[
     "docs/configuration.md",
     "docs/check.md",
     "docs/operations.md",
+    "docs/compaction.md",
     "docs/comparison.md",
     "dev/scenarios/orders/README.md",
 ];
@@ -136,6 +137,7 @@ async fn the_pages_of_the_reference_hold() {
         "docs/configuration.md",
         "docs/check.md",
         "docs/operations.md",
+        "docs/compaction.md",
     ] {
         world.put("inlet.yml", &world.here(INLET_YML));
         holds(name, &world).await;
