@@ -20,6 +20,13 @@ from copies import report as copies  # noqa: E402
 DOCUMENTS = ["README.md", "docs/comparison.md", "dev/benchmarks/README.md"]
 RECORDS = ROOT / "dev/benchmarks/results"
 BLOCK = re.compile(r"(<!-- figures: ([a-z -]+) -->\n).*?(<!-- end of figures -->)", re.S)
+# The pictures that `make compare` keeps beside its record.
+PICTURES = {
+    "latency-topic": "latency to the topic",
+    "latency-lake": "latency to the lake",
+    "throughput": "throughput",
+    "memory": "memory over time",
+}
 
 
 def record(name):
@@ -32,10 +39,11 @@ def compare_short(found):
 
 
 def compare_full(found):
-    lines = [*compare.caption(found), *problems(found)]
+    lines = [*compare.caption(found), "The raw results are [compare.json](../dev/benchmarks/results/compare.json).", *problems(found)]
     for title, figures in compare.SECTIONS:
         lines += ["", f"### {title}", "", *compare.table(found, figures)]
-    return [*lines, "", "### Settings and steps", "", *compare.settings(found)]
+    pictures = [f"![{text}](../dev/benchmarks/results/{name}.svg)" for name, text in PICTURES.items()]
+    return [*lines, "", "### Settings and steps", "", *compare.settings(found), "", "### Pictures", "", *pictures]
 
 
 def problems(found):

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,6 @@ from . import options, paths, pictures, report, topic
 from .measure import read
 from .run import Run, Sizes
 from .servers import BIN, CACHE, ROOT, Servers
-
-RECORDED = ROOT / "dev/benchmarks/results/compare.json"
 
 
 DEFAULTS = {
@@ -94,8 +93,9 @@ def main():
     print(report.page(results))
     print(f"Results, pictures and the programs' logs: {out}")
     if wanted["RECORD"]:
-        RECORDED.write_text(json.dumps(report.short(results), indent=1) + "\n")
-        print(f"Recorded in {RECORDED.relative_to(ROOT)}; dev/benchmarks/render.py puts the figures into the documents.")
+        options.record("compare", report.short(results))
+        for picture in out.glob("*.svg"):
+            shutil.copy(picture, options.RECORDS)
     return 1 if any("failed" in run for run in runs) else 0
 
 

@@ -1,6 +1,12 @@
-"""Options as `make` takes them: `ROWS=1000 RECORD=1`."""
+"""Options as `make` takes them: `ROWS=1000 RECORD=1`; and what RECORD does."""
 
+import json
+import pathlib
+import subprocess
 import sys
+
+BENCHMARKS = pathlib.Path(__file__).resolve().parents[1]
+RECORDS = BENCHMARKS / "results"
 
 
 def read(defaults, text):
@@ -22,3 +28,11 @@ def command(name, defaults, found):
     """The command that repeats this run."""
     changed = [f"{option}={found[option]}" for option in found if found[option] != defaults[option] and option not in ("RECORD", "OUT")]
     return " ".join([f"make {name}", *changed])
+
+
+def record(name, results):
+    """Keeps results in the repository, and writes their figures into the documents."""
+    RECORDS.mkdir(exist_ok=True)
+    (RECORDS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    subprocess.run([sys.executable, BENCHMARKS / "render.py"], check=True)
+    print(f"Recorded in dev/benchmarks/results/{name}.json, and in the documents.")

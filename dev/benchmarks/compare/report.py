@@ -7,6 +7,7 @@ from typing import Callable
 
 # What other programs may use of a machine that counts as quiet.
 QUIET_SHARE_MAX = 0.05
+REASON_CHARACTERS_MAX = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +69,13 @@ LATENCY = [
     for rank in ("p50", "p99", "p99.9", "max")
 ]
 THROUGHPUT = [
-    Figure("initial load to the topic, rows/s", rate("initial", "topic_s")),
-    Figure("initial load to the lake, rows/s", rate("initial", "lake_s")),
+    Figure("initial load to the topic, with the start, rows/s", rate("initial", "topic_s")),
+    Figure("initial load to the lake, with the start, rows/s", rate("initial", "lake_s")),
     Figure("while one connection writes in bulk, to the topic, rows/s", rate("bulk", "topic_s")),
     Figure("while one connection writes in bulk, to the lake, rows/s", rate("bulk", "lake_s")),
     Figure("the writer itself, rows/s", rate("bulk", "written_s")),
-    Figure("backlog of single-row transactions to the topic, rows/s", rate("backlog", "topic_s")),
-    Figure("backlog of single-row transactions to the lake, rows/s", rate("backlog", "lake_s")),
+    Figure("backlog of single-row transactions to the topic, with the start, rows/s", rate("backlog", "topic_s")),
+    Figure("backlog of single-row transactions to the lake, with the start, rows/s", rate("backlog", "lake_s")),
 ]
 COST = [
     Figure("rows a CPU-second of the path", each_cpu_second("rows")),
@@ -157,7 +158,7 @@ def caption(results):
         f"{machine['cores']} cores ({machine['processor']}), {machine['memory_gb']:.0f} GB, Linux {machine['kernel'].split('-')[0]}, "
         f"PostgreSQL {versions['postgresql'].split()[0]}, {versions['kafka']}, {versions['debezium']}, PySpark {versions['spark'].split('-')[-1]}; "
         "servers, paths and load share the machine.",
-        f"{sizes['REPETITIONS']} repetitions, in rotated order: the median, and the spread in brackets; "
+        f"{repetitions(sizes['REPETITIONS'])}; "
         f"{sizes['ROWS']:,} rows, {sizes['RATE']:,} transactions/s, of which {sizes['SECONDS']} s count after {sizes['WARM_UP']} s of warm-up, "
         f"and a backlog of {sizes['BACKLOG']:,} transactions.",
     ]
@@ -166,10 +167,14 @@ def caption(results):
     return lines
 
 
+def repetitions(number):
+    return "One repetition" if number == 1 else f"{number} repetitions, in rotated order: the median, and the spread in brackets"
+
+
 def failures(results):
     return [
         f"{results['paths'][run['path']]['title']}, repetition {run['repetition']}, failed in phase `{run['failed']['phase']}`: "
-        f"{run['failed']['reason'].splitlines()[0]}"
+        f"{' '.join(run['failed']['reason'].split())[:REASON_CHARACTERS_MAX]}"
         for run in results["runs"]
         if "failed" in run
     ]

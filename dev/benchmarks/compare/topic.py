@@ -12,6 +12,8 @@ import confluent_kafka.admin
 from . import load
 
 RECORD = struct.Struct("<dq")
+# librdkafka logs errors only: it also warns about what it will try again.
+LOG_LEVEL = 3
 ASK_SECONDS = 0.3
 READY_SECONDS = 60
 WARM_UP_TRANSACTIONS, WARM_UP_RECORDS = 20, 5_000
@@ -21,6 +23,7 @@ def client(kafka, name):
     return confluent_kafka.Consumer(
         {
             "bootstrap.servers": kafka,
+            "log_level": LOG_LEVEL,
             "group.id": f"reader-{name}",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
@@ -72,23 +75,30 @@ class Reader:
         self.process.wait(10)
 
 
+def admin_client(kafka):
+    return confluent_kafka.admin.AdminClient({"bootstrap.servers": kafka, "log_level": LOG_LEVEL})
+
+
 def create(kafka, topic):
-    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": kafka})
     new = confluent_kafka.admin.NewTopic(topic, num_partitions=1, replication_factor=1)
+    # The client has to live until the answer has arrived.
+    admin = admin_client(kafka)
     admin.create_topics([new])[topic].result(READY_SECONDS)
 
 
 def warm_up(kafka):
     """One transaction and one consumer group: the broker creates its own topics, and its code is loaded and compiled."""
     create(kafka, "warm-up")
-    producer = confluent_kafka.Producer({"bootstrap.servers": kafka, "transactional.id": "warm-up"})
+    producer = confluent_kafka.Producer({"bootstrap.servers": kafka, "log_level": LOG_LEVEL, "transactional.id": "warm-up"})
     producer.init_transactions(READY_SECONDS)
     for _ in range(WARM_UP_TRANSACTIONS):
         producer.begin_transaction()
         for _ in range(WARM_UP_RECORDS):
             producer.produce("warm-up", b"x" * 200)
         producer.commit_transaction(READY_SECONDS)
-    consumer = confluent_kafka.Consumer({"bootstrap.servers": kafka, "group.id": "warm-up", "auto.offset.reset": "earliest"})
+    consumer = confluent_kafka.Consumer(
+        {"bootstrap.servers": kafka, "log_level": LOG_LEVEL, "group.id": "warm-up", "auto.offset.reset": "earliest"}
+    )
     consumer.subscribe(["warm-up"])
     # The first record of a group can take seconds, while the broker creates the topic of the groups' offsets.
     if consumer.poll(READY_SECONDS) is None:
@@ -98,8 +108,13 @@ def warm_up(kafka):
 
 
 def delete(kafka, topic):
-    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": kafka})
-    admin.delete_topics([topic])[topic].result(READY_SECONDS)
+    admin = admin_client(kafka)
+    try:
+        admin.delete_topics([topic])[topic].result(READY_SECONDS)
+    except confluent_kafka.KafkaException as error:
+        # A path that failed early has no topic.
+        if error.args[0].code() != confluent_kafka.KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
 
 
 def read(kafka, topic, path):

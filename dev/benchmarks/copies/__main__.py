@@ -15,7 +15,7 @@ from . import report, shapes, tools
 from .bench import Bench
 from .check import check
 
-RECORDED = ROOT / "dev/benchmarks/results/bench.json"
+RECORDED = options.RECORDS / "bench.json"
 
 
 DEFAULTS = {
@@ -96,8 +96,7 @@ def main():
         fallen = report.fallen(page["ratios"], recorded["ratios"])
         print(report.comparison(fallen, recorded))
     if wanted["RECORD"]:
-        RECORDED.write_text(json.dumps(page, indent=1) + "\n")
-        print(f"Recorded in {RECORDED.relative_to(ROOT)}; dev/benchmarks/render.py puts the figures into the documents.")
+        options.record("bench", page)
     return 1 if results.failed or fallen else 0
 
 

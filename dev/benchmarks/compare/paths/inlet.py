@@ -48,7 +48,7 @@ class InletKafka(Inlet):
     steps = (
         "put the binary on the machine",
         "grant SELECT and pg_read_all_stats to a role",
-        "write inlet.yml (9 lines)",
+        "write inlet.yml",
         "start inlet producer",
         "start inlet consumer",
     )
@@ -60,6 +60,6 @@ class InletDirect(Inlet):
     steps = (
         "put the binary on the machine",
         "grant SELECT and pg_read_all_stats to a role",
-        "write inlet.yml (6 lines)",
+        "write inlet.yml",
         "start inlet run",
     )

@@ -1,10 +1,4 @@
-"""`inlet consumer` over a topic that Debezium writes, into Parquet files.
-
-An `inlet` that does not know `kafka.written_by` cannot read Debezium's envelope: then the path has no lake, and the
-report notes it.
-"""
-
-import subprocess
+"""`inlet consumer` over a topic that Debezium writes, into Parquet files: see docs/debezium.md."""
 
 from ..servers import BIN
 from .program import Program
@@ -13,8 +7,6 @@ CONFIG = """pipeline: land_{table}
 kafka:
   brokers: {brokers}
   written_by: debezium
-  debezium:
-    decimals: string
 datalake:
   path: {lake}
 streaming:
@@ -39,10 +31,9 @@ class Landing:
     """The consumer of one topic."""
 
     def __init__(self, servers, folder, table, topic):
-        schema = subprocess.run([BIN / "inlet", "schema"], capture_output=True, text=True, check=True).stdout
-        self.folder, self.lake = folder, folder / "lake" if "written_by" in schema else None
+        self.folder, self.lake = folder, folder / "lake"
         self.config = folder / "inlet.yml"
         self.config.write_text(CONFIG.format(table=table, brokers=servers.kafka, topic=topic, lake=self.lake))
 
     def start(self):
-        return [Program("consumer", [BIN / "inlet", "consumer", "--config", self.config], self.folder)] if self.lake else []
+        return [Program("consumer", [BIN / "inlet", "consumer", "--config", self.config], self.folder)]

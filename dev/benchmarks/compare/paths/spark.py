@@ -21,11 +21,10 @@ class Spark(Programs):
         "collect five jars of matching versions",
         "grant SELECT to a role",
         "create the topic",
-        "write the job that polls (40 lines)",
-        "write the job that lands (40 lines)",
+        "write the job that polls",
+        "write the job that lands",
         "start the first job",
         "start the second job",
-        "read late rows again by hand",
     )
 
     def __init__(self, servers, folder, table):
