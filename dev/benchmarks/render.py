@@ -47,7 +47,7 @@ def compare_full(found):
 
 
 def problems(found):
-    notes = [f"* {line}." for line in compare.failures(found)] + [f"* {line}" for line in compare.notes(found)]
+    notes = [f"* {line}" for line in compare.failures(found)]
     return ["", *notes] if notes else []
 
 

@@ -180,18 +180,11 @@ def failures(results):
     ]
 
 
-def notes(results):
-    """What a reader has to know to read the tables."""
-    silent = [path["title"] for name, path in results["paths"].items() if not any(run.get("lands") for run in results["runs"] if run["path"] == name)]
-    return [f"{title} was not landed in a lake." for title in silent]
-
-
 def page(results):
     """The whole report."""
     lines = ["# Comparison", "", *caption(results), ""]
     for problem in failures(results):
         lines.append(f"* **{problem}**")
-    lines += [f"* {note}" for note in notes(results)]
     for title, figures in SECTIONS:
         lines += ["", f"## {title}", "", *table(results, figures)]
     lines += ["", "## Settings and steps", ""]

@@ -11,11 +11,12 @@
 A phase that fails ends the run, with its reason in the result: what would follow could mean nothing.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 
 from . import equal, topic
-from .lake import Lake
+from .lake import Lake, Watch
 from .load import COLUMNS, Load
 from .measure import Memory, Usage, memory_mb, now, quantiles, tree, until
 
@@ -54,9 +55,8 @@ class Run:
         try:
             self.load.create()
             self.path = self.kind(self.servers, self.folder, self.table)
-            self.lake = Lake(self.path.lake) if self.path.lake else None
+            self.lake = Lake(self.path.lake)
             self.watermark = topic.Watermark(self.servers.kafka, self.path.topic) if self.path.topic else None
-            self.result["lands"] = self.lake is not None
             self.memory = Memory(self.path.roots)
             for phase in ("initial", "idle", "steady", "late", "bulk", "backlog", "equal"):
                 self.say(f"{self.kind.title}: {phase}")
@@ -90,7 +90,7 @@ class Run:
         marks = self.arrive(began, self.sizes.rows, 0, 0)
         return {
             "rows": self.sizes.rows, "values": self.sizes.rows * COLUMNS, "bytes": bytes_, **marks, **usage.since(),
-            "peak_mb": round(self.memory.peak_mb(), 1), "lake_bytes": self.lake.bytes() if self.lake else None,
+            "peak_mb": round(self.memory.peak_mb(), 1), "lake_bytes": self.lake.bytes(),
         }
 
     def arrive(self, began, rows, topic_before, lake_before):
@@ -104,15 +104,14 @@ class Run:
                     marks["topic_first_s"] = now() - began
                 if arrived >= rows:
                     marks["topic_s"] = now() - began
-            in_lake = self.lake.rows() if self.lake else 0
+            in_lake = self.lake.rows()
             if in_lake > lake_before and marks["lake_first_s"] is None:
-                marks["lake_first_s"] = self.lake.readable_at(lake_before + 1) - began
+                marks["lake_first_s"] = (self.lake.readable_at(lake_before + 1) or now()) - began
             in_topic = not self.watermark or marks["topic_s"] is not None
-            return in_topic and (not self.lake or in_lake >= lake_before + rows)
+            return in_topic and in_lake >= lake_before + rows
 
         until(look, f"{rows} rows of {self.kind.title}", PATIENCE_SECONDS, alive=self.path.check)
-        if self.lake:
-            marks["lake_s"] = self.lake.readable_at(lake_before + rows) - began
+        marks["lake_s"] = (self.lake.readable_at(lake_before + rows) or now()) - began
         return {name: value and round(value, 3) for name, value in marks.items()}
 
     def idle(self):
@@ -125,7 +124,8 @@ class Run:
     def steady(self):
         reader = topic.Reader(self.servers.kafka, self.path.topic, self.folder) if self.path.topic else None
         usage, began = Usage(self.path.roots, self.servers), now()
-        done = self.load.steady(self.sizes.rate, self.sizes.warm_up + self.sizes.seconds)
+        with self.watched(began):
+            done = self.load.steady(self.sizes.rate, self.sizes.warm_up + self.sizes.seconds)
         final = self.final(done.at)
         marks = self.see(reader, final, began)
         used = usage.since()
@@ -141,6 +141,15 @@ class Run:
                 "lost": len(final - seen.keys()), "overwritten_seen": len((done.at.keys() - final) & seen.keys()),
             }
         return result
+
+    @contextlib.contextmanager
+    def watched(self, since):
+        """Looks at the lake meanwhile."""
+        watch = Watch(self.lake, since)
+        try:
+            yield
+        finally:
+            watch.stop()
 
     def final(self, events):
         """Those of the events that are still the state of a row."""
@@ -164,12 +173,13 @@ class Run:
 
     def places(self, reader, since):
         places = {"topic": reader.seen()} if reader else {}
-        return places | ({"lake": self.lake.seen(since)} if self.lake else {})
+        return places | {"lake": self.lake.seen(since)}
 
     def late(self):
         reader = topic.Reader(self.servers.kafka, self.path.topic, self.folder) if self.path.topic else None
         began = now()
-        quick, late = self.load.late(max(self.sizes.rate // 5, 20), self.sizes.late_seconds)
+        with self.watched(began):
+            quick, late = self.load.late(max(self.sizes.rate // 5, 20), self.sizes.late_seconds)
         events = quick.at.keys() | late.at.keys()
         marks = self.see(reader, events, began)
         result = {"committed": len(events), "committed_late": len(late.at)}
@@ -178,7 +188,7 @@ class Run:
         return result
 
     def counts(self):
-        return self.watermark.rows() if self.watermark else 0, self.lake.rows() if self.lake else 0
+        return self.watermark.rows() if self.watermark else 0, self.lake.rows()
 
     def bulk(self):
         before, began = self.counts(), now()
@@ -202,7 +212,9 @@ class Run:
         return {"rows": self.sizes.backlog, "wal_held_bytes": held, **marks, **usage.since(), "peak_mb": round(self.memory.peak_mb(began), 1)}
 
     def equal(self):
-        return equal.compare(self.servers, self.table, self.path.lake, self.folder) if self.path.lake else None
+        # Files that are being merged could be replaced between the listing and the reading.
+        self.path.stop()
+        return equal.compare(self.servers, self.table, self.path.lake, self.folder)
 
 
 def pause(seconds, alive):

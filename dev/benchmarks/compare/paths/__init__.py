@@ -4,7 +4,7 @@ A path is a class with these members:
 
 * `name`, `title`, `settings`: a word for the command line, and what the report calls it and its settings;
 * `steps`: what a user does until rows arrive, one step each;
-* `topic`, `lake`: the name of its topic and the folder of its lake, or None;
+* `topic`: the name of its topic, or None; `lake`: the folder of its lake;
 * `slot`: its replication slot, or None;
 * `patience`: seconds after which a row that has not arrived counts as lost;
 * `start()`, `stop()`, `remove()`: its processes, started, ended, and everything deleted that it left on the servers;
