@@ -60,6 +60,7 @@ def versions(servers):
 
 def main():
     wanted = options.read(DEFAULTS, __doc__)
+    options.end_in_order()
     sizes = Sizes(*(wanted[name] for name in ("ROWS", "RATE", "SECONDS", "WARM_UP", "BACKLOG")))
     kinds = [paths.ALL[name] for name in wanted["PATHS"].split(",")]
     began = time.monotonic()

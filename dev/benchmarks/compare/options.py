@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -28,6 +29,11 @@ def command(name, defaults, found):
     """The command that repeats this run."""
     changed = [f"{option}={found[option]}" for option in found if found[option] != defaults[option] and option not in ("RECORD", "OUT")]
     return " ".join([f"make {name}", *changed])
+
+
+def end_in_order():
+    """A signal ends the run as an error does: with the programs and servers stopped, and folders removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def record(name, results):

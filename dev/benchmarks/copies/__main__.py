@@ -70,6 +70,7 @@ def remove(path):
 
 def main():
     wanted = options.read(DEFAULTS, __doc__)
+    options.end_in_order()
     rows = wanted["ROWS"] or (300_000 if wanted["QUICK"] else 1_000_000)
     rounds = wanted["ROUNDS"] or (2 if wanted["QUICK"] else 3)
     kinds = [shape for shape in shapes.ALL if shape.name in wanted["SHAPES"].split(",")]
