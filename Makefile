@@ -6,7 +6,9 @@ TOOLS = $${INLET_CACHE:-$$HOME/.cache/inlet}
 setup: ; @dev/scripts/setup.sh
 demo: setup ; @cargo run --release -p inlet -- demo $(if $(MODE),--mode $(MODE))
 test: setup ; cargo test --release --workspace --no-fail-fast
-versions: setup ; @dev/scripts/test-versions.sh 13 14 16 17 18
+# The core suite on every other version; `make versions ON=18 WHOLE=1` runs every test on one of them.
+ON ?= 13 14 16 17 18
+versions: setup ; @WHOLE=$(WHOLE) dev/scripts/test-versions.sh $(ON)
 # Every type altered into every type, and other changes, judged by what DuckDB shows; many minutes.
 alters: setup ; cargo test --release --workspace --test alters -- --test-threads 1
 # Debezium's connector in a real Kafka Connect: its topics read, and ours beside them; some minutes.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares ways to ask for the latest state of a table, in both versions of DuckDB.
+"""Compares ways to ask for the latest state of a table with reading a table that was never changed, in both versions of DuckDB.
 
 `dev/benchmarks/latest.py [keys] [versions of each]`, by default 1,000,000 and 4: half of the files hold the first
 version of every key, the others later ones. Prints seconds (the best of three) and the peak of memory.
@@ -57,7 +57,13 @@ def fill(lake):
             ask("1.5", f"COPY ({rows}) TO '{folder}/0-{version}{part}.parquet' (COMPRESSION zstd);")
 
 
-def forms(lake):
+def fill_plainly(folder):
+    """The rows of the latest state alone, as a table that was never changed."""
+    rows = ROWS.replace("$version", str(VERSIONS - 1)).replace("$from", "0").replace("$to", str(KEYS))
+    ask("1.5", f"COPY (SELECT {', '.join(COLUMNS)} FROM ({rows})) TO '{folder}/0.parquet' (COMPRESSION zstd);")
+
+
+def forms(lake, plain):
     files = (f"read_parquet('{lake}/**/*.parquet', union_by_name = true, hive_partitioning = true, "
              "hive_types = {'date': 'DATE'}) AS files")
     names = ", ".join(COLUMNS)
@@ -66,6 +72,7 @@ def forms(lake):
     unpacked = ", ".join(f"last.{name} AS {name}" for name in COLUMNS[1:])
     where = "WHERE files.order_id IS NOT NULL"
     return {
+        "a plain table": f"SELECT {names} FROM read_parquet('{plain}/*.parquet')",
         "row_number": f"SELECT {names} FROM (SELECT {qualified}, files._op FROM {files} {where} QUALIFY row_number() "
                       "OVER (PARTITION BY files.order_id ORDER BY files._offset DESC) = 1) WHERE _op <> 'd'",
         "arg_max": f"SELECT order_id, {unpacked} FROM (SELECT files.order_id AS order_id, arg_max(struct_pack({packed}, "
@@ -86,15 +93,16 @@ QUESTIONS = {
 
 
 def main():
-    with tempfile.TemporaryDirectory() as lake:
+    with tempfile.TemporaryDirectory() as lake, tempfile.TemporaryDirectory() as plain:
         fill(lake)
+        fill_plainly(plain)
         print(f"{KEYS:,} keys, {KEYS * VERSIONS:,} versions\n")
         print("| DuckDB | form | " + " | ".join(QUESTIONS) + " | MiB, all columns |")
         print("|---|---|" + "---:|" * (len(QUESTIONS) + 1))
         for version in PROGRAMS:
             idle = min(ask(version, "SELECT 1;")[0] for _ in range(3))
             answers = {}
-            for form, select in forms(lake).items():
+            for form, select in forms(lake, plain).items():
                 view = f"CREATE VIEW latest AS {select};\n"
                 cells = []
                 for question, sql in QUESTIONS.items():

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use futures::stream::{self, StreamExt};
 use inlet_harness::duckdb::Version;
 use inlet_harness::judge::{self, Compared};
 use inlet_harness::{Database, Folder, Inlet, eventually, shared_database, shared_kafka};
@@ -126,15 +127,16 @@ impl Captured {
     pub async fn equal<T: AsRef<str>>(&self, tables: &[T]) {
         // One clock for all tables: each has had the same time when the last one is compared.
         let end = Instant::now() + PATIENCE;
-        let mut found = Vec::new();
-        for table in tables {
-            let table = table.as_ref();
-            let mut differences = self.differences(table).await;
+        let compared = tables.iter().map(|table| async move {
+            let mut differences = self.differences(table.as_ref()).await;
             while !differences.is_empty() && Instant::now() < end {
-                differences = self.differences(table).await;
+                differences = self.differences(table.as_ref()).await;
             }
-            found.extend(differences);
-        }
+            differences
+        });
+        // Most of a comparison is the start of a DuckDB.
+        let found = stream::iter(compared).buffer_unordered(4);
+        let found = found.collect::<Vec<_>>().await.concat();
         assert!(found.is_empty(), "{}\n{}", found.join("\n"), self.logs());
     }
 

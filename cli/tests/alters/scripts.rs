@@ -46,14 +46,14 @@ const SCRIPTS: &[Script] = &[
         "dropped",
         "note text, other int",
         ["'a', 1", "'b', 2"],
-        &["ALTER TABLE $ DROP note; UPDATE $ SET other = 3 WHERE id = 1"],
+        &["ALTER TABLE $ DROP note"],
     ),
     script(
         "added_again",
         "note text",
         ["'a'", "'b'"],
         &[
-            "ALTER TABLE $ DROP note; ALTER TABLE $ ADD note text; UPDATE $ SET note = 'x' WHERE id = 2",
+            "ALTER TABLE $ DROP note; ALTER TABLE $ ADD note text",
             "UPDATE $ SET note = 'c' WHERE id = 1",
         ],
     ),

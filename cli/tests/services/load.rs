@@ -3,11 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, raw_sql};
 use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Between two transactions of a writer: without it a test that runs longer would have more to
+/// compare, and so would run longer still.
+const PACE: Duration = Duration::from_millis(4);
 
 /// Writers that run until they are stopped; a server that goes away is connected to again.
 pub struct Load {
@@ -52,12 +58,15 @@ impl Load {
 }
 
 async fn write(url: String, mut random: StdRng, stop: Arc<AtomicBool>, committed: Arc<AtomicU64>) {
+    let mut clock = interval(PACE);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.load(Ordering::Relaxed) {
         let Ok(mut connection) = PgConnection::connect(&url).await else {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
         while !stop.load(Ordering::Relaxed) {
+            clock.tick().await;
             if raw_sql(AssertSqlSafe(transaction(&mut random)))
                 .execute(&mut connection)
                 .await

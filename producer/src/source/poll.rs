@@ -412,6 +412,18 @@ async fn scan_one(
         info!(table = %table.name(), rows = attached.rows, "rows of attached tables are read");
         scanned = scanned.and(attached);
     }
+    if table.has_unseen_columns() && scanned.rows == 0 {
+        let one = Scan {
+            coverage: &Coverage::default(),
+            condition: &Condition::One,
+            late_below: Floor::MIN,
+            ..known
+        };
+        let one = scan(connection, one, out).await?;
+        info!(table = %table.name(), rows = one.rows, "its columns are others than before: one \
+            row brings them to the readers");
+        scanned = scanned.beside(&one);
+    }
     if let Some(reading) = reading {
         out.observe(Event::Ends(reading));
     }

@@ -18,8 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use inlet_model::Xid;
-use inlet_model::{Progress, ProgressDelta};
+use inlet_model::{ColumnType, Progress, ProgressDelta, Xid};
 use inlet_postgres::ServerTime;
 use inlet_postgres::server::Identity;
 use inlet_postgres::{Captured, IdentityForm, Ordered, Values};
@@ -184,7 +183,29 @@ pub fn aside(progress: &Progress) -> Option<String> {
     part(progress, ASIDE).ok().flatten()
 }
 
+/// What readers see of a table beside its rows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shape<'a> {
+    columns: &'a BTreeMap<i16, String>,
+    types: Vec<(i16, Option<ColumnType>)>,
+    key: Option<&'a [i16]>,
+    identities: &'a [IdentityForm],
+}
+
 impl Relation {
+    /// What readers see; `None` where a first version did not store all of it.
+    pub fn shape(&self) -> Option<Shape<'_>> {
+        let types = self.values.as_ref()?.columns.iter();
+        (!self.columns.is_empty() && self.key.is_some()).then(|| Shape {
+            columns: &self.columns,
+            types: types
+                .map(|(number, column)| (*number, column.column_type))
+                .collect(),
+            key: self.key.as_deref(),
+            identities: &self.identities,
+        })
+    }
+
     /// The columns that are new since the progress was stored.
     pub fn new_columns<'a>(&self, captured: &'a Captured) -> NewColumns<'a> {
         let mut new = NewColumns::default();

@@ -155,6 +155,7 @@ impl Start {
     ) -> Result<PolledTable, PollError> {
         let name = table.captured.schema.table.clone();
         let is_loaded = matches!(stored.phase, Phase::Tailing(_));
+        let before = stored.relation.clone();
         let keyed = !table.captured.schema.key.is_empty();
         if stale.is_any() && keyed && !is_loaded {
             notice::stale(&table.captured, stale, "it is loaded from the beginning");
@@ -175,6 +176,13 @@ impl Start {
         } else if stale.is_any() {
             // Without a key another load would only duplicate every row.
             notice::unwritten(&resumed.table.captured, stale);
+        } else if let Some(before) = before
+            && keyed
+            && is_loaded
+            && !resumed.loads_all()
+            && resumed.is_shown_otherwise(&before)
+        {
+            resumed.show_columns(before, now);
         }
         let Some(reload) = resumed.reload.clone() else {
             return Ok(resumed);

@@ -108,6 +108,14 @@ impl Scanned {
             detected_at: self.detected_at,
         }
     }
+
+    /// Adds rows that were handed on although no scan asked for them: they tell nothing about the
+    /// other rows of their transactions.
+    pub fn beside(mut self, other: &Self) -> Self {
+        self.rows += other.rows;
+        self.took += other.took;
+        self
+    }
 }
 
 /// How much one batch holds at most.

@@ -45,6 +45,8 @@ pub enum Condition {
     /// Every row of the tables that were attached and not read yet; the other conditions exclude
     /// these.
     Attached,
+    /// Any one row.
+    One,
 }
 
 /// The statement that reads the rows of a condition, and its values. They are bound as text and
@@ -79,7 +81,7 @@ fn select(captured: &Captured, filter: &str) -> String {
     )
 }
 
-/// The `WHERE` clause of a condition, empty where it is every row, and its values.
+/// What of a condition follows the table's name, empty where it is every row, and its values.
 ///
 /// `attached` are the tables that only [`Condition::Attached`] reads.
 pub fn filter(
@@ -97,7 +99,7 @@ pub fn filter(
     (filter, values)
 }
 
-/// The `WHERE` clause; `bind` takes a value and the type that it is cast to, and gives its SQL.
+/// What follows the table's name; `bind` takes a value and the type that it is cast to, and gives its SQL.
 fn clauses(
     captured: &Captured,
     condition: &Condition,
@@ -158,20 +160,27 @@ fn clauses(
             clauses.push(settled(*before, bind));
             clauses.extend(only.as_deref().map(bracketed));
         }
-        Condition::Attached => {}
+        Condition::Attached | Condition::One => {}
     }
     if !attached.is_empty() {
         let not = match condition {
             Condition::Attached => "",
-            Condition::Since { .. } | Condition::Chunk { .. } | Condition::Blocks { .. } => "NOT ",
+            Condition::Since { .. }
+            | Condition::Chunk { .. }
+            | Condition::Blocks { .. }
+            | Condition::One => "NOT ",
         };
         let oids: Vec<_> = attached.iter().map(u32::to_string).collect();
         clauses.push(format!("tableoid {not}IN ({})", oids.join(", ")));
     }
+    let one = match condition {
+        Condition::One => " LIMIT 1",
+        _ => "",
+    };
     if clauses.is_empty() {
-        String::new()
+        one.to_owned()
     } else {
-        format!(" WHERE {}", clauses.join(" AND "))
+        format!(" WHERE {}{one}", clauses.join(" AND "))
     }
 }
 

@@ -56,6 +56,8 @@ pub struct PolledTable {
     pub expected_rows: Option<u64>,
     /// True when a restart from the durable progress would emit rows again.
     pub unsaved: bool,
+    /// True when its columns were altered, and no row has brought the new ones to the readers.
+    columns_unseen: bool,
     /// What of it was read, or will be read by scans that are already pending.
     relation: Relation,
     /// True when the durable progress contains this relation.
@@ -109,6 +111,7 @@ impl PolledTable {
             detection,
             attached: Vec::new(),
             expected_rows: None,
+            columns_unseen: false,
             unsaved: false,
             relation: relation(&table.captured, &[]),
             relation_stored: false,
@@ -154,6 +157,7 @@ impl PolledTable {
             detection: stored.detection,
             attached,
             expected_rows: None,
+            columns_unseen: false,
             // Sessions that end before their first checkpoint would otherwise delay the sweep for
             // ever.
             unsaved: !relation_stored || has_no_scans,
@@ -229,6 +233,36 @@ impl PolledTable {
         }
         self.reload = Some(reload);
         self.note_load(now);
+    }
+
+    /// True when readers who know the table as it was before see something else than it is.
+    pub fn is_shown_otherwise(&self, before: &Relation) -> bool {
+        let shape = before.shape();
+        shape.is_some_and(|shape| self.relation.shape() != Some(shape))
+    }
+
+    /// Its columns were altered since `before` was stored, and no row has to be read again for
+    /// that. Readers know columns by rows, so the next cycle emits one row if it finds no new one.
+    pub fn show_columns(&mut self, before: Relation, now: ServerTime) {
+        self.note_load(now);
+        // A restart before that cycle, or while the table is paused, has to find the difference.
+        let descendants = std::mem::take(&mut self.relation.descendants);
+        self.relation = Relation {
+            descendants,
+            ..before
+        };
+        self.columns_unseen = true;
+    }
+
+    /// True when its readers see other columns than it has.
+    pub fn has_unseen_columns(&self) -> bool {
+        self.columns_unseen
+    }
+
+    /// True while every row is read another time, beside its polls.
+    pub fn loads_all(&self) -> bool {
+        let reload = self.reload.as_ref();
+        reload.is_some_and(|reload| reload.condition.is_none())
     }
 
     /// The load whose opening sweep is due.
@@ -314,16 +348,21 @@ impl PolledTable {
         if moved(last, activity) {
             tiers.add(scan_bounds(last, activity));
         }
-        let depth = if self.attached.is_empty() && self.opens().is_none() {
-            tiers.due(now)?
-        } else {
-            // An attached table is read beside the deepest scan, and another load opens with one. It
-            // needs something to read.
+        let is_deep = !self.attached.is_empty() || self.opens().is_some();
+        if is_deep || self.columns_unseen {
+            // A scan needs something to read.
             tiers.add(ScanBounds {
                 floor: now,
                 xid: activity.xid_end,
             });
+        }
+        let depth = if is_deep {
+            // An attached table is read beside the deepest scan, and another load opens with one.
             tiers.deepest()
+        } else if self.columns_unseen {
+            tiers.due(now).unwrap_or(tiers.shallowest())
+        } else {
+            tiers.due(now)?
         };
         let (floor, xid) = tiers.bounds(depth);
         // The load emitted what is older, or its chunks do: a scan would emit it another time, and
@@ -359,15 +398,18 @@ impl PolledTable {
         // emits the same rows.
         self.unsaved |= scanned.rows > 0;
         self.detected(scanned);
-        if plan.reads_attached() && !self.attached.is_empty() {
-            self.unsaved = true;
-            let read = std::mem::take(&mut self.attached);
-            // All their rows were emitted just now, the old ones too.
-            if let Some(reload) = &mut self.reload {
-                reload.without.extend(read);
-            }
-            self.relation = relation(&self.table.captured, &[]);
-            self.relation_stored = false;
+        let read = match plan.reads_attached() {
+            true => std::mem::take(&mut self.attached),
+            false => Vec::new(),
+        };
+        let unseen = std::mem::take(&mut self.columns_unseen);
+        if unseen || !read.is_empty() {
+            self.relation = relation(&self.table.captured, &self.attached);
+            (self.relation_stored, self.unsaved) = (false, true);
+        }
+        // All their rows were emitted just now, the old ones too.
+        if let Some(reload) = &mut self.reload {
+            reload.without.extend(read);
         }
         let activity = match plan {
             Plan::Join { activity, bounds } => {

@@ -172,6 +172,35 @@ async fn without_a_key_no_row_comes_again_for_a_column_with_a_default() {
         .await;
     assert_eq!(poller.load_again().await, [2]);
     assert_eq!(poller.sweep().await, NONE);
+    // Its columns alone would only add a row to its history.
+    w.run("ALTER TABLE t DROP COLUMN note").await;
+    assert_eq!(poller.settle().await, NONE);
+}
+
+#[tokio::test]
+async fn columns_that_were_altered_without_a_write_come_with_one_row() {
+    let (database, mut poller) = polled(TABLE).await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1), (2)").await;
+    assert_eq!(poller.cycle().await, [1, 2]);
+    let columns = |poller: &Poller| {
+        let schema = poller.store.batches().pop().unwrap().schema;
+        let names = schema.columns.iter().map(|column| column.name.clone());
+        names.collect::<Vec<_>>()
+    };
+    let before = columns(&poller);
+    w.run("ALTER TABLE t ADD COLUMN note text").await;
+    assert_eq!(poller.settle().await, [1]);
+    assert_eq!(columns(&poller)[..before.len()], before);
+    assert_eq!(columns(&poller)[before.len()..], ["note"]);
+    poller.restart().await;
+    assert_eq!(poller.settle().await, NONE);
+    // Also where nobody ran meanwhile, and where the server has no transaction since.
+    w.run("ALTER TABLE t DROP COLUMN note").await;
+    poller.forget().await.unwrap();
+    assert_eq!(poller.settle().await, [1]);
+    assert_eq!(columns(&poller), before);
+    assert_eq!(poller.sweep().await, NONE);
 }
 
 #[tokio::test]
