@@ -104,6 +104,23 @@ async fn read(
     Ok(())
 }
 
+/// Starts each service again that has ended, as a supervisor does.
+fn supervise(orders: &Orders, verbs: &[&str], services: &mut [Inlet]) -> Result<()> {
+    for (service, verb) in services.iter_mut().zip(verbs) {
+        if service.is_running()? {
+            continue;
+        }
+        let log = service.stderr()?;
+        // A start waits for a server for a while, and ends when that is down for longer; so does it
+        // when the table has another name just then.
+        let may_end =
+            log.contains("was not reached, trying again") || log.contains("does not exist");
+        ensure!(may_end, "`inlet {verb}` ended by itself: {log}");
+        *service = orders.start(verb)?;
+    }
+    Ok(())
+}
+
 /// Kills `services` one after the other and starts them again; now and then `crash` takes a server
 /// down, and in every round the lake is read.
 async fn rounds(
@@ -123,17 +140,9 @@ async fn rounds(
             sleep(Duration::from_millis(random.random_range(50..900))).await;
             if services[at].is_running()? {
                 services[at].kill_9()?;
-            } else {
-                let log = services[at].stderr()?;
-                // A server that is down for longer than a start waits for it ends that start, and
-                // so does a table that has another name just then; a supervisor tries again.
-                ensure!(
-                    log.contains("was not reached, trying again") || log.contains("does not exist"),
-                    "`inlet {}` ended by itself: {log}",
-                    verbs[at]
-                );
+                services[at] = orders.start(verbs[at])?;
             }
-            services[at] = orders.start(verbs[at])?;
+            supervise(orders, verbs, &mut services)?;
         }
         crash(round).await?;
         reader.once_more().await;
@@ -141,6 +150,7 @@ async fn rounds(
     let before = orders.lake_rows().await.unwrap_or(0);
     orders.insert(&["1.00"]).await?;
     eventually(PATIENCE, "rows arrive after the last kill", async || {
+        supervise(orders, verbs, &mut services)?;
         Ok(orders.lake_rows().await? > before)
     })
     .await;
