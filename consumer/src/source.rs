@@ -153,9 +153,33 @@ impl Source {
         // Without a receiver the thread's next send fails, so it ends even while it waits to hand a
         // slab over.
         drop(events);
+        // `next` may have told the end already, and with it whether the group was left.
+        if ended.is_terminated() {
+            return;
+        }
         if tokio::time::timeout(CLOSE_DEADLINE, ended).await.is_err() {
             tracing::warn!(deadline = ?CLOSE_DEADLINE, "the group was not left in time; the broker \
                 removes the member when its session ends");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_that_has_told_its_end_can_still_be_closed() {
+        let (_, events) = mpsc::channel(1);
+        let (group_offsets, _) = std_mpsc::sync_channel(1);
+        let (ending, ended) = oneshot::channel();
+        let mut source = Source {
+            events,
+            group_offsets,
+            ended,
+        };
+        ending.send(Err(SourceError::Ended)).unwrap();
+        assert!(matches!(source.next().await, Err(SourceError::Ended)));
+        source.close().await;
     }
 }
