@@ -153,7 +153,7 @@ impl Source {
         // Without a receiver the thread's next send fails, so it ends even while it waits to hand a
         // slab over.
         drop(events);
-        // `next` may have told the end already, and with it whether the group was left.
+        // `next` may have reported the end already; the group was left then.
         if ended.is_terminated() {
             return;
         }
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_source_that_has_told_its_end_can_still_be_closed() {
+    async fn a_source_that_has_reported_its_end_can_still_be_closed() {
         let (_, events) = mpsc::channel(1);
         let (group_offsets, _) = std_mpsc::sync_channel(1);
         let (ending, ended) = oneshot::channel();

@@ -260,7 +260,7 @@ async fn every_pair(way: Way) {
     for table in &tables {
         captured.readable(table).await;
     }
-    // The page says which changes leave one column.
+    // The page lists which changes leave one column.
     let mut found = BTreeSet::new();
     for from in TYPES {
         let described = format!(

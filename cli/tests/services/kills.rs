@@ -263,7 +263,7 @@ async fn change(orders: &Orders, round: u64) -> Result<()> {
     let table = "ALTER TABLE ROLL001_orders";
     match round {
         1 => sql(format!("{table} ADD COLUMN level integer DEFAULT 7")).await,
-        // A table that is away and comes back is the same table.
+        // A table that gets its name back is the same table.
         2 => {
             sql(format!("{table} RENAME TO away")).await?;
             sql("ALTER TABLE away RENAME TO roll001_orders".to_owned()).await

@@ -195,7 +195,7 @@ async fn columns_that_were_altered_without_a_write_come_with_one_row() {
     assert_eq!(columns(&poller)[before.len()..], ["note"]);
     poller.restart().await;
     assert_eq!(poller.settle().await, NONE);
-    // Also where nobody ran meanwhile, and where the server has no transaction since.
+    // Also when it was altered while no service ran.
     w.run("ALTER TABLE t DROP COLUMN note").await;
     poller.forget().await.unwrap();
     assert_eq!(poller.settle().await, [1]);
