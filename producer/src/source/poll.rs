@@ -413,21 +413,30 @@ async fn scan_one(
         scanned = scanned.and(attached);
     }
     if table.has_unseen_columns() && scanned.rows == 0 {
-        let one = Scan {
-            coverage: &Coverage::default(),
-            condition: &Condition::One,
-            late_below: Floor::MIN,
-            ..known
-        };
-        let one = scan(connection, one, out).await?;
-        info!(table = %table.name(), rows = one.rows, "its columns are others than before: one \
-            row brings them to the readers");
-        scanned = scanned.beside(&one);
+        scanned = scanned.beside(&one_row(connection, known, out).await?);
     }
     if let Some(reading) = reading {
         out.observe(Event::Ends(reading));
     }
     Ok(scanned)
+}
+
+/// Emits any row of a table another time: it brings altered columns to the readers.
+async fn one_row(
+    connection: &mut PgConnection,
+    known: Scan<'_>,
+    out: &mut impl Out,
+) -> Result<Scanned, PollError> {
+    let one = Scan {
+        coverage: &Coverage::default(),
+        condition: &Condition::One,
+        late_below: Floor::MIN,
+        ..known
+    };
+    let one = scan(connection, one, out).await?;
+    let table = &known.table.captured.schema.table;
+    info!(%table, rows = one.rows, "its columns were altered: one row brings them to the readers");
+    Ok(one)
 }
 
 /// The activity after one reading, for tables whose last scans differ: most tables share it.

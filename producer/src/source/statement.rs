@@ -162,17 +162,7 @@ fn clauses(
         }
         Condition::Attached | Condition::One => {}
     }
-    if !attached.is_empty() {
-        let not = match condition {
-            Condition::Attached => "",
-            Condition::Since { .. }
-            | Condition::Chunk { .. }
-            | Condition::Blocks { .. }
-            | Condition::One => "NOT ",
-        };
-        let oids: Vec<_> = attached.iter().map(u32::to_string).collect();
-        clauses.push(format!("tableoid {not}IN ({})", oids.join(", ")));
-    }
+    clauses.extend(of_attached(condition, attached));
     let one = match condition {
         Condition::One => " LIMIT 1",
         _ => "",
@@ -182,6 +172,19 @@ fn clauses(
     } else {
         format!(" WHERE {}{one}", clauses.join(" AND "))
     }
+}
+
+/// Which side of the attached tables a condition reads.
+fn of_attached(condition: &Condition, attached: &[u32]) -> Option<String> {
+    let not = match condition {
+        Condition::Attached => "",
+        Condition::Since { .. }
+        | Condition::Chunk { .. }
+        | Condition::Blocks { .. }
+        | Condition::One => "NOT ",
+    };
+    let oids: Vec<_> = attached.iter().map(u32::to_string).collect();
+    (!oids.is_empty()).then(|| format!("tableoid {not}IN ({})", oids.join(", ")))
 }
 
 /// The rows that were settled when a load began: the complement of what the joining scan asks for.
