@@ -14,9 +14,12 @@ mod readers;
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use inlet_service::error::Explain;
+use tokio::sync::Semaphore;
 
 use self::pace::Throttle;
 use self::plan::{Candidate, Wanted, plan};
@@ -36,6 +39,14 @@ const SHOW_ATTEMPTS_MAX: usize = 5;
 
 /// How long another process may hold the lock of this table by chance.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long a table without new entries is left alone.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// Tables of this process that are looked at, or wait for a moment without readers, at once: each
+/// takes a thread.
+static ROUNDS_AT_ONCE: Semaphore = Semaphore::const_new(16);
+/// One merge at a time has rows in memory, however many tables this process writes.
+static MERGE: Mutex<()> = Mutex::new(());
 
 /// How often, and how fast, files are merged beside a table's writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +117,7 @@ impl Compactor {
     pub async fn merge_small(&self, stop: Arc<AtomicBool>) -> Result<Compacted, LakeError> {
         let (lake, pause) = (self.lake.clone(), self.pause);
         blocking(move || {
-            let _lock = lock(&lake.folder.store)?.ok_or_else(|| LakeError::Compacting {
-                table: lake.folder.options.table.clone(),
-            })?;
+            let _lock = lock_alone(&lake)?;
             let mut all = Compacted::default();
             loop {
                 let mut throttle = Throttle::unbounded(pause, stop.clone());
@@ -123,26 +132,48 @@ impl Compactor {
         .await
     }
 
+    /// Merges what is due once, as fast as it can: what the service does at each look.
+    /// Fails with [`LakeError::Compacting`] while another process does.
+    pub async fn merge_due(&self, stop: Arc<AtomicBool>) -> Result<Compacted, LakeError> {
+        let (lake, pause) = (self.lake.clone(), self.pause);
+        blocking(move || {
+            let _lock = lock_alone(&lake)?;
+            round(&lake, Wanted::Due, &mut Throttle::unbounded(pause, stop))
+        })
+        .await
+    }
+
     fn in_background(self, options: CompactionOptions) -> Background {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
+            let mut idle: Option<(u64, Instant)> = None;
             loop {
                 tokio::time::sleep(options.interval).await;
+                let seq = self.lake.head.borrow().seq;
+                // Without new entries only the age of files can make a merge due.
+                if idle.is_some_and(|(at, since)| at == seq && since.elapsed() < IDLE_MAX) {
+                    continue;
+                }
+                let place = ROUNDS_AT_ONCE.acquire().await;
+                let _place = place.expect("the semaphore is never closed");
                 let (lake, stop) = (self.lake.clone(), stopped.clone());
                 let run = move || {
                     // Another process merges files of the table.
                     let Some(_lock) = lock(&lake.folder.store)? else {
                         return Ok(Compacted::default());
                     };
-                    let mut throttle = Throttle::new(options, stop);
-                    round(&lake, Wanted::Due, &mut throttle)
+                    round(&lake, Wanted::Due, &mut Throttle::new(options, stop))
                 };
-                if let Err(error) = joined(tokio::task::spawn_blocking(run).await) {
-                    let table = &self.lake.folder.options.table;
-                    let reason = inlet_service::error::chain(&error);
-                    // The lake is as it was, only in more files.
-                    tracing::warn!(%table, reason, "files were not merged");
+                match joined(tokio::task::spawn_blocking(run).await) {
+                    Ok(merged) => idle = (merged.replaced == 0).then(|| (seq, Instant::now())),
+                    Err(error) => {
+                        let table = &self.lake.folder.options.table;
+                        let reason = inlet_service::error::chain(&error);
+                        let hint = error.hint().map(tracing::field::display);
+                        // The lake is as it was, only in more files.
+                        tracing::warn!(%table, reason, hint, "files were not merged");
+                    }
                 }
             }
         });
@@ -189,6 +220,12 @@ fn round(lake: &Lake, wanted: Wanted, throttle: &mut Throttle) -> Result<Compact
         }
     }
     Ok(all)
+}
+
+fn lock_alone(lake: &Lake) -> Result<File, LakeError> {
+    lock(&lake.folder.store)?.ok_or_else(|| LakeError::Compacting {
+        table: lake.folder.options.table.clone(),
+    })
 }
 
 /// The lock of the one process that merges files of the table.
@@ -255,6 +292,7 @@ fn merge(
     group: &[&Listed],
     throttle: &mut Throttle,
 ) -> Result<Option<Merged>, LakeError> {
+    let _alone = MERGE.lock().unwrap_or_else(PoisonError::into_inner);
     let (store, staged) = (&folder.store, folder.claim.staging_name("staged"));
     let inputs: Vec<_> = group
         .iter()

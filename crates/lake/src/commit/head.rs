@@ -50,7 +50,7 @@ pub struct Head {
     pub bytes: u64,
     /// The number of rows in the quarantine files.
     pub quarantined: u64,
-    /// The time of the last entry, by its writer's clock.
+    /// The time of the last entry that did more than merge files, by its writer's clock.
     pub committed_at: Option<DateTime<Utc>>,
 }
 
@@ -246,7 +246,10 @@ impl Head {
             self.bytes = self.bytes.saturating_sub(file.bytes);
         }
         self.quarantined += entry.quarantined;
-        self.committed_at = Some(entry.committed_at);
+        // Merged files are no news to whoever asks how fresh the rows are.
+        if entry.replaced.is_empty() {
+            self.committed_at = Some(entry.committed_at);
+        }
         Ok(())
     }
 

@@ -29,7 +29,7 @@ const WAITS: u32 = 5;
 /// The shortest of the pauses, in which open files are looked at too, is this part of the wanted
 /// one.
 const SHORTEST: u32 = 10;
-const INTERVAL: Duration = Duration::from_millis(5);
+const INTERVAL: Duration = Duration::from_millis(2);
 /// The pause that is waited for at last, when the merged files are committed already, and how long.
 const LAST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_WAIT_MAX: Duration = Duration::from_millis(300);

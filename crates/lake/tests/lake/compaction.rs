@@ -21,6 +21,8 @@ use crate::fixture::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Half an hour.
+const COMMITS: i64 = 360;
 const READ_EVERY: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -317,4 +319,31 @@ async fn a_footer_of_the_file_of_before_leads_nowhere_in_the_merged_one() {
     assert_eq!(merged[..4], before[..4]);
     assert!(merged[4..before.len()].iter().all(|byte| *byte == 0));
     assert_eq!(count(path).await, 30);
+}
+
+/// Five rows every five seconds, without the seconds between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_that_grows_keeps_few_files_at_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let mut table = open(path, [P0]).await;
+    let compactor = Compactor::open(path, Duration::from_millis(50)).await;
+    let compactor = compactor.unwrap().unwrap();
+    let mut most = 0;
+    for commits in 1..=COMMITS {
+        let next = commits * 5;
+        let orders = orders_at(P0, next - 5..next, |_| Some(NOV_20));
+        table.append(orders).await.unwrap();
+        table.cover(P0, range(next - 5..next), 0).unwrap();
+        table.commit(None).await.unwrap();
+        // The service looks every minute.
+        if commits % 12 == 0 {
+            compactor.merge_due(Arc::default()).await.unwrap();
+        }
+        let head = table.head();
+        most = most.max(head.files);
+    }
+    assert!(most <= 64, "{most} files");
+    assert_eq!(count(path).await, COMMITS as u64 * 5);
+    assert!(TableReader::new(path).inspect().await.unwrap().is_clean());
 }
