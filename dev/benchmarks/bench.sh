@@ -5,4 +5,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 dev/scripts/setup.sh --copy
 [ -n "${INLET_BIN:-}" ] || cargo build --release -q --workspace --bins
 cache=${INLET_CACHE:-$HOME/.cache/inlet}
-PYTHONPATH=$PWD/dev/benchmarks:$cache/peers-copy:$cache/peers-compare exec python3 -m copies "$@"
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD/dev/benchmarks:$cache/peers-copy:$cache/peers-compare exec python3 -m copies "$@"

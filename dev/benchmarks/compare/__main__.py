@@ -35,6 +35,9 @@ DEFAULTS = {
     "RECORD": 0,
 }
 
+# The options that are the first fields of Sizes.
+SIZES = ["ROWS", "RATE", "SECONDS", "WARM_UP", "BACKLOG"]
+
 
 def machine():
     model = next((line.split(":")[1].strip() for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")), "unknown")
@@ -61,7 +64,7 @@ def versions(servers):
 def main():
     wanted = options.read(DEFAULTS, __doc__)
     options.end_in_order()
-    sizes = Sizes(*(wanted[name] for name in ("ROWS", "RATE", "SECONDS", "WARM_UP", "BACKLOG")))
+    sizes = Sizes(*(wanted[name] for name in SIZES))
     kinds = [paths.ALL[name] for name in wanted["PATHS"].split(",")]
     began = time.monotonic()
     say = lambda text: print(f"{time.monotonic() - began:6.0f} s  {text}", file=sys.stderr, flush=True)
@@ -82,7 +85,10 @@ def main():
     results = {
         "command": options.command("compare", DEFAULTS, wanted),
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - began), "machine": machine(), "versions": found, "sizes": {name: wanted[name] for name in ("ROWS", "RATE", "SECONDS", "WARM_UP", "BACKLOG", "REPETITIONS")},
+        "seconds": round(time.monotonic() - began),
+        "machine": machine(),
+        "versions": found,
+        "sizes": {name: wanted[name] for name in (*SIZES, "REPETITIONS")},
         # CPU time of programs that have no part in this, of what the machine has.
         "others_cpu_share": others_share(runs),
         "runs": runs,

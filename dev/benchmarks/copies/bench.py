@@ -58,15 +58,13 @@ class Bench:
         command = [sys.executable, "-m", f"copies.tools.{tool}", self.servers.url, shape.name, shape.key, str(self.rows[shape.name]), str(out)]
         return self.program(command, out)
 
-    def program(self, command, out=None, done=None, text=None):
+    def program(self, command, out=None, done=None):
         """Waits until a program has ended, or until `done` and then stops it."""
         log = self.folder / "program.log"
         with open(log, "w") as output:
             began = time.monotonic()
-            process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE if text else subprocess.DEVNULL, stdout=output, stderr=output, text=True)
-        if text:
-            process.stdin.write(text)
-            process.stdin.close()
+            words = [str(part) for part in command]
+            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         seconds, cpu, peak, asked = None, 0, 0, False
         for step in itertools.count():
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)

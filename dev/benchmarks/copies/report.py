@@ -33,7 +33,8 @@ def table(page, shape):
     for name, title in page["titles"].items():
         found = page["shapes"].get(shape, {}).get(name)
         if found:
-            cells = [f"{found['rows_per_s'] / 1000:,.0f} k", f"{found['values_per_s'] / 1e6:,.1f} M", f"{found['cpu_s']:.1f} s", f"{found['peak_mb']:,} MB"]
+            cells = [f"{found['rows_per_s'] / 1000:,.0f} k", f"{found['values_per_s'] / 1e6:,.1f} M"]
+            cells += [f"{found['cpu_s']:.1f} s", f"{found['peak_mb']:,} MB"]
             lines.append("| " + " | ".join([title, *cells, found.get("money", "").lower(), found.get("moment", "").lower()]) + " |")
         elif f"{shape}/{name}" in page["failed"]:
             lines.append(f"| {title} | failed | | | | | |")
@@ -43,7 +44,8 @@ def table(page, shape):
 def caption(page):
     machine, versions = page["machine"], page["versions"]
     return [
-        f"Measured by `{page['command']}` at commit {versions['commit']}, {page['at'][:10]}: the best of {page['rounds']} rounds in which the programs take turns.",
+        f"Measured by `{page['command']}` at commit {versions['commit']}, {page['at'][:10]}: "
+        f"the best of {page['rounds']} rounds in which the programs take turns.",
         f"{machine['cores']} cores ({machine['processor']}), PostgreSQL {versions['postgresql'].split()[0]} and Kafka on the same machine.",
     ]
 
