@@ -34,14 +34,10 @@ def compare(servers, table, lake, folder):
     csv = folder / "postgres.csv"
     with open(csv, "w") as out:
         subprocess.run(["psql", "-X", "-q", "-d", servers.url, "-c", EXPORT.format(table=table)], stdout=out, check=True)
-    files = sorted(str(path) for path in lake.glob("**/*.parquet") if not is_hidden(path.relative_to(lake)))
+    files = sorted(str(file.path) for file in lake.files())
     query = QUERY.format(csv=csv, files=json.dumps(files).replace('"', "'"))
     command = [CACHE / "duckdb/duckdb", "-no-init", "-batch", "-bail", "-json"]
     done = subprocess.run(command, input=query, text=True, capture_output=True, timeout=DUCKDB_SECONDS_MAX)
     if done.returncode:
         raise RuntimeError(f"DuckDB: {done.stderr.strip()}")
     return json.loads(done.stdout)[0] | {"files": len(files)}
-
-
-def is_hidden(path):
-    return any(part.startswith(("_", ".")) for part in path.parts)

@@ -9,6 +9,7 @@ a file stays known after it has been replaced.
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 import threading
@@ -18,6 +19,7 @@ import pyarrow.parquet
 
 EVENT = re.compile(r"event (\d+)")
 WATCH_SECONDS = 0.5
+HIDDEN = ("_", ".")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +41,18 @@ class Lake:
     def files(self):
         """The files that exist now, in the order in which they became readable."""
         found = []
-        try:
-            for path in self.folder.rglob("*.parquet"):
-                if not any(part.startswith(("_", ".")) for part in path.relative_to(self.folder).parts):
-                    stat = path.stat()
+        for folder, below, names in os.walk(self.folder):
+            # Folders that hold no data are left out before they are entered: they belong to the writer.
+            below[:] = [name for name in below if not name.startswith(HIDDEN)]
+            for name in names:
+                if name.endswith(".parquet") and not name.startswith(HIDDEN):
+                    path = pathlib.Path(folder, name)
+                    try:
+                        stat = path.stat()
+                    except FileNotFoundError:
+                        # It was replaced while the folder was listed.
+                        continue
                     found.append(File(path, stat.st_ino, stat.st_ctime))
-        except FileNotFoundError:
-            # A file was replaced while the folder was listed.
-            return self.files()
         return sorted(found, key=lambda file: file.at)
 
     def count(self, file):

@@ -214,7 +214,7 @@ class Run:
     def equal(self):
         # Files that are being merged could be replaced between the listing and the reading.
         self.path.stop()
-        return equal.compare(self.servers, self.table, self.path.lake, self.folder)
+        return equal.compare(self.servers, self.table, self.lake, self.folder)
 
 
 def pause(seconds, alive):

@@ -3,11 +3,12 @@
 import json
 import subprocess
 
+from compare.lake import Lake
+
 
 def check(bench, shape, out):
     """The types of the money and the moment; raises where rows or their sum differ."""
-    inside = out.rglob("*.parquet") if out.is_dir() else [out]
-    files = sorted(str(path) for path in inside if not any(part.startswith(("_", ".")) for part in path.relative_to(out.parent).parts))
+    files = sorted(str(file.path) for file in Lake(out).files()) if out.is_dir() else [str(out)]
     source = f"read_parquet({json.dumps(files)}, union_by_name = true, hive_partitioning = false)".replace('"', "'")
     query = (
         f"SELECT count(*) AS rows, sum({shape.money}::DECIMAL(18,2))::VARCHAR AS total, "
