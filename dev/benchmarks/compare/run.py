@@ -35,8 +35,8 @@ class Sizes:
     warm_up: int
     backlog: int
     idle: int = 5
-    late_seconds: int = 8
-    bulk_seconds: int = 5
+    late_seconds: int = 6
+    bulk_seconds: int = 3
 
 
 class Run:
