@@ -9,7 +9,7 @@
 #
 # `dev/scripts/setup.sh --all-postgres` also installs a server of every supported major version from Maven,
 # and prints a line `<major> <its bin folder>` for each.
-# `dev/scripts/setup.sh --debezium` also installs Debezium's connector, for `make debezium`.
+# `dev/scripts/setup.sh --debezium` also installs Debezium's connector and a Python client of Kafka, for `make debezium`.
 # `dev/scripts/setup.sh --checks` installs only what `make check` runs: cargo-shear and cargo-deny.
 # `dev/scripts/setup.sh --compare` and `--copy` also install the programs that `make compare` and `make bench` measure
 # Inlet against: see dev/scripts/peers.sh.
@@ -17,6 +17,8 @@ set -euo pipefail
 
 kafka_version=4.3.0
 debezium_version=3.5.0
+kafka_python_version=3.0.12
+lz4_version=4.4.5
 duckdb_version=1.5.6
 # The next major version, which users of the Python package have. It has no command line of its own, so
 # dev/scripts/duckdb2.py runs statements with it.
@@ -62,7 +64,8 @@ java_version() {
 }
 
 has_kafka() { [ -e "$cache/kafka-$kafka_version/libs/kafka_2.13-$kafka_version.jar" ]; }
-has_debezium() { [ -e "$cache/debezium-$debezium_version/plugins/postgres/debezium-connector-postgres-$debezium_version.Final.jar" ]; }
+has_debezium() { [ -e "$cache/debezium-$debezium_version/plugins/postgres/connect-file-$kafka_version.jar" ]; }
+has_kafka_python() { [ -e "$cache/kafka-python-$kafka_python_version/kafka/__init__.py" ]; }
 has_duckdb() { [ -x "$cache/duckdb-$duckdb_version/duckdb" ]; }
 # A runner that has changed since is installed again.
 has_duckdb2() { cmp -s "$here/duckdb2.py" "$cache/duckdb2-$duckdb2_version/duckdb2"; }
@@ -143,9 +146,15 @@ fill_kafka() {
 
 fill_debezium() {
   say "installing Debezium $debezium_version with Maven into $cache (27 MB)"
-  mvn -q -B -f "$here/debezium/pom.xml" -Ddebezium.version="$debezium_version.Final" \
+  mvn -q -B -f "$here/debezium/pom.xml" -Ddebezium.version="$debezium_version.Final" -Dkafka.version="$kafka_version" \
     org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
     -DoutputDirectory="$1/plugins/postgres" -DincludeScope=runtime >&2
+}
+
+fill_kafka_python() {
+  say "installing kafka-python $kafka_python_version with pip into $cache (5 MB)"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-deps \
+    --target "$1" "kafka-python==$kafka_python_version" "lz4==$lz4_version" >&2
 }
 
 fill_duckdb() {
@@ -240,6 +249,8 @@ has_checker || install_folder "check-jsonschema-$checker_version" fill_checker
 if [ -n "$debezium" ]; then
   has_debezium || install_folder "debezium-$debezium_version" fill_debezium
   point debezium "$debezium_version"
+  has_kafka_python || install_folder "kafka-python-$kafka_python_version" fill_kafka_python
+  point kafka-python "$kafka_python_version"
 fi
 point kafka "$kafka_version"
 point duckdb "$duckdb_version"

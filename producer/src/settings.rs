@@ -70,6 +70,8 @@ pub fn kafka_sink(config: &Config, kafka: &KafkaConfig, tables: &[TableName]) ->
         records,
         partitions: kafka.partitions,
         replication_factor: kafka.replication_factor,
+        retention: kafka.retention,
+        cleanup: kafka.cleanup.clone(),
         ..KafkaSinkSettings::default()
     }
 }

@@ -60,7 +60,9 @@ fn look(
     }
     let new = |topic: &&str| match *topic == control {
         true => NewTopic::control(topic, kafka.replication_factor),
-        false => NewTopic::rows(topic, kafka.partitions, kafka.replication_factor),
+        false => NewTopic::rows(topic, kafka.partitions, kafka.replication_factor)
+            .retention(kafka.retention)
+            .cleanup(kafka.cleanup.as_deref()),
     };
     let new: Vec<NewTopic> = missing.iter().map(new).collect();
     for answer in admin.try_create(&new)? {

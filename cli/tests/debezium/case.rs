@@ -21,7 +21,7 @@ pub struct Case {
     pub partitions: i32,
 }
 
-const CASE: Case = Case {
+pub const CASE: Case = Case {
     name: "",
     table: "orders",
     decimals: "precise",

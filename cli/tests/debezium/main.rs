@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // In helpers, too: a failure ends the test.
 
 mod case;
+mod envelope;
 
 use std::time::Duration;
 

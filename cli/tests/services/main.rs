@@ -7,6 +7,7 @@ mod acceptance;
 mod aside;
 mod control;
 mod foreign;
+mod formats;
 mod generations;
 mod keys;
 mod kills;

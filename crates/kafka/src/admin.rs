@@ -36,6 +36,23 @@ impl NewTopic {
         }
     }
 
+    /// Keeps records for this long; the broker's own setting otherwise.
+    #[must_use]
+    pub fn retention(mut self, retention: Option<Duration>) -> Self {
+        let millis = retention.map(|retention| retention.as_millis().to_string());
+        self.settings
+            .extend(millis.map(|millis| ("retention.ms", millis)));
+        self
+    }
+
+    /// Removes records by this policy; the broker's own setting otherwise.
+    #[must_use]
+    pub fn cleanup(mut self, policy: Option<&str>) -> Self {
+        let policy = policy.map(|policy| ("cleanup.policy", policy.to_owned()));
+        self.settings.extend(policy);
+        self
+    }
+
     /// A control topic: it keeps the last record of every key, and stays short enough to be read at
     /// every start.
     pub fn control(name: &str, replication_factor: i32) -> Self {

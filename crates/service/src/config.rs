@@ -227,6 +227,16 @@ fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
     let kafka = raw.kafka.as_ref().and_then(|section| {
         kafka::check(section, raw.debezium.as_ref(), &pipeline, &tables, problems)
     });
+    if let (Some(kafka), true) = (&kafka, datalake.is_some())
+        && kafka
+            .cleanup
+            .as_deref()
+            .is_some_and(|policy| policy.contains("compact"))
+    {
+        let what = "`kafka.cleanup_policy` removes versions, which the lake of `datalake` needs";
+        let hint = "use `delete`; a compacted topic is for a pipeline without `datalake`";
+        problems.add(Problem::new(what).hint(hint));
+    }
     Some(Config {
         pipeline,
         postgres,

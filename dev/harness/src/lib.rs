@@ -47,5 +47,6 @@ pub use kafka::{AUTHORIZED, Kafka, NewRecord, Record};
 pub use pooler::Pooler;
 pub use port::Port;
 pub use postgres::{PASSWORD, Postgres, USER};
+pub use programs::kafka_python;
 pub use schema::{check_file, check_file_by};
 pub use shared::{shared_database, shared_kafka, shared_postgres};

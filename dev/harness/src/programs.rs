@@ -58,6 +58,12 @@ pub(crate) fn debezium() -> Result<PathBuf> {
     cached("debezium/plugins").context("run dev/scripts/setup.sh --debezium")
 }
 
+/// The folder of Python packages with a client of Kafka, for programs that read a topic as a user's
+/// would.
+pub fn kafka_python() -> Result<PathBuf> {
+    cached("kafka-python").context("run dev/scripts/setup.sh --debezium")
+}
+
 pub(crate) fn duckdb() -> Result<PathBuf> {
     cached("duckdb/duckdb")
 }

@@ -2,6 +2,7 @@
 
 use inlet_model::topic_safe;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::file::{Problem, Problems, Text, value_from_file};
 use super::properties::{Properties, PropertyName};
@@ -24,10 +25,16 @@ pub struct KafkaConfig {
     pub topic: Option<String>,
     /// How the records of tables without settings of their own are written.
     pub records: RecordDefaults,
+    /// The names of the topics, with places for the parts of a table's name.
+    pub topic_template: Option<String>,
     /// Partitions of a topic that we create.
     pub partitions: i32,
     /// Replicas of a topic that we create; -1 is the broker's own default.
     pub replication_factor: i32,
+    /// How long a topic that we create keeps records; `None` is the broker's default.
+    pub retention: Option<Duration>,
+    /// The cleanup policy of a topic that we create; `None` is the broker's default.
+    pub cleanup: Option<String>,
     pub group: String,
     /// Further properties of librdkafka (TLS, SASL).
     pub properties: Properties,
@@ -44,11 +51,21 @@ impl KafkaConfig {
         format!("inlet-{}", self.pipeline)
     }
 
-    /// The table's topic: its own, else `kafka.topic`, else `<pipeline>.<table>`. It follows from
+    /// The table's topic: its own, else `kafka.topic`, else that of the template, else
+    /// `<pipeline>.<table>`. It follows from
     /// the configuration alone, so that producer and consumer agree without asking the catalog.
     pub fn topic_for(&self, table: &TableConfig) -> String {
         let given = table.topic.clone().or_else(|| self.topic.clone());
-        given.unwrap_or_else(|| table.table.topic(&self.pipeline))
+        given.unwrap_or_else(|| match &self.topic_template {
+            Some(template) => {
+                let name = table.table.folded();
+                template
+                    .replace("{pipeline}", &self.pipeline)
+                    .replace("{schema}", &topic_safe(&name.schema))
+                    .replace("{table}", &topic_safe(&name.name))
+            }
+            None => table.table.topic(&self.pipeline),
+        })
     }
 
     /// How the records of a table are written.
@@ -90,12 +107,21 @@ pub(super) fn check(
             });
     let (partitions, replicas) = (problems.take(partitions), problems.take(replicas));
     let properties = properties(raw, problems);
+    let retention = raw
+        .retention
+        .as_ref()
+        .map(|text| value::duration("kafka.retention", text));
+    let retention = problems.take(retention.transpose());
+    let cleanup = cleanup(raw, problems);
     let records = records::check(raw, debezium, problems);
     let config = KafkaConfig {
         pipeline: pipeline.to_owned(),
         brokers: brokers?,
         topic: raw.topic.as_ref().map(|topic| topic.value.clone()),
         records: records?,
+        topic_template: raw.topic_template.as_ref().map(|text| text.value.clone()),
+        retention: retention?,
+        cleanup: cleanup?,
         partitions: partitions?,
         replication_factor: replicas?,
         group: raw
@@ -106,6 +132,12 @@ pub(super) fn check(
     };
     check_topics(&config, raw.topic.as_ref(), tables, problems);
     Some(config)
+}
+
+fn cleanup(raw: &RawKafka, problems: &mut Problems) -> Option<Option<String>> {
+    let all: Vec<_> = records::CLEANUP.iter().map(|word| (*word, *word)).collect();
+    let word = records::word("kafka.cleanup_policy", raw.cleanup_policy.as_ref(), &all);
+    problems.take(word).map(|word| word.map(str::to_owned))
 }
 
 fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::file::{Form, Key, Layer, Section, Text, Texts, Word, section};
-use super::records::{DECIMALS, FORMATS, TIMES, WRITERS};
+use super::records::{CLEANUP, DECIMALS, FORMATS, TIMES, WRITERS};
 use super::refused::refused_names;
 
 section! {
@@ -87,6 +87,10 @@ section! {
         brokers: Texts = Key::of(Form::Texts).example("localhost:9092"),
         /// The topic, for a pipeline of one table.
         topic: Text = Key::of(Form::Text).else_("`<pipeline>.<table>`").example("orders"),
+        /// The names of the topics, with `{pipeline}`, `{schema}` and `{table}` in them.
+        topic_template: Text = Key::of(Form::Text)
+            .else_("`<pipeline>.<table>`")
+            .example("'{pipeline}.{schema}.{table}'"),
         /// The format of the records of every table: `json` is a flat object of the row, `plain` the
         /// same with numbers for `numeric`, `debezium` the envelope of Debezium. See
         /// docs/debezium.md.
@@ -101,6 +105,13 @@ section! {
         partitions: Text = Key::of(Form::Count).default("1").example("3"),
         /// Replicas of a topic that Inlet creates; -1 is the broker's own default.
         replication_factor: Text = Key::of(Form::CountOrDefault).default("-1").example("3"),
+        /// How long a topic that Inlet creates keeps a record.
+        retention: Text = Key::of(Form::Duration).else_("the broker's own").example("7d"),
+        /// How a topic that Inlet creates loses records. A lake needs `delete`: with `compact` the
+        /// broker removes versions, and the consumer would stop at the first that is missing.
+        cleanup_policy: Word = Key::of(Form::Choice(CLEANUP))
+            .else_("the broker's own")
+            .example("delete"),
         /// The name of the consumer group.
         group: Text = Key::of(Form::Text).else_("`inlet-<pipeline>`").example("inlet-shop"),
         /// Properties of librdkafka, for TLS and SASL. `<property>_file` reads the value of a

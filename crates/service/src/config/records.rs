@@ -13,6 +13,8 @@ pub(super) const DECIMALS: &[&str] = &["precise", "string", "double"];
 pub(super) const TIMES: &[&str] = &["adaptive", "adaptive_time_microseconds", "connect"];
 pub(super) const WRITERS: &[&str] = &["inlet", "debezium"];
 
+pub(super) const CLEANUP: &[&str] = &["delete", "compact", "compact,delete"];
+
 /// The format of records, without its settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RecordFormat {
@@ -139,7 +141,11 @@ fn modes(raw: &RawDebezium, problems: &mut Problems) -> Option<DebeziumModes> {
     })
 }
 
-fn word<T: Copy>(key: &str, word: Option<&Word>, all: &[(&str, T)]) -> Result<Option<T>, Problem> {
+pub(super) fn word<T: Copy>(
+    key: &str,
+    word: Option<&Word>,
+    all: &[(&str, T)],
+) -> Result<Option<T>, Problem> {
     let text = word.and_then(|word| word.0.as_ref());
     text.map(|text| value::choice(key, text, all)).transpose()
 }

@@ -25,6 +25,10 @@ pub struct KafkaSinkSettings {
     pub partitions: i32,
     /// Replicas of a topic that the sink creates, -1 for the broker's default.
     pub replication_factor: i32,
+    /// How long a topic that the sink creates keeps records, `None` for the broker's default.
+    pub retention: Option<Duration>,
+    /// The cleanup policy of a topic that the sink creates, `None` for the broker's default.
+    pub cleanup: Option<String>,
     /// How long one call waits for the broker before it fails.
     pub deadline: Duration,
     /// Names this process to the one that takes over from it. Each sink needs a name of its own,
@@ -48,6 +52,8 @@ impl Default for KafkaSinkSettings {
             records: BTreeMap::new(),
             partitions: -1,
             replication_factor: -1,
+            retention: None,
+            cleanup: None,
             deadline: Duration::from_secs(30),
             instance: instance_name(),
         }

@@ -174,6 +174,8 @@ fn create(
             NewTopic::control(topic, settings.replication_factor)
         } else {
             NewTopic::rows(topic, settings.partitions, settings.replication_factor)
+                .retention(settings.retention)
+                .cleanup(settings.cleanup.as_deref())
         }
     };
     let new: Vec<NewTopic> = topics.iter().map(new).collect();

@@ -112,11 +112,11 @@ impl Common {
                 .iter()
                 .map(|at| (&schema.columns[*at], wires[*at]))
                 .collect();
-            wrap(schema::key(&target.topic, &columns))
+            wrap(schema::key(&target.topic, &columns, modes.times))
         };
         let own = key(&schema.key);
         Ok(Self {
-            value: wrap(schema::envelope(&target.topic, schema, &wires)),
+            value: wrap(schema::envelope(&target.topic, schema, &wires, modes.times)),
             keys: [topic_key.as_deref().map_or(own.clone(), key), own],
             wires,
             topic_key,
@@ -245,7 +245,7 @@ fn write_envelope(
         .for_each(|part| out.extend_from_slice(part));
     out.extend_from_slice(source);
     write_integer(out, xid);
-    out.extend_from_slice(b",\"lsn\":null,\"xmin\":null},\"transaction\":null,\"op\":\"");
+    out.extend_from_slice(b",\"lsn\":null,\"xmin\":null,\"origin\":null,\"origin_lsn\":null},\"transaction\":null,\"op\":\"");
     out.push(match op {
         Op::Read => b'r',
         Op::Create => b'c',

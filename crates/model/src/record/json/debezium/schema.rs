@@ -4,13 +4,14 @@
 use serde_json::{Map, Value, json};
 
 use super::super::wire::Wire;
+use crate::record::encoding::TimeMode;
 use crate::{Column, ColumnType, Scalar, TableSchema};
 
 /// The schema of a key.
-pub(super) fn key(topic: &str, columns: &[(&Column, Wire)]) -> Value {
+pub(super) fn key(topic: &str, columns: &[(&Column, Wire)], times: TimeMode) -> Value {
     json!({
         "type": "struct",
-        "fields": fields(columns, true),
+        "fields": fields(columns, true, times),
         "optional": false,
         "name": format!("{topic}.Key"),
     })
@@ -27,12 +28,17 @@ pub(super) fn row_hash(topic: &str) -> Value {
 }
 
 /// The schema of a value: the envelope.
-pub(super) fn envelope(topic: &str, schema: &TableSchema, wires: &[Wire]) -> Value {
+pub(super) fn envelope(
+    topic: &str,
+    schema: &TableSchema,
+    wires: &[Wire],
+    times: TimeMode,
+) -> Value {
     let columns: Vec<_> = schema.columns.iter().zip(wires.iter().copied()).collect();
     let row = |field: &str| {
         json!({
             "type": "struct",
-            "fields": fields(&columns, false),
+            "fields": fields(&columns, false, times),
             "optional": true,
             "name": format!("{topic}.Value"),
             "field": field,
@@ -87,6 +93,8 @@ fn source() -> Value {
             plain("int64", true, "txId"),
             plain("int64", true, "lsn"),
             plain("int64", true, "xmin"),
+            plain("string", true, "origin"),
+            plain("int64", true, "origin_lsn"),
         ],
         "optional": false,
         "name": "io.debezium.connector.postgresql.Source",
@@ -110,12 +118,12 @@ fn transaction() -> Value {
     })
 }
 
-fn fields(columns: &[(&Column, Wire)], is_key: bool) -> Vec<Value> {
+fn fields(columns: &[(&Column, Wire)], is_key: bool, times: TimeMode) -> Vec<Value> {
     let field = |(column, wire): &(&Column, Wire)| {
         let mut field = match column.column_type {
-            ColumnType::Scalar(scalar) => scalar_schema(scalar, *wire),
+            ColumnType::Scalar(scalar) => scalar_schema(scalar, *wire, times),
             ColumnType::List(element) => {
-                let mut items = scalar_schema(element, *wire);
+                let mut items = scalar_schema(element, *wire, times);
                 items.insert("optional".to_owned(), true.into());
                 let mut list = Map::new();
                 list.insert("type".to_owned(), "array".into());
@@ -131,7 +139,7 @@ fn fields(columns: &[(&Column, Wire)], is_key: bool) -> Vec<Value> {
     columns.iter().map(field).collect()
 }
 
-fn scalar_schema(scalar: Scalar, wire: Wire) -> Map<String, Value> {
+fn scalar_schema(scalar: Scalar, wire: Wire, times: TimeMode) -> Map<String, Value> {
     let (kind, name) = match (scalar, wire) {
         (Scalar::Decimal { .. }, Wire::Unscaled(_)) => {
             ("bytes", "org.apache.kafka.connect.data.Decimal")
@@ -154,6 +162,13 @@ fn scalar_schema(scalar: Scalar, wire: Wire) -> Map<String, Value> {
         (Scalar::Float32, _) => ("float", ""),
         (Scalar::Float64, _) => ("double", ""),
         (Scalar::Bytes, _) => ("bytes", ""),
+    };
+    // In this mode the types are Kafka Connect's own, which have no microseconds.
+    let name = match name.strip_prefix("io.debezium.time.") {
+        Some(of_time @ ("Date" | "Time" | "Timestamp")) if times == TimeMode::Connect => {
+            format!("org.apache.kafka.connect.data.{of_time}")
+        }
+        _ => name.to_owned(),
     };
     let mut schema = Map::new();
     schema.insert("type".to_owned(), kind.into());

@@ -10,8 +10,11 @@ use proptest::sample::select;
 use super::super::tests::batches::{batch, every_type, schema};
 use super::{Declared, Decoder, Encoder, OpenError, Opened, Topic};
 use crate::change::{ChangeBatch, DELETE, UPSERT};
-use crate::record::encoding::{DebeziumModes, DecimalMode, TimeMode};
-use crate::record::format::{Changes, Decoder as _, Encoder as _, Messages, Record, Target};
+use crate::record::codec::encoder;
+use crate::record::encoding::{DebeziumModes, DecimalMode, Encoding, TimeMode};
+use crate::record::format::{
+    Changes, Decoder as _, Encoder as _, Messages, Record, Target, TopicKey,
+};
 use crate::{Column, ColumnType, KafkaPartition, Scalar, TableName, TableSchema, Xid};
 
 const PARTITION: KafkaPartition = KafkaPartition(0);
@@ -174,12 +177,51 @@ fn an_envelope_is_what_a_reader_of_debezium_expects() {
          {{\"version\":\"{version}\",\"connector\":\"postgresql\",\"name\":\"shop\",\"ts_ms\":\
          1795000000000,\"snapshot\":\"true\",\"db\":\"db\",\"sequence\":null,\"ts_us\":\
          1795000000000001,\"ts_ns\":1795000000000001000,\"schema\":\"public\",\"table\":\"t\",\
-         \"txId\":7,\"lsn\":null,\"xmin\":null}},\"transaction\":null,\"op\":\"r\",\"ts_ms\":\
+         \"txId\":7,\"lsn\":null,\"xmin\":null,\"origin\":null,\"origin_lsn\":null}},\"transaction\":null,\"op\":\"r\",\"ts_ms\":\
          1795000000000,\"ts_us\":1795000000000001,\"ts_ns\":1795000000000001000}}"
     );
     let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
     assert_eq!(text(messages.values.get(0)), expected);
     assert_eq!(text(messages.keys.get(0)), "{\"id\":7}");
+}
+
+#[test]
+fn a_chosen_key_is_that_of_rows_and_not_of_deletes() {
+    let orders = orders();
+    let null = |at: usize| arrow::array::new_null_array(&orders.columns[at].column_type.arrow(), 2);
+    let columns = vec![
+        Arc::new(arrow::array::Int64Array::from(vec![7, 8])) as ArrayRef,
+        null(1),
+        Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![
+            Some(5),
+            None,
+        ])),
+    ];
+    let batch = batch(&orders, columns, &[UPSERT, DELETE], &[None, None]);
+    let encoded = |column: &str, encoding: Encoding| {
+        let target = Target {
+            topic_key: TopicKey(vec![column.to_owned()]),
+            ..target()
+        };
+        let mut messages = Messages::default();
+        encoder(encoding, target)
+            .encode(&batch, 3, &mut messages)
+            .map(|()| messages)
+    };
+    let debezium = Encoding::Debezium(DebeziumModes::default());
+    for (encoding, key) in [
+        (Encoding::Plain, "\"1970-01-01T00:00:00.000005\""),
+        (debezium, "5"),
+    ] {
+        let messages = encoded("AT", encoding).unwrap();
+        let text =
+            |row: usize| String::from_utf8(messages.keys.get(row).unwrap().to_vec()).unwrap();
+        assert_eq!(text(0), format!("{{\"at\":{key}}}"));
+        assert_eq!(text(1), "{\"id\":8}");
+    }
+    let error = encoded("missing", debezium).unwrap_err();
+    let expected = "table `public.t` has no column `missing` for the keys of its messages";
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! Every format of the topic: our consumer brings the table into the lake, exactly once, through
+//! kills of both services.
+
+use anyhow::{Result, ensure};
+use inlet_harness::{Inlet, Kafka, eventually, shared_kafka, shared_postgres};
+use serde_json::Value;
+
+use crate::load::Load;
+use crate::orders::{INLET, Orders, PATIENCE};
+
+const SHOWN: &str = "order_id, amount, order_status, item";
+
+/// A pipeline with this layer of the configuration, under a load and through kills, until the
+/// latest state is the table.
+async fn carried(layer: &str, seed: u64) -> Orders {
+    let (postgres, kafka) = (shared_postgres().await, shared_kafka().await);
+    let mut orders = Orders::new(postgres, Some(kafka), false).await.unwrap();
+    let intervals = "streaming: { poll_interval: 10ms, flush_interval: 200ms }\n";
+    orders.configure(&format!("{layer}\n{intervals}")).unwrap();
+    orders.insert(&["1.00", "2.50", "-0.05"]).await.unwrap();
+    let load = Load::start(orders.database.url(), 2, seed);
+    let mut services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
+    for committed in [100, 200, 300] {
+        let what = format!("{committed} transactions are committed");
+        let enough = async || Ok(load.committed() > committed);
+        eventually(PATIENCE, &what, enough).await;
+        for (service, verb) in services.iter_mut().zip(["producer", "consumer"]) {
+            service.kill_9().unwrap();
+            *service = orders.start(verb).unwrap();
+        }
+    }
+    load.stop().await;
+    let equals = async || latest_equals(&orders).await;
+    eventually(PATIENCE, "the latest state is the table", equals).await;
+    assert_eq!(orders.duplicates().await.unwrap(), 0);
+    assert_eq!(orders.quarantined().await.unwrap(), 0);
+    orders
+}
+
+async fn latest_equals(orders: &Orders) -> Result<bool> {
+    let sql = format!("SELECT {SHOWN} FROM roll001_orders ORDER BY order_id");
+    let mut query = orders.arguments("query");
+    query.extend(["--format", "json", &sql].map(str::to_owned));
+    let asked = Inlet::run(INLET, &query, &[]).await?;
+    ensure!(asked.code == 0, "{}", asked.stderr);
+    let found: Vec<Value> = serde_json::from_str(&asked.stdout)?;
+    let rows = orders.database.rows(&sql).await?;
+    ensure!(
+        found.len() == rows.len(),
+        "{} rows of {}",
+        found.len(),
+        rows.len()
+    );
+    for (found, row) in found.iter().zip(&rows) {
+        let names = SHOWN.split(", ");
+        let values: Vec<_> = names.map(|name| shown(&found[name])).collect();
+        ensure!(
+            same(&values, row),
+            "the lake has {values:?}, PostgreSQL {row:?}"
+        );
+    }
+    Ok(true)
+}
+
+/// A decimal is a number in this output, with or without its zeros.
+fn same(found: &[String], expected: &[String]) -> bool {
+    found.iter().zip(expected).all(|(found, expected)| {
+        let numbers = (found.parse::<f64>(), expected.parse::<f64>());
+        found == expected || matches!(numbers, (Ok(one), Ok(other)) if one == other)
+    })
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The values of a topic.
+async fn values(kafka: &Kafka, orders: &Orders) -> Vec<(String, Value)> {
+    let records = kafka.read(orders.database.name()).await.unwrap();
+    let value = |record: &inlet_harness::Record| {
+        let value = serde_json::from_str(&record.value_text()).unwrap();
+        (record.key_text(), value)
+    };
+    records.iter().map(value).collect()
+}
+
+#[tokio::test]
+async fn plain_rows_with_keys_of_other_columns_keep_the_latest_state_right() {
+    // The status changes, so the versions of an order are in several kafka_partitions.
+    let layer = "kafka: { format: plain, topic_key: [order_status], partitions: 3 }";
+    let orders = carried(layer, 21).await;
+    for (key, value) in values(shared_kafka().await, &orders).await {
+        let status = &value["order_status"];
+        assert_eq!(key, format!("{{\"order_status\":{status}}}"));
+        assert!(value["amount"].is_number(), "{value}");
+        assert!(
+            value["created_at"].as_str().unwrap().ends_with('Z'),
+            "{value}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn envelopes_are_read_back_and_tell_a_load_an_insert_and_an_update_apart() {
+    let layer = "kafka: { format: debezium }\ndebezium: { decimals: string }";
+    let orders = carried(layer, 22).await;
+    let _services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
+    let steps = [
+        "INSERT INTO ROLL001_orders (item, amount, created_at, updated_at)
+         VALUES ('Marked', 1.50, now() AT TIME ZONE 'UTC', now())",
+        "UPDATE ROLL001_orders SET amount = 2.50, updated_at = clock_timestamp()
+         WHERE item = 'Marked'",
+    ];
+    for step in steps {
+        orders.database.sql(step).await.unwrap();
+        let equals = async || latest_equals(&orders).await;
+        eventually(PATIENCE, "the change arrives", equals).await;
+    }
+    let values = values(shared_kafka().await, &orders).await;
+    let ops = |item: &str| -> Vec<String> {
+        let of_item = values
+            .iter()
+            .filter(|(_, value)| value["after"]["item"] == item);
+        of_item.map(|(_, value)| shown(&value["op"])).collect()
+    };
+    assert_eq!(ops("Marked"), ["c", "u"]);
+    let (_, first) = &values[0];
+    assert_eq!(first["op"], "r", "the first rows are those of the load");
+    assert_eq!(first["source"]["db"], orders.database.name());
+    assert!(first["after"]["amount"].is_string(), "{first}");
+}
+
+#[tokio::test]
+async fn a_format_that_changes_between_two_runs_needs_no_change_of_the_consumer() {
+    let layer = "kafka: { format: debezium }\ndebezium: { schemas: true }";
+    let mut orders = carried(layer, 23).await;
+    let (_, first) = &values(shared_kafka().await, &orders).await[0];
+    assert_eq!(first["schema"]["type"], "struct");
+    orders.configure("kafka: { format: json }").unwrap();
+    orders.insert(&["7.00"]).await.unwrap();
+    let _services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
+    let equals = async || latest_equals(&orders).await;
+    eventually(PATIENCE, "the row of another format arrives", equals).await;
+}
