@@ -17,9 +17,9 @@ use super::fault;
 use super::settings::KafkaSinkSettings;
 use super::thread::{Command, SinkThread};
 
-/// A commit after which no other call comes is asked for its end, so that its rows are counted and
-/// its error is found.
-const ASK_AFTER: Duration = Duration::from_millis(100);
+/// The rows of checkpoints are counted this long after the first of them. An error of the last one
+/// is found by then, also where no other call comes.
+const COUNT_AFTER: Duration = Duration::from_millis(100);
 
 /// The sink of a pipeline with a broker.
 ///
@@ -31,10 +31,12 @@ pub struct KafkaSink {
     commands: mpsc::Sender<Command>,
     /// The answer to the last write, until it is looked at.
     writing: Option<oneshot::Receiver<Result<(), SinkError>>>,
-    /// The answer to the last checkpoint, until it is looked at, and when it was handed over.
-    committing: Option<(oneshot::Receiver<Result<Checkpointed, SinkError>>, Instant)>,
+    /// The answer to the last checkpoint, until it is looked at.
+    committing: Option<oneshot::Receiver<Result<Checkpointed, SinkError>>>,
     /// Rows that became durable since the last answer.
     durable_rows: u64,
+    /// Since when there are checkpoints whose rows no answer has counted.
+    uncounted: Option<Instant>,
     /// False after an error, and after a call whose future was dropped: then records may be
     /// missing from the transaction, and only [`Sink::resume`] may be called.
     is_resumed: bool,
@@ -73,6 +75,7 @@ impl KafkaSink {
             writing: None,
             committing: None,
             durable_rows: 0,
+            uncounted: None,
             is_resumed: false,
             ended,
         })
@@ -109,7 +112,7 @@ impl KafkaSink {
 
     /// Waits for the last checkpoint.
     async fn await_commit(&mut self) -> Result<(), SinkError> {
-        let Some((answer, _)) = &mut self.committing else {
+        let Some(answer) = &mut self.committing else {
             return Ok(());
         };
         let committed = answer.await;
@@ -156,6 +159,7 @@ impl Sink for KafkaSink {
         _ = self.await_commit().await;
         _ = self.await_write().await;
         self.durable_rows = 0;
+        self.uncounted = None;
         self.is_resumed = false;
         let tables = tables.to_vec();
         let progress = self.ask(|answer| Command::Resume(tables, answer)).await?;
@@ -181,7 +185,8 @@ impl Sink for KafkaSink {
         self.await_commit().await?;
         self.await_write().await?;
         let checkpoint = |answer| Command::Checkpoint(progress, answer);
-        self.committing = Some((self.hand_over(checkpoint).await?, Instant::now()));
+        self.committing = Some(self.hand_over(checkpoint).await?);
+        self.uncounted.get_or_insert_with(Instant::now);
         self.is_resumed = true;
         Ok(Checkpointed::Pending)
     }
@@ -189,15 +194,29 @@ impl Sink for KafkaSink {
     async fn flush(&mut self) -> Result<Checkpointed, SinkError> {
         self.begin()?;
         self.await_commit().await?;
+        self.uncounted = None;
         self.is_resumed = true;
         Ok(Checkpointed::Durable {
             rows: std::mem::take(&mut self.durable_rows),
         })
     }
 
+    async fn start_flush(&mut self) -> Result<u64, SinkError> {
+        self.begin()?;
+        // A commit that still runs is asked later: the poll reads the next rows meanwhile.
+        let runs = |answer: &oneshot::Receiver<_>| answer.is_empty() && !answer.is_terminated();
+        if self.committing.as_ref().is_some_and(runs) {
+            self.uncounted = Some(Instant::now());
+        } else {
+            self.await_commit().await?;
+            self.uncounted = None;
+        }
+        self.is_resumed = true;
+        Ok(std::mem::take(&mut self.durable_rows))
+    }
+
     fn due(&self) -> Option<Instant> {
-        let (_, since) = self.committing.as_ref()?;
-        Some(*since + ASK_AFTER)
+        Some(self.uncounted? + COUNT_AFTER)
     }
 
     async fn requests(&mut self) -> BTreeMap<TableName, Request> {
