@@ -1,5 +1,6 @@
 //! The numbers that a running producer shows. They move once a checkpoint is durable, not before.
 
+use crate::source::census::Census;
 use inlet_model::TableName;
 use inlet_service::observe::timestamp_seconds;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -9,6 +10,8 @@ const LATE_ROWS: &str = "inlet_producer_late_rows_total";
 const CHECKPOINTS: &str = "inlet_producer_checkpoints_total";
 const FAILURES: &str = "inlet_producer_failures_total";
 const SET_ASIDE: &str = "inlet_producer_table_set_aside";
+const DELETES: &str = "inlet_producer_deletes_total";
+const DELETES_SEEN: &str = "inlet_producer_deletes_seen_timestamp_seconds";
 const LAST_CYCLE: &str = "inlet_producer_last_cycle_timestamp_seconds";
 
 /// Registers the description of every metric.
@@ -22,6 +25,11 @@ pub(crate) fn describe() {
     describe_counter!(
         FAILURES,
         "sessions that ended with an error and were restarted"
+    );
+    describe_counter!(DELETES, "deletes that were found and handed to the sink");
+    describe_gauge!(
+        DELETES_SEEN,
+        "when the last pass over the keys of the table started: all earlier deletes are found"
     );
     describe_gauge!(
         SET_ASIDE,
@@ -43,6 +51,15 @@ pub(crate) fn checkpointed(rows: u64) {
 pub(crate) fn polled(late_rows: u64) {
     counter!(LATE_ROWS).increment(late_rows);
     gauge!(LAST_CYCLE).set(timestamp_seconds());
+}
+
+/// A checkpoint contains what the census of a table has found so far.
+pub(crate) fn compared(table: &TableName, census: &Census) {
+    counter!(DELETES, "table" => table.to_string()).absolute(census.deletes);
+    if let Some(last) = &census.last {
+        let seconds = last.started.0 as f64 / 1e6;
+        gauge!(DELETES_SEEN, "table" => table.to_string()).set(seconds);
+    }
 }
 
 /// A table was set aside, or is polled again.

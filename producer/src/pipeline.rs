@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use inlet_model::TableName;
 use inlet_postgres::{Known, Tables, capture};
-use inlet_service::config::{Config, PostgresAddress};
+use inlet_service::config::{Config, PostgresAddress, StreamingConfig};
 use inlet_service::observe::Readiness;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,10 @@ struct Pace {
     last_checkpoint: Instant,
     /// When dropped tables were last looked for.
     last_look: Instant,
+    /// When the next keys are compared, so that the census takes its share of a core.
+    next_census: Instant,
+    /// Percent of a core that the census may take.
+    census_percent: u8,
 }
 
 /// Connects to PostgreSQL and finds the tables, also those that cannot be captured; waits for a
@@ -171,7 +175,7 @@ impl<S: Sink> Pipeline<S> {
         retry.reached();
         self.readiness.set(true);
         let watched = watched(&self.config, &session);
-        let mut pace = Pace::new(self.config.streaming.poll_interval);
+        let mut pace = Pace::new(&self.config.streaming);
         loop {
             // Between two steps the poll holds no snapshot and no lock, so this is the moment to
             // stop.
@@ -196,7 +200,10 @@ impl<S: Sink> Pipeline<S> {
             if stepped.step.rows > 0 {
                 retry.succeeded();
             }
-            let wait = pace.next_wait(stepped.step.rows, session.is_loading());
+            let mut wait = pace.next_wait(stepped.step.rows, session.is_loading());
+            if session.is_comparing() {
+                wait = wait.min(pace.until_census());
+            }
             tokio::select! {
                 biased;
                 // A due flush before the next poll: freshness is what we promise.
@@ -311,20 +318,25 @@ impl<S: Sink> Pipeline<S> {
             metrics::checkpointed(stepped.durable_rows);
         }
         if stepped.checkpointed {
+            for table in session.tables() {
+                metrics::compared(table.name(), &table.census);
+            }
             self.export.write(session.tables());
         }
     }
 }
 
 impl Pace {
-    fn new(max: Duration) -> Self {
-        let now = Instant::now();
+    fn new(streaming: &StreamingConfig) -> Self {
+        let (max, now) = (streaming.poll_interval, Instant::now());
         Self {
             interval: INTERVAL_MIN.min(max),
             max,
             last_cycle: now,
             last_checkpoint: now,
             last_look: now,
+            next_census: now,
+            census_percent: streaming.census.percent,
         }
     }
 
@@ -332,6 +344,7 @@ impl Pace {
         Due {
             cycle: self.last_cycle.elapsed() >= QUIET_MAX,
             dropped: self.last_look.elapsed() >= DROPPED_INTERVAL,
+            census: self.next_census <= Instant::now(),
             heartbeat: self.last_checkpoint.elapsed() >= HEARTBEAT,
         }
     }
@@ -347,6 +360,13 @@ impl Pace {
         if stepped.checkpointed && due.heartbeat {
             self.last_checkpoint = now;
         }
+        if let Some(took) = stepped.step.compared {
+            self.next_census = now + rest(took, self.census_percent);
+        }
+    }
+
+    fn until_census(&self) -> Duration {
+        self.next_census.saturating_duration_since(Instant::now())
     }
 
     fn next_wait(&mut self, rows: u64, loading: bool) -> Duration {
@@ -363,6 +383,11 @@ impl Pace {
         };
         self.interval
     }
+}
+
+/// How long the census rests after a chunk, so that its chunks take this share of the time.
+fn rest(took: Duration, percent: u8) -> Duration {
+    took * u32::from(100 - percent.min(100)) / u32::from(percent.max(1))
 }
 
 /// The configured servers, before there is a session.

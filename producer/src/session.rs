@@ -121,6 +121,16 @@ impl Session {
         self.poll.is_loading()
     }
 
+    /// True while keys of a table are compared with it.
+    pub fn is_comparing(&self) -> bool {
+        self.poll.is_comparing()
+    }
+
+    /// Makes a pass over the keys of every table due in the next step.
+    pub fn compare_now(&mut self) {
+        self.poll.compare_now();
+    }
+
     /// True once every table is loaded and has joined the cycles.
     pub fn is_tailing(&self) -> bool {
         self.poll.is_tailing()

@@ -8,6 +8,7 @@ use inlet_model::record::format::{Target, TopicKey};
 use inlet_service::config::{Config, KafkaConfig, TableConfig};
 
 use crate::sink::kafka::{KafkaSinkSettings, RecordSettings};
+use crate::source::census::CensusSettings;
 use crate::source::resume::PollSettings;
 use crate::source::table::Depths;
 
@@ -17,6 +18,9 @@ const CHUNK_ROWS: u32 = 250_000;
 const SIDE_BY_SIDE_ROWS_MIN: u64 = 50_000;
 /// 512 MiB, which are read in a few seconds.
 const WHOLE_BLOCKS_MAX: u32 = 65_536;
+/// Keys that the census compares at once, integers and others: a few ten milliseconds, for which
+/// the polls wait.
+const CENSUS_KEYS: (usize, usize) = (131_072, 8_192);
 /// Time between two scans that allow for skewed clocks and zones.
 const WIDE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -30,6 +34,11 @@ pub fn poll(config: &Config) -> PollSettings {
         load_connections: config.streaming.load_connections,
         side_by_side_rows_min: SIDE_BY_SIDE_ROWS_MIN,
         whole_blocks_max: WHOLE_BLOCKS_MAX,
+        census: CensusSettings {
+            interval: config.streaming.census.interval,
+            chunk_keys: CENSUS_KEYS,
+            memory: usize::try_from(config.streaming.census.memory).unwrap_or(usize::MAX),
+        },
     }
 }
 

@@ -6,14 +6,17 @@
 //! deep, [`plan`] puts it together, and [`coverage`] decides what of it is new. [`statement`] and
 //! [`scan`] read the rows and hand them to an [`out`], with the time of their [`detection`];
 //! [`load`] is the first reading of a table, and another one beside its polls. [`control`] is what
-//! users ask of a table. [`waiting`] counts what a poll would find.
+//! users ask of a table. [`keys`] are those of the rows that are
+//! published, and [`census`] finds the deleted ones among them. [`waiting`] counts what a poll would find.
 
 pub mod activity;
 pub mod bounds;
+pub mod census;
 pub mod control;
 pub mod coverage;
 pub mod detection;
 pub mod error;
+pub mod keys;
 mod load;
 mod notice;
 pub mod out;

@@ -5,7 +5,7 @@ use indicatif::HumanBytes;
 use inlet_lake::Rules;
 use inlet_model::{Column, quote};
 use inlet_postgres::{Captured, CatalogError, Error, Tables};
-use inlet_service::config::{Config, TableConfig};
+use inlet_service::config::{Config, Deletes, TableConfig};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
@@ -141,6 +141,7 @@ async fn one(
     findings.push(size(&object, captured, &facts));
     findings.push(key(&object, table, captured, connection).await?);
     findings.extend(kinds(&object, captured, &facts));
+    findings.extend(deletes(config, table, &object, captured, &facts));
     findings.extend(names(&object, captured));
     findings.extend(rules(table, captured));
     findings.extend(date_column(table, captured));
@@ -290,21 +291,51 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
         let fix = format!("ALTER TABLE {} SET LOGGED;", captured.schema.table.quoted());
         findings.push(
             finding
-                .effect("after a crash PostgreSQL empties it, and the lake keeps the deleted rows")
+                .effect(
+                    "after a crash PostgreSQL empties it, and its rows are published as deleted",
+                )
                 .fix(fix),
         );
     }
-    if facts.deletes > 0 {
-        let finding = Finding::info(
-            Hop::Table,
-            object,
-            format!("{} deletes were counted", facts.deletes),
-        );
-        findings.push(finding.effect(
-            "deletes are not carried: `inlet verify` names such rows as \"only in the lake\"",
-        ));
-    }
     findings
+}
+
+/// How the deletes of the table are found, where it has any.
+fn deletes(
+    config: &Config,
+    table: &TableConfig,
+    object: &str,
+    captured: &Captured,
+    facts: &Facts,
+) -> Option<Finding> {
+    let is_found = !captured.schema.key.is_empty() && table.deletes == Deletes::Census;
+    if is_found && !facts.counts {
+        let evidence = "track_counts is off: PostgreSQL counts no deletes";
+        let finding = Finding::warning(Hop::Table, object, evidence);
+        let interval = config.streaming.census.interval;
+        return Some(
+            finding
+                .effect(format!("deletes are found every {interval:?} only"))
+                .fix("ALTER SYSTEM SET track_counts = on; SELECT pg_reload_conf();"),
+        );
+    }
+    if facts.deletes == 0 {
+        return None;
+    }
+    let evidence = format!("{} deletes were counted", facts.deletes);
+    let finding = Finding::info(Hop::Table, object, evidence);
+    Some(finding.effect(if is_found {
+        format!(
+            "deletes are found by comparing keys, at {} % of a core",
+            config.streaming.census.percent
+        )
+    } else {
+        let why = match table.deletes {
+            Deletes::Ignored => "the configuration has `deletes: ignore`",
+            Deletes::Census => "it has no key",
+        };
+        format!("deleted rows stay in the lake, because {why}")
+    }))
 }
 
 /// Finds the columns that have another name for a reader of the lake.

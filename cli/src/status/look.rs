@@ -12,6 +12,7 @@ use inlet_model::TableName;
 use inlet_postgres::{Error, Table, Tables};
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
+use inlet_producer::source::census::Census;
 use inlet_producer::source::control::Control;
 use inlet_producer::source::progress::{Stored, aside};
 use inlet_producer::source::waiting::{Look, Waiting};
@@ -43,6 +44,8 @@ pub struct Status {
     pub reloading: bool,
     /// Why the service has set it aside.
     pub set_aside: Option<String>,
+    /// How far its deletes are found.
+    pub census: Option<Census>,
     /// Rows that became visible a second, over [`RATE_SPAN`].
     pub rows_per_second: f64,
     pub at: DateTime<Utc>,
@@ -194,6 +197,7 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
             paused: progress.is_some_and(|progress| Control::decode(progress).paused),
             reloading: stored.is_some_and(|stored| stored.reload.is_some()),
             set_aside: progress.and_then(aside),
+            census: progress.map(Census::decode),
             rows_per_second: rows as f64 / RATE_SPAN.num_seconds() as f64,
             head,
             waiting,

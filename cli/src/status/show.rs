@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use chrono::DateTime;
 use indicatif::{HumanBytes, HumanCount};
 use inlet_model::printable;
+use inlet_producer::source::census::Census;
 use serde_json::{Map, Value, json};
 
 use super::look::{Hop, NoLag, Status};
@@ -77,6 +79,7 @@ fn of_table(table: &Status) -> Value {
         "paused": table.paused,
         "reloading": table.reloading,
         "set_aside": table.set_aside,
+        "deletes": table.census.as_ref().map(of_census),
         "expected_rows": table.expected_rows(),
         "rows_per_second": table.rows_per_second,
         "rows": head.map(|head| head.rows),
@@ -93,6 +96,43 @@ fn of_table(table: &Status) -> Value {
     })
 }
 
+/// How far deletes are found: `seen_until` is the time, in microseconds since 1970-01-01 UTC, before
+/// which every committed delete is published.
+fn of_census(census: &Census) -> Value {
+    let last = census.last.as_ref();
+    json!({
+        "published": census.deletes,
+        "seen_until": last.map(|last| last.started.0),
+        "keys": last.map(|last| last.keys),
+        "pass_seconds": last.map(|last| (last.ended.0 - last.started.0) as f64 / 1e6),
+        "comparing": census.pass.as_ref().map(|pass| pass.keys),
+        "too_large_bytes": census.too_large,
+    })
+}
+
+/// How far deletes are found, in words, where there is something to report.
+fn deletes(census: &Census) -> Option<String> {
+    if census.too_large.is_some() {
+        let advice = "raise `streaming.census_memory`";
+        return Some(format!(
+            "its keys take too much memory to find deletes: {advice}"
+        ));
+    }
+    let published = HumanCount(census.deletes);
+    let last = census.last.as_ref();
+    let seen = last.and_then(|last| DateTime::from_timestamp_micros(last.started.0));
+    let seen = seen.map(|at| format!(", all until {}", at.format("%Y-%m-%d %H:%M:%S UTC")));
+    match &census.pass {
+        Some(pass) => Some(format!(
+            "{published} deletes{}; comparing keys, {} so far",
+            seen.unwrap_or_default(),
+            HumanCount(pass.keys)
+        )),
+        None if census.deletes == 0 => None,
+        None => Some(format!("{published} deletes{}", seen.unwrap_or_default())),
+    }
+}
+
 /// What a user or the service has done with the table, beside polling it.
 fn remarks(table: &Status) -> Vec<String> {
     let mut remarks = Vec::new();
@@ -105,6 +145,7 @@ fn remarks(table: &Status) -> Vec<String> {
     if let Some(reason) = &table.set_aside {
         remarks.push(format!("set aside, and tried again by itself: {reason}"));
     }
+    remarks.extend(table.census.as_ref().and_then(deletes));
     remarks
 }
 

@@ -32,8 +32,8 @@ pub struct Report {
     pub as_read: AsRead,
 }
 
-const ONLY_IN_LAKE: &str = "only in the lake (deleted in PostgreSQL, or given another key there; \
-    deletes are not carried yet)";
+const ONLY_IN_LAKE: &str = "only in the lake (deleted in PostgreSQL, or given another key there, \
+    and not compared yet)";
 const ONLY_IN_LAKE_WITHOUT_KEY: &str = "only in the lake (deleted in PostgreSQL, or versions from \
     before an update: the table has no key)";
 

@@ -82,7 +82,7 @@ async fn read(
     let mut before = 0;
     let mut clock = interval(READ_EVERY);
     let sql = format!(
-        "SELECT count(*), count(DISTINCT (order_id, _xid)) FROM read_parquet('{glob}', \
+        "SELECT count(*), count(DISTINCT (order_id, _xid, _op)) FROM read_parquet('{glob}', \
             union_by_name = true)"
     );
     while !stop.load(Ordering::Relaxed) {
@@ -182,14 +182,14 @@ async fn judge(
     })
     .await;
     let reads = reader.stop().await?;
-    let rows = orders.lake_rows().await?;
+    let (rows, deletes) = (orders.lake_rows().await?, orders.deletes().await?);
     println!(
-        "seed {seed}: {transactions} transactions, {rows} versions in the lake, {reads} reads of \
-            the glob in between"
+        "seed {seed}: {transactions} transactions, {rows} versions in the lake, {deletes} of them \
+            deletes, {reads} reads of the glob in between"
     );
     ensure!(
-        reads >= ROUNDS && rows > 100,
-        "too little happened: {reads} reads, {rows} rows"
+        reads >= ROUNDS && rows > 100 && deletes > 0,
+        "too little happened: {reads} reads, {rows} rows, {deletes} deletes"
     );
     Ok(())
 }

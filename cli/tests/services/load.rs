@@ -1,5 +1,5 @@
 //! Writers that do what makes pollers lose rows: late commits, savepoints, updates, aborts,
-//! asynchronous commits.
+//! asynchronous commits, deletes of rows, some of which come back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -96,7 +96,11 @@ fn transaction(random: &mut StdRng) -> String {
          WHERE order_id = (SELECT max(order_id) - {} FROM ROLL001_orders);",
         random.random_range(0..200)
     );
-    match random.random_range(0..10) {
+    let victim = format!(
+        "(SELECT max(order_id) - {} FROM ROLL001_orders)",
+        random.random_range(0..300)
+    );
+    match random.random_range(0..12) {
         0..3 => insert("Thali", amount),
         3 => format!(
             "SET synchronous_commit = off; {} SET synchronous_commit = on;",
@@ -118,6 +122,14 @@ fn transaction(random: &mut StdRng) -> String {
             insert("Undone", amount)
         ),
         8 => format!("BEGIN; {} ROLLBACK;", insert("Aborted", amount)),
+        9 => format!("DELETE FROM ROLL001_orders WHERE order_id = {victim};"),
+        // The row comes back under its key, in the same transaction or in another one.
+        10 => format!(
+            "BEGIN; CREATE TEMP TABLE gone ON COMMIT DROP AS SELECT * FROM ROLL001_orders WHERE \
+             order_id = {victim} FOR UPDATE; DELETE FROM ROLL001_orders o USING gone WHERE \
+             o.order_id = gone.order_id; INSERT INTO ROLL001_orders (order_id, item, amount) \
+             SELECT order_id, 'Back', amount FROM gone; COMMIT;"
+        ),
         _ => format!(
             "INSERT INTO ROLL001_orders (customer_name, item, amount) SELECT 'Many', 'Bulk ' || i, \
                 i FROM generate_series(1, {}) i;",

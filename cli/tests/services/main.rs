@@ -6,6 +6,7 @@
 mod acceptance;
 mod aside;
 mod control;
+mod deletes;
 mod foreign;
 mod formats;
 mod generations;

@@ -195,8 +195,8 @@ impl Orders {
             .await?;
         let newest = format!(
             "SELECT {COLUMNS}{more} FROM read_parquet('{}', union_by_name = true)
-             QUALIFY row_number() OVER (PARTITION BY order_id ORDER BY _offset DESC) = 1 ORDER BY \
-                order_id",
+             QUALIFY row_number() OVER (PARTITION BY order_id ORDER BY _offset DESC) = 1 AND \
+                _op = 'u' ORDER BY order_id",
             self.glob()
         );
         let lake = duckdb::query(&format!("SET TimeZone = 'UTC'; {newest}")).await?;
@@ -215,10 +215,19 @@ impl Orders {
         Ok(())
     }
 
+    /// Counts the deletes in the lake.
+    pub async fn deletes(&self) -> Result<u64> {
+        let glob = self.glob();
+        let sql = format!(
+            "SELECT count(*) FROM read_parquet('{glob}', union_by_name = true) WHERE _op = 'd'"
+        );
+        Ok(duckdb::query(&sql).await?[0][0].parse()?)
+    }
+
     /// Counts duplicate versions in the lake.
     pub async fn duplicates(&self) -> Result<u64> {
         let sql = format!(
-            "SELECT count(*) - count(DISTINCT (order_id, _xid)) FROM read_parquet('{}', \
+            "SELECT count(*) - count(DISTINCT (order_id, _xid, _op)) FROM read_parquet('{}', \
                 union_by_name = true)",
             self.glob()
         );

@@ -19,6 +19,14 @@ impl ServerTime {
                 .saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
         )
     }
+
+    /// This time plus a span, not above the greatest one.
+    pub fn plus(self, span: std::time::Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
+        )
+    }
 }
 
 /// One session of a reading.

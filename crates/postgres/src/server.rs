@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use inlet_model::Xid;
 use serde::{Deserialize, Serialize};
+use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row, ValueRef};
 
@@ -127,6 +128,38 @@ pub async fn snapshot(connection: &mut PgConnection) -> Result<String, sqlx::Err
         .fetch_one(connection)
         .await?
         .try_get(0)
+}
+
+/// The deletes that the server has counted in the relations of each table, and its time. A counter
+/// is late, also counts deletes of aborted transactions, and starts again after a crash: another
+/// number means that rows may have been deleted. Source: PostgreSQL manual, "The Cumulative
+/// Statistics System".
+pub async fn counted_deletes(
+    connection: &mut PgConnection,
+    tables: &[Vec<u32>],
+) -> Result<(ServerTime, Vec<i64>), sqlx::Error> {
+    let (mut oids, mut numbers) = (Vec::new(), Vec::new());
+    for (number, relations) in (0_i32..).zip(tables) {
+        oids.extend(relations.iter().copied().map(Oid));
+        numbers.extend(relations.iter().map(|_| number));
+    }
+    let rows = sqlx::query(
+        "SELECT c.number, sum(pg_stat_get_tuples_deleted(c.oid))::bigint, clock_timestamp() \
+         FROM unnest($1::oid[], $2::integer[]) AS c(oid, number) GROUP BY c.number",
+    )
+    .bind(oids)
+    .bind(numbers)
+    .fetch_all(connection)
+    .await?;
+    let mut now = ServerTime::MIN;
+    let mut counted = vec![0; tables.len()];
+    for row in rows {
+        let number: i32 = row.try_get(0)?;
+        let place = usize::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        counted[place] = row.try_get::<Option<i64>, _>(1)?.unwrap_or(0);
+        now = time(&row, 2)?.unwrap_or(now).max(now);
+    }
+    Ok((now, counted))
 }
 
 /// The xid below which every transaction has ended.

@@ -38,6 +38,15 @@ impl Input {
         );
         format!("({array})[1]")
     }
+
+    /// The SQL of the value whose text an expression gives; null for a null text.
+    pub(crate) fn of(&self, text: &str) -> String {
+        if !self.has_own_casts {
+            return format!("({text})::{}", self.sql_type);
+        }
+        let escaped = format!(r#"replace(replace({text}, '\', '\\'), '"', '\"')"#);
+        format!("(('{{\"' || {escaped} || '\"}}')::{}[])[1]", self.sql_type)
+    }
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@ pub use postgres::{PostgresAddress, PostgresConfig, SslMode};
 pub use properties::{Properties, PropertyName};
 pub use records::{RecordConfig, RecordDefaults, RecordFormat, Writer};
 pub use refused::{REFUSED_PROPERTIES, RefusedProperty};
-pub use streaming::StreamingConfig;
-pub use tables::{ImpossibleValues, TableConfig};
+pub use streaming::{CensusConfig, StreamingConfig};
+pub use tables::{Deletes, ImpossibleValues, TableConfig};
 
 use file::{Layer, Problems, Section, Source, Unreadable};
 use raw::RawConfig;

@@ -65,6 +65,13 @@ impl MemoryStore {
             .unwrap_or_default()
     }
 
+    /// Removes parts of a table's progress, as if it were of a version that did not store them.
+    pub fn forget(&self, table: &TableName, is_part: impl Fn(&str) -> bool) {
+        if let Some(progress) = self.durable().progress.get_mut(table) {
+            progress.0.retain(|part, _| !is_part(part));
+        }
+    }
+
     /// Stores what a user asks of a table.
     pub fn request(&self, table: &TableName, request: Request) {
         self.durable().requests.insert(table.clone(), request);

@@ -13,7 +13,7 @@
 
 mod parts;
 
-use inlet_postgres::{Block, Gate, Snapshot, heap_blocks};
+use inlet_postgres::{Block, Captured, Gate, Snapshot, heap_blocks};
 use inlet_postgres::{Error, Floor, Postgres, Table};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
@@ -21,6 +21,7 @@ use sqlx::{AssertSqlSafe, Row};
 use self::parts::Parts;
 use super::coverage::Coverage;
 use super::error::PollError;
+use super::keys::{KeyForm, KeysOf, PublishedKeys};
 use super::out::{Event, Out, Reading};
 use super::phase::{Load, Phase};
 use super::resume::PollSettings;
@@ -45,6 +46,8 @@ struct Common {
     snapshot: Snapshot,
     load: Load,
     only: Option<String>,
+    /// How keys are held, if they are.
+    keys: Option<KeyForm>,
 }
 
 /// Reads the next chunk of the first table that is being loaded; `None` when there is none.
@@ -102,12 +105,11 @@ pub async fn load_chunk(
     if until.is_none() {
         out.observe(Event::Ends(Reading::Load));
     }
+    let rows = scanned.rows;
     table.detected(&scanned);
+    table.published(scanned.keys);
     table.loaded(load, xid_end, until);
-    Ok(Some(Chunk {
-        rows: scanned.rows,
-        gate,
-    }))
+    Ok(Some(Chunk { rows, gate }))
 }
 
 /// The rows of a chunk.
@@ -169,6 +171,7 @@ impl Common {
             snapshot: table.detection.of(snapshot),
             load: load.clone(),
             only: reload.and_then(|reload| reload.condition.clone()),
+            keys: table.keys.as_ref().map(PublishedKeys::form),
         }
     }
 
@@ -206,6 +209,7 @@ impl Common {
             attached: &self.left_out,
             // The load reads old rows, which no scan has covered.
             coverage: &Coverage::default(),
+            keys: self.keys.map(KeysOf::Every),
             wanted: Versions::New,
             condition,
             snapshot: self.snapshot,
@@ -239,19 +243,28 @@ impl Common {
         after: Option<&[String]>,
         rows: u32,
     ) -> Result<Option<Vec<String>>, Error> {
-        let captured = &self.table.captured;
-        let failed = |error| Error::rows(&captured.schema.table, error);
-        let (sql, values) = chunk_end(captured, after, rows);
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for value in values {
-            query = query.bind(value);
-        }
-        let row = query.fetch_optional(connection).await.map_err(failed)?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        let columns = captured.key.len();
-        let key: Result<Vec<String>, _> = (0..columns).map(|at| row.try_get(at)).collect();
-        key.map(Some).map_err(failed)
+        end_of_part(connection, &self.table.captured, after, rows).await
     }
+}
+
+/// The key at which a part of this many rows ends; `None` when fewer rows are left.
+pub(super) async fn end_of_part(
+    connection: &mut PgConnection,
+    captured: &Captured,
+    after: Option<&[String]>,
+    rows: u32,
+) -> Result<Option<Vec<String>>, Error> {
+    let failed = |error| Error::rows(&captured.schema.table, error);
+    let (sql, values) = chunk_end(captured, after, rows);
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for value in values {
+        query = query.bind(value);
+    }
+    let row = query.fetch_optional(connection).await.map_err(failed)?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let columns = captured.key.len();
+    let key: Result<Vec<String>, _> = (0..columns).map(|at| row.try_get(at)).collect();
+    key.map(Some).map_err(failed)
 }

@@ -30,9 +30,11 @@ use sqlx::postgres::PgConnection;
 use tracing::{info, warn};
 
 use super::activity::Activity;
+use super::census::compare_next;
 use super::control::Asked;
 use super::coverage::Coverage;
 use super::error::PollError;
+use super::keys::KeysOf;
 use super::load;
 use super::notice;
 use super::out::{Event, Out};
@@ -53,8 +55,10 @@ pub struct Poll {
     pub(super) tables: Vec<PolledTable>,
     /// Tables that were dropped: they are looked for from time to time.
     pub(super) dropped: Vec<Dropped>,
-    /// How tables are loaded.
+    /// How tables are loaded, and deletes are looked for.
     pub(super) settings: PollSettings,
+    /// The table whose keys are compared next: one chunk of each in turn.
+    pub(super) turn: usize,
     /// The activity's snapshot when nothing was left to do.
     pub(super) quiet: Option<String>,
     /// What must be flushed before anything of the last snapshot becomes durable.
@@ -69,8 +73,10 @@ pub struct Due {
     /// Run the cycle also when the snapshot has not moved: a message that ended may have left rows
     /// behind.
     pub cycle: bool,
-    /// Look for tables that were dropped.
+    /// Look for tables that were dropped, and for deletes that PostgreSQL has counted.
     pub dropped: bool,
+    /// Compare a chunk of keys, where a pass is under way.
+    pub census: bool,
     /// Hand out the progress of every table, also of those without new rows.
     pub heartbeat: bool,
 }
@@ -85,6 +91,10 @@ pub struct Step {
     /// Those of a cycle whose timestamp was below the floor of the fast scan: backdated, rounded,
     /// or from another zone.
     pub late: u64,
+    /// Deletes that were handed on.
+    pub deletes: u64,
+    /// How long a chunk of keys took to compare.
+    pub compared: Option<Duration>,
     /// True when the last table has joined the cycles in this step.
     pub joined: bool,
     /// The progress that covers everything handed on so far. The gate was passed for it.
@@ -116,6 +126,12 @@ impl Poll {
             // Every table is loaded, so the connections are not needed again.
             None => self.postgres.close_helpers().await,
         }
+        if due.dropped {
+            self.look_for_deletes().await?;
+        }
+        if due.census {
+            self.compare(&mut step, out).await?;
+        }
         step.progress = self.progress(due.heartbeat).await?;
         step.joined = self.is_tailing() && !was_tailing;
         Ok(step)
@@ -124,6 +140,18 @@ impl Poll {
     /// True while a chunk of some table is due.
     pub fn is_loading(&self) -> bool {
         self.tables.iter().any(|table| table.due_load().is_some())
+    }
+
+    /// True while a chunk of some table's keys is due.
+    pub fn is_comparing(&self) -> bool {
+        self.tables.iter().any(PolledTable::compares)
+    }
+
+    /// Makes a pass over the keys of every table due.
+    pub fn compare_now(&mut self) {
+        for table in &mut self.tables {
+            table.compare_at_once();
+        }
     }
 
     /// True once every table is loaded and has joined the cycles, and no table is loaded again.
@@ -240,7 +268,7 @@ impl Poll {
             }
             step.rows += scan.rows;
             step.late += scan.late;
-            table.scanned(plan, &scan);
+            table.scanned(plan, scan);
         }
         Ok(())
     }
@@ -259,6 +287,44 @@ impl Poll {
             .await
             .map_err(Error::server("snapshot could not be read"))?;
         Ok(snapshot == *quiet)
+    }
+
+    /// Starts a pass over the keys of tables with deletes that no pass has seen.
+    async fn look_for_deletes(&mut self) -> Result<(), PollError> {
+        let tables = self.tables.iter().enumerate();
+        let asked: Vec<_> = tables
+            .filter(|(_, table)| table.is_comparable())
+            .map(|(at, table)| (at, table.table.captured.oids()))
+            .collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let oids: Vec<_> = asked.iter().map(|(_, oids)| oids.clone()).collect();
+        let counted = server::counted_deletes(self.postgres.primary(), &oids).await;
+        let (now, counted) =
+            counted.map_err(Error::server("counters of deletes could not be read"))?;
+        for ((at, _), counted) in asked.into_iter().zip(counted) {
+            self.tables[at].look_at_deletes(counted, now, self.settings.census.interval);
+        }
+        Ok(())
+    }
+
+    /// Compares a chunk of the next table's keys.
+    async fn compare(&mut self, step: &mut Step, out: &mut impl Out) -> Result<(), PollError> {
+        let count = self.tables.len();
+        let mut order = (0..count).map(|place| (self.turn + place) % count);
+        let Some(at) = order.find(|at| self.tables[*at].compares()) else {
+            return Ok(());
+        };
+        self.turn = at + 1;
+        let (postgres, table) = (&mut self.postgres, &mut self.tables[at]);
+        if let Some(compared) = compare_next(postgres, table, &self.settings.census, out).await? {
+            step.rows += compared.deletes;
+            step.deletes += compared.deletes;
+            step.compared = Some(compared.took);
+            self.gate = Some(compared.gate);
+        }
+        Ok(())
     }
 
     /// Fails when a dropped table exists again: then the catalog has to be read again.
@@ -368,6 +434,7 @@ async fn scan_one(
         table: &table.table,
         attached: &table.attached,
         coverage: &table.coverage,
+        keys: table.keys.as_ref().map(KeysOf::Missing),
         wanted: Versions::New,
         condition: &condition,
         snapshot: table.detection.of(block.snapshot),

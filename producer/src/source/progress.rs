@@ -11,6 +11,8 @@
 //! | `control` | what was followed of users' requests ([`super::control`]) |
 //! | `aside` | while the table is set aside: why, in words |
 //! | `detected` | when the latest rows were detected, microseconds since 1970-01-01 UTC ([`super::detection`]) |
+//! | `keys`, `keys/..`, `added/..` | the keys of the rows that are published ([`super::keys`]) |
+//! | `census` | how far their comparison with the table is ([`super::census`]) |
 //! | `covered/<floor>` | which xids were emitted down to this floor ([`super::coverage`]) |
 //!
 //! `load` and `poll` exclude each other; where both are stored, `load` counts. `reload` counts only
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::activity::Activity;
 use super::bounds::ScanBounds;
+use super::census::{CENSUS, Census};
 use super::control::{CONTROL, Control};
 use super::coverage::Coverage;
 use super::detection::Detection;
@@ -99,10 +102,10 @@ pub struct NewColumns<'a> {
 }
 
 /// A part of the progress cannot be read.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 #[error("part `{part}` of the progress is damaged")]
 pub struct Damaged {
-    part: &'static str,
+    pub(super) part: &'static str,
 }
 
 /// What a checkpoint writes beside the coverage.
@@ -121,6 +124,8 @@ pub struct Parts<'a> {
     pub was_aside: bool,
     /// What was followed of users' requests, where the stored one is different.
     pub control: Option<&'a Control>,
+    /// How far the comparison of the keys is, where the stored one is different.
+    pub census: Option<&'a Census>,
     /// When other loads started, where the stored ones are different.
     pub loads: Option<&'a [ServerTime]>,
     /// Every version with a smaller xid was emitted, or is read by the load beside the polls.
@@ -176,6 +181,13 @@ struct PollPart {
 /// The change of a progress that tells why the table was set aside.
 pub fn set_aside(reason: &str) -> ProgressDelta {
     ProgressDelta(BTreeMap::from([(ASIDE.to_owned(), Some(json(&reason)))]))
+}
+
+/// True when rows may have been published with this progress.
+pub fn is_started(progress: &Progress) -> bool {
+    [POLL, LOAD]
+        .iter()
+        .any(|part| progress.0.contains_key(*part))
 }
 
 /// Why the table was set aside; `None` while it is polled.
@@ -282,6 +294,9 @@ impl Parts<'_> {
         }
         if self.was_aside {
             set(ASIDE, None);
+        }
+        if let Some(census) = self.census {
+            set(CENSUS, Some(json(census)));
         }
         if let Some(loads) = self.loads {
             set(LOADS, Some(json(&loads)));

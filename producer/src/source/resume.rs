@@ -10,15 +10,18 @@ use inlet_model::Xid;
 use inlet_postgres::server::{self, Identity};
 use inlet_postgres::{Captured, Change, check_condition, expected_rows};
 use inlet_postgres::{Error, Postgres, Reading, Table, Tables};
+use inlet_service::config::Deletes;
 use inlet_service::error::{Explain, Kind, chain};
 use tracing::{info, warn};
 
+use super::census::{Census, CensusSettings};
 use super::control::Control;
 use super::error::PollError;
+use super::keys::{self, PublishedKeys};
 use super::notice;
 use super::phase::{Phase, Reload};
 use super::poll::Poll;
-use super::progress::{Stored, aside};
+use super::progress::{Stored, aside, is_started};
 use super::table::{Depths, PolledTable};
 
 /// What a promotion or a restore may have taken back is younger than this.
@@ -37,6 +40,8 @@ pub struct PollSettings {
     pub side_by_side_rows_min: u64,
     /// A table of this many blocks at most is one chunk, which is read without an index.
     pub whole_blocks_max: u32,
+    /// How deletes are looked for.
+    pub census: CensusSettings,
 }
 
 /// The server's state when a poll starts: every table resumes as of this moment.
@@ -78,6 +83,7 @@ impl Poll {
         for table in found.captured {
             let stored = progress.remove(&table.captured.schema.table);
             let mut table = start.table(&mut postgres, table, stored.as_ref()).await?;
+            hold_keys(&mut table, stored.as_ref(), settings.census.memory)?;
             if let Some(stored) = &stored {
                 table.controlled(Control::decode(stored));
                 if aside(stored).is_some() {
@@ -96,11 +102,41 @@ impl Poll {
             tables,
             dropped: found.dropped,
             settings,
+            turn: 0,
             quiet: None,
             gate: None,
             blind: false,
         })
     }
+}
+
+/// Holds the keys of a table's rows where its deletes are looked for, as the progress has them.
+fn hold_keys(
+    table: &mut PolledTable,
+    stored: Option<&Progress>,
+    memory: usize,
+) -> Result<(), PollError> {
+    let schema = &table.table.captured.schema;
+    if schema.key.is_empty() || table.table.config.deletes == Deletes::Ignored {
+        table.without_keys(stored.map(keys::removed).unwrap_or_default());
+        return Ok(());
+    }
+    let Some(stored) = stored.filter(|stored| is_started(stored)) else {
+        let keys = PublishedKeys::starting(schema, true);
+        table.with_keys(keys, Census::default(), memory);
+        return Ok(());
+    };
+    let keys = PublishedKeys::from_progress(schema, stored);
+    let keys = keys.map_err(|source| PollError::Progress {
+        table: schema.table.clone(),
+        source,
+    })?;
+    table.with_keys(keys, Census::decode(stored), memory);
+    if !table.relation_is_stored() {
+        // Rows vanish uncounted when a table is truncated, loses a partition, or is another one.
+        table.compare_at_once();
+    }
+    Ok(())
 }
 
 impl Start {

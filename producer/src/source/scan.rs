@@ -19,6 +19,7 @@ use tracing::warn;
 
 use super::coverage::Coverage;
 use super::error::PollError;
+use super::keys::{KeysOf, NewKeys};
 use super::out::{Event, Out};
 use super::statement::{Condition, statement, statement_of_copy};
 
@@ -39,6 +40,8 @@ pub struct Scan<'a> {
     pub attached: &'a [u32],
     /// What was emitted of the table.
     pub coverage: &'a Coverage,
+    /// The keys of its rows that were emitted, if they are held.
+    pub keys: Option<KeysOf<'a>>,
     /// Which of the versions are handed on.
     pub wanted: Versions,
     pub condition: &'a Condition,
@@ -86,6 +89,8 @@ impl Versions {
 pub struct Scanned {
     /// The xids of all returned rows.
     pub returned: RoaringTreemap,
+    /// Keys of rows that were handed on, and are not held yet.
+    pub keys: NewKeys,
     /// Rows that were handed on.
     pub rows: u64,
     /// Those of them with a timestamp below `late_below`.
@@ -100,8 +105,10 @@ impl Scanned {
     /// Adds a scan of other rows in the same snapshot.
     pub fn and(mut self, other: Self) -> Self {
         self.returned |= other.returned;
+        self.keys.extend(other.keys);
         Self {
             returned: self.returned,
+            keys: self.keys,
             rows: self.rows + other.rows,
             late: self.late + other.late,
             took: self.took + other.took,
@@ -226,6 +233,7 @@ impl<'a> Sieve<'a> {
         Self {
             decoder: RowDecoder::new(schema, 1024).impossible_as_null(as_null),
             scanned: Scanned {
+                keys: scan.keys.map(KeysOf::none).unwrap_or_default(),
                 detected_at: scan.snapshot.taken_at,
                 ..Scanned::default()
             },
@@ -274,6 +282,9 @@ impl<'a> Sieve<'a> {
     fn finish(&mut self) -> ChangeBatch {
         let mut batch = self.decoder.finish(self.scan.snapshot.taken_at);
         batch.is_load = self.scan.is_load;
+        if let Some(keys) = self.scan.keys {
+            keys.collect(&batch, &mut self.scanned.keys);
+        }
         let values = self.decoder.take_nulled();
         if values > 0 {
             warn!(table = %batch.schema.table, values, rows = batch.rows.num_rows(), "values that \

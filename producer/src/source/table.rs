@@ -13,12 +13,15 @@ use inlet_model::Xid;
 use inlet_postgres::Captured;
 use inlet_postgres::server::Identity;
 use inlet_postgres::{Floor, Reading, ServerTime, Table};
+use tracing::warn;
 
 use super::activity::Activity;
 use super::bounds::{ScanBounds, scan_bounds};
+use super::census::Census;
 use super::control::{Asked, Control};
 use super::coverage::Coverage;
 use super::detection::Detection;
+use super::keys::{Chunk, NewKeys, PublishedKeys};
 use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::plan::{Bounds, Plan};
 use super::progress::{Parts, Relation, Stored};
@@ -49,6 +52,17 @@ pub struct PolledTable {
     pub coverage: Coverage,
     /// When its latest rows were detected.
     pub detection: Detection,
+    /// The keys of the rows that are published; `None` where deletes are not looked for.
+    pub keys: Option<PublishedKeys>,
+    /// Bytes of these keys at most.
+    keys_memory: usize,
+    /// Parts of keys that are held no longer: the next checkpoint removes them.
+    removed_keys: ProgressDelta,
+    /// What was compared of them.
+    pub census: Census,
+    census_stored: bool,
+    /// Up to where rows were read whose keys were not held before.
+    pub adopted: Option<Vec<String>>,
     /// Attached tables whose rows are not read yet, though they may be older than everything that
     /// the polls ask for.
     pub attached: Vec<u32>,
@@ -109,6 +123,12 @@ impl PolledTable {
             tiers: Tiers::new(tiers(&table.captured, depths), now),
             coverage,
             detection,
+            keys: None,
+            keys_memory: 0,
+            removed_keys: ProgressDelta::default(),
+            census: Census::default(),
+            census_stored: true,
+            adopted: None,
             attached: Vec::new(),
             expected_rows: None,
             columns_unseen: false,
@@ -155,6 +175,12 @@ impl PolledTable {
             tiers,
             coverage: stored.coverage,
             detection: stored.detection,
+            keys: None,
+            keys_memory: 0,
+            removed_keys: ProgressDelta::default(),
+            census: Census::default(),
+            census_stored: true,
+            adopted: None,
             attached,
             expected_rows: None,
             columns_unseen: false,
@@ -173,6 +199,115 @@ impl PolledTable {
     /// Goes on with what was followed of users' requests.
     pub fn controlled(&mut self, control: Control) {
         self.control = control;
+    }
+
+    /// Holds the keys of its rows from now on, to compare them with the table.
+    pub fn with_keys(&mut self, keys: PublishedKeys, census: Census, memory: usize) {
+        // Keys that did not fit would only be read again until they do not.
+        let fits = census.too_large.is_none_or(|bytes| bytes < memory as u64);
+        (self.census, self.keys_memory) = (census, memory);
+        if fits {
+            self.keys = Some(keys);
+            self.census.too_large = None;
+        } else {
+            self.warn_of_memory();
+        }
+    }
+
+    /// True when the progress describes the table as it is now.
+    pub fn relation_is_stored(&self) -> bool {
+        self.relation_stored
+    }
+
+    /// Holds no keys; those of the progress are removed.
+    pub fn without_keys(&mut self, removed: ProgressDelta) {
+        self.unsaved |= !removed.0.is_empty();
+        (self.keys, self.removed_keys) = (None, removed);
+    }
+
+    /// Starts a pass over the keys as soon as one can be made.
+    pub fn compare_at_once(&mut self) {
+        if self.keys.is_some() {
+            self.census.due = true;
+            (self.census_stored, self.unsaved) = (false, true);
+        }
+    }
+
+    /// True while the keys of its rows can be compared: a load brings rows in other snapshots'
+    /// order, so it ends first.
+    pub fn is_comparable(&self) -> bool {
+        self.keys.is_some() && matches!(self.phase, Phase::Tailing(_)) && !self.control.paused
+    }
+
+    /// True while a chunk of its keys is due.
+    pub fn compares(&self) -> bool {
+        let keys = self.keys.as_ref().filter(|_| self.is_comparable());
+        keys.is_some_and(|keys| !keys.is_complete() || self.census.pass.is_some())
+    }
+
+    /// Looks at the deletes that the server has counted in it.
+    pub fn look_at_deletes(&mut self, counted: i64, now: ServerTime, interval: Duration) {
+        if self.is_comparable() && self.census.look(counted, now, interval) {
+            self.census_stored = false;
+        }
+    }
+
+    /// Records keys of rows that were handed on.
+    pub fn published(&mut self, new: NewKeys) {
+        let Some(keys) = &mut self.keys else {
+            return;
+        };
+        keys.add(new);
+        let bytes = keys.bytes();
+        if bytes > self.keys_memory {
+            self.removed_keys = keys.removed();
+            self.keys = None;
+            self.census = Census {
+                too_large: Some(bytes as u64),
+                deletes: self.census.deletes,
+                ..Census::default()
+            };
+            (self.census_stored, self.unsaved) = (false, true);
+            self.warn_of_memory();
+        }
+    }
+
+    fn warn_of_memory(&self) {
+        let mebibytes = self.keys_memory >> 20;
+        warn!(table = %self.name(), mebibytes, "the keys of the table take more memory than they \
+            may: its deletes are not found; raise `streaming.census_memory`, or set \
+            `tables.<name>.deletes: ignore`");
+    }
+
+    /// Records keys of rows that were published before keys were held, read up to this key; `None`
+    /// after the last row.
+    pub fn adopted(&mut self, new: NewKeys, until: Option<Vec<String>>) {
+        self.published(new);
+        self.unsaved = true;
+        if let (Some(keys), None) = (&mut self.keys, &until) {
+            keys.complete();
+        }
+        self.adopted = until;
+    }
+
+    /// Records a chunk of the pass: how many keys it had, and the deletes that were handed on.
+    pub fn compared(&mut self, keys: u64, gone: &Chunk, until: Option<String>, detected_at: i64) {
+        let deletes = gone.len();
+        if deletes > 0 {
+            self.detection.record(detected_at);
+            let held = self
+                .keys
+                .as_mut()
+                .expect("a chunk is of the keys that are held");
+            held.remove(gone);
+        }
+        let ended = self
+            .census
+            .compared(keys, deletes, until, ServerTime(detected_at));
+        self.census_stored = false;
+        // A chunk without deletes is compared again after a crash, which costs less than a
+        // checkpoint of its own.
+        self.unsaved |= deletes > 0 || ended;
     }
 
     /// What a request asks beyond what was followed.
@@ -299,6 +434,8 @@ impl PolledTable {
         // could not tell. So the first checkpoint stores the new lineage, also without rows.
         self.unsaved = true;
         self.loaded = Xid(0);
+        // Rows that were published may not exist in this lineage.
+        self.compare_at_once();
         // Every row comes again, so a load that was under way starts over.
         let reload = self.reload.take().map(|reload| reload.restarted(begin));
         self.note_load(reading.read_at);
@@ -392,8 +529,10 @@ impl PolledTable {
     }
 
     /// Records a cycle that carried out the plan.
-    pub fn scanned(&mut self, plan: Plan, scanned: &Scanned) {
+    pub fn scanned(&mut self, plan: Plan, mut scanned: Scanned) {
         let bounds = plan.bounds();
+        self.published(std::mem::take(&mut scanned.keys));
+        let scanned = &scanned;
         // A scan without rows only moves the floor. A restart without it reads a little more and
         // emits the same rows.
         self.unsaved |= scanned.rows > 0;
@@ -506,6 +645,7 @@ impl PolledTable {
             had_reload: self.reload_stored,
             was_aside: std::mem::take(&mut self.aside_stored),
             control: (!self.control_stored).then_some(&self.control),
+            census: (!self.census_stored).then_some(&self.census),
             loads: (!self.loads_stored).then_some(self.loads.as_slice()),
             loaded: self.loaded,
             pending: self.tiers.pending(),
@@ -513,12 +653,16 @@ impl PolledTable {
             cursor: self.table.captured.cursor_name(),
             detection: self.detection,
         };
-        let delta = parts.encode(self.coverage.take_delta());
+        let mut delta = parts.encode(self.coverage.take_delta());
+        delta.merge(std::mem::take(&mut self.removed_keys));
+        if let Some(keys) = &mut self.keys {
+            keys.take_delta(&mut delta);
+        }
         // The caller either makes the delta durable or throws the poll away, so this may count as
         // stored.
         (self.relation_stored, self.loads_stored) = (true, true);
         self.reload_stored = self.reload.is_some();
-        self.control_stored = true;
+        (self.control_stored, self.census_stored) = (true, true);
         delta
     }
 }

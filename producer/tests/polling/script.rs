@@ -9,6 +9,7 @@ use inlet_model::change::XID;
 use inlet_model::{Request, TableName};
 use inlet_postgres::{Known, grants};
 use inlet_producer::session::{Session as Polling, Source};
+use inlet_producer::source::census::CensusSettings;
 use inlet_producer::source::error::PollError;
 use inlet_producer::source::poll::Due;
 use inlet_producer::source::resume::PollSettings;
@@ -160,6 +161,11 @@ pub async fn settings(database: &Database, tables: &[&str]) -> Settings {
             load_connections: 1,
             side_by_side_rows_min: 0,
             whole_blocks_max: 0,
+            census: CensusSettings {
+                interval: NEVER,
+                chunk_keys: (3, 3),
+                memory: usize::MAX,
+            },
         },
     }
 }
@@ -312,7 +318,7 @@ impl Poller {
         let due = Due {
             cycle: true,
             dropped: true,
-            heartbeat: false,
+            ..Due::default()
         };
         self.step(due).await.unwrap();
     }
@@ -397,9 +403,43 @@ impl Poller {
         let due = Due {
             cycle: true,
             dropped: true,
+            ..Due::default()
+        };
+        self.step(due).await
+    }
+
+    /// A cycle that also compares a chunk of keys, if PostgreSQL has counted deletes or a pass is
+    /// under way.
+    pub async fn compare_chunk(&mut self) -> Result<(), PollError> {
+        let due = Due {
+            cycle: true,
+            dropped: true,
+            census: true,
             heartbeat: false,
         };
         self.step(due).await
+    }
+
+    /// True while a pass over the keys of some table is under way.
+    pub fn is_comparing(&self) -> bool {
+        self.session.as_ref().unwrap().is_comparing()
+    }
+
+    /// Lets a pass over the keys of every table start with the next chunk.
+    pub fn compare_next(&mut self) {
+        self.session.as_mut().unwrap().compare_now();
+    }
+
+    /// A whole pass over the keys of every table, whatever PostgreSQL has counted.
+    pub async fn compare(&mut self) {
+        while self.is_comparing() {
+            self.compare_chunk().await.unwrap();
+        }
+        self.compare_next();
+        self.compare_chunk().await.unwrap();
+        while self.is_comparing() {
+            self.compare_chunk().await.unwrap();
+        }
     }
 
     /// The same as often as it takes.

@@ -65,6 +65,6 @@ mod wire;
 mod tests;
 
 pub use decode::Decoder;
-pub use encode::{Encoder, encode_keys, encode_values};
+pub use encode::{Encoder, encode_keys, encode_own_keys, encode_values};
 pub use error::{RowError, ValueKind, Why};
 pub use style::Style;

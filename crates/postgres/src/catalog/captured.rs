@@ -190,6 +190,41 @@ impl Captured {
         &self.entry.inputs[column]
     }
 
+    /// The SQL that compares a column of the schema's key with a value, of which `text` is the SQL of
+    /// a text; both may be NULL. `alias` names the table in the statement.
+    ///
+    /// `value` gives the SQL of a value whose text is not PostgreSQL's own, by the type that it has
+    /// in Arrow.
+    pub fn key_equals(
+        &self,
+        place: usize,
+        alias: &str,
+        text: &str,
+        value: impl Fn(&str) -> Option<String>,
+    ) -> String {
+        let own = self.key[place];
+        let column = format!("{alias}.{}", quote(&self.schema.columns[own].name));
+        let form = match &self.entry.equalities[place] {
+            // The text that identifies a value is equal for all values that are.
+            Equality::Form(form) => {
+                return format!("{} IS NOT DISTINCT FROM {text}", form.sql(&column));
+            }
+            Equality::Text | Equality::Unknown => value(text),
+        };
+        let value = form.unwrap_or_else(|| self.entry.inputs[own].of(text));
+        if self.schema.columns[own].not_null {
+            return format!("{column} = {value}");
+        }
+        // An index serves the equality, and would not serve IS NOT DISTINCT FROM.
+        format!("({column} = {value} OR ({column} IS NULL AND {text} IS NULL))")
+    }
+
+    /// The table, and those that a SELECT from it reads along.
+    pub fn oids(&self) -> Vec<u32> {
+        let descendants = self.descendants.iter().map(|table| table.oid);
+        descendants.chain([self.oid]).collect()
+    }
+
     /// The name of the cursor column.
     pub fn cursor_name(&self) -> Option<&str> {
         let cursor = self.cursor?;

@@ -175,6 +175,15 @@ section! {
         /// How often Inlet reads a whole table, to find rows with an older timestamp and updates
         /// that do not move the cursor.
         sweep_interval: Text = Key::of(Form::Duration).default("1h").example("10m"),
+        /// How often Inlet compares the keys of a table with those that are published, to find
+        /// deletes, also when PostgreSQL has counted none. A counted delete starts a comparison at
+        /// once.
+        census_interval: Text = Key::of(Form::Duration).default("1h").example("10m"),
+        /// The share of a core, in percent, that these comparisons may take.
+        census_percent: Text = Key::of(Form::Count).default("2").example("10"),
+        /// The memory for the keys of one table. Integers take about a bit each where they are
+        /// dense; other keys take their bytes.
+        census_memory: Text = Key::of(Form::Size).default("128MiB").example("1GiB"),
         /// How often Inlet looks for new tables that match a pattern; 0: only at the start.
         discover_interval: Text = Key::of(Form::DurationOrNever).default("60s").example("10s"),
         /// How many connections read a table side by side while it is loaded for the first time.
@@ -227,6 +236,11 @@ section! {
         impossible_values: Word = Key::of(Form::Choice(&["quarantine", "null", "text"]))
             .default("quarantine")
             .example("text"),
+        /// How Inlet finds the deletes of the table: it compares keys, or it ignores deletes, as
+        /// suits a table without any.
+        deletes: Word = Key::of(Form::Choice(&["census", "ignore"]))
+            .default("census")
+            .example("ignore"),
         /// Excludes a table, or the tables of a pattern, that another pattern matches.
         skip: Text = Key::of(Form::Boolean).default("false").example("true"),
     }

@@ -26,6 +26,8 @@ pub struct StreamingConfig {
     pub flush_interval: Duration,
     /// How often a whole table is read for rows that their timestamps hide.
     pub sweep_interval: Duration,
+    /// How deletes are found.
+    pub census: CensusConfig,
     /// How often the catalog is asked for new tables that a pattern means; nothing: only at the
     /// start.
     pub discover_interval: Duration,
@@ -37,6 +39,27 @@ pub struct StreamingConfig {
     pub flush_bytes: u64,
 }
 
+/// How the keys of tables are compared with those that are published, to find deletes.
+#[derive(Debug, Clone, Copy)]
+pub struct CensusConfig {
+    /// How often keys are compared also when PostgreSQL has counted no delete.
+    pub interval: Duration,
+    /// Percent of a core that the comparisons may take, from 1 to 100.
+    pub percent: u8,
+    /// Bytes that the keys of one table may take.
+    pub memory: u64,
+}
+
+impl Default for CensusConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(3600),
+            percent: 2,
+            memory: 128 << 20,
+        }
+    }
+}
+
 impl Default for StreamingConfig {
     fn default() -> Self {
         Self {
@@ -45,6 +68,7 @@ impl Default for StreamingConfig {
             poll_interval: Duration::from_millis(250),
             flush_interval: Duration::from_secs(1),
             sweep_interval: Duration::from_secs(3600),
+            census: CensusConfig::default(),
             discover_interval: Duration::from_secs(60),
             load_connections: std::thread::available_parallelism()
                 .map_or(1, NonZero::get)
@@ -91,6 +115,7 @@ pub(super) fn check(
         Some(text) if ["0", "0s"].contains(&text.value.as_str()) => Some(Duration::ZERO),
         text => duration("discover_interval", text, default.discover_interval),
     };
+    let census = census(raw, problems);
     let mut count = |key: &str, text: &Option<Text>, default| {
         let checked = text.as_ref().map_or(Ok(default), |text| {
             value::count(&format!("streaming.{key}"), text, 1)
@@ -107,27 +132,49 @@ pub(super) fn check(
             value::size("streaming.flush_bytes", text)
         });
     let flush_bytes = problems.take(flush_bytes);
-    let mut path = |key: &str, text: &Option<Text>| {
-        let checked = text
-            .as_ref()
-            .map(|text| text.path(&format!("streaming.{key}")));
-        problems.take(checked.transpose())
-    };
-    let checkpoint_location = path("checkpoint_location", &raw.checkpoint_location);
-    let last_processed_timestamp_location = path(
-        "last_processed_timestamp_location",
-        &raw.last_processed_timestamp_location,
-    );
+    let checkpoint_location = path("checkpoint_location", &raw.checkpoint_location, problems);
+    let position = &raw.last_processed_timestamp_location;
+    let last_processed_timestamp_location =
+        path("last_processed_timestamp_location", position, problems);
     Some(StreamingConfig {
         checkpoint_location: checkpoint_location?,
         last_processed_timestamp_location: last_processed_timestamp_location?,
         poll_interval: poll_interval?,
         flush_interval: flush_interval?,
         sweep_interval: sweep_interval?,
+        census: census?,
         discover_interval: discover_interval?,
         load_connections: usize::try_from(load_connections?).unwrap_or(usize::MAX),
         flush_rows: flush_rows?,
         flush_bytes: flush_bytes?,
+    })
+}
+
+fn path(key: &str, text: &Option<Text>, problems: &mut Problems) -> Option<Option<PathBuf>> {
+    let checked = text
+        .as_ref()
+        .map(|text| text.path(&format!("streaming.{key}")));
+    problems.take(checked.transpose())
+}
+
+fn census(raw: &RawStreaming, problems: &mut Problems) -> Option<CensusConfig> {
+    let default = CensusConfig::default();
+    let interval = raw.census_interval.as_ref();
+    let interval = problems.take(interval.map_or(Ok(default.interval), |text| {
+        value::duration("streaming.census_interval", text)
+    }));
+    let percent = raw.census_percent.as_ref();
+    let percent = problems.take(percent.map_or(Ok(default.percent), |text| {
+        value::percent("streaming.census_percent", text)
+    }));
+    let memory = raw.census_memory.as_ref();
+    let memory = problems.take(memory.map_or(Ok(default.memory), |text| {
+        value::size("streaming.census_memory", text)
+    }));
+    Some(CensusConfig {
+        interval: interval?,
+        percent: percent?,
+        memory: memory?,
     })
 }
 

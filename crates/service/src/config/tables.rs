@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use inlet_model::{Column, TableReference};
 
-use super::file::{Problem, Problems, Text};
+use super::file::{Problem, Problems, Text, Word};
 use super::raw::{RawConfig, RawTable};
 use super::records::{self, RecordFormat};
 use super::value;
@@ -35,8 +35,24 @@ pub struct TableConfig {
     pub rules: Vec<String>,
     /// What becomes of values that the lake's type cannot hold.
     pub impossible_values: ImpossibleValues,
+    /// How its deletes are found.
+    pub deletes: Deletes,
     /// True for a table, or a pattern, that no other pattern captures.
     pub skip: bool,
+}
+
+/// How the deletes of a table are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Deletes {
+    /// Its keys are compared with those that are published.
+    #[default]
+    Census,
+    /// They are not looked for.
+    Ignored,
+}
+
+impl Deletes {
+    const ALL: [(&str, Self); 2] = [("census", Self::Census), ("ignore", Self::Ignored)];
 }
 
 /// What becomes of a value that the lake's type cannot hold: `infinity` in a date or timestamp,
@@ -75,6 +91,7 @@ impl TableConfig {
             columns: Vec::new(),
             rules: Vec::new(),
             impossible_values: ImpossibleValues::default(),
+            deletes: Deletes::default(),
             skip: false,
         }
     }
@@ -135,14 +152,14 @@ fn table(
         .timezone
         .as_ref()
         .map_or(Ok(timezone), |text| value::timezone(&zone_key, text));
-    let impossible_key = format!("tables.{}.impossible_values", written.value);
-    let impossible = settings
-        .impossible_values
-        .as_ref()
-        .and_then(|word| word.0.as_ref())
-        .map_or(Ok(ImpossibleValues::default()), |text| {
-            value::choice(&impossible_key, text, &ImpossibleValues::ALL)
-        });
+    let impossible = &settings.impossible_values;
+    let impossible = chosen(
+        written,
+        "impossible_values",
+        impossible,
+        &ImpossibleValues::ALL,
+    );
+    let deletes = chosen(written, "deletes", &settings.deletes, &Deletes::ALL);
     let format_key = format!("tables.{}.format", written.value);
     let format = records::format(&format_key, settings.format.as_ref());
     let columns_key = format!("tables.{}.columns", written.value);
@@ -152,15 +169,16 @@ fn table(
         .skip
         .as_ref()
         .map_or(Ok(false), |text| value::boolean(&skip_key, text));
-    let (name, timezone, impossible, format, skip) = (
+    let (name, timezone, impossible, deletes, format, skip) = (
         problems.take(name),
         problems.take(timezone),
         problems.take(impossible),
+        problems.take(deletes),
         problems.take(format),
         problems.take(skip),
     );
     let (table, timezone, impossible_values) = (name?, timezone?, impossible?);
-    let (format, columns, skip) = (format?, columns?, skip?);
+    let (deletes, format, columns, skip) = (deletes?, format?, columns?, skip?);
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
     Some(TableConfig {
         table,
@@ -186,6 +204,19 @@ fn table(
             .map(|rules| rules.values())
             .unwrap_or_default(),
         impossible_values,
+        deletes,
         skip,
     })
+}
+
+/// The word of a table's key; the default where it is not given.
+fn chosen<T: Copy + Default>(
+    table: &Text,
+    key: &str,
+    word: &Option<Word>,
+    all: &[(&str, T)],
+) -> Result<T, Problem> {
+    let text = word.as_ref().and_then(|word| word.0.as_ref());
+    let key = format!("tables.{}.{key}", table.value);
+    text.map_or(Ok(T::default()), |text| value::choice(&key, text, all))
 }

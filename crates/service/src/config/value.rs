@@ -120,6 +120,19 @@ pub(super) fn count<N: FromStr + PartialOrd + std::fmt::Display>(
     }
 }
 
+/// A whole number from 1 to 100.
+pub(super) fn percent(key: &str, text: &Text) -> Result<u8, Problem> {
+    let percent = count(key, text, 1)?;
+    if percent > 100 {
+        let problem = Problem::at(
+            &text.place,
+            format!("`{key}` must be at most 100, not `{percent}`"),
+        );
+        return Err(problem.hint("write a share in percent, from 1 to 100"));
+    }
+    Ok(percent)
+}
+
 /// `true` or `false`, or YAML's older words for them.
 pub(super) fn boolean(key: &str, text: &Text) -> Result<bool, Problem> {
     match text.value.as_str() {

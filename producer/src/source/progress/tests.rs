@@ -157,6 +157,7 @@ proptest! {
             had_reload: false,
             was_aside: false,
             control: None,
+            census: None,
             loads: Some(&loads),
             loaded,
             pending: pending.clone(),

@@ -115,6 +115,12 @@ pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
         }
         return;
     }
+    encode_own_keys(batch, keys);
+}
+
+/// Writes the keys of a polled batch of a table that has a key over `keys`.
+pub fn encode_own_keys(batch: &ChangeBatch, keys: &mut Rows) {
+    assert!(!batch.schema.key.is_empty(), "the table has a key");
     let unfit = Unfits::of(batch);
     let sources: Vec<_> = batch
         .schema
@@ -122,7 +128,8 @@ pub fn encode_keys(batch: &ChangeBatch, values: &Rows, keys: &mut Rows) {
         .iter()
         .map(|index| Source::of_key(batch, *index, Wire::Same))
         .collect();
-    for row in 0..values.len() {
+    keys.clear();
+    for row in 0..batch.rows.num_rows() {
         write_object(&mut keys.bytes, &sources, row, unfit.of_row(row).as_ref());
         keys.end();
     }
