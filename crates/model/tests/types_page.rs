@@ -130,7 +130,7 @@ const ROWS: &[Row] = &[
         "float4",
         "1.1",
         "",
-        "`NaN`, `Infinity` and `-0` are values; strings in JSON where it has no number",
+        "`NaN`, `Infinity` and `-0` are values, strings in JSON where it has no number; a view may show `-0` as `0`, as DuckDB's window functions do",
     ),
     row("double precision", "float8", "\"NaN\"", "", "as real"),
     Row {

@@ -454,9 +454,10 @@ impl Kind {
                 _ => value.to_owned(),
             },
             Self::Bool => value.starts_with('t').to_string(),
-            // Equal bits: `-0` is not `0`, and a shorter text of a number is the same number.
-            Self::Float32 => format!("{:?}", value.parse::<f32>()?),
-            Self::Float64 => format!("{:?}", value.parse::<f64>()?),
+            // A shorter text of a number is the same number. DuckDB's window functions give `-0`
+            // as `0`, which every comparison calls equal; adding zero does the same here.
+            Self::Float32 => format!("{:?}", value.parse::<f32>()? + 0.0),
+            Self::Float64 => format!("{:?}", value.parse::<f64>()? + 0.0),
             Self::Time => time(value),
         })
     }
