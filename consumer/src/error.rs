@@ -36,10 +36,14 @@ pub enum ConsumerError {
 
 impl ConsumerError {
     /// True when another writer was first: a restart from the log then settles who writes.
+    ///
+    /// A request to join that a killed consumer left behind may be answered after that of its
+    /// successor, and replaces it in the group; so that is one of them.
     pub(crate) fn is_overtaken(&self) -> bool {
         matches!(
             self,
             Self::Lake(LakeError::Conflict { .. } | LakeError::Fenced { .. })
+                | Self::Source(SourceError::Replaced { .. })
         )
     }
 }
