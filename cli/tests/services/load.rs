@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// Between two transactions of a writer: without it a test that runs longer would have more to
 /// compare, and so would run longer still.
-const PACE: Duration = Duration::from_millis(4);
+const PACE: Duration = Duration::from_millis(15);
 
 /// Writers that run until they are stopped; a server that goes away is connected to again.
 pub struct Load {
