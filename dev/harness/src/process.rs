@@ -19,6 +19,7 @@ use std::{env, io, thread};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tokio::time::{Instant, sleep};
 
@@ -373,7 +374,12 @@ fn has_ended(process: &OwnedFd, seconds_max: i64) -> Result<bool> {
         tv_sec: seconds_max,
         tv_nsec: 0,
     };
-    Ok(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout))? == 1)
+    // The end of another child may interrupt the wait.
+    let ready = retry_on_intr(|| {
+        let mut process = [PollFd::new(process, PollFlags::IN)];
+        poll(&mut process, Some(&timeout))
+    })?;
+    Ok(ready == 1)
 }
 
 type Request = (Command, mpsc::Sender<io::Result<Child>>);
