@@ -74,9 +74,15 @@ async fn a_small_table_is_read_by_its_blocks_in_one_chunk() {
         .unwrap();
     settings.poll.whole_blocks_max = u32::MAX;
     let mut poller = Poller::new(settings).await;
-    poller.cycle().await;
-    poller.cycle().await;
-    assert!(poller.is_tailing(), "one chunk, and the scan that joins it");
+    let version = "SELECT current_setting('server_version_num')::integer";
+    let version: i32 = Session::of(&database).await.value(version).await;
+    if version >= 140_000 {
+        poller.cycle().await;
+        poller.cycle().await;
+        assert!(poller.is_tailing(), "one chunk, and the scan that joins it");
+    }
+    // A server that cannot read a range of blocks apart is read along the key.
+    poller.load().await;
     let published = poller.published();
     assert_eq!(published.len(), 120_000);
     assert!(once(published));
