@@ -37,6 +37,8 @@ pub struct KafkaSink {
     durable_rows: u64,
     /// Since when there are checkpoints whose rows no answer has counted.
     uncounted: Option<Instant>,
+    /// True when rows of a load were written since the last checkpoint.
+    is_loading: bool,
     /// False after an error, and after a call whose future was dropped: then records may be
     /// missing from the transaction, and only [`Sink::resume`] may be called.
     is_resumed: bool,
@@ -76,6 +78,7 @@ impl KafkaSink {
             committing: None,
             durable_rows: 0,
             uncounted: None,
+            is_loading: false,
             is_resumed: false,
             ended,
         })
@@ -160,6 +163,7 @@ impl Sink for KafkaSink {
         _ = self.await_write().await;
         self.durable_rows = 0;
         self.uncounted = None;
+        self.is_loading = false;
         self.is_resumed = false;
         let tables = tables.to_vec();
         let progress = self.ask(|answer| Command::Resume(tables, answer)).await?;
@@ -170,6 +174,7 @@ impl Sink for KafkaSink {
     async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError> {
         self.begin()?;
         self.await_write().await?;
+        self.is_loading |= batch.is_load;
         let write = |answer| Command::Write(batch, answer);
         // The answer is looked at before the next call: meanwhile the poll reads the next rows.
         self.writing = Some(self.hand_over(write).await?);
@@ -186,9 +191,16 @@ impl Sink for KafkaSink {
         self.await_write().await?;
         let checkpoint = |answer| Command::Checkpoint(progress, answer);
         self.committing = Some(self.hand_over(checkpoint).await?);
-        self.uncounted.get_or_insert_with(Instant::now);
+        if std::mem::take(&mut self.is_loading) {
+            // The next chunk of a load is read while this one is committed.
+            self.uncounted.get_or_insert_with(Instant::now);
+            self.is_resumed = true;
+            return Ok(Checkpointed::Pending);
+        }
+        // A poll during the commit would find few rows, which would wait for this commit and then
+        // for their own: a poll after it finds them all.
         self.is_resumed = true;
-        Ok(Checkpointed::Pending)
+        self.flush().await
     }
 
     async fn flush(&mut self) -> Result<Checkpointed, SinkError> {
