@@ -480,7 +480,7 @@ async fn scan_one(
         scanned = scanned.and(attached);
     }
     if table.has_unseen_columns() && scanned.rows == 0 {
-        scanned = scanned.beside(&one_row(connection, known, out).await?);
+        scanned = scanned.beside(one_row(connection, known, out).await?);
     }
     if let Some(reading) = reading {
         out.observe(Event::Ends(reading));

@@ -116,12 +116,13 @@ impl Scanned {
         }
     }
 
-    /// Adds rows that were handed on although no scan asked for them: they tell nothing about the
-    /// other rows of their transactions.
-    pub fn beside(mut self, other: &Self) -> Self {
-        self.rows += other.rows;
-        self.took += other.took;
-        self
+    /// Adds rows that were handed on although no scan asked for them: the other rows of their
+    /// transactions may be missing, so their xids do not count as returned.
+    pub fn beside(self, other: Self) -> Self {
+        self.and(Self {
+            returned: RoaringTreemap::new(),
+            ..other
+        })
     }
 }
 
