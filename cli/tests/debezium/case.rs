@@ -77,31 +77,14 @@ pub const CASES: [Case; 7] = [
     },
 ];
 
-const COLUMNS: [&str; 20] = [
-    "id bigint not null",
-    "version integer",
-    "name text",
-    "code varchar(20)",
-    "amount numeric(10,2)",
-    "tiny numeric(5,0)",
-    "day date",
-    "at_time time",
-    "at_time3 time(3)",
-    "at timestamp",
-    "at3 timestamp(3)",
-    "at_zone timestamptz",
-    "flag boolean",
-    "small smallint",
-    "near real",
-    "far double precision",
-    "uid uuid",
-    "doc jsonb",
-    "raw bytea",
-    "tags text[]",
-];
+/// The columns of the table whose messages are recorded.
+fn columns() -> Vec<&'static str> {
+    let text = include_str!("../../../dev/fixtures/debezium/columns.txt");
+    text.lines().collect()
+}
 
 pub fn columns_yaml() -> String {
-    let quoted: Vec<_> = COLUMNS
+    let quoted: Vec<_> = columns()
         .iter()
         .map(|column| format!("\"{column}\""))
         .collect();
@@ -109,7 +92,7 @@ pub fn columns_yaml() -> String {
 }
 
 pub fn create_tables() -> String {
-    let columns = COLUMNS.join(", ");
+    let columns = columns().join(", ");
     let table = |name: &str| format!("CREATE TABLE {name} ({columns}, PRIMARY KEY (id));");
     format!("{}\n{}", table("orders"), table("orders_ms"))
 }
@@ -195,7 +178,10 @@ pub async fn record(to: &Path, kafka: &Kafka, database: &Database) -> Result<()>
             let _ = writeln!(lines, "{line}");
         }
         std::fs::write(to.join(format!("{}.jsonl", case.name)), lines)?;
-        let columns = COLUMNS.map(|column| column.split(' ').next().unwrap_or_default());
+        let columns: Vec<_> = columns()
+            .iter()
+            .map(|column| column.split(' ').next().unwrap_or_default())
+            .collect();
         let rows = database
             .rows(&format!(
                 "SELECT {} FROM {} WHERE id IN (1, 9, 10, 14, 77777) ORDER BY id",

@@ -194,15 +194,7 @@ async fn run(database: &Database, seed: u64) -> (usize, usize) {
             writer.end("COMMIT").await;
         }
     }
-    // Faults that still wait for their call are used up first.
-    let calls = poller.store.calls() + 4;
-    while poller.store.calls() < calls {
-        poller.settle().await;
-        poller.revive().await;
-    }
-    while !poller.is_tailing() {
-        poller.settle().await;
-    }
+    poller.outlast_faults().await;
     poller.sweep().await;
     poller.compare().await;
     let published = existing(&poller.store).remove("t").unwrap_or_default();

@@ -161,15 +161,7 @@ async fn freeze(session: &mut Session) {
 /// emitted once between two loads, and never after a later one of its key.
 async fn judge(database: &Database, run: &mut Run, seed: u64) {
     let Run { poller, loads } = run;
-    // Faults that still wait for their call are used up first.
-    let calls = poller.store.calls() + 4;
-    while poller.store.calls() < calls {
-        poller.settle().await;
-        poller.revive().await;
-    }
-    while !poller.is_tailing() {
-        poller.settle().await;
-    }
+    poller.outlast_faults().await;
     poller.settle().await;
     let lost = missing(poller, &versions(database, "honest").await);
     assert!(

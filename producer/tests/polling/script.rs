@@ -442,6 +442,18 @@ impl Poller {
         }
     }
 
+    /// Goes on until faults that still wait for their call are used up, and every table is loaded.
+    pub async fn outlast_faults(&mut self) {
+        let calls = self.store.calls() + 4;
+        while self.store.calls() < calls {
+            self.settle().await;
+            self.revive().await;
+        }
+        while !self.is_tailing() {
+            self.settle().await;
+        }
+    }
+
     /// The same as often as it takes.
     pub async fn revive(&mut self) {
         eventually(DEADLINE, "a restart that succeeds", async || {
