@@ -319,7 +319,7 @@ impl<S: Sink> Pipeline<S> {
         }
         if stepped.checkpointed {
             for table in session.tables() {
-                metrics::compared(table.name(), &table.census);
+                metrics::compared(table.name(), &table.held.census);
             }
             self.export.write(session.tables());
         }

@@ -16,6 +16,7 @@ pub mod control;
 pub mod coverage;
 pub mod detection;
 pub mod error;
+pub mod held;
 pub mod keys;
 mod load;
 mod notice;

@@ -167,7 +167,7 @@ pub async fn compare_next(
     settings: &CensusSettings,
     out: &mut impl Out,
 ) -> Result<Option<Compared>, PollError> {
-    let Some(keys) = &table.keys else {
+    let Some(keys) = &table.held.keys else {
         return Ok(None);
     };
     let started = Instant::now();
@@ -181,7 +181,7 @@ pub async fn compare_next(
             took: started.elapsed(),
         }));
     }
-    let Some(pass) = &table.census.pass else {
+    let Some(pass) = &table.held.census.pass else {
         return Ok(None);
     };
     let (chunk, until) = keys.chunk(&pass.from, settings.chunk_keys);
@@ -308,11 +308,11 @@ async fn adopt(
 ) -> Result<Gate, PollError> {
     let captured = &table.table.captured;
     let block = Block::begin(connection, &[captured]).await?;
-    let after = table.adopted.as_deref();
+    let after = table.held.adopted.as_deref();
     let rows = u32::try_from(rows).unwrap_or(u32::MAX);
     let until = end_of_part(connection, captured, after, rows).await?;
     let condition = Condition::Chunk {
-        after: table.adopted.clone(),
+        after: table.held.adopted.clone(),
         until: until.clone(),
         // Every row that the snapshot shows.
         before: block.snapshot.xid_end,
@@ -324,7 +324,7 @@ async fn adopt(
             table: &table.table,
             attached: &[],
             coverage: &Coverage::default(),
-            keys: table.keys.as_ref().map(KeysOf::Missing),
+            keys: table.held.keys.as_ref().map(KeysOf::Missing),
             wanted: Versions::New,
             condition: &condition,
             snapshot: block.snapshot,

@@ -171,7 +171,7 @@ impl Common {
             snapshot: table.detection.of(snapshot),
             load: load.clone(),
             only: reload.and_then(|reload| reload.condition.clone()),
-            keys: table.keys.as_ref().map(PublishedKeys::form),
+            keys: table.held.keys.as_ref().map(PublishedKeys::form),
         }
     }
 

@@ -434,7 +434,7 @@ async fn scan_one(
         table: &table.table,
         attached: &table.attached,
         coverage: &table.coverage,
-        keys: table.keys.as_ref().map(KeysOf::Missing),
+        keys: table.held.keys.as_ref().map(KeysOf::Missing),
         wanted: Versions::New,
         condition: &condition,
         snapshot: table.detection.of(block.snapshot),

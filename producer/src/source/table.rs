@@ -13,7 +13,6 @@ use inlet_model::Xid;
 use inlet_postgres::Captured;
 use inlet_postgres::server::Identity;
 use inlet_postgres::{Floor, Reading, ServerTime, Table};
-use tracing::warn;
 
 use super::activity::Activity;
 use super::bounds::{ScanBounds, scan_bounds};
@@ -21,6 +20,7 @@ use super::census::Census;
 use super::control::{Asked, Control};
 use super::coverage::Coverage;
 use super::detection::Detection;
+use super::held::HeldKeys;
 use super::keys::{Chunk, NewKeys, PublishedKeys};
 use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::plan::{Bounds, Plan};
@@ -52,17 +52,8 @@ pub struct PolledTable {
     pub coverage: Coverage,
     /// When its latest rows were detected.
     pub detection: Detection,
-    /// The keys of the rows that are published; `None` where deletes are not looked for.
-    pub keys: Option<PublishedKeys>,
-    /// Bytes of these keys at most.
-    keys_memory: usize,
-    /// Parts of keys that are held no longer: the next checkpoint removes them.
-    removed_keys: ProgressDelta,
-    /// What was compared of them.
-    pub census: Census,
-    census_stored: bool,
-    /// Up to where rows were read whose keys were not held before.
-    pub adopted: Option<Vec<String>>,
+    /// The keys of its published rows, and what was compared of them.
+    pub held: HeldKeys,
     /// Attached tables whose rows are not read yet, though they may be older than everything that
     /// the polls ask for.
     pub attached: Vec<u32>,
@@ -114,6 +105,8 @@ impl PolledTable {
             (stored.coverage, stored.loads, stored.detection)
         });
         coverage.forget();
+        let name = table.captured.schema.table.clone();
+        let held = HeldKeys::none(name, ProgressDelta::default());
         let mut fresh = Self {
             zone,
             phase: Phase::Loading(Load::starting(begin)),
@@ -123,12 +116,7 @@ impl PolledTable {
             tiers: Tiers::new(tiers(&table.captured, depths), now),
             coverage,
             detection,
-            keys: None,
-            keys_memory: 0,
-            removed_keys: ProgressDelta::default(),
-            census: Census::default(),
-            census_stored: true,
-            adopted: None,
+            held,
             attached: Vec::new(),
             expected_rows: None,
             columns_unseen: false,
@@ -164,6 +152,8 @@ impl PolledTable {
         let relation_stored = stored.relation.as_ref() == Some(&relation);
         let mut tiers = Tiers::new(tiers(&table.captured, depths), now);
         tiers.restore(&stored.pending, &stored.scans);
+        let name = table.captured.schema.table.clone();
+        let held = HeldKeys::none(name, ProgressDelta::default());
         Self {
             table,
             zone,
@@ -175,12 +165,7 @@ impl PolledTable {
             tiers,
             coverage: stored.coverage,
             detection: stored.detection,
-            keys: None,
-            keys_memory: 0,
-            removed_keys: ProgressDelta::default(),
-            census: Census::default(),
-            census_stored: true,
-            adopted: None,
+            held,
             attached,
             expected_rows: None,
             columns_unseen: false,
@@ -203,15 +188,13 @@ impl PolledTable {
 
     /// Holds the keys of its rows from now on, to compare them with the table.
     pub fn with_keys(&mut self, keys: PublishedKeys, census: Census, memory: usize) {
-        // Keys that did not fit would only be read again until they do not.
-        let fits = census.too_large.is_none_or(|bytes| bytes < memory as u64);
-        (self.census, self.keys_memory) = (census, memory);
-        if fits {
-            self.keys = Some(keys);
-            self.census.too_large = None;
-        } else {
-            self.warn_of_memory();
-        }
+        self.held = HeldKeys::new(self.name().clone(), keys, census, memory);
+    }
+
+    /// Holds no keys; those of the progress are removed.
+    pub fn without_keys(&mut self, removed: ProgressDelta) {
+        self.unsaved |= !removed.0.is_empty();
+        self.held = HeldKeys::none(self.name().clone(), removed);
     }
 
     /// True when the progress describes the table as it is now.
@@ -219,95 +202,50 @@ impl PolledTable {
         self.relation_stored
     }
 
-    /// Holds no keys; those of the progress are removed.
-    pub fn without_keys(&mut self, removed: ProgressDelta) {
-        self.unsaved |= !removed.0.is_empty();
-        (self.keys, self.removed_keys) = (None, removed);
-    }
-
     /// Starts a pass over the keys as soon as one can be made.
     pub fn compare_at_once(&mut self) {
-        if self.keys.is_some() {
-            self.census.due = true;
-            (self.census_stored, self.unsaved) = (false, true);
-        }
+        self.unsaved |= self.held.compare_at_once();
     }
 
     /// True while the keys of its rows can be compared: a load brings rows in other snapshots'
     /// order, so it ends first.
     pub fn is_comparable(&self) -> bool {
-        self.keys.is_some() && matches!(self.phase, Phase::Tailing(_)) && !self.control.paused
+        let is_tailing = matches!(self.phase, Phase::Tailing(_));
+        self.held.keys.is_some() && is_tailing && !self.control.paused
     }
 
     /// True while a chunk of its keys is due.
     pub fn compares(&self) -> bool {
-        let keys = self.keys.as_ref().filter(|_| self.is_comparable());
-        keys.is_some_and(|keys| !keys.is_complete() || self.census.pass.is_some())
+        self.is_comparable() && self.held.has_due_chunk()
     }
 
     /// Looks at the deletes that the server has counted in it.
     pub fn look_at_deletes(&mut self, counted: i64, now: ServerTime, interval: Duration) {
-        if self.is_comparable() && self.census.look(counted, now, interval) {
-            self.census_stored = false;
+        if self.is_comparable() {
+            self.held.look(counted, now, interval);
         }
     }
 
     /// Records keys of rows that were handed on.
     pub fn published(&mut self, new: NewKeys) {
-        let Some(keys) = &mut self.keys else {
-            return;
-        };
-        keys.add(new);
-        let bytes = keys.bytes();
-        if bytes > self.keys_memory {
-            self.removed_keys = keys.removed();
-            self.keys = None;
-            self.census = Census {
-                too_large: Some(bytes as u64),
-                deletes: self.census.deletes,
-                ..Census::default()
-            };
-            (self.census_stored, self.unsaved) = (false, true);
-            self.warn_of_memory();
-        }
-    }
-
-    fn warn_of_memory(&self) {
-        let mebibytes = self.keys_memory >> 20;
-        warn!(table = %self.name(), mebibytes, "the keys of the table take more memory than they \
-            may: its deletes are not found; raise `streaming.census_memory`, or set \
-            `tables.<name>.deletes: ignore`");
+        self.unsaved |= self.held.published(new);
     }
 
     /// Records keys of rows that were published before keys were held, read up to this key; `None`
     /// after the last row.
     pub fn adopted(&mut self, new: NewKeys, until: Option<Vec<String>>) {
-        self.published(new);
+        self.held.adopt(new, until);
         self.unsaved = true;
-        if let (Some(keys), None) = (&mut self.keys, &until) {
-            keys.complete();
-        }
-        self.adopted = until;
     }
 
     /// Records a chunk of the pass: how many keys it had, and the deletes that were handed on.
     pub fn compared(&mut self, keys: u64, gone: &Chunk, until: Option<String>, detected_at: i64) {
-        let deletes = gone.len();
-        if deletes > 0 {
+        if !gone.is_empty() {
             self.detection.record(detected_at);
-            let held = self
-                .keys
-                .as_mut()
-                .expect("a chunk is of the keys that are held");
-            held.remove(gone);
         }
-        let ended = self
-            .census
-            .compared(keys, deletes, until, ServerTime(detected_at));
-        self.census_stored = false;
-        // A chunk without deletes is compared again after a crash, which costs less than a
-        // checkpoint of its own.
-        self.unsaved |= deletes > 0 || ended;
+        self.unsaved |= self
+            .held
+            .compared(keys, gone, until, ServerTime(detected_at));
     }
 
     /// What a request asks beyond what was followed.
@@ -645,7 +583,7 @@ impl PolledTable {
             had_reload: self.reload_stored,
             was_aside: std::mem::take(&mut self.aside_stored),
             control: (!self.control_stored).then_some(&self.control),
-            census: (!self.census_stored).then_some(&self.census),
+            census: self.held.unstored_census(),
             loads: (!self.loads_stored).then_some(self.loads.as_slice()),
             loaded: self.loaded,
             pending: self.tiers.pending(),
@@ -654,15 +592,12 @@ impl PolledTable {
             detection: self.detection,
         };
         let mut delta = parts.encode(self.coverage.take_delta());
-        delta.merge(std::mem::take(&mut self.removed_keys));
-        if let Some(keys) = &mut self.keys {
-            keys.take_delta(&mut delta);
-        }
+        self.held.take_delta(&mut delta);
         // The caller either makes the delta durable or throws the poll away, so this may count as
         // stored.
         (self.relation_stored, self.loads_stored) = (true, true);
         self.reload_stored = self.reload.is_some();
-        (self.control_stored, self.census_stored) = (true, true);
+        self.control_stored = true;
         delta
     }
 }
