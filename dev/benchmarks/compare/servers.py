@@ -13,6 +13,13 @@ BIN = pathlib.Path(os.environ.get("INLET_BIN") or pathlib.Path(os.environ.get("C
 # A stopped Debezium must be able to hold back the WAL: PostgreSQL's own default keeps it without a limit.
 SETTINGS = ["postgres:wal_level=logical", "postgres:max_wal_size=4GB", "postgres:checkpoint_timeout=15min"]
 STATEMENT_SECONDS_MAX = 600
+INLET = """pipeline: {name}
+postgres:
+  url: {url}
+  table: {table}
+{kafka}datalake:
+  path: {lake}
+"""
 
 
 class Servers:
@@ -35,6 +42,11 @@ class Servers:
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait(30)
+
+    def inlet_config(self, name, table, lake, topic=None):
+        """A configuration of Inlet that copies a table of this server to a lake, through a topic if it is given."""
+        kafka = f"kafka:\n  brokers: {self.kafka}\n  topic: {topic}\n" if topic else ""
+        return INLET.format(name=name, url=self.url, table=table, kafka=kafka, lake=lake)
 
     def sql(self, text):
         """Runs statements, each its own transaction, and answers the output's lines, fields separated by `|`."""

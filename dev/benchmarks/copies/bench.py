@@ -16,13 +16,6 @@ from compare.servers import BIN, CACHE
 COPY_SECONDS_MAX = 300
 STEP_SECONDS = 0.01
 STEPS_BETWEEN_SAMPLES = 10
-CONFIG = """pipeline: {name}
-postgres:
-  url: {url}
-  table: {table}
-{kafka}datalake:
-  path: {lake}
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +88,7 @@ class Bench:
     def config(self, name, shape, topic=None):
         """A configuration of Inlet, and the folder of its lake."""
         path, lake = self.folder / f"{name}.yml", self.folder / name
-        kafka = f"kafka:\n  brokers: {self.servers.kafka}\n  topic: {topic}\n" if topic else ""
-        path.write_text(CONFIG.format(name=topic or name, url=self.servers.url, table=shape.name, kafka=kafka, lake=lake))
+        path.write_text(self.servers.inlet_config(topic or name, shape.name, lake, topic))
         return path, lake
 
     def inlet(self, verb, config, done, out=None):

@@ -6,13 +6,7 @@ from .. import topic
 from ..servers import BIN
 from .program import Program, Programs
 
-CONFIG = """pipeline: {name}
-postgres:
-  url: {url}
-  table: {table}
-{kafka}datalake:
-  path: {lake}
-streaming:
+STREAMING = """streaming:
   flush_interval: 500ms
 """
 
@@ -30,8 +24,7 @@ class Inlet(Programs):
         self.topic = table if self.kafka else None
         self.lake = self.folder / "lake"
         self.config = self.folder / "inlet.yml"
-        kafka = f"kafka:\n  brokers: {servers.kafka}\n  topic: {table}\n" if self.kafka else ""
-        self.config.write_text(CONFIG.format(name=table, url=servers.url, table=table, kafka=kafka, lake=self.lake))
+        self.config.write_text(servers.inlet_config(table, table, self.lake, self.topic) + STREAMING)
 
     def start(self):
         for verb in self.verbs:
