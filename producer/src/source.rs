@@ -3,14 +3,16 @@
 //! Read in this order: [`poll`] is the cycle, step by step; [`resume`] is how it starts;
 //! [`table`] is what is remembered between cycles, [`phase`] how far a table is, and [`progress`]
 //! how both are stored. [`activity`] and [`bounds`] decide what a cycle has to read, [`tiers`] how
-//! deep, [`plan`] puts it together, and [`coverage`] decides what of it is new. [`statement`] and
-//! [`scan`] read the rows and hand them to an [`out`], with the time of their [`detection`];
-//! [`load`] is the first reading of a table, and another one beside its polls. [`control`] is what
-//! users ask of a table. [`keys`] are those of the rows that are
-//! published, and [`census`] finds the deleted ones among them. [`waiting`] counts what a poll would find.
+//! deep, [`plan`] puts it together, and [`coverage`] decides what of it is new. `carry_out` carries
+//! a plan out: [`statement`] and [`scan`] read the rows and hand them to an [`out`], with the time of
+//! their [`detection`]. [`load`] is the first reading of a table, and another one beside its polls.
+//! [`control`] is what users ask of a table. [`keys`] are the keys of the published rows, [`held`] is
+//! what a table remembers of them, and [`census`] finds the deleted ones among them. [`waiting`]
+//! counts what a poll would find.
 
 pub mod activity;
 pub mod bounds;
+mod carry_out;
 pub mod census;
 pub mod control;
 pub mod coverage;

@@ -25,24 +25,22 @@ use inlet_model::TableName;
 use inlet_model::{Request, Xid};
 use inlet_postgres::Captured;
 use inlet_postgres::{Block, Gate};
-use inlet_postgres::{Dropped, Error, Floor, Postgres, Reading, Seen, server};
+use inlet_postgres::{Dropped, Error, Postgres, Reading, Seen, server};
 use sqlx::postgres::PgConnection;
 use tracing::{info, warn};
 
 use super::activity::Activity;
+use super::carry_out::carry_out;
 use super::census::compare_next;
 use super::control::Asked;
-use super::coverage::Coverage;
 use super::error::PollError;
-use super::keys::KeysOf;
 use super::load;
 use super::notice;
-use super::out::{Event, Out};
+use super::out::Out;
 use super::phase::{Phase, Reload};
 use super::plan::Plan;
 use super::resume::{PollSettings, accepts};
-use super::scan::{Answer, BatchLimits, Scan, Scanned, Versions, scan};
-use super::statement::Condition;
+use super::scan::Scanned;
 use super::table::PolledTable;
 
 /// While times of other sessions are hidden from us, every table is swept at least this often.
@@ -400,110 +398,13 @@ impl Poll {
         let block = Block::begin(connection, &captured).await?;
         let mut scans = Vec::with_capacity(plans.len());
         for (at, plan) in plans {
-            scans.push(scan_one(connection, &block, &self.tables[*at], plan, out).await?);
+            scans.push(carry_out(connection, &block, &self.tables[*at], plan, out).await?);
         }
         // A later position covers the earlier one, so the new gate may replace one that was not
         // passed yet.
         self.gate = Some(block.end(connection).await?);
         Ok(scans)
     }
-}
-
-async fn scan_one(
-    connection: &mut PgConnection,
-    block: &Block,
-    table: &PolledTable,
-    plan: &Plan,
-    out: &mut impl Out,
-) -> Result<Scanned, PollError> {
-    let bounds = plan.bounds();
-    let condition = Condition::Since {
-        floor: bounds.floor,
-        xid: bounds.xid,
-        only: None,
-    };
-    let reading = notice::reading(plan);
-    if let Some(reading) = reading {
-        out.observe(Event::Starts {
-            reading,
-            table: table.name(),
-            expected: None,
-        });
-    }
-    let known = Scan {
-        table: &table.table,
-        attached: &table.attached,
-        coverage: &table.coverage,
-        keys: table.held.keys.as_ref().map(KeysOf::Missing),
-        wanted: Versions::New,
-        condition: &condition,
-        snapshot: table.detection.of(block.snapshot),
-        late_below: plan.late_below(),
-        is_load: false,
-        // Only what reads a whole table has an answer that is worth a new plan.
-        answer: if reading.is_some() {
-            Answer::Long
-        } else {
-            Answer::Short
-        },
-        batch: BatchLimits::default(),
-    };
-    let mut scanned = scan(connection, known, out).await?;
-    if let Some(reload) = table.opens() {
-        // What was written since the load's `begin` and emitted already is the scans' part, and has
-        // to come again. Versions that were new were emitted just now.
-        let again = Scan {
-            wanted: Versions::EmittedBefore(bounds.xid),
-            condition: &Condition::Since {
-                floor: None,
-                xid: reload.load.begin,
-                only: reload.condition.clone(),
-            },
-            late_below: Floor::MIN,
-            answer: Answer::Long,
-            ..known
-        };
-        scanned = scanned.and(scan(connection, again, out).await?);
-    }
-    if plan.reads_attached() && !table.attached.is_empty() {
-        // The coverage does not apply to these rows: their xids may have emitted rows of the
-        // table while these were not part of it.
-        let attached = Scan {
-            coverage: &Coverage::default(),
-            condition: &Condition::Attached,
-            late_below: Floor::MIN,
-            answer: Answer::Long,
-            ..known
-        };
-        let attached = scan(connection, attached, out).await?;
-        info!(table = %table.name(), rows = attached.rows, "rows of attached tables are read");
-        scanned = scanned.and(attached);
-    }
-    if table.has_unseen_columns() && scanned.rows == 0 {
-        scanned = scanned.beside(one_row(connection, known, out).await?);
-    }
-    if let Some(reading) = reading {
-        out.observe(Event::Ends(reading));
-    }
-    Ok(scanned)
-}
-
-/// Emits any row of a table another time: it brings altered columns to the readers.
-async fn one_row(
-    connection: &mut PgConnection,
-    known: Scan<'_>,
-    out: &mut impl Out,
-) -> Result<Scanned, PollError> {
-    let one = Scan {
-        coverage: &Coverage::default(),
-        condition: &Condition::One,
-        late_below: Floor::MIN,
-        ..known
-    };
-    let one = scan(connection, one, out).await?;
-    let table = &known.table.captured.schema.table;
-    info!(%table, rows = one.rows, "its columns were altered: one row brings them to the readers");
-    Ok(one)
 }
 
 /// The activity after one reading, for tables whose last scans differ: most tables share it.
