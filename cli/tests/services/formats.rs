@@ -78,12 +78,15 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The values of a topic.
+/// The keys and values of a topic; the value of a tombstone is null.
 async fn values(kafka: &Kafka, orders: &Orders) -> Vec<(String, Value)> {
     let records = kafka.read(orders.database.name()).await.unwrap();
     let value = |record: &inlet_harness::Record| {
-        let value = serde_json::from_str(&record.value_text()).unwrap();
-        (record.key_text(), value)
+        let value = record
+            .value
+            .as_deref()
+            .map_or(Ok(Value::Null), |value| serde_json::from_slice(value));
+        (record.key_text(), value.unwrap())
     };
     records.iter().map(value).collect()
 }
@@ -94,6 +97,11 @@ async fn plain_rows_with_keys_of_other_columns_keep_the_latest_state_right() {
     let layer = "kafka: { format: plain, topic_key: [order_status], partitions: 3 }";
     let orders = carried(layer, 21).await;
     for (key, value) in values(shared_kafka().await, &orders).await {
+        if value.is_null() {
+            // The census knows no values but those of the row's own key.
+            assert!(key.starts_with("{\"order_id\":"), "{key}");
+            continue;
+        }
         let status = &value["order_status"];
         assert_eq!(key, format!("{{\"order_status\":{status}}}"));
         assert!(value["amount"].is_number(), "{value}");
