@@ -85,7 +85,7 @@ async fn values(kafka: &Kafka, orders: &Orders) -> Vec<(String, Value)> {
         let value = record
             .value
             .as_deref()
-            .map_or(Ok(Value::Null), |value| serde_json::from_slice(value));
+            .map_or(Ok(Value::Null), serde_json::from_slice);
         (record.key_text(), value.unwrap())
     };
     records.iter().map(value).collect()

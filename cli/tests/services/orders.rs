@@ -148,6 +148,11 @@ impl Orders {
         duckdb::count_glob(self.glob()).await
     }
 
+    /// What DuckDB reads from the lake's files.
+    async fn read(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        duckdb::read(&self.lake(), sql).await
+    }
+
     pub async fn quarantined(&self) -> Result<u64> {
         let folder = self.lake().join("_quarantine");
         if !folder.is_dir() || fs::read_dir(folder)?.next().is_none() {
@@ -199,7 +204,9 @@ impl Orders {
                 _op = 'u' ORDER BY order_id",
             self.glob()
         );
-        let lake = duckdb::query(&format!("SET TimeZone = 'UTC'; {newest}")).await?;
+        let lake = self
+            .read(&format!("SET TimeZone = 'UTC'; {newest}"))
+            .await?;
         ensure!(
             source.len() == lake.len(),
             "PostgreSQL has {} rows, the lake {}",
@@ -221,7 +228,7 @@ impl Orders {
         let sql = format!(
             "SELECT count(*) FROM read_parquet('{glob}', union_by_name = true) WHERE _op = 'd'"
         );
-        Ok(duckdb::query(&sql).await?[0][0].parse()?)
+        Ok(self.read(&sql).await?[0][0].parse()?)
     }
 
     /// Counts duplicate versions in the lake.
@@ -231,6 +238,6 @@ impl Orders {
                 union_by_name = true)",
             self.glob()
         );
-        Ok(duckdb::query(&sql).await?[0][0].parse()?)
+        Ok(self.read(&sql).await?[0][0].parse()?)
     }
 }

@@ -1,7 +1,10 @@
 //! DuckDB's own command line, the independent judge.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -86,18 +89,62 @@ pub async fn query_by(version: Version, sql: &str) -> Result<Vec<Vec<String>>> {
     Ok(csv::rows(&String::from_utf8(output.stdout)?))
 }
 
+/// The rows of a query that reads files below a folder; `None` when it failed because a file was
+/// merged into another one between its listing and its opening, as a reader of a plain pattern
+/// now and then finds it. Any other failure, a torn file for example, is an error.
+pub async fn read_once(folder: &Path, sql: &str) -> Result<Option<Vec<Vec<String>>>> {
+    let before = inodes(folder);
+    match query(sql).await {
+        Ok(rows) => Ok(Some(rows)),
+        Err(error) => {
+            let after = inodes(folder);
+            let is_replaced = |(path, inode): (&PathBuf, &u64)| after.get(path) != Some(inode);
+            if before.iter().any(is_replaced) {
+                return Ok(None);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The rows of a query that reads files below a folder, read again while files are merged.
+pub async fn read(folder: &Path, sql: &str) -> Result<Vec<Vec<String>>> {
+    loop {
+        if let Some(rows) = read_once(folder, sql).await? {
+            return Ok(rows);
+        }
+    }
+}
+
+/// The inode of every file below a folder.
+fn inodes(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut inodes = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // A folder that is missing by now has no files.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => folders.push(entry.path()),
+                Ok(found) => drop(inodes.insert(entry.path(), found.ino())),
+                Err(_) => {}
+            }
+        }
+    }
+    inodes
+}
+
 /// Counts the rows in all Parquet files that match a glob, as `<lake>/**/*.parquet`; 0 without a
 /// match.
 pub async fn count_glob(glob: impl Display) -> Result<u64> {
-    let glob = glob.to_string().replace('\'', "''");
+    let glob = glob.to_string();
+    let folder = glob.split('*').next().unwrap_or_default().to_owned();
+    let glob = glob.replace('\'', "''");
     let files = query(&format!("SELECT count(*) FROM glob('{glob}')")).await?;
     if files == [["0"]] {
         return Ok(0);
     }
-    let rows = query(&format!(
-        "SELECT count(*) FROM read_parquet('{glob}', union_by_name = true)"
-    ))
-    .await?;
+    let sql = format!("SELECT count(*) FROM read_parquet('{glob}', union_by_name = true)");
+    let rows = read(Path::new(&folder), &sql).await?;
     let [row] = rows.as_slice() else {
         anyhow::bail!("duckdb answered a count with {rows:?}")
     };
