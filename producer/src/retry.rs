@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::source::error::PollError;
 
-/// A server that was never reached since the start is given up after this time.
+/// A server that was never reached since the start is given up after this time; who supervises the service starts it again.
 const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// The failures since the start.
@@ -38,7 +38,11 @@ impl Retry {
         // server is being set up from scratch.
         let passes =
             error.kind() == Kind::Unavailable || (self.reached && error.is_refused_login());
-        if !passes || (!self.reached && self.started.elapsed() > START_DEADLINE) {
+        if !passes {
+            return Err(error);
+        }
+        if !self.reached && self.started.elapsed() > START_DEADLINE {
+            warn!("PostgreSQL or the sink was not reached since the start, ending");
             return Err(error);
         }
         let delay = self.backoff.next_delay();

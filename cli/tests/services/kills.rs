@@ -128,8 +128,7 @@ impl<'a> Running<'a> {
             let log = service.stderr()?;
             // A start waits for a server for a while, and ends when that is down for longer; so
             // does it when the table has another name just then.
-            let may_end =
-                log.contains("was not reached, trying again") || log.contains("does not exist");
+            let may_end = log.contains("was not reached") || log.contains("does not exist");
             ensure!(may_end, "`inlet {verb}` ended by itself: {log}");
             *service = orders.start(verb)?;
         }

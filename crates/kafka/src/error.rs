@@ -57,25 +57,55 @@ pub enum Meaning {
 /// What a code means. The only table of it.
 pub fn meaning(code: Code) -> Meaning {
     match code {
+        // librdkafka's own.
         Code::BrokerTransportFailure
         | Code::AllBrokersDown
+        | Code::BrokerDestroy
+        | Code::DestroyBroker
         | Code::Resolve
+        | Code::NodeUpdate
         | Code::OperationTimedOut
-        | Code::RequestTimedOut
-        | Code::BrokerNotAvailable
+        | Code::TimedOutQueue
+        | Code::MessageTimedOut
+        | Code::WaitingForCoordinator
+        | Code::WaitCache
+        | Code::Retry
+        | Code::PollExceeded
+        // Those that the protocol calls retriable, and a member's that has to join again.
         | Code::LeaderNotAvailable
         | Code::NotLeaderForPartition
+        | Code::RequestTimedOut
+        | Code::BrokerNotAvailable
+        | Code::ReplicaNotAvailable
+        | Code::StaleControllerEpoch
+        | Code::NetworkException
         | Code::CoordinatorLoadInProgress
         | Code::CoordinatorNotAvailable
         | Code::NotCoordinator
-        | Code::NetworkException
-        | Code::RebalanceInProgress
-        | Code::UnknownMemberId
+        | Code::NotEnoughReplicas
+        | Code::NotEnoughReplicasAfterAppend
         | Code::IllegalGeneration
-        | Code::PollExceeded => Meaning::Transient,
-        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-            Meaning::MissingTopic
-        }
+        | Code::UnknownMemberId
+        | Code::RebalanceInProgress
+        | Code::NotController
+        | Code::ConcurrentTransactions
+        | Code::KafkaStorageError
+        | Code::FetchSessionIdNotFound
+        | Code::InvalidFetchSessionEpoch
+        | Code::ListenerNotFound
+        | Code::FencedLeaderEpoch
+        | Code::UnknownLeaderEpoch
+        | Code::StaleBrokerEpoch
+        | Code::OffsetNotAvailable
+        | Code::PreferredLeaderNotAvailable
+        | Code::EligibleLeadersNotAvailable
+        | Code::UnstableOffsetCommit
+        | Code::ThrottlingQuotaExceeded
+        | Code::RebootstrapRequired => Meaning::Transient,
+        Code::UnknownTopicOrPartition
+        | Code::UnknownTopic
+        | Code::UnknownTopicId
+        | Code::UnknownPartition => Meaning::MissingTopic,
         Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
             Meaning::MissingOffset
         }
@@ -303,6 +333,40 @@ mod tests {
             assert_eq!(error.kind(), Kind::Config, "{code}");
             assert!(error.hint().is_some(), "{code}");
         }
+    }
+
+    #[test]
+    fn what_the_protocol_calls_retriable_passes() {
+        // Every error of Kafka's Java client that extends RetriableException and has a code.
+        let retriable = [
+            Code::LeaderNotAvailable,
+            Code::NotLeaderForPartition,
+            Code::RequestTimedOut,
+            Code::ReplicaNotAvailable,
+            Code::NetworkException,
+            Code::CoordinatorLoadInProgress,
+            Code::CoordinatorNotAvailable,
+            Code::NotCoordinator,
+            Code::NotEnoughReplicas,
+            Code::NotEnoughReplicasAfterAppend,
+            Code::NotController,
+            Code::ConcurrentTransactions,
+            Code::KafkaStorageError,
+            Code::FetchSessionIdNotFound,
+            Code::InvalidFetchSessionEpoch,
+            Code::ListenerNotFound,
+            Code::FencedLeaderEpoch,
+            Code::UnknownLeaderEpoch,
+            Code::OffsetNotAvailable,
+            Code::PreferredLeaderNotAvailable,
+            Code::EligibleLeadersNotAvailable,
+            Code::UnstableOffsetCommit,
+            Code::ThrottlingQuotaExceeded,
+        ];
+        for code in retriable {
+            assert_eq!(meaning(code), Meaning::Transient, "{code}");
+        }
+        assert_eq!(meaning(Code::UnknownTopicId), Meaning::MissingTopic);
     }
 
     #[test]
