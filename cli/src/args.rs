@@ -11,7 +11,8 @@ use crate::demo::DemoArguments;
 
 /// Exit codes, at the end of the general help.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `verify` found a difference, 75 another instance \
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `verify` or \
+    `lake fsck` found a difference, 75 another instance \
 took over, 78 configuration.
 Data goes to stdout, everything else to stderr. INLET_LOG filters the log: error, warn, info, \
     debug, trace.
@@ -70,6 +71,9 @@ pub enum Verb {
     /// Merge the small files of each date into few large ones now; the services do it by themselves
     #[command(after_help = "Example:\n  inlet compact --config inlet.yml orders")]
     Compact(CompactArguments),
+    /// Look at the files and the log of the lake, and find what is wrong with them; changes nothing
+    #[command(after_help = "Example:\n  inlet lake fsck --config inlet.yml orders")]
+    Lake(LakeArguments),
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --watch")]
     Status(StatusArguments),
@@ -130,6 +134,7 @@ impl Verb {
             Self::Query(arguments) => Some(&arguments.files),
             Self::Views(arguments) => Some(&arguments.files),
             Self::Compact(arguments) => Some(&arguments.files),
+            Self::Lake(arguments) => Some(&arguments.verb.of().files),
             Self::Status(arguments) => Some(&arguments.files),
             Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
@@ -254,6 +259,55 @@ pub struct CompactArguments {
     /// One JSON object instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LakeArguments {
+    #[command(subcommand)]
+    pub verb: LakeVerb,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum LakeVerb {
+    /// What the lake of a table has: rows, files, dates, offsets, schemas, the last commit
+    Show(LakeTables),
+    /// The data files that readers see
+    Files(LakeTables),
+    /// The last entries of the log, in words
+    Log(LakeLogArguments),
+    /// Read every file and entry, and explain what is wrong; exit 3 when something is
+    Fsck(LakeTables),
+}
+
+impl LakeVerb {
+    pub fn of(&self) -> &LakeTables {
+        match self {
+            Self::Show(of) | Self::Files(of) | Self::Fsck(of) => of,
+            Self::Log(arguments) => &arguments.of,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LakeTables {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The tables, as the configuration names them; all when none is given
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LakeLogArguments {
+    #[command(flatten)]
+    pub of: LakeTables,
+    /// How many entries of each table are shown
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    pub last: usize,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -16,6 +16,7 @@ mod duckdb;
 mod failure;
 mod grants;
 mod init;
+mod lake;
 mod manual;
 mod producer;
 mod query;
@@ -98,6 +99,9 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         }
         Verb::Compact(arguments) => {
             compact::run(&arguments, tables::resolve_by_lake(config)?, token).await
+        }
+        Verb::Lake(arguments) => {
+            lake::run(arguments, tables::resolve_by_lake(config)?, token).await
         }
         Verb::Status(arguments) => status::run(arguments, config, token).await,
         Verb::Check(arguments) => check::run(arguments, config, token).await,

@@ -17,7 +17,8 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 
 /// How many files of one kind are named.
 const NAMED_MAX: usize = 5;
-const RESTORE: &str = "restore it from a copy of the lake; without one, move the table's folder \
+/// What to do about a committed file that is missing or damaged.
+pub const RESTORE: &str = "restore it from a copy of the lake; without one, move the table's folder \
     away and start under a new `pipeline` name to load the table again";
 
 /// Checks the folder of every table; returns the heads of their logs, in the order of the
@@ -199,7 +200,7 @@ async fn of_table(
         Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
     }
     match reader.inspect().await {
-        Ok(found) => findings.extend(of_files(&found)),
+        Ok(found) => findings.extend(of_files(&found, NAMED_MAX)),
         Err(error) => findings.push(Finding::of(Hop::Lake, &object, &error)),
     }
     let found = head.as_ref()?;
@@ -245,12 +246,12 @@ fn of_writer(object: &str, writer: &Writer) -> Option<Finding> {
         .then(|| finding.effect("invisible to readers; the next writer publishes or removes them"))
 }
 
-/// Files that differ from what the log names: a finding for each, and one for those beyond the
-/// first.
-fn of_files(found: &Inspection) -> Vec<Finding> {
+/// Files that differ from what the log names: a finding for each of the first ones of a kind, and
+/// one for the others.
+pub fn of_files(found: &Inspection, named_max: usize) -> Vec<Finding> {
     let mut findings = Vec::new();
     let object = |path: &Path| path.display().to_string();
-    for (path, reason) in first(&found.unreadable) {
+    for (path, reason) in found.unreadable.iter().take(named_max) {
         let evidence = format!("an entry of the log cannot be read: {reason}");
         let finding = Finding::error(Hop::Lake, object(path), evidence);
         let means = "which files it committed is unknown: foreign and missing ones stay unnoticed";
@@ -260,25 +261,31 @@ fn of_files(found: &Inspection) -> Vec<Finding> {
                 .fix("restore it from a copy of the lake"),
         );
     }
-    for path in first(&found.missing) {
+    for path in found.missing.iter().take(named_max) {
         let evidence = "a committed file is missing";
         let finding = Finding::error(Hop::Lake, object(path), evidence);
         findings.push(finding.effect("readers lack its rows").fix(RESTORE));
     }
-    for (path, reason) in first(&found.damaged) {
+    for (path, reason) in found.damaged.iter().take(named_max) {
         let evidence = format!("a committed file is damaged: {reason}");
         let finding = Finding::error(Hop::Lake, object(path), evidence);
         let means = "readers lack its rows, or fail";
         findings.push(finding.effect(means).fix(RESTORE));
     }
-    for path in first(&found.foreign) {
+    for (path, reason) in found.forbidden.iter().take(named_max) {
+        let finding = Finding::error(Hop::Lake, object(path), reason);
+        let fix = format!("chmod a+r {}, or change its owner", quoted(path));
+        findings.push(finding.effect("readers lack its rows, or fail").fix(fix));
+    }
+    for path in found.foreign.iter().take(named_max) {
         let evidence = "the log does not name this file: Inlet did not write it";
         let finding = Finding::warning(Hop::Lake, object(path), evidence);
         let means = "readers of the folder take its rows for rows of the table";
-        findings.push(finding.effect(means).fix(format!(
-            "move it out of the folder: mv '{}' <another folder>",
-            path.display().to_string().replace('\'', "'\\''")
-        )));
+        let fix = format!(
+            "move it out of the folder: mv {} <another folder>",
+            quoted(path)
+        );
+        findings.push(finding.effect(means).fix(fix));
     }
     if let Some(path) = &found.torn {
         let evidence = "the last entry of the log is incomplete, as a power cut leaves it";
@@ -293,10 +300,14 @@ fn of_files(found: &Inspection) -> Vec<Finding> {
         ),
         (found.missing.len(), "committed files that are missing"),
         (found.damaged.len(), "committed files that are damaged"),
+        (
+            found.forbidden.len(),
+            "committed files without the right to read them",
+        ),
         (found.foreign.len(), "files that the log does not name"),
     ];
     for (count, what) in rest {
-        if let Some(more @ 1..) = count.checked_sub(NAMED_MAX) {
+        if let Some(more @ 1..) = count.checked_sub(named_max) {
             findings.push(Finding::info(
                 Hop::Lake,
                 "the lake's files",
@@ -307,8 +318,9 @@ fn of_files(found: &Inspection) -> Vec<Finding> {
     findings
 }
 
-fn first<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
-    items.into_iter().take(NAMED_MAX)
+/// A path as a shell reads it.
+pub fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 /// Finds the tables whose views have another name, because DuckDB reads theirs as that of something

@@ -44,13 +44,13 @@ impl Lake {
         schema: &Arc<TableSchema>,
     ) -> Result<Self, VerifyError> {
         reader.expect_table(&schema.table).await?;
-        let damaged = found.damaged.keys();
+        let unread = found.damaged.keys().chain(found.forbidden.keys());
         Ok(Self {
             reader,
             head: None,
             schema: schema.clone(),
             settled,
-            left_out: found.foreign.iter().chain(damaged).cloned().collect(),
+            left_out: found.foreign.iter().chain(unread).cloned().collect(),
             schemas: HashMap::new(),
             data_read: BTreeSet::new(),
             quarantine_read: BTreeSet::new(),

@@ -98,6 +98,7 @@ impl Report {
             "foreign_files": paths(&mut self.inspection.foreign.iter()),
             "missing_files": paths(&mut self.inspection.missing.iter()),
             "damaged_files": paths(&mut self.inspection.damaged.keys()),
+            "forbidden_files": paths(&mut self.inspection.forbidden.keys()),
             "unreadable_entries": paths(&mut self.inspection.unreadable.keys()),
             "as_duckdb_reads_it": as_read,
         })
@@ -144,6 +145,9 @@ impl Report {
         for path in found.missing.iter().take(FILES_MAX) {
             let advice = "it was committed, and readers lack its rows; restore it from a copy";
             line(f, "missing file", path, advice)?;
+        }
+        for (path, reason) in found.forbidden.iter().take(FILES_MAX) {
+            line(f, "forbidden file", path, reason)?;
         }
         for (path, reason) in found.damaged.iter().take(FILES_MAX) {
             let advice = format!("{reason}; restore it from a copy");

@@ -80,6 +80,12 @@ impl Case {
         self
     }
 
+    /// The same with other words after `postgres:`.
+    pub fn replace_rest(&mut self, from: &str, to: &str) {
+        assert!(self.rest.contains(from), "{}", self.rest);
+        self.rest = self.rest.replace(from, to);
+    }
+
     /// The same without some words.
     pub fn forget(&mut self, words: &str) {
         assert!(self.rest.contains(words), "{}", self.rest);

@@ -8,6 +8,7 @@
 
 mod case;
 mod cursor;
+mod fsck;
 mod healthy;
 mod init;
 mod kafka;

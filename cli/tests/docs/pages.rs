@@ -116,6 +116,7 @@ const RUN: &[&str] = &[
     "docs/check.md",
     "docs/operations.md",
     "docs/compaction.md",
+    "docs/lake.md",
     "docs/comparison.md",
     "dev/scenarios/orders/README.md",
 ];
@@ -138,6 +139,7 @@ async fn the_pages_of_the_reference_hold() {
         "docs/check.md",
         "docs/operations.md",
         "docs/compaction.md",
+        "docs/lake.md",
     ] {
         world.put("inlet.yml", &world.here(INLET_YML));
         holds(name, &world).await;

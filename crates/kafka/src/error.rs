@@ -55,6 +55,7 @@ pub enum Meaning {
 }
 
 /// What a code means. The only table of it.
+#[allow(clippy::too_many_lines)] // One line for each code.
 pub fn meaning(code: Code) -> Meaning {
     match code {
         // librdkafka's own.

@@ -16,6 +16,7 @@ mod replace;
 mod retire;
 mod segments;
 mod take_over;
+mod walk;
 
 pub use claim::Writer;
 pub(crate) use claim::{Claim, writers};
@@ -33,3 +34,5 @@ pub(crate) use publish::{folder_of, publish_pending};
 pub(crate) use recover::{lock_within, open};
 pub(crate) use replace::{Merged, hold, replace, try_lock};
 pub(crate) use take_over::{TakeOver, take_over};
+pub use walk::{Derived, LogFlaw};
+pub(crate) use walk::{Walk, walk};

@@ -23,4 +23,5 @@ pub(crate) use quarantine::read as read_quarantine;
 pub use quarantine::{COLUMNS as QUARANTINE_COLUMNS, Rejected};
 pub(crate) use stage::{OpenBatch, Staged, joined};
 pub use statistics::ColumnStatistics;
+pub(crate) use statistics::of as statistics_of;
 pub(crate) use store::{Put, Store, side_by_side};

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,11 +15,13 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use crate::commit::{self, DataFile, Log};
 use crate::error::{LISTING, LakeError, READING};
-use crate::files::Store;
 use crate::files::names::{self, LOG, QUARANTINE};
+use crate::files::{Store, ownership};
 
 /// What `created_by` begins with in every data file.
-const CREATED_BY: &str = "inlet ";
+pub(crate) const CREATED_BY: &str = "inlet ";
+/// The bits of a mode that allow the owner, the group and others to read.
+const READABLE: u32 = 0o444;
 
 /// What is wrong with the files of a table's folder. Paths are those of the reader's folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Inspection {
     pub missing: BTreeSet<PathBuf>,
     /// Committed files that are not what was committed, each with the reason.
     pub damaged: BTreeMap<PathBuf, String>,
+    /// Committed files that this process, or every user, has no right to read.
+    pub forbidden: BTreeMap<PathBuf, String>,
     /// Entries that cannot be read, each with the reason: which files they name is unknown.
     pub unreadable: BTreeMap<PathBuf, String>,
     /// The last entry, when it is incomplete: it was never committed.
@@ -43,6 +48,7 @@ impl Inspection {
         self.foreign.is_empty()
             && self.missing.is_empty()
             && self.damaged.is_empty()
+            && self.forbidden.is_empty()
             && self.unreadable.is_empty()
     }
 }
@@ -59,7 +65,7 @@ pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
         set_aside: set_aside(&store)?,
         ..Inspection::default()
     };
-    let mut committed = BTreeMap::new();
+    let mut committed = Committed::new();
     if let Some(table) = commit::table_of(&store)? {
         let (log, torn) = Log::read(store.clone(), &table)?;
         inspection.torn = torn.map(|seq| store.path(&names::entry(seq)));
@@ -71,10 +77,28 @@ pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
         let files = live.into_files();
         committed.extend(files.map(|of| (store.path(&of.file.path), of.file)));
     }
-    for (path, file) in &committed {
-        match inspect_file(&store, path, file)? {
+    compare(&store, visible, &committed, &mut inspection)?;
+    Ok(inspection)
+}
+
+/// The files that the log names, by their whole paths.
+pub(crate) type Committed = BTreeMap<PathBuf, DataFile>;
+
+/// Compares what readers find with what was committed.
+pub(crate) fn compare(
+    store: &Store,
+    mut visible: BTreeSet<PathBuf>,
+    committed: &Committed,
+    inspection: &mut Inspection,
+) -> Result<(), LakeError> {
+    for (path, file) in committed {
+        match inspect_file(store, path, file)? {
             Condition::Committed => {}
             Condition::Missing => _ = inspection.missing.insert(path.clone()),
+            Condition::Forbidden => {
+                let reason = format!("no right to read it: {}", ownership(path));
+                inspection.forbidden.insert(path.clone(), reason);
+            }
             Condition::Damaged(reason) => _ = inspection.damaged.insert(path.clone(), reason),
         }
     }
@@ -85,11 +109,14 @@ pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
     };
     visible.retain(|path| !committed.contains_key(path) && !may_be_ours(path));
     inspection.foreign = visible;
-    Ok(inspection)
+    Ok(())
 }
 
 /// Adds every file below a folder that readers of data or of rejected rows read.
-fn list_visible(folder: &Path, visible: &mut BTreeSet<PathBuf>) -> Result<(), LakeError> {
+pub(crate) fn list_visible(
+    folder: &Path,
+    visible: &mut BTreeSet<PathBuf>,
+) -> Result<(), LakeError> {
     let failed = |source| LakeError::io(LISTING, folder, source);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -122,6 +149,7 @@ fn set_aside(store: &Store) -> Result<BTreeSet<PathBuf>, LakeError> {
 enum Condition {
     Committed,
     Missing,
+    Forbidden,
     Damaged(String),
 }
 
@@ -137,12 +165,22 @@ fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Cond
                 false => Condition::Missing,
             });
         }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Ok(Condition::Forbidden);
+        }
         Err(source) => return Err(LakeError::io(READING, path, source)),
     };
-    let size = file
+    let found = file
         .metadata()
-        .map_err(|source| LakeError::io("inspection", path, source))?
-        .len();
+        .map_err(|source| LakeError::io("inspection", path, source))?;
+    if found.is_dir() {
+        return Ok(Condition::Damaged("a folder has its name".to_owned()));
+    }
+    // This process may read every file, as root may, and readers of the lake may not.
+    if found.mode() & READABLE == 0 {
+        return Ok(Condition::Forbidden);
+    }
+    let size = found.len();
     let reason = if names::is_data(&committed.path) {
         match ParquetMetaDataReader::new().parse_and_finish(&file) {
             Ok(metadata) => wrong_footer(&metadata, committed, size),
@@ -195,7 +233,7 @@ fn wrong_footer(metadata: &ParquetMetaData, committed: &DataFile, size: u64) -> 
 }
 
 /// The reason without the name of its kind, which the sentence around it states.
-fn in_words(error: &ParquetError) -> String {
+pub(crate) fn in_words(error: &ParquetError) -> String {
     let text = error.to_string();
     text.trim_start_matches("Parquet error: ").to_owned()
 }

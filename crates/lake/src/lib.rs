@@ -49,10 +49,11 @@
 //! `commit/retire.rs` explain how that works. Read the crate in this order: `commit/entry`,
 //! `commit/head`, `commit/naming`, `commit/protocol`, `commit/recover`, `commit/retire`,
 //! `commit/replace`, `files/stage`, `files/encoder`, `files/footer`, `writer`, `compaction`, `reader`,
-//! `inspection`, `sink`.
+//! `inspection`, `audit`, `sink`.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+mod audit;
 mod batch;
 mod commit;
 mod committed;
@@ -61,6 +62,7 @@ mod error;
 mod files;
 mod folder;
 mod inspection;
+mod logged;
 mod metrics;
 mod options;
 mod reader;
@@ -69,13 +71,15 @@ mod rules;
 mod sink;
 mod writer;
 
+pub use audit::{Audit, ContentFlaw, Left, Origin, Read};
 pub use batch::{Limits, Size};
-pub use commit::{Head, LakeFile, NameInFiles, Numbering, PartitionHead, Writer};
+pub use commit::{Derived, Head, LakeFile, LogFlaw, NameInFiles, Numbering, PartitionHead, Writer};
 pub use committed::Committed;
 pub use compaction::{Compacted, CompactionOptions, Compactor};
 pub use error::LakeError;
 pub use files::{CHANGE_COLUMNS, ColumnStatistics, QUARANTINE_COLUMNS, Rejected};
 pub use inspection::Inspection;
+pub use logged::LoggedEntry;
 pub use metrics::describe as describe_metrics;
 pub use options::LakeOptions;
 pub use reader::{Held, TableReader, tables_of};

@@ -14,11 +14,13 @@ use inlet_model::{TableName, TableSchema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
 
+use crate::audit::{self, Audit};
 use crate::commit::{self, Entry, Found, Head, LakeFile, Log, Writer};
 use crate::error::{LakeError, READING};
 use crate::files::names::{self, QUARANTINE};
 use crate::files::{self, Rejected, Store, joined};
 use crate::inspection::{self, Inspection};
+use crate::logged::LoggedEntry;
 
 /// Entries that [`TableReader::rows_since`] reads at most: a table commits less often than this in
 /// any span that people look at.
@@ -101,6 +103,27 @@ impl TableReader {
     pub async fn inspect(&self) -> Result<Inspection, LakeError> {
         let store = self.store();
         joined(tokio::task::spawn_blocking(move || inspection::inspect(store.into())).await)
+    }
+
+    /// Reads everything in the folder, to the last row of each file, and reports what is wrong: with
+    /// the log, with the files that it names, and what crashes and other programs left.
+    pub async fn audit(&self) -> Result<Audit, LakeError> {
+        let store = self.store();
+        joined(tokio::task::spawn_blocking(move || audit::audit(&store)).await)
+    }
+
+    /// The last entries of the log, at most this many, the latest one first. An entry that cannot be
+    /// read has the reason in its place.
+    pub fn log(&self, head: &Head, count: usize) -> Vec<(u64, Result<LoggedEntry, String>)> {
+        let store = self.store();
+        let numbers = (1..=head.seq).rev().take(count);
+        numbers
+            .map(|seq| {
+                let found = Found::read(&store, seq).map_err(|error| error.to_string());
+                let entry = found.and_then(Found::entry);
+                (seq, entry.map(LoggedEntry::of))
+            })
+            .collect()
     }
 
     /// The schema of the rows that were found last.

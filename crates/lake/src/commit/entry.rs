@@ -154,6 +154,11 @@ impl Entry {
         }
     }
 
+    /// The files that readers no longer see after this entry.
+    pub fn left(&self) -> impl Iterator<Item = &str> {
+        self.replaced.iter().map(|file| file.path.as_str())
+    }
+
     /// The entry as it is stored.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an entry of strings and numbers is JSON")

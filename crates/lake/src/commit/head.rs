@@ -216,6 +216,12 @@ impl Head {
             entry: names::entry(entry.seq),
             reason,
         })?;
+        self.add(entry);
+        Ok(())
+    }
+
+    /// Moves the head past an entry that may not follow it, as far as the entry tells.
+    pub(super) fn add(&mut self, entry: &Entry) {
         for (partition, epoch) in &entry.acquired {
             // The offset stays: the new owner continues where the former one stopped.
             self.offsets.entry(*partition).or_default().epoch = *epoch;
@@ -250,7 +256,6 @@ impl Head {
         if entry.replaced.is_empty() {
             self.committed_at = Some(entry.committed_at);
         }
-        Ok(())
     }
 
     /// Checks that an entry may follow this head; the error is the reason.

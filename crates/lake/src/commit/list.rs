@@ -90,7 +90,7 @@ pub(crate) fn live(
     Ok(live)
 }
 
-fn is_replacement_pending(store: &Store, entry: &Entry) -> Result<bool, LakeError> {
+pub(super) fn is_replacement_pending(store: &Store, entry: &Entry) -> Result<bool, LakeError> {
     let mut files = entry.files.iter().chain(&entry.quarantine);
     match files.next().filter(|_| !entry.replaced.is_empty()) {
         Some(file) => Ok(store.size(&file.staged)?.is_some()),

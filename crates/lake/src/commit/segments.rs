@@ -78,6 +78,24 @@ impl<'a> Segments<'a> {
         }
     }
 
+    /// The first and the last entry of each segment.
+    pub fn ranges(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.ranges.iter().map(|(first, last)| (*first, *last))
+    }
+
+    /// The entries before a segment that no segment contains.
+    pub fn gaps(&self) -> Vec<(u64, u64)> {
+        let mut gaps = Vec::new();
+        let mut next = 1;
+        for (first, last) in self.ranges() {
+            if first > next {
+                gaps.push((next, first - 1));
+            }
+            next = next.max(last + 1);
+        }
+        gaps
+    }
+
     /// The first entry that no segment contains.
     fn end(&self) -> u64 {
         let mut next = 1;

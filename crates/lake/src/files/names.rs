@@ -93,6 +93,13 @@ pub(crate) fn entry(seq: u64) -> String {
     format!("{LOG}/{seq:020}.json")
 }
 
+/// The number of an entry, given without its folder; `None` for another file of the log.
+pub(crate) fn seq(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".json")?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok())?
+}
+
 /// The path of a segment of the list of files.
 pub(crate) fn segment(first: u64, last: u64) -> String {
     format!("{FILE_LIST}/{first:020}-{last:020}.json")
@@ -214,6 +221,8 @@ mod tests {
             "_quarantine/3-00000000000000000120-7.jsonl"
         );
         assert_eq!(entry(42), "_log/00000000000000000042.json");
+        assert_eq!(seq("00000000000000000042.json"), Some(42));
+        assert_eq!(seq("_checkpoint.json"), None);
         assert_eq!(FileName::parse("part-0.parquet"), None);
     }
 }

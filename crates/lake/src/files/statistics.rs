@@ -48,7 +48,7 @@ enum Bound {
 }
 
 /// The statistics of a file's first columns, its key and its position, by the names of its schema.
-pub(super) fn of(
+pub(crate) fn of(
     metadata: &ParquetMetaData,
     table: &TableSchema,
 ) -> BTreeMap<String, ColumnStatistics> {

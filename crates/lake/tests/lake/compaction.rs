@@ -16,8 +16,8 @@ use inlet_model::Offset;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::fixture::{
-    HOUR, NOV_20, P0, P1, batch, commit, count, files, head, open, options, orders, orders_at,
-    positions, range, select, texts, try_open,
+    HOUR, NOV_20, P0, P1, batch, commit, count, expect_whole, files, head, open, options, orders,
+    orders_at, positions, range, select, texts, try_open,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -92,7 +92,7 @@ async fn the_small_files_of_a_date_become_one_and_every_value_stays() {
             .collect();
         assert!(ids.is_sorted(), "{ids:?}");
     }
-    assert!(TableReader::new(path).inspect().await.unwrap().is_clean());
+    expect_whole(path).await;
     assert_eq!(
         compact(path).await,
         Compacted::default(),
@@ -159,7 +159,7 @@ async fn rejected_rows_are_merged_line_by_line() {
     TableReader::rejected(&found[0], take).unwrap();
     assert_eq!(offsets, [0, 1, 2, 3, 4]);
     assert_eq!(head(path).await.quarantined, 5);
-    assert!(TableReader::new(path).inspect().await.unwrap().is_clean());
+    expect_whole(path).await;
 }
 
 fn bytes(offset: i64) -> bytes::Bytes {
@@ -300,7 +300,7 @@ async fn a_reader_of_a_plain_pattern_sees_every_row_once_all_the_time() {
     stop.store(true, Ordering::Relaxed);
     let (answers, _) = reader.await.unwrap();
     assert!(answers > 0);
-    assert!(TableReader::new(&path).inspect().await.unwrap().is_clean());
+    expect_whole(&path).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -341,5 +341,5 @@ async fn a_date_that_grows_keeps_few_files_at_any_moment() {
     }
     assert!(most <= 64, "{most} files");
     assert_eq!(count(path).await, COMMITS as u64 * 5);
-    assert!(TableReader::new(path).inspect().await.unwrap().is_clean());
+    expect_whole(path).await;
 }

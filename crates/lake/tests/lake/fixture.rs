@@ -197,6 +197,12 @@ pub async fn head(path: &Path) -> inlet_lake::Head {
     TableReader::new(path).head().await.unwrap().unwrap()
 }
 
+/// Reads everything in the folder: nothing is wrong with it.
+pub async fn expect_whole(path: &Path) {
+    let audit = TableReader::new(path).audit().await.unwrap();
+    assert!(audit.is_clean(), "{audit:#?}");
+}
+
 /// What a user reads: a plain glob over the folder.
 pub async fn select(path: &Path, what: &str) -> Vec<Vec<String>> {
     let glob = format!("{}/**/*.parquet", path.display());

@@ -13,8 +13,8 @@ use inlet_model::change::ChangeBatch;
 use inlet_model::{Column, KafkaPartition, Scalar, TableSchema};
 
 use crate::fixture::{
-    HOUR, NOV_20, P0, P1, batch, column, crash_image, head, last_entry, open, options, range,
-    table, texts, try_open,
+    HOUR, NOV_20, P0, P1, batch, column, crash_image, expect_whole, head, last_entry, open,
+    options, range, table, texts, try_open,
 };
 
 /// `id`, a column of this number, name and type, and `created_at`.
@@ -166,6 +166,7 @@ async fn the_plain_name_is_the_newest_whatever_the_types_before_were() {
     let names = head.names_of_column(&number, 1);
     let names: Vec<_> = names.iter().map(|of| of.name.as_str()).collect();
     assert_eq!(names, ["note__3", "note__1", "note__2"]);
+    expect_whole(path).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,6 +192,7 @@ async fn late_rows_of_an_older_schema_have_the_older_name() {
     assert_eq!(notes(path).await, expected);
     let rows = select(path, "_kafka_partition, note, note__1").await;
     assert_eq!(rows.len(), 6);
+    expect_whole(path).await;
     assert!(
         rows.contains(&texts([["1", "NULL", "text 3"]])[0]),
         "{rows:?}"

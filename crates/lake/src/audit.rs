@@ -1,0 +1,420 @@
+//! Everything that can be wrong with a table's folder, without changing it: every entry of the log,
+//! every file that it names to the last row, and what crashes and other programs left.
+//!
+//! [`crate::TableReader::inspect`] compares the names and the footers in a bounded time; this reads
+//! it all. Both compare files with the log in `inspection`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
+use inlet_model::KafkaPartition;
+use inlet_model::change::{KAFKA_PARTITION, OFFSET};
+use parquet::file::metadata::ParquetMetaDataReader;
+use roaring::RoaringTreemap;
+
+use crate::commit::{self, DataFile, LogFlaw, Walk};
+use crate::error::{LakeError, READING};
+use crate::files::names::{self, HIDDEN, STAGING, is_data, writer_of};
+use crate::files::{Store, read_quarantine, statistics_of};
+use crate::inspection::{self, CREATED_BY, Committed, Inspection};
+use crate::reader::TableReader;
+
+/// What is wrong with a table's folder. Paths are those of the reader's folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Which files are foreign, missing or damaged.
+    pub inspection: Inspection,
+    /// Where foreign files come from.
+    pub origins: BTreeMap<PathBuf, Origin>,
+    /// What is wrong with the log.
+    pub log: Vec<(PathBuf, LogFlaw)>,
+    /// What is wrong with the rows of files that look whole.
+    pub contents: Vec<(PathBuf, ContentFlaw)>,
+    /// What processes that ended have left.
+    pub left: Vec<(PathBuf, Left)>,
+    /// The number of entries, files and rows that were read.
+    pub read: Read,
+}
+
+impl Audit {
+    /// True if nothing is wrong, and no process has left anything.
+    pub fn is_clean(&self) -> bool {
+        self.inspection.is_clean()
+            && self.log.is_empty()
+            && self.contents.is_empty()
+            && self.left.is_empty()
+    }
+}
+
+/// How much was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Entries of the log.
+    pub entries: u64,
+    /// Data files and files of rejected rows.
+    pub files: u64,
+    /// Their rows.
+    pub rows: u64,
+}
+
+/// Where a file comes from that the log does not name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It has the bytes of a committed file.
+    CopyOf(PathBuf),
+    /// It has the name and the size of a committed file that is missing in its place.
+    Misplaced(PathBuf),
+    /// The log had it, until this entry.
+    Former(u64),
+    /// Inlet wrote it for another lake, or for a log that this one does not have.
+    OtherLog,
+    /// Another program wrote it, as its footer names it.
+    OtherProgram(String),
+    /// It is no Parquet file, or a damaged one.
+    Unknown,
+}
+
+/// What is wrong with the rows of a file.
+#[allow(missing_docs)] // The reader of a variant explains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentFlaw {
+    /// They cannot be read, or are not what was committed.
+    Unreadable(String),
+    /// Another file has rows of the same positions.
+    Repeated { rows: u64, first: i64 },
+    /// A row has a position that the log does not cover.
+    Beyond {
+        partition: KafkaPartition,
+        offset: i64,
+    },
+}
+
+/// What a process that ended has left.
+#[allow(missing_docs)] // The reader of a variant explains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// Invisible files that no entry names.
+    Files { writer: String, files: usize },
+    /// A folder that was made to take the place of a date's.
+    Folder { writer: String },
+    /// A lock alone.
+    Lock { writer: String },
+    /// A committed file that readers do not see yet.
+    Unpublished { place: PathBuf },
+}
+
+/// Reads a table's folder to the last row.
+pub(crate) fn audit(store: &Store) -> Result<Audit, LakeError> {
+    // Files stay in their places while they are read.
+    let _held = commit::hold(store);
+    // The folder is listed before the log is read: the entry of a file exists before the file
+    // becomes visible. Writers that end from here on are looked at last, and are alive before.
+    let mut visible = BTreeSet::new();
+    inspection::list_visible(store.root(), &mut visible)?;
+    let mut audit = Audit::default();
+    let walk = commit::walk(store)?;
+    let listed = walk.iter().flat_map(|walk| &walk.live);
+    let committed: Committed = listed
+        .map(|of| (store.path(&of.file.path), of.file.clone()))
+        .collect();
+    // The files of an entry that cannot be read look like files of another log.
+    let is_unknown = |flaw: &LogFlaw| matches!(flaw, LogFlaw::Missing | LogFlaw::Unreadable(_));
+    let flaws = walk.iter().flat_map(|walk| &walk.flaws);
+    audit.inspection.unreadable = flaws
+        .filter(|(_, flaw)| is_unknown(flaw))
+        .map(|(path, _)| (store.path(path), String::new()))
+        .collect();
+    inspection::compare(store, visible, &committed, &mut audit.inspection)?;
+    // The walk explains them.
+    audit.inspection.unreadable.clear();
+    if let Some(walk) = &walk {
+        audit.read.entries = walk.entries;
+        let flaws = walk.flaws.iter();
+        audit.log = flaws
+            .map(|(path, flaw)| (store.path(path), flaw.clone()))
+            .collect();
+        let mut contents = Contents {
+            walk,
+            positions: BTreeMap::new(),
+            audit: &mut audit,
+        };
+        for (path, file) in &committed {
+            contents.read(path, file)?;
+        }
+    }
+    for path in &audit.inspection.foreign {
+        let origin = origin(store, path, &committed, walk.as_ref(), &audit.inspection)?;
+        audit.origins.insert(path.clone(), origin);
+    }
+    audit.left = left(store, &committed)?;
+    Ok(audit)
+}
+
+/// Reads the rows of files, and remembers their positions.
+struct Contents<'a> {
+    walk: &'a Walk,
+    positions: BTreeMap<i32, RoaringTreemap>,
+    audit: &'a mut Audit,
+}
+
+impl Contents<'_> {
+    fn read(&mut self, path: &Path, file: &DataFile) -> Result<(), LakeError> {
+        let found = &self.audit.inspection;
+        let is_reported = found.missing.contains(path)
+            || found.damaged.contains_key(path)
+            || found.forbidden.contains_key(path);
+        // A committed file may wait for its writer to show it.
+        if is_reported || !path.exists() {
+            return Ok(());
+        }
+        self.audit.read.files += 1;
+        let flaw = match is_data(&file.path) {
+            true => self.read_data(path, file)?,
+            false => self.read_rejected(path, file)?,
+        };
+        self.audit
+            .contents
+            .extend(flaw.map(|flaw| (path.to_owned(), flaw)));
+        Ok(())
+    }
+
+    fn read_data(
+        &mut self,
+        path: &Path,
+        file: &DataFile,
+    ) -> Result<Option<ContentFlaw>, LakeError> {
+        let mut found = Positions::default();
+        let read = TableReader::rows(path, |batch| found.add(batch));
+        match read {
+            Ok(()) => {}
+            Err(LakeError::Damaged { source, .. }) => {
+                let reason = inspection::in_words(&source);
+                return Ok(Some(ContentFlaw::Unreadable(reason)));
+            }
+            // It was replaced by hand, or by a version that takes no lock.
+            Err(LakeError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        self.audit.read.rows += found.rows;
+        if found.rows != file.rows {
+            let reason = format!(
+                "it has {} rows, and {} were committed",
+                found.rows, file.rows
+            );
+            return Ok(Some(ContentFlaw::Unreadable(reason)));
+        }
+        // The rows of another file are reported for this one, and not for that one as well.
+        if let Some(flaw) = self.compare_statistics(path, file)? {
+            return Ok(Some(flaw));
+        }
+        let flaw = self.beyond(&found);
+        let repeated = self.repeated(found);
+        Ok(flaw.or(repeated))
+    }
+
+    /// A position after the end of the log.
+    fn beyond(&self, found: &Positions) -> Option<ContentFlaw> {
+        found.of.iter().find_map(|(partition, offsets)| {
+            let partition = KafkaPartition(*partition);
+            let offset = offsets.max()?.cast_signed();
+            let next = self.walk.head.partition(partition).next;
+            let is_beyond = next.is_none_or(|next| offset >= next.0);
+            is_beyond.then_some(ContentFlaw::Beyond { partition, offset })
+        })
+    }
+
+    /// Positions that an earlier file has, or that the file has more than once.
+    fn repeated(&mut self, found: Positions) -> Option<ContentFlaw> {
+        let (mut rows, mut first) = (found.repeated, found.first);
+        for (partition, offsets) in found.of {
+            let known = self.positions.entry(partition).or_default();
+            let again = &offsets & &*known;
+            rows += again.len();
+            first = first.or_else(|| again.min().map(u64::cast_signed));
+            *known |= offsets;
+        }
+        first.map(|first| ContentFlaw::Repeated { rows, first })
+    }
+
+    /// Compares the statistics in the footer with those of the log: rows of another file would have
+    /// others.
+    fn compare_statistics(
+        &self,
+        path: &Path,
+        file: &DataFile,
+    ) -> Result<Option<ContentFlaw>, LakeError> {
+        let schema = file.schema.and_then(|of| self.walk.head.schemas.get(&of));
+        let Some(schema) = schema.filter(|_| !file.columns.is_empty()) else {
+            return Ok(None);
+        };
+        let failed = |source| LakeError::io(READING, path, source);
+        let opened = File::open(path).map_err(failed)?;
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&opened);
+        let Ok(metadata) = metadata else {
+            return Ok(None);
+        };
+        let leaves = metadata.file_metadata().schema_descr().num_columns();
+        let found = (leaves >= schema.columns.len()).then(|| statistics_of(&metadata, schema));
+        let found = found.unwrap_or_default();
+        let columns = file.columns.iter();
+        let mut differing = columns.filter(|(name, of)| found.get(*name) != Some(*of));
+        Ok(differing.next().map(|(name, _)| {
+            ContentFlaw::Unreadable(format!(
+                "its column `{name}` has other values than were committed: it holds the rows of \
+                 another file"
+            ))
+        }))
+    }
+
+    fn read_rejected(
+        &mut self,
+        path: &Path,
+        file: &DataFile,
+    ) -> Result<Option<ContentFlaw>, LakeError> {
+        let mut rows = 0;
+        match read_quarantine(path, |_| rows += 1) {
+            Ok(()) => {}
+            Err(LakeError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::InvalidData =>
+            {
+                let reason = format!("line {}: {source}", rows + 1);
+                return Ok(Some(ContentFlaw::Unreadable(reason)));
+            }
+            Err(error) => return Err(error),
+        }
+        self.audit.read.rows += rows;
+        let reason = format!("it has {rows} lines, and {} were committed", file.rows);
+        Ok((rows != file.rows).then_some(ContentFlaw::Unreadable(reason)))
+    }
+}
+
+/// The positions of a file's rows.
+#[derive(Default)]
+struct Positions {
+    rows: u64,
+    of: BTreeMap<i32, RoaringTreemap>,
+    /// Rows whose position an earlier row of the file has, and the first such offset.
+    repeated: u64,
+    first: Option<i64>,
+}
+
+impl Positions {
+    fn add(&mut self, batch: &RecordBatch) {
+        self.rows += batch.num_rows() as u64;
+        let column = |name| batch.column_by_name(name);
+        let partitions = column(KAFKA_PARTITION).and_then(|of| of.as_primitive_opt::<Int32Type>());
+        let offsets = column(OFFSET).and_then(|of| of.as_primitive_opt::<Int64Type>());
+        // A file with other types has other statistics as well.
+        let (Some(partitions), Some(offsets)) = (partitions, offsets) else {
+            return;
+        };
+        for (partition, offset) in partitions.values().iter().zip(offsets.values()) {
+            let known = self.of.entry(*partition).or_default();
+            if !known.insert(offset.cast_unsigned()) {
+                self.repeated += 1;
+                self.first.get_or_insert(*offset);
+            }
+        }
+    }
+}
+
+/// Finds out where a file comes from that the log does not name.
+fn origin(
+    store: &Store,
+    path: &Path,
+    committed: &Committed,
+    walk: Option<&Walk>,
+    inspection: &Inspection,
+) -> Result<Origin, LakeError> {
+    let size = fs::metadata(path).map(|of| of.len()).unwrap_or_default();
+    let of_size = |file: &DataFile| file.bytes == size;
+    let is_named_so = |missing: &&PathBuf| {
+        missing.file_name() == path.file_name() && committed.get(*missing).is_some_and(of_size)
+    };
+    if let Some(place) = inspection.missing.iter().find(is_named_so) {
+        return Ok(Origin::Misplaced(place.clone()));
+    }
+    for (other, _) in committed.iter().filter(|(_, file)| of_size(file)) {
+        if is_equal(path, other) {
+            return Ok(Origin::CopyOf(other.clone()));
+        }
+    }
+    let relative = path.strip_prefix(store.root()).unwrap_or(path);
+    let former = walk.and_then(|walk| walk.former.get(relative.to_string_lossy().as_ref()));
+    if let Some(seq) = former {
+        return Ok(Origin::Former(*seq));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !is_data(&name) {
+        let is_ours = names::FileName::parse(&name).is_some();
+        return Ok(if is_ours {
+            Origin::OtherLog
+        } else {
+            Origin::Unknown
+        });
+    }
+    let opened = File::open(path).ok();
+    let metadata = opened.and_then(|of| ParquetMetaDataReader::new().parse_and_finish(&of).ok());
+    Ok(match metadata {
+        None => Origin::Unknown,
+        Some(metadata) => match metadata.file_metadata().created_by() {
+            Some(writer) if writer.starts_with(CREATED_BY) => Origin::OtherLog,
+            writer => Origin::OtherProgram(writer.unwrap_or("without a name").to_owned()),
+        },
+    })
+}
+
+/// Whether two files of one size have the same bytes.
+fn is_equal(one: &Path, other: &Path) -> bool {
+    match (fs::read(one), fs::read(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// What processes that ended have left below `_staging`.
+fn left(store: &Store, committed: &Committed) -> Result<Vec<(PathBuf, Left)>, LakeError> {
+    let names = store.list(STAGING)?;
+    let dead: Vec<_> = commit::writers(store.root())?
+        .into_iter()
+        .filter(|writer| !writer.alive)
+        .collect();
+    let mut left = Vec::new();
+    let mut waiting = BTreeSet::new();
+    for (place, file) in committed {
+        let name = file.staged.rsplit('/').next().unwrap_or_default();
+        let is_dead = dead.iter().any(|dead| writer_of(name) == Some(&dead.name));
+        if is_dead && names.iter().any(|staged| staged == name) {
+            waiting.insert(name.to_owned());
+            let place = place.clone();
+            left.push((store.path(&file.staged), Left::Unpublished { place }));
+        }
+    }
+    for writer in dead {
+        let of_writer: Vec<_> = names
+            .iter()
+            .filter(|name| writer_of(name) == Some(&writer.name) && !waiting.contains(*name))
+            .filter(|name| names::writer_of_lock(name).is_none())
+            .collect();
+        let folders = of_writer.iter().filter(|name| name.ends_with(HIDDEN));
+        for folder in folders.clone() {
+            let writer = writer.name.clone();
+            left.push((store.path(STAGING).join(folder), Left::Folder { writer }));
+        }
+        let files = of_writer.len() - folders.count();
+        let lock = store.path(&names::lock(&writer.name));
+        if files > 0 {
+            let writer = writer.name.clone();
+            left.push((lock, Left::Files { writer, files }));
+        } else if writer.files == 0 {
+            let writer = writer.name.clone();
+            left.push((lock, Left::Lock { writer }));
+        }
+    }
+    Ok(left)
+}
