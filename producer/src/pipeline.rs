@@ -22,6 +22,7 @@ use crate::aside::Aside;
 use crate::export::Export;
 use crate::retry::Retry;
 use crate::session::{Session, Source, Stepped};
+use crate::source::census::rest;
 use crate::source::error::PollError;
 use crate::source::poll::Due;
 use crate::source::resume::PollSettings;
@@ -383,11 +384,6 @@ impl Pace {
         };
         self.interval
     }
-}
-
-/// How long the census rests after a chunk, so that its chunks take this share of the time.
-fn rest(took: Duration, percent: u8) -> Duration {
-    took * u32::from(100 - percent.min(100)) / u32::from(percent.max(1))
 }
 
 /// The configured servers, before there is a session.

@@ -36,6 +36,7 @@ pub fn poll(config: &Config) -> PollSettings {
         whole_blocks_max: WHOLE_BLOCKS_MAX,
         census: CensusSettings {
             interval: config.streaming.census.interval,
+            percent: config.streaming.census.percent,
             chunk_keys: CENSUS_KEYS,
             memory: usize::try_from(config.streaming.census.memory).unwrap_or(usize::MAX),
         },

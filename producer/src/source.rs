@@ -8,7 +8,8 @@
 //! their [`detection`]. [`load`] is the first reading of a table, and another one beside its polls.
 //! [`control`] is what users ask of a table. [`keys`] are the keys of the published rows, [`held`] is
 //! what a table remembers of them, and [`census`] finds the deleted ones among them. [`waiting`]
-//! counts what a poll would find.
+//! counts what a poll would find, and [`unseen`] what only a
+//! deeper scan would find.
 
 pub mod activity;
 pub mod bounds;
@@ -32,4 +33,5 @@ pub mod scan;
 pub mod statement;
 pub mod table;
 pub mod tiers;
+pub mod unseen;
 pub mod waiting;

@@ -94,7 +94,7 @@ pub async fn check(
     findings.extend(resolution(&column, zone));
     findings.extend(nulls(&column, sweep, connection).await?);
     findings.extend(future(&column, zone, connection).await?);
-    findings.extend(still(&column, facts, sweep, connection).await?);
+    findings.extend(still(&column, captured, facts, sweep, connection).await?);
     Ok(())
 }
 
@@ -382,17 +382,20 @@ async fn future(
 /// A cursor that an update leaves unchanged.
 async fn still(
     column: &Column<'_>,
+    captured: &Captured,
     facts: &Facts,
     sweep: Duration,
     connection: &mut PgConnection,
 ) -> Result<Option<Finding>, sqlx::Error> {
     let of_changes = column.moves_with_changes;
+    let touch = captured.touch_statements().unwrap_or_default();
     let maintained: bool = sqlx::query_scalar(MAINTAINED)
         .bind(column.oid)
         .fetch_one(connection)
         .await?;
     let means = format!(
-        "an update that leaves it unchanged is found only by the sweep, every {}",
+        "an update that leaves it unchanged is found only by a sweep: soon after PostgreSQL has \
+            counted it, and every {}; a sweep reads the whole table",
         span(sweep.as_secs_f64())
     );
     if of_changes && !maintained {
@@ -402,7 +405,7 @@ async fn still(
             "no BEFORE UPDATE trigger sets it: an update changes it only where the application \
                 does",
         );
-        return Ok(Some(finding.effect(means).fix(trigger(column))));
+        return Ok(Some(finding.effect(means).fix(touch)));
     }
     // A creation time is fine for a table whose rows never change.
     if of_changes || maintained || facts.updates == 0 {
@@ -416,32 +419,8 @@ async fn still(
             facts.updates
         ),
     );
-    let (table, trigger) = (
-        column.table.quoted(),
-        trigger(&Column {
-            name: "updated_at",
-            quoted: quote("updated_at"),
-            object: String::new(),
-            ..*column
-        }),
-    );
-    let fix = format!(
-        "a shorter `streaming.sweep_interval`, or\nALTER TABLE {table} ADD COLUMN updated_at \
-            timestamptz NOT NULL DEFAULT now();\n{trigger}"
-    );
+    let fix = format!("a shorter `streaming.sweep_interval`, or\n{touch}");
     Ok(Some(finding.effect(means).fix(fix)))
-}
-
-fn trigger(column: &Column<'_>) -> String {
-    let function = quote(&format!("{}_touch", column.table.name));
-    let (quoted, table) = (&column.quoted, column.table.quoted());
-    let schema = quote(&column.table.schema);
-    format!(
-        "CREATE FUNCTION {schema}.{function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-            NEW.{quoted} := now(); RETURN NEW; END $$;\n\
-         CREATE TRIGGER {function} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION \
-         {schema}.{function}();"
-    )
 }
 
 fn counted(rows: i64) -> String {

@@ -21,3 +21,4 @@ mod patterns;
 mod start;
 mod tables;
 mod types;
+mod unseen;

@@ -130,21 +130,30 @@ pub async fn snapshot(connection: &mut PgConnection) -> Result<String, sqlx::Err
         .try_get(0)
 }
 
-/// The deletes that the server has counted in the relations of each table, and its time. A counter
-/// is late, also counts deletes of aborted transactions, and starts again after a crash: another
-/// number means that rows may have been deleted. Source: PostgreSQL manual, "The Cumulative
-/// Statistics System".
-pub async fn counted_deletes(
+/// What the server has counted in the relations of a table since its counters were last reset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Versions that were written: rows that were inserted or updated.
+    pub written: i64,
+    /// Rows that were deleted.
+    pub deleted: i64,
+}
+
+/// The counters of each table, and the server's time. A counter is late by seconds, also counts what
+/// aborted transactions did, and starts again after a crash: another number means that something may
+/// have been written. Source: PostgreSQL manual, "The Cumulative Statistics System".
+pub async fn counters(
     connection: &mut PgConnection,
     tables: &[Vec<u32>],
-) -> Result<(ServerTime, Vec<i64>), sqlx::Error> {
+) -> Result<(ServerTime, Vec<Counted>), sqlx::Error> {
     let (mut oids, mut numbers) = (Vec::new(), Vec::new());
     for (number, relations) in (0_i32..).zip(tables) {
         oids.extend(relations.iter().copied().map(Oid));
         numbers.extend(relations.iter().map(|_| number));
     }
     let rows = sqlx::query(
-        "SELECT c.number, sum(pg_stat_get_tuples_deleted(c.oid))::bigint, clock_timestamp() \
+        "SELECT c.number, sum(pg_stat_get_tuples_deleted(c.oid))::bigint, clock_timestamp(), \
+         sum(pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid))::bigint \
          FROM unnest($1::oid[], $2::integer[]) AS c(oid, number) GROUP BY c.number",
     )
     .bind(oids)
@@ -152,11 +161,14 @@ pub async fn counted_deletes(
     .fetch_all(connection)
     .await?;
     let mut now = ServerTime::MIN;
-    let mut counted = vec![0; tables.len()];
+    let mut counted = vec![Counted::default(); tables.len()];
     for row in rows {
         let number: i32 = row.try_get(0)?;
         let place = usize::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        counted[place] = row.try_get::<Option<i64>, _>(1)?.unwrap_or(0);
+        counted[place] = Counted {
+            deleted: row.try_get::<Option<i64>, _>(1)?.unwrap_or(0),
+            written: row.try_get::<Option<i64>, _>(3)?.unwrap_or(0),
+        };
         now = time(&row, 2)?.unwrap_or(now).max(now);
     }
     Ok((now, counted))

@@ -35,6 +35,8 @@ pub(super) const CENSUS: &str = "census";
 pub struct CensusSettings {
     /// A pass starts after this time also when PostgreSQL has counted no delete.
     pub interval: Duration,
+    /// Percent of a core that the comparisons may take, and the sweeps that a counter asks for.
+    pub percent: u8,
     /// Keys of a chunk: of integers, and of others.
     pub chunk_keys: (usize, usize),
     /// Bytes of a table's keys at most.
@@ -96,6 +98,12 @@ pub struct Compared {
     /// What must be flushed before they become durable.
     pub gate: Gate,
     pub took: Duration,
+}
+
+/// How long what took this time rests, so that it takes this share of the time.
+pub(crate) fn rest(took: Duration, percent: u8) -> Duration {
+    let percent = u32::from(percent.clamp(1, 100));
+    took.saturating_mul(100 - percent) / percent
 }
 
 impl Census {

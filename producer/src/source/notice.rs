@@ -153,6 +153,21 @@ pub(super) fn unknown_equalities(captured: &Captured) {
     }
 }
 
+/// Logs that a deeper scan has found rows; the first time with the way out.
+pub(super) fn late(captured: &Captured, rows: u64, first: bool) {
+    let table = &captured.schema.table;
+    if !first {
+        return info!(%table, rows, "rows were older than their transactions: a deeper scan found \
+            them");
+    }
+    let column = captured.cursor_name();
+    let run = captured.touch_statements();
+    let run = run.map(|run| run.replace('\n', " "));
+    warn!(%table, rows, column, run, "rows were older than their transactions: a deeper scan found \
+        them; an update that leaves the cursor column unchanged waits for a sweep, which reads the \
+        whole table; a trigger that sets it with every update avoids that");
+}
+
 /// Logs what the cursor of a table means for its polls.
 pub(super) fn cursor(captured: &Captured) {
     let table = &captured.schema.table;

@@ -24,8 +24,9 @@ use inlet_model::ProgressDelta;
 use inlet_model::TableName;
 use inlet_model::{Request, Xid};
 use inlet_postgres::Captured;
+use inlet_postgres::server::Counted;
 use inlet_postgres::{Block, Gate};
-use inlet_postgres::{Dropped, Error, Postgres, Reading, Seen, server};
+use inlet_postgres::{Dropped, Error, Postgres, Reading, Seen, ServerTime, server};
 use sqlx::postgres::PgConnection;
 use tracing::{info, warn};
 
@@ -107,6 +108,7 @@ impl Poll {
         let was_tailing = self.is_tailing();
         let mut step = Step::default();
         if due.cycle || !self.is_quiet().await? {
+            self.count_from_join().await?;
             // The cycle goes before the chunk: tables that are loaded stay fresh while another one
             // loads.
             self.cycle(&mut step, out).await?;
@@ -125,7 +127,7 @@ impl Poll {
             None => self.postgres.close_helpers().await,
         }
         if due.dropped {
-            self.look_for_deletes().await?;
+            self.look_at_counters().await?;
         }
         if due.census {
             self.compare(&mut step, out).await?;
@@ -261,8 +263,8 @@ impl Poll {
         for ((at, plan), scan) in plans.into_iter().zip(scans) {
             let table = &mut self.tables[at];
             if scan.late > 0 {
-                warn!(table = %table.name(), rows = scan.late, "rows were older than their \
-                    transactions: a deeper scan found them");
+                notice::late(&table.table.captured, scan.late, !table.late_noticed);
+                table.late_noticed = true;
             }
             step.rows += scan.rows;
             step.late += scan.late;
@@ -287,22 +289,52 @@ impl Poll {
         Ok(snapshot == *quiet)
     }
 
-    /// Starts a pass over the keys of tables with deletes that no pass has seen.
-    async fn look_for_deletes(&mut self) -> Result<(), PollError> {
-        let tables = self.tables.iter().enumerate();
-        let asked: Vec<_> = tables
-            .filter(|(_, table)| table.is_comparable())
-            .map(|(at, table)| (at, table.table.captured.oids()))
-            .collect();
-        if asked.is_empty() {
-            return Ok(());
+    /// Reads the counters of tables that are about to join the cycles. Everything that is counted
+    /// before the scan that joins them is visible to it.
+    async fn count_from_join(&mut self) -> Result<(), PollError> {
+        let joins = |table: &PolledTable| matches!(table.phase, Phase::Joining(_));
+        if self.tables.iter().any(joins) {
+            for (at, counted, _) in self.counters(joins).await? {
+                self.tables[at].count_from(counted.written);
+            }
         }
-        let oids: Vec<_> = asked.iter().map(|(_, oids)| oids.clone()).collect();
-        let counted = server::counted_deletes(self.postgres.primary(), &oids).await;
+        Ok(())
+    }
+
+    /// What PostgreSQL has counted in some of the tables, with the time.
+    async fn counters(
+        &mut self,
+        wanted: impl Fn(&PolledTable) -> bool,
+    ) -> Result<Vec<(usize, Counted, ServerTime)>, PollError> {
+        let tables = self.tables.iter().enumerate();
+        let (places, oids): (Vec<_>, Vec<_>) = tables
+            .filter(|(_, table)| wanted(table))
+            .map(|(at, table)| (at, table.table.captured.oids()))
+            .unzip();
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let counted = server::counters(self.postgres.primary(), &oids).await;
         let (now, counted) =
-            counted.map_err(Error::server("counters of deletes could not be read"))?;
-        for ((at, _), counted) in asked.into_iter().zip(counted) {
-            self.tables[at].look_at_deletes(counted, now, self.settings.census.interval);
+            counted.map_err(Error::server("counters of the tables could not be read"))?;
+        let counted = places.into_iter().zip(counted);
+        Ok(counted.map(|(at, counted)| (at, counted, now)).collect())
+    }
+
+    /// Looks at what PostgreSQL has counted: starts a pass over the keys of tables with deletes that
+    /// no pass has seen, and asks for a deeper scan where versions were written that no scan has
+    /// found.
+    async fn look_at_counters(&mut self) -> Result<(), PollError> {
+        let census = self.settings.census;
+        let wanted = |table: &PolledTable| table.is_comparable() || table.is_countable();
+        for (at, counted, now) in self.counters(wanted).await? {
+            let table = &mut self.tables[at];
+            table.look_at_deletes(counted.deleted, now, census.interval);
+            if table.look_at_writes(counted.written, now, census.percent) {
+                // The scan has something to read although no transaction has ended since the last
+                // cycle.
+                self.quiet = None;
+            }
         }
         Ok(())
     }

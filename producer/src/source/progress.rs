@@ -13,6 +13,7 @@
 //! | `detected` | when the latest rows were detected, microseconds since 1970-01-01 UTC ([`super::detection`]) |
 //! | `keys`, `keys/..`, `added/..` | the keys of the rows that are published ([`super::keys`]) |
 //! | `census` | how far their comparison with the table is ([`super::census`]) |
+//! | `unseen` | versions that PostgreSQL has counted and no scan has found ([`super::unseen`]) |
 //! | `covered/<floor>` | which xids were emitted down to this floor ([`super::coverage`]) |
 //!
 //! `load` and `poll` exclude each other; where both are stored, `load` counts. `reload` counts only
@@ -34,6 +35,7 @@ use super::coverage::Coverage;
 use super::detection::Detection;
 use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::tiers::LastScan;
+use super::unseen::{UNSEEN, Unseen};
 
 const POLL: &str = "poll";
 const LOAD: &str = "load";
@@ -69,6 +71,8 @@ pub struct Stored {
     pub coverage: Coverage,
     /// When the latest rows were detected; 0.1.0 did not store it.
     pub detection: Detection,
+    /// What PostgreSQL has counted and no scan has found; 0.1.0 did not store it.
+    pub unseen: Unseen,
 }
 
 /// Which table a progress belongs to, whatever its name, and what of it was read.
@@ -136,6 +140,8 @@ pub struct Parts<'a> {
     pub scans: Vec<LastScan>,
     pub cursor: Option<&'a str>,
     pub detection: Detection,
+    /// What PostgreSQL has counted and no scan has found, where the stored one is different.
+    pub unseen: Option<&'a Unseen>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -298,6 +304,9 @@ impl Parts<'_> {
         if let Some(census) = self.census {
             set(CENSUS, Some(json(census)));
         }
+        if let Some(unseen) = self.unseen {
+            set(UNSEEN, Some(json(unseen)));
+        }
         if let Some(loads) = self.loads {
             set(LOADS, Some(json(&loads)));
         }
@@ -330,6 +339,7 @@ impl Stored {
             scans: Vec::new(),
             coverage: Coverage::default(),
             detection: Detection(part(progress, DETECTED)?),
+            unseen: Unseen::decode(progress),
         };
         Ok(match (load, poll) {
             (Some(load), _) => {

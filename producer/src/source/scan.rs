@@ -93,6 +93,9 @@ pub struct Scanned {
     pub keys: NewKeys,
     /// Rows that were handed on.
     pub rows: u64,
+    /// Those of them that are new to the table's readers: none of another load, of an attached
+    /// table, or of altered columns.
+    pub found: u64,
     /// Those of them with a timestamp below `late_below`.
     pub late: u64,
     /// How long the scan took.
@@ -110,6 +113,7 @@ impl Scanned {
             returned: self.returned,
             keys: self.keys,
             rows: self.rows + other.rows,
+            found: self.found,
             late: self.late + other.late,
             took: self.took + other.took,
             detected_at: self.detected_at,

@@ -27,6 +27,7 @@ use super::plan::{Bounds, Plan};
 use super::progress::{Parts, Relation, Stored};
 use super::scan::Scanned;
 use super::tiers::{Slack, Tier, Tiers};
+use super::unseen::{Deeper, Unseen};
 
 /// The starts of other loads that the progress keeps.
 const LOADS_MAX: usize = 64;
@@ -52,6 +53,12 @@ pub struct PolledTable {
     pub coverage: Coverage,
     /// When its latest rows were detected.
     pub detection: Detection,
+    /// What PostgreSQL has counted and no scan has found.
+    unseen: Unseen,
+    /// True when the durable progress contains this.
+    unseen_stored: bool,
+    /// True once the log has named what makes its rows late.
+    pub late_noticed: bool,
     /// The keys of its published rows, and what was compared of them.
     pub held: HeldKeys,
     /// Attached tables whose rows are not read yet, though they may be older than everything that
@@ -116,6 +123,9 @@ impl PolledTable {
             tiers: Tiers::new(tiers(&table.captured, depths), now),
             coverage,
             detection,
+            unseen: Unseen::default(),
+            unseen_stored: false,
+            late_noticed: false,
             held,
             attached: Vec::new(),
             expected_rows: None,
@@ -147,6 +157,12 @@ impl PolledTable {
         let has_no_scans = stored.scans.is_empty() && matches!(stored.phase, Phase::Tailing(_));
         let attached = attached(&table.captured, stored.relation.as_ref());
         let relation = relation(&table.captured, &attached);
+        // The rows of tables that were attached or detached are counted elsewhere.
+        let before = stored.relation.as_ref().map(|before| &before.descendants);
+        let unseen = match before == Some(&relation.descendants) && attached.is_empty() {
+            true => stored.unseen,
+            false => Unseen::default(),
+        };
         // A relation that changed while the service was down is stored with the next checkpoint,
         // also without new rows.
         let relation_stored = stored.relation.as_ref() == Some(&relation);
@@ -165,6 +181,9 @@ impl PolledTable {
             tiers,
             coverage: stored.coverage,
             detection: stored.detection,
+            unseen,
+            unseen_stored: false,
+            late_noticed: false,
             held,
             attached,
             expected_rows: None,
@@ -224,6 +243,36 @@ impl PolledTable {
         if self.is_comparable() {
             self.held.look(counted, now, interval);
         }
+    }
+
+    /// True while PostgreSQL's counters tell what its scans miss.
+    pub fn is_countable(&self) -> bool {
+        // Where every scan is a sweep, they miss nothing.
+        let is_tailing = matches!(self.phase, Phase::Tailing(_));
+        is_tailing && self.tiers.has_depths() && !self.control.paused
+    }
+
+    /// The server has counted this before the scan that joins it to the cycles.
+    pub fn count_from(&mut self, counted: i64) {
+        self.unseen = Unseen::from(counted);
+        self.unseen_stored = false;
+    }
+
+    /// Looks at the versions that the server has counted in it; true when a deeper scan is due now.
+    pub fn look_at_writes(&mut self, counted: i64, now: ServerTime, percent: u8) -> bool {
+        if !self.is_countable() {
+            return false;
+        }
+        let sweep = self.tiers.last_sweep();
+        self.unseen_stored = false;
+        // A restart without the first count would not know what is written meanwhile.
+        self.unsaved |= !self.unseen.has_base();
+        match self.unseen.look(counted, sweep, now, percent) {
+            None => return false,
+            Some(Deeper::Wide) => self.tiers.ask(self.tiers.wide()),
+            Some(Deeper::Sweep) => self.tiers.ask(self.tiers.deepest()),
+        }
+        true
     }
 
     /// Records keys of rows that were handed on.
@@ -368,6 +417,8 @@ impl PolledTable {
     /// joined the cycles is loaded again from `begin`.
     pub fn rewind(&mut self, span: Duration, begin: Xid, reading: &Reading) {
         self.coverage.forget();
+        // Another server has counters of its own, and everything is swept.
+        self.unseen = Unseen::default();
         // The next start may come when the server's xids have passed the stored ones again, and
         // could not tell. So the first checkpoint stores the new lineage, also without rows.
         self.unsaved = true;
@@ -471,6 +522,7 @@ impl PolledTable {
         let bounds = plan.bounds();
         self.published(std::mem::take(&mut scanned.keys));
         let scanned = &scanned;
+        self.count_found(&plan, scanned);
         // A scan without rows only moves the floor. A restart without it reads a little more and
         // emits the same rows.
         self.unsaved |= scanned.rows > 0;
@@ -518,6 +570,18 @@ impl PolledTable {
             self.unsaved |= !reload.started;
             reload.started = true;
             self.loaded = self.loaded.max(reload.load.begin);
+        }
+    }
+
+    /// Records what a scan has found of the versions that the server counts.
+    fn count_found(&mut self, plan: &Plan, scanned: &Scanned) {
+        if !self.is_countable() {
+            return;
+        }
+        self.unseen_stored = false;
+        self.unseen.found(scanned.found);
+        if plan.reads_attached() {
+            self.unseen.swept(scanned.late);
         }
     }
 
@@ -590,6 +654,7 @@ impl PolledTable {
             scans: self.tiers.last_scans(),
             cursor: self.table.captured.cursor_name(),
             detection: self.detection,
+            unseen: (!self.unseen_stored).then_some(&self.unseen),
         };
         let mut delta = parts.encode(self.coverage.take_delta());
         self.held.take_delta(&mut delta);
@@ -597,7 +662,7 @@ impl PolledTable {
         // stored.
         (self.relation_stored, self.loads_stored) = (true, true);
         self.reload_stored = self.reload.is_some();
-        self.control_stored = true;
+        (self.control_stored, self.unseen_stored) = (true, true);
         delta
     }
 }

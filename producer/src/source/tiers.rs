@@ -48,6 +48,8 @@ struct State {
     tier: Tier,
     pending: ScanBounds,
     last: LastScan,
+    /// True when a scan is due as soon as the rest after the last one has ended.
+    asked: bool,
 }
 
 /// The last scan of a tier or of a deeper one. A session that has none counts from its start.
@@ -71,6 +73,7 @@ impl Tiers {
             tier,
             pending: ScanBounds::NOTHING,
             last,
+            asked: false,
         };
         Self {
             states: tiers.into_iter().map(state).collect(),
@@ -107,12 +110,33 @@ impl Tiers {
         for state in &mut self.states[..=tier.0] {
             state.pending = ScanBounds::NOTHING;
             state.last = LastScan { at: now, took };
+            state.asked = false;
         }
+    }
+
+    /// Asks for a scan of this tier before its interval has passed; its throttle still counts.
+    pub fn ask(&mut self, tier: TierId) {
+        self.states[tier.0].asked = true;
     }
 
     /// The tier that reads the most.
     pub fn deepest(&self) -> TierId {
         TierId(self.states.len() - 1)
+    }
+
+    /// The tier that reads the most below the sweep; the sweep itself where it is the only one.
+    pub fn wide(&self) -> TierId {
+        TierId(self.states.len().saturating_sub(2))
+    }
+
+    /// True when some scans look deeper than others.
+    pub fn has_depths(&self) -> bool {
+        self.states.len() > 1
+    }
+
+    /// The last scan that had no floor.
+    pub fn last_sweep(&self) -> LastScan {
+        self.states[self.deepest().0].last
     }
 
     /// The tier that reads the least.
@@ -202,7 +226,11 @@ impl State {
             true => self.last.took.saturating_mul(REST),
             false => Duration::ZERO,
         };
-        let wait = micros(self.tier.every.max(rest));
+        let every = match self.asked {
+            true => Duration::ZERO,
+            false => self.tier.every,
+        };
+        let wait = micros(every.max(rest));
         ServerTime(self.last.at.0.saturating_add(wait))
     }
 }
@@ -290,6 +318,19 @@ mod tests {
         tiers.add(bounds(500, 5));
         tiers.sweep_now();
         assert_eq!(tiers.due(at(0)), Some(TierId(2)));
+    }
+
+    #[test]
+    fn a_scan_that_is_asked_for_waits_for_its_throttle_and_comes_once() {
+        let mut tiers = tiers();
+        tiers.done(TierId(2), at(0), SECOND);
+        tiers.add(bounds(500, 5));
+        tiers.ask(TierId(2));
+        assert_eq!(tiers.due(at(19)), Some(TierId(0)));
+        assert_eq!(tiers.due(at(20)), Some(TierId(2)));
+        tiers.done(TierId(2), at(20), SECOND);
+        tiers.add(bounds(500, 5));
+        assert_eq!(tiers.due(at(50)), Some(TierId(1)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use arrow::datatypes::{Int32Type, Int64Type, UInt64Type};
 use inlet_harness::{Database, PASSWORD, Postgres, eventually, shared_database};
 use inlet_model::change::XID;
 use inlet_model::{Request, TableName};
-use inlet_postgres::{Known, grants};
+use inlet_postgres::{Known, ServerTime, grants};
 use inlet_producer::session::{Session as Polling, Source};
 use inlet_producer::source::census::CensusSettings;
 use inlet_producer::source::error::PollError;
@@ -163,6 +163,7 @@ pub async fn settings(database: &Database, tables: &[&str]) -> Settings {
             whole_blocks_max: 0,
             census: CensusSettings {
                 interval: NEVER,
+                percent: 100,
                 chunk_keys: (3, 3),
                 memory: usize::MAX,
             },
@@ -406,6 +407,19 @@ impl Poller {
             ..Due::default()
         };
         self.step(due).await
+    }
+
+    /// A cycle that also looks at what PostgreSQL has counted; brings the keys that it published,
+    /// sorted.
+    pub async fn look(&mut self) -> Vec<i64> {
+        self.look_for_dropped().await.unwrap();
+        self.news()
+    }
+
+    /// When the first table was last swept.
+    pub fn last_sweep(&self) -> ServerTime {
+        let session = self.session.as_ref().unwrap();
+        session.tables()[0].tiers.last_sweep().at
     }
 
     /// A cycle that also compares a chunk of keys, if PostgreSQL has counted deletes or a pass is

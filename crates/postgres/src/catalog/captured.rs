@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use inlet_model::change::IDENTITY_PREFIX;
-use inlet_model::{Column, ColumnType, Identity, Scalar, SchemaFields, TableSchema, quote};
+use inlet_model::{Column, ColumnType, Identity, Role, Scalar, SchemaFields, TableSchema, quote};
 use inlet_service::config::{ImpossibleValues, TableConfig};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
 use super::columns::Ordered;
-use super::cursor::{self, Cursor, index_statement};
+use super::cursor::{self, Cursor, index_statement, touch_statements};
 use super::descendants::Descendant;
 use super::entry::{self, Entry};
 use super::error::CatalogError;
@@ -29,6 +29,9 @@ const UNWRITTEN: &str = "\
 SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = ANY($1) AND a.attname = ANY($2) AND (a.atthasmissing OR a.attgenerated = 'v') \
     ORDER BY 1";
+
+/// The column that a trigger sets where no column holds the time of the last change.
+const TOUCHED: &str = "updated_at";
 
 /// A table that can be captured.
 #[derive(Debug, Clone)]
@@ -244,6 +247,25 @@ impl Captured {
             &self.schema.table,
             &self.schema.columns[cursor.column].name,
             self.partitioned,
+        ))
+    }
+
+    /// The statements after which every update moves the cursor: a trigger that sets it; where it is
+    /// not a time of changes, a column `updated_at` and a trigger that sets this one.
+    pub fn touch_statements(&self) -> Option<String> {
+        let cursor = &self.schema.columns[self.cursor?.column];
+        let table = &self.schema.table;
+        if matches!(cursor.role(), Some(Role::Changed(_))) {
+            return Some(touch_statements(table, &cursor.name));
+        }
+        let trigger = touch_statements(table, TOUCHED);
+        let exists = |column: &Column| column.name == TOUCHED;
+        if self.schema.columns.iter().any(exists) {
+            return Some(trigger);
+        }
+        Some(format!(
+            "ALTER TABLE {} ADD COLUMN {TOUCHED} timestamptz NOT NULL DEFAULT now();\n{trigger}",
+            table.quoted()
         ))
     }
 

@@ -126,6 +126,18 @@ pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> St
     )
 }
 
+/// The statements that let every update of a table set a column to the time of its transaction.
+pub(super) fn touch_statements(table: &TableName, column: &str) -> String {
+    let function = quote(&format!("{}_touch", table.name));
+    let (schema, column, table) = (quote(&table.schema), quote(column), table.quoted());
+    format!(
+        "CREATE FUNCTION {schema}.{function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+            NEW.{column} := now(); RETURN NEW; END $$;\n\
+         CREATE TRIGGER {function} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION \
+         {schema}.{function}();"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

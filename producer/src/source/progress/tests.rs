@@ -15,6 +15,7 @@ use crate::source::coverage::Coverage;
 use crate::source::detection::Detection;
 use crate::source::phase::{Joined, Load, Phase, Position, Reload};
 use crate::source::tiers::LastScan;
+use crate::source::unseen::Unseen;
 
 fn holders() -> impl Strategy<Value = BTreeMap<HolderId, Holder>> {
     let id = prop_oneof![
@@ -147,6 +148,11 @@ proptest! {
         let identity = Identity { system, database, timeline };
         let detection = Detection(detected);
         let relation = Relation { oid, descendants: below, columns, key, values, identities };
+        let mut unseen = Unseen::default();
+        if let Some(counted) = detected {
+            let never = LastScan { at: ServerTime(0), took: Duration::ZERO };
+            unseen.look(counted, never, ServerTime(0), 2);
+        }
         let mut coverage = Coverage::default();
         coverage.add(floor, &xids.into_iter().collect());
         let parts = Parts {
@@ -164,6 +170,7 @@ proptest! {
             scans: scans.clone(),
             cursor: cursor.as_deref(),
             detection,
+            unseen: Some(&unseen),
         };
         let mut progress = Progress::default();
         progress.apply(parts.encode(coverage.take_delta()));
@@ -184,6 +191,7 @@ proptest! {
             scans: if tailing { scans } else { Vec::new() },
             coverage,
             detection,
+            unseen,
         });
     }
 }
