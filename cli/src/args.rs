@@ -13,7 +13,7 @@ use crate::demo::DemoArguments;
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 `verify` or \
     `lake fsck` found a difference, 75 another instance \
-took over, 78 configuration.
+took over, 78 configuration, 141 the reader of stdout has ended.
 Data goes to stdout, everything else to stderr. INLET_LOG filters the log: error, warn, info, \
     debug, trace.
 

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use inlet_postgres::{Error, Known, Tables};
 use inlet_service::config::Config;
+use inlet_service::output;
 use tokio_util::sync::CancellationToken;
 
 use self::finding::{Finding, Severity};
@@ -45,9 +46,9 @@ pub async fn run(arguments: CheckArguments, config: Config, stop: CancellationTo
     };
     let findings = findings?;
     if arguments.json {
-        println!("{}", report::json(&findings));
+        output::stdout(format!("{}\n", report::json(&findings)))?;
     } else {
-        print!("{}", report::text(&findings));
+        output::stdout(report::text(&findings))?;
     }
     let failed = findings
         .iter()

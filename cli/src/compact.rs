@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{HumanBytes, HumanCount};
 use inlet_lake::{Compacted, Compactor, TableReader};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
+use inlet_service::output;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -48,9 +49,9 @@ pub async fn run(arguments: &CompactArguments, config: Config, stop: Cancellatio
     }
     if arguments.json {
         let tables: Vec<Value> = reports.iter().map(of_table).collect();
-        println!("{:#}", json!({ "tables": tables }));
+        output::stdout(format!("{:#}\n", json!({ "tables": tables })))?;
     } else {
-        print!("{}", in_columns(&reports));
+        output::stdout(in_columns(&reports))?;
     }
     let is_whole = !stop.is_cancelled();
     Ok(if is_whole {

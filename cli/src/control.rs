@@ -20,6 +20,7 @@ use inlet_producer::sink::kafka::{
 };
 use inlet_producer::source::control::Control;
 use inlet_service::config::Config;
+use inlet_service::output;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -59,14 +60,15 @@ pub async fn run(
     store.write(&request).await?;
     let followed = stop.run_until_cancelled(store.followed(&request, &act));
     let table = &asked.table;
-    match followed.await {
-        Some(Ok(true)) => println!("{table}: {}", done(&act)),
+    let answer = match followed.await {
+        Some(Ok(true)) => done(&act),
         Some(Err(error)) => return Err(error),
-        Some(Ok(false)) | None => println!(
-            "{table}: requested. No service has answered yet; the request is stored, and a service \
-             follows it as soon as it polls the table"
-        ),
-    }
+        Some(Ok(false)) | None => {
+            "requested. No service has answered yet; the request is stored, and a service follows \
+             it as soon as it polls the table"
+        }
+    };
+    output::stdout(format!("{table}: {answer}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

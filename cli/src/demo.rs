@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use inlet_harness::Folder;
 use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::output::{self, StdoutError};
 use tokio_util::sync::CancellationToken;
 
 use self::screen::Screen;
@@ -62,17 +63,24 @@ pub async fn run(arguments: DemoArguments, stop: CancellationToken) -> Outcome {
         .await;
     if arguments.keep && !matches!(result, Some(Err(DemoError::Servers(_)))) {
         let kept = keep(&folder).map_err(|error| DemoError::Step(error.into()))?;
-        eprintln!(
-            "kept: {0}\n  duckdb -c \"SELECT * FROM read_parquet('{0}/**/*.parquet')\"",
+        output::stderr(format!(
+            "kept: {0}\n  duckdb -c \"SELECT * FROM read_parquet('{0}/**/*.parquet')\"\n",
             kept.display()
-        );
+        ));
     }
     let Some(result) = result else {
-        eprintln!("stopped: servers and services have ended");
+        output::stderr("stopped: servers and services have ended\n");
         return Ok(ExitCode::from(EXIT_INTERRUPTED));
     };
-    result?;
-    Ok(ExitCode::SUCCESS)
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(DemoError::Step(error)) => Err(match error.downcast::<StdoutError>() {
+            Ok(closed @ StdoutError::Closed) => closed.into(),
+            Ok(error) => DemoError::Step(error.into()).into(),
+            Err(error) => DemoError::Step(error).into(),
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The whole demo; its servers end with this function, and when it is no longer awaited.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use inlet_postgres::grants;
 use inlet_service::config::Config;
+use inlet_service::output;
 
 use crate::args::GrantsArguments;
 use crate::failure::Outcome;
@@ -19,6 +20,6 @@ pub fn run(arguments: &GrantsArguments) -> Outcome {
         Some(role) => role.clone(),
         None => config.require_postgres()?.primary.user.clone(),
     };
-    print!("{}", grants::statements(&config, &role)?);
+    output::stdout(grants::statements(&config, &role)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use inlet_postgres::{Captured, CatalogError, Error, capture, connect, list_tables};
 use inlet_service::config::{Config, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::output;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
@@ -99,20 +100,17 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
         &text::configuration(&url, with_password, &found),
     )?;
     let left_out = found.iter().any(|table| table.captured.is_err());
-    print!(
-        "{}",
-        text_table(
-            &text::HEADINGS,
-            &[],
-            &found.iter().map(text::cells).collect::<Vec<_>>(),
-            2
-        )
+    let table = text_table(
+        &text::HEADINGS,
+        &[],
+        &found.iter().map(text::cells).collect::<Vec<_>>(),
+        2,
     );
     let file = arguments.output.display();
-    println!(
-        "\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config \
-            {file}"
-    );
+    output::stdout(format!(
+        "{table}\nwritten: {file}\nnext:    inlet check --config {file}\n         inlet run --config \
+            {file}\n"
+    ))?;
     // A named table that is left out is a failure, so that a script notices it.
     Ok(if left_out && !arguments.tables.is_empty() {
         ExitCode::FAILURE
@@ -122,7 +120,7 @@ pub async fn run(arguments: InitArguments, stop: CancellationToken) -> Outcome {
 }
 
 fn ask() -> Result<String, SystemError> {
-    eprint!("PostgreSQL, as postgres://user@host:5432/database: ");
+    output::stderr("PostgreSQL, as postgres://user@host:5432/database: ");
     let mut line = String::new();
     std::io::stdin()
         .read_line(&mut line)

@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use inlet_service::config::Config;
-use inlet_service::log;
 use inlet_service::stop::Stop;
+use inlet_service::{log, output};
 use tokio_util::sync::CancellationToken;
 
 use args::{Arguments, Verb};
@@ -45,7 +45,13 @@ use failure::{Failure, Outcome, SystemError};
 const LAST_CALLS_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    // Dropped last, so that the lines that were logged are written, also after a panic.
+    let _output = output::start();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help and version are errors for the parser, too.
+        Err(shown) => return failure::usage(&shown),
+    };
     let outcome = log::start(arguments.log_format.into())
         .map_err(Failure::from)
         .and_then(|()| {

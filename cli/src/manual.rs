@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use inlet_service::output;
 
 use crate::args::Arguments;
 use crate::failure::{Outcome, SystemError};
@@ -50,10 +51,7 @@ fn render(text: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn print(text: &[u8]) -> Outcome {
-    io::stdout().write_all(text).map_err(|source| SystemError {
-        act: "write to stdout",
-        source,
-    })?;
+    output::stdout(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

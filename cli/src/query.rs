@@ -5,8 +5,9 @@
 //! itself starts with the views of every table.
 
 use std::io::{IsTerminal, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use std::sync::{Mutex, PoisonError};
 
 use clap::CommandFactory;
@@ -15,13 +16,15 @@ use inlet_lake::{Held, TableReader};
 use inlet_model::{PUBLIC, TableName};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::output::{self, StdoutError};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Child;
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Arguments, QueryArguments, QueryFormat, ViewsArguments};
 use crate::duckdb::{self, DuckDbError, INSTALL};
-use crate::failure::{Failure, Outcome, SystemError};
+use crate::failure::{self, Failure, Outcome, SystemError};
 use crate::tables;
 use crate::views::{self, Asked, Reading, Statement, Statements, ViewNames};
 
@@ -42,7 +45,7 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
         }
         return interactive(&lake).await;
     };
-    if format == QueryFormat::Parquet && std::io::stdout().is_terminal() {
+    if format == QueryFormat::Parquet && output::is_stdout_terminal() {
         return Ok(usage(
             ErrorKind::InvalidValue,
             "a terminal cannot show Parquet: write it into a file, as with `> answer.parquet`",
@@ -58,8 +61,12 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
     // When Inlet stops, the child is dropped, which ends DuckDB.
     let answer = answer(child, script(&views, &statement, format));
     match stop.run_until_cancelled(answer).await {
-        Some(Ok(true)) => Ok(ExitCode::SUCCESS),
-        Some(Ok(false)) | None => Ok(ExitCode::FAILURE),
+        Some(Ok(ended)) if ended.success() => Ok(ExitCode::SUCCESS),
+        // The reader of DuckDB's output, which is ours, has ended.
+        Some(Ok(ended)) if ended.signal() == Some(SignalKind::pipe().as_raw_value()) => {
+            Err(StdoutError::Closed.into())
+        }
+        Some(Ok(_)) | None => Ok(ExitCode::FAILURE),
         Some(Err(source)) => Err(DuckDbError::Lost { source }.into()),
     }
 }
@@ -67,12 +74,7 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
 /// Prints the SQL that creates the views.
 pub async fn print_views(arguments: &ViewsArguments, config: Config) -> Outcome {
     let lake = Lake::new(&config)?;
-    let text = lake.every_view(&arguments.tables).await?;
-    let written = std::io::stdout().write_all(text.as_bytes());
-    written.map_err(|source| SystemError {
-        act: "write the views to stdout",
-        source,
-    })?;
+    output::stdout(lake.every_view(&arguments.tables).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -235,10 +237,7 @@ fn statement(arguments: &QueryArguments) -> Result<Option<String>, Failure> {
 
 /// Prints what is wrong with the arguments, as clap does, and returns its exit code.
 fn usage(kind: ErrorKind, message: &str) -> ExitCode {
-    let error = Arguments::command().error(kind, message);
-    // Without stderr the exit code still tells.
-    let _ = error.print();
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+    failure::usage(&Arguments::command().error(kind, message))
 }
 
 /// What DuckDB runs. An end of line separates the statement from what is added: it may end with a
@@ -253,8 +252,8 @@ fn script(views: &str, statement: &str, format: QueryFormat) -> String {
     }
 }
 
-/// True when DuckDB answered; otherwise it has written the reason to stderr.
-async fn answer(mut child: Child, script: String) -> std::io::Result<bool> {
+/// How DuckDB has ended; unless with success, it has written the reason to stderr.
+async fn answer(mut child: Child, script: String) -> std::io::Result<ExitStatus> {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let written = stdin.write_all(script.as_bytes()).await;
     // DuckDB runs until the end of its input.
@@ -262,10 +261,9 @@ async fn answer(mut child: Child, script: String) -> std::io::Result<bool> {
     let status = child.wait().await?;
     // DuckDB stops reading at its first error, so a failed write means little then.
     if status.success() {
-        written.map(|()| true)
-    } else {
-        Ok(false)
+        written?;
     }
+    Ok(status)
 }
 
 /// Builds the command line that runs the same statement from a shell, quoted for `sh`.

@@ -9,16 +9,16 @@ pub mod lag;
 mod look;
 mod show;
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use inlet_service::config::Config;
+use inlet_service::output;
 use tokio_util::sync::CancellationToken;
 
 use self::look::{Status, look};
 use crate::args::StatusArguments;
-use crate::failure::{Outcome, SystemError};
+use crate::failure::Outcome;
 
 /// The escape sequence that clears a terminal and its scrollback.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
@@ -32,9 +32,9 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         };
         let tables = tables?;
         if tables.is_empty() && !arguments.json {
-            eprintln!(
+            output::stderr(
                 "the tables are unknown: PostgreSQL does not answer, and the lake has no table of \
-                 the configuration"
+                 the configuration\n",
             );
         }
         let text = if arguments.json {
@@ -43,22 +43,12 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
             show::text(&tables)
         };
         // Escape sequences belong on a terminal only, not in a file or a pipe.
-        let clear = if arguments.watch.is_some() && io::stdout().is_terminal() {
+        let clear = if arguments.watch.is_some() && output::is_stdout_terminal() {
             CLEAR
         } else {
             ""
         };
-        let written = match write!(io::stdout(), "{clear}{text}")
-            .and_then(|()| io::stdout().flush())
-        {
-            // The reader of a pipe, such as `head`, has closed it on purpose.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-            written => written,
-        };
-        written.map_err(|source| SystemError {
-            act: "write to standard output",
-            source,
-        })?;
+        output::stdout(format!("{clear}{text}"))?;
         let Some(seconds) = arguments.watch else {
             return Ok(if tables.iter().any(Status::is_known) {
                 ExitCode::SUCCESS

@@ -33,6 +33,7 @@ use inlet_lake::TableReader;
 use inlet_model::Xid;
 use inlet_postgres::{Known, Table, Tables, connect};
 use inlet_service::config::Config;
+use inlet_service::output;
 use sqlx::{Connection, PgConnection};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +64,7 @@ pub async fn run(arguments: VerifyArguments, config: Config, stop: CancellationT
     };
     let reports = reports?;
     if arguments.json {
-        println!("{}", report::json(&reports));
+        output::stdout(format!("{}\n", report::json(&reports)))?;
     }
     let equal = reports.iter().all(Report::is_equal);
     Ok(if equal {
@@ -91,7 +92,7 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
         let found = found.take(table)?;
         let report = verify_table(&mut connection, &of, found, deadline).await?;
         if !arguments.json {
-            print!("{report}");
+            output::stdout(report.to_string())?;
         }
         reports.push(report);
     }

@@ -2,9 +2,10 @@
 //! colours unless standard output is a terminal and `NO_COLOR` is unset.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
+use inlet_service::output::StdoutError;
 
 use crate::text_table::text_table;
 
@@ -21,24 +22,24 @@ pub struct Screen {
 
 impl Screen {
     /// Starts the next numbered step.
-    pub fn step(&mut self, title: impl Display) -> io::Result<()> {
+    pub fn step(&mut self, title: impl Display) -> Result<(), StdoutError> {
         self.step += 1;
         print(format!("\n{TITLE}{}. {title}{TITLE:#}", self.step))
     }
 
     /// Prints a line without a step.
-    pub fn title(&mut self, text: impl Display) -> io::Result<()> {
+    pub fn title(&mut self, text: impl Display) -> Result<(), StdoutError> {
         print(format!("{TITLE}{text}{TITLE:#}"))
     }
 
     /// Prints what a person would type; it may have several lines.
-    pub fn command(&mut self, text: impl Display) -> io::Result<()> {
+    pub fn command(&mut self, text: impl Display) -> Result<(), StdoutError> {
         let text = text.to_string().replace('\n', &format!("\n{INDENT}  "));
         print(format!("{INDENT}$ {COMMAND}{text}{COMMAND:#}"))
     }
 
     /// Prints what happened, or another program's output.
-    pub fn line(&mut self, text: impl Display) -> io::Result<()> {
+    pub fn line(&mut self, text: impl Display) -> Result<(), StdoutError> {
         for line in text.to_string().lines() {
             print(format!("{INDENT}{line}").trim_end())?;
         }
@@ -46,12 +47,12 @@ impl Screen {
     }
 
     /// Prints a result that is as expected.
-    pub fn good(&mut self, text: impl Display) -> io::Result<()> {
+    pub fn good(&mut self, text: impl Display) -> Result<(), StdoutError> {
         print(format!("{INDENT}{SUCCESS}{text}{SUCCESS:#}"))
     }
 
     /// Prints an answer: the columns' names and the rows, numbers to the right.
-    pub fn table(&mut self, names: &[String], rows: &[Vec<String>]) -> io::Result<()> {
+    pub fn table(&mut self, names: &[String], rows: &[Vec<String>]) -> Result<(), StdoutError> {
         if rows.is_empty() {
             return self.line("(no rows)");
         }
@@ -65,6 +66,6 @@ impl Screen {
     }
 }
 
-fn print(line: impl Display) -> io::Result<()> {
-    writeln!(anstream::stdout(), "{line}")
+fn print(line: impl Display) -> Result<(), StdoutError> {
+    Ok(writeln!(anstream::stdout(), "{line}")?)
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use indicatif::{HumanBytes, HumanCount};
 use inlet_lake::LakeFile;
+use inlet_service::output;
 use serde_json::{Value, json};
 
 use super::Table;
@@ -28,13 +29,13 @@ pub async fn run(tables: &[Table], is_json: bool) -> Outcome {
             .iter()
             .map(|(table, file)| of_file(table, file))
             .collect();
-        println!("{:#}", json!({ "files": files }));
+        output::stdout(format!("{:#}\n", json!({ "files": files })))?;
     } else {
         let rows: Vec<_> = found
             .iter()
             .map(|(table, file)| cells(table, file))
             .collect();
-        print!("{}", text_table(&HEADINGS, &NUMBERS, &rows, 2));
+        output::stdout(text_table(&HEADINGS, &NUMBERS, &rows, 2))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use inlet_service::output;
 use tokio_util::sync::CancellationToken;
 
 use super::Table;
@@ -22,9 +23,9 @@ pub async fn run(tables: &[Table], is_json: bool, stop: &CancellationToken) -> O
         findings.extend(found);
     }
     if is_json {
-        println!("{}", report::json(&findings));
+        output::stdout(format!("{}\n", report::json(&findings)))?;
     } else {
-        print!("{}", report::text(&findings));
+        output::stdout(report::text(&findings))?;
     }
     let is_wrong =
         |finding: &Finding| matches!(finding.severity, Severity::Error | Severity::Warning);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use indicatif::HumanCount;
 use inlet_lake::LoggedEntry;
 use inlet_model::printable;
+use inlet_service::output;
 use serde_json::{Value, json};
 
 use super::Table;
@@ -25,12 +26,11 @@ pub async fn run(tables: &[Table], last: usize, is_json: bool) -> Outcome {
     }
     if is_json {
         let entries: Vec<Value> = lines.iter().map(of_entry).collect();
-        println!("{:#}", json!({ "entries": entries }));
+        output::stdout(format!("{:#}\n", json!({ "entries": entries })))?;
     } else {
         let has_names = tables.len() > 1;
-        lines
-            .iter()
-            .for_each(|line| print!("{}", text(line, has_names)));
+        let texts: Vec<String> = lines.iter().map(|line| text(line, has_names)).collect();
+        output::stdout(texts.concat())?;
     }
     Ok(ExitCode::SUCCESS)
 }

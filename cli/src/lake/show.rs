@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use indicatif::{HumanBytes, HumanCount};
 use inlet_lake::{Head, LakeFile, Numbering};
 use inlet_model::printable;
+use inlet_service::output;
 use serde_json::{Map, Value, json};
 
 use super::Table;
@@ -29,10 +30,10 @@ pub async fn run(tables: &[Table], is_json: bool) -> Outcome {
     }
     if is_json {
         let tables: Vec<Value> = shown.iter().map(of_table).collect();
-        println!("{:#}", json!({ "tables": tables }));
+        output::stdout(format!("{:#}\n", json!({ "tables": tables })))?;
     } else {
         let texts: Vec<String> = shown.iter().map(text).collect();
-        print!("{}", texts.join("\n"));
+        output::stdout(texts.join("\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

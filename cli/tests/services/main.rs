@@ -1,7 +1,7 @@
 //! The services as processes, on real servers: what a user does, and what the machine does to a
 //! user.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod acceptance;
 mod aside;
@@ -17,6 +17,7 @@ mod mistakes;
 mod names;
 mod observe;
 mod orders;
+mod output;
 mod patterns;
 mod start;
 mod tables;

@@ -2,6 +2,7 @@
 //! table with 8 columns.
 //!
 //! `cargo run --release -p inlet-model --example json_speed`
+#![allow(clippy::print_stdout)] // An example, not a service.
 
 use std::hint::black_box;
 use std::sync::Arc;

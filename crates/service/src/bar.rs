@@ -1,10 +1,10 @@
 //! Progress bars on a terminal. Without a terminal only the log is written.
 //!
-//! Promises: log lines and bars never mix ([`LogWriter`]); work that ends within a moment shows no
-//! bar.
+//! Promises: log lines and bars never mix ([`print_above`]); work that ends within a moment shows
+//! no bar.
 
-use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// All bars of the process, on stderr; hidden where that is no terminal.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
+/// How many bars are on the terminal.
+static SHOWN: AtomicUsize = AtomicUsize::new(0);
+
 /// Hides all bars from here on, because a machine reads the log.
 pub fn hide() {
     BARS.set_draw_target(ProgressDrawTarget::hidden());
@@ -26,6 +29,17 @@ pub fn hide() {
 /// True where a bar would be seen.
 pub fn is_visible() -> bool {
     !BARS.is_hidden()
+}
+
+/// True while a bar is on the terminal.
+pub(crate) fn is_shown() -> bool {
+    SHOWN.load(Ordering::Relaxed) > 0
+}
+
+/// Prints lines above the bars. Unlike `MultiProgress::suspend` it returns an error of the
+/// terminal, which would panic there.
+pub(crate) fn print_above(text: &str) -> io::Result<()> {
+    BARS.println(text)
 }
 
 /// Counts the rows of one reading; dropping it removes the bar.
@@ -73,6 +87,7 @@ impl Bar {
             let bar = BARS.add(bar.with_prefix(self.what.clone()));
             bar.set_style(ProgressStyle::with_template(template).expect("the template is right"));
             bar.enable_steady_tick(TICK);
+            SHOWN.fetch_add(1, Ordering::Relaxed);
             bar
         });
         // The total is a guess: a bar that is full stays at its end.
@@ -107,22 +122,8 @@ impl Drop for Bar {
     fn drop(&mut self) {
         if let Some(bar) = self.shown.take() {
             bar.finish_and_clear();
+            SHOWN.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// Standard error beside the bars: they step aside for what is written.
-#[derive(Debug, Default)]
-pub struct LogWriter;
-
-impl Write for LogWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // The bars are removed, the line is written, and the bars are drawn again below it.
-        BARS.suspend(|| io::stderr().write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a process of ours is configured, explained, retried, stopped and observed.
 //!
-//! Read in this order: [`config`], [`error`], [`retry`], [`log`], [`bar`], [`stop`], [`observe`],
-//! [`file`], [`sink`].
+//! Read in this order: [`config`], [`error`], [`retry`], [`output`], [`log`], [`bar`], [`stop`],
+//! [`observe`], [`file`], [`sink`].
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod bar;
@@ -10,6 +10,7 @@ pub mod error;
 pub mod file;
 pub mod log;
 pub mod observe;
+pub mod output;
 pub mod retry;
 pub mod sink;
 pub mod stop;

@@ -1,12 +1,12 @@
 //! The log of a process: on stderr, as text or JSON, filtered by `INLET_LOG` (default `info`).
 
 use std::env::VarError;
-use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::bar::{self, LogWriter};
+use crate::bar;
 use crate::error::{Explain, Hint, Kind};
+use crate::output::{self, LogWriter};
 
 /// The environment variable with the filter: a level, or `target=level` with commas.
 pub const VARIABLE: &str = "INLET_LOG";
@@ -58,10 +58,12 @@ pub fn start(format: LogFormat) -> Result<(), LogError> {
         }
     };
     let filter = EnvFilter::try_new(&words).map_err(|_| LogError::Filter(words))?;
-    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colors = output::is_stderr_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(LogWriter::default)
+        // It would report an error of the writer with `eprintln!`, which panics without stderr.
+        .log_internal_errors(false)
         .with_ansi(colors);
     match format {
         LogFormat::Text => log.with_target(false).try_init(),

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::error::{Explain, Hint, Kind};
+use crate::output;
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The time between two clean-ups of the recorder's buckets.
@@ -96,6 +97,7 @@ impl Observer {
         let metrics = PrometheusBuilder::new()
             .install_recorder()
             .map_err(|_| ObserveError::Recorder)?;
+        output::describe_metrics();
         tracing::info!(%address, "serving /livez, /readyz and /metrics");
         let server = async move {
             let upkeep = metrics.clone();

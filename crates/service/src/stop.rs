@@ -5,13 +5,18 @@
 //! visible.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::output;
+
 /// The exit code after a second signal, as shells show an interrupt.
 const EXIT_INTERRUPTED: i32 = 130;
+/// A reader of the log that reads takes the last lines sooner.
+const LAST_LINES_TIME: Duration = Duration::from_millis(200);
 
 /// Listens for signals as long as it lives.
 #[derive(Debug)]
@@ -47,10 +52,12 @@ impl Drop for Stop {
 
 async fn listen(mut interrupt: Signal, mut terminate: Signal, token: CancellationToken) {
     either(&mut interrupt, &mut terminate).await;
-    tracing::info!("stopping: what is open is committed first; a second signal leaves at once");
+    // The stop goes first: it must not depend on the log.
     token.cancel();
+    tracing::info!("stopping: what is open is committed first; a second signal leaves at once");
     either(&mut interrupt, &mut terminate).await;
     tracing::warn!("left at once; the next start resumes from the last commit");
+    output::flush(LAST_LINES_TIME);
     std::process::exit(EXIT_INTERRUPTED);
 }
 
@@ -63,8 +70,6 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]

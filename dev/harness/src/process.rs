@@ -332,6 +332,10 @@ impl Drop for Process {
 }
 
 /// Copies a log out of the temporary folders, and prints its path and its last lines.
+#[expect(
+    clippy::print_stderr,
+    reason = "only a test that has failed prints, and its runner captures that"
+)]
 pub(crate) fn keep_log(name: &str, log: &Path) {
     let kept = env::temp_dir().join("inlet-failed").join(format!(
         "{}-{name}-{:08x}.log",

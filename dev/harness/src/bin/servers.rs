@@ -3,6 +3,7 @@
 //!
 //! `servers [postgres:NAME=VALUE | kafka:NAME=VALUE]..` changes settings of the servers, as
 //! `postgres:wal_level=logical`.
+#![allow(clippy::print_stdout)] // A tool for experiments, not a service.
 
 use anyhow::{Context, Result, bail};
 use inlet_harness::{Kafka, Postgres};
