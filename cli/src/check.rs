@@ -11,7 +11,6 @@
 
 mod activity;
 mod broker;
-mod connect;
 mod cursor;
 mod facts;
 pub mod finding;

@@ -35,6 +35,11 @@ pub enum ConsumerError {
 }
 
 impl ConsumerError {
+    /// True when no broker has answered since the start: who supervises the service starts it again.
+    pub(crate) fn is_unreached(&self) -> bool {
+        matches!(self, Self::Source(SourceError::Unreached(_)))
+    }
+
     /// True when another writer was first: a restart from the log then settles who writes.
     ///
     /// A request to join that a killed consumer left behind may be answered after that of its

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ConsumerError;
 use crate::metrics;
 use crate::settings::ConsumerSettings;
-use crate::source::{Event, Partitions, Schemas, Slab, Source};
+use crate::source::{Event, Partitions, Reach, Schemas, Slab, Source};
 use inlet_kafka::Marks;
 use table::{Commit, Table};
 
@@ -99,13 +99,15 @@ impl Pipeline {
         Self { readiness, ..self }
     }
 
-    /// Runs until it is stopped, or until an error that a restart cannot fix.
+    /// Runs until it is stopped, until an error that a restart cannot fix, or until no broker has
+    /// answered for a while since the start.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ConsumerError> {
         metrics::describe();
         let mut backoff = Backoff::new();
         let mut overtaken = 0;
+        let reach = Reach::new();
         loop {
-            let mut session = self.join()?;
+            let mut session = self.join(&reach)?;
             let ended = session.run(&stop).await;
             session.readiness.set(false);
             // Only a commit proves progress: a session that merely joined keeps the longer waits.
@@ -126,6 +128,7 @@ impl Pipeline {
                     let reason = error.to_string();
                     tracing::info!(reason, "another consumer has taken over: joining again");
                 }
+                Err(error) if error.is_unreached() => return Err(error),
                 Err(error) if error.kind() == Kind::Unavailable => {
                     let hint = error.hint().map(tracing::field::display);
                     tracing::warn!(
@@ -148,8 +151,8 @@ impl Pipeline {
         }
     }
 
-    fn join(&mut self) -> Result<Session<'_>, ConsumerError> {
-        let source = Source::join(&self.settings)?;
+    fn join(&mut self, reach: &Reach) -> Result<Session<'_>, ConsumerError> {
+        let source = Source::join(&self.settings, reach)?;
         let table =
             |(settings, rules): (&_, &Rules)| Table::new(&self.settings, settings, rules.clone());
         let tables = self

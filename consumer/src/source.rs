@@ -13,6 +13,7 @@
 
 mod error;
 mod member;
+mod reach;
 mod rebalance;
 mod schemas;
 mod slab;
@@ -29,6 +30,7 @@ use inlet_model::{KafkaPartition, Offset, Offsets};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use error::SourceError;
+pub use reach::Reach;
 pub use schemas::Schemas;
 pub use slab::{Headed, Message, Slab};
 pub use start::{Missing, start};
@@ -83,7 +85,8 @@ pub struct Source {
 
 impl Source {
     /// Joins the group, inside a tokio runtime with time. Waits for topics that do not exist yet.
-    pub fn join(settings: &ConsumerSettings) -> Result<Self, SourceError> {
+    /// Fails when no broker has answered in the time of `reach`.
+    pub fn join(settings: &ConsumerSettings, reach: &Reach) -> Result<Self, SourceError> {
         // Every slab holds a share of at least SHARE_BYTES_MIN, so the channel always has a place
         // for it; one more is for a rebalance.
         let (sender, events) = mpsc::channel(WAITING_BYTES_MAX / SHARE_BYTES_MIN + 1);
@@ -92,6 +95,7 @@ impl Source {
         let budget = Arc::new(Semaphore::new(WAITING_BYTES_MAX));
         let mut reader = Reader::new(
             settings,
+            reach.clone(),
             sender,
             stored,
             budget,

@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use inlet_service::error::{Explain, Kind, chain};
-use inlet_service::retry::Backoff;
+use inlet_service::retry::{Backoff, START_DEADLINE};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::source::error::PollError;
-
-/// A server that was never reached since the start is given up after this time; who supervises the service starts it again.
-const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// The failures since the start.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! One finding: how bad it is, where, the measured fact, its effect and its fix.
 
+use inlet_postgres::Error;
 use inlet_service::error::{Explain, chain};
 use serde::Serialize;
 
@@ -130,4 +131,13 @@ impl Finding {
             ..self
         }
     }
+}
+
+/// The finding for a statement of the check that failed.
+pub fn unread(object: &str, source: sqlx::Error) -> Finding {
+    let error = Error::Server {
+        act: "a statement of the check failed".to_owned(),
+        source,
+    };
+    Finding::of(Hop::Postgres, object, &error)
 }

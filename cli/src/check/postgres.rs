@@ -4,14 +4,13 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use inlet_model::quote;
-use inlet_postgres::Error;
 use inlet_postgres::server::{self, Greeting};
+use inlet_postgres::{Error, connect};
 use inlet_service::config::{Config, PostgresAddress, SslMode};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{FromRow, Row};
 
-use super::connect::{open, unread};
-use super::finding::{Finding, Hop};
+use super::finding::{Finding, Hop, unread};
 use super::{activity, standby};
 
 /// Clocks of machines that are kept by NTP differ by less.
@@ -82,7 +81,7 @@ pub async fn check(
     let postgres = config.postgres.as_ref()?;
     let address = &postgres.primary;
     let object = format!("{}:{}", address.host, address.port);
-    let mut connection = match open(address).await {
+    let mut connection = match connect(address).await {
         Ok(connection) => connection,
         Err(error) => {
             findings.push(refused(&object, address, &error));

@@ -1,11 +1,11 @@
 //! The hot standby that rows are read from.
 
+use inlet_postgres::connect;
 use inlet_postgres::server::{self, Greeting};
 use inlet_service::config::PostgresAddress;
 use sqlx::{PgConnection, Row};
 
-use super::connect::{open, unread};
-use super::finding::{Finding, Hop};
+use super::finding::{Finding, Hop, unread};
 
 /// With a greater delay of the standby every poll waits for seconds.
 const BEHIND_BYTES_MAX: i64 = 64 << 20;
@@ -20,7 +20,7 @@ pub async fn check(
     to_primary: &mut PgConnection,
 ) -> Finding {
     let object = format!("read_url {}:{}", address.host, address.port);
-    let mut connection = match open(address).await {
+    let mut connection = match connect(address).await {
         Ok(connection) => connection,
         Err(error) => return Finding::of(Hop::Postgres, object, &error),
     };

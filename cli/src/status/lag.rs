@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use inlet_consumer::{SourceError, start};
 use inlet_kafka::{
-    Code, Connection, Consumer, Error, Isolation, Marks, all_watermarks, find_topic, read_to_end,
+    Code, Connection, Consumer, Error, Isolation, Marks, all_watermarks, ensure_answers,
+    find_topic, read_to_end,
 };
 use inlet_lake::{Head, PartitionHead};
 use inlet_model::record::header::{HEADER, Header};
@@ -55,6 +56,9 @@ pub fn of_topics(
     topics: &[(String, Option<Head>)],
 ) -> Result<Vec<Result<Lag, SourceError>>, Error> {
     let reader = Connection::from(kafka).reader(Isolation::Committed)?;
+    // A broker that does not answer costs its time once, not for each topic.
+    let first = topics.first().map(|(topic, _)| topic.as_str());
+    ensure_answers(&reader, &kafka.brokers, first, TOPIC_TIME_MAX)?;
     Ok(topics
         .iter()
         .map(|(topic, head)| of_topic(&reader, topic, head.as_ref()))

@@ -16,6 +16,14 @@ const INLET: &str = env!("CARGO_BIN_EXE_inlet");
 
 /// Headings whose messages are not provoked here, and words of each message in the sources.
 const IN_THE_SOURCE: &[(&str, &str)] = &[
+    (
+        "Another program answers at PostgreSQL's address",
+        "what answers there is not PostgreSQL",
+    ),
+    (
+        "Another program answers at the broker's address",
+        "is no broker, or one that expects TLS",
+    ),
     ("The topic may not be created", "was not created"),
     (
         "Rows left the topic before they reached the lake",

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod acceptance;
+mod addresses;
 mod aside;
 mod control;
 mod deletes;

@@ -15,6 +15,9 @@ pub enum SourceError {
     /// A call to Kafka failed.
     #[error(transparent)]
     Kafka(#[from] Error),
+    /// No broker has answered since the start.
+    #[error(transparent)]
+    Unreached(Error),
     /// The topic does not hold any more, or not yet, what the lake waits for.
     #[error(
         "kafka_partition {} of topic `{topic}` has offsets {}..{}, the lake waits for offset {}",
@@ -57,7 +60,7 @@ pub enum SourceError {
 impl Explain for SourceError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Kafka(error) => error.kind(),
+            Self::Kafka(error) | Self::Unreached(error) => error.kind(),
             Self::Missing { .. } | Self::Recreated { .. } | Self::Corrupt { .. } => Kind::Data,
             Self::Replaced { .. } => Kind::Fenced,
             Self::Ended => Kind::Bug,
@@ -66,7 +69,7 @@ impl Explain for SourceError {
 
     fn hint(&self) -> Option<Hint> {
         Some(match self {
-            Self::Kafka(error) => {
+            Self::Kafka(error) | Self::Unreached(error) => {
                 return error.hint().or_else(|| Some(Hint::key("kafka.brokers")));
             }
             Self::Missing { marks, next, .. } if *next > marks.end => Hint::text(RECREATED),
@@ -102,8 +105,8 @@ pub(super) enum Reaction {
 }
 
 /// Classifies an error of `poll`. An error that is not known to pass ends the client: a new one
-/// resumes from the lake's log, so nothing is skipped.
-pub(super) fn classify(error: KafkaError, reason: String) -> Reaction {
+/// resumes from the lake's log, so nothing is skipped. `is_reading`: a kafka_partition is assigned.
+pub(super) fn classify(error: KafkaError, reason: String, is_reading: bool) -> Reaction {
     // Errors without a code come from the binding itself; `Fail` falls into the last arm, which
     // starts a new client.
     let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
@@ -118,6 +121,9 @@ pub(super) fn classify(error: KafkaError, reason: String) -> Reaction {
             end(Error::failed(act("the consumer cannot continue"), error))
         }
         (Meaning::Transient, _) => Reaction::Continue,
+        // Before the first message such bytes are the answer of another program at the broker's
+        // address, which may be replaced by a broker.
+        (Meaning::Corrupt | Meaning::TooLarge, _) if !is_reading => Reaction::Continue,
         (Meaning::MissingTopic, _) => Reaction::AwaitTopic,
         (Meaning::MissingOffset, _) => Reaction::FindOffset,
         (Meaning::Corrupt | Meaning::TooLarge, _) => Reaction::End(SourceError::Corrupt {

@@ -47,6 +47,7 @@ impl Reader {
     /// Applies a waiting rebalance.
     pub(super) fn apply_rebalance(&mut self, consumer: &Consumer) -> Result<(), End> {
         if let Some(rebalance) = consumer.context().take_rebalance() {
+            self.reach.set();
             // Messages of the former assignment must not follow the rebalance in the channel.
             self.slab = None;
             self.started.clear();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
-use inlet_kafka::{Consumer, Error, GROUP_INSTANCE};
+use inlet_kafka::{Consumer, Error, GROUP_INSTANCE, ensure_answers};
 use inlet_model::{KafkaPartition, Offset, Offsets};
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::error::{Reaction, classify};
 use super::member::Member;
 use super::slab::{SLAB_BYTES, Slab, borrowed};
-use super::{Event, GroupOffsets, Partitions, SHARE_BYTES_MIN, SourceError};
+use super::{Event, GroupOffsets, Partitions, Reach, SHARE_BYTES_MIN, SourceError};
 use crate::settings::ConsumerSettings;
 
 /// How long one poll waits, and so how long a command may have to wait.
@@ -35,6 +35,8 @@ const LINGER: Duration = Duration::from_millis(10);
 /// How long the reader waits for memory before it pauses fetching and polls again, so that the
 /// group keeps it as a member.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
+/// A running broker answers sooner.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the reader waits until it has left the group. The session ends by itself in any case.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
 /// How long one question about that may take. When it is not answered, librdkafka's threads get
@@ -43,6 +45,8 @@ const LEAVE_TIME: Duration = Duration::from_millis(200);
 
 /// The consumer and what it reads into.
 pub(super) struct Reader {
+    brokers: String,
+    pub(super) reach: Reach,
     /// `None` once the group was left.
     consumer: Option<Consumer>,
     _member: Option<Member>,
@@ -89,6 +93,7 @@ impl From<Error> for End {
 impl Reader {
     pub fn new(
         settings: &ConsumerSettings,
+        reach: Reach,
         events: mpsc::Sender<Event>,
         group_offsets: std_mpsc::Receiver<GroupOffsets>,
         budget: Arc<Semaphore>,
@@ -120,6 +125,8 @@ impl Reader {
             .subscribe(&names)
             .map_err(|error| Error::failed("the topics were not subscribed to", error))?;
         Ok(Self {
+            brokers: settings.connection.brokers().to_owned(),
+            reach,
             consumer: Some(consumer),
             _member: member,
             group: settings.group.clone(),
@@ -210,6 +217,7 @@ impl Reader {
                 // librdkafka pauses fetching for a rebalance, so its messages end and this is
                 // reached soon.
                 self.apply_rebalance(consumer)?;
+                self.check_reached(consumer)?;
                 let patience = match &self.slab {
                     None => IDLE,
                     Some(_) => LINGER.saturating_sub(self.slab_since.elapsed()),
@@ -235,6 +243,7 @@ impl Reader {
             Err(error) => return self.react(consumer, error),
         };
         // A message proves that the broker answers again; the next outage is logged.
+        self.reach.set();
         self.unreachable_is_logged = false;
         if self
             .slab
@@ -257,7 +266,8 @@ impl Reader {
 
     fn react(&mut self, consumer: &Consumer, error: KafkaError) -> Result<(), End> {
         let reason = reason(consumer);
-        match classify(error, reason.clone()) {
+        let is_reading = !self.started.is_empty();
+        match classify(error, reason.clone(), is_reading) {
             // Both are logged once, not with each attempt.
             Reaction::Continue => {
                 if !std::mem::replace(&mut self.unreachable_is_logged, true) {
@@ -265,6 +275,7 @@ impl Reader {
                 }
             }
             Reaction::AwaitTopic => {
+                self.reach.set();
                 if !std::mem::replace(&mut self.missing_is_logged, true) {
                     tracing::info!(
                         topics = self.topics.join(", "),
@@ -276,6 +287,19 @@ impl Reader {
             Reaction::FindOffset => return Err(self.find_missing(consumer, &reason).into()),
             Reaction::End(error) => return Err(error.into()),
         }
+        Ok(())
+    }
+
+    /// Ends when no broker has answered since the start. A group may take long to form, so before
+    /// that the broker is asked a question that it answers at once.
+    fn check_reached(&self, consumer: &Consumer) -> Result<(), End> {
+        if !self.reach.is_overdue() {
+            return Ok(());
+        }
+        let topic = self.topics.first().map(String::as_str);
+        ensure_answers(consumer, &self.brokers, topic, ANSWER_TIME_MAX)
+            .map_err(SourceError::Unreached)?;
+        self.reach.set();
         Ok(())
     }
 

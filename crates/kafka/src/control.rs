@@ -14,6 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset as RawOffset, TopicPartitionList};
 
 use crate::admin::TopicSettings;
+use crate::broker::ensure_answers;
 use crate::client::{Connection, Consumer, Isolation};
 use crate::error::{Error, is_transient};
 use crate::read::read_to_end;
@@ -119,6 +120,13 @@ impl ControlTopic {
                 Err(Error::of_code(act, code, code))
             }
         }
+    }
+
+    /// Makes sure that a broker answers; the error has the reason why none does.
+    pub fn ensure_answers(&self, time_max: Duration) -> Result<(), Error> {
+        let reader = self.connection.reader(Isolation::Committed)?;
+        let topic = Some(self.name.as_str());
+        ensure_answers(&reader, self.connection.brokers(), topic, time_max)
     }
 
     /// Whether the topic exists.

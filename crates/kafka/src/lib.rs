@@ -23,7 +23,7 @@ mod transactions;
 mod watermarks;
 
 pub use admin::{Admin, Created, NewTopic, TopicSettings};
-pub use broker::{advertised, is_reachable};
+pub use broker::{advertised, ensure_answers, is_reachable, silent};
 pub use client::{Connection, Consumer, GROUP_INSTANCE, Isolation, MESSAGE_BYTES_MAX, Producer};
 pub use context::{Context, Rebalance, Reported};
 pub use control::{ControlFault, ControlFollower, ControlTopic, OpenTransactions, control_faults};

@@ -1,5 +1,8 @@
 //! How a connection to PostgreSQL is made, and the pair of connections that a poll reads from.
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use inlet_service::config::{PostgresAddress, PostgresConfig, SslMode};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
@@ -8,6 +11,10 @@ use crate::error::Error;
 use crate::reading::Reading;
 use crate::server::{self, Greeting, Replayed};
 use crate::session;
+
+/// A server that gives no session in this time could not serve a poll either. A firewall that drops
+/// packets, and a program that waits for another protocol, would keep us waiting for ever.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The primary, and the hot standby that rows are read from, if one is configured.
 #[derive(Debug)]
@@ -171,19 +178,29 @@ async fn connect_standby(
     Ok((standby, greeting.backend))
 }
 
-/// Connects, and makes sure that the connection has a server session of its own.
+/// Connects, and makes sure that the connection has a server session of its own. What answers
+/// nothing at the address is an error after [`CONNECT_TIME_MAX`].
 pub async fn connect(address: &PostgresAddress) -> Result<PgConnection, Error> {
-    let options = options(address);
     let act = format!(
         "connection to PostgreSQL at {}:{} failed",
         address.host, address.port
     );
-    let mut connection = options.connect().await.map_err(Error::server(&act))?;
+    let late = |_| {
+        let text = format!("no answer within {} s", CONNECT_TIME_MAX.as_secs());
+        Error::server(&act)(std::io::Error::new(ErrorKind::TimedOut, text).into())
+    };
+    let connected = tokio::time::timeout(CONNECT_TIME_MAX, own_session(address, &act));
+    connected.await.map_err(late)?
+}
+
+async fn own_session(address: &PostgresAddress, act: &str) -> Result<PgConnection, Error> {
+    let options = options(address);
+    let mut connection = options.connect().await.map_err(Error::server(act))?;
     // A shared session is detected before anything is set or prepared in it: what we leave behind
     // there would reach other clients of the pooler.
     if session::is_shared(&mut connection, &options)
         .await
-        .map_err(Error::server(&act))?
+        .map_err(Error::server(act))?
     {
         return Err(Error::Pooled {
             host: address.host.clone(),
@@ -192,7 +209,7 @@ pub async fn connect(address: &PostgresAddress) -> Result<PgConnection, Error> {
     }
     session::set_up(&mut connection)
         .await
-        .map_err(Error::server(&act))?;
+        .map_err(Error::server(act))?;
     Ok(connection)
 }
 

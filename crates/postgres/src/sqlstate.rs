@@ -34,6 +34,8 @@ pub enum Meaning {
     Unreadable,
     /// The server could not be reached.
     Unreachable,
+    /// What answers does not use PostgreSQL's protocol.
+    Foreign,
     /// Anything else may pass: a shutdown, a lost connection, too many clients.
     Passing,
 }
@@ -52,6 +54,7 @@ impl Meaning {
             }
             sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => Self::Refused,
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => Self::Unreachable,
+            sqlx::Error::Protocol(_) => Self::Foreign,
             sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::ColumnIndexOutOfBounds { .. }
@@ -95,6 +98,8 @@ impl Meaning {
             | Self::Unsupported
             | Self::Unreadable
             | Self::Unreachable
+            // A proxy in front of the server may answer for it while it restarts.
+            | Self::Foreign
             | Self::Passing => Kind::Unavailable,
         }
     }
@@ -124,6 +129,10 @@ impl Meaning {
             Self::Unreachable => Some(
                 "check host and port in `postgres`, and that PostgreSQL is running and listens \
                  there",
+            ),
+            Self::Foreign => Some(
+                "check host and port in `postgres`: what answers there is not PostgreSQL, or a \
+                 proxy whose server is down",
             ),
             _ => None,
         }

@@ -88,9 +88,12 @@ pub fn report(error: &dyn Explain) -> String {
     text
 }
 
-/// A server's error without what the driver puts around it: the line is one of the server's source
-/// code.
+/// A server's error without what the driver puts around it: the place in the driver's or the
+/// server's source code.
 fn own_words(text: String) -> String {
+    if let Some((words, _)) = text.rsplit_once(" (sqlx_") {
+        return words.to_owned();
+    }
     let Some(words) = text.strip_prefix("error returned from database: ") else {
         return text;
     };

@@ -12,6 +12,10 @@ const DELAY_MIN: Duration = Duration::from_millis(50);
 /// The longest wait, with its random part.
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
+/// A server that was never reached since the start is given up after this time; who supervises the
+/// service starts it again.
+pub const START_DEADLINE: Duration = Duration::from_secs(15);
+
 /// Blocks this thread between two looks at something that sends no event, such as librdkafka's
 /// queues.
 ///

@@ -81,6 +81,7 @@ impl Stored {
 pub fn stored_requests(
     settings: &KafkaSinkSettings,
 ) -> Result<BTreeMap<TableName, Request>, SinkError> {
+    settings.control().ensure_answers(settings.deadline)?;
     Stored::read(settings, Instant::now() + settings.deadline).map(|stored| stored.requests)
 }
 

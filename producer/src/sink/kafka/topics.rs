@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use inlet_kafka::{
     Admin, Code, ControlFault, Error, NewTopic, Producer, advertised, await_leaders,
-    control_faults, find_topic, is_reachable,
+    control_faults, find_topic, is_reachable, silent,
 };
 use inlet_service::error::{Hint, Kind};
 use inlet_service::sink::SinkError;
@@ -74,14 +74,8 @@ fn check_broker(
     let time_left = deadline.saturating_duration_since(Instant::now());
     // librdkafka reads a timeout of 0 as "do not wait at all".
     let time_max = time_left.clamp(Duration::from_millis(1), ANSWER_TIME_MAX);
-    let addresses = advertised(producer, &settings.control_topic, time_max).map_err(|_| {
-        let act = format!("kafka at `{brokers}` does not answer");
-        Error::late(act, producer.context()).or_hint(|| {
-            Hint::text(format!(
-                "start the broker at `{brokers}`, or see the key `kafka.brokers`"
-            ))
-        })
-    })?;
+    let addresses = advertised(producer, &settings.control_topic, time_max)
+        .map_err(|_| silent(brokers, producer.context()))?;
     check_advertised(brokers, &addresses)
 }
 
