@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use inlet_service::config::parse_duration;
 use inlet_service::log::LogFormat;
 
 #[cfg(feature = "demo")]
@@ -321,6 +323,9 @@ pub struct StatusArguments {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// End with exit code 1 if the lake is further behind, as 10s, or how far it is is unknown
+    #[arg(long, value_name = "DURATION", conflicts_with = "watch", value_parser = parse_duration)]
+    pub max_lag: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Args)]

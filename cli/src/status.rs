@@ -16,7 +16,7 @@ use inlet_service::config::Config;
 use inlet_service::output;
 use tokio_util::sync::CancellationToken;
 
-use self::look::{Status, look};
+use self::look::{Looked, Status, look};
 use crate::args::StatusArguments;
 use crate::failure::Outcome;
 
@@ -27,20 +27,20 @@ const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
 pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationToken) -> Outcome {
     config.require_datalake()?;
     loop {
-        let Some(tables) = stop.run_until_cancelled(look(&config)).await else {
+        let Some(looked) = stop.run_until_cancelled(look(&config)).await else {
             return Ok(ended(&arguments));
         };
-        let tables = tables?;
-        if tables.is_empty() && !arguments.json {
+        let looked = looked?;
+        if looked.tables.is_empty() && !arguments.json {
             output::stderr(
                 "the tables are unknown: PostgreSQL does not answer, and the lake has no table of \
                  the configuration\n",
             );
         }
         let text = if arguments.json {
-            format!("{}\n", show::json(&tables))
+            format!("{}\n", show::json(&looked))
         } else {
-            show::text(&tables)
+            show::text(&looked)
         };
         // Escape sequences belong on a terminal only, not in a file or a pipe.
         let clear = if arguments.watch.is_some() && output::is_stdout_terminal() {
@@ -50,11 +50,7 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         };
         output::stdout(format!("{clear}{text}"))?;
         let Some(seconds) = arguments.watch else {
-            return Ok(if tables.iter().any(Status::is_known) {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return Ok(code(&looked, arguments.max_lag));
         };
         if stop
             .run_until_cancelled(tokio::time::sleep(Duration::from_secs(seconds)))
@@ -63,6 +59,16 @@ pub async fn run(arguments: StatusArguments, config: Config, stop: CancellationT
         {
             return Ok(ended(&arguments));
         }
+    }
+}
+
+/// Whether the look has shown something, and the lake is no further behind than it may be.
+fn code(looked: &Looked, max_lag: Option<Duration>) -> ExitCode {
+    let is_known = looked.tables.iter().any(Status::is_known);
+    let is_fresh = max_lag.is_none_or(|max| looked.lag().is_some_and(|lag| lag <= max));
+    match is_known && is_fresh {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 

@@ -195,7 +195,8 @@ async fn a_filled_lake_is_equal_and_query_and_status_see_it() {
         &status,
         0,
         &[
-            "Freshness: 0.0 s, the lake has all that PostgreSQL had committed.\n",
+            "Freshness: 0.0 s, nothing waits that polls or PostgreSQL's counters show; no service is \
+             running.\n",
             "public.orders  0.0 s      nothing ",
             "  5,000  ",
             " ago\n",
@@ -610,7 +611,7 @@ async fn status_tells_how_far_the_lake_is_behind_the_topic() {
         0,
         &[
             "public.orders is behind PostgreSQL: ",
-            " rows wait in Kafka for `inlet consumer`.",
+            " rows wait in Kafka for `inlet consumer`, which is not running.",
             " in Kafka ",
         ],
     );
@@ -733,7 +734,10 @@ async fn status_counts_what_the_next_poll_would_find_and_nothing_else() {
     said(
         &scene.run("status", &[]).await,
         0,
-        &["public.orders is behind PostgreSQL: 3 rows wait in PostgreSQL for `inlet run`."],
+        &[
+            "public.orders is behind PostgreSQL: 3 rows wait in PostgreSQL for `inlet run`, which is not \
+          running.",
+        ],
     );
     scene.fill(5003).await;
     assert_eq!(scene.look().await["tables"][0]["waiting_rows"], 0);
@@ -955,4 +959,149 @@ async fn an_unknown_table_is_a_question_of_configuration() {
             .contains("table `customers` is not in the configuration; it has orders"),
         "{finished:?}"
     );
+}
+
+/// Runs the pipeline until the lake holds this many rows, and the progress has a base for what
+/// PostgreSQL counts from there on; then stops it.
+async fn settled(scene: &Scene, rows: u64) {
+    let mut inlet = scene.start();
+    scene.holds(rows).await;
+    eventually(DEADLINE, "counters have a base", async || {
+        let table = &scene.look().await["tables"][0];
+        Ok(table["hidden_versions"] == 0 && table["hidden_deletes"] == 0)
+    })
+    .await;
+    inlet.terminate().unwrap();
+    assert!(inlet.wait_exit(DEADLINE).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn status_claims_no_freshness_while_an_update_is_hidden_from_polls() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    settled(&scene, 5000).await;
+    let update = "UPDATE orders SET city = 'Oslo' WHERE order_id BETWEEN 101 AND 400";
+    scene.database.sql(update).await.unwrap();
+    eventually(DEADLINE, "the updates are counted", async || {
+        let table = &scene.look().await["tables"][0];
+        Ok(table["hidden_versions"] == 300 && table["waiting_rows"] == 0)
+    })
+    .await;
+    said(
+        &scene.run("status", &["--max-lag", "1ms"]).await,
+        1,
+        &[
+            "Freshness: at most ",
+            ": up to 300 versions of public.orders may wait in PostgreSQL where no poll sees them, \
+             until a sweep.",
+            "public.orders: up to 300 versions that no poll sees since the sweep ",
+            "; the next sweep comes in ",
+        ],
+    );
+    // The service finds them long before the next sweep by the clock.
+    scene.fill(5300).await;
+    let table = &scene.look().await["tables"][0];
+    assert_eq!(table["hidden_versions"], 0, "{table}");
+}
+
+#[tokio::test]
+async fn status_claims_no_freshness_while_deletes_are_not_found() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    settled(&scene, 5000).await;
+    let delete = "DELETE FROM orders WHERE order_id > 4900";
+    scene.database.sql(delete).await.unwrap();
+    eventually(DEADLINE, "the deletes are counted", async || {
+        Ok(scene.look().await["tables"][0]["hidden_deletes"] == 100)
+    })
+    .await;
+    said(
+        &scene.run("status", &["--max-lag", "1ms"]).await,
+        1,
+        &[
+            ": up to 100 deletes of public.orders are not found yet.",
+            "public.orders: up to 100 deletes not found yet, since the comparison of keys ",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn status_shows_missing_files_and_which_services_run() {
+    let scene = Scene::new(&format!("{ORDERS}; {ROWS}"), "orders: {}").await;
+    let mut inlet = scene.start();
+    scene.holds(5000).await;
+    said(
+        &scene.run("status", &["--max-lag", "1h"]).await,
+        0,
+        &["Services: `inlet run` is running.\n"],
+    );
+    inlet.terminate().unwrap();
+    inlet.wait_exit(DEADLINE).await.unwrap();
+    said(
+        &scene.run("status", &["--max-lag", "1h"]).await,
+        0,
+        &[
+            "counters show; no service is running.\n",
+            "Services: `inlet run` is not running.\n",
+        ],
+    );
+    fs::remove_file(scene.data_file()).unwrap();
+    said(
+        &scene.run("status", &["--max-lag", "1h"]).await,
+        1,
+        &[
+            "Freshness: unknown, see below.",
+            "public.orders: 1 committed file with ",
+            " are missing in its folder, such as ",
+        ],
+    );
+    assert_eq!(scene.look().await["tables"][0]["missing_files"], 1);
+}
+
+fn table<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let tables = status["tables"].as_array().unwrap();
+    let is_it = |table: &&Value| table["table"].as_str().unwrap().ends_with(name);
+    tables.iter().find(is_it).unwrap()
+}
+
+#[tokio::test]
+async fn status_counts_a_topic_that_the_lake_has_not_begun_and_passes_over_an_empty_table() {
+    let create = format!(
+        "{ORDERS}; {ROWS}; CREATE TABLE nothing (id bigint PRIMARY KEY, updated_at timestamptz); \
+         CREATE INDEX ON nothing (updated_at)"
+    );
+    let scene = Scene::new(&create, "orders: {}\n  nothing: {}").await;
+    let kafka = shared_kafka().await;
+    let path = scene.folder.join("inlet.yml");
+    let config = fs::read_to_string(&path).unwrap();
+    let section = format!(
+        "pipeline: {}\nkafka:\n  brokers: \"{}\"\n",
+        scene.folder.file_name().unwrap().to_str().unwrap(),
+        kafka.bootstrap()
+    );
+    fs::write(&path, config + &section).unwrap();
+    let config = path.display().to_string();
+    let mut producer =
+        Inlet::start(BINARY, &scene.arguments(&config, "producer", &[]), &[]).unwrap();
+    eventually(DEADLINE, "the topic is ahead of the lake", async || {
+        let status = scene.look().await;
+        Ok(table(&status, "orders")["lag_rows"].as_u64() >= Some(5000)
+            && table(&status, "nothing")["phase"] == "tailing")
+    })
+    .await;
+    said(
+        &scene.run("status", &["--max-lag", "1ms"]).await,
+        1,
+        &[
+            "public.orders is behind PostgreSQL: 5,0",
+            " rows wait in Kafka for `inlet consumer`, which is not running.",
+            "Services: `inlet producer` is running, `inlet consumer` is not running.",
+        ],
+    );
+    producer.terminate().unwrap();
+    producer.wait_exit(DEADLINE).await.unwrap();
+    scene.fill(5000).await;
+    let status = scene.look().await;
+    assert!(status["freshness_seconds"].is_number(), "{status}");
+    let empty = table(&status, "nothing");
+    assert_eq!(empty["rows"], Value::Null, "the lake has no log: {status}");
+    assert_eq!(empty["freshness_seconds"], 0.0, "{status}");
 }

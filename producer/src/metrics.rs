@@ -14,6 +14,8 @@ const DELETES: &str = "inlet_producer_deletes_total";
 const DELETES_SEEN: &str = "inlet_producer_deletes_seen_timestamp_seconds";
 const LAST_CYCLE: &str = "inlet_producer_last_cycle_timestamp_seconds";
 
+const DURABLE: &str = "inlet_producer_durable_timestamp_seconds";
+
 /// Registers the description of every metric.
 pub(crate) fn describe() {
     describe_counter!(ROWS, "row versions that are durable in the sink");
@@ -36,6 +38,10 @@ pub(crate) fn describe() {
         "1 while a table is set aside because it fails by itself, 0 once it is polled again"
     );
     describe_gauge!(
+        DURABLE,
+        "when PostgreSQL was last asked so that everything found by then is durable in the sink"
+    );
+    describe_gauge!(
         LAST_CYCLE,
         "when PostgreSQL was last asked, successfully, whether anything is new"
     );
@@ -51,6 +57,11 @@ pub(crate) fn checkpointed(rows: u64) {
 pub(crate) fn polled(late_rows: u64) {
     counter!(LATE_ROWS).increment(late_rows);
     gauge!(LAST_CYCLE).set(timestamp_seconds());
+}
+
+/// Everything that polls have found until this time is durable.
+pub(crate) fn durable(timestamp_seconds: f64) {
+    gauge!(DURABLE).set(timestamp_seconds);
 }
 
 /// A checkpoint contains what the census of a table has found so far.

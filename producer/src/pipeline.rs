@@ -13,7 +13,7 @@ use std::time::Duration;
 use inlet_model::TableName;
 use inlet_postgres::{Known, Tables, capture};
 use inlet_service::config::{Config, PostgresAddress, StreamingConfig};
-use inlet_service::observe::Readiness;
+use inlet_service::observe::{Readiness, timestamp_seconds};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -24,8 +24,10 @@ use crate::retry::Retry;
 use crate::session::{Session, Source, Stepped};
 use crate::source::census::rest;
 use crate::source::error::PollError;
+use crate::source::phase::Phase;
 use crate::source::poll::Due;
 use crate::source::resume::PollSettings;
+use crate::source::table::PolledTable;
 use crate::watch::{SILENCE_MAX, Watched, until_silent};
 use crate::{metrics, settings};
 use inlet_service::sink::Sink;
@@ -60,6 +62,15 @@ pub struct Pipeline<S> {
     none_left: bool,
     /// The tables that the sink was made for.
     carried: BTreeSet<TableName>,
+}
+
+/// Until when everything is durable that polls have found, in seconds since 1970-01-01 UTC.
+#[derive(Default)]
+struct Durable {
+    /// The last poll.
+    polled_at: Option<f64>,
+    /// The last poll before the commit that runs.
+    committing: Option<f64>,
 }
 
 /// How fast the next poll follows.
@@ -177,6 +188,7 @@ impl<S: Sink> Pipeline<S> {
         self.readiness.set(true);
         let watched = watched(&self.config, &session);
         let mut pace = Pace::new(&self.config.streaming);
+        let mut durable = Durable::default();
         loop {
             // Between two steps the poll holds no snapshot and no lock, so this is the moment to
             // stop.
@@ -187,6 +199,7 @@ impl<S: Sink> Pipeline<S> {
                 return Ok(());
             }
             let due = pace.due();
+            let polled_at = timestamp_seconds();
             let stepped = tokio::select! {
                 biased;
                 // A step that has ended goes first: its rows count.
@@ -194,6 +207,11 @@ impl<S: Sink> Pipeline<S> {
                 () = until_silent(&watched) => return Err(PollError::Silent(SILENCE_MAX)),
             };
             self.record(&session, &stepped);
+            // What a load has read so far is only a part of the table.
+            let joined = |table: &PolledTable| matches!(table.phase, Phase::Tailing(_));
+            if session.tables().iter().all(joined) {
+                durable.polled(polled_at, self.sink.due().is_none());
+            }
             pace.stepped(due, &stepped);
             self.look_after(&mut session, due, &stepped).await?;
             // Rows prove that the whole way works; an empty poll does not, and keeps the longer
@@ -210,6 +228,7 @@ impl<S: Sink> Pipeline<S> {
                 // A due flush before the next poll: freshness is what we promise.
                 () = until(self.sink.due()) => {
                     metrics::checkpointed(self.sink.start_flush().await?);
+                    durable.flushed();
                 }
                 // Stopping ends the wait; the loop's head does the rest.
                 () = stop.cancelled() => {}
@@ -224,6 +243,8 @@ impl<S: Sink> Pipeline<S> {
             Some(source) => source,
             None => Source::look(&self.config, &self.known).await?,
         };
+        let name = settings::session_name(&self.config);
+        source.postgres.name_session(&name).await?;
         self.leave_out(&mut source.tables)?;
         // A table counts as known once a session has started with it; until then it must exist.
         let found = source.tables.known();
@@ -324,6 +345,24 @@ impl<S: Sink> Pipeline<S> {
             }
             self.export.write(session.tables());
         }
+    }
+}
+
+impl Durable {
+    /// A poll has started at this time, and its rows are in the sink.
+    fn polled(&mut self, at: f64, is_durable: bool) {
+        self.polled_at = Some(at);
+        if is_durable {
+            metrics::durable(at);
+        }
+    }
+
+    /// A commit has started with everything that was found, which waited for the one before.
+    fn flushed(&mut self) {
+        if let Some(at) = self.committing.take() {
+            metrics::durable(at);
+        }
+        self.committing = self.polled_at;
     }
 }
 

@@ -21,6 +21,8 @@ const WHOLE_BLOCKS_MAX: u32 = 65_536;
 /// Keys that the census compares at once, integers and others: a few ten milliseconds, for which
 /// the polls wait.
 const CENSUS_KEYS: (usize, usize) = (131_072, 8_192);
+/// `NAMEDATALEN - 1`.
+const SESSION_NAME_MAX: usize = 63;
 /// Time between two scans that allow for skewed clocks and zones.
 const WIDE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -41,6 +43,15 @@ pub fn poll(config: &Config) -> PollSettings {
             memory: usize::try_from(config.streaming.census.memory).unwrap_or(usize::MAX),
         },
     }
+}
+
+/// The name of the poll's session in PostgreSQL; `inlet status` finds a running service by it.
+pub fn session_name(config: &Config) -> String {
+    let name = config.kafka.as_ref().map(KafkaConfig::transactional_id);
+    let name = name.unwrap_or_else(|| "inlet-run".to_owned());
+    // PostgreSQL replaces other characters, and cuts the name.
+    let replaced = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    name.chars().map(replaced).take(SESSION_NAME_MAX).collect()
 }
 
 /// Where to publish; `tables` are the names that the catalog gave, in the order of the

@@ -2,6 +2,7 @@
 //! lake.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,7 +16,7 @@ use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
 use inlet_producer::source::census::Census;
 use inlet_producer::source::control::Control;
 use inlet_producer::source::progress::{Stored, aside};
-use inlet_producer::source::waiting::{Look, Waiting};
+use inlet_producer::source::waiting::{Hidden, Look, Waiting};
 use inlet_service::config::{Config, KafkaConfig, PostgresAddress, TableConfig};
 use inlet_service::error::{Explain, chain};
 
@@ -27,6 +28,23 @@ use crate::{failure::Failure, tables};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// The span for the average of rows a second.
 const RATE_SPAN: TimeDelta = TimeDelta::seconds(10);
+
+/// What one look has shown.
+pub struct Looked {
+    pub services: Services,
+    pub tables: Vec<Status>,
+}
+
+/// Which services of the pipeline run; `None` where that cannot be seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Services {
+    /// True where one process polls and writes the lake, without a broker.
+    pub direct: bool,
+    /// The poll: its session in PostgreSQL has a name, and without a broker it writes the lake.
+    pub poll: Option<bool>,
+    /// The writer of the lake: it holds a lock in the folders of its tables while it lives.
+    pub lake: Option<bool>,
+}
 
 /// The status of one table; an `Err` holds the reason why a part is unknown.
 pub struct Status {
@@ -44,6 +62,8 @@ pub struct Status {
     pub reloading: bool,
     /// Why the service has set it aside.
     pub set_aside: Option<String>,
+    /// Committed files that are missing in its folder, with the number of their rows.
+    pub missing: BTreeMap<PathBuf, u64>,
     /// How far its deletes are found.
     pub census: Option<Census>,
     /// Rows that became visible a second, over [`RATE_SPAN`].
@@ -86,8 +106,38 @@ pub enum Hop {
     /// In PostgreSQL, until the producer has published them, or, without a broker, until they are
     /// in the lake.
     Postgres,
+    /// In PostgreSQL, where no poll sees them, until a sweep finds them.
+    Sweep,
+    /// Deletes in PostgreSQL, until a comparison of keys finds them.
+    Census,
     /// In the topic, until the consumer has committed them.
     Kafka,
+}
+
+/// How far the lake is behind, and the hop that causes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    pub age: Duration,
+    /// False where the age is an upper bound.
+    pub exact: bool,
+    pub hop: Hop,
+}
+
+impl Looked {
+    /// The table that is furthest behind; `None` while that of some table is unknown.
+    pub fn worst(&self) -> Option<(&Status, Behind)> {
+        let known = self.tables.iter().map(|table| {
+            let behind = table.freshness()?;
+            Some((table, behind))
+        });
+        let known: Option<Vec<_>> = known.collect();
+        known?.into_iter().max_by_key(|(_, behind)| behind.age)
+    }
+
+    /// How far the lake is behind, at most; `None` if that is unknown.
+    pub fn lag(&self) -> Option<Duration> {
+        Some(self.worst()?.1.age)
+    }
 }
 
 impl Status {
@@ -104,25 +154,42 @@ impl Status {
     /// The greatest delay of the lake relative to PostgreSQL, and the hop that causes it; relative
     /// to the topic without a `postgres:` section. `None` if it is unknown, or before the initial
     /// load has ended.
-    pub fn freshness(&self) -> Option<(Duration, Hop)> {
-        self.head()?;
-        let waiting = match &self.waiting {
-            Some(Ok(waiting)) if self.phase == Some("tailing") => Some(waiting.age),
+    pub fn freshness(&self) -> Option<Behind> {
+        let head = self.head.as_ref().ok()?;
+        // Missing files leave rows out however old these are.
+        if !self.missing.is_empty() {
+            return None;
+        }
+        let mut behind = Vec::new();
+        match &self.waiting {
+            Some(Ok(waiting)) if self.phase == Some("tailing") => {
+                behind.push(Behind {
+                    age: waiting.age,
+                    exact: waiting.rows.is_some(),
+                    hop: Hop::Postgres,
+                });
+                behind.extend(waiting.hidden.as_ref().into_iter().flat_map(hidden));
+            }
             Some(_) => return None,
-            None => None,
-        };
-        let unread = match &self.lag {
-            Some(Ok(lag)) => Some(lag.age),
+            None => {}
+        }
+        match &self.lag {
+            Some(Ok(lag)) => behind.push(Behind {
+                age: lag.age,
+                exact: true,
+                hop: Hop::Kafka,
+            }),
             Some(Err(_)) => return None,
-            None => None,
-        };
-        [
-            waiting.map(|age| (age, Hop::Postgres)),
-            unread.map(|age| (age, Hop::Kafka)),
-        ]
-        .into_iter()
-        .flatten()
-        .max_by_key(|(age, _)| *age)
+            // Without a broker only the lake tells how far the poll is.
+            None if head.is_none() => return None,
+            None => {}
+        }
+        behind.into_iter().max_by_key(|behind| behind.age)
+    }
+
+    /// What PostgreSQL's counters show beyond the polls.
+    pub fn hidden(&self) -> Option<&Hidden> {
+        self.waiting.as_ref()?.as_ref().ok()?.hidden.as_ref()
     }
 
     /// Versions in PostgreSQL that the sink lacks.
@@ -150,13 +217,31 @@ impl Status {
     }
 }
 
+/// What waits beyond the polls: it was written after the last reading that would have found it.
+fn hidden(hidden: &Hidden) -> Vec<Behind> {
+    let behind = |age, hop| Behind {
+        age,
+        exact: false,
+        hop,
+    };
+    let sweep = hidden.sweep.filter(|_| hidden.suspicious() > 0);
+    let compared = hidden.compared.filter(|_| hidden.deletes > Some(0));
+    let sweep = sweep.map(|(ago, _)| behind(ago, Hop::Sweep));
+    let compared = compared.map(|ago| behind(ago, Hop::Census));
+    sweep.into_iter().chain(compared).collect()
+}
+
 /// Looks at every table of the configuration; its lake must be configured.
-pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
+pub async fn look(config: &Config) -> Result<Looked, Failure> {
     // Patterns need the catalog. Without PostgreSQL the tables of the lake stand for them, so that
     // `status` still shows something.
-    let postgres = match OfPostgres::open(config).await {
+    let mut postgres = match OfPostgres::open(config).await {
         Some(Err(Error::Config(error))) => return Err(error.into()),
         postgres => postgres,
+    };
+    let poll = match &mut postgres {
+        Some(Ok(postgres)) => postgres.is_polled(config).await,
+        Some(Err(_)) | None => None,
     };
     let config = &match &postgres {
         Some(Ok(postgres)) => postgres.tables.config.clone(),
@@ -177,15 +262,25 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
         Some(kafka) => Some(of_kafka(config, kafka.clone(), &heads).await),
         None => None,
     };
-    let waiting = waiting(config, postgres, kafka.as_ref(), &heads).await;
+    let name = |(table, head): (&TableConfig, &Result<Option<Head>, String>)| {
+        // Before the first commit only the catalog knows how the table's name is spelled.
+        let head = head.as_ref().ok().and_then(Option::as_ref);
+        head.map(|head| head.table.clone())
+            .or_else(|| postgres.as_ref()?.as_ref().ok()?.name(table))
+    };
+    let names: Vec<_> = config.tables.iter().zip(&heads).map(name).collect();
+    let (direct, lake) = (kafka.is_none(), is_written(&readers));
+    let services = Services {
+        direct,
+        poll: if direct { lake } else { poll },
+        lake,
+    };
+    let waiting = waiting(config, postgres, kafka.as_ref(), &heads, &names).await;
     let at = Utc::now();
     let mut known = Vec::new();
     for (n, (head, waiting)) in heads.into_iter().zip(waiting).enumerate() {
         let found = head.as_ref().ok().and_then(Option::as_ref);
-        let name = found.map(|head| &head.table).or(waiting
-            .as_ref()
-            .and_then(|waiting| waiting.as_ref().ok())
-            .map(|waiting| &waiting.table));
+        let name = names[n].as_ref();
         let progress = progress_of(kafka.as_ref(), name, found);
         let stored = progress.and_then(|progress| Stored::decode(progress).ok().flatten());
         let phase = stored.as_ref().map(|stored| stored.phase.name());
@@ -197,6 +292,7 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
             paused: progress.is_some_and(|progress| Control::decode(progress).paused),
             reloading: stored.is_some_and(|stored| stored.reload.is_some()),
             set_aside: progress.and_then(aside),
+            missing: readers[n].missing().await.unwrap_or_default(),
             census: progress.map(Census::decode),
             rows_per_second: rows as f64 / RATE_SPAN.num_seconds() as f64,
             head,
@@ -204,7 +300,21 @@ pub async fn look(config: &Config) -> Result<Vec<Status>, Failure> {
             at,
         });
     }
-    Ok(known)
+    Ok(Looked {
+        services,
+        tables: known,
+    })
+}
+
+/// True while a service holds the lock of a writer in one of the folders; `None` where that cannot
+/// be seen.
+fn is_written(readers: &[TableReader]) -> Option<bool> {
+    let mut written = false;
+    for reader in readers {
+        let writers = reader.writers().ok()?;
+        written |= writers.iter().any(|writer| writer.alive);
+    }
+    Some(written)
 }
 
 struct OfKafka {
@@ -286,6 +396,18 @@ impl OfPostgres {
         Ok(Self { look, tables })
     }
 
+    /// The name of a table of the configuration, as the catalog spells it.
+    fn name(&self, table: &TableConfig) -> Option<TableName> {
+        let captured = self.tables.of(table)?.ok()?;
+        Some(captured.schema.table.clone())
+    }
+
+    /// True while a service polls the tables for this pipeline.
+    async fn is_polled(&mut self, config: &Config) -> Option<bool> {
+        let name = settings::session_name(config);
+        self.look.has_session(&name).await.ok()
+    }
+
     /// What waits in one table of the configuration.
     async fn waiting(
         &mut self,
@@ -311,6 +433,7 @@ async fn waiting(
     postgres: Option<Result<OfPostgres, Error>>,
     kafka: Option<&OfKafka>,
     heads: &[Result<Option<Head>, String>],
+    names: &[Option<TableName>],
 ) -> Vec<Option<Result<Waiting, String>>> {
     let mut postgres = match postgres {
         Some(Ok(postgres)) => postgres,
@@ -318,11 +441,9 @@ async fn waiting(
         None => return vec![None; heads.len()],
     };
     let mut found = Vec::new();
-    for (table, head) in config.tables.iter().zip(heads) {
+    for ((table, head), name) in config.tables.iter().zip(heads).zip(names) {
         let head = head.as_ref().ok().and_then(Option::as_ref);
-        // Before the first commit only the catalog knows the name, so the progress of such a table
-        // is not looked up.
-        let progress = progress_of(kafka, head.map(|head| &head.table), head);
+        let progress = progress_of(kafka, name.as_ref(), head);
         found.push(Some(postgres.waiting(table, progress).await));
     }
     found

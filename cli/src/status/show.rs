@@ -1,17 +1,19 @@
 //! The status as text, freshness first, and as JSON.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use chrono::DateTime;
 use indicatif::{HumanBytes, HumanCount};
 use inlet_model::printable;
 use inlet_producer::source::census::Census;
+use inlet_producer::source::waiting::Hidden;
 use serde_json::{Map, Value, json};
 
-use super::look::{Hop, NoLag, Status};
+use super::look::{Behind, Hop, Looked, NoLag, Services, Status};
 use crate::text_table::{span, text_table};
 
-const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 10] = [
     "TABLE",
     "FRESHNESS",
     "WAITING",
@@ -20,19 +22,22 @@ const HEADINGS: [&str; 9] = [
     "FILES",
     "SIZE",
     "QUARANTINED",
+    "SWEEP",
     "LAST COMMIT",
 ];
 const NUMBERS: [usize; 5] = [3, 4, 5, 6, 7];
 
-/// Prints the pipeline in a sentence, a line for each table, and the hops that could not be read.
-pub fn text(tables: &[Status]) -> String {
-    let rows: Vec<_> = tables.iter().map(cells).collect();
+/// Prints the pipeline in a sentence, its services, a line for each table, and the hops that could
+/// not be read.
+pub fn text(looked: &Looked) -> String {
+    let rows: Vec<_> = looked.tables.iter().map(cells).collect();
     let mut text = format!(
-        "{}\n\n{}",
-        summary(tables),
+        "{}\n{}\n\n{}",
+        summary(looked),
+        running(looked.services),
         text_table(&HEADINGS, &NUMBERS, &rows, 2)
     );
-    for table in tables {
+    for table in &looked.tables {
         let name = printable(&table.name);
         let mut line = |what: String| {
             writeln!(text, "{name}: {}", printable(&what)).expect("a text takes every line");
@@ -58,13 +63,24 @@ pub fn text(tables: &[Status]) -> String {
 }
 
 /// The same for programs: seconds are numbers, unknown values are null.
-pub fn json(tables: &[Status]) -> Value {
-    let freshness = worst(tables).map(|(_, seconds, _)| seconds);
-    json!({ "freshness_seconds": freshness, "bottleneck": bottleneck(tables), "tables": tables.iter().map(of_table).collect::<Vec<_>>() })
+pub fn json(looked: &Looked) -> Value {
+    let worst = looked.worst().map(|(_, behind)| behind);
+    let Services { direct, poll, lake } = looked.services;
+    let services = match direct {
+        true => json!({ "run": lake }),
+        false => json!({ "producer": poll, "consumer": lake }),
+    };
+    json!({
+        "freshness_seconds": worst.map(|behind| behind.age.as_secs_f64()),
+        "freshness_is_bound": worst.map(|behind| !behind.exact),
+        "bottleneck": bottleneck(looked),
+        "services": services,
+        "tables": looked.tables.iter().map(of_table).collect::<Vec<_>>(),
+    })
 }
 
 fn of_table(table: &Status) -> Value {
-    let head = table.head();
+    let (head, sweep) = (table.head(), table.hidden().and_then(|hidden| hidden.sweep));
     let offsets = head.map(|head| {
         head.offsets
             .iter()
@@ -72,9 +88,14 @@ fn of_table(table: &Status) -> Value {
     });
     json!({
         "table": table.name,
-        "freshness_seconds": table.freshness().map(|(age, _)| age.as_secs_f64()),
+        "freshness_seconds": table.freshness().map(|behind| behind.age.as_secs_f64()),
+        "freshness_is_bound": table.freshness().map(|behind| !behind.exact),
         "waiting_rows": table.waiting_rows(),
         "lag_rows": table.lag_rows(),
+        "hidden_versions": table.hidden().map(Hidden::suspicious),
+        "hidden_deletes": table.hidden().and_then(|hidden| hidden.deletes),
+        "swept_seconds_ago": sweep.map(|(ago, _)| ago.as_secs_f64()),
+        "next_sweep_seconds": sweep.map(|(_, next)| next.as_secs_f64()),
         "phase": table.phase,
         "paused": table.paused,
         "reloading": table.reloading,
@@ -85,6 +106,8 @@ fn of_table(table: &Status) -> Value {
         "rows": head.map(|head| head.rows),
         "files": head.map(|head| head.files),
         "bytes": head.map(|head| head.bytes),
+        "missing_files": table.missing.len(),
+        "missing_rows": table.missing.values().sum::<u64>(),
         "quarantined": head.map(|head| head.quarantined),
         "seq": head.map(|head| head.seq),
         "committed_at": head.and_then(|head| head.committed_at),
@@ -146,7 +169,60 @@ fn remarks(table: &Status) -> Vec<String> {
         remarks.push(format!("set aside, and tried again by itself: {reason}"));
     }
     remarks.extend(table.census.as_ref().and_then(deletes));
+    remarks.extend(table.hidden().into_iter().flat_map(hidden));
+    if let Some(first) = table.missing.keys().next() {
+        remarks.push(format!(
+            "{} with {} are missing in its folder, such as {}; restore them from a copy of the lake",
+            count(table.missing.len() as u64, "committed file"),
+            count(table.missing.values().sum(), "row"),
+            first.display()
+        ));
+    }
+    if table.phase.is_none() && matches!(table.waiting, Some(Ok(_))) {
+        remarks.push("no service has started with it".to_owned());
+    }
     remarks
+}
+
+/// What the polls do not see, as far as PostgreSQL's counters show it.
+fn hidden(hidden: &Hidden) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let (1.., Some((ago, next))) = (hidden.versions, hidden.sweep) {
+        let what = match hidden.usual {
+            true => "earlier sweeps found such ones harmless",
+            false => "updates that leave the cursor unchanged, or transactions that were aborted",
+        };
+        remarks.push(format!(
+            "up to {} that no poll sees since the sweep {} ago: {what}; the next sweep comes in {} at \
+             the latest",
+            count(hidden.versions, "version"),
+            seconds(ago),
+            seconds(next)
+        ));
+    }
+    if let (Some(deletes @ 1..), Some(ago)) = (hidden.deletes, hidden.compared) {
+        remarks.push(format!(
+            "up to {} not found yet, since the comparison of keys {} ago",
+            count(deletes, "delete"),
+            seconds(ago)
+        ));
+    }
+    if hidden.ignored_deletes > 0 {
+        remarks.push(format!(
+            "its deletes are not carried; PostgreSQL has counted {}",
+            HumanCount(hidden.ignored_deletes)
+        ));
+    }
+    remarks
+}
+
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", HumanCount(number))
+}
+
+fn seconds(time: Duration) -> String {
+    span(time.as_secs_f64())
 }
 
 fn cells(table: &Status) -> Vec<String> {
@@ -163,6 +239,7 @@ fn cells(table: &Status) -> Vec<String> {
         number(head.map(|head| head.files)),
         head.map_or_else(|| "-".to_owned(), |head| HumanBytes(head.bytes).to_string()),
         number(head.map(|head| head.quarantined)),
+        sweep(table),
         table.committed_seconds_ago().map_or_else(
             || "none yet".to_owned(),
             |seconds| format!("{} ago", span(seconds)),
@@ -170,15 +247,24 @@ fn cells(table: &Status) -> Vec<String> {
     ]
 }
 
+/// When the whole table was last read, and when it is read next.
+fn sweep(table: &Status) -> String {
+    match table.hidden() {
+        None => "-".to_owned(),
+        Some(Hidden { sweep: None, .. }) => "every poll".to_owned(),
+        Some(Hidden {
+            sweep: Some((ago, next)),
+            ..
+        }) => format!("{} ago, next in {}", seconds(*ago), seconds(*next)),
+    }
+}
+
 fn freshness(table: &Status) -> String {
     match (table.freshness(), table.phase) {
-        // Without a count of the waiting rows, the age of the last poll is an upper bound.
-        (Some((age, Hop::Postgres)), _)
-            if table.waiting.is_some() && table.waiting_rows().is_none() =>
-        {
-            format!("< {}", span(age.as_secs_f64()))
+        (Some(Behind { age, exact, .. }), _) => {
+            let bound = if exact { "" } else { "< " };
+            format!("{bound}{}", seconds(age))
         }
-        (Some((age, _)), _) => span(age.as_secs_f64()),
         (None, Some("loading")) => match (table.head(), table.expected_rows()) {
             (Some(head), Some(expected)) => {
                 // The expected rows are an estimate, so 100 % is never shown before the end.
@@ -214,34 +300,43 @@ fn waiting(table: &Status) -> String {
     }
 }
 
-/// Finds the table that is furthest behind, with its seconds and the hop that holds its rows.
-/// `None` while the freshness of a table is unknown.
-fn worst(tables: &[Status]) -> Option<(&Status, f64, Hop)> {
-    let known: Option<Vec<_>> = tables
-        .iter()
-        .map(|table| {
-            table
-                .freshness()
-                .map(|(age, hop)| (table, age.as_secs_f64(), hop))
-        })
-        .collect();
-    known?
-        .into_iter()
-        .max_by(|left, right| left.1.total_cmp(&right.1))
-}
-
 /// Names the service for which rows wait longest; `None` without waiting rows.
-fn bottleneck(tables: &[Status]) -> Option<&'static str> {
-    let (table, _, hop) = worst(tables)?;
-    match hop {
+fn bottleneck(looked: &Looked) -> Option<&'static str> {
+    let (table, behind) = looked.worst()?;
+    let poll = if looked.services.direct {
+        "run"
+    } else {
+        "producer"
+    };
+    match behind.hop {
         Hop::Kafka => (table.lag_rows()? > 0).then_some("consumer"),
-        Hop::Postgres if table.waiting_rows().unwrap_or(0) == 0 => None,
-        Hop::Postgres if table.lag.is_some() => Some("producer"),
-        Hop::Postgres => Some("run"),
+        Hop::Postgres => (table.waiting_rows()? > 0).then_some(poll),
+        Hop::Sweep | Hop::Census => Some(poll),
     }
 }
 
-fn summary(tables: &[Status]) -> String {
+/// The services of the pipeline, each running or not.
+fn running(services: Services) -> String {
+    let of = |service: &str, runs: Option<bool>| {
+        let runs = match runs {
+            Some(true) => "is running",
+            Some(false) => "is not running",
+            None => "cannot be seen",
+        };
+        format!("`inlet {service}` {runs}")
+    };
+    match services.direct {
+        true => format!("Services: {}.", of("run", services.lake)),
+        false => format!(
+            "Services: {}, {}.",
+            of("producer", services.poll),
+            of("consumer", services.lake)
+        ),
+    }
+}
+
+fn summary(looked: &Looked) -> String {
+    let tables = &looked.tables;
     // While a table loads, its freshness means nothing, and the summary reports the load instead.
     let loading = tables
         .iter()
@@ -253,46 +348,67 @@ fn summary(tables: &[Status]) -> String {
             tables.len()
         );
     }
-    let Some((table, seconds, hop)) = worst(tables) else {
+    let Some((table, behind)) = looked.worst() else {
         return "Freshness: unknown, see below.".to_owned();
     };
-    if table.waiting.is_some() && table.waiting_rows().is_none() && hop == Hop::Postgres {
-        return format!(
-            "Freshness: at most {}: rows of {} wait uncounted, because it is polled without an \
-                index.",
-            span(seconds),
-            printable(&table.name)
-        );
-    }
+    let (name, age) = (printable(&table.name), seconds(behind.age));
+    let at_most = if behind.exact { "" } else { "at most " };
+    let waits = match (behind.hop, table.hidden()) {
+        (Hop::Postgres, _) if !behind.exact => {
+            format!("rows of {name} wait uncounted, because it is polled without an index.")
+        }
+        (Hop::Sweep, Some(hidden)) => format!(
+            "up to {} of {name} may wait in PostgreSQL where no poll sees them, until a sweep.",
+            count(hidden.versions, "version")
+        ),
+        (Hop::Census, Some(hidden)) => format!(
+            "up to {} of {name} are not found yet.",
+            count(hidden.deletes.unwrap_or_default(), "delete")
+        ),
+        _ => open(looked, table, behind),
+    };
+    let colon = if behind.exact { "," } else { ":" };
+    format!("Freshness: {at_most}{age}{colon} {waits}")
+}
+
+/// What waits where polls and consumers see it, in words.
+fn open(looked: &Looked, table: &Status, behind: Behind) -> String {
     let from = if table.waiting.is_some() {
         "PostgreSQL"
     } else {
         "the topic"
     };
-    match bottleneck(tables) {
-        None => format!(
-            "Freshness: {}, the lake has all that {from} had committed.",
-            span(seconds)
-        ),
-        Some(service) => {
-            let place = if hop == Hop::Kafka {
-                "Kafka"
-            } else {
-                "PostgreSQL"
-            };
-            let rows = if hop == Hop::Kafka {
-                table.lag_rows()
-            } else {
-                table.waiting_rows()
-            };
-            let rows = rows.expect("a bottleneck has rows that wait");
-            let verb = if rows == 1 { "row waits" } else { "rows wait" };
-            format!(
-                "Freshness: {}, {} is behind {from}: {} {verb} in {place} for `inlet {service}`.",
-                span(seconds),
-                printable(&table.name),
-                HumanCount(rows)
-            )
-        }
-    }
+    let Some(service) = bottleneck(looked) else {
+        let shown = match table.waiting {
+            Some(_) => "nothing waits that polls or PostgreSQL's counters show",
+            None => "the lake has all of the topic",
+        };
+        let Services { poll, lake, .. } = looked.services;
+        let stopped = match (poll, lake) {
+            (Some(false), Some(false)) => "; no service is running",
+            (Some(false), _) => "; changes are not polled, because no producer is running",
+            (_, Some(false)) => "; no consumer is running",
+            _ => "",
+        };
+        return format!("{shown}{stopped}.");
+    };
+    let (place, rows) = match behind.hop {
+        Hop::Kafka => ("Kafka", table.lag_rows()),
+        Hop::Postgres | Hop::Sweep | Hop::Census => ("PostgreSQL", table.waiting_rows()),
+    };
+    let rows = rows.unwrap_or_default();
+    let verb = if rows == 1 { "row waits" } else { "rows wait" };
+    let runs = match behind.hop {
+        Hop::Kafka => looked.services.lake,
+        Hop::Postgres | Hop::Sweep | Hop::Census => looked.services.poll,
+    };
+    let stopped = match runs {
+        Some(false) => ", which is not running",
+        Some(true) | None => "",
+    };
+    format!(
+        "{} is behind {from}: {} {verb} in {place} for `inlet {service}`{stopped}.",
+        printable(&table.name),
+        HumanCount(rows)
+    )
 }

@@ -41,6 +41,7 @@ fn start(orders: &Orders, verb: &str, http: &Port) -> Inlet {
     Inlet::start(INLET, &arguments, &[]).unwrap()
 }
 
+const DURABLE: &str = "inlet_producer_durable_timestamp_seconds";
 const ROWS: &str = "inlet_lake_rows_total{table=\"public.roll001_orders\"}";
 
 #[tokio::test]
@@ -70,18 +71,30 @@ async fn a_run_is_ready_while_it_polls_and_counts_what_is_committed() {
         sample(http.number(), "inlet_producer_rows_total").unwrap(),
         Some(2.0)
     );
+    let durable = || sample(http.number(), DURABLE);
+    let before = durable().unwrap();
+    eventually(PATIENCE, "an idle service is up to date", async || {
+        Ok(durable()? > before)
+    })
+    .await;
     postgres.stop().await.unwrap();
     eventually(PATIENCE, "it is not ready without PostgreSQL", async || {
         Ok(get(http.number(), "/readyz")?.0 == 503)
     })
     .await;
+    let stopped = durable().unwrap();
     assert_eq!(
         get(http.number(), "/livez").unwrap().0,
         200,
         "it is alive all the same"
     );
+    assert_eq!(durable().unwrap(), stopped, "its age grows meanwhile");
     postgres.restart().await.unwrap();
     eventually(PATIENCE, "it is ready again", is_ready).await;
+    eventually(PATIENCE, "it is up to date again", async || {
+        Ok(durable()? > stopped)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -112,6 +112,33 @@ pub(crate) fn compare(
     Ok(())
 }
 
+/// Committed files that are neither published nor staged, with the number of their rows. Reads the
+/// list of files, and none of them.
+pub(crate) fn missing(store: Arc<Store>) -> Result<BTreeMap<PathBuf, u64>, LakeError> {
+    let Some(table) = commit::table_of(&store)? else {
+        return Ok(BTreeMap::new());
+    };
+    // Files stay in their places while they are looked for.
+    let _held = commit::hold(&store);
+    let (log, _torn) = Log::read(store.clone(), &table)?;
+    // Which files an unreadable entry names is the concern of `inspect`.
+    let live = commit::live(&store, log.head.seq, |_entry, _reason| Ok(()))?;
+    let mut missing = BTreeMap::new();
+    for of in live.into_files() {
+        let path = store.path(&of.file.path);
+        if !path.exists() && is_missing(&store, &path, &of.file)? {
+            missing.insert(path, of.file.rows);
+        }
+    }
+    Ok(missing)
+}
+
+fn is_missing(store: &Store, path: &Path, committed: &DataFile) -> Result<bool, LakeError> {
+    // A committed file is renamed a moment after its entry. The place is looked at last: the rename
+    // may happen between the two questions.
+    Ok(store.size(&committed.staged)?.is_none() && !path.exists())
+}
+
 /// Adds every file below a folder that readers of data or of rejected rows read.
 pub(crate) fn list_visible(
     folder: &Path,
@@ -157,12 +184,9 @@ fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Cond
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // A committed file is renamed a moment after its entry. The place is looked at last: the
-            // rename may happen between the two questions.
-            let is_staged = store.size(&committed.staged)?.is_some();
-            return Ok(match is_staged || path.exists() {
-                true => Condition::Committed,
-                false => Condition::Missing,
+            return Ok(match is_missing(store, path, committed)? {
+                true => Condition::Missing,
+                false => Condition::Committed,
             });
         }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {

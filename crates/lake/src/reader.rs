@@ -1,6 +1,6 @@
 //! Reading one table's lake, without becoming a writer: nothing is created or repaired.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,6 +124,13 @@ impl TableReader {
                 (seq, entry.map(LoggedEntry::of))
             })
             .collect()
+    }
+
+    /// The committed files that are missing, with the number of their rows. Reads the list of files,
+    /// and none of them.
+    pub async fn missing(&self) -> Result<BTreeMap<PathBuf, u64>, LakeError> {
+        let store = self.store();
+        joined(tokio::task::spawn_blocking(move || inspection::missing(store.into())).await)
     }
 
     /// The schema of the rows that were found last.

@@ -74,6 +74,12 @@ impl Postgres {
         (self.greeting.backend, self.standby_backend)
     }
 
+    /// Gives the session of the primary a name that others find it by.
+    pub async fn name_session(&mut self, name: &str) -> Result<(), Error> {
+        let named = server::name_session(&mut self.primary, name).await;
+        named.map_err(Error::server("session could not be named"))
+    }
+
     /// The connection to the primary.
     pub fn primary(&mut self) -> &mut PgConnection {
         &mut self.primary

@@ -174,6 +174,25 @@ pub async fn counters(
     Ok((now, counted))
 }
 
+/// Gives a session a name that others find it by, in `pg_stat_activity.application_name`.
+pub async fn name_session(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config('application_name', $1, false)")
+        .bind(name)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// True while another session of our database has this name.
+pub async fn has_session(connection: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+               AND application_name = $1 AND pid <> pg_backend_pid())";
+    sqlx::query_scalar(sql)
+        .bind(name)
+        .fetch_one(connection)
+        .await
+}
+
 /// The xid below which every transaction has ended.
 pub async fn oldest_open_xid(connection: &mut PgConnection) -> Result<Xid, sqlx::Error> {
     let row = sqlx::query("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")

@@ -40,6 +40,7 @@ pub use records::{RecordConfig, RecordDefaults, RecordFormat, Writer};
 pub use refused::{REFUSED_PROPERTIES, RefusedProperty};
 pub use streaming::{CensusConfig, StreamingConfig};
 pub use tables::{Deletes, ImpossibleValues, TableConfig};
+pub use value::parse_duration;
 
 use file::{Layer, Problems, Section, Source, Unreadable};
 use raw::RawConfig;

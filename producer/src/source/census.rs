@@ -138,6 +138,19 @@ impl Census {
         true
     }
 
+    /// The deletes that the server has counted and no pass has looked for, at most, and the time
+    /// since which they may have been committed; `None` before the first pass has ended.
+    pub fn unfound(&self, counted: i64) -> Option<(u64, ServerTime)> {
+        let last = self.last.as_ref()?;
+        let counted = match counted - last.counted {
+            // The counters were reset, so the number of deletes since is unknown.
+            ..0 => counted.max(1),
+            since => since,
+        };
+        let found = self.pass.as_ref().map_or(0, |pass| pass.deletes);
+        Some((counted.unsigned_abs().saturating_sub(found), last.started))
+    }
+
     /// Records a chunk of the pass; `until` is where the next one starts. True when it was the last
     /// one.
     pub fn compared(
@@ -404,6 +417,22 @@ mod tests {
         census.due = true;
         assert!(census.look(5, at(101), HOUR));
         assert!(!census.due);
+    }
+
+    #[test]
+    fn deletes_that_no_pass_has_looked_for_are_counted_since_the_last_one() {
+        let mut census = rested();
+        assert_eq!(census.unfound(5), Some((0, at(90))));
+        assert_eq!(census.unfound(9), Some((4, at(90))));
+        assert_eq!(
+            census.unfound(2),
+            Some((2, at(90))),
+            "the counters were reset"
+        );
+        census.look(9, at(200), HOUR);
+        census.compared(10, 3, Some("07".to_owned()), at(201));
+        assert_eq!(census.unfound(9), Some((1, at(90))));
+        assert_eq!(Census::default().unfound(9), None);
     }
 
     #[test]

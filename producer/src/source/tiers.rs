@@ -59,6 +59,13 @@ pub struct LastScan {
     pub took: Duration,
 }
 
+impl LastScan {
+    /// When the next throttled scan may start, with this interval.
+    pub fn next(self, every: Duration) -> ServerTime {
+        self.at.plus(every.max(self.took.saturating_mul(REST)))
+    }
+}
+
 /// A throttled scan that took `t` is repeated after this many `t`.
 const REST: u32 = 20;
 
@@ -222,21 +229,15 @@ impl Tiers {
 impl State {
     /// When the next scan may start.
     fn due(&self) -> ServerTime {
-        let rest = match self.tier.throttled {
-            true => self.last.took.saturating_mul(REST),
-            false => Duration::ZERO,
-        };
         let every = match self.asked {
             true => Duration::ZERO,
             false => self.tier.every,
         };
-        let wait = micros(every.max(rest));
-        ServerTime(self.last.at.0.saturating_add(wait))
+        match self.tier.throttled {
+            true => self.last.next(every),
+            false => self.last.at.plus(every),
+        }
     }
-}
-
-fn micros(span: Duration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

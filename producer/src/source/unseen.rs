@@ -119,8 +119,7 @@ impl Unseen {
             self.widened = true;
             return Some(Deeper::Wide);
         }
-        let is_usual = self.missing <= self.harmless.saturating_mul(OUT_OF_PROPORTION);
-        let pause = match is_usual {
+        let pause = match self.is_usual(self.missing) {
             true => self.pause,
             false => Duration::ZERO,
         };
@@ -154,13 +153,19 @@ impl Unseen {
         self.widened = false;
     }
 
-    /// The versions that would be missing if the server had counted this many.
-    pub fn missing(&self, counted: i64) -> u64 {
+    /// The versions that are missing if the server has counted this many, and whether earlier sweeps
+    /// have found about as many harmless.
+    pub fn missing(&self, counted: i64) -> (u64, bool) {
         let since = match self.counted {
             Some(before) => counted.saturating_sub(before).max(0),
             None => 0,
         };
-        u64::try_from(self.missing.saturating_add(since)).unwrap_or(0)
+        let missing = self.missing.saturating_add(since).max(0);
+        (missing.unsigned_abs(), self.is_usual(missing))
+    }
+
+    fn is_usual(&self, missing: i64) -> bool {
+        missing <= self.harmless.saturating_mul(OUT_OF_PROPORTION)
     }
 }
 
@@ -293,7 +298,7 @@ mod tests {
         let text = serde_json::to_string(&unseen).unwrap();
         let progress = Progress([(UNSEEN.to_owned(), text)].into());
         let mut stored = Unseen::decode(&progress);
-        assert_eq!((stored.missing(120), stored.missing(130)), (15, 25));
+        assert_eq!((stored.missing(120).0, stored.missing(130).0), (15, 25));
         assert!(until_sweep(&mut stored, 120, swept(0, Duration::ZERO), 3).is_some());
     }
 }

@@ -1,7 +1,8 @@
 //! What the next poll would find, counted instead of read: how far the sink is behind PostgreSQL.
+//! And what no poll finds, as far as PostgreSQL's counters show it ([`Hidden`]).
 //!
 //! Promises: reads only, and no statement for longer than [`ANSWER_TIME_MAX`]; 0 rows means that a
-//! poll from the durable progress would find none. Leaves to others: rows that only a sweep finds.
+//! poll from the durable progress would find none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,12 @@ use inlet_model::{TableName, quote};
 use inlet_postgres::server::{self, Identity};
 use inlet_postgres::{Captured, CursorKind, expected_rows};
 use inlet_postgres::{Error, Floor, Known, Meaning, Reading, ServerTime, Table, Tables, connect};
-use inlet_service::config::{Config, PostgresAddress};
+use inlet_service::config::{Config, Deletes, PostgresAddress};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::activity::Activity;
+use super::census::Census;
 use super::error::PollError;
 use super::phase::Phase;
 use super::plan::Plan;
@@ -37,6 +39,37 @@ const DEPTHS: Depths = Depths {
     sweep_interval: Duration::MAX,
 };
 
+/// What the counters show beyond the polls: all numbers are upper bounds, and lag by seconds.
+#[derive(Debug, Clone, Default)]
+pub struct Hidden {
+    /// Versions that were written and that neither an earlier scan has found nor the next poll
+    /// would: only a sweep finds them.
+    pub versions: u64,
+    /// True when earlier sweeps have found about as many harmless: of aborted transactions, or
+    /// replaced before a poll.
+    pub usual: bool,
+    /// The time since the last sweep, and until the next one at the latest; `None` where every poll
+    /// reads the whole table.
+    pub sweep: Option<(Duration, Duration)>,
+    /// Deletes that no comparison of keys has looked for; `None` where deletes are not looked for,
+    /// or before the first comparison has ended.
+    pub deletes: Option<u64>,
+    /// The time since the last comparison of keys started.
+    pub compared: Option<Duration>,
+    /// Deletes that were counted in a table whose deletes are not looked for.
+    pub ignored_deletes: u64,
+}
+
+impl Hidden {
+    /// The hidden versions, unless earlier sweeps have found about as many harmless.
+    pub fn suspicious(&self) -> u64 {
+        match self.usual {
+            true => 0,
+            false => self.versions,
+        }
+    }
+}
+
 /// What waits in one table.
 #[derive(Debug, Clone)]
 pub struct Waiting {
@@ -50,6 +83,8 @@ pub struct Waiting {
     pub age: Duration,
     /// The rows that PostgreSQL expects in the table.
     pub expected_rows: Option<u64>,
+    /// What no poll finds; `None` while the table is loaded.
+    pub hidden: Option<Hidden>,
 }
 
 /// A look at a server: everything is as of one moment.
@@ -58,6 +93,7 @@ pub struct Look {
     identity: Identity,
     reading: Reading,
     zone: Tz,
+    sweep_interval: Duration,
 }
 
 impl Look {
@@ -84,11 +120,19 @@ impl Look {
             identity,
             reading,
             zone,
+            sweep_interval: Duration::MAX,
         })
+    }
+
+    /// True while a session of this name is connected to the database.
+    pub async fn has_session(&mut self, name: &str) -> Result<bool, Error> {
+        let found = server::has_session(&mut self.connection, name).await;
+        found.map_err(Error::server("sessions could not be read"))
     }
 
     /// Finds the tables of a configuration, from one reading of the catalog.
     pub async fn find(&mut self, config: &Config) -> Result<Tables, Error> {
+        self.sweep_interval = config.streaming.sweep_interval;
         Tables::find(&mut self.connection, config, &Known::new()).await
     }
 
@@ -109,8 +153,9 @@ impl Look {
             rows: None,
             age: Duration::ZERO,
             expected_rows: expected_rows(&mut self.connection, &name).await,
+            hidden: None,
         };
-        let Some(stored) = stored.flatten() else {
+        let (Some(stored), Some(progress)) = (stored.flatten(), progress) else {
             return Ok(waiting);
         };
         let Some(polled_at) = stored.polled_at() else {
@@ -122,6 +167,7 @@ impl Look {
             return Ok(waiting);
         }
         let table = with_stored_cursor(table.clone(), &stored)?;
+        let mut hidden = self.hidden(&table, &stored, progress).await?;
         // What is pending counts, also while its scan rests after the last one.
         let stored = Stored {
             scans: Vec::new(),
@@ -134,6 +180,7 @@ impl Look {
         let activity = Arc::new(Activity::next(Some(last), &self.reading));
         let Some(plan) = table.plan(&activity) else {
             (waiting.rows, waiting.age) = (Some(0), Duration::ZERO);
+            waiting.hidden = Some(hidden);
             return Ok(waiting);
         };
         let captured = &table.table.captured;
@@ -143,17 +190,53 @@ impl Look {
                 .expected_rows
                 .is_none_or(|rows| rows > READ_WHOLE_MAX)
         {
+            waiting.hidden = Some(hidden);
             return Ok(waiting);
         }
         match self.count(&table, &plan).await {
             Ok((rows, oldest)) => {
                 waiting.rows = Some(rows);
                 waiting.age = oldest.map_or(Duration::ZERO, |oldest| oldest.min(waiting.age));
+                // What the next poll would find waits in the open.
+                hidden.versions = hidden.versions.saturating_sub(rows);
             }
             Err(error) if Meaning::of(&error) == Meaning::Canceled => {}
             Err(error) => return Err(Error::rows(&waiting.table, error).into()),
         }
+        waiting.hidden = Some(hidden);
         Ok(waiting)
+    }
+
+    /// What the counters show beyond a stored progress, before the rows are subtracted that the next
+    /// poll would find.
+    async fn hidden(
+        &mut self,
+        table: &Table,
+        stored: &Stored,
+        progress: &Progress,
+    ) -> Result<Hidden, PollError> {
+        let counted = server::counters(&mut self.connection, &[table.captured.oids()]).await;
+        let (_, counted) =
+            counted.map_err(Error::server("counters of the tables could not be read"))?;
+        let counted = counted.first().copied().unwrap_or_default();
+        let now = self.reading.read_at;
+        let mut hidden = Hidden::default();
+        // With one tier every poll is a sweep, and hides nothing.
+        if let [_, .., sweep] = stored.scans.as_slice() {
+            (hidden.versions, hidden.usual) = stored.unseen.missing(counted.written);
+            let next = since(now, sweep.next(self.sweep_interval));
+            hidden.sweep = Some((since(sweep.at, now), next));
+        }
+        let census = Census::decode(progress);
+        let keyed = !table.captured.schema.key.is_empty();
+        let looks = keyed && table.config.deletes != Deletes::Ignored && census.too_large.is_none();
+        if !looks {
+            hidden.ignored_deletes = u64::try_from(counted.deleted).unwrap_or(0);
+        } else if let Some((deletes, compared)) = census.unfound(counted.deleted) {
+            hidden.deletes = Some(deletes);
+            hidden.compared = Some(since(compared, now));
+        }
+        Ok(hidden)
     }
 
     /// The versions that the next scan would hand on, and the age of the oldest.

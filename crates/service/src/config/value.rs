@@ -31,9 +31,21 @@ pub(super) fn choice<T: Copy>(key: &str, text: &Text, all: &[(&str, T)]) -> Resu
 
 /// A duration with its unit: `5ms`, `2s`, `10m`, `1h`, `1d`; at least 1 ms.
 pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
-    let problem =
-        |what: &str| Problem::at(&text.place, format!("`{key}` {what}: `{}`", text.value));
-    let (number, unit) = number_and_unit(&text.value);
+    span(&text.value).map_err(|(what, hint)| {
+        let problem = format!("`{key}` {what}: `{}`", text.value);
+        Problem::at(&text.place, problem).hint(hint)
+    })
+}
+
+/// A duration as the configuration writes it, such as `10s`; or what is wrong with it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    span(text).map_err(|(what, hint)| format!("it {what}; {hint}"))
+}
+
+/// A duration, or what is wrong and how it is written.
+fn span(text: &str) -> Result<Duration, (&'static str, String)> {
+    let form = "write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d";
+    let (number, unit) = number_and_unit(text);
     let milliseconds_each = match unit {
         "ms" => 1,
         "s" => 1_000,
@@ -41,27 +53,22 @@ pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
         "h" => 3_600_000,
         "d" => 86_400_000,
         "" if !number.is_empty() => {
-            return Err(problem("needs a unit").hint(format!(
-                "write `{number}s` or `{number}ms`; the units are ms, s, m, h, d"
-            )));
+            let hint = format!("write `{number}s` or `{number}ms`; the units are ms, s, m, h, d");
+            return Err(("needs a unit", hint));
         }
-        _ => {
-            return Err(problem("is not a duration")
-                .hint("write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d"));
-        }
+        _ => return Err(("is not a duration", form.to_owned())),
     };
     let milliseconds = number
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(milliseconds_each));
     match milliseconds {
-        Some(0) => Err(problem("must be more than 0").hint("the shortest is 1ms")),
+        Some(0) => Err(("must be more than 0", "the shortest is 1ms".to_owned())),
         // Times longer than a century would overflow when they are added to a clock.
         Some(milliseconds) if milliseconds <= 100 * 365 * 86_400_000 => {
             Ok(Duration::from_millis(milliseconds))
         }
-        _ => Err(problem("is not a duration")
-            .hint("write a whole number and a unit: 500ms, 2s, 10m, 1h, 1d")),
+        _ => Err(("is not a duration", form.to_owned())),
     }
 }
 
