@@ -70,7 +70,8 @@ pub enum Verb {
             duckdb -init views.sql"
     )]
     Views(ViewsArguments),
-    /// Merge the small files of each date into few large ones now; the services do it by themselves
+    /// Merge the small files of each date into few large ones now, and let rows leave that are older
+    /// than `keep`; the services do it by themselves
     #[command(after_help = "Example:\n  inlet compact --config inlet.yml orders")]
     Compact(CompactArguments),
     /// Look at the files and the log of the lake, and find what is wrong with them; changes nothing

@@ -1,11 +1,13 @@
-//! `inlet compact`: merges the small files of a lake now, beside the services that write it.
+//! `inlet compact`: merges the small files of a lake now, beside the services that write it, and
+//! lets rows leave that are older than their table keeps.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::Utc;
 use indicatif::{HumanBytes, HumanCount};
-use inlet_lake::{Compacted, Compactor, TableReader};
+use inlet_lake::{Compacted, Compactor, Expired, TableReader};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::output;
 use serde_json::{Value, json};
@@ -22,6 +24,7 @@ struct Report {
     /// Files before.
     before: u64,
     compacted: Compacted,
+    expired: Expired,
 }
 
 /// Merges the small files of these tables, or of all.
@@ -75,9 +78,19 @@ async fn merge(
     let Some(compactor) = Compactor::open(&folder, tables::READERS_PAUSE).await? else {
         return Ok(None);
     };
+    // What leaves is not merged before.
+    let expired = match tables::retention(table) {
+        Some(retention) => {
+            compactor
+                .expire(retention, Utc::now(), stop.clone())
+                .await?
+        }
+        None => Expired::default(),
+    };
     Ok(Some(Report {
         table: head.table.to_string(),
         before: head.files,
+        expired,
         compacted: compactor.merge_small(stop).await?,
     }))
 }
@@ -90,6 +103,9 @@ fn of_table(report: &Report) -> Value {
         "new_files": report.compacted.files,
         "rows": report.compacted.rows,
         "bytes": report.compacted.bytes,
+        "expired_rows": report.expired.rows,
+        "expired_dates": report.expired.dates,
+        "waiting_dates": report.expired.waiting.iter().map(|(date, _)| date).collect::<Vec<_>>(),
     })
 }
 
@@ -110,9 +126,10 @@ fn in_columns(reports: &[Report]) -> String {
                 HumanCount(files).to_string(),
                 HumanCount(rows).to_string(),
                 HumanBytes(bytes).to_string(),
+                HumanCount(report.expired.rows).to_string(),
             ]
         })
         .collect();
-    let headings = ["table", "files", "merged", "into", "rows", "size"];
-    text_table(&headings, &[1, 2, 3, 4, 5], &rows, 2)
+    let headings = ["table", "files", "merged", "into", "rows", "size", "left"];
+    text_table(&headings, &[1, 2, 3, 4, 5, 6], &rows, 2)
 }

@@ -55,6 +55,7 @@ fn settings(config: &Config) -> Result<ConsumerSettings, ConfigError> {
         date_column: table.date_column.clone(),
         timezone: table.timezone,
         compaction: tables::compaction(datalake),
+        retention: tables::retention(table),
     };
     Ok(ConsumerSettings {
         connection: kafka.into(),

@@ -99,6 +99,7 @@ fn sink_table(
         date_column: table.date_column.clone(),
         numbering: Numbering::Local,
         compaction: tables::compaction(datalake),
+        retention: tables::retention(table),
     };
     LakeSinkTable {
         path: tables::folder(config, datalake, table),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use inlet_lake::{CompactionOptions, Limits, TableReader, tables_of};
+use inlet_lake::{CompactionOptions, Limits, Retention, TableReader, tables_of};
 use inlet_model::TableReference;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
@@ -101,6 +101,17 @@ pub fn limits(config: &Config) -> Limits {
         bytes: config.streaming.flush_bytes,
         age: config.streaming.flush_interval,
     }
+}
+
+/// How long the rows of a table stay in the lake; `None`: for ever.
+pub fn retention(table: &TableConfig) -> Option<Retention> {
+    let is_kept = table.keep.is_none() && table.keep_quarantine.is_none();
+    (!is_kept).then(|| Retention {
+        history: table.keep,
+        quarantine: table.keep_quarantine,
+        timezone: table.timezone,
+        date_column: table.date_column.clone(),
+    })
 }
 
 /// The pause without readers that merged files wait for: longer than most queries take.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono_tz::Tz;
 use inlet_kafka::Connection;
-use inlet_lake::{CompactionOptions, Limits};
+use inlet_lake::{CompactionOptions, Limits, Retention};
 use inlet_model::TableReference;
 use inlet_model::record::debezium::Declared;
 
@@ -44,4 +44,6 @@ pub struct TableSettings {
     pub timezone: Tz,
     /// How small files are merged beside the commits; `None`: by hand only.
     pub compaction: Option<CompactionOptions>,
+    /// How long rows stay in the lake; `None`: for ever.
+    pub retention: Option<Retention>,
 }

@@ -72,6 +72,13 @@ fn acts(entry: &LoggedEntry) -> Vec<String> {
         let (rows, files) = (count(entry.rows, "row"), count(entry.files, "file"));
         acts.push(format!("{rows} in {files}"));
     }
+    if let Some((date, files, rows)) = &entry.expired {
+        let (files, rows) = (count(*files, "file"), count(*rows, "row"));
+        acts.push(match date {
+            Some(date) => format!("date {date} left: {files} of {rows}"),
+            None => format!("{files} of {rows} left the quarantine"),
+        });
+    }
     if entry.quarantined > 0 {
         acts.push(format!("{} rejected", count(entry.quarantined, "row")));
     }
@@ -115,6 +122,9 @@ fn of_entry((table, seq, entry): &Line<'_>) -> Value {
         "quarantined": entry.quarantined,
         "files": entry.files,
         "replaced_files": entry.replaced,
+        "expired": entry.expired.as_ref().map(|(date, files, rows)| {
+            json!({ "date": date, "files": files, "rows": rows })
+        }),
         "offsets": offsets.collect::<Vec<_>>(),
         "acquired": acquired.collect::<Vec<_>>(),
         "new_schemas": entry.schemas,

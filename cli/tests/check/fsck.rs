@@ -90,6 +90,7 @@ async fn open(path: &Path, schema: &TableSchema) -> TableWriter {
         date_column: Some("created_at".to_owned()),
         numbering: Numbering::Topic,
         compaction: None,
+        retention: None,
     };
     let limits = Limits {
         rows: u64::MAX,

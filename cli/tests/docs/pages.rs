@@ -117,6 +117,7 @@ const RUN: &[&str] = &[
     "docs/operations.md",
     "docs/compaction.md",
     "docs/lake.md",
+    "docs/retention.md",
     "docs/comparison.md",
     "dev/scenarios/orders/README.md",
 ];
@@ -140,6 +141,7 @@ async fn the_pages_of_the_reference_hold() {
         "docs/operations.md",
         "docs/compaction.md",
         "docs/lake.md",
+        "docs/retention.md",
     ] {
         world.put("inlet.yml", &world.here(INLET_YML));
         holds(name, &world).await;

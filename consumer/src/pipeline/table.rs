@@ -252,6 +252,7 @@ impl Table {
             date_column: self.settings.date_column.clone(),
             numbering: Numbering::Topic,
             compaction: self.settings.compaction,
+            retention: self.settings.retention.clone(),
         };
         let writer = TableWriter::open(&self.settings.path, options, self.limits).await?;
         self.ready = Some(Ready {

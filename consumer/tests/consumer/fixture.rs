@@ -53,6 +53,7 @@ impl Fixture {
             date_column: Some("created_at".into()),
             timezone: chrono_tz::Tz::UTC,
             compaction: None,
+            retention: None,
         };
         let settings = ConsumerSettings {
             connection: Connection::new(&kafka.bootstrap(), Properties::default()),

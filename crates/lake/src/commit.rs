@@ -3,6 +3,7 @@
 mod checkpoint;
 mod claim;
 mod entry;
+mod expire;
 mod head;
 mod list;
 mod live;
@@ -21,6 +22,7 @@ mod walk;
 pub use claim::Writer;
 pub(crate) use claim::{Claim, writers};
 pub(crate) use entry::{Covered, DataFile, Entry, LatestSchema};
+pub(crate) use expire::{Leaving, expire};
 pub use head::{Head, PartitionHead};
 pub use list::LakeFile;
 pub(crate) use list::{list, live, schema_of};

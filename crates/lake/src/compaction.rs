@@ -8,6 +8,7 @@
 //! It runs in the service that writes the table, bounded in memory, in bytes a second, and in its
 //! share of a core; or by hand, in a process of its own.
 
+mod expire;
 mod pace;
 mod plan;
 mod readers;
@@ -18,13 +19,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use chrono::{DateTime, Utc};
 use inlet_service::error::Explain;
 use tokio::sync::Semaphore;
 
+use self::expire::expire;
+pub use self::expire::{Expired, Retention};
 use self::pace::Throttle;
 use self::plan::{Candidate, Wanted, plan};
 use self::readers::Readers;
-use crate::commit::{self, DataFile, Entry, Head, Listed, Merged};
+use crate::commit::{self, DataFile, Entry, Head, Listed, Log, Merged};
 use crate::error::LakeError;
 use crate::files::hidden::HiddenFolder;
 use crate::files::names::{STAGING, is_data};
@@ -39,6 +43,9 @@ const SHOW_ATTEMPTS_MAX: usize = 5;
 
 /// How long another process may hold the lock of this table by chance.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How often a service looks for rows that are older than their table keeps.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How long a table without new entries is left alone.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -143,11 +150,30 @@ impl Compactor {
         .await
     }
 
+    /// Lets rows leave that are older than `retention` keeps at this time, until `stop` is true.
+    /// Fails with [`LakeError::Compacting`] while another process merges files of the table, and
+    /// with [`LakeError::Undated`] for a table whose rows have no date of their own.
+    pub async fn expire(
+        &self,
+        retention: Retention,
+        now: DateTime<Utc>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Expired, LakeError> {
+        let (lake, pause) = (self.lake.clone(), self.pause);
+        blocking(move || {
+            let _lock = lock_alone(&lake)?;
+            let mut throttle = Throttle::unbounded(pause, stop);
+            expire(&lake, &retention, now, &mut throttle)
+        })
+        .await
+    }
+
     fn in_background(self, options: CompactionOptions) -> Background {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             let mut idle: Option<(u64, Instant)> = None;
+            let mut expired_at: Option<Instant> = None;
             loop {
                 tokio::time::sleep(options.interval).await;
                 let seq = self.lake.head.borrow().seq;
@@ -158,12 +184,22 @@ impl Compactor {
                 let place = ROUNDS_AT_ONCE.acquire().await;
                 let _place = place.expect("the semaphore is never closed");
                 let (lake, stop) = (self.lake.clone(), stopped.clone());
+                let is_due = expired_at.is_none_or(|at| at.elapsed() >= EXPIRE_INTERVAL);
+                if is_due {
+                    expired_at = Some(Instant::now());
+                }
                 let run = move || {
                     // Another process merges files of the table.
                     let Some(_lock) = lock(&lake.folder.store)? else {
                         return Ok(Compacted::default());
                     };
-                    round(&lake, Wanted::Due, &mut Throttle::new(options, stop))
+                    let mut throttle = Throttle::new(options, stop);
+                    if let Some(retention) =
+                        lake.folder.options.retention.as_ref().filter(|_| is_due)
+                    {
+                        expire(&lake, retention, Utc::now(), &mut throttle)?;
+                    }
+                    round(&lake, Wanted::Due, &mut throttle)
                 };
                 match joined(tokio::task::spawn_blocking(run).await) {
                     Ok(merged) => idle = (merged.replaced == 0).then(|| (seq, Instant::now())),
@@ -275,7 +311,7 @@ fn candidates(store: &Store, files: &[Listed]) -> Vec<Candidate> {
         // A clock that was set to an earlier time makes a file young, and it is merged later.
         let age = written.ok().and_then(|at| now.duration_since(at).ok());
         Candidate {
-            folder: commit::folder_of(&file.path).to_owned(),
+            folder: place_of(file),
             schema: file.schema,
             level: file.level,
             bytes: file.bytes,
@@ -283,6 +319,16 @@ fn candidates(store: &Store, files: &[Listed]) -> Vec<Candidate> {
         }
     });
     candidates.collect()
+}
+
+/// What the files of a merge have in common: the folder, and the day of rejected rows, which leave
+/// by it.
+fn place_of(file: &DataFile) -> String {
+    let folder = commit::folder_of(&file.path);
+    match file.date.as_ref().filter(|_| !is_data(&file.path)) {
+        Some(day) => format!("{folder}/{day}"),
+        None => folder.to_owned(),
+    }
 }
 
 /// Stages the rows of a group of files in one.
@@ -352,11 +398,30 @@ fn merge(
 
 /// Commits a merged file and shows it, in a moment without readers. Without such a moment the
 /// files stay until the next round.
-fn show(lake: &Lake, mut merged: Merged, throttle: &Throttle) -> Result<Compacted, LakeError> {
-    let store = &lake.folder.store;
-    let date = store.path(commit::folder_of(&merged.replaced[0].path));
-    let readers = Readers::of(store.root(), &date);
+fn show(lake: &Lake, merged: Merged, throttle: &Throttle) -> Result<Compacted, LakeError> {
     let replaced = merged.replaced.len() as u64;
+    let visible = commit::folder_of(&merged.replaced[0].path).to_owned();
+    let mut waiting = Some(merged);
+    let entry = in_a_pause(lake, &visible, throttle, |log, readers| {
+        let merged = waiting.take().expect("it came back from the last attempt");
+        let is_quiet = || readers.is_quiet();
+        let settle = || readers.settle();
+        let entry = commit::replace(&lake.folder, log, merged, is_quiet, settle)?;
+        Ok(entry.map_err(|not_yet| waiting = Some(not_yet)).ok())
+    })?;
+    Ok(entry.map_or_else(Compacted::default, |entry| report(&entry, replaced)))
+}
+
+/// Changes the files of a visible folder in a moment without readers; `None` without such a
+/// moment, and where `act` finds that it has passed.
+fn in_a_pause<T>(
+    lake: &Lake,
+    visible: &str,
+    throttle: &Throttle,
+    mut act: impl FnMut(&mut Log, &Readers) -> Result<Option<T>, LakeError>,
+) -> Result<Option<T>, LakeError> {
+    let store = &lake.folder.store;
+    let readers = Readers::of(store.root(), &store.path(visible));
     for _ in 0..SHOW_ATTEMPTS_MAX {
         if !readers.wait_for_pause(throttle.pause(), throttle.stop()) {
             break;
@@ -369,20 +434,13 @@ fn show(lake: &Lake, mut merged: Merged, throttle: &Throttle) -> Result<Compacte
             continue;
         };
         readers.opened();
-        // The preparation lists the folder once.
-        let is_quiet = || {
-            let opened = readers.opened();
-            opened.listed <= 1 && opened.files == 0
-        };
-        let settle = || readers.settle();
-        let entry = commit::replace(&lake.folder, &mut log, merged, is_quiet, settle);
+        let done = act(&mut log, &readers);
         lake.head.send_replace(Arc::new(log.head.clone()));
-        match entry? {
-            Ok(entry) => return Ok(report(&entry, replaced)),
-            Err(not_yet) => merged = not_yet,
+        if let Some(done) = done? {
+            return Ok(Some(done));
         }
     }
-    Ok(Compacted::default())
+    Ok(None)
 }
 
 fn report(entry: &Entry, replaced: u64) -> Compacted {

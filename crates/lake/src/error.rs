@@ -59,6 +59,11 @@ pub enum LakeError {
     /// Another process merges files of the table.
     #[error("another process merges files of table `{table}`")]
     Compacting { table: TableName },
+    /// Rows have the date on which they were found, and `keep` needs one of their own.
+    #[error(
+        "the rows of table `{table}` have no date of their own, by which `keep` could let them leave"
+    )]
+    Undated { table: TableName },
     /// The folder holds another table.
     #[error("folder `{}` holds table `{found}`, not `{expected}`", path.display())]
     OtherTable {
@@ -212,6 +217,7 @@ impl Explain for LakeError {
             | Self::Unsupported { .. }
             | Self::NoSwap { .. }
             | Self::OtherTable { .. }
+            | Self::Undated { .. }
             | Self::WrittenByConsumer { .. }
             | Self::WrittenWithoutBroker { .. }
             | Self::Column { .. } => Kind::Config,
@@ -246,6 +252,9 @@ impl Explain for LakeError {
             ),
             Self::Compacting { .. } => {
                 Hint::text("the service that writes the table does it by itself; try again later")
+            }
+            Self::Undated { .. } => {
+                Hint::text("remove `keep` of the table; `keep_quarantine` needs no date")
             }
             Self::OtherTable { .. } => {
                 Hint::text("give every table its own folder: see the key `datalake.path`")

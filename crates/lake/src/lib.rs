@@ -39,7 +39,8 @@
 //! The rows of a data file and the bytes before its footer never change. Its footer does when a
 //! column has to give up its name to a later one (`commit/naming`): a copy with other names is
 //! renamed over the file. Small files are replaced by one that holds their rows, which has the name
-//! of one of them (`commit/replace`).
+//! of one of them (`commit/replace`). Dates that are older than the table keeps leave
+//! (`commit/expire`).
 //!
 //! # Promises
 //!
@@ -75,7 +76,7 @@ pub use audit::{Audit, ContentFlaw, Left, Origin, Read};
 pub use batch::{Limits, Size};
 pub use commit::{Derived, Head, LakeFile, LogFlaw, NameInFiles, Numbering, PartitionHead, Writer};
 pub use committed::Committed;
-pub use compaction::{Compacted, CompactionOptions, Compactor};
+pub use compaction::{Compacted, CompactionOptions, Compactor, Expired, Retention};
 pub use error::LakeError;
 pub use files::{CHANGE_COLUMNS, ColumnStatistics, QUARANTINE_COLUMNS, Rejected};
 pub use inspection::Inspection;

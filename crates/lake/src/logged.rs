@@ -22,6 +22,8 @@ pub struct LoggedEntry {
     pub file_rows: u64,
     /// Files whose rows are in those files.
     pub replaced: u64,
+    /// The date_partition that left, or none for rejected rows, with its files and rows.
+    pub expired: Option<(Option<String>, u64, u64)>,
     /// The offsets that it covers.
     pub offsets: Vec<(KafkaPartition, OffsetRange)>,
     /// The kafka_partitions that its writer took over, with their new epochs.
@@ -45,6 +47,10 @@ impl LoggedEntry {
             files: files.clone().count() as u64,
             file_rows: files.map(|file| file.rows).sum(),
             replaced: entry.replaced.len() as u64,
+            expired: entry.expired.as_ref().map(|of| {
+                let rows = of.files.iter().map(|file| file.rows).sum();
+                (of.date.clone(), of.files.len() as u64, rows)
+            }),
             offsets: entry
                 .offsets
                 .iter()

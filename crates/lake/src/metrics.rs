@@ -13,6 +13,7 @@ const COMMITS: &str = "inlet_lake_commits_total";
 const LAST_COMMIT: &str = "inlet_lake_last_commit_timestamp_seconds";
 const FRESHNESS: &str = "inlet_lake_freshness_seconds";
 
+const EXPIRED: &str = "inlet_lake_expired_rows_total";
 const MERGED: &str = "inlet_lake_merged_files_total";
 
 /// Describes the lake's metrics to the recorder.
@@ -21,6 +22,10 @@ pub fn describe() {
     describe_counter!(QUARANTINED, "rows that are committed in quarantine");
     describe_counter!(FILES, "data files that are committed");
     describe_counter!(COMMITS, "entries of the lake's log");
+    describe_counter!(
+        EXPIRED,
+        "rows that left because they are older than their table keeps"
+    );
     describe_counter!(MERGED, "files that were merged into larger ones");
     describe_gauge!(LAST_COMMIT, "when the last entry was written");
     describe_gauge!(
@@ -39,6 +44,10 @@ pub(crate) fn committed(table: &str, committed: &Committed, freshness_ms: Option
     if let Some(ms) = freshness_ms {
         gauge!(FRESHNESS, &table).set(ms as f64 / 1_000.0);
     }
+}
+
+pub(crate) fn expired(table: &str, rows: u64) {
+    counter!(EXPIRED, "table" => table.to_owned()).increment(rows);
 }
 
 pub(crate) fn compacted(table: &str, compacted: &Compacted) {

@@ -2,7 +2,7 @@ use chrono_tz::Tz;
 use inlet_model::TableName;
 
 use crate::commit::Numbering;
-use crate::compaction::CompactionOptions;
+use crate::compaction::{CompactionOptions, Retention};
 
 /// The table that a folder holds, and how its rows are laid out.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct LakeOptions {
     pub numbering: Numbering,
     /// How files are merged beside the writer; `None`: by hand only.
     pub compaction: Option<CompactionOptions>,
+    /// How long rows stay; `None`: for ever.
+    pub retention: Option<Retention>,
 }
 
 impl LakeOptions {
@@ -31,6 +33,7 @@ impl LakeOptions {
             date_column: None,
             numbering: Numbering::Topic,
             compaction: None,
+            retention: None,
         }
     }
 }

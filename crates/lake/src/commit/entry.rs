@@ -46,6 +46,10 @@ pub(crate) struct Entry {
     /// Such an entry has no rows of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<ReplacedFile>,
+    /// Files of earlier entries that leave, because they are older than the table keeps; see
+    /// `commit/expire`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<Expired>,
     /// The offsets that the rows and the rejected rows cover.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub offsets: BTreeMap<KafkaPartition, Covered>,
@@ -61,6 +65,17 @@ pub(crate) struct Entry {
     pub rows: u64,
     /// Rows in `quarantine`; 0 where they replace others.
     pub quarantined: u64,
+}
+
+/// Files that leave together, with their rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Expired {
+    /// The date_partition; none for rejected rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// An empty file that exists until they have left.
+    pub staged: String,
+    pub files: Vec<ReplacedFile>,
 }
 
 /// A file that readers no longer see.
@@ -145,6 +160,7 @@ impl Entry {
             files: Vec::new(),
             quarantine: Vec::new(),
             replaced: Vec::new(),
+            expired: None,
             offsets: BTreeMap::new(),
             acquired: BTreeMap::new(),
             numbering: None,
@@ -156,7 +172,9 @@ impl Entry {
 
     /// The files that readers no longer see after this entry.
     pub fn left(&self) -> impl Iterator<Item = &str> {
-        self.replaced.iter().map(|file| file.path.as_str())
+        let expired = self.expired.iter().flat_map(|of| &of.files);
+        let left = self.replaced.iter().chain(expired);
+        left.map(|file| file.path.as_str())
     }
 
     /// The entry as it is stored.
@@ -244,6 +262,15 @@ mod tests {
         })
     }
 
+    fn expired() -> impl Strategy<Value = Expired> {
+        let files = vec(replaced(), 0..3);
+        (option::of(".*"), ".*", files).prop_map(|(date, staged, files)| Expired {
+            date,
+            staged,
+            files,
+        })
+    }
+
     fn covered() -> impl Strategy<Value = Covered> {
         (0..i64::MAX, 0..i64::MAX, any::<u64>(), any::<u64>()).prop_map(
             |(from, next, epoch, sequence)| Covered {
@@ -262,6 +289,7 @@ mod tests {
             vec(file(), 0..2),
             vec(replaced(), 0..3),
             option::of(".*"),
+            option::of(expired()),
         );
         let of_log = (
             btree_map(partition(), covered(), 0..4),
@@ -301,6 +329,7 @@ mod tests {
                 entry.quarantine,
                 entry.replaced,
                 entry.date_key,
+                entry.expired,
             ) = files;
             (entry.offsets, entry.acquired) = (log.0, log.1);
             entry.progress = ProgressDelta(log.2);

@@ -3,7 +3,7 @@
 //!
 //! Pure: entries in, head out. [`Head::admit`] decides whether a batch may be committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +12,7 @@ use inlet_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Covered, Entry, LatestSchema};
+use super::entry::{Covered, Entry, Expired, LatestSchema};
 use super::naming::{self, ColumnNames, NameInFiles};
 use super::numbering::Numbering;
 use crate::error::LakeError;
@@ -42,6 +42,9 @@ pub struct Head {
     pub(crate) names: ColumnNames,
     /// The key of the date_partition folders; `None` before the first data file.
     pub date_key: Option<String>,
+    /// The date_partitions whose rows have left, because they were older than the table keeps.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub expired_dates: BTreeSet<String>,
     /// Rows in the data files.
     pub rows: u64,
     /// The number of data files.
@@ -50,7 +53,7 @@ pub struct Head {
     pub bytes: u64,
     /// The number of rows in the quarantine files.
     pub quarantined: u64,
-    /// The time of the last entry that did more than merge files, by its writer's clock.
+    /// The time of the last entry that did more than merge or remove files, by its writer's clock.
     pub committed_at: Option<DateTime<Utc>>,
 }
 
@@ -79,6 +82,7 @@ impl Head {
             latest: None,
             names: ColumnNames::default(),
             date_key: None,
+            expired_dates: BTreeSet::new(),
             rows: 0,
             files: 0,
             bytes: 0,
@@ -252,9 +256,26 @@ impl Head {
             self.bytes = self.bytes.saturating_sub(file.bytes);
         }
         self.quarantined += entry.quarantined;
+        if let Some(expired) = &entry.expired {
+            self.leave(expired);
+        }
         // Merged files are no news to whoever asks how fresh the rows are.
-        if entry.replaced.is_empty() {
+        if entry.replaced.is_empty() && entry.expired.is_none() {
             self.committed_at = Some(entry.committed_at);
+        }
+    }
+
+    fn leave(&mut self, expired: &Expired) {
+        self.expired_dates.extend(expired.date.clone());
+        for file in &expired.files {
+            if is_data(&file.path) {
+                self.rows = self.rows.saturating_sub(file.rows);
+                self.files = self.files.saturating_sub(1);
+                // Later names of its columns may have changed a file's size.
+                self.bytes = self.bytes.saturating_sub(file.bytes);
+            } else {
+                self.quarantined = self.quarantined.saturating_sub(file.rows);
+            }
         }
     }
 

@@ -91,6 +91,9 @@ pub(crate) fn live(
 }
 
 pub(super) fn is_replacement_pending(store: &Store, entry: &Entry) -> Result<bool, LakeError> {
+    if let Some(expired) = &entry.expired {
+        return Ok(store.size(&expired.staged)?.is_some());
+    }
     let mut files = entry.files.iter().chain(&entry.quarantine);
     match files.next().filter(|_| !entry.replaced.is_empty()) {
         Some(file) => Ok(store.size(&file.staged)?.is_some()),

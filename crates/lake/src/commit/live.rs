@@ -37,8 +37,8 @@ impl Live {
     /// Adds the next entry.
     pub fn apply(&mut self, entry: Entry) {
         // A file that replaces others has the name of one of them, so these leave first.
-        for replaced in &entry.replaced {
-            self.remove(&replaced.path);
+        for left in entry.left() {
+            self.remove(left);
         }
         for file in entry.files.into_iter().chain(entry.quarantine) {
             self.add(Listed {

@@ -64,6 +64,9 @@ pub(super) struct Pending {
     pub files: Vec<DataFile>,
     /// Visible files whose place they take; see `commit/replace`.
     pub replaced: Vec<String>,
+    /// Exists until the replaced files have left, where no file takes their place; see
+    /// `commit/expire`.
+    pub mark: Option<String>,
 }
 
 impl Pending {
@@ -282,12 +285,14 @@ impl Log {
             unsettled.last = entry.seq;
             unsettled.schemas.extend(entry.names.schemas());
         }
-        let replaced: Vec<_> = entry.replaced.into_iter().map(|file| file.path).collect();
+        let replaced: Vec<_> = entry.left().map(str::to_owned).collect();
+        let mark = entry.expired.map(|expired| expired.staged);
         for pending in &mut self.pending {
             // Only published files are merged, and a merged one may have the name of one of them.
             pending.files.retain(|file| !replaced.contains(&file.path));
         }
-        self.pending.retain(|pending| !pending.files.is_empty());
+        self.pending
+            .retain(|pending| !pending.files.is_empty() || pending.mark.is_some());
         let files = entry.files.into_iter().chain(entry.quarantine);
         // Statistics are of no use for publishing and may take more memory than all the rest.
         let files: Vec<_> = files
@@ -296,13 +301,14 @@ impl Log {
                 ..file
             })
             .collect();
-        if !files.is_empty() {
+        if !files.is_empty() || mark.is_some() {
             // The entry is committed, but its files are invisible until they are renamed.
             self.pending.push(Pending {
                 seq: entry.seq,
                 writer: entry.writer,
                 files,
                 replaced,
+                mark,
             });
         }
         Ok(())

@@ -116,7 +116,12 @@ fn entry_of(
         data_file(file, path)
     };
     entry.files = encoded.files.iter().map(data).collect();
-    let rejected = |file: &StagedFile| data_file(file, name_of(staged, file).quarantine());
+    // Rejected rows have the date of their commit: they leave by it, and are merged by it.
+    let today = entry.committed_at.format("%Y-%m-%d").to_string();
+    let rejected = |file: &StagedFile| DataFile {
+        date: Some(today.clone()),
+        ..data_file(file, name_of(staged, file).quarantine())
+    };
     entry.quarantine = encoded.quarantine.iter().map(rejected).collect();
     entry.offsets.clone_from(&staged.covered);
     entry.progress = progress.cloned().unwrap_or_default();

@@ -41,7 +41,7 @@ use super::log::{AppendError, Log, Pending};
 use super::naming::ColumnNames;
 use super::publish::{folder_of, is_published};
 use super::recover::lock_within;
-use super::retire;
+use super::{expire, retire};
 use crate::error::LakeError;
 use crate::files::Store;
 use crate::files::hidden::HiddenFolder;
@@ -97,7 +97,8 @@ pub(crate) fn replace(
     let files: Vec<DataFile> = merged.files.iter().map(|(file, _)| file.clone()).collect();
     let replaced: Vec<String> = merged.replaced.iter().map(|of| of.path.clone()).collect();
     // Whatever can fail for long, such as a folder on another disk, fails before the commit.
-    let swap = Swap::prepare(store, claim, &files, &replaced)?;
+    let visible = folder_of(&files[0].path);
+    let swap = Swap::prepare(store, claim, visible, &files, &replaced)?;
     if !is_quiet() {
         return Ok(Err(merged));
     }
@@ -141,6 +142,9 @@ fn entry_of(
 /// The caller holds the lock.
 pub(super) fn finish(log: &Log, claim: &Claim, pending: &Pending) -> Result<usize, LakeError> {
     let store = &log.store;
+    if let Some(mark) = &pending.mark {
+        return expire::finish(store, claim, pending, mark);
+    }
     let mut waiting = 0;
     for file in &pending.files {
         waiting += usize::from(store.size(&file.staged)?.is_some());
@@ -150,7 +154,8 @@ pub(super) fn finish(log: &Log, claim: &Claim, pending: &Pending) -> Result<usiz
         for file in &pending.files {
             retire::name_columns(log, claim, file, &file.staged)?;
         }
-        Swap::prepare(store, claim, &pending.files, &pending.replaced)?
+        let visible = folder_of(&pending.files[0].path);
+        Swap::prepare(store, claim, visible, &pending.files, &pending.replaced)?
             .show(store, &pending.files)?;
         return Ok(waiting);
     }
@@ -172,7 +177,7 @@ pub(super) fn finish(log: &Log, claim: &Claim, pending: &Pending) -> Result<usiz
 }
 
 /// A folder that is ready to take the place of a visible one.
-struct Swap {
+pub(super) struct Swap {
     folder: String,
     hidden: HiddenFolder,
     /// The names that the visible folder had when this one was made.
@@ -180,13 +185,15 @@ struct Swap {
 }
 
 impl Swap {
-    fn prepare(
+    /// Builds a visible folder a second time, with `files`, and without those and `replaced` ones.
+    pub fn prepare(
         store: &Store,
         claim: &Claim,
+        folder: &str,
         files: &[DataFile],
         replaced: &[String],
     ) -> Result<Self, LakeError> {
-        let folder = folder_of(&files[0].path).to_owned();
+        let folder = folder.to_owned();
         let failed = |source| LakeError::io("preparation", store.path(&folder), source);
         let top = store.path(&claim.staging_name("hidden"));
         let hidden = HiddenFolder::create(&top).map_err(failed)?;
@@ -228,7 +235,8 @@ impl Swap {
         })
     }
 
-    fn show(self, store: &Store, files: &[DataFile]) -> Result<(), LakeError> {
+    /// Swaps the two folders, durably.
+    pub fn show(self, store: &Store, files: &[DataFile]) -> Result<(), LakeError> {
         let visible = store.path(&self.folder);
         let failed = |source| LakeError::io("replacement", &visible, source);
         match self.hidden.exchange(&visible) {

@@ -87,6 +87,12 @@ impl Readers {
         opened
     }
 
+    /// True while only the preparation has listed the folder since the last call, once.
+    pub fn is_quiet(&self) -> bool {
+        let opened = self.opened();
+        opened.listed <= 1 && opened.files == 0
+    }
+
     /// Waits for a pause, a shorter one after some time; false when there was none, or when it was
     /// stopped.
     pub fn wait_for_pause(&self, wanted: Duration, stop: &AtomicBool) -> bool {

@@ -73,6 +73,7 @@ pub fn options(timezone: Tz) -> LakeOptions {
         date_column: Some("created_at".into()),
         numbering: Numbering::Topic,
         compaction: None,
+        retention: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod crashes;
 mod fixture;
 mod inspection;
 mod layout;
+mod retention;
 mod retired;
 mod sink;
 mod types;

@@ -55,6 +55,7 @@ impl TestPipeline for OnDisk {
                 date_column: None,
                 numbering: Numbering::Local,
                 compaction: None,
+                retention: None,
             },
             rules: self.rules.clone(),
         };

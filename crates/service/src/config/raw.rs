@@ -241,6 +241,13 @@ section! {
         deletes: Word = Key::of(Form::Choice(&["census", "ignore"]))
             .default("census")
             .example("ignore"),
+        /// How long the rows stay in the lake, in whole days: a date that is older leaves, with all
+        /// its rows. See docs/retention.md.
+        keep: Text = Key::of(Form::Duration).else_("rows stay for ever").example("30d"),
+        /// How long rejected rows stay in the quarantine, in whole days.
+        keep_quarantine: Text = Key::of(Form::Duration)
+            .else_("rejected rows stay for ever")
+            .example("90d"),
         /// Excludes a table, or the tables of a pattern, that another pattern matches.
         skip: Text = Key::of(Form::Boolean).default("false").example("true"),
     }

@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use inlet_model::{Column, TableReference};
 
-use super::file::{Problem, Problems, Text, Word};
+use super::file::{Problem, Problems, Text, Texts, Word};
 use super::raw::{RawConfig, RawTable};
 use super::records::{self, RecordFormat};
 use super::value;
@@ -37,6 +37,10 @@ pub struct TableConfig {
     pub impossible_values: ImpossibleValues,
     /// How its deletes are found.
     pub deletes: Deletes,
+    /// The days before today whose rows stay in the lake; `None`: all do.
+    pub keep: Option<u32>,
+    /// The days before today whose rejected rows stay; `None`: all do.
+    pub keep_quarantine: Option<u32>,
     /// True for a table, or a pattern, that no other pattern captures.
     pub skip: bool,
 }
@@ -92,6 +96,8 @@ impl TableConfig {
             rules: Vec::new(),
             impossible_values: ImpossibleValues::default(),
             deletes: Deletes::default(),
+            keep: None,
+            keep_quarantine: None,
             skip: false,
         }
     }
@@ -164,6 +170,7 @@ fn table(
     let format = records::format(&format_key, settings.format.as_ref());
     let columns_key = format!("tables.{}.columns", written.value);
     let columns = records::columns(&columns_key, settings.columns.as_ref(), problems);
+    let kept = kept(written, settings, problems);
     let skip_key = format!("tables.{}.skip", written.value);
     let skip = settings
         .skip
@@ -179,34 +186,43 @@ fn table(
     );
     let (table, timezone, impossible_values) = (name?, timezone?, impossible?);
     let (deletes, format, columns, skip) = (deletes?, format?, columns?, skip?);
+    let (keep, keep_quarantine) = kept?;
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+    let texts = |texts: &Option<Texts>| texts.as_ref().map(Texts::values).unwrap_or_default();
     Some(TableConfig {
         table,
         cursor: text(&settings.cursor),
-        key: settings
-            .key
-            .as_ref()
-            .map(|key| key.values())
-            .unwrap_or_default(),
+        key: texts(&settings.key),
         date_column: text(&settings.date_column),
         timezone,
         topic: text(&settings.topic),
         format,
         columns,
-        topic_key: settings
-            .topic_key
-            .as_ref()
-            .map(|key| key.values())
-            .unwrap_or_default(),
-        rules: settings
-            .rules
-            .as_ref()
-            .map(|rules| rules.values())
-            .unwrap_or_default(),
+        topic_key: texts(&settings.topic_key),
+        rules: texts(&settings.rules),
         impossible_values,
+        keep,
+        keep_quarantine,
         deletes,
         skip,
     })
+}
+
+/// The days for which rows and rejected rows stay; `None` where one of both is wrong.
+fn kept(
+    written: &Text,
+    settings: &RawTable,
+    problems: &mut Problems,
+) -> Option<(Option<u32>, Option<u32>)> {
+    let days = |name: &str, text: &Option<Text>| {
+        let key = format!("tables.{}.{name}", written.value);
+        text.as_ref()
+            .map(|text| value::days(&key, text))
+            .transpose()
+    };
+    let keep = problems.take(days("keep", &settings.keep));
+    let keep_quarantine = problems.take(days("keep_quarantine", &settings.keep_quarantine));
+    Some((keep?, keep_quarantine?))
 }
 
 /// The word of a table's key; the default where it is not given.

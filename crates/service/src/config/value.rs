@@ -29,6 +29,19 @@ pub(super) fn choice<T: Copy>(key: &str, text: &Text, all: &[(&str, T)]) -> Resu
     })
 }
 
+/// A duration of whole days: `30d`.
+pub(super) fn days(key: &str, text: &Text) -> Result<u32, Problem> {
+    const DAY_SECONDS: u64 = 86_400;
+    let time = duration(key, text)?;
+    let days = time.as_secs() / DAY_SECONDS;
+    if time != Duration::from_secs(days * DAY_SECONDS) {
+        let what = format!("`{key}` is not a number of whole days: `{}`", text.value);
+        let problem = Problem::at(&text.place, what);
+        return Err(problem.hint("a day leaves as a whole: write 1d, 30d, 365d"));
+    }
+    Ok(u32::try_from(days).expect("a duration is a century at most"))
+}
+
 /// A duration with its unit: `5ms`, `2s`, `10m`, `1h`, `1d`; at least 1 ms.
 pub(super) fn duration(key: &str, text: &Text) -> Result<Duration, Problem> {
     span(&text.value).map_err(|(what, hint)| {

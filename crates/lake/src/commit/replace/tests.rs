@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use inlet_model::TableName;
 
 use super::*;
-use crate::commit::{live, open, publish_pending};
+use crate::commit::{Leaving, expire, live, open, publish_pending};
 use crate::folder::in_memory;
 use crate::options::LakeOptions;
 
@@ -171,7 +171,7 @@ fn a_hidden_folder_of_a_writer_that_ended_is_removed() {
     let (root, folder, log) = filled();
     let merged = merged(&folder, &log);
     let files: Vec<_> = merged.files.iter().map(|(file, _)| file.clone()).collect();
-    let swap = Swap::prepare(&folder.store, &folder.claim, &files, &[]).unwrap();
+    let swap = Swap::prepare(&folder.store, &folder.claim, DATE, &files, &[]).unwrap();
     // As after a crash: no destructor runs.
     std::mem::forget((swap, merged));
     assert_eq!(visible(root.path()), "abcd");
@@ -187,7 +187,7 @@ fn what_another_writer_shows_meanwhile_is_not_lost() {
     let merged = merged(&folder, &log);
     let files: Vec<_> = merged.files.iter().map(|(file, _)| file.clone()).collect();
     let replaced: Vec<_> = merged.replaced.iter().map(|of| of.path.clone()).collect();
-    let swap = Swap::prepare(&folder.store, &folder.claim, &files, &replaced).unwrap();
+    let swap = Swap::prepare(&folder.store, &folder.claim, DATE, &files, &replaced).unwrap();
     // An earlier version publishes without a lock.
     fs::write(root.path().join(DATE).join("e.jsonl"), "e").unwrap();
     swap.show(&folder.store, &files).unwrap();
@@ -219,4 +219,72 @@ fn an_entry_that_would_lose_a_row_is_refused() {
     assert_eq!(visible(root.path()), "abcd");
     let files = fs::read_dir(root.path().join(DATE)).unwrap().count();
     assert_eq!(files, 4);
+}
+
+#[test]
+fn files_leave_at_once_and_a_crash_after_any_step_goes_on() {
+    let (root, folder, mut log) = filled();
+    let images = Arc::new(Mutex::new(Vec::new()));
+    let taken = images.clone();
+    folder
+        .store
+        .steps
+        .watch(move |root| taken.lock().unwrap().push(image(root)));
+    let files = live(&folder.store, log.head.seq, |_, reason| panic!("{reason}")).unwrap();
+    let files = files.into_files().map(|of| of.file);
+    let leaving = Leaving {
+        date: Some("2026-11-20".to_owned()),
+        files: files.filter(|file| !file.path.contains("/d.")).collect(),
+    };
+    let stays = expire(&folder, &mut log, &leaving, || false, || {}).unwrap();
+    assert!(stays.is_none());
+    assert_eq!(visible(root.path()), "abcd");
+    let entry = expire(&folder, &mut log, &leaving, || true, || {});
+    let entry = entry.unwrap().unwrap();
+    folder.store.steps.watch(|_| {});
+    assert_eq!(
+        (visible(root.path()).as_str(), log.head.quarantined),
+        ("d", 1)
+    );
+    assert!(log.pending.is_empty());
+    let images = std::mem::take(&mut *images.lock().unwrap());
+    let (mut before, mut after) = (0, 0);
+    for image in images {
+        let rows = visible(image.path());
+        assert!(rows == "abcd" || rows == "d", "{rows}: all or none leave");
+        let store = Store::existing(image.path());
+        let name = crate::files::names::entry(entry.seq);
+        let is_committed = store.size(&name).unwrap().is_some();
+        let seq = if is_committed {
+            entry.seq
+        } else {
+            entry.seq - 1
+        };
+        assert_eq!(
+            listed(&store, seq),
+            rows,
+            "readers of the log find what is visible"
+        );
+        for _ in 0..2 {
+            let (folder, log) = opened(image.path());
+            let rows = if is_committed { "d" } else { "abcd" };
+            assert_eq!(visible(image.path()), rows);
+            assert_eq!(listed(&folder.store, log.head.seq), rows);
+            assert_eq!(log.head.expired_dates.len(), usize::from(is_committed));
+        }
+        let (folder, mut log) = opened(image.path());
+        commit(&folder, &mut log, "e", "e");
+        let staging = folder.store.list(STAGING).unwrap();
+        assert_eq!(
+            staging.len(),
+            1,
+            "the lock of the living writer: {staging:?}"
+        );
+        if is_committed {
+            after += 1
+        } else {
+            before += 1
+        }
+    }
+    assert!(before > 0 && after > 2, "{before} {after}");
 }

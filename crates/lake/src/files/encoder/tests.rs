@@ -251,6 +251,7 @@ fn open(zone: Tz) -> (tempfile::TempDir, Arc<Folder>) {
         date_column: Some(table().columns[0].name.clone()),
         numbering: crate::Numbering::Topic,
         compaction: None,
+        retention: None,
     };
     let opened = Folder::open(folder.path(), options).unwrap();
     (folder, Arc::new(opened))
