@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "dev/benchmarks"))
 sys.dont_write_bytecode = True
 
+import budgets  # noqa: E402
 from compare import report as compare  # noqa: E402
 from copies import report as copies  # noqa: E402
 
@@ -70,6 +71,8 @@ FIGURES = {
 
 def rendered(text):
     def block(found):
+        if found[2] == "budgets":
+            return found[1] + "\n".join(["", *budgets.table({name: record(name) for name in ("bench", "compare")}), "", found[3]])
         name, lines = FIGURES[found[2]]
         results = record(name)
         # Without a record, what was written by hand stays.

@@ -50,11 +50,18 @@ def output(*command):
     return (done.stdout or done.stderr).strip()
 
 
+def commit():
+    """The commit that was measured; recorded figures and the documents that show them make no other program."""
+    figures = [f":!{path}" for path in ("README.md", "docs", "dev/benchmarks/README.md", "dev/benchmarks/results")]
+    changed = output("git", "status", "--porcelain", "--", ".", *figures)
+    return output("git", "rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+
+
 def versions(servers):
     link = lambda name: os.path.basename(os.path.realpath(CACHE / name))
     return {
         "inlet": output(BIN / "inlet", "--version"),
-        "commit": output("git", "describe", "--always", "--dirty", "--abbrev=12"),
+        "commit": commit(),
         "postgresql": servers.sql("SHOW server_version")[0],
         "kafka": link("kafka"), "debezium": link("debezium"), "spark": link("spark-jars"), "duckdb": link("duckdb"),
         "java": output("java", "-version").splitlines()[0],
