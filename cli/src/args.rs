@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use inlet_service::config::parse_duration;
 use inlet_service::log::LogFormat;
@@ -204,6 +205,43 @@ pub struct QueryArguments {
     /// The same as --format csv
     #[arg(long, conflicts_with_all = ["json", "format"])]
     pub csv: bool,
+    #[command(flatten)]
+    pub moment: Moment,
+}
+
+/// Which moment of the lake the views show.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Moment {
+    /// Show the rows as they were known at this time, as `2026-11-27T18:00:00Z`, `2026-11-27
+    /// 18:00` or `2026-11-27`; a time without a zone is in UTC
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub as_of: Option<DateTime<Utc>>,
+}
+
+/// Reads a moment, with or without a zone.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let zoned = DateTime::parse_from_rfc3339(text)
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"));
+    if let Ok(moment) = zoned {
+        return Ok(moment.to_utc());
+    }
+    let formats = [
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%d %H:%M",
+    ];
+    let mut naive = formats
+        .iter()
+        .map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let midnight = || {
+        NaiveDate::parse_from_str(text, "%Y-%m-%d")
+            .ok()?
+            .and_hms_opt(0, 0, 0)
+    };
+    let found = naive.find_map(|found| found).or_else(midnight);
+    found.map(|moment| moment.and_utc()).ok_or_else(|| {
+        "write it as `2026-11-27T18:00:00Z`, `2026-11-27 18:00` or `2026-11-27`".to_owned()
+    })
 }
 
 /// How the answer of a query looks.
@@ -249,6 +287,8 @@ pub struct ViewsArguments {
     /// The tables, as the configuration names them; all when none is given
     #[arg(value_name = "TABLE")]
     pub tables: Vec<String>,
+    #[command(flatten)]
+    pub moment: Moment,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -418,6 +458,23 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_moment_is_read_with_or_without_a_zone() {
+        let same = [
+            "2026-11-27T18:00:00Z",
+            "2026-11-27T20:00:00+02:00",
+            "2026-11-27 20:00:00+02",
+            "2026-11-27 18:00:00.000",
+            "2026-11-27T18:00:00",
+            "2026-11-27 18:00",
+        ];
+        for text in same {
+            assert_eq!(moment(text).unwrap().timestamp(), 1_795_802_400, "{text}");
+        }
+        assert_eq!(moment("2026-11-27").unwrap().timestamp(), 1_795_737_600);
+        assert!(moment("yesterday").is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::process::Child;
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Arguments, QueryArguments, QueryFormat, ViewsArguments};
+use crate::args::{Arguments, Moment, QueryArguments, QueryFormat, ViewsArguments};
 use crate::duckdb::{self, DuckDbError, INSTALL};
 use crate::failure::{self, Failure, Outcome, SystemError};
 use crate::tables;
@@ -33,7 +33,7 @@ const STDIN: &str = "-";
 
 /// Answers a SQL statement over the lake.
 pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationToken) -> Outcome {
-    let lake = Lake::new(&config)?;
+    let lake = Lake::new(&config, arguments.moment)?;
     let format = arguments.format();
     let Some(statement) = statement(&arguments)? else {
         if !std::io::stdin().is_terminal() {
@@ -73,7 +73,7 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
 
 /// Prints the SQL that creates the views.
 pub async fn print_views(arguments: &ViewsArguments, config: Config) -> Outcome {
-    let lake = Lake::new(&config)?;
+    let lake = Lake::new(&config, arguments.moment)?;
     output::stdout(lake.every_view(&arguments.tables).await?)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -125,12 +125,13 @@ struct Lake<'a> {
     datalake: &'a DatalakeConfig,
     tables: Vec<TableName>,
     names: Vec<ViewNames>,
+    moment: Moment,
     /// The files that a statement reads stay in their places until it is answered.
     held: Mutex<Vec<Held>>,
 }
 
 impl<'a> Lake<'a> {
-    fn new(config: &'a Config) -> Result<Self, Failure> {
+    fn new(config: &'a Config, moment: Moment) -> Result<Self, Failure> {
         let datalake = config.require_datalake()?;
         let tables = views::exact_names(config, datalake);
         let names = views::of_tables(&tables);
@@ -139,6 +140,7 @@ impl<'a> Lake<'a> {
             datalake,
             tables,
             names,
+            moment,
             held: Mutex::default(),
         })
     }
@@ -184,7 +186,11 @@ impl<'a> Lake<'a> {
             let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             all.push(held);
         }
-        Ok(views::read(self.config, self.datalake, table, reading).await?)
+        let read = views::read(self.config, self.datalake, table, reading).await?;
+        Ok(views::Table {
+            as_of: self.moment.as_of,
+            ..read
+        })
     }
 
     fn ambiguous(&self, one: usize, two: usize) -> QueryError {

@@ -77,6 +77,7 @@ pub async fn read(
             .and_then(|head| head.date_key.clone())
             .unwrap_or_else(|| "date".to_owned()),
         is_spread: head.is_some_and(|head| head.offsets.len() > 1),
+        as_of: None,
     })
 }
 

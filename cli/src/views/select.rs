@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use inlet_lake::{CHANGE_COLUMNS, QUARANTINE_COLUMNS};
 use inlet_model::change::{DELETE, DETECTED_AT, KAFKA_PARTITION, OFFSET, OP};
 use inlet_model::{ColumnType, Scalar, quote};
@@ -47,6 +48,8 @@ pub struct Table {
     pub date_key: String,
     /// True when the log has rows of more than one kafka_partition.
     pub is_spread: bool,
+    /// The views have the versions that were found until then; `None` for all.
+    pub as_of: Option<DateTime<Utc>>,
 }
 
 impl Table {
@@ -252,6 +255,13 @@ impl Table {
         };
         let files = data.literal();
         let read = format!("read_parquet({files}, union_by_name = true, {dates})");
+        let read = match &self.as_of {
+            Some(moment) => {
+                let moment = moment.to_rfc3339_opts(SecondsFormat::Micros, true);
+                format!("(FROM {read} WHERE {DETECTED_AT} <= TIMESTAMPTZ '{moment}')")
+            }
+            None => read,
+        };
         if !columns.may_be_missing {
             return format!("{read} AS {FILES}");
         }
@@ -429,6 +439,7 @@ mod tests {
             rejected: None,
             date_key: "date".to_owned(),
             is_spread: false,
+            as_of: None,
         }
     }
 
@@ -590,6 +601,17 @@ mod tests {
                 && sql.contains("regexp_extract(files._inlet_path, '/date=([^/]*)/[^/]*$', 1)"),
             "{sql}"
         );
+    }
+
+    #[test]
+    fn as_of_a_moment_every_reading_of_the_files_has_the_versions_until_then() {
+        let orders = orders(vec![0]);
+        let mut table = table(&orders, &[&orders], Some("/lake"));
+        table.data = Some(Files::Named(vec!["/lake/date=2026-11-20/0.parquet".into()]));
+        table.as_of = DateTime::from_timestamp(1_700_000_000, 0);
+        let until = "WHERE _detected_at <= TIMESTAMPTZ '2023-11-14T22:13:20.000000Z')";
+        assert_eq!(table.latest().matches(until).count(), 2);
+        assert_eq!(table.history().matches(until).count(), 1);
     }
 
     #[test]

@@ -23,6 +23,9 @@ async fn a_deleted_row_leaves_the_latest_state_and_stays_in_the_history() {
         let _service = orders.start("run").unwrap();
         orders.insert(&["1.00", "2.00", "3.00"]).await.unwrap();
         orders.await_lake_rows(3).await;
+        let now =
+            "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')";
+        let before = orders.database.rows(now).await.unwrap().concat().concat();
         orders
             .database
             .sql("DELETE FROM ROLL001_orders WHERE order_id <> 2")
@@ -37,6 +40,10 @@ async fn a_deleted_row_leaves_the_latest_state_and_stays_in_the_history() {
                      (SELECT count(*) FROM roll001_orders_history)";
         let (code, answer) = ask(&orders, "query", &[count]).await;
         assert!(answer.contains("latest 1, history 5"), "{code} {answer}");
+        let (code, answer) = ask(&orders, "query", &["--as-of", &before, count]).await;
+        assert!(answer.contains("latest 3, history 3"), "{code} {answer}");
+        let (code, answer) = ask(&orders, "query", &["--as-of", "1999-12-31", count]).await;
+        assert!(answer.contains("latest 0, history 0"), "{code} {answer}");
         let (code, report) = ask(&orders, "verify", &[]).await;
         assert_eq!(code, 0, "{report}");
         eventually(PATIENCE, "status shows the deletes", async || {

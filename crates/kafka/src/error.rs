@@ -58,51 +58,7 @@ pub enum Meaning {
 #[allow(clippy::too_many_lines)] // One line for each code.
 pub fn meaning(code: Code) -> Meaning {
     match code {
-        // librdkafka's own.
-        Code::BrokerTransportFailure
-        | Code::AllBrokersDown
-        | Code::BrokerDestroy
-        | Code::DestroyBroker
-        | Code::Resolve
-        | Code::NodeUpdate
-        | Code::OperationTimedOut
-        | Code::TimedOutQueue
-        | Code::MessageTimedOut
-        | Code::WaitingForCoordinator
-        | Code::WaitCache
-        | Code::Retry
-        | Code::PollExceeded
-        // Those that the protocol calls retriable, and a member's that has to join again.
-        | Code::LeaderNotAvailable
-        | Code::NotLeaderForPartition
-        | Code::RequestTimedOut
-        | Code::BrokerNotAvailable
-        | Code::ReplicaNotAvailable
-        | Code::StaleControllerEpoch
-        | Code::NetworkException
-        | Code::CoordinatorLoadInProgress
-        | Code::CoordinatorNotAvailable
-        | Code::NotCoordinator
-        | Code::NotEnoughReplicas
-        | Code::NotEnoughReplicasAfterAppend
-        | Code::IllegalGeneration
-        | Code::UnknownMemberId
-        | Code::RebalanceInProgress
-        | Code::NotController
-        | Code::ConcurrentTransactions
-        | Code::KafkaStorageError
-        | Code::FetchSessionIdNotFound
-        | Code::InvalidFetchSessionEpoch
-        | Code::ListenerNotFound
-        | Code::FencedLeaderEpoch
-        | Code::UnknownLeaderEpoch
-        | Code::StaleBrokerEpoch
-        | Code::OffsetNotAvailable
-        | Code::PreferredLeaderNotAvailable
-        | Code::EligibleLeadersNotAvailable
-        | Code::UnstableOffsetCommit
-        | Code::ThrottlingQuotaExceeded
-        | Code::RebootstrapRequired => Meaning::Transient,
+        code if is_retriable(code) => Meaning::Transient,
         Code::UnknownTopicOrPartition
         | Code::UnknownTopic
         | Code::UnknownTopicId
@@ -136,6 +92,58 @@ pub fn meaning(code: Code) -> Meaning {
         | Code::UnsupportedFeature => Meaning::Refused,
         _ => Meaning::Unknown,
     }
+}
+
+/// Whether an error passes by itself. Part of the table of [`meaning`].
+fn is_retriable(code: Code) -> bool {
+    matches!(
+        code,
+        // librdkafka's own.
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::BrokerDestroy
+            | Code::DestroyBroker
+            | Code::Resolve
+            | Code::NodeUpdate
+            | Code::OperationTimedOut
+            | Code::TimedOutQueue
+            | Code::MessageTimedOut
+            | Code::WaitingForCoordinator
+            | Code::WaitCache
+            | Code::Retry
+            | Code::PollExceeded
+            // Those that the protocol calls retriable, and a member's that has to join again.
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::RequestTimedOut
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::StaleControllerEpoch
+            | Code::NetworkException
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::RebalanceInProgress
+            | Code::NotController
+            | Code::ConcurrentTransactions
+            | Code::KafkaStorageError
+            | Code::FetchSessionIdNotFound
+            | Code::InvalidFetchSessionEpoch
+            | Code::ListenerNotFound
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::StaleBrokerEpoch
+            | Code::OffsetNotAvailable
+            | Code::PreferredLeaderNotAvailable
+            | Code::EligibleLeadersNotAvailable
+            | Code::UnstableOffsetCommit
+            | Code::ThrottlingQuotaExceeded
+            | Code::RebootstrapRequired
+    )
 }
 
 impl Meaning {
