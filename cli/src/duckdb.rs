@@ -72,22 +72,19 @@ fn cached() -> Option<PathBuf> {
 }
 
 /// Starts DuckDB with its standard input open; `None` when it is not installed. What it writes goes
-/// where ours goes, or into pipes.
-pub fn start(more: &[&str], is_piped: bool) -> Result<Option<Child>, DuckDbError> {
-    let output = || {
-        if is_piped {
-            Stdio::piped()
-        } else {
-            Stdio::inherit()
-        }
-    };
+/// where ours goes (`Stdio::inherit`), or into pipes.
+pub fn start(
+    more: &[&str],
+    stdout: fn() -> Stdio,
+    stderr: fn() -> Stdio,
+) -> Result<Option<Child>, DuckDbError> {
     for program in programs() {
         let mut command = Command::new(program);
         command.args(ARGUMENTS).args(more).kill_on_drop(true);
         command
             .stdin(Stdio::piped())
-            .stdout(output())
-            .stderr(output());
+            .stdout(stdout())
+            .stderr(stderr());
         match command.spawn() {
             Ok(child) => return Ok(Some(child)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -135,7 +132,7 @@ async fn version(program: &Path) -> Option<String> {
 
 /// What a script writes to standard output; `None` when DuckDB is not installed.
 pub async fn answer(script: &str) -> Result<Option<Vec<u8>>, DuckDbError> {
-    let Some(mut child) = start(&[], true)? else {
+    let Some(mut child) = start(&[], Stdio::piped, Stdio::piped)? else {
         return Ok(None);
     };
     let mut stdin = child.stdin.take().expect("stdin is piped");

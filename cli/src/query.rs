@@ -7,7 +7,7 @@
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{ExitCode, ExitStatus};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use clap::CommandFactory;
@@ -17,8 +17,8 @@ use inlet_model::{PUBLIC, TableName};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
 use inlet_service::output::{self, StdoutError};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Child;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdout};
 use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,8 @@ use crate::views::{self, Asked, Reading, Statement, Statements, ViewNames};
 
 /// Read the statement from stdin.
 const STDIN: &str = "-";
+/// What a pipe of Linux holds.
+const RELAYED_BYTES: usize = 64 << 10;
 
 /// Answers a SQL statement over the lake.
 pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationToken) -> Outcome {
@@ -52,22 +54,50 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
         ));
     }
     let views = lake.views(&statement, Reading::Committed).await?;
-    let Some(child) = duckdb::start(format.options(), false)? else {
+    // DuckDB opens a file of Parquet by its name, and the opening of a pipe without a reader waits
+    // for one. A pipe of ours has a reader.
+    let stdout = match format {
+        QueryFormat::Parquet => Stdio::piped,
+        _ => Stdio::inherit,
+    };
+    let Some(mut child) = duckdb::start(format.options(), stdout, Stdio::inherit)? else {
         // Patterns instead of the files' names keep the line short.
         let views = lake.views(&statement, Reading::Matching).await?;
         let line = line_to_type(&script(&views, &statement, format), format);
         return Err(QueryError::NoDuckDb { line }.into());
     };
     // When Inlet stops, the child is dropped, which ends DuckDB.
+    let relayed = relay(child.stdout.take());
     let answer = answer(child, script(&views, &statement, format));
-    match stop.run_until_cancelled(answer).await {
-        Some(Ok(ended)) if ended.success() => Ok(ExitCode::SUCCESS),
+    let answered = stop.run_until_cancelled(async { tokio::join!(relayed, answer) });
+    let Some((relayed, answer)) = answered.await else {
+        return Ok(ExitCode::FAILURE);
+    };
+    // Without a reader DuckDB has ended, too.
+    relayed?;
+    match answer {
+        Ok(ended) if ended.success() => Ok(ExitCode::SUCCESS),
         // The reader of DuckDB's output, which is ours, has ended.
-        Some(Ok(ended)) if ended.signal() == Some(SignalKind::pipe().as_raw_value()) => {
+        Ok(ended) if ended.signal() == Some(SignalKind::pipe().as_raw_value()) => {
             Err(StdoutError::Closed.into())
         }
-        Some(Ok(_)) | None => Ok(ExitCode::FAILURE),
-        Some(Err(source)) => Err(DuckDbError::Lost { source }.into()),
+        Ok(_) => Ok(ExitCode::FAILURE),
+        Err(source) => Err(DuckDbError::Lost { source }.into()),
+    }
+}
+
+/// Writes to our stdout what DuckDB writes into a pipe, if there is one.
+async fn relay(pipe: Option<ChildStdout>) -> Result<(), StdoutError> {
+    let Some(mut pipe) = pipe else {
+        return Ok(());
+    };
+    let mut buffer = vec![0; RELAYED_BYTES];
+    loop {
+        let read = pipe.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        output::stdout(&buffer[..read])?;
     }
 }
 

@@ -139,13 +139,14 @@ async fn a_reader_of_the_log_that_is_restarted_learns_how_many_lines_it_has_miss
         text
     });
     // Its end is that of the service.
-    while !reader.is_finished() {
-        orders.insert(&["2.00"]).await.unwrap();
-        let rows = orders.lake_rows().await.unwrap();
-        if rows > 20 {
-            services[0].terminate().unwrap();
+    eventually(PATIENCE, "the service ends", async || {
+        orders.insert(&["2.00"]).await?;
+        if orders.lake_rows().await? > 20 {
+            services[0].terminate()?;
         }
-    }
+        anyhow::Ok(reader.is_finished())
+    })
+    .await;
     let text = reader.join().unwrap();
     assert!(text.contains("batch committed"), "{text}");
     assert!(text.contains("lines of the log were dropped"), "{text}");
@@ -230,7 +231,7 @@ async fn loaded() -> (Orders, Inlet) {
 async fn a_verb_whose_reader_has_ended_ends_quietly_with_the_code_of_a_closed_pipe() {
     let (orders, _service) = loaded().await;
     let mut verbs = reporting(&orders);
-    for more in [&[][..], &["--json"]] {
+    for more in [&[][..], &["--json"], &["--format", "parquet"]] {
         let mut query = orders.arguments("query");
         query.push("SELECT * FROM roll001_orders, range(100000)".to_owned());
         query.extend(more.iter().map(|&argument| argument.to_owned()));
