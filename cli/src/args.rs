@@ -153,7 +153,13 @@ impl Verb {
 #[derive(Debug, Clone, Args)]
 pub struct ConfigFiles {
     /// The YAML file; given several times, later files add to and override earlier ones
-    #[arg(short, long = "config", value_name = "FILE", required = true)]
+    #[arg(
+        short,
+        long = "config",
+        value_name = "FILE",
+        env = "INLET_CONFIG",
+        default_value = "inlet.yml"
+    )]
     pub config: Vec<PathBuf>,
 }
 
@@ -492,10 +498,10 @@ mod tests {
     }
 
     #[test]
-    fn a_verb_without_its_configuration_names_the_option() {
-        let error = Arguments::try_parse_from(["inlet", "run"]).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("--config <FILE>"), "{error}");
+    fn a_verb_without_its_configuration_takes_that_of_the_folder() {
+        let arguments = Arguments::try_parse_from(["inlet", "check"]).unwrap();
+        let files = &arguments.verb.files().unwrap().config;
+        assert_eq!(files, &[PathBuf::from("inlet.yml")]);
     }
 
     #[test]

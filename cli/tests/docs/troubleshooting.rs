@@ -541,7 +541,7 @@ async fn others(case: &mut Case) {
         )
         .await;
     case.shows("The HTTP address is taken", &finished, 78);
-    let finished = case.run("run", &right).await;
+    let finished = case.run("run --confg FILE", &right).await;
     case.shows("The command line is wrong", &finished, 2);
     let finished = case.run("verify --config FILE items", &right).await;
     case.shows("The table is not in the configuration", &finished, 78);

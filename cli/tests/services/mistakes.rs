@@ -69,6 +69,27 @@ fn says(finished: &Finished, code: i32, words: &[&str]) {
 }
 
 #[tokio::test]
+async fn a_configuration_that_is_not_named_is_that_of_the_folder_or_of_the_environment() {
+    let case = Case::new().await;
+    let config = case.config(&case.right(), &case.lake()).unwrap();
+    let run = async |folder: &str, env: &[(&str, &str)]| {
+        let script = "cd \"$0\" && exec \"$@\"";
+        let arguments = ["-c", script, folder, INLET, "grants", "--role", "poller"];
+        Inlet::run("/bin/sh", &arguments, env).await.unwrap()
+    };
+    let folder = case.folder.display().to_string();
+    for found in [
+        run(&folder, &[]).await,
+        run("/", &[("INLET_CONFIG", &config)]).await,
+    ] {
+        assert_eq!(found.code, 0, "{}", found.stderr);
+        assert!(found.stdout.contains("poller"), "{}", found.stdout);
+    }
+    let words = ["inlet.yml", "--config FILE", "INLET_CONFIG"];
+    says(&run("/", &[]).await, 78, &words);
+}
+
+#[tokio::test]
 async fn a_wrong_password_names_the_keys() {
     let case = Case::new().await;
     let wrong = case.right().replace(&format!(":{PASSWORD}@"), ":wrong@");

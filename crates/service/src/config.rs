@@ -173,7 +173,10 @@ fn read(path: &Path) -> Result<String, Problem> {
         Problem::new(format!(
             "cannot read the configuration file {shown}: {what}"
         ))
-        .hint("give an existing YAML file with `--config FILE`")
+        .hint(
+            "give an existing YAML file with `--config FILE` or INLET_CONFIG; without one it is \
+             `inlet.yml`",
+        )
     })
 }
 

@@ -28,6 +28,8 @@ Another test checks that each default has the effect of leaving the key out.
 
 ## Rules
 
+* **Where it is**: `--config FILE`, else the file that the environment variable `INLET_CONFIG` \
+    names, else `inlet.yml` in the folder in which `inlet` is started.
 * **Several files**: with `--config a.yml --config b.yml` a later file adds to and overrides the \
 earlier ones, key by key.
 * **Variables**: `${VAR}` is the environment variable, `${VAR:-default}` has a default, and \
