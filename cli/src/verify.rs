@@ -29,7 +29,7 @@ mod report;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use inlet_lake::TableReader;
+use inlet_lake::{LeftDates, TableReader};
 use inlet_model::Xid;
 use inlet_postgres::{Known, Table, Tables, connect};
 use inlet_service::config::Config;
@@ -118,12 +118,18 @@ async fn verify_table(
     let settled = reader.data_files().map_err(VerifyError::from)?;
     let mut snapshot = Snapshot::open(connection, table, deadline).await?;
     let schema = snapshot.schema.clone();
+    // Files are held in their places, so no date leaves meanwhile.
+    let head = reader.head().await?;
+    let mut left = head.and_then(|head| {
+        let date_column = of.table.date_column.as_deref();
+        LeftDates::of(&head, &schema, date_column, of.table.timezone)
+    });
     let mut lake = Lake::open(reader, settled, &inspection, &schema).await?;
     let mut findings = Findings::default();
     let mut range = KeyRange::ALL;
     loop {
         let (found, compared) =
-            compare_range(of, &mut snapshot, &mut lake, range, deadline).await?;
+            compare_range(of, &mut snapshot, &mut left, &mut lake, range, deadline).await?;
         findings.add(found);
         match compared.after() {
             Some(next) => range = next,
@@ -149,11 +155,12 @@ async fn verify_table(
 async fn compare_range(
     of: &OfTable<'_>,
     snapshot: &mut Snapshot<'_>,
+    left: &mut Option<LeftDates>,
     lake: &mut Lake,
     mut range: KeyRange,
     deadline: Instant,
 ) -> Result<(Findings, KeyRange), VerifyError> {
-    let mut rows = read_rows(snapshot, &mut range).await?;
+    let mut rows = read_rows(snapshot, left.as_mut(), &mut range).await?;
     let before = range;
     lake.restart();
     lake.read_on(&mut range, HELD_MAX).await?;
@@ -211,18 +218,21 @@ async fn wait_for_more(
 /// Hashes the snapshot's rows; narrows the range while they are too many.
 async fn read_rows(
     snapshot: &mut Snapshot<'_>,
+    mut left: Option<&mut LeftDates>,
     range: &mut KeyRange,
 ) -> Result<Vec<Row>, VerifyError> {
     let mut hasher = Hasher::new(snapshot.schema.clone());
     let mut rows = Vec::new();
     let take = |batch: &arrow::array::RecordBatch| {
         let hashed = hasher.hash(batch);
+        let left = left.as_mut().map(|left| left.holds(batch));
         for (at, (key, values)) in hashed.keys.iter().zip(&hashed.values).enumerate() {
             if range.holds(key) {
                 rows.push(Row {
                     key: *key,
                     values: *values,
                     xmin: Xid(hashed.xids[at]).low(),
+                    has_left: left.as_ref().is_some_and(|left| left[at]),
                 });
             }
         }

@@ -1105,3 +1105,77 @@ async fn status_counts_a_topic_that_the_lake_has_not_begun_and_passes_over_an_em
     assert_eq!(empty["rows"], Value::Null, "the lake has no log: {status}");
     assert_eq!(empty["freshness_seconds"], 0.0, "{status}");
 }
+
+/// Dates that are older than `keep` leave while a service runs: `verify` knows them, and still finds
+/// what is missing without that reason.
+#[tokio::test]
+async fn rows_of_dates_that_left_are_known_and_others_are_still_missed() {
+    let create = "CREATE TABLE visits (visit_id int PRIMARY KEY, place text, created_at \
+        timestamptz NOT NULL);
+        CREATE INDEX ON visits (created_at);
+        INSERT INTO visits SELECT n, 'place ' || n, now() - n * INTERVAL '7 days' FROM \
+        generate_series(0, 8) n;
+        INSERT INTO visits SELECT n, 'place ' || n, now() FROM generate_series(60, 99) n";
+    let scene = Scene::new(create, "visits:\n    keep: 30d").await;
+    let path = scene.folder.join("inlet.yml");
+    let config = fs::read_to_string(&path).unwrap();
+    let config = config
+        .replace("datalake:\n", "datalake:\n  compaction_interval: 200ms\n")
+        .replace("streaming:\n", "streaming:\n  sweep_interval: 1s\n");
+    fs::write(&path, config).unwrap();
+    let config = path.display().to_string();
+    let mut run = Inlet::start(BINARY, &scene.arguments(&config, "run", &[]), &[]).unwrap();
+    let lake = async |verb: &str, more: &[&str]| {
+        let arguments = [&["lake", verb, "--config", &config], more].concat();
+        Inlet::run(BINARY, &arguments, &[]).await.unwrap()
+    };
+    // Four weeks ago is kept, also when the day changes during the test.
+    let stay = 45;
+    eventually(DEADLINE, "four dates left", async || {
+        let shown = lake("show", &["--json"]).await;
+        let shown: Value = serde_json::from_str(&shown.stdout)?;
+        let rows = shown["tables"][0]["rows"].as_u64();
+        Ok(rows == Some(stay))
+    })
+    .await;
+    let sql = "SELECT count(*) AS rows, count(DISTINCT visit_id) AS keys FROM visits";
+    let answer = scene.run("query", &["--json", sql]).await;
+    let answer: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(answer, json!([{ "rows": stay, "keys": stay }]));
+    // A row of a date that left comes again, another one is deleted.
+    let sql = "UPDATE visits SET place = 'home', created_at = created_at WHERE visit_id = 5;
+        DELETE FROM visits WHERE visit_id IN (6, 3)";
+    scene.database.sql(sql).await.unwrap();
+    let verified = eventually(DEADLINE, "the delete arrives", async || {
+        let finished = scene.run("verify", &["--json", "--timeout", "5"]).await;
+        let found: Value = serde_json::from_str(&finished.stdout)?;
+        Ok((finished.code == 0).then_some(found))
+    })
+    .await;
+    let table = &verified["tables"][0];
+    assert!(
+        (2..=3).contains(&table["left"].as_u64().unwrap()),
+        "{table:#}"
+    );
+    assert_eq!((&table["missing"], &table["rows"]), (&json!(0), &json!(47)));
+    let whole = lake("fsck", &[]).await;
+    run.terminate().unwrap();
+    run.wait_exit(DEADLINE).await.unwrap();
+    assert!(whole.stdout.contains("0 errors, 0 warnings"), "{whole:?}");
+    // The rows of today's file are missing for no reason.
+    let lake = scene.folder.join("lake");
+    let dates = fs::read_dir(&lake)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let is_date = |path: &PathBuf| path.display().to_string().contains("/date=2");
+    fs::remove_dir_all(dates.filter(is_date).max().unwrap()).unwrap();
+    let finished = scene.run("verify", &["--json", "--timeout", "0"]).await;
+    let found: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(finished.code, 3);
+    let missing = &found["tables"][0];
+    assert!(missing["missing"].as_u64().unwrap() >= 40, "{missing:#}");
+    assert!(
+        missing["as_duckdb_reads_it"]["missing"].as_u64().unwrap() >= 40,
+        "{missing:#}"
+    );
+}

@@ -13,7 +13,7 @@ mod sides;
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use inlet_lake::Head;
+use inlet_lake::{Head, LeftDates};
 use inlet_model::TableSchema;
 use inlet_model::change::{OFFSET, XID, is_reserved};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
@@ -139,11 +139,27 @@ async fn compare_once(
     let in_lake = head.and_then(|head| lake.reader.latest_schema(head));
     let mut views = views::read(of.config, of.datalake, of.table, Reading::Committed).await?;
     views.leave_out(lake.left_out());
-    let latest = views.latest_with(&[XID, OFFSET]);
+    let left = head.and_then(|head| {
+        let (date_column, timezone) = (of.table.date_column.as_deref(), of.table.timezone);
+        let left = LeftDates::of(head, &schema, date_column, timezone)?;
+        // Without a key all rows are counted, and files are as they are.
+        (!schema.key.is_empty()).then_some((left.column(), &head.expired_dates))
+    });
+    // The snapshot has rows of dates that left, and so may the lake: rows that arrived since.
+    let latest = match left {
+        Some((_, dates)) => views.latest_without(dates, &[XID, OFFSET]),
+        None => views.latest_with(&[XID, OFFSET]),
+    };
     let Some((found, expected)) = sides::types(&latest, &schema).await? else {
         return Ok(AsRead::NotInstalled);
     };
     let mut compared = Compared::default();
+    if let Some((_, dates)) = left {
+        compared.notes.push(format!(
+            "{} dates have left the lake, and are not compared",
+            dates.len()
+        ));
+    }
     let shown = views
         .columns
         .map(|columns| columns.present)
@@ -166,7 +182,8 @@ async fn compare_once(
     }
     let converts = snapshot.converts_texts().await?;
     let select_list = snapshot.select_list();
-    let question = Question::new(&schema, select_list, latest, &columns, converts);
+    let stays = left.map(|(column, dates)| sides::stays(&schema, column, of.table.timezone, dates));
+    let question = Question::new(&schema, select_list, latest, &columns, converts, stays);
     compare_rows(&question, snapshot, lake, &mut compared).await?;
     Ok(AsRead::Compared(compared))
 }

@@ -19,6 +19,8 @@ pub struct Row {
     pub values: Hash,
     /// The low half of the xid that wrote the row.
     pub xmin: u32,
+    /// True if its date has left the lake.
+    pub has_left: bool,
 }
 
 /// A row of a data file.
@@ -156,6 +158,8 @@ pub struct Findings {
     pub quarantined: u64,
     /// Rows that were changed after the snapshot, before the poller saw the snapshot's version.
     pub changed_since: u64,
+    /// Rows that the lake does not have because their date has left.
+    pub left: u64,
     /// Rows that the lake lacks.
     pub missing: Finding,
     /// Rows with other values in the lake.
@@ -177,6 +181,7 @@ impl Findings {
         self.rows += other.rows;
         self.quarantined += other.quarantined;
         self.changed_since += other.changed_since;
+        self.left += other.left;
         self.missing.join(other.missing);
         self.different.join(other.different);
         self.only_in_lake.join(other.only_in_lake);
@@ -281,6 +286,7 @@ fn compare_key(
             Fate::Equal => {}
             Fate::Quarantined => findings.quarantined += 1,
             Fate::ChangedSince => findings.changed_since += 1,
+            Fate::Missing if row.has_left => findings.left += 1,
             Fate::Missing => findings.missing.add(1, key, 0),
             Fate::Different => findings.different.add(1, key, 0),
         }
@@ -381,7 +387,10 @@ fn compare_counts(
     let lacking = expected.saturating_sub(present);
     let accounted = lacking.min(quarantined.map_or(0, |quarantined| quarantined.versions));
     findings.quarantined += accounted;
-    findings.missing.add(lacking - accounted, key, 0);
+    let left = rows.iter().filter(|row| row.has_left).count() as u64;
+    let left = left.min(lacking - accounted);
+    findings.left += left;
+    findings.missing.add(lacking - accounted - left, key, 0);
     findings
         .different
         .add(versions.len() as u64 - present, key, 0);

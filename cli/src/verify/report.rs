@@ -88,6 +88,7 @@ impl Report {
             "rows": found.rows,
             "in_quarantine": found.quarantined,
             "changed_since": found.changed_since,
+            "left": found.left,
             "missing": found.missing.rows,
             "different": found.different.rows,
             "only_in_lake": found.only_in_lake.rows,
@@ -122,6 +123,10 @@ impl Report {
         let parts = [
             (found.quarantined, "in quarantine".to_owned()),
             (found.changed_since, "changed since".to_owned()),
+            (
+                found.left,
+                "of dates that left the lake (`keep`)".to_owned(),
+            ),
             (found.missing.rows, "missing in the lake".to_owned()),
             (found.different.rows, "with other values".to_owned()),
             (found.only_in_lake.rows, only_in_lake.to_owned()),

@@ -70,6 +70,22 @@ impl Table {
         self.latest_with(&[])
     }
 
+    /// The latest state without the rows whose files are in the folders of these dates, with change
+    /// columns after the table's own.
+    pub fn latest_without(&self, dates: &BTreeSet<String>, change: &[&str]) -> String {
+        if self.columns.is_none() || self.data.is_none() {
+            return self.latest_with(change);
+        }
+        let with_date = [change, &[self.date_key.as_str()]].concat();
+        let key = quote(&self.date_key);
+        let dates: Vec<_> = dates.iter().map(|date| format!("DATE '{date}'")).collect();
+        format!(
+            "SELECT * EXCLUDE ({key})\nFROM (\n{}\n)\nWHERE {key} IS NULL OR {key} NOT IN ({})",
+            self.latest_with(&with_date),
+            dates.join(", ")
+        )
+    }
+
     /// The latest state, with change columns after the table's own.
     pub fn latest_with(&self, change: &[&str]) -> String {
         let Some(columns) = &self.columns else {
@@ -84,7 +100,10 @@ impl Table {
             );
         };
         let shown = columns.present.iter().map(|column| quote(&column.shown));
-        let change_of_files = change.iter().map(|name| in_files(name));
+        let change_of_files = change.iter().map(|name| match *name == self.date_key {
+            true => format!("{} AS {}", self.date(data), quote(name)),
+            false => in_files(name),
+        });
         let own = columns.present.iter().map(|column| {
             let value = column.typed();
             format!("{value} AS {}", quote(&column.shown))

@@ -185,24 +185,27 @@ impl Compactor {
                 let _place = place.expect("the semaphore is never closed");
                 let (lake, stop) = (self.lake.clone(), stopped.clone());
                 let is_due = expired_at.is_none_or(|at| at.elapsed() >= EXPIRE_INTERVAL);
-                if is_due {
-                    expired_at = Some(Instant::now());
-                }
                 let run = move || {
                     // Another process merges files of the table.
                     let Some(_lock) = lock(&lake.folder.store)? else {
-                        return Ok(Compacted::default());
+                        return Ok::<_, LakeError>(Default::default());
                     };
                     let mut throttle = Throttle::new(options, stop);
-                    if let Some(retention) =
-                        lake.folder.options.retention.as_ref().filter(|_| is_due)
-                    {
-                        expire(&lake, retention, Utc::now(), &mut throttle)?;
-                    }
-                    round(&lake, Wanted::Due, &mut throttle)
+                    let retention = lake.folder.options.retention.as_ref();
+                    let expired = match retention.filter(|_| is_due) {
+                        Some(retention) => expire(&lake, retention, Utc::now(), &mut throttle)?,
+                        None => Expired::default(),
+                    };
+                    Ok((round(&lake, Wanted::Due, &mut throttle)?, expired))
                 };
                 match joined(tokio::task::spawn_blocking(run).await) {
-                    Ok(merged) => idle = (merged.replaced == 0).then(|| (seq, Instant::now())),
+                    Ok((merged, expired)) => {
+                        idle = (merged.replaced == 0).then(|| (seq, Instant::now()));
+                        // To compare keys reads much, to find nothing that is too old does not.
+                        if expired.is_complete() {
+                            expired_at = Some(Instant::now());
+                        }
+                    }
                     Err(error) => {
                         let table = &self.lake.folder.options.table;
                         let reason = inlet_service::error::chain(&error);

@@ -16,6 +16,7 @@ mod store;
 
 pub use columns::CHANGE_COLUMNS;
 pub(crate) use columns::in_file;
+pub(crate) use dates::{Calendar, Day};
 pub(crate) use encoder::{Layout, StagedFile};
 pub(crate) use merge::{MergedFile, Pace, merge_data, merge_rejected};
 pub(crate) use ownership::ownership;

@@ -63,6 +63,7 @@ mod error;
 mod files;
 mod folder;
 mod inspection;
+mod left_dates;
 mod logged;
 mod metrics;
 mod options;
@@ -80,6 +81,7 @@ pub use compaction::{Compacted, CompactionOptions, Compactor, Expired, Retention
 pub use error::LakeError;
 pub use files::{CHANGE_COLUMNS, ColumnStatistics, QUARANTINE_COLUMNS, Rejected};
 pub use inspection::Inspection;
+pub use left_dates::LeftDates;
 pub use logged::LoggedEntry;
 pub use metrics::describe as describe_metrics;
 pub use options::LakeOptions;

@@ -3,12 +3,13 @@
 //! Each side hashes its own rows. First it sums the hashes up by buckets of keys; only the rows of
 //! buckets that differ are fetched, and only the values of the first rows that differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, RecordBatch};
+use chrono_tz::Tz;
 use futures::TryStreamExt;
 use inlet_model::change::{OFFSET, UNFIT, UPSERT, XID};
-use inlet_model::{TableSchema, Xid, quote};
+use inlet_model::{ColumnType, Scalar, TableSchema, Xid, quote};
 use inlet_postgres::{Error, RowDecoder, xmin};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -112,15 +113,33 @@ pub async fn count(latest: &str) -> Result<u64, VerifyError> {
     Ok(counted.first().map_or(0, |counted| counted.n))
 }
 
+/// The condition of PostgreSQL for a row whose date has not left; its columns are `v0`, `v1`, ..
+pub fn stays(schema: &TableSchema, column: usize, timezone: Tz, left: &BTreeSet<String>) -> String {
+    let date = match schema.columns[column].column_type {
+        ColumnType::Scalar(Scalar::TimestampTz) => {
+            format!("(v{column} AT TIME ZONE '{timezone}')::date")
+        }
+        _ => format!("v{column}::date"),
+    };
+    let left: Vec<_> = left.iter().map(|date| format!("'{date}'")).collect();
+    // A row without a date has no date that left.
+    format!(
+        "({date} = ANY(ARRAY[{}]::date[])) IS NOT TRUE",
+        left.join(", ")
+    )
+}
+
 impl<'a> Question<'a> {
     /// A question about these columns of the table, each with its name in the latest state.
-    /// `converts` is true for a database whose texts are not in UTF-8.
+    /// `converts` is true for a database whose texts are not in UTF-8. `stays` is a condition for
+    /// the rows of PostgreSQL.
     pub fn new(
         schema: &'a TableSchema,
         select_list: &str,
         latest: String,
         columns: &[(usize, String)],
         converts: bool,
+        stays: Option<String>,
     ) -> Self {
         let canonical = |(at, name): &(usize, String)| {
             let column = &schema.columns[*at];
@@ -140,15 +159,19 @@ impl<'a> Question<'a> {
         let names: String = (0..schema.columns.len())
             .map(|at| format!(", v{at}"))
             .collect();
+        let rows = format!(
+            "(SELECT {select_list} FROM {}) s(x{names})",
+            schema.table.quoted()
+        );
         Self {
             schema,
             latest,
             key: hash(joined(key)),
             values: hash(joined(columns.iter().map(|(_, text)| text))),
-            source: format!(
-                "(SELECT {select_list} FROM {}) s(x{names})",
-                schema.table.quoted()
-            ),
+            source: match stays {
+                Some(stays) => format!("(SELECT * FROM {rows} WHERE {stays}) s"),
+                None => rows,
+            },
             columns,
         }
     }

@@ -14,6 +14,7 @@ fn row(key: u64, values: u64, xmin: u32) -> Row {
         key: hash(key),
         values: hash(values),
         xmin,
+        has_left: false,
     }
 }
 

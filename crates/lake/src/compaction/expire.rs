@@ -60,6 +60,8 @@ pub struct Expired {
     /// Date_partitions that stay although they are too old, with the number of keys whose older
     /// version would be the latest one without them.
     pub waiting: Vec<(String, u64)>,
+    /// True where files could not leave because readers came all the time.
+    pub deferred: bool,
 }
 
 /// Lets leave what is too old; the caller holds the lock of merging. A date that cannot leave yet
@@ -89,7 +91,9 @@ pub(super) fn expire(
     check_swap(folder)?;
     let rejected: Vec<&Listed> = rejected.into_values().flatten().collect();
     if !rejected.is_empty() {
-        expired.add(leave(lake, None, &rejected, throttle)?);
+        let left = leave(lake, None, &rejected, throttle)?;
+        expired.deferred |= left.is_none();
+        expired.add(left);
     }
     if dates.is_empty() {
         return Ok(expired);
@@ -123,7 +127,8 @@ pub(super) fn expire(
                 continue;
             }
             let Some(left) = leave(lake, Some(date), &files, throttle)? else {
-                // Readers come all the time; the next call tries again.
+                // The next call tries again.
+                expired.deferred = true;
                 return Ok(expired);
             };
             expired.add(Some(left));
@@ -183,6 +188,11 @@ fn leave(
 }
 
 impl Expired {
+    /// True if something was too old, and all of it has left or waits for later versions.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.deferred && (self.files > 0 || !self.waiting.is_empty())
+    }
+
     fn add(&mut self, left: Option<(u64, u64)>) {
         let (files, rows) = left.unwrap_or_default();
         self.files += files;

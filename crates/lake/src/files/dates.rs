@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use inlet_model::calendar::DAY_MICROS;
 
 /// A day since 1970-01-01, or [`NO_DAY`].
-pub(super) type Day = i32;
+pub(crate) type Day = i32;
 /// Rows without a date, and dates outside the years 1 to 9999. They share one folder.
 pub(super) const NO_DAY: Day = Day::MIN;
 
@@ -22,7 +22,7 @@ const CACHED_DAYS_MAX: usize = 16_384;
 
 /// Computes days in one time zone.
 #[derive(Debug)]
-pub(super) struct Calendar {
+pub(crate) struct Calendar {
     timezone: Tz,
     shifts: HashMap<i64, Shift>,
     last: (i64, Shift),
