@@ -112,6 +112,11 @@ impl Session {
             // The load is over, so no later rows will fill the batch that its last rows are in.
             stepped.durable_rows += sink.flush().await?.durable_rows();
         }
+        if let Some(table) = self.poll.with_next_cursor() {
+            let table = table.clone();
+            sink.flush().await?;
+            return Err(PollError::OtherCursor(table));
+        }
         stepped.step = step;
         Ok(stepped)
     }

@@ -11,7 +11,7 @@ use inlet_model::record::sequences::{PART, Sequences};
 use inlet_postgres::Captured;
 use inlet_producer::source::phase::Phase;
 use inlet_producer::source::progress::Stored as StoredProgress;
-use inlet_producer::source::resume::{check_cursor, lineage_broken};
+use inlet_producer::source::resume::lineage_broken;
 use inlet_service::config::{Config, TableConfig};
 
 use super::finding::{Finding, Hop};
@@ -95,13 +95,11 @@ fn of_poller(
             Ok(false) => {}
         }
     }
-    if let (Some(theirs), Some(_), Some(captured)) = (&restored.cursor, &table.cursor, captured)
-        && let Err(error) = check_cursor(captured, theirs)
+    let ours = captured.and_then(Captured::cursor_name);
+    if let (Some(theirs), Some(ours)) = (restored.cursor.as_deref(), ours)
+        && ours != theirs
     {
-        let fix = format!(
-            "tables.{object}.cursor: {theirs}, or start again under another `pipeline` name"
-        );
-        return Finding::of(Hop::Progress, &object, &error).fix(fix);
+        return another_cursor(&object, theirs, ours, table.cursor.is_some());
     }
     let place = if config.kafka.is_some() {
         "in the control topic"
@@ -126,6 +124,23 @@ fn of_poller(
             format!("of this database, {}, stored {place}", phase.name()),
         ),
     }
+}
+
+/// The poll goes on by the cursor that it had, unless the configuration names another one.
+fn another_cursor(object: &str, theirs: &str, ours: &str, configured: bool) -> Finding {
+    let polled = format!("polled by `{theirs}` so far");
+    if configured {
+        let finding = Finding::info(Hop::Progress, object, polled);
+        return finding.effect(format!(
+            "the next start sweeps the table once, and polls it by `{ours}` from then on"
+        ));
+    }
+    let finding = Finding::info(Hop::Progress, object, polled);
+    finding
+        .effect(format!(
+            "it stays so, although a new table would be polled by `{ours}`"
+        ))
+        .fix(format!("tables.{object}.cursor: {ours}"))
 }
 
 fn timeline_changed(object: String, phase: &Phase) -> Finding {

@@ -440,13 +440,6 @@ async fn lake(case: &mut Case) {
     let title = "A file of the lake is foreign, missing or damaged";
     case.shows(title, &finished, 3);
     fs::remove_file(copy).unwrap();
-    let finished = case
-        .run(
-            "run --config FILE",
-            &format!("{right}tables:\n  orders:\n    cursor: paid_at\n"),
-        )
-        .await;
-    case.shows("The table was polled by another column", &finished, 78);
     case.database
         .sql(
             "CREATE TABLE items (item_id bigint PRIMARY KEY, created_at timestamptz); CREATE \

@@ -40,18 +40,10 @@ pub enum PollError {
         /// The database that we are connected to.
         ours: String,
     },
-    /// The configured cursor differs from the one that the progress was made with.
-    #[error(
-        "table `{table}` was polled by column `{theirs}` so far, and the configuration \
-            names `{ours}`"
-    )]
-    OtherCursor {
-        table: TableName,
-        /// The cursor of the progress.
-        theirs: String,
-        /// The cursor of the configuration.
-        ours: String,
-    },
+    /// A table was swept by its former cursor, and that is durable. The next session polls it by
+    /// the configured one.
+    #[error("table `{0}` is polled by another column from now on")]
+    OtherCursor(TableName),
     #[error(transparent)]
     Sink(#[from] SinkError),
 }
@@ -84,7 +76,7 @@ impl PollError {
     pub fn is_everyday(&self) -> bool {
         match self {
             Self::Postgres(error) => error.is_everyday(),
-            Self::Returned(_) | Self::Recovered(_) => true,
+            Self::Returned(_) | Self::Recovered(_) | Self::OtherCursor(_) => true,
             _ => false,
         }
     }
@@ -94,9 +86,11 @@ impl Explain for PollError {
     fn kind(&self) -> Kind {
         match self {
             Self::Postgres(error) => error.kind(),
-            Self::Returned(_) | Self::Recovered(_) | Self::Silent(_) => Kind::Unavailable,
+            Self::Returned(_) | Self::Recovered(_) | Self::OtherCursor(_) | Self::Silent(_) => {
+                Kind::Unavailable
+            }
             Self::Progress { .. } => Kind::Data,
-            Self::Foreign { .. } | Self::OtherCursor { .. } => Kind::Config,
+            Self::Foreign { .. } => Kind::Config,
             Self::Sink(error) => error.kind(),
         }
     }
@@ -108,14 +102,14 @@ impl Explain for PollError {
                 "connect to the database the pipeline was started with, or give the new one its \
                  own `pipeline` name (and its own `datalake.path`)",
             )),
-            Self::OtherCursor { theirs, .. } => Some(Hint::text(format!(
-                "set `tables.<name>.cursor: {theirs}`, or start again under another `pipeline` name"
-            ))),
             Self::Sink(error) => error.hint(),
             Self::Silent(_) => Some(Hint::text(
                 "the server or the network between hangs; the poll connects again by itself",
             )),
-            Self::Returned(_) | Self::Recovered(_) | Self::Progress { .. } => None,
+            Self::Returned(_)
+            | Self::Recovered(_)
+            | Self::OtherCursor(_)
+            | Self::Progress { .. } => None,
         }
     }
 }

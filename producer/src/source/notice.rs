@@ -182,6 +182,18 @@ pub(super) fn cursor(captured: &Captured) {
     info!(%table, %column, kind = ?cursor.kind, nullable = cursor.nullable, "cursor column");
 }
 
+/// Logs that a table gets another cursor than it had.
+pub(super) fn another_cursor(captured: &Captured, theirs: Option<&str>, ours: &str) {
+    let table = &captured.schema.table;
+    match captured.cursor_name() == Some(ours) {
+        false => info!(%table, from = theirs, to = ours, "the table gets another cursor: it is \
+            swept once before it is polled by that"),
+        true => warn!(%table, from = theirs, to = ours, "the table gets another cursor, and the \
+            former one does not exist any more: rows since the last sweep are read again, each as \
+            a new version"),
+    }
+}
+
 fn no_cursor(captured: &Captured) {
     let table = &captured.schema.table;
     let times: Vec<_> = captured

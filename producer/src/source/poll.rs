@@ -137,6 +137,13 @@ impl Poll {
         Ok(step)
     }
 
+    /// A table whose progress belongs to another cursor than it is polled by: once that is durable, a
+    /// new session has to go on.
+    pub fn with_next_cursor(&self) -> Option<&TableName> {
+        let table = self.tables.iter().find(|table| table.has_next_cursor());
+        table.map(PolledTable::name)
+    }
+
     /// True while a chunk of some table is due.
     pub fn is_loading(&self) -> bool {
         self.tables.iter().any(|table| table.due_load().is_some())

@@ -246,11 +246,16 @@ impl Start {
         table: Table,
         stored: Stored,
     ) -> Result<PolledTable, PollError> {
-        let table = with_stored_cursor(table, &stored)?;
+        let theirs = stored.cursor.clone();
+        let (table, ours) = with_stored_cursor(table, &stored)?;
         let (depths, now) = (self.settings.depths, self.reading.read_at);
         let name = table.captured.schema.table.clone();
         let broken = lineage_broken(&name, stored.identity.as_ref(), identity(postgres))?;
         let mut resumed = PolledTable::resumed(table, self.zone, depths, stored, now);
+        if let Some(ours) = ours {
+            notice::another_cursor(&resumed.table.captured, theirs.as_deref(), &ours);
+            resumed.poll_by(ours, now);
+        }
         if !resumed.attached.is_empty() {
             info!(table = %name, tables = resumed.attached.len(), "tables were attached to it: all \
                 their rows are read in the next cycle");
@@ -366,30 +371,32 @@ impl Stale {
     }
 }
 
-/// The table, polled by the cursor of its progress unless the configuration names one.
-pub(super) fn with_stored_cursor(table: Table, stored: &Stored) -> Result<Table, PollError> {
-    match (&stored.cursor, &table.config.cursor) {
-        (None, _) => Ok(table),
-        (Some(theirs), Some(_)) => {
-            check_cursor(&table.captured, theirs)?;
-            Ok(table)
+/// The table, polled by the cursor of its progress. The second is the name of the configured cursor
+/// where that is another one: the table is swept once before it is polled by this.
+///
+/// Fails where the configuration names no cursor and the former one does not exist any more.
+pub(super) fn with_stored_cursor(
+    table: Table,
+    stored: &Stored,
+) -> Result<(Table, Option<String>), PollError> {
+    let Some(theirs) = stored.cursor.as_deref() else {
+        return Ok((table, None));
+    };
+    // Both are spelled as in the catalog, because `cursor: Created_At` means `created_at`.
+    let ours = table.captured.cursor_name();
+    if ours == Some(theirs) {
+        return Ok((table, None));
+    }
+    let polled = table.polled_by(theirs);
+    match (&table.config.cursor, ours, polled) {
+        (Some(_), Some(ours), Ok(polled)) => Ok((polled, Some(ours.to_owned()))),
+        // The column was dropped, or is no time any more.
+        (Some(_), Some(ours), Err(_)) => {
+            let ours = ours.to_owned();
+            Ok((table, Some(ours)))
         }
-        (Some(theirs), None) => Ok(table.polled_by(theirs)?),
+        (_, _, polled) => Ok((polled?, None)),
     }
-}
-
-/// Refuses a configured cursor that differs from the progress's. Both are spelled as in the
-/// catalog, because `cursor: Created_At` means `created_at`.
-pub fn check_cursor(captured: &Captured, theirs: &str) -> Result<(), PollError> {
-    let ours = captured.cursor_name().unwrap_or_default();
-    if ours == theirs {
-        return Ok(());
-    }
-    Err(PollError::OtherCursor {
-        table: captured.schema.table.clone(),
-        theirs: theirs.to_owned(),
-        ours: ours.to_owned(),
-    })
 }
 
 /// True when the progress belongs to another table that had this name.

@@ -80,6 +80,10 @@ pub struct PolledTable {
     reload_stored: bool,
     /// True when the durable progress tells why the table was set aside.
     aside_stored: bool,
+    /// The cursor that it is polled by after its next sweep, if that is another one.
+    next_cursor: Option<String>,
+    /// The same once that sweep was done: the progress from here on belongs to this cursor.
+    swept_for: Option<String>,
     /// What was followed of users' requests.
     control: Control,
     control_stored: bool,
@@ -136,6 +140,8 @@ impl PolledTable {
             loads_stored: true,
             reload_stored: false,
             aside_stored: false,
+            next_cursor: None,
+            swept_for: None,
             control: Control::default(),
             control_stored: true,
             table,
@@ -195,9 +201,28 @@ impl PolledTable {
             relation_stored,
             loads_stored: true,
             aside_stored: false,
+            next_cursor: None,
+            swept_for: None,
             control: Control::default(),
             control_stored: true,
         }
+    }
+
+    /// The next sweep is the last scan by its present cursor: what it returns is emitted whatever the
+    /// next cursor contains.
+    pub fn poll_by(&mut self, next: String, now: ServerTime) {
+        if self.table.captured.cursor_name() == Some(next.as_str()) {
+            // The former cursor does not exist any more, so which versions were emitted by it is
+            // unknown.
+            self.coverage.forget();
+            self.note_load(now);
+        }
+        self.next_cursor = Some(next);
+    }
+
+    /// True once its next cursor counts, and the durable progress has to belong to it.
+    pub fn has_next_cursor(&self) -> bool {
+        self.swept_for.is_some()
     }
 
     /// Goes on with what was followed of users' requests.
@@ -474,7 +499,16 @@ impl PolledTable {
         if moved(last, activity) {
             tiers.add(scan_bounds(last, activity));
         }
-        let is_deep = !self.attached.is_empty() || self.opens().is_some();
+        if self.next_cursor.is_some() {
+            // Every xid that a later scan may ask for is read: the coverage of the others is in the
+            // unit of the present cursor.
+            tiers.add(ScanBounds {
+                floor: now,
+                xid: activity.xid_bound().min(tiers.xid_bound()),
+            });
+        }
+        let is_deep =
+            !self.attached.is_empty() || self.opens().is_some() || self.next_cursor.is_some();
         if is_deep || self.columns_unseen {
             // A scan needs something to read.
             tiers.add(ScanBounds {
@@ -560,6 +594,14 @@ impl PolledTable {
                 activity
             }
         };
+        if bounds.floor.is_none()
+            && let Some(next) = self.next_cursor.take()
+        {
+            // What the sweep did not return is not visible, and never will be again.
+            self.coverage.forget();
+            self.swept_for = Some(next);
+            self.unsaved = true;
+        }
         self.coverage
             .add(bounds.floor.unwrap_or(Floor::MIN), &scanned.returned);
         // No later scan asks for xids below both bounds, so their coverage is not needed any more.
@@ -652,7 +694,10 @@ impl PolledTable {
             loaded: self.loaded,
             pending: self.tiers.pending(),
             scans: self.tiers.last_scans(),
-            cursor: self.table.captured.cursor_name(),
+            cursor: self
+                .swept_for
+                .as_deref()
+                .or(self.table.captured.cursor_name()),
             detection: self.detection,
             unseen: (!self.unseen_stored).then_some(&self.unseen),
         };

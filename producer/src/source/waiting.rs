@@ -166,7 +166,7 @@ impl Look {
         if broken || is_another(&table.captured, &stored, &self.identity)? {
             return Ok(waiting);
         }
-        let table = with_stored_cursor(table.clone(), &stored)?;
+        let (table, _next) = with_stored_cursor(table.clone(), &stored)?;
         let mut hidden = self.hidden(&table, &stored, progress).await?;
         // What is pending counts, also while its scan rests after the last one.
         let stored = Stored {

@@ -246,3 +246,60 @@ async fn a_scan_without_floor_covers_rows_without_stamp_in_every_zone() {
     assert_eq!(poller.cycle().await, [1, 2, 3]);
     assert_eq!(poller.sweep().await, NONE);
 }
+
+/// Two columns that may be the cursor; the poll chooses `updated_at` by itself.
+const TWO: &str = "\
+CREATE TABLE t (id bigint PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz \
+DEFAULT now(), moved_at timestamptz DEFAULT now());
+CREATE INDEX ON t (updated_at); CREATE INDEX ON t (moved_at)";
+
+#[tokio::test]
+async fn another_cursor_brings_what_waited_once_and_is_polled_from_then_on() {
+    let (database, mut poller) = polled(TWO).await;
+    let [mut w1, mut w2] = Session::some(&database).await;
+    // An open transaction that is older than everything that is swept.
+    w1.run("BEGIN; INSERT INTO t VALUES (1)").await;
+    w2.run("INSERT INTO t SELECT i, 0, now() - i * interval '1 day', now() FROM generate_series(2, 9) i")
+        .await;
+    poller.sweep().await;
+    w2.run("INSERT INTO t VALUES (10)").await;
+    assert_eq!(poller.cycle().await, [10]);
+    w2.run("UPDATE t SET ver = 1, moved_at = now() WHERE id IN (4, 5)")
+        .await;
+    assert_eq!(poller.cycle().await, NONE, "its cursor has not moved");
+    poller.poll_by("moved_at").await;
+    assert_eq!(poller.settle().await, [4, 5]);
+    w1.run("COMMIT").await;
+    assert_eq!(poller.settle().await, [1]);
+    w2.run("UPDATE t SET ver = 2, moved_at = now() WHERE id = 7")
+        .await;
+    assert_eq!(poller.cycle().await, [7]);
+    poller.restart().await;
+    assert_eq!(poller.sweep().await, NONE);
+    // Back again, with a version that only the sweep sees.
+    w2.run("UPDATE t SET ver = 3 WHERE id = 8").await;
+    poller.poll_by("updated_at").await;
+    assert_eq!(poller.settle().await, [8]);
+    assert_eq!(poller.sweep().await, NONE);
+    let published = poller.published();
+    let versions: std::collections::HashSet<_> = published.iter().collect();
+    assert_eq!(versions.len(), published.len(), "each version once");
+}
+
+#[tokio::test]
+async fn a_cursor_that_was_dropped_can_be_replaced_without_a_loss() {
+    let (database, mut poller) = polled(TWO).await;
+    let mut w = Session::of(&database).await;
+    w.run("INSERT INTO t VALUES (1), (2), (3)").await;
+    assert_eq!(poller.cycle().await, [1, 2, 3]);
+    w.run("UPDATE t SET ver = 1, moved_at = '2020-01-01' WHERE id = 2; ALTER TABLE t DROP COLUMN updated_at")
+        .await;
+    poller.poll_by("moved_at").await;
+    let mut found = poller.settle().await;
+    found.dedup();
+    assert!(found.contains(&2), "{found:?}");
+    w.run("UPDATE t SET ver = 2, moved_at = now() WHERE id = 3")
+        .await;
+    assert_eq!(poller.settle().await, [3]);
+    assert_eq!(poller.sweep().await, NONE);
+}

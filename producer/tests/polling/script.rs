@@ -480,6 +480,12 @@ impl Poller {
         .await;
     }
 
+    /// Restarts with another cursor of the first table in the configuration.
+    pub async fn poll_by(&mut self, column: &str) {
+        self.settings.config.tables[0].cursor = Some(column.to_owned());
+        self.restart().await;
+    }
+
     /// From the next restart on, rows are read from the primary.
     pub fn read_from_primary(&mut self) {
         self.settings.postgres().read = None;
