@@ -79,6 +79,20 @@ async fn without_servers_the_demo_names_the_installation_command() {
 }
 
 #[tokio::test]
+async fn a_demo_whose_reader_has_ended_ends_quietly_and_removes_its_folders() {
+    let (temp, folder) = (Folder::new("temp").unwrap(), Folder::new("demo").unwrap());
+    let script = "mkfifo \"$0\"; : <\"$0\" & exec 3>\"$0\"; wait; exec \"$@\" >&3 3>&-";
+    let pipe = folder.join("stdout").display().to_string();
+    let arguments = ["-c", script, &pipe, INLET, "demo", "--mode", "direct"];
+    let env = [("TMPDIR", temp.to_str().unwrap())];
+    let mut demo = Inlet::start("/bin/sh", &arguments, &env).unwrap();
+    let ended = demo.wait_exit(PATIENCE).await.unwrap();
+    assert_eq!(ended.code(), Some(141), "{}", demo.stderr().unwrap());
+    assert_eq!(demo.stderr().unwrap(), "");
+    folders_are_removed(&temp).await;
+}
+
+#[tokio::test]
 async fn an_interrupted_demo_removes_its_folders() {
     let temp = Folder::new("temp").unwrap();
     let mut demo = start("direct", &temp, &[]);

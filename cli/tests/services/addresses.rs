@@ -11,6 +11,7 @@ use inlet_harness::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use crate::orders::{INLET, PATIENCE};
 
@@ -86,6 +87,8 @@ struct Case {
     database: Database,
     postgres: SocketAddr,
     kafka: SocketAddr,
+    /// Places for processes that run at the same time.
+    places: Semaphore,
 }
 
 impl Case {
@@ -99,6 +102,19 @@ impl Case {
             database,
             postgres: ([127, 0, 0, 1], shared_postgres().await.port()).into(),
             kafka: shared_kafka().await.bootstrap().parse().unwrap(),
+            places: Semaphore::new(16),
+        }
+    }
+
+    /// Runs a verb that has to end by itself.
+    async fn run(&self, arguments: &[&str]) -> Finished {
+        let _place = self.places.acquire().await.unwrap();
+        let mut inlet = Inlet::start(INLET, arguments, &[]).unwrap();
+        let status = inlet.wait_exit(PATIENCE).await.unwrap();
+        Finished {
+            code: status.code().unwrap_or(-1),
+            stdout: inlet.stdout().unwrap(),
+            stderr: inlet.stderr().unwrap(),
         }
     }
 
@@ -118,17 +134,6 @@ impl Case {
         );
         fs::write(&path, text).unwrap();
         path.display().to_string()
-    }
-}
-
-/// Runs a verb that has to end by itself.
-async fn run(arguments: &[&str]) -> Finished {
-    let mut inlet = Inlet::start(INLET, arguments, &[]).unwrap();
-    let status = inlet.wait_exit(PATIENCE).await.unwrap();
-    Finished {
-        code: status.code().unwrap_or(-1),
-        stdout: inlet.stdout().unwrap(),
-        stderr: inlet.stderr().unwrap(),
     }
 }
 
@@ -174,7 +179,7 @@ async fn what_is_not_postgresql_at_its_address_is_named_by_every_verb() {
                 &["init", "--url", &url, "--output", &file],
             ];
             join_all(verbs.map(|verb| async {
-                let finished = run(verb).await;
+                let finished = case.run(verb).await;
                 let address = format!("PostgreSQL at {address}");
                 let advice = "check host and port in `postgres`";
                 shows(&name, verb[0], &finished, &address, advice);
@@ -202,7 +207,7 @@ async fn what_is_no_broker_at_its_address_is_named_by_every_verb() {
             &["pause", "--config", &config, "orders"],
         ];
         join_all(verbs.map(|verb| async {
-            let finished = run(verb).await;
+            let finished = case.run(verb).await;
             shows(
                 &name,
                 verb[0],
