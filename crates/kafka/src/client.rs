@@ -17,6 +17,9 @@ pub type Consumer = BaseConsumer<Context>;
 /// The property that names a member of a group for longer than its process lives.
 pub const GROUP_INSTANCE: &str = "group.instance.id";
 
+/// The property that tells how long a broker may wait for records before it answers a fetch.
+const FETCH_WAIT: &str = "fetch.wait.max.ms";
+
 /// The largest record in bytes; topics that Inlet creates accept this much.
 pub const MESSAGE_BYTES_MAX: u64 = 16_777_216;
 
@@ -95,6 +98,13 @@ impl Connection {
         create("reader", &self.reader_config(isolation))
     }
 
+    /// A reader of committed records that stays open, and asks seldom while nothing arrives.
+    pub(crate) fn follower(&self) -> Result<Consumer, Error> {
+        let mut config = self.reader_config(Isolation::Committed);
+        self.wait_at_the_end(&mut config, "500");
+        create("follower", &config)
+    }
+
     /// A member of `group`, with a lasting name where it has one.
     ///
     /// Rebalances are eager: each revokes all partitions. This is simple, and cheap because the
@@ -107,14 +117,16 @@ impl Connection {
         config
             .set("group.id", group)
             .set("partition.assignment.strategy", "range")
-            .set("enable.partition.eof", "false")
-            // A fetch at the end of a topic waits for records this long. A member waits; a reader
-            // wants to hear of the end soon.
-            .set(
-                "fetch.wait.max.ms",
-                self.property("fetch.wait.max.ms").unwrap_or("100"),
-            );
+            .set("enable.partition.eof", "false");
+        self.wait_at_the_end(&mut config, "100");
         create("consumer", &config)
+    }
+
+    /// How long a fetch at the end of a topic waits; a record that arrives ends the wait. A reader
+    /// wants to hear of the end soon; who stays open would ask a hundred times a second for nothing.
+    fn wait_at_the_end(&self, config: &mut ClientConfig, milliseconds: &str) {
+        let wait = self.property(FETCH_WAIT).unwrap_or(milliseconds);
+        config.set(FETCH_WAIT, wait);
     }
 
     pub(crate) fn admin_config(&self) -> ClientConfig {
@@ -203,7 +215,7 @@ impl Connection {
             (&["fetch.max.bytes"], sizes.fetch.to_string()),
             (&["message.max.bytes"], sizes.message.to_string()),
             (&["receive.message.max.bytes"], sizes.response.to_string()),
-            (&["fetch.wait.max.ms"], "10".to_owned()),
+            (&[FETCH_WAIT], "10".to_owned()),
             // A dead member is noticed after six seconds, the least that brokers allow by default.
             (&["session.timeout.ms"], "6000".to_owned()),
             (&["heartbeat.interval.ms"], "1000".to_owned()),

@@ -89,7 +89,7 @@ impl ControlTopic {
     /// Follows the committed records from `from` on.
     pub fn follow(&self, from: Offset) -> Result<ControlFollower, Error> {
         let failed = |error| Error::failed(format!("topic `{}` was not read", self.name), error);
-        let reader = self.connection.reader(Isolation::Committed)?;
+        let reader = self.connection.follower()?;
         let mut assignment = TopicPartitionList::with_capacity(1);
         assignment
             .add_partition_offset(&self.name, PARTITION.0, RawOffset::Offset(from.0))

@@ -55,7 +55,6 @@ pub enum Meaning {
 }
 
 /// What a code means. The only table of it.
-#[allow(clippy::too_many_lines)] // One line for each code.
 pub fn meaning(code: Code) -> Meaning {
     match code {
         code if is_retriable(code) => Meaning::Transient,
