@@ -1,7 +1,8 @@
 //! A crash after every step of a replacement, and what readers and the next writer make of it.
 
-use std::path::Path;
-use std::process::Command;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use chrono_tz::Tz;
@@ -96,16 +97,33 @@ fn listed(store: &Store, seq: u64) -> String {
     rows.into_iter().collect()
 }
 
-/// A copy of the folder with its hard links, as a crash leaves it: no lock is held.
+/// A copy of the folder with its hard links, as a crash leaves it: no lock is held. No process is
+/// started for it, because a child holds the locks of other tests until it runs its program.
 fn image(root: &Path) -> tempfile::TempDir {
     let image = in_memory();
-    // The copy leaves out what is below a path that is too long, and reports it.
-    let source = format!("{}/.", root.display());
-    Command::new("cp")
-        .args(["-a", &source, image.path().to_str().unwrap()])
-        .output()
-        .unwrap();
+    copy(root, image.path(), &mut HashMap::new());
     image
+}
+
+/// Copies what paths reach; `known` has the copy of each file by its inode.
+fn copy(from: &Path, to: &Path, known: &mut HashMap<u64, PathBuf>) {
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        // A path may be too long, and a file may be removed meanwhile.
+        let Ok(found) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if found.is_dir() {
+            if fs::create_dir(&target).is_ok() {
+                copy(&path, &target, known);
+            }
+        } else if let Some(first) = known.get(&found.ino()) {
+            fs::hard_link(first, &target).unwrap();
+        } else {
+            fs::copy(&path, &target).unwrap();
+            known.insert(found.ino(), target);
+        }
+    }
 }
 
 #[test]
