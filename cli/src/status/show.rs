@@ -200,6 +200,9 @@ fn hidden(hidden: &Hidden) -> Vec<String> {
             seconds(next)
         ));
     }
+    if hidden.deletes.is_none() && hidden.looks_for_deletes {
+        remarks.push("its keys are not compared yet, so deletes are unknown".to_owned());
+    }
     if let (Some(deletes @ 1..), Some(ago)) = (hidden.deletes, hidden.compared) {
         remarks.push(format!(
             "up to {} not found yet, since the comparison of keys {} ago",

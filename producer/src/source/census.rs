@@ -138,17 +138,20 @@ impl Census {
         true
     }
 
-    /// The deletes that the server has counted and no pass has looked for, at most, and the time
-    /// since which they may have been committed; `None` before the first pass has ended.
+    /// The deletes that the server has counted and no pass has found, at most, and the time since
+    /// which they may have been committed; `None` before the first pass has started.
     pub fn unfound(&self, counted: i64) -> Option<(u64, ServerTime)> {
-        let last = self.last.as_ref()?;
-        let counted = match counted - last.counted {
+        let last = self.last.as_ref().map(|last| (last.counted, last.started));
+        // What was counted before the first pass may be older than the table's load.
+        let first = self.pass.as_ref().map(|pass| (pass.counted, pass.started));
+        let (before, started) = last.or(first)?;
+        let counted = match counted - before {
             // The counters were reset, so the number of deletes since is unknown.
             ..0 => counted.max(1),
             since => since,
         };
         let found = self.pass.as_ref().map_or(0, |pass| pass.deletes);
-        Some((counted.unsigned_abs().saturating_sub(found), last.started))
+        Some((counted.unsigned_abs().saturating_sub(found), started))
     }
 
     /// Records a chunk of the pass; `until` is where the next one starts. True when it was the last
@@ -432,7 +435,10 @@ mod tests {
         census.look(9, at(200), HOUR);
         census.compared(10, 3, Some("07".to_owned()), at(201));
         assert_eq!(census.unfound(9), Some((1, at(90))));
-        assert_eq!(Census::default().unfound(9), None);
+        let mut first = Census::default();
+        assert_eq!(first.unfound(9), None);
+        first.look(9, at(300), HOUR);
+        assert_eq!(first.unfound(12), Some((3, at(300))));
     }
 
     #[test]

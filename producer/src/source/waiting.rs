@@ -51,10 +51,12 @@ pub struct Hidden {
     /// The time since the last sweep, and until the next one at the latest; `None` where every poll
     /// reads the whole table.
     pub sweep: Option<(Duration, Duration)>,
-    /// Deletes that no comparison of keys has looked for; `None` where deletes are not looked for,
-    /// or before the first comparison has ended.
+    /// True where deletes are looked for.
+    pub looks_for_deletes: bool,
+    /// Deletes that no comparison of keys has found; `None` where deletes are not looked for, or
+    /// before the first comparison has started.
     pub deletes: Option<u64>,
-    /// The time since the last comparison of keys started.
+    /// The time since the last comparison of keys that has ended was started, or the first one.
     pub compared: Option<Duration>,
     /// Deletes that were counted in a table whose deletes are not looked for.
     pub ignored_deletes: u64,
@@ -230,6 +232,7 @@ impl Look {
         let census = Census::decode(progress);
         let keyed = !table.captured.schema.key.is_empty();
         let looks = keyed && table.config.deletes != Deletes::Ignored && census.too_large.is_none();
+        hidden.looks_for_deletes = looks;
         if !looks {
             hidden.ignored_deletes = u64::try_from(counted.deleted).unwrap_or(0);
         } else if let Some((deletes, compared)) = census.unfound(counted.deleted) {
