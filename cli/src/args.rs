@@ -136,9 +136,9 @@ impl Verb {
             }
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
-            Self::Views(arguments) => Some(&arguments.files),
-            Self::Compact(arguments) => Some(&arguments.files),
-            Self::Lake(arguments) => Some(&arguments.verb.of().files),
+            Self::Views(arguments) => Some(&arguments.of.files),
+            Self::Compact(arguments) => Some(&arguments.of.files),
+            Self::Lake(arguments) => Some(&arguments.verb.asked().of.files),
             Self::Status(arguments) => Some(&arguments.files),
             Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
@@ -285,26 +285,29 @@ impl QueryFormat {
     }
 }
 
+/// Tables of a configuration.
 #[derive(Debug, Clone, Args)]
-pub struct ViewsArguments {
+pub struct ConfiguredTables {
     /// Where the configuration is.
     #[command(flatten)]
     pub files: ConfigFiles,
     /// The tables, as the configuration names them; all when none is given
     #[arg(value_name = "TABLE")]
     pub tables: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ViewsArguments {
+    #[command(flatten)]
+    pub of: ConfiguredTables,
     #[command(flatten)]
     pub moment: Moment,
 }
 
 #[derive(Debug, Clone, Args)]
 pub struct CompactArguments {
-    /// Where the configuration is.
     #[command(flatten)]
-    pub files: ConfigFiles,
-    /// The tables, as the configuration names them; all when none is given
-    #[arg(value_name = "TABLE")]
-    pub tables: Vec<String>,
+    pub of: ConfiguredTables,
     /// One JSON object instead of a table
     #[arg(long)]
     pub json: bool,
@@ -329,7 +332,7 @@ pub enum LakeVerb {
 }
 
 impl LakeVerb {
-    pub fn of(&self) -> &LakeTables {
+    pub fn asked(&self) -> &LakeTables {
         match self {
             Self::Show(of) | Self::Files(of) | Self::Fsck(of) => of,
             Self::Log(arguments) => &arguments.of,
@@ -339,12 +342,8 @@ impl LakeVerb {
 
 #[derive(Debug, Clone, Args)]
 pub struct LakeTables {
-    /// Where the configuration is.
     #[command(flatten)]
-    pub files: ConfigFiles,
-    /// The tables, as the configuration names them; all when none is given
-    #[arg(value_name = "TABLE")]
-    pub tables: Vec<String>,
+    pub of: ConfiguredTables,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,

@@ -30,7 +30,7 @@ struct Report {
 /// Merges the small files of these tables, or of all.
 pub async fn run(arguments: &CompactArguments, config: Config, stop: CancellationToken) -> Outcome {
     let datalake = config.require_datalake()?;
-    let asked = tables::asked(&arguments.tables, &config.tables)?;
+    let asked = tables::asked(&arguments.of.tables, &config.tables)?;
     let is_stopped = Arc::new(AtomicBool::new(false));
     let mut reports = Vec::new();
     for at in asked {

@@ -38,9 +38,9 @@ impl Table {
 
 /// Answers a question about the folders of these tables, or of all.
 pub async fn run(arguments: LakeArguments, config: Config, stop: CancellationToken) -> Outcome {
-    let of = arguments.verb.of();
+    let asked = &arguments.verb.asked().of.tables;
     let datalake = config.require_datalake()?;
-    let asked = tables::asked(&of.tables, &config.tables)?;
+    let asked = tables::asked(asked, &config.tables)?;
     let tables: Vec<Table> = asked
         .into_iter()
         .map(|at| Table {

@@ -104,7 +104,7 @@ async fn relay(pipe: Option<ChildStdout>) -> Result<(), StdoutError> {
 /// Prints the SQL that creates the views.
 pub async fn print_views(arguments: &ViewsArguments, config: Config) -> Outcome {
     let lake = Lake::new(&config, arguments.moment)?;
-    output::stdout(lake.every_view(&arguments.tables).await?)?;
+    output::stdout(lake.every_view(&arguments.of.tables).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 

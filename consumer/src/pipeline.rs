@@ -29,7 +29,7 @@ use inlet_lake::Rules;
 use inlet_model::Offset;
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
-use inlet_service::retry::Backoff;
+use inlet_service::retry::{Backoff, Reach};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ConsumerError;
 use crate::metrics;
 use crate::settings::ConsumerSettings;
-use crate::source::{Event, Partitions, Reach, Schemas, Slab, Source};
+use crate::source::{Event, Partitions, Schemas, Slab, Source};
 use inlet_kafka::Marks;
 use table::{Commit, Table};
 

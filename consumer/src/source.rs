@@ -13,7 +13,6 @@
 
 mod error;
 mod member;
-mod reach;
 mod rebalance;
 mod schemas;
 mod slab;
@@ -27,10 +26,10 @@ use std::time::Duration;
 
 use inlet_kafka::Marks;
 use inlet_model::{KafkaPartition, Offset, Offsets};
+use inlet_service::retry::Reach;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub use error::SourceError;
-pub use reach::Reach;
 pub use schemas::Schemas;
 pub use slab::{Headed, Message, Slab};
 pub use start::{Missing, start};

@@ -70,6 +70,7 @@ BUDGETS = [
 ]
 
 
-def table(records):
+def table(bench, compare):
+    records = {"bench": bench, "compare": compare}
     lines = ["| what | budget | here | |", "|---|---:|---:|---|"]
     return [*lines, *(budget.line(records) for budget in BUDGETS)]

@@ -60,23 +60,22 @@ def bench(shape):
     return lines
 
 
-# Of each block: the record, and its lines.
+# Of each block: the records that it needs, and its lines.
 FIGURES = {
-    "comparison in short": ("compare", compare_short),
-    "comparison": ("compare", compare_full),
-    "copies of the orders": ("bench", bench("orders")),
-    "copies of the taxi trips": ("bench", bench("taxi")),
+    "comparison in short": (["compare"], compare_short),
+    "comparison": (["compare"], compare_full),
+    "copies of the orders": (["bench"], bench("orders")),
+    "copies of the taxi trips": (["bench"], bench("taxi")),
+    "budgets": (["bench", "compare"], budgets.table),
 }
 
 
 def rendered(text):
     def block(found):
-        if found[2] == "budgets":
-            return found[1] + "\n".join(["", *budgets.table({name: record(name) for name in ("bench", "compare")}), "", found[3]])
-        name, lines = FIGURES[found[2]]
-        results = record(name)
+        names, lines = FIGURES[found[2]]
+        results = [record(name) for name in names]
         # Without a record, what was written by hand stays.
-        return found[1] + "\n".join(["", *lines(results), "", found[3]]) if results else found[0]
+        return found[1] + "\n".join(["", *lines(*results), "", found[3]]) if all(results) else found[0]
 
     return BLOCK.sub(block, text)
 

@@ -24,7 +24,6 @@ use crate::retry::Retry;
 use crate::session::{Session, Source, Stepped};
 use crate::source::census::rest;
 use crate::source::error::PollError;
-use crate::source::phase::Phase;
 use crate::source::poll::Due;
 use crate::source::resume::PollSettings;
 use crate::source::table::PolledTable;
@@ -208,8 +207,7 @@ impl<S: Sink> Pipeline<S> {
             };
             self.record(&session, &stepped);
             // What a load has read so far is only a part of the table.
-            let joined = |table: &PolledTable| matches!(table.phase, Phase::Tailing(_));
-            if session.tables().iter().all(joined) {
+            if session.tables().iter().all(PolledTable::is_tailing) {
                 durable.polled(polled_at, self.sink.due().is_none());
             }
             pace.stepped(due, &stepped);

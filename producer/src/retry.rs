@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use inlet_service::error::{Explain, Kind, chain};
-use inlet_service::retry::{Backoff, START_DEADLINE};
-use tokio::time::Instant;
+use inlet_service::retry::{Backoff, Reach};
 use tracing::{info, warn};
 
 use crate::source::error::PollError;
@@ -13,9 +12,8 @@ use crate::source::error::PollError;
 #[derive(Debug)]
 pub struct Retry {
     backoff: Backoff,
-    started: Instant,
-    /// True once PostgreSQL and the sink were reached.
-    reached: bool,
+    /// Whether PostgreSQL and the sink were reached.
+    reach: Reach,
 }
 
 impl Retry {
@@ -23,8 +21,7 @@ impl Retry {
     pub fn new() -> Self {
         Self {
             backoff: Backoff::new(),
-            started: Instant::now(),
-            reached: false,
+            reach: Reach::new(),
         }
     }
 
@@ -33,12 +30,12 @@ impl Retry {
     pub fn after(&mut self, error: PollError) -> Result<Duration, PollError> {
         // A role that was let in before will be let in again: its password was changed, or the
         // server is being set up from scratch.
-        let passes =
-            error.kind() == Kind::Unavailable || (self.reached && error.is_refused_login());
+        let reached = self.reach.is_reached();
+        let passes = error.kind() == Kind::Unavailable || (reached && error.is_refused_login());
         if !passes {
             return Err(error);
         }
-        if !self.reached && self.started.elapsed() > START_DEADLINE {
+        if self.reach.is_overdue() {
             warn!("PostgreSQL or the sink was not reached since the start, ending");
             return Err(error);
         }
@@ -49,7 +46,7 @@ impl Retry {
             info!(reason = %error, "cycle is repeated");
             return Ok(delay);
         }
-        let what = if self.reached {
+        let what = if reached {
             "polling failed, resuming from the last durable progress"
         } else {
             "PostgreSQL or the sink was not reached, trying again"
@@ -66,7 +63,7 @@ impl Retry {
     /// PostgreSQL and the sink were reached: from now on the service waits for them however long
     /// they are down.
     pub fn reached(&mut self) {
-        self.reached = true;
+        self.reach.set();
     }
 
     /// Something was found: the next failure waits the shortest time again.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 use inlet_lake::{CHANGE_COLUMNS, QUARANTINE_COLUMNS};
 use inlet_model::change::{DELETE, DETECTED_AT, KAFKA_PARTITION, OFFSET, OP};
-use inlet_model::{ColumnType, Scalar, quote};
+use inlet_model::{ColumnType, Scalar, is_blank_padded, quote};
 
 use super::columns::{Columns, Present};
 use super::names::distinct;
@@ -342,9 +342,9 @@ impl Present {
     fn identity(&self) -> String {
         let value = self.value();
         match self.column_type {
-            // Blanks at the end do not count in a comparison of `char(n)`. Source: PostgreSQL's
-            // manual, "Character Types".
-            ColumnType::Scalar(Scalar::Text) if self.is_padded() => format!("rtrim({value}, ' ')"),
+            ColumnType::Scalar(Scalar::Text) if is_blank_padded(&self.postgres_type) => {
+                format!("rtrim({value}, ' ')")
+            }
             // More than 38 digits are text in the lake, with the zeros of the column's scale.
             ColumnType::Scalar(Scalar::Decimal { scale, .. })
                 if scale > 0 && self.column_type.duckdb() == "VARCHAR" =>
@@ -353,10 +353,6 @@ impl Present {
             }
             _ => value,
         }
-    }
-
-    fn is_padded(&self) -> bool {
-        self.postgres_type == "character" || self.postgres_type.starts_with("character(")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use inlet_harness::shared_database;
+use inlet_harness::{Inlet, shared_database};
 
 use crate::tables::{Copy, WAYS};
 
@@ -12,14 +12,20 @@ const ORDERS: &str = "\
     CREATE TABLE visits (id serial PRIMARY KEY);
     INSERT INTO orders SELECT n, 'new', '2020-01-01' FROM generate_series(1, 10) n";
 
+/// The orders in the lake, and the services that follow them.
+async fn loaded(verbs: &[&str]) -> (Copy, Vec<Inlet>) {
+    let database = shared_database().await;
+    database.sql(ORDERS).await.unwrap();
+    let copy = Copy::of(database, verbs, "tables: { orders: , visits: }\n").await;
+    let services = copy.start(verbs);
+    copy.await_rows("orders", 10).await;
+    (copy, services)
+}
+
 #[tokio::test]
 async fn updates_that_forget_the_cursor_arrive_and_the_log_names_the_trigger_once() {
     for verbs in WAYS {
-        let database = shared_database().await;
-        database.sql(ORDERS).await.unwrap();
-        let copy = Copy::of(database, verbs, "tables: { orders: , visits: }\n").await;
-        let services = copy.start(verbs);
-        copy.await_rows("orders", 10).await;
+        let (copy, services) = loaded(verbs).await;
         for versions in [20, 30] {
             copy.database
                 .sql("UPDATE orders SET state = state || '!'")
@@ -35,11 +41,7 @@ async fn updates_that_forget_the_cursor_arrive_and_the_log_names_the_trigger_onc
 #[tokio::test]
 async fn another_cursor_in_the_configuration_is_followed_at_the_next_start() {
     for verbs in WAYS {
-        let database = shared_database().await;
-        database.sql(ORDERS).await.unwrap();
-        let copy = Copy::of(database, verbs, "tables: { orders: , visits: }\n").await;
-        let services = copy.start(verbs);
-        copy.await_rows("orders", 10).await;
+        let (copy, services) = loaded(verbs).await;
         drop(services);
         copy.database
             .sql(

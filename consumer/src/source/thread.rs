@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use inlet_kafka::{Consumer, Error, GROUP_INSTANCE, ensure_answers};
 use inlet_model::{KafkaPartition, Offset, Offsets};
+use inlet_service::retry::Reach;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -25,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::error::{Reaction, classify};
 use super::member::Member;
 use super::slab::{SLAB_BYTES, Slab, borrowed};
-use super::{Event, GroupOffsets, Partitions, Reach, SHARE_BYTES_MIN, SourceError};
+use super::{Event, GroupOffsets, Partitions, SHARE_BYTES_MIN, SourceError};
 use crate::settings::ConsumerSettings;
 
 /// How long one poll waits, and so how long a command may have to wait.

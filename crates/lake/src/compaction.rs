@@ -12,6 +12,7 @@ mod expire;
 mod pace;
 mod plan;
 mod readers;
+mod revived;
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -289,13 +290,18 @@ fn check_swap(folder: &Folder) -> Result<(), LakeError> {
     })
 }
 
-/// The visible files, each with the schema of its rows.
-fn mergeable(store: &Store, head: &Head) -> Result<Vec<Listed>, LakeError> {
+/// The visible files.
+fn visible(store: &Store, head: &Head) -> Result<impl Iterator<Item = Listed>, LakeError> {
     let live = commit::live(store, head.seq, |entry, reason| {
         Err(LakeError::Corrupt { entry, reason })
     })?;
+    Ok(live.into_files())
+}
+
+/// The visible files, each with the schema of its rows.
+fn mergeable(store: &Store, head: &Head) -> Result<Vec<Listed>, LakeError> {
     let mut files = Vec::new();
-    for mut listed in live.into_files() {
+    for mut listed in visible(store, head)? {
         if is_data(&listed.file.path) {
             listed.file.schema = commit::schema_of(store, head, &listed.file)?;
             if listed.file.schema.is_none() {

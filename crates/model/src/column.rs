@@ -27,6 +27,12 @@ pub struct Column {
     pub number: Option<i16>,
 }
 
+/// Whether a type of PostgreSQL is `char(n)`: blanks at the end do not count in a comparison of its
+/// values. Source: PostgreSQL's manual, "Character Types".
+pub fn is_blank_padded(postgres_type: &str) -> bool {
+    postgres_type == "character" || postgres_type.starts_with("character(")
+}
+
 /// What the name of a time column promises. The smallest is the best of its kind: the number is the
 /// name's place in our list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

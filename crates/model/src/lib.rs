@@ -25,7 +25,7 @@ mod surrogate;
 mod types;
 mod xid;
 
-pub use column::{Column, Role};
+pub use column::{Column, Role, is_blank_padded};
 pub use declared::DeclaredError;
 pub use generation::{Union, union};
 pub use name::{

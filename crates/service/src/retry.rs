@@ -3,7 +3,9 @@
 //! Leaves to others: whether to try again ([`crate::error::Kind`] decides), and how often or until
 //! when (the pipeline's deadline).
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
@@ -14,7 +16,7 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// A server that was never reached since the start is given up after this time; who supervises the
 /// service starts it again.
-pub const START_DEADLINE: Duration = Duration::from_secs(15);
+const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Blocks this thread between two looks at something that sends no event, such as librdkafka's
 /// queues.
@@ -24,6 +26,45 @@ pub const START_DEADLINE: Duration = Duration::from_secs(15);
 #[expect(clippy::disallowed_methods, reason = "the one place")]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
+}
+
+/// The time in which a server must be reached for the first time. Later outages have no end: the
+/// service waits however long they are. Clones share what they know.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    by: Instant,
+    reached: Arc<AtomicBool>,
+}
+
+impl Reach {
+    /// Starts the time.
+    pub fn new() -> Self {
+        Self {
+            by: Instant::now() + START_DEADLINE,
+            reached: Arc::default(),
+        }
+    }
+
+    /// The server has answered.
+    pub fn set(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// True once the server has answered.
+    pub fn is_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    /// True when the time is over, and the server has not answered.
+    pub fn is_overdue(&self) -> bool {
+        !self.is_reached() && Instant::now() >= self.by
+    }
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Waits that grow by a factor of two from 50 ms to 5 s, each with a random part, so that several

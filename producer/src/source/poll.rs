@@ -165,7 +165,7 @@ impl Poll {
     pub fn is_tailing(&self) -> bool {
         self.tables
             .iter()
-            .all(|table| matches!(table.phase, Phase::Tailing(_)) && table.reload.is_none())
+            .all(|table| table.is_tailing() && table.reload.is_none())
     }
 
     pub fn tables(&self) -> &[PolledTable] {
@@ -187,7 +187,7 @@ impl Poll {
         let begin = self.oldest_open_xid().await?;
         let now = self.postgres.read_activity().await?.read_at;
         for table in &mut self.tables {
-            if matches!(table.phase, Phase::Tailing(_)) {
+            if table.is_tailing() {
                 table.load_again(Reload::starting(begin), now);
             }
         }
@@ -300,10 +300,8 @@ impl Poll {
     /// before the scan that joins them is visible to it.
     async fn count_from_join(&mut self) -> Result<(), PollError> {
         let joins = |table: &PolledTable| matches!(table.phase, Phase::Joining(_));
-        if self.tables.iter().any(joins) {
-            for (at, counted, _) in self.counters(joins).await? {
-                self.tables[at].count_from(counted.written);
-            }
+        for (at, counted, _) in self.counters(joins).await? {
+            self.tables[at].count_from(counted.written);
         }
         Ok(())
     }

@@ -251,11 +251,15 @@ impl PolledTable {
         self.unsaved |= self.held.compare_at_once();
     }
 
+    /// True once it is loaded and has joined the cycles.
+    pub fn is_tailing(&self) -> bool {
+        matches!(self.phase, Phase::Tailing(_))
+    }
+
     /// True while the keys of its rows can be compared: a load brings rows in other snapshots'
     /// order, so it ends first.
     pub fn is_comparable(&self) -> bool {
-        let is_tailing = matches!(self.phase, Phase::Tailing(_));
-        self.held.keys.is_some() && is_tailing && !self.control.paused
+        self.held.keys.is_some() && self.is_tailing() && !self.control.paused
     }
 
     /// True while a chunk of its keys is due.
@@ -273,8 +277,7 @@ impl PolledTable {
     /// True while PostgreSQL's counters tell what its scans miss.
     pub fn is_countable(&self) -> bool {
         // Where every scan is a sweep, they miss nothing.
-        let is_tailing = matches!(self.phase, Phase::Tailing(_));
-        is_tailing && self.tiers.has_depths() && !self.control.paused
+        self.is_tailing() && self.tiers.has_depths() && !self.control.paused
     }
 
     /// The server has counted this before the scan that joins it to the cycles.
@@ -342,7 +345,7 @@ impl PolledTable {
         begin: Xid,
         now: ServerTime,
     ) {
-        let is_tailing = matches!(self.phase, Phase::Tailing(_));
+        let is_tailing = self.is_tailing();
         let keyed = !self.table.captured.schema.key.is_empty();
         self.control.request.clone_from(&request.id);
         (self.control_stored, self.unsaved) = (false, true);

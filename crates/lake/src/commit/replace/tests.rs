@@ -126,6 +126,29 @@ fn copy(from: &Path, to: &Path, known: &mut HashMap<u64, PathBuf>) {
     }
 }
 
+/// Whether an image has an entry; readers of its log find the rows that are visible.
+fn has_entry(image: &Path, seq: u64, visible: &str) -> bool {
+    let store = Store::existing(image);
+    let name = crate::files::names::entry(seq);
+    let is_committed = store.size(&name).unwrap().is_some();
+    let last = if is_committed { seq } else { seq - 1 };
+    assert_eq!(
+        listed(&store, last),
+        visible,
+        "readers of the log find what is visible"
+    );
+    is_committed
+}
+
+fn only_its_lock_is_staged(folder: &Folder) {
+    let staging = folder.store.list(STAGING).unwrap();
+    assert_eq!(
+        staging.len(),
+        1,
+        "the lock of the living writer: {staging:?}"
+    );
+}
+
 #[test]
 fn a_crash_after_any_step_leaves_every_row_visible_once() {
     let (root, folder, mut log) = filled();
@@ -146,17 +169,7 @@ fn a_crash_after_any_step_leaves_every_row_visible_once() {
     let (mut before, mut after) = (0, 0);
     for image in images {
         assert_eq!(visible(image.path()), "abcd");
-        let store = Store::existing(image.path());
-        let is_committed = store
-            .size(&crate::files::names::entry(entry.seq))
-            .unwrap()
-            .is_some();
-        let seq = if is_committed {
-            entry.seq
-        } else {
-            entry.seq - 1
-        };
-        assert_eq!(listed(&store, seq), "abcd");
+        let is_committed = has_entry(image.path(), entry.seq, "abcd");
         // Opening shows the merged file if the log has it, and goes on; also when it is repeated.
         for _ in 0..2 {
             let (folder, log) = opened(image.path());
@@ -169,12 +182,7 @@ fn a_crash_after_any_step_leaves_every_row_visible_once() {
         let (folder, mut log) = opened(image.path());
         commit(&folder, &mut log, "e", "e");
         assert_eq!(visible(image.path()), "abcde");
-        let staging = folder.store.list(STAGING).unwrap();
-        assert_eq!(
-            staging.len(),
-            1,
-            "the lock of the living writer: {staging:?}"
-        );
+        only_its_lock_is_staged(&folder);
         if is_committed {
             after += 1
         } else {
@@ -270,19 +278,7 @@ fn files_leave_at_once_and_a_crash_after_any_step_goes_on() {
     for image in images {
         let rows = visible(image.path());
         assert!(rows == "abcd" || rows == "d", "{rows}: all or none leave");
-        let store = Store::existing(image.path());
-        let name = crate::files::names::entry(entry.seq);
-        let is_committed = store.size(&name).unwrap().is_some();
-        let seq = if is_committed {
-            entry.seq
-        } else {
-            entry.seq - 1
-        };
-        assert_eq!(
-            listed(&store, seq),
-            rows,
-            "readers of the log find what is visible"
-        );
+        let is_committed = has_entry(image.path(), entry.seq, &rows);
         for _ in 0..2 {
             let (folder, log) = opened(image.path());
             let rows = if is_committed { "d" } else { "abcd" };
@@ -292,12 +288,7 @@ fn files_leave_at_once_and_a_crash_after_any_step_goes_on() {
         }
         let (folder, mut log) = opened(image.path());
         commit(&folder, &mut log, "e", "e");
-        let staging = folder.store.list(STAGING).unwrap();
-        assert_eq!(
-            staging.len(),
-            1,
-            "the lock of the living writer: {staging:?}"
-        );
+        only_its_lock_is_staged(&folder);
         if is_committed {
             after += 1
         } else {
