@@ -128,7 +128,10 @@ impl Pipeline {
                     let reason = error.to_string();
                     tracing::info!(reason, "another consumer has taken over: joining again");
                 }
-                Err(error) if error.is_unreached() => return Err(error),
+                Err(error) if error.is_unreached() => {
+                    tracing::warn!("Kafka was not reached since the start, ending");
+                    return Err(error);
+                }
                 Err(error) if error.kind() == Kind::Unavailable => {
                     let hint = error.hint().map(tracing::field::display);
                     tracing::warn!(
