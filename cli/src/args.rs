@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use inlet_service::config::parse_duration;
 use inlet_service::log::LogFormat;
 
+use crate::check::report::Detail;
 #[cfg(feature = "demo")]
 use crate::demo::DemoArguments;
 
@@ -427,6 +428,25 @@ pub struct CheckArguments {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// Only errors and warnings
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Each finding for itself, also where many tables have the same one
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// End with exit code 1 for a warning, too
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl CheckArguments {
+    pub fn detail(&self) -> Detail {
+        match (self.quiet, self.verbose) {
+            (true, _) => Detail::Problems,
+            (false, true) => Detail::Each,
+            (false, false) => Detail::Grouped,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Args)]

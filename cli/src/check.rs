@@ -14,6 +14,7 @@ mod broker;
 mod cursor;
 mod facts;
 pub mod finding;
+mod group;
 mod kafka;
 pub mod lake;
 mod postgres;
@@ -37,22 +38,26 @@ use crate::args::CheckArguments;
 use crate::failure::{Failure, Outcome};
 use crate::tables::resolve_without_postgres;
 
-/// Checks every hop and prints the findings; exit code 1 if one of them is an error.
+/// Checks every hop and prints the findings; exit code 1 if one of them is an error, with
+/// `--strict` also if one is a warning.
 pub async fn run(arguments: CheckArguments, config: Config, stop: CancellationToken) -> Outcome {
     let open_max = Duration::from_secs(arguments.open_max.into());
     let Some(findings) = stop.run_until_cancelled(findings(config, open_max)).await else {
         return Ok(ExitCode::FAILURE);
     };
     let findings = findings?;
+    let detail = arguments.detail();
     if arguments.json {
-        output::stdout(format!("{}\n", report::json(&findings)))?;
+        output::stdout(format!("{}\n", report::json(&findings, detail)))?;
     } else {
-        output::stdout(report::text(&findings))?;
+        output::stdout(report::text(&findings, detail))?;
     }
-    let failed = findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Error);
-    Ok(if failed {
+    let tolerated = match arguments.strict {
+        true => Severity::Info,
+        false => Severity::Warning,
+    };
+    let has_failed = findings.iter().any(|finding| finding.severity < tolerated);
+    Ok(if has_failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -155,12 +155,12 @@ async fn no_index(
     let (name, valid): (String, bool) = (useless.try_get(0)?, useless.try_get(1)?);
     Ok(if valid {
         finding(format!(
-            "index {name} is partial: it does not hold every row"
+            "index `{name}` is partial: it does not hold every row"
         ))
         .fix(format!("{index};"))
     } else {
         finding(format!(
-            "index {name} is invalid: its creation did not finish"
+            "index `{name}` is invalid: its creation did not finish"
         ))
         .fix(format!("REINDEX INDEX CONCURRENTLY {name};"))
     })

@@ -225,17 +225,13 @@ async fn of_table(
 
 fn of_writer(object: &str, writer: &Writer) -> Option<Finding> {
     let process = writer.process();
+    // A running service is no problem: the check is made to run beside it.
     if writer.alive {
-        let finding = Finding::warning(
-            Hop::Lake,
-            object,
-            format!("process {process} writes there now"),
-        );
+        let evidence = format!("process {process} writes there: a service runs");
+        let finding = Finding::info(Hop::Lake, object, evidence);
         let means =
-            "a second writer of the same rows takes over, and the first one ends with exit code 75";
-        return Some(finding.effect(means).fix(format!(
-            "stop it before another one is started: kill {process}"
-        )));
+            "another writer of the same rows takes over, and this one ends with exit code 75";
+        return Some(finding.effect(means));
     }
     let evidence = format!(
         "process {process} ended without tidying up, {} staging files are left",

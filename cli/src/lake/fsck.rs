@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Table;
 use super::explain::explain;
 use crate::check::finding::{Finding, Hop, Severity};
-use crate::check::report;
+use crate::check::report::{self, Detail};
 use crate::failure::Outcome;
 
 /// Exit code of a lake that is not whole: that of a difference.
@@ -23,9 +23,9 @@ pub async fn run(tables: &[Table], is_json: bool, stop: &CancellationToken) -> O
         findings.extend(found);
     }
     if is_json {
-        output::stdout(format!("{}\n", report::json(&findings)))?;
+        output::stdout(format!("{}\n", report::json(&findings, Detail::Each)))?;
     } else {
-        output::stdout(report::text(&findings))?;
+        output::stdout(report::text(&findings, Detail::Each))?;
     }
     let is_wrong =
         |finding: &Finding| matches!(finding.severity, Severity::Error | Severity::Warning);

@@ -13,6 +13,7 @@ mod healthy;
 mod init;
 mod kafka;
 mod lake;
+mod many;
 mod postgres;
 mod progress;
 mod settings;
