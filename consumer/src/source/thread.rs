@@ -160,7 +160,7 @@ impl Reader {
         }
     }
 
-    /// Leaves the group. Dropping the consumer may block for as long as the broker does not answer.
+    /// Leaves the group.
     pub fn leave(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.context().close();

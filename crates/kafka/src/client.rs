@@ -2,17 +2,18 @@
 //! suit, and the values that exactly-once delivery depends on.
 
 use inlet_service::config::{KafkaConfig, Properties};
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::BaseProducer;
 
+use crate::closing::{Client, Close};
 use crate::context::Context;
 use crate::error::Error;
 
 /// A producer whose reports arrive in its [`Context`].
-pub type Producer = BaseProducer<Context>;
+pub type Producer = Client<BaseProducer<Context>>;
 /// A consumer whose reports and rebalances arrive in its [`Context`].
-pub type Consumer = BaseConsumer<Context>;
+pub type Consumer = Client<BaseConsumer<Context>>;
 
 /// The property that names a member of a group for longer than its process lives.
 pub const GROUP_INSTANCE: &str = "group.instance.id";
@@ -299,12 +300,13 @@ fn fetch_sizes(message: Option<u64>, fetch: Option<u64>, response: Option<u64>) 
     }
 }
 
-fn create<T: rdkafka::config::FromClientConfigAndContext<Context>>(
+fn create<T: FromClientConfigAndContext<Context> + Close>(
     role: &str,
     config: &ClientConfig,
-) -> Result<T, Error> {
+) -> Result<Client<T>, Error> {
     config
         .create_with_context(Context::default())
+        .map(Client::new)
         .map_err(|error| Error::failed(format!("kafka's {role} was not created"), error))
 }
 

@@ -393,7 +393,8 @@ mod tests {
     fn a_refused_property_is_named_without_its_value() {
         let mut config = rdkafka::ClientConfig::new();
         config.set("sasl.pasword", "hunter2");
-        let error: Result<crate::Consumer, _> = config.create_with_context(Context::default());
+        let error: Result<rdkafka::consumer::BaseConsumer<Context>, _> =
+            config.create_with_context(Context::default());
         let error = Error::failed("creation", error.err().unwrap());
         let shown = format!("{error:?} {error}");
         assert!(

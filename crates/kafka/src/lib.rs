@@ -6,13 +6,14 @@
 //! what is published (producer), where reading starts (consumer).
 //!
 //! librdkafka's calls block and it runs threads of its own, so everything here belongs on a thread
-//! that may block. Read in this order: `client`, `context`, `error`, `read`, `control`.
+//! that may block. Read in this order: `client`, `closing`, `context`, `error`, `read`, `control`.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod admin;
 mod broker;
 mod client;
+mod closing;
 mod context;
 mod control;
 mod error;
@@ -25,6 +26,7 @@ mod watermarks;
 pub use admin::{Admin, Created, NewTopic, TopicSettings};
 pub use broker::{advertised, ensure_answers, is_reachable, silent};
 pub use client::{Connection, Consumer, GROUP_INSTANCE, Isolation, MESSAGE_BYTES_MAX, Producer};
+pub use closing::{Client, Close};
 pub use context::{Context, Rebalance, Reported};
 pub use control::{ControlFault, ControlFollower, ControlTopic, OpenTransactions, control_faults};
 pub use error::{Code, Error, Meaning, meaning};

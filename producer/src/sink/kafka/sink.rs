@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
@@ -15,7 +15,7 @@ use inlet_service::sink::{Checkpointed, Sink, SinkError};
 
 use super::fault;
 use super::settings::KafkaSinkSettings;
-use super::thread::{Command, SinkThread};
+use super::thread::{Command, Held, SinkThread};
 
 /// The rows of checkpoints are counted this long after the first of them. An error of the last one
 /// is found by then, also where no other call comes.
@@ -29,6 +29,9 @@ const COUNT_AFTER: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct KafkaSink {
     commands: mpsc::Sender<Command>,
+    settings: KafkaSinkSettings,
+    /// The claim of this process to the pipeline, which outlives a thread.
+    held: Held,
     /// The answer to the last write, until it is looked at.
     writing: Option<oneshot::Receiver<Result<(), SinkError>>>,
     /// The answer to the last checkpoint, until it is looked at.
@@ -42,6 +45,8 @@ pub struct KafkaSink {
     /// False after an error, and after a call whose future was dropped: then records may be
     /// missing from the transaction, and only [`Sink::resume`] may be called.
     is_resumed: bool,
+    /// True once the thread has not answered: it is replaced when the sink is resumed.
+    is_silent: bool,
     /// Ends when the thread has ended.
     ended: oneshot::Receiver<()>,
 }
@@ -49,37 +54,19 @@ pub struct KafkaSink {
 impl KafkaSink {
     /// A sink that has not connected yet.
     pub fn new(settings: KafkaSinkSettings) -> Result<Self, SinkError> {
-        let not_started = |error: std::io::Error| SinkError {
-            source: Some(Box::new(error)),
-            ..fault::of(
-                Kind::Unavailable,
-                "the thread of the kafka sink did not start",
-            )
-        };
-        // The thread only needs timers to wait for a command; librdkafka has its own threads.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(not_started)?;
-        // One place: a second batch waits in the caller, and memory holds two batches at most.
-        let (commands, received) = mpsc::channel(1);
-        let (end, ended) = oneshot::channel();
-        let run = move || {
-            SinkThread::new(settings).run(&runtime, received);
-            drop(end);
-        };
-        std::thread::Builder::new()
-            .name("kafka-sink".to_owned())
-            .spawn(run)
-            .map_err(not_started)?;
+        let held = Held::default();
+        let (commands, ended) = start_thread(&settings, &held)?;
         Ok(Self {
             commands,
+            settings,
+            held,
             writing: None,
             committing: None,
             durable_rows: 0,
             uncounted: None,
             is_loading: false,
             is_resumed: false,
+            is_silent: false,
             ended,
         })
     }
@@ -90,7 +77,7 @@ impl KafkaSink {
             commands, ended, ..
         } = self;
         drop(commands);
-        if tokio::time::timeout(time_max, ended).await.is_err() {
+        if timeout(time_max, ended).await.is_err() {
             tracing::warn!(
                 "the kafka sink did not close in time; the broker ends its transaction later"
             );
@@ -108,9 +95,9 @@ impl KafkaSink {
         let Some(answer) = &mut self.writing else {
             return Ok(());
         };
-        let written = answer.await;
+        let written = answered(answer, silence_max(&self.settings)).await;
         self.writing = None;
-        written.unwrap_or_else(|_| Err(ended()))
+        self.heard(written)
     }
 
     /// Waits for the last checkpoint.
@@ -118,9 +105,9 @@ impl KafkaSink {
         let Some(answer) = &mut self.committing else {
             return Ok(());
         };
-        let committed = answer.await;
+        let committed = answered(answer, silence_max(&self.settings)).await;
         self.committing = None;
-        self.durable_rows += committed.unwrap_or_else(|_| Err(ended()))?.durable_rows();
+        self.durable_rows += self.heard(committed)?.durable_rows();
         Ok(())
     }
 
@@ -130,16 +117,45 @@ impl KafkaSink {
         command: impl FnOnce(oneshot::Sender<Result<T, SinkError>>) -> Command,
     ) -> Result<oneshot::Receiver<Result<T, SinkError>>, SinkError> {
         let (answer, answered) = oneshot::channel();
-        let handed_over = self.commands.send(command(answer)).await;
-        handed_over.map(|()| answered).map_err(|_| ended())
+        let sent = self.commands.send(command(answer));
+        let handed_over = match timeout(silence_max(&self.settings), sent).await {
+            Ok(Ok(())) => Ok(answered),
+            Ok(Err(_)) => Err(Failed::Ended),
+            Err(_) => Err(Failed::Silent),
+        };
+        self.heard(handed_over)
     }
 
     async fn ask<T>(
         &mut self,
         command: impl FnOnce(oneshot::Sender<Result<T, SinkError>>) -> Command,
     ) -> Result<T, SinkError> {
-        let answered = self.hand_over(command).await?;
-        answered.await.unwrap_or_else(|_| Err(ended()))
+        let mut answer = self.hand_over(command).await?;
+        let answer = answered(&mut answer, silence_max(&self.settings)).await;
+        self.heard(answer)
+    }
+
+    /// What came of a command. A thread that does not answer is remembered.
+    fn heard<T>(&mut self, answer: Result<T, Failed>) -> Result<T, SinkError> {
+        answer.map_err(|failed| match failed {
+            Failed::Error(error) => error,
+            Failed::Ended => fault::bug("the thread of the kafka sink has ended"),
+            Failed::Silent => {
+                self.is_silent = true;
+                let act = "kafka's client does not answer, and is replaced";
+                fault::of(Kind::Unavailable, act)
+            }
+        })
+    }
+
+    /// Starts a thread in the place of one that does not answer. If that one ever goes on, the
+    /// broker has fenced it by then: the new one takes the pipeline over first.
+    fn replace_thread(&mut self) -> Result<(), SinkError> {
+        (self.commands, self.ended) = start_thread(&self.settings, &self.held)?;
+        self.writing = None;
+        self.committing = None;
+        self.is_silent = false;
+        Ok(())
     }
 
     /// Marks the sink as broken until the call has succeeded.
@@ -157,6 +173,9 @@ impl Sink for KafkaSink {
         &mut self,
         tables: &[TableName],
     ) -> Result<BTreeMap<TableName, Progress>, SinkError> {
+        if self.is_silent {
+            self.replace_thread()?;
+        }
         // The results of pending calls do not matter any more, but they must have ended: their
         // answers would be taken for those of later calls.
         _ = self.await_commit().await;
@@ -244,6 +263,82 @@ impl Sink for KafkaSink {
     }
 }
 
-fn ended() -> SinkError {
-    fault::bug("the thread of the kafka sink has ended")
+/// Why a command has no result.
+#[derive(Debug)]
+enum Failed {
+    Error(SinkError),
+    /// The thread has ended.
+    Ended,
+    /// The thread does not answer.
+    Silent,
+}
+
+/// Each wait of the thread ends within the deadline, and no command has many of them. librdkafka
+/// has waits without an end all the same, which must not become waits of the service.
+fn silence_max(settings: &KafkaSinkSettings) -> Duration {
+    settings.deadline * 5
+}
+
+async fn answered<T>(
+    answer: &mut oneshot::Receiver<Result<T, SinkError>>,
+    time_max: Duration,
+) -> Result<T, Failed> {
+    match timeout(time_max, answer).await {
+        Ok(Ok(answer)) => answer.map_err(Failed::Error),
+        Ok(Err(_)) => Err(Failed::Ended),
+        Err(_) => Err(Failed::Silent),
+    }
+}
+
+/// Starts a thread that owns a client; brings where its commands go, and what ends with it.
+fn start_thread(
+    settings: &KafkaSinkSettings,
+    held: &Held,
+) -> Result<(mpsc::Sender<Command>, oneshot::Receiver<()>), SinkError> {
+    let not_started = |error: std::io::Error| SinkError {
+        source: Some(Box::new(error)),
+        ..fault::of(
+            Kind::Unavailable,
+            "the thread of the kafka sink did not start",
+        )
+    };
+    // The thread only needs timers to wait for a command; librdkafka has its own threads.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(not_started)?;
+    // One place: a second batch waits in the caller, and memory holds two batches at most.
+    let (commands, received) = mpsc::channel(1);
+    let (end, ended) = oneshot::channel();
+    let thread = SinkThread::new(settings.clone(), held.clone());
+    let run = move || {
+        thread.run(&runtime, received);
+        drop(end);
+    };
+    std::thread::Builder::new()
+        .name("kafka-sink".to_owned())
+        .spawn(run)
+        .map_err(not_started)?;
+    Ok((commands, ended))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_does_not_answer_is_replaced() {
+        let mut sink = KafkaSink::new(KafkaSinkSettings::default()).unwrap();
+        let deadline = std::mem::replace(&mut sink.settings.deadline, Duration::from_millis(2));
+        // Nobody takes these commands, as if the thread hung in a call.
+        let (commands, _taken) = mpsc::channel(1);
+        sink.commands = commands;
+        let error = sink.rollback().await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable, "{error}");
+        assert!(sink.is_silent);
+
+        sink.settings.deadline = deadline;
+        sink.replace_thread().unwrap();
+        sink.rollback().await.unwrap();
+    }
 }

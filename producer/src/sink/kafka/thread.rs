@@ -4,6 +4,7 @@
 //! the client is dropped, and only [`Command::Resume`] creates another.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -46,16 +47,18 @@ pub(super) enum Command {
 pub(super) struct SinkThread {
     settings: KafkaSinkSettings,
     publisher: Option<Publisher>,
-    /// The last claim of this process to the pipeline.
-    held: Option<Owner>,
+    held: Held,
 }
 
+/// The last claim of this process to the pipeline, shared by the threads that follow each other.
+pub(super) type Held = Arc<Mutex<Option<Owner>>>;
+
 impl SinkThread {
-    pub(super) fn new(settings: KafkaSinkSettings) -> Self {
+    pub(super) fn new(settings: KafkaSinkSettings, held: Held) -> Self {
         Self {
             settings,
             publisher: None,
-            held: None,
+            held,
         }
     }
 
@@ -103,8 +106,11 @@ impl SinkThread {
 
     fn resume(&mut self, tables: &[TableName]) -> Result<BTreeMap<TableName, Progress>, SinkError> {
         self.publisher = None;
-        let (publisher, progress) = Publisher::take_over(&self.settings, tables, &mut self.held)
-            .map_err(|error| self.explain_fence(error))?;
+        // A thread that hangs in here must not keep the lock.
+        let mut held = lock(&self.held).clone();
+        let taken_over = Publisher::take_over(&self.settings, tables, &mut held);
+        *lock(&self.held) = held;
+        let (publisher, progress) = taken_over.map_err(|error| self.explain_fence(error))?;
         self.publisher = Some(publisher);
         Ok(progress)
     }
@@ -133,7 +139,8 @@ impl SinkThread {
     /// mistake of its own. So only the control topic tells whether another process took over: each
     /// owner publishes its name there.
     fn explain_fence(&self, error: SinkError) -> SinkError {
-        let (Kind::Fenced, Some(held)) = (error.kind, &self.held) else {
+        let held = lock(&self.held).clone();
+        let (Kind::Fenced, Some(held)) = (error.kind, held) else {
             return error;
         };
         // Another owner fences first and publishes its name a moment later.
@@ -141,7 +148,7 @@ impl SinkThread {
         let end = since + OWNER_TIME_MAX.min(self.settings.deadline);
         while Instant::now() < end {
             let stored = Stored::read(&self.settings, end);
-            match stored.and_then(|stored| check_owner(&self.settings, held, stored.owner)) {
+            match stored.and_then(|stored| check_owner(&self.settings, &held, stored.owner)) {
                 Err(fenced) if fenced.kind == Kind::Fenced => return fenced,
                 Ok(()) if since.elapsed() > OWNER_NAMED_WITHIN => break,
                 Ok(()) | Err(_) => pause(OWNER_ASK_INTERVAL),
@@ -155,4 +162,9 @@ impl SinkThread {
             ..fault::of(Kind::Unavailable, act)
         }
     }
+}
+
+fn lock(held: &Held) -> MutexGuard<'_, Option<Owner>> {
+    held.lock()
+        .expect("no thread panics while it holds the lock")
 }
