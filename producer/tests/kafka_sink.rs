@@ -601,3 +601,33 @@ async fn a_broker_killed_in_a_checkpoint_keeps_all_of_it_or_nothing() {
     assert_visible(&pipeline, rows(0..committed + 10, "a")).await;
     pipeline.assert_sequences_without_hole().await;
 }
+
+#[tokio::test]
+async fn after_an_outage_nothing_is_published_before_the_topics_are_read_back() {
+    let mut kafka = Kafka::start().await.unwrap();
+    let mut pipeline = OnKafka::new(&kafka);
+    // A transaction that the broker did not end is ended with a copy of a record, see `hanging`.
+    pipeline.drops_repeats = true;
+    let mut sink = pipeline.sink();
+    sink.resume(&[orders()]).await.unwrap();
+    sink.write(upserts(0..10, "a")).await.unwrap();
+    durable(&mut sink, poll("1")).await.unwrap();
+    kafka.kill_9().unwrap();
+    kafka.restart().await.unwrap();
+    // The broker has acknowledged the rows, and may have left out the end of their transaction.
+    let error = match sink.write(upserts(10..20, "a")).await {
+        Ok(()) => durable(&mut sink, poll("2")).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind, Kind::Unavailable, "{error:?}");
+    assert!(error.act.contains("kafka was unreachable"), "{error:?}");
+    let found = eventually(RECOVERY_TIME_MAX, "the sink resumes", async || {
+        sink.resume(&[orders()]).await.ok()
+    })
+    .await;
+    // The transaction was ended as a whole or not at all; the poll reads again what is missing.
+    let next = if found.is_empty() { 0 } else { 10 };
+    sink.write(upserts(next..20, "a")).await.unwrap();
+    durable(&mut sink, poll("2")).await.unwrap();
+    assert_visible(&pipeline, rows(0..20, "a")).await;
+}

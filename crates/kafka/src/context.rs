@@ -21,6 +21,7 @@ pub struct Context {
     failed: AtomicU64,
     first_failure: Mutex<Option<Code>>,
     last_error: Mutex<Option<Reported>>,
+    outages: AtomicU64,
     closing: AtomicBool,
     /// The group starts no rebalance of this member before the last one was applied, so few wait.
     rebalances: Mutex<VecDeque<Rebalance>>,
@@ -57,6 +58,11 @@ impl Context {
         lock(&self.last_error).clone()
     }
 
+    /// How often every broker that the client knows was unreachable at the same time.
+    pub fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
+    }
+
     /// Takes the oldest rebalance that was not applied.
     pub fn take_rebalance(&self) -> Option<Rebalance> {
         lock(&self.rebalances).pop_front()
@@ -86,9 +92,11 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka reports an error");
         if let Some(code) = error.rdkafka_error_code() {
+            let is_outage = code == Code::AllBrokersDown;
+            self.outages.fetch_add(is_outage.into(), Ordering::Relaxed);
             let mut last = lock(&self.last_error);
             // `AllBrokersDown` only follows from the error before it, which has the reason.
-            if code != Code::AllBrokersDown || last.is_none() {
+            if !is_outage || last.is_none() {
                 *last = Some(Reported {
                     code,
                     reason: reason.to_owned(),

@@ -330,7 +330,7 @@ mod tests {
     async fn a_thread_that_does_not_answer_is_replaced() {
         let mut sink = KafkaSink::new(KafkaSinkSettings::default()).unwrap();
         let deadline = std::mem::replace(&mut sink.settings.deadline, Duration::from_millis(2));
-        // Nobody takes these commands, as if the thread hung in a call.
+        // No thread takes these commands, as if it hung in a call.
         let (commands, _taken) = mpsc::channel(1);
         sink.commands = commands;
         let error = sink.rollback().await.unwrap_err();

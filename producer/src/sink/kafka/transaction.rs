@@ -4,12 +4,14 @@
 //! A transaction, step by step:
 //! 1. `init` (once for a producer): the broker ends the transactions of earlier owners of the
 //!    transactional id and fences them. It returns when all of them are marked as ended.
-//! 2. `begin`: local, the broker hears of it with the first record.
+//! 2. `begin`: local, the broker hears of it with the first record. If every broker was unreachable since
+//!    `init`, the producer is not used any more: a broker that restarts may leave the end of the
+//!    last transaction out (see `hanging`), and only a take-over finds that.
 //! 3. `send`: a record goes into librdkafka's queue. `send` waits only while the queue is full.
 //! 4. `check`: has any record failed? Called after each batch, so that a failure ends the
 //!    transaction early.
 //! 5. `commit`: waits until every record is acknowledged, checks again, then asks the broker to
-//!    commit. An error here leaves the outcome unknown: the next owner reads it from the control
+//!    commit. An error here, or every broker unreachable meanwhile, leaves the outcome unknown: the next owner reads it from the control
 //!    topic.
 //! 6. `abort`: removes what is queued, waits for what is in flight, then asks the broker to abort.
 //!    A failed abort is harmless, because the next `init` ends the transaction in any case.
@@ -43,6 +45,8 @@ pub(super) struct Transactions {
     producer: Producer,
     deadline: Duration,
     is_open: bool,
+    /// The outages before the broker had ended every earlier transaction.
+    outages: u64,
 }
 
 impl Transactions {
@@ -53,6 +57,7 @@ impl Transactions {
             producer,
             deadline: settings.deadline,
             is_open: false,
+            outages: 0,
         })
     }
 
@@ -62,14 +67,19 @@ impl Transactions {
     }
 
     /// Ends the transactions of earlier owners and fences them.
-    pub fn init(&self, deadline: Instant) -> Result<(), SinkError> {
-        init_transactions(&self.producer, deadline)
-            .map_err(|error| self.explain("the broker did not assign the transactional id", error))
+    pub fn init(&mut self, deadline: Instant) -> Result<(), SinkError> {
+        init_transactions(&self.producer, deadline).map_err(|error| {
+            self.explain("the broker did not assign the transactional id", error)
+        })?;
+        take_events(&self.producer);
+        self.outages = self.producer.context().outages();
+        Ok(())
     }
 
     /// Opens a transaction if none is open.
     pub fn begin(&mut self) -> Result<(), SinkError> {
         if !self.is_open {
+            self.check_outage()?;
             let started = self.producer.begin_transaction();
             started.map_err(|error| self.explain("a transaction was not started", error))?;
             self.is_open = true;
@@ -128,7 +138,7 @@ impl Transactions {
             .commit_transaction(self.deadline)
             .map_err(|error| self.explain("the outcome of the transaction is unknown", error))?;
         self.is_open = false;
-        Ok(())
+        self.check_outage()
     }
 
     /// Aborts the open transaction. The producer must not be used afterwards.
@@ -178,6 +188,18 @@ impl Transactions {
             });
         }
         Ok(())
+    }
+
+    /// Fails when every broker was unreachable since `init`.
+    fn check_outage(&self) -> Result<(), SinkError> {
+        take_events(&self.producer);
+        match self.producer.context().outages() == self.outages {
+            true => Ok(()),
+            false => {
+                let act = "kafka was unreachable, so what it has is read back first";
+                Err(Error::late(act, self.producer.context()).into())
+            }
+        }
     }
 
     fn check_fatal(&self) -> Result<(), SinkError> {
