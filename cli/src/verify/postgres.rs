@@ -31,7 +31,7 @@ pub struct Snapshot<'a> {
     /// Which transactions it sees.
     pub sight: Sight,
     connection: &'a mut PgConnection,
-    select_list: String,
+    captured: Captured,
     xid_end: Xid,
     impossible_values: ImpossibleValues,
 }
@@ -48,8 +48,8 @@ impl<'a> Snapshot<'a> {
             match begin(connection, &table.captured).await {
                 Ok((sight, xid_end)) => {
                     return Ok(Self {
-                        select_list: table.captured.select_list(),
-                        schema: table.captured.schema,
+                        schema: Arc::clone(&table.captured.schema),
+                        captured: table.captured,
                         sight,
                         connection,
                         xid_end,
@@ -71,9 +71,14 @@ impl<'a> Snapshot<'a> {
         self.connection
     }
 
-    /// What a SELECT of its rows reads.
-    pub fn select_list(&self) -> &str {
-        &self.select_list
+    /// The table as the catalog has it.
+    pub fn captured(&self) -> &Captured {
+        &self.captured
+    }
+
+    /// What the rows that exist for readers are read from: the table, and their condition.
+    pub fn source(&self) -> String {
+        source(&self.captured)
     }
 
     /// The first xid that the snapshot does not see.
@@ -104,9 +109,11 @@ impl<'a> Snapshot<'a> {
     /// Hands over every row of the snapshot, in batches as the poller reads them.
     pub async fn read(&mut self, mut take: impl FnMut(&RecordBatch)) -> Result<(), Error> {
         let table = &self.schema.table;
-        let sql = format!("SELECT {} FROM {}", self.select_list, table.quoted());
-        let mut decoder = RowDecoder::new(self.schema.clone(), BATCH_ROWS_MAX)
-            .impossible_as_null(self.impossible_values == ImpossibleValues::Null);
+        let (list, source) = (self.captured.select_list(), source(&self.captured));
+        let sql = format!("SELECT {list} FROM {source}");
+        let decoder = self.captured.decoder(BATCH_ROWS_MAX);
+        let mut decoder =
+            decoder.impossible_as_null(self.impossible_values == ImpossibleValues::Null);
         let expected = expected_rows(self.connection, table).await;
         let bar = Bar::new(format!("verify {table}"), expected);
         let mut finish = |decoder: &mut RowDecoder| {
@@ -132,6 +139,14 @@ impl<'a> Snapshot<'a> {
             finish(&mut decoder);
         }
         Ok(())
+    }
+}
+
+fn source(captured: &Captured) -> String {
+    let table = captured.schema.table.quoted();
+    match &captured.membership {
+        Some(membership) => format!("{table} WHERE {membership}"),
+        None => table,
     }
 }
 

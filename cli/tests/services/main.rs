@@ -6,6 +6,7 @@
 mod acceptance;
 mod addresses;
 mod aside;
+mod columns;
 mod control;
 mod deletes;
 mod foreign;

@@ -62,11 +62,12 @@ pub struct Block {
     /// Up to where the log must be flushed before its rows may be shown; a standby replays only
     /// what is flushed.
     flush_to: Option<String>,
-    /// The tables that are read with others below them.
+    /// The tables that are compared again at the end.
     trees: Vec<Tree>,
 }
 
-/// A table that is read with others below it.
+/// A table that may change before its scan locks it: it is read with others below it, or was not
+/// locked before the snapshot.
 #[derive(Debug)]
 struct Tree {
     table: TableName,
@@ -79,16 +80,18 @@ impl Block {
     /// Opens the transaction, locks the tables, takes the snapshot, and compares the tables with
     /// the catalog reading.
     pub async fn begin(connection: &mut PgConnection, tables: &[&Captured]) -> Result<Self, Error> {
-        let names: Vec<_> = tables
-            .iter()
-            .map(|table| table.schema.table.quoted())
-            .collect();
+        // LOCK TABLE asks for the right to the whole table. A table of which only columns are read
+        // is locked by its scan, and compared again at the end: whatever changed it before the scan
+        // shows there.
+        let locked = tables.iter().filter(|table| !table.leaves_out_columns());
+        let names: Vec<_> = locked.map(|table| table.schema.table.quoted()).collect();
+        let lock = match names.as_slice() {
+            [] => String::new(),
+            names => format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")),
+        };
         // One round trip for BEGIN, the settings and all locks. A simple query may hold several
         // statements.
-        let begin = format!(
-            "{BEGIN}{SETTINGS}LOCK TABLE {} IN ACCESS SHARE MODE",
-            names.join(", ")
-        );
+        let begin = format!("{BEGIN}{SETTINGS}{lock}");
         if let Err(error) = raw_sql(AssertSqlSafe(begin))
             .execute(&mut *connection)
             .await
@@ -121,7 +124,7 @@ impl Block {
         // only seen by comparing again at the end.
         let trees = tables
             .iter()
-            .filter(|table| table.partitioned || !table.descendants.is_empty());
+            .filter(|table| table.is_read_with_others() || table.leaves_out_columns());
         let trees = trees
             .map(|table| Tree {
                 table: table.schema.table.clone(),
@@ -208,7 +211,7 @@ async fn refused(connection: &mut PgConnection, tables: &[&Captured], error: sql
     if tables.len() == 1 || Meaning::of(&error) == Meaning::Altered || !sqlstate::is_own(&error) {
         return Error::locking(&name(first), error);
     }
-    for table in tables {
+    for table in tables.iter().filter(|table| !table.leaves_out_columns()) {
         // A failure of the ROLLBACK is one of the connection, and shows in the next statement.
         let _ = raw_sql("ROLLBACK").execute(&mut *connection).await;
         let lock = format!("{TRY}{} IN ACCESS SHARE MODE", table.schema.table.quoted());

@@ -7,6 +7,7 @@
 //! `pg_type`.
 
 mod captured;
+mod choice;
 mod columns;
 mod cursor;
 mod descendants;
@@ -28,4 +29,5 @@ pub use self::list::{expected_rows, heap_blocks, list_tables};
 pub use self::structure::{Structure, read_structures};
 pub use self::values::{Change, Values};
 
+pub(crate) use self::choice::MASK;
 pub(crate) use self::list::{exists, name_of};

@@ -5,8 +5,16 @@ use inlet_service::error::{Explain, Hint, Kind};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Either, Executor, SqlSafeStr, Statement};
 
+use crate::catalog::CatalogError;
 use crate::error::Error;
 use crate::sqlstate::{self, Meaning};
+
+mod stability;
+
+/// Functions of these names of which every form is volatile.
+const VOLATILE: &str = "\
+SELECT p.proname::text FROM pg_catalog.pg_proc p WHERE p.proname = ANY($1)
+GROUP BY 1 HAVING bool_and(p.provolatile = 'v') ORDER BY 1 LIMIT 1";
 
 /// Why a condition was refused.
 #[allow(missing_docs)] // The message names its fields.
@@ -52,6 +60,64 @@ pub async fn check_condition(
         }
     }
     Ok(())
+}
+
+/// Checks a condition that decides which rows exist for readers: PostgreSQL accepts it, with the
+/// rights of this role, and its answer follows from the row alone. A row is looked at when it is
+/// written, and an answer that changes later would not be noticed.
+pub(crate) async fn check(
+    connection: &mut PgConnection,
+    table: &TableName,
+    key: &'static str,
+    condition: &str,
+) -> Result<(), CatalogError> {
+    let refused = |error: ConditionError| match error.kind() {
+        Kind::Config | Kind::Data => CatalogError::Condition {
+            table: table.clone(),
+            key,
+            source: error,
+        },
+        // The connection has failed, or the server.
+        _ => CatalogError::read("condition")(error.source),
+    };
+    let words = stability::words(condition);
+    let named = words.iter().find(|word| word.is_unstable());
+    let called: Vec<&str> = words.iter().filter_map(|word| word.called()).collect();
+    let what = match named {
+        Some(word) => Some(word.shown()),
+        None => {
+            let volatile = sqlx::query_scalar(VOLATILE).bind(called);
+            let volatile: Option<String> = volatile
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(CatalogError::read("functions"))?;
+            volatile.map(|name| format!("the volatile function `{name}`"))
+        }
+    };
+    if let Some(what) = what {
+        return Err(CatalogError::Unstable {
+            table: table.clone(),
+            key,
+            what,
+        });
+    }
+    check_condition(connection, table, condition)
+        .await
+        .map_err(refused)?;
+    // A prepared statement does not show whether the role may read the columns. EXPLAIN does.
+    let explain = format!(
+        "EXPLAIN SELECT FROM {} WHERE ({condition}\n)",
+        table.quoted()
+    );
+    let explained = sqlx::query(AssertSqlSafe(explain))
+        .execute(connection)
+        .await;
+    explained.map(drop).map_err(|source| {
+        refused(ConditionError {
+            table: table.clone(),
+            source,
+        })
+    })
 }
 
 impl From<ConditionError> for Error {

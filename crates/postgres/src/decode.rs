@@ -7,6 +7,7 @@
 //! into the column; no allocation a row. Formats: PostgreSQL manual, "Frontend/Backend Protocol",
 //! and each type's send function.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -14,7 +15,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, SchemaRef};
 use inlet_model::Xid;
-use inlet_model::change::{ChangeBatch, polled_schema};
+use inlet_model::change::{ChangeBatch, DELETE, polled_schema};
 use inlet_model::{TableName, TableSchema, quote};
 use inlet_service::error::{Explain, Kind};
 use sqlx::postgres::PgRow;
@@ -22,7 +23,8 @@ use sqlx::{Row, ValueRef};
 
 use self::column::ColumnBuilder;
 use self::value::Misfit;
-use crate::catalog::{Cursor, CursorKind};
+use crate::catalog::{Cursor, CursorKind, MASK};
+use crate::hash::ValueHasher;
 use crate::text::text_of;
 
 mod array_text;
@@ -43,13 +45,24 @@ const CHANGE_BYTES: usize = 9;
 
 /// The row's `xmin`, then the columns, those without a mapping as their text. `identities` are the
 /// SQL of the schema's last columns, which the table does not have.
-pub(crate) fn select_list(schema: &TableSchema, identities: &[String]) -> String {
+pub(crate) fn select_list(
+    schema: &TableSchema,
+    masked: impl Fn(usize) -> bool,
+    identities: &[String],
+) -> String {
     let own = schema.columns.len() - identities.len();
     let mut list = "xmin".to_owned();
-    for column in &schema.columns[..own] {
+    for (at, column) in schema.columns[..own].iter().enumerate() {
         let name = quote(&column.name);
         list.push_str(", ");
-        if column.as_text {
+        if masked(at) {
+            // The value stays in the server; only whether there is one leaves it.
+            write!(
+                list,
+                "CASE WHEN {name} IS DISTINCT FROM NULL THEN '{MASK}' END"
+            )
+            .expect("a string takes all");
+        } else if column.as_text {
             // The server makes the text: only it knows that of every type.
             list.push_str(&text_of(&name));
         } else {
@@ -158,6 +171,17 @@ impl RowDecoder {
         }
     }
 
+    /// Stores the hashes of the values of some columns, instead of the values.
+    #[must_use]
+    pub(crate) fn hashing(mut self, hasher: &ValueHasher, of: impl Fn(usize) -> bool) -> Self {
+        for (at, builder) in self.columns.iter_mut().enumerate() {
+            if of(at) {
+                *builder = ColumnBuilder::hashed(hasher.clone(), 0);
+            }
+        }
+        self
+    }
+
     /// Values that were read as null because no Arrow value can hold them, since this was asked
     /// last.
     pub fn take_nulled(&mut self) -> u64 {
@@ -192,6 +216,19 @@ impl RowDecoder {
         self.append_values(|column| row.value(FIRST_COLUMN + column), xid, op)
     }
 
+    /// Appends the delete of a row that was read with [`crate::Captured::select_list`], and may have
+    /// more columns after these: the columns of the key, and nulls.
+    pub fn append_delete(&mut self, row: &impl BinaryRow, xid: Xid) -> Result<(), DecodeError> {
+        let schema = Arc::clone(&self.schema);
+        let value = |column: usize| {
+            // A column that identifies a key's values is in the key of the schema, the column of
+            // the table beside it.
+            let is_key = schema.key.contains(&column) || schema.own_key().any(|at| at == column);
+            is_key.then(|| row.value(FIRST_COLUMN + column)).flatten()
+        };
+        self.append_values(value, xid, DELETE)
+    }
+
     /// Rows since the last [`RowDecoder::finish`].
     pub fn rows(&self) -> usize {
         self.rows
@@ -210,7 +247,7 @@ impl RowDecoder {
         for (builder, column) in self.columns.iter_mut().zip(&self.schema.columns) {
             // The next batch is likely to be like this one, so its builders start with the same
             // capacity.
-            let next = ColumnBuilder::new(column.column_type, rows, builder.variable_bytes());
+            let next = builder.next(column.column_type, rows);
             arrays.push(std::mem::replace(builder, next).finish());
         }
         arrays.push(Arc::new(self.op.finish()));

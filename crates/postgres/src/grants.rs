@@ -48,6 +48,7 @@ pub fn statements(config: &Config, role: &str) -> Result<String, ConfigError> {
     for table in patterns.into_iter().rev().chain(named) {
         sql.push_str(&match (table.skip, table.is_pattern()) {
             (true, _) => grants.each(table, "REVOKE SELECT ON %s FROM", "skipped"),
+            _ if table.choice.leaves_out() => grants.columns(table),
             (false, true) => grants.pattern(table),
             (false, false) => grants.table(table),
         });
@@ -189,6 +190,38 @@ impl Grants {
         )
     }
 
+    /// The columns that are read of the tables that a name or pattern means, and nothing else of
+    /// them: a right to the whole table would be one to every column.
+    fn columns(&self, table: &TableConfig) -> String {
+        let choice = &table.choice;
+        let (not, named) = match choice.include.as_slice() {
+            [] => ("NOT ", &choice.exclude),
+            included => ("", &included.to_vec()),
+        };
+        let named: Vec<_> = named.iter().map(|column| is_column(column)).collect();
+        // A poll reads the version of a row, and its place for ranges of blocks and of partitions.
+        let body = format!(
+            "    FOR found IN SELECT c.oid::regclass AS name, n.oid::regnamespace AS space,\n        \
+             (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a\n         \
+             WHERE a.attrelid = c.oid AND NOT a.attisdropped AND CASE WHEN a.attnum > 0 THEN\n         \
+             {not}({}) ELSE a.attname IN ('xmin', 'ctid', 'tableoid') END) AS columns\n        \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace\n        \
+             WHERE {} AND c.relkind IN ('r', 'p') AND \
+             n.nspname !~ '^(pg_|information_schema)' LOOP\n        \
+             EXECUTE {};\n        EXECUTE {};\n        EXECUTE {};\n    END LOOP;\n",
+            named.join(" OR "),
+            condition(table),
+            self.format("GRANT USAGE ON SCHEMA %s TO", "found.space"),
+            self.format("REVOKE SELECT ON %s FROM", "found.name"),
+            self.format("GRANT SELECT (%s) ON %s TO", "found.columns, found.name"),
+        );
+        let remark = format!(
+            "{}: its columns that are read; run this again after a column or table was added",
+            table.written()
+        );
+        self.block(&remark, "found record;", &body)
+    }
+
     /// `format('GRANT .. %s TO "role"', value)`.
     fn format(&self, statement: &str, value: &str) -> String {
         format!(
@@ -240,6 +273,20 @@ fn schema(table: &TableConfig) -> &str {
 /// True for a part of a name that is a pattern; in quotes a star is a character.
 fn is_open(part: &Identifier) -> bool {
     !part.is_quoted() && part.text().contains('*')
+}
+
+/// Whether a column `a` of `pg_attribute` is the one that a name means: the folded name goes before
+/// the exact one, as in SQL.
+fn is_column(written: &str) -> String {
+    let name = Identifier::parse(written).unwrap_or_else(|_| Identifier::exact(written));
+    let (folded, exact) = (literal(&name.folded()), literal(name.text()));
+    if folded == exact {
+        return format!("a.attname = {exact}");
+    }
+    format!(
+        "a.attname = {folded} OR a.attname = {exact} AND NOT EXISTS (SELECT FROM pg_attribute o \
+         WHERE o.attrelid = a.attrelid AND o.attname = {folded} AND NOT o.attisdropped)"
+    )
 }
 
 /// Which tables of `pg_class c` and `pg_namespace n` a name or pattern means.

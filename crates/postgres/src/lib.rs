@@ -18,6 +18,7 @@ mod decode;
 mod error;
 mod floor;
 pub mod grants;
+mod hash;
 mod reading;
 pub mod server;
 mod session;

@@ -39,7 +39,7 @@ pub use properties::{Properties, PropertyName};
 pub use records::{RecordConfig, RecordDefaults, RecordFormat, Writer};
 pub use refused::{REFUSED_PROPERTIES, RefusedProperty};
 pub use streaming::{CensusConfig, StreamingConfig};
-pub use tables::{Deletes, ImpossibleValues, TableConfig};
+pub use tables::{ColumnChoice, Deletes, ImpossibleValues, Membership, TableConfig};
 pub use value::parse_duration;
 
 use file::{Layer, Problems, Section, Source, Unreadable};

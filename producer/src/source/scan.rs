@@ -234,9 +234,9 @@ impl<'a> Sieve<'a> {
     fn new(scan: Scan<'a>) -> Self {
         let table = scan.table;
         let as_null = table.config.impossible_values == ImpossibleValues::Null;
-        let schema = table.captured.schema.clone();
+        let decoder = || table.captured.decoder(1024);
         Self {
-            decoder: RowDecoder::new(schema, 1024).impossible_as_null(as_null),
+            decoder: decoder().impossible_as_null(as_null),
             scanned: Scanned {
                 keys: scan.keys.map(KeysOf::none).unwrap_or_default(),
                 detected_at: scan.snapshot.taken_at,

@@ -131,11 +131,11 @@ pub fn stays(schema: &TableSchema, column: usize, timezone: Tz, left: &BTreeSet<
 
 impl<'a> Question<'a> {
     /// A question about these columns of the table, each with its name in the latest state.
-    /// `converts` is true for a database whose texts are not in UTF-8. `stays` is a condition for
-    /// the rows of PostgreSQL.
+    /// `select_list` and `from` read the snapshot's rows. `converts` is true for a database whose
+    /// texts are not in UTF-8. `stays` is a condition for the rows of PostgreSQL.
     pub fn new(
         schema: &'a TableSchema,
-        select_list: &str,
+        (select_list, from): (&str, &str),
         latest: String,
         columns: &[(usize, String)],
         converts: bool,
@@ -159,10 +159,7 @@ impl<'a> Question<'a> {
         let names: String = (0..schema.columns.len())
             .map(|at| format!(", v{at}"))
             .collect();
-        let rows = format!(
-            "(SELECT {select_list} FROM {}) s(x{names})",
-            schema.table.quoted()
-        );
+        let rows = format!("(SELECT {select_list} FROM {from}) s(x{names})");
         Self {
             schema,
             latest,
@@ -230,7 +227,7 @@ impl<'a> Question<'a> {
             snapshot.xid_end(),
         );
         let failed = |error| Error::rows(table, error);
-        let mut decoder = RowDecoder::new(snapshot.schema.clone(), BATCH_ROWS);
+        let mut decoder = snapshot.captured().decoder(BATCH_ROWS);
         let mut hasher = Hasher::new(snapshot.schema.clone());
         let (mut found, mut hashes) = (Vec::new(), Vec::new());
         let mut finish = |decoder: &mut RowDecoder, hashes: &mut Vec<(Hash, Hash, u32)>| {

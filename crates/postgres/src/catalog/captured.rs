@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
+use super::choice::Shown;
 use super::columns::Ordered;
 use super::cursor::{self, Cursor, index_statement, touch_statements};
 use super::descendants::Descendant;
@@ -20,7 +21,7 @@ use super::identity::{Equality, Form};
 use super::structure::Structure;
 use super::values::Values;
 use super::{columns, key};
-use crate::decode::select_list;
+use crate::decode::{RowDecoder, select_list};
 use crate::text::Input;
 
 /// Those of the columns whose values exist although no row was written with them: added with a
@@ -62,6 +63,9 @@ pub struct Captured {
     pub descendants: Vec<Descendant>,
     /// True in a database that accepts any bytes as text (`SQL_ASCII`).
     pub any_bytes: bool,
+    /// The SQL that is true for a row that exists for readers, and false for others; `None` where
+    /// every row does.
+    pub membership: Option<Arc<str>>,
     entry: Arc<Entry>,
 }
 
@@ -136,6 +140,7 @@ impl Captured {
             partitioned: entry.partitioned,
             descendants: entry.descendants.clone(),
             any_bytes: entry.any_bytes,
+            membership: config.membership.sql().map(Arc::from),
             entry,
         })
     }
@@ -176,7 +181,42 @@ impl Captured {
             .forms(&self.key)
             .map(|(column, form)| form.sql(&quote(&self.schema.columns[column].name)))
             .collect();
-        select_list(&self.schema, &identities)
+        let masked = |at: usize| self.entry.shown.get(at) == Some(&Shown::Masked);
+        select_list(&self.schema, masked, &identities)
+    }
+
+    /// The same, and after the columns whether the row exists for readers, where that is a question.
+    pub fn select_list_with_membership(&self) -> String {
+        let list = self.select_list();
+        match &self.membership {
+            Some(membership) => format!("{list}, {membership}"),
+            None => list,
+        }
+    }
+
+    /// A decoder of rows that are read with [`Self::select_list`], with room for `capacity` rows.
+    pub fn decoder(&self, capacity: usize) -> RowDecoder {
+        let decoder = RowDecoder::new(Arc::clone(&self.schema), capacity);
+        match &self.entry.hasher {
+            Some(hasher) => decoder.hashing(hasher, |at| self.is_hashed(at)),
+            None => decoder,
+        }
+    }
+
+    /// True for a column of which readers get hashes.
+    pub fn is_hashed(&self, column: usize) -> bool {
+        self.entry.shown.get(column) == Some(&Shown::Hashed)
+    }
+
+    /// True for a column whose values are not for readers, so that a message must not have them
+    /// either.
+    pub fn has_protected_columns(&self) -> bool {
+        self.entry.leaves_out || self.entry.shown.iter().any(|shown| *shown != Shown::Plain)
+    }
+
+    /// True when the role may lack the right to the whole table, which LOCK TABLE asks for.
+    pub fn leaves_out_columns(&self) -> bool {
+        self.entry.leaves_out
     }
 
     /// Key columns of a type whose equality this build does not know: equal values may have
@@ -220,6 +260,11 @@ impl Captured {
         }
         // An index serves the equality, and would not serve IS NOT DISTINCT FROM.
         format!("({column} = {value} OR ({column} IS NULL AND {text} IS NULL))")
+    }
+
+    /// True for a table that a SELECT reads with others below it.
+    pub fn is_read_with_others(&self) -> bool {
+        self.partitioned || !self.descendants.is_empty()
     }
 
     /// The table, and those that a SELECT from it reads along.

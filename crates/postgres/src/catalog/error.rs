@@ -101,6 +101,54 @@ pub enum CatalogError {
         /// Columns that can be a cursor.
         candidates: Names,
     },
+    /// The choice of columns names an unknown one.
+    #[error(
+        "table `{table}` has no column `{column}`, which `{key}` names; columns with a similar \
+            name: {similar}"
+    )]
+    UnknownChoice {
+        table: TableName,
+        /// The name in the configuration.
+        column: String,
+        /// The key of the configuration.
+        key: &'static str,
+        /// Columns that may be meant.
+        similar: Names,
+    },
+    /// The choice of columns contradicts another use of one.
+    #[error("`{key}` cannot apply to column `{column}` of table `{table}`: {why}")]
+    Choice {
+        table: TableName,
+        column: String,
+        /// The key of the configuration.
+        key: &'static str,
+        why: &'static str,
+    },
+    /// No right to read columns that are read.
+    #[error("role `{role}` may not read these columns of table `{table}`: {columns}")]
+    NoColumns {
+        table: TableName,
+        role: String,
+        columns: Names,
+    },
+    /// A condition that PostgreSQL does not accept.
+    #[error("`{key}` of table `{table}` is no condition on its rows")]
+    Condition {
+        table: TableName,
+        /// The key of the configuration.
+        key: &'static str,
+        #[source]
+        source: crate::condition::ConditionError,
+    },
+    /// A condition whose answer changes although the row does not.
+    #[error("`{key}` of table `{table}` uses {what}: its answer can change while the row does not")]
+    Unstable {
+        table: TableName,
+        /// The key of the configuration.
+        key: &'static str,
+        /// What changes the answer.
+        what: String,
+    },
     /// PostgreSQL did not answer, or not as expected.
     #[error("reading the catalog ({what}) failed")]
     Read {
@@ -113,7 +161,7 @@ pub enum CatalogError {
 
 impl CatalogError {
     /// Names the part of the catalog that could not be read.
-    pub(super) fn read(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+    pub(crate) fn read(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Read { what, source }
     }
 }
@@ -131,7 +179,12 @@ impl CatalogError {
             | Self::UnknownKey { table, .. }
             | Self::RepeatedKey { table, .. }
             | Self::UnknownCursor { table, .. }
-            | Self::CursorType { table, .. } => Some(table),
+            | Self::CursorType { table, .. }
+            | Self::UnknownChoice { table, .. }
+            | Self::Choice { table, .. }
+            | Self::NoColumns { table, .. }
+            | Self::Condition { table, .. }
+            | Self::Unstable { table, .. } => Some(table),
             Self::Name { .. } | Self::NotFound { .. } | Self::Read { .. } => None,
         }
     }
@@ -182,6 +235,27 @@ impl Explain for CatalogError {
             Self::UnknownCursor { table, .. } | Self::CursorType { table, .. } => {
                 Hint::key(&format!("tables.{}.cursor", table.short()))
             }
+            Self::UnknownChoice { table, key, .. } | Self::Choice { table, key, .. } => {
+                Hint::key(&format!("tables.{}.{key}", table.short()))
+            }
+            Self::NoColumns {
+                table,
+                role,
+                columns,
+            } => {
+                let columns: Vec<_> = columns.0.iter().map(|column| quote(column)).collect();
+                Hint::sql(format!(
+                    "GRANT SELECT ({}) ON {} TO {}",
+                    columns.join(", "),
+                    table.quoted(),
+                    quote(role)
+                ))
+            }
+            Self::Condition { source, .. } => return source.hint(),
+            Self::Unstable { .. } => Hint::text(
+                "a row is looked at when it is written: write a condition on the columns of the \
+                    row alone",
+            ),
             Self::Read { source, .. } => return sqlstate::hint(source),
         })
     }

@@ -63,6 +63,23 @@ pub(super) async fn read(
         .collect())
 }
 
+const PRIMARY: &str = "\
+SELECT a.attname::text FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+WHERE i.indrelid = $1 AND i.indisprimary AND a.attnum = ANY($2)
+ORDER BY a.attnum LIMIT 1";
+
+/// A column of the primary key that is among these columns, which are not read.
+pub(super) async fn lost(
+    conn: &mut PgConnection,
+    table: Oid,
+    left_out: &[i16],
+) -> Result<Option<String>, CatalogError> {
+    let lost = sqlx::query_scalar(PRIMARY).bind(table).bind(left_out);
+    let lost = lost.fetch_optional(conn).await;
+    lost.map_err(CatalogError::read("indexes"))
+}
+
 /// The columns by which an index finds a range of rows.
 pub(super) fn leading_columns(indexes: &[Index]) -> Vec<usize> {
     indexes

@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use sqlx::postgres::types::Oid;
 use sqlx::{FromRow, PgConnection, Row};
 
-use super::error::CatalogError;
+use super::error::{CatalogError, Names};
 
 /// Why views and foreign tables cannot be polled.
 const NO_VERSIONS: &str = "its rows have no version (`xmin`)";
@@ -24,6 +24,15 @@ WHERE c.relname = $2
   AND CASE WHEN $1::text IS NULL THEN n.nspname = ANY(current_schemas(true)) ELSE n.nspname = $1 END
 ORDER BY array_position(current_schemas(true), n.nspname)
 LIMIT 1";
+
+/// A right to the whole table is one to each of its columns. `xmin` is the version of a row, `ctid`
+/// and `tableoid` choose rows of blocks and of partitions.
+const NOT_GRANTED: &str = "\
+SELECT a.attname::text FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = $1 AND (a.attnum = ANY($2) OR a.attname IN ('xmin', 'ctid', 'tableoid'))
+  AND NOT has_table_privilege(a.attrelid, 'SELECT')
+  AND NOT has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+ORDER BY a.attnum";
 
 /// A relation as the catalog names it, with what decides whether it can be captured.
 #[derive(Debug)]
@@ -92,7 +101,10 @@ impl Relation {
     }
 
     /// Refuses what cannot be captured without losing rows.
-    pub(super) fn check(&self) -> Result<(), CatalogError> {
+    ///
+    /// With `by_column` the role may lack the right to the whole table:
+    /// [`Self::check_columns`] looks at the columns.
+    pub(super) fn check(&self, by_column: bool) -> Result<(), CatalogError> {
         let table = self.name();
         // What the relation is goes before our rights: no GRANT helps with a view.
         if let Some((what, why)) = self.unfit() {
@@ -102,13 +114,36 @@ impl Relation {
         if !self.may_use_schema {
             return Err(CatalogError::NoUsage { table, role });
         }
-        if !self.may_select {
+        if !self.may_select && !by_column {
             return Err(CatalogError::NoSelect { table, role });
         }
         if self.row_security {
             return Err(CatalogError::RowSecurity { table, role });
         }
         Ok(())
+    }
+
+    /// Refuses a table of which the role may not read these columns, or those that PostgreSQL adds
+    /// to a row and a poll needs.
+    pub(super) async fn check_columns(
+        &self,
+        connection: &mut PgConnection,
+        columns: &[i16],
+    ) -> Result<(), CatalogError> {
+        let columns: Vec<String> = sqlx::query_scalar(NOT_GRANTED)
+            .bind(self.oid)
+            .bind(columns)
+            .fetch_all(connection)
+            .await
+            .map_err(CatalogError::read("rights"))?;
+        if columns.is_empty() {
+            return Ok(());
+        }
+        Err(CatalogError::NoColumns {
+            table: self.name(),
+            role: self.role.clone(),
+            columns: Names(columns),
+        })
     }
 
     /// What the relation is instead of an ordinary table, and why that cannot be captured.

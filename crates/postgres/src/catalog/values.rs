@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
+use super::choice::Shown;
 use super::error::CatalogError;
 use super::structure::TYPE_VERSION;
+use crate::hash::ValueHasher;
 
 /// The oids of types that PostgreSQL itself brings are smaller.
 const FIRST_OWN_OID: u32 = 16384;
@@ -53,9 +55,24 @@ pub struct ColumnSource {
     /// The expression of a generated column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expression: Option<String>,
+    /// How its values are shown, where that is not as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<ShownAs>,
     /// What it becomes on the way; `None` before a configuration was applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column_type: Option<ColumnType>,
+}
+
+/// How the values of a column are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShownAs {
+    /// Not at all.
+    LeftOut,
+    /// As a mask.
+    Masked,
+    /// As hashes with the secret of this fingerprint.
+    Hashed(String),
 }
 
 /// An attribute of a composite type: number, type and modifier. Its name shows in no value.
@@ -84,6 +101,8 @@ pub enum ColumnChange {
     Expression,
     /// It was added, and every row was written with it.
     Added,
+    /// The configuration shows it in another way.
+    Shown,
 }
 
 impl Change {
@@ -100,6 +119,9 @@ impl Change {
             Self::Column(_, ColumnChange::Added) => {
                 format!("column `{column}` was added with a value in every row")
             }
+            Self::Column(_, ColumnChange::Shown) => {
+                format!("the configuration shows column `{column}` in another way")
+            }
             Self::Labels => "labels of an enum were renamed".to_owned(),
             Self::Attributes => "a composite type has other attributes".to_owned(),
         }
@@ -115,6 +137,7 @@ impl Values {
         for (number, column) in &now.columns {
             let change = match self.columns.get(number) {
                 // A column whose default is computed for each row is written into every row.
+                None if column.shown == Some(ShownAs::LeftOut) => None,
                 None => rewritten.then_some(ColumnChange::Added),
                 Some(before) => before.change(column, rewritten),
             };
@@ -146,6 +169,25 @@ impl Values {
         })
     }
 
+    /// Records how a column is shown.
+    pub(super) fn show(&mut self, number: i16, shown: Shown, hasher: Option<&ValueHasher>) {
+        let shown = match shown {
+            Shown::Plain => None,
+            Shown::Masked => Some(ShownAs::Masked),
+            Shown::Hashed => hasher.map(|hasher| ShownAs::Hashed(hasher.fingerprint())),
+        };
+        if let Some(column) = self.columns.get_mut(&number) {
+            column.shown = shown;
+        }
+    }
+
+    /// Records that a column is not read.
+    pub(super) fn leave_out(&mut self, number: i16) {
+        if let Some(column) = self.columns.get_mut(&number) {
+            column.shown = Some(ShownAs::LeftOut);
+        }
+    }
+
     /// The same with what each column becomes on the way.
     pub(super) fn carried_as(&self, types: impl Iterator<Item = (i16, ColumnType)>) -> Self {
         let mut values = self.clone();
@@ -160,6 +202,17 @@ impl Values {
 
 impl ColumnSource {
     fn change(&self, now: &Self, rewritten: bool) -> Option<ColumnChange> {
+        // Readers see no change of a column that they do not see.
+        if now.shown == Some(ShownAs::LeftOut) {
+            return None;
+        }
+        if self.shown != now.shown {
+            return Some(ColumnChange::Shown);
+        }
+        // A mask is the same whatever the value is.
+        if now.shown == Some(ShownAs::Masked) {
+            return None;
+        }
         // DROP EXPRESSION keeps the values that were stored.
         if self.expression.is_some()
             && now.expression.is_some()
@@ -299,6 +352,7 @@ pub(super) async fn read(
             base: base.0,
             modifier,
             expression,
+            shown: None,
             column_type: None,
         };
         (number, source)
@@ -352,6 +406,7 @@ mod tests {
             base: type_oid,
             modifier: -1,
             expression: None,
+            shown: None,
             column_type: Some(scalar.into()),
         }
     }

@@ -13,6 +13,7 @@ use inlet_model::{ColumnType, Scalar};
 use super::list::ListBuilder;
 use super::numeric::{self, Scale};
 use super::value::{self, Misfit};
+use crate::hash::{TEXT_BYTES, ValueHasher};
 
 const UUID_BYTES: i32 = 16;
 
@@ -28,6 +29,8 @@ pub(super) enum ColumnBuilder {
     Decimal128(Decimal128Builder, Scale<i128>),
     Decimal256(Decimal256Builder, Scale<i256>),
     Text(StringBuilder),
+    /// Hashes of texts.
+    Hashed(StringBuilder, Box<ValueHasher>),
     Json(StringBuilder),
     Uuid(FixedSizeBinaryBuilder),
     Bytes(BinaryBuilder),
@@ -47,6 +50,20 @@ impl ColumnBuilder {
             ColumnType::List(element) => {
                 Self::List(Box::new(ListBuilder::new(element, rows, bytes)))
             }
+        }
+    }
+
+    /// A builder of hashes.
+    pub(super) fn hashed(hasher: ValueHasher, rows: usize) -> Self {
+        let builder = StringBuilder::with_capacity(rows, rows * TEXT_BYTES);
+        Self::Hashed(builder, Box::new(hasher))
+    }
+
+    /// A builder of the same kind, with room for as much as this one has.
+    pub(super) fn next(&self, column_type: ColumnType, rows: usize) -> Self {
+        match self {
+            Self::Hashed(_, hasher) => Self::hashed(hasher.as_ref().clone(), rows),
+            _ => Self::new(column_type, rows, self.variable_bytes()),
         }
     }
 
@@ -101,6 +118,9 @@ impl ColumnBuilder {
                 builder.append_value(numeric::decimal256(bytes, *scale)?)
             }
             Self::Text(builder) => builder.append_value(value::text(bytes)?),
+            Self::Hashed(builder, hasher) => {
+                builder.append_value(hasher.hash(bytes, &mut [0; TEXT_BYTES]));
+            }
             Self::Json(builder) => builder.append_value(value::json(bytes)?),
             Self::Uuid(builder) => builder.append_value(bytes).map_err(|_| Misfit::Malformed)?,
             Self::Bytes(builder) => builder.append_value(bytes),
@@ -124,7 +144,9 @@ impl ColumnBuilder {
             Self::Float64(builder) => builder.append_null(),
             Self::Decimal128(builder, _) => builder.append_null(),
             Self::Decimal256(builder, _) => builder.append_null(),
-            Self::Text(builder) | Self::Json(builder) => builder.append_null(),
+            Self::Text(builder) | Self::Json(builder) | Self::Hashed(builder, _) => {
+                builder.append_null();
+            }
             Self::Uuid(builder) => builder.append_null(),
             Self::Bytes(builder) => builder.append_null(),
             Self::Date(builder) => builder.append_null(),
@@ -137,7 +159,9 @@ impl ColumnBuilder {
     /// The bytes held by a column without a fixed width, else 0.
     pub(super) fn variable_bytes(&self) -> usize {
         match self {
-            Self::Text(builder) | Self::Json(builder) => builder.values_slice().len(),
+            Self::Text(builder) | Self::Json(builder) | Self::Hashed(builder, _) => {
+                builder.values_slice().len()
+            }
             Self::Bytes(builder) => builder.values_slice().len(),
             Self::List(builder) => builder.variable_bytes(),
             _ => 0,
@@ -155,7 +179,9 @@ impl ColumnBuilder {
             Self::Float64(mut builder) => Arc::new(builder.finish()),
             Self::Decimal128(mut builder, _) => Arc::new(builder.finish()),
             Self::Decimal256(mut builder, _) => Arc::new(builder.finish()),
-            Self::Text(mut builder) | Self::Json(mut builder) => Arc::new(builder.finish()),
+            Self::Text(mut builder) | Self::Json(mut builder) | Self::Hashed(mut builder, _) => {
+                Arc::new(builder.finish())
+            }
             Self::Uuid(mut builder) => Arc::new(builder.finish()),
             Self::Bytes(mut builder) => Arc::new(builder.finish()),
             Self::Date(mut builder) => Arc::new(builder.finish()),

@@ -54,7 +54,7 @@ const NAN: &[u8] = &[0, 0, 0, 0, 0xc0, 0, 0, 0];
 #[test]
 fn the_select_list_quotes_names_and_asks_for_the_text_of_what_has_no_mapping() {
     assert_eq!(
-        select_list(&schema(), &[]),
+        select_list(&schema(), |_| false, &[]),
         r#"xmin, "id", "amount", "day", CASE WHEN "no""te" IS DISTINCT FROM NULL THEN pg_catalog.concat("no""te") END"#
     );
 }

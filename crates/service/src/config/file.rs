@@ -21,6 +21,6 @@ pub use key::{Absent, Form, Key};
 pub use problem::{ConfigError, Place, Problem};
 pub(crate) use problem::{Problems, Source};
 pub(crate) use read::{Unreadable, read};
-pub(crate) use section::{Layer, Section, section};
+pub(crate) use section::{Layer, Section, key_name, section};
 pub(crate) use text::{Text, Texts, Word};
 pub(crate) use yaml::read as read_yaml;

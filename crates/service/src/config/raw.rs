@@ -76,6 +76,11 @@ section! {
             .secret(),
         /// A file that holds `read_url`.
         read_url_file: Text = Key::of(Form::Path).example("/run/secrets/postgres-read-url"),
+        /// The secret of `tables.<name>.hash_columns`, 16 characters or more. With another secret
+        /// the same values get other hashes, and the tables are loaded again.
+        hash_key: Text = Key::of(Form::Text).example("${INLET_HASH_KEY}").secret(),
+        /// A file that holds `hash_key`.
+        hash_key_file: Text = Key::of(Form::Path).example("/run/secrets/inlet-hash-key"),
     }
 }
 
@@ -227,6 +232,18 @@ section! {
         columns: Texts = Key::of(Form::Texts)
             .else_("those of the messages' schemas")
             .example("[order_id bigint not null, \"amount numeric(10,2)\"]"),
+        /// The only columns that Inlet reads. The columns of the key belong to them, and the cursor.
+        /// See docs/columns-and-rows.md.
+        include_columns: Texts = Key::of(Form::Texts)
+            .else_("every column")
+            .example("[order_id, amount]"),
+        /// Columns that Inlet does not read.
+        exclude_columns: Texts = Key::of(Form::Texts).else_("every column is read").example("[password]"),
+        /// Columns of which only a keyed hash (HMAC-SHA-256) leaves the process that reads the table;
+        /// `postgres.hash_key` is its secret. Equal values have equal hashes.
+        hash_columns: Texts = Key::of(Form::Texts).else_("values stay as they are").example("[email]"),
+        /// Columns of which readers see `****` instead of a value. Null stays null.
+        mask_columns: Texts = Key::of(Form::Texts).else_("values stay as they are").example("[phone]"),
         /// Conditions that a row must fulfil to enter the lake. A row that breaks one is stored in
         /// quarantine and counted.
         rules: Texts = Key::of(Form::Texts).else_("every row enters").example("[amount >= 0]"),

@@ -2,11 +2,15 @@
 
 use chrono_tz::Tz;
 use inlet_model::{Column, TableReference};
+use secrecy::SecretString;
 
-use super::file::{Problem, Problems, Text, Texts, Word};
+use super::file::{Problem, Problems, Text, Texts, Word, value_from_file};
 use super::raw::{RawConfig, RawTable};
 use super::records::{self, RecordFormat};
 use super::value;
+
+/// Characters of the secret of hashes, at least: 64 bits where they are hexadecimal.
+const HASH_KEY_LEAST: usize = 16;
 
 /// A captured table as the configuration names it. Whether it exists, and how its name is cased,
 /// the catalog knows.
@@ -31,6 +35,10 @@ pub struct TableConfig {
     pub topic_key: Vec<String>,
     /// The columns that the user declares, of a topic that another program writes.
     pub columns: Vec<Column>,
+    /// Which of its columns are read, and how.
+    pub choice: ColumnChoice,
+    /// Which of its rows exist for readers.
+    pub membership: Membership,
     /// Conditions that a row must meet to enter the lake, as text: `amount >= 0`.
     pub rules: Vec<String>,
     /// What becomes of values that the lake's type cannot hold.
@@ -43,6 +51,64 @@ pub struct TableConfig {
     pub keep_quarantine: Option<u32>,
     /// True for a table, or a pattern, that no other pattern captures.
     pub skip: bool,
+}
+
+/// Which columns of a table are read, and which of them only as a hash or a mask; by the names that
+/// the user wrote.
+#[derive(Debug, Clone, Default)]
+pub struct ColumnChoice {
+    /// The only columns that are read; all when empty.
+    pub include: Vec<String>,
+    /// Columns that are not read.
+    pub exclude: Vec<String>,
+    /// Columns of which readers get a keyed hash.
+    pub hash: Vec<String>,
+    /// Columns of which readers get a mask.
+    pub mask: Vec<String>,
+    /// The secret of the hashes.
+    pub hash_key: Option<SecretString>,
+}
+
+impl ColumnChoice {
+    /// True when columns of the table may be left unread, so that the role may lack the right to
+    /// read them.
+    pub fn leaves_out(&self) -> bool {
+        !self.include.is_empty() || !self.exclude.is_empty()
+    }
+}
+
+/// Which rows of a table exist for readers: those that fulfil one condition, and not the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// A condition of SQL that a row must fulfil.
+    pub only: Option<String>,
+    /// A condition of SQL under which a row counts as deleted.
+    pub deleted_when: Option<String>,
+}
+
+impl Membership {
+    /// The keys that have a condition, each with its condition.
+    pub fn conditions(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let only = self.only.as_deref().map(|sql| ("where", sql));
+        let deleted = self.deleted_when.as_deref();
+        only.into_iter()
+            .chain(deleted.map(|sql| ("deleted_when", sql)))
+    }
+
+    /// The SQL that is true for a row that exists, and false for every other one; `None` where every
+    /// row exists.
+    ///
+    /// Each condition is in brackets, and ends with its line: a comment at its end takes nothing
+    /// away.
+    pub fn sql(&self) -> Option<String> {
+        let parts = self.conditions().map(|(key, sql)| {
+            let not = if key == "where" { "" } else { "NOT " };
+            // A condition on a null is null, which is neither.
+            format!("({sql}\n) IS {not}TRUE")
+        });
+        let parts: Vec<_> = parts.collect();
+        (!parts.is_empty()).then(|| format!("({})", parts.join(" AND ")))
+    }
 }
 
 /// How the deletes of a table are found.
@@ -93,6 +159,8 @@ impl TableConfig {
             format: None,
             topic_key: Vec::new(),
             columns: Vec::new(),
+            choice: ColumnChoice::default(),
+            membership: Membership::default(),
             rules: Vec::new(),
             impossible_values: ImpossibleValues::default(),
             deletes: Deletes::default(),
@@ -110,7 +178,8 @@ impl TableConfig {
 
 /// All tables of `tables:`, and the one of `postgres.table` unless it is among them.
 pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> Vec<TableConfig> {
-    let mut tables = Vec::new();
+    let mut tables: Vec<TableConfig> = Vec::new();
+    let hash_key = hash_key(raw, problems);
     for (name, settings) in raw.tables.iter().flatten() {
         let settings = settings.clone().unwrap_or_default();
         tables.extend(table(name, &settings, timezone, problems));
@@ -125,6 +194,9 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
             _ => tables.extend(table(text, &RawTable::default(), timezone, problems)),
         }
     }
+    for table in &mut tables {
+        table.choice.hash_key.clone_from(&hash_key);
+    }
     // Beside a pattern it tells what not to take; alone it would only be in the way.
     if !tables.iter().any(TableConfig::is_pattern) {
         tables.retain(|table| !table.skip);
@@ -135,6 +207,21 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
         problems.add(Problem::new("no table is named").hint(hint));
     }
     tables
+}
+
+/// The secret of the hashes. Only the process that reads the tables needs it, so its absence shows
+/// where a column is to be hashed.
+fn hash_key(raw: &RawConfig, problems: &mut Problems) -> Option<SecretString> {
+    let postgres = raw.postgres.as_ref()?;
+    let (own, file) = (postgres.hash_key.as_ref(), postgres.hash_key_file.as_ref());
+    let key = value_from_file("postgres.hash_key", own, file, problems)?;
+    if key.value.chars().count() < HASH_KEY_LEAST {
+        let what = format!("`postgres.hash_key` has fewer than {HASH_KEY_LEAST} characters");
+        let hint = "a short secret can be guessed; make one with `openssl rand -hex 32`";
+        problems.add(Problem::at(&key.place, what).hint(hint));
+        return None;
+    }
+    Some(SecretString::from(key.value))
 }
 
 fn table(
@@ -170,6 +257,7 @@ fn table(
     let format = records::format(&format_key, settings.format.as_ref());
     let columns_key = format!("tables.{}.columns", written.value);
     let columns = records::columns(&columns_key, settings.columns.as_ref(), problems);
+    let choice = choice(written, settings, problems);
     let kept = kept(written, settings, problems);
     let skip_key = format!("tables.{}.skip", written.value);
     let skip = settings
@@ -198,6 +286,8 @@ fn table(
         topic: text(&settings.topic),
         format,
         columns,
+        choice,
+        membership: Membership::default(),
         topic_key: texts(&settings.topic_key),
         rules: texts(&settings.rules),
         impossible_values,
@@ -206,6 +296,23 @@ fn table(
         deletes,
         skip,
     })
+}
+
+/// The columns to read, with a problem where a column is named in two ways that exclude each other.
+fn choice(written: &Text, settings: &RawTable, problems: &mut Problems) -> ColumnChoice {
+    let texts = |texts: &Option<Texts>| texts.as_ref().map(Texts::values).unwrap_or_default();
+    if settings.include_columns.is_some() && settings.exclude_columns.is_some() {
+        let table = &written.value;
+        let what = format!("table `{table}` has `include_columns` and `exclude_columns`");
+        problems.add(Problem::at(&written.place, what).hint("write one of both"));
+    }
+    ColumnChoice {
+        include: texts(&settings.include_columns),
+        exclude: texts(&settings.exclude_columns),
+        hash: texts(&settings.hash_columns),
+        mask: texts(&settings.mask_columns),
+        hash_key: None,
+    }
 }
 
 /// The days for which rows and rejected rows stay; `None` where one of both is wrong.

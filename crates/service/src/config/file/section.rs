@@ -42,6 +42,14 @@ impl<L: Layer> Layer for Option<L> {
     }
 }
 
+/// The name of a key whose field may be called like a keyword of Rust: `r#where` is `where`.
+pub(crate) const fn key_name(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 /// Declares a section: its keys once, for parsing, for overriding, for the list of valid names and
 /// for what is rendered from them.
 macro_rules! section {
@@ -54,7 +62,7 @@ macro_rules! section {
         }
 
         impl $crate::config::file::Section for $name {
-            const KEYS: &'static [$crate::config::file::Key] = &[$($crate::config::file::Key { name: stringify!($key), about: concat!($($about),+), ..$form }),+];
+            const KEYS: &'static [$crate::config::file::Key] = &[$($crate::config::file::Key { name: $crate::config::file::key_name(stringify!($key)), about: concat!($($about),+), ..$form }),+];
         }
 
         impl $crate::config::file::Layer for $name {
@@ -64,7 +72,7 @@ macro_rules! section {
 
             fn settle(self, source: &$crate::config::file::Source, path: &str, problems: &mut $crate::config::file::Problems) -> Option<Self> {
                 let dotted = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-                Some(Self { $($key: self.$key.settle(source, &dotted(stringify!($key)), problems).flatten()),+ })
+                Some(Self { $($key: self.$key.settle(source, &dotted($crate::config::file::key_name(stringify!($key))), problems).flatten()),+ })
             }
         }
     };
