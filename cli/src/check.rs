@@ -24,6 +24,7 @@ mod settings;
 mod standby;
 mod tables;
 mod topics;
+mod unique;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -89,7 +89,7 @@ fn of_prepared((gid, owner, age): &Prepared) -> Finding {
     let means = "it holds its locks and keeps VACUUM from its rows, also over restarts, until \
         somebody ends it";
     let gid_literal = gid.replace('\'', "''");
-    let fix = format!("COMMIT PREPARED '{gid_literal}'; or ROLLBACK PREPARED '{gid_literal}';");
+    let fix = format!("COMMIT PREPARED '{gid_literal}';\nor ROLLBACK PREPARED '{gid_literal}';");
     Finding::warning(
         Hop::Postgres,
         format!("prepared transaction {gid}"),

@@ -63,6 +63,12 @@ pub fn failed(object: &str, error: &Error) -> Finding {
     }
 }
 
+/// The command that gives our user a right.
+pub fn grant(kafka: &KafkaConfig, right: Right<'_>) -> String {
+    let user = kafka.properties.get("sasl.username");
+    right.command(&kafka.brokers, user.unwrap_or("ANONYMOUS"))
+}
+
 /// A property that librdkafka refuses. Its value may be a secret, so only its name is shown.
 fn refused(connection: &Connection, error: &Error) -> Finding {
     match error.property() {
@@ -155,7 +161,7 @@ fn transactions(kafka: &KafkaConfig, id: &str, answer: Result<(), KafkaError>) -
     if error.rdkafka_error_code() == Some(Code::TransactionalIdAuthorizationFailed) {
         let evidence = format!("no transaction as {id}: {error}");
         return Finding::error(Hop::Kafka, object, evidence)
-            .fix(Right::UseTransactionalIds(&pipeline).to_string());
+            .fix(grant(kafka, Right::UseTransactionalIds(&pipeline)));
     }
     let error = Error::failed(format!("no transaction as {id}"), error);
     let finding = Finding::of(Hop::Kafka, object, &error);

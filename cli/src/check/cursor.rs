@@ -38,6 +38,14 @@ const MAINTAINED: &str = "\
 SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' \
 AND tgtype & 19 = 19)";
 
+const HAS_DEFAULT: &str = "\
+SELECT coalesce((SELECT atthasdef FROM pg_attribute WHERE attrelid = $1 AND attname = $2), false)";
+
+/// A trigger that would set the column and is switched off.
+const DISABLED: &str = "\
+SELECT tgname::text FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled = 'D' \
+AND tgtype & 19 = 19 ORDER BY tgname LIMIT 1";
+
 /// Statements against what keeps the planner from indexes.
 const ON: &str = "\
 SELECT format('ALTER ROLE %I SET %s = on;', current_user, name)
@@ -54,6 +62,8 @@ struct Column<'a> {
     /// True when the name promises that it moves with every change.
     moves_with_changes: bool,
     cursor: Cursor,
+    /// True when the database fills it in where an INSERT leaves it out.
+    has_default: bool,
     oid: Oid,
 }
 
@@ -81,6 +91,11 @@ pub async fn check(
         postgres_type,
         object,
         cursor,
+        has_default: sqlx::query_scalar(HAS_DEFAULT)
+            .bind(Oid(captured.oid))
+            .bind(name)
+            .fetch_one(&mut *connection)
+            .await?,
         oid: Oid(captured.oid),
     };
     let zone = server::writers_zone(&mut *connection).await?;
@@ -91,9 +106,9 @@ pub async fn check(
         return Ok(());
     }
     findings.push(plan(&column, captured, facts, zone, connection).await?);
-    findings.extend(resolution(&column, zone));
+    findings.extend(resolution(&column, captured, zone));
     findings.extend(nulls(&column, sweep, connection).await?);
-    findings.extend(future(&column, zone, connection).await?);
+    findings.extend(future(&column, captured, zone, connection).await?);
     findings.extend(still(&column, captured, facts, sweep, connection).await?);
     Ok(())
 }
@@ -113,25 +128,17 @@ fn no_cursor(captured: &Captured) -> Finding {
             table.short(),
             "no timestamp column to find new rows by",
         );
-        let fix = format!(
-            "ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();",
-            table.quoted()
-        );
-        return finding.effect(means).fix(fix);
+        return finding.effect(means).fix(captured.change_time_statements());
     };
     let evidence = format!(
         "no cursor column: `{}` has neither an index nor a telling name",
         column.name
     );
     let index = index_statement(table, &column.name, captured.partitioned);
-    let fix = format!(
-        "{index}; and tables.{}.cursor: {}",
-        table.short(),
-        column.name
-    );
+    // A column with an index is chosen by itself.
     Finding::warning(Hop::Table, table.short(), evidence)
         .effect(means)
-        .fix(fix)
+        .fix(format!("{index};"))
 }
 
 async fn no_index(
@@ -162,7 +169,8 @@ async fn no_index(
         finding(format!(
             "index `{name}` is invalid: its creation did not finish"
         ))
-        .fix(format!("REINDEX INDEX CONCURRENTLY {name};"))
+        // REINDEX would fail like the creation did, where that was to be unique.
+        .fix(format!("DROP INDEX CONCURRENTLY {name};\n{index};"))
     })
 }
 
@@ -226,7 +234,7 @@ async fn plan(
     let on: Vec<String> = sqlx::query_scalar(ON).fetch_all(&mut *connection).await?;
     if on.is_empty() {
         return Ok(finding.fix(format!(
-            "ANALYZE {}; and if that does not help, a lower random_page_cost",
+            "ANALYZE {};\nor a lower random_page_cost, if that does not help",
             column.table.quoted()
         )));
     }
@@ -234,18 +242,14 @@ async fn plan(
 }
 
 /// Coarse stamps and wall clocks cost reading, never rows.
-fn resolution(column: &Column<'_>, zone: Tz) -> Option<Finding> {
+fn resolution(column: &Column<'_>, captured: &Captured, zone: Tz) -> Option<Finding> {
     let object = &column.object;
     match column.cursor.kind {
         CursorKind::Date => {
             let finding = Finding::warning(Hop::Table, object, "the cursor column is a date");
             let means =
                 "every poll reads all rows of the day again, to find the new ones among them";
-            let fix = format!(
-                "ALTER TABLE {} ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();",
-                column.table.quoted()
-            );
-            Some(finding.effect(means).fix(fix))
+            Some(finding.effect(means).fix(captured.change_time_statements()))
         }
         CursorKind::Timestamp => {
             let finding = Finding::info(
@@ -299,10 +303,7 @@ async fn nulls(
         }
         Err(error) => return Err(error),
     };
-    let default = format!(
-        "ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT now(), ALTER COLUMN {quoted} SET \
-            NOT NULL;"
-    );
+    let default = format!("ALTER TABLE {table} ALTER COLUMN {quoted} SET DEFAULT now()");
     // The column may get a NULL later, so this is worth knowing, but no warning.
     if nulls == 0 {
         let finding = Finding::info(
@@ -313,25 +314,29 @@ async fn nulls(
         return Ok(Some(
             finding
                 .effect("a row without a stamp is found only by the sweep")
-                .fix(default),
+                .fix(format!("{default}, ALTER COLUMN {quoted} SET NOT NULL;")),
         ));
     }
-    let finding = Finding::warning(
-        Hop::Table,
-        object,
-        format!("{} without a stamp", counted(nulls)),
-    );
     let means = format!(
         "they are found only by the sweep, every {}",
         span(sweep.as_secs_f64())
     );
-    Ok(Some(finding.effect(means).fix(format!(
-        "UPDATE {table} SET {quoted} = now() WHERE {quoted} IS NULL; {default}"
-    ))))
+    let evidence = format!("{} without a stamp", counted(nulls));
+    // Rows of before the default are found by the load; their stamps are the user's to know.
+    if column.has_default {
+        let evidence = format!("{evidence}; the column has a default");
+        return Ok(Some(
+            Finding::info(Hop::Table, object, evidence).effect(means),
+        ));
+    }
+    let finding = Finding::warning(Hop::Table, object, evidence);
+    Ok(Some(finding.effect(means).fix(format!("{default};"))))
 }
 
+/// A row's stamp is never overwritten to please the poll: only the user knows the right one.
 async fn future(
     column: &Column<'_>,
+    captured: &Captured,
     zone: Tz,
     connection: &mut PgConnection,
 ) -> Result<Option<Finding>, sqlx::Error> {
@@ -373,10 +378,13 @@ async fn future(
         ),
     );
     let means = "every poll reads them again until that time has passed; each arrives once";
-    Ok(Some(finding.effect(means).fix(format!(
-        "UPDATE {table} SET {quoted} = now() WHERE {quoted} > {now}; and fix the \
-                writer's clock or zone"
-    ))))
+    let writer = "correct the clock or the time zone of the program that writes them; these rows \
+        need no change";
+    let fix = match column.moves_with_changes {
+        true => writer.to_owned(),
+        false => format!("{}\nor {writer}", captured.change_time_statements()),
+    };
+    Ok(Some(finding.effect(means).fix(fix)))
 }
 
 /// A cursor that an update leaves unchanged.
@@ -391,7 +399,7 @@ async fn still(
     let touch = captured.touch_statements().unwrap_or_default();
     let maintained: bool = sqlx::query_scalar(MAINTAINED)
         .bind(column.oid)
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await?;
     let means = format!(
         "an update that leaves it unchanged is found only by a sweep: soon after PostgreSQL has \
@@ -405,7 +413,15 @@ async fn still(
             "no BEFORE UPDATE trigger sets it: an update changes it only where the application \
                 does",
         );
-        return Ok(Some(finding.effect(means).fix(touch)));
+        let disabled: Option<String> = sqlx::query_scalar(DISABLED)
+            .bind(column.oid)
+            .fetch_optional(connection)
+            .await?;
+        let enable = disabled.map(|name| {
+            let table = column.table.quoted();
+            format!("ALTER TABLE {table} ENABLE TRIGGER {};", quote(&name))
+        });
+        return Ok(Some(finding.effect(means).fix(enable.unwrap_or(touch))));
     }
     // A creation time is fine for a table whose rows never change.
     if of_changes || maintained || facts.updates == 0 {
@@ -419,7 +435,7 @@ async fn still(
             facts.updates
         ),
     );
-    let fix = format!("a shorter `streaming.sweep_interval`, or\n{touch}");
+    let fix = format!("{touch}\nor a shorter `streaming.sweep_interval`");
     Ok(Some(finding.effect(means).fix(fix)))
 }
 

@@ -129,7 +129,7 @@ fn group(kafka: &KafkaConfig, reader: &Consumer, findings: &mut Vec<Finding>) {
             let evidence = format!("its members are not shown: {error}");
             findings.push(
                 Finding::warning(Hop::Kafka, object, evidence)
-                    .fix(Right::DescribeGroup(&kafka.group).to_string()),
+                    .fix(broker::grant(kafka, Right::DescribeGroup(&kafka.group))),
             );
             return;
         }

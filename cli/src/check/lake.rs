@@ -1,7 +1,7 @@
 //! The lake's folders: writable, on a file system that a commit can use, with free space, without
 //! another writer, and with the committed files and no others.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
 use inlet_lake::{Head, Inspection, LakeError, Numbering, TableReader, Writer};
@@ -270,16 +270,18 @@ pub fn of_files(found: &Inspection, named_max: usize) -> Vec<Finding> {
     }
     for (path, reason) in found.forbidden.iter().take(named_max) {
         let finding = Finding::error(Hop::Lake, object(path), reason);
-        let fix = format!("chmod a+r {}, or change its owner", quoted(path));
+        let fix = format!("chmod a+r {}\nor change its owner", quoted(path));
         findings.push(finding.effect("readers lack its rows, or fail").fix(fix));
     }
     for path in found.foreign.iter().take(named_max) {
         let evidence = "the log does not name this file: Inlet did not write it";
         let finding = Finding::warning(Hop::Lake, object(path), evidence);
         let means = "readers of the folder take its rows for rows of the table";
+        let aside = aside(path);
         let fix = format!(
-            "move it out of the folder: mv {} <another folder>",
-            quoted(path)
+            "mkdir -p {aside} && mv {} {aside}",
+            quoted(path),
+            aside = quoted(&aside)
         );
         findings.push(finding.effect(means).fix(fix));
     }
@@ -312,6 +314,16 @@ pub fn of_files(found: &Inspection, named_max: usize) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A folder beside the lake of a table, for files that are not part of it.
+pub fn aside(file: &Path) -> PathBuf {
+    let is_lake = |folder: &&Path| folder.join("_log").is_dir();
+    let lake = file.ancestors().skip(1).find(is_lake);
+    let lake = lake.or(file.parent()).unwrap_or(file);
+    let mut name = lake.file_name().unwrap_or_default().to_owned();
+    name.push("-foreign");
+    lake.with_file_name(name)
 }
 
 /// A path as a shell reads it.

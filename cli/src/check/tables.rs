@@ -3,7 +3,7 @@
 
 use indicatif::HumanBytes;
 use inlet_lake::Rules;
-use inlet_model::{Column, quote};
+use inlet_model::{Column, TableName, quote};
 use inlet_postgres::{Captured, CatalogError, Error, Tables};
 use inlet_service::config::{Config, Deletes, TableConfig};
 use sqlx::PgConnection;
@@ -13,6 +13,7 @@ use super::cursor;
 use super::facts::Facts;
 use super::finding::{Finding, Hop};
 use super::postgres::Server;
+use super::unique;
 use crate::views;
 
 /// The session that locks out every other one. Asking for the table's size would wait for it too.
@@ -32,6 +33,26 @@ SELECT EXISTS (
     (number, place)
            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
            WHERE k.place <= i.indnkeyatts) <@ $2::text[])";
+
+const READ_BY_VIEW: &str = "\
+SELECT DISTINCT tn.nspname::text, t.relname::text
+FROM pg_class v
+JOIN pg_namespace vn ON vn.oid = v.relnamespace
+JOIN pg_rewrite r ON r.ev_class = v.oid
+JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
+JOIN pg_namespace tn ON tn.oid = t.relnamespace
+WHERE vn.nspname = $1 AND v.relname = $2 AND v.relkind IN ('v', 'm') AND t.relkind IN ('r', 'p')
+ORDER BY 1, 2";
+
+/// The table of which a table is a partition.
+const PARENT: &str = "\
+SELECT n.nspname::text, p.relname::text
+FROM pg_class c
+JOIN pg_inherits i ON i.inhrelid = c.oid
+JOIN pg_class p ON p.oid = i.inhparent
+JOIN pg_namespace n ON n.oid = p.relnamespace
+WHERE c.oid = $1 AND c.relispartition";
 
 /// Checks every table, in the order of the configuration; `None` for one that cannot be captured.
 pub async fn check(
@@ -64,7 +85,7 @@ pub async fn check(
     for table in &config.tables {
         let found = tables.of(table);
         if let Some(Err(error)) = found {
-            findings.push(refused(table, error));
+            findings.push(refused(table, error, &mut server.connection).await);
         }
         if let Some(Ok(found)) = found
             && let Err(source) = one(config, table, found, &mut server.connection, findings).await
@@ -83,30 +104,63 @@ pub async fn check(
     captured
 }
 
-fn refused(table: &TableConfig, error: &CatalogError) -> Finding {
-    let finding = Finding::of(Hop::Table, table.written(), error);
+async fn refused(
+    table: &TableConfig,
+    error: &CatalogError,
+    connection: &mut PgConnection,
+) -> Finding {
+    let written = table.written();
+    let finding = Finding::of(Hop::Table, &written, error);
+    let instead = |name: &str| {
+        format!("write `{name}` instead of `{written}`, in `postgres.table` or below `tables`")
+    };
     match error {
-        CatalogError::NotFound { similar, .. } if !similar.0.is_empty() => finding.fix(format!(
-            "write `{}` in `postgres.table` or `tables`",
-            similar.0[0]
-        )),
+        CatalogError::NotFound { similar, .. } if !similar.0.is_empty() => {
+            finding.fix(instead(&similar.0[0]))
+        }
+        CatalogError::Refused { table: view, .. } => {
+            let tables = tables_of(view, connection).await;
+            let skip = format!("tables.{written}.skip: true");
+            match tables.as_slice() {
+                [] => finding.fix(skip),
+                [table] => finding.fix(format!("{}\nor {skip}", instead(table))),
+                tables => {
+                    let names = tables.join("`, `");
+                    finding.fix(format!("{skip}\nor capture what it reads: `{names}`"))
+                }
+            }
+        }
         CatalogError::UnknownCursor { candidates, .. }
         | CatalogError::CursorType { candidates, .. }
             if !candidates.0.is_empty() =>
         {
-            finding.fix(format!(
-                "tables.{}.cursor: {}",
-                table.written(),
-                candidates.0[0]
-            ))
+            finding.fix(format!("tables.{written}.cursor: {}", candidates.0[0]))
         }
-        CatalogError::UnknownKey { similar, .. } if !similar.0.is_empty() => finding.fix(format!(
-            "tables.{}.key: [{}]",
-            table.written(),
-            similar.0[0]
-        )),
+        CatalogError::UnknownKey {
+            similar, column, ..
+        } if !similar.0.is_empty() => {
+            let correct = |name: &String| match name == column {
+                true => similar.0[0].clone(),
+                false => name.clone(),
+            };
+            let key: Vec<_> = table.key.iter().map(correct).collect();
+            finding.fix(format!("tables.{written}.key: [{}]", key.join(", ")))
+        }
         _ => finding,
     }
+}
+
+/// The tables that a view reads; none for another relation.
+async fn tables_of(view: &TableName, connection: &mut PgConnection) -> Vec<String> {
+    let read: Result<Vec<(String, String)>, _> = sqlx::query_as(READ_BY_VIEW)
+        .bind(&view.schema)
+        .bind(&view.name)
+        .fetch_all(connection)
+        .await;
+    let tables = read.unwrap_or_default().into_iter();
+    tables
+        .map(|(schema, name)| TableName::new(schema, name).short())
+        .collect()
 }
 
 async fn one(
@@ -139,13 +193,37 @@ async fn one(
     }
     let facts = Facts::read(connection, captured.oid).await?;
     findings.push(size(&object, captured, &facts));
-    findings.push(key(&object, table, captured, connection).await?);
-    findings.extend(kinds(&object, captured, &facts));
+    findings.extend(partition(table, captured, connection).await?);
+    findings.push(key(&object, table, captured, &facts, connection).await?);
+    findings.extend(kinds(table, &object, captured, &facts));
     findings.extend(deletes(config, table, &object, captured, &facts));
     findings.extend(names(&object, captured));
     findings.extend(rules(table, captured));
     findings.extend(date_column(table, captured));
     cursor::check(config, captured, &facts, connection, findings).await
+}
+
+/// One partition alone is a small part of what is usually meant.
+async fn partition(
+    table: &TableConfig,
+    captured: &Captured,
+    connection: &mut PgConnection,
+) -> Result<Option<Finding>, sqlx::Error> {
+    let parent: Option<(String, String)> = sqlx::query_as(PARENT)
+        .bind(Oid(captured.oid))
+        .fetch_optional(connection)
+        .await?;
+    let Some((schema, name)) = parent else {
+        return Ok(None);
+    };
+    let (written, parent) = (table.written(), TableName::new(schema, name).short());
+    let evidence = format!("a partition of `{parent}`");
+    let finding = Finding::warning(Hop::Table, captured.schema.table.short(), evidence);
+    let means = "rows of the other partitions do not arrive, and a row that an update moves to \
+        one of them counts as deleted";
+    Ok(Some(finding.effect(means).fix(format!(
+        "write `{parent}` instead of `{written}`, in `postgres.table` or below `tables`"
+    ))))
 }
 
 fn size(object: &str, captured: &Captured, facts: &Facts) -> Finding {
@@ -174,6 +252,7 @@ async fn key(
     object: &str,
     table: &TableConfig,
     captured: &Captured,
+    facts: &Facts,
     connection: &mut PgConnection,
 ) -> Result<Finding, sqlx::Error> {
     let schema = &captured.schema;
@@ -190,26 +269,18 @@ async fn key(
         );
         let means = "no row has a latest state, an update is one more row in the lake, and the \
             initial load is one chunk that starts again after a crash";
-        let column = schema
-            .columns
-            .first()
-            .map_or("..", |column| column.name.as_str());
-        let fix = format!(
-            "ALTER TABLE {} ADD PRIMARY KEY ({});",
-            schema.table.quoted(),
-            quote(column)
-        );
-        return Ok(finding
-            .effect(means)
-            .fix(format!("{fix} or name what is unique: tables.{object}.key")));
+        let fix = unique::new_key(object, captured, facts.bytes, connection).await;
+        return Ok(finding.effect(means).fix(fix));
     }
     let shown = columns.join(", ");
     let unique: bool = sqlx::query_scalar(UNIQUE)
         .bind(Oid(captured.oid))
         .bind(&columns)
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await?;
-    if table.key.is_empty() || unique {
+    // An index of the table holds for it alone, not for those that inherit from it.
+    let holds = unique && (captured.partitioned || captured.descendants.is_empty());
+    if table.key.is_empty() || holds {
         let finding = Finding::ok(Hop::Table, object, format!("key: {shown}"));
         let identities = schema.identities.iter();
         let identities: Vec<_> = identities
@@ -223,13 +294,27 @@ async fn key(
             )),
         });
     }
+    let means = "two rows with the same key overwrite each other in the latest state";
+    // PostgreSQL refuses a unique index over values that repeat.
+    if unique::has_repeated(&schema.table, &columns, connection).await == Some(true) {
+        let evidence = format!("values of the configured key repeat, or are null: {shown}");
+        let finding = Finding::warning(Hop::Table, object, evidence).effect(means);
+        let primary = unique::primary_key(captured, connection).await?;
+        return Ok(match primary.is_empty() {
+            true => finding.fix(format!("name what is unique: tables.{object}.key")),
+            false => finding.fix(format!("tables.{object}.key: [{}]", primary.join(", "))),
+        });
+    }
+    if unique {
+        let finding = Finding::ok(Hop::Table, object, format!("key: {shown}"));
+        return Ok(finding.effect("no two rows of the table and of its heirs have the same one"));
+    }
     let quoted: Vec<_> = columns.iter().map(|column| quote(column)).collect();
     let finding = Finding::warning(
         Hop::Table,
         object,
         format!("no unique index over the configured key: {shown}"),
     );
-    let means = "two rows with the same key overwrite each other in the latest state";
     let concurrently = if captured.partitioned {
         ""
     } else {
@@ -243,7 +328,7 @@ async fn key(
 }
 
 /// What the table's kind and its columns mean for its copy.
-fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
+fn kinds(table: &TableConfig, object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let of = |wanted: fn(&Column) -> bool| {
         let columns = captured
@@ -282,9 +367,14 @@ fn kinds(object: &str, captured: &Captured, facts: &Facts) -> Vec<Finding> {
         );
         let means = "a primary key holds for each of them alone: two rows with the same key \
             overwrite each other in the latest state";
-        findings.push(finding.effect(means).fix(format!(
+        let finding = finding.effect(means).fix(format!(
             "name columns that are unique over all of them: tables.{object}.key"
-        )));
+        ));
+        // A key that the configuration names is checked with the key.
+        findings.push(match table.key.is_empty() {
+            true => finding,
+            false => Finding::info(Hop::Table, object, finding.evidence),
+        });
     }
     if facts.unlogged {
         let finding = Finding::warning(Hop::Table, object, "an unlogged table");

@@ -11,7 +11,7 @@ use inlet_service::config::KafkaConfig;
 use inlet_service::error::Explain;
 use rdkafka::consumer::Consumer as _;
 
-use super::broker::{ANSWER_TIME_MAX, failed};
+use super::broker::{ANSWER_TIME_MAX, failed, grant};
 use super::finding::{Finding, Hop};
 
 /// Kafka's default for the largest record; a lower value is unusual.
@@ -33,10 +33,10 @@ pub fn check(
         match find_topic(reader.client(), topic, Instant::now() + ANSWER_TIME_MAX) {
             Ok(Some(found)) => _ = existing.insert(topic.clone(), found.partitions),
             Ok(None) => missing.push(topic.as_str()),
-            Err(error) => findings.push(not_shown(topic, &error)),
+            Err(error) => findings.push(not_shown(kafka, topic, &error)),
         }
     }
-    match look(kafka, &existing, &missing) {
+    match look(kafka, reader, &existing, &missing) {
         Ok(found) => findings.extend(found),
         Err(error) => findings.push(failed(&kafka.brokers, &error)),
     }
@@ -45,6 +45,7 @@ pub fn check(
 
 fn look(
     kafka: &KafkaConfig,
+    reader: &Consumer,
     existing: &BTreeMap<String, i32>,
     missing: &[&str],
 ) -> Result<Vec<Finding>, Error> {
@@ -54,8 +55,8 @@ fn look(
     let asked: Vec<&str> = existing.keys().map(String::as_str).collect();
     for ((topic, partitions), settings) in existing.iter().zip(admin.describe(&asked)?) {
         findings.extend(match *topic == control {
-            true => of_control(topic, *partitions, &settings),
-            false => of_rows(topic, *partitions, &settings),
+            true => of_control(kafka, topic, *partitions, &settings),
+            false => of_rows(kafka, topic, *partitions, &settings),
         });
     }
     let new = |topic: &&str| match *topic == control {
@@ -66,32 +67,39 @@ fn look(
     };
     let new: Vec<NewTopic> = missing.iter().map(new).collect();
     for answer in admin.try_create(&new)? {
-        findings.push(would_create(kafka, answer));
+        findings.push(would_create(kafka, reader, answer));
     }
     Ok(findings)
 }
 
-fn not_shown(topic: &str, error: &Error) -> Finding {
+fn not_shown(kafka: &KafkaConfig, topic: &str, error: &Error) -> Finding {
     let evidence = match error.code() {
         Some(code) => format!("not shown: {code}"),
         None => format!("not shown: {error}"),
     };
     Finding::error(Hop::Kafka, format!("topic {topic}"), evidence)
-        .fix(Right::UseTopic(topic).to_string())
+        .fix(grant(kafka, Right::UseTopic(topic)))
 }
 
 fn number(settings: &TopicSettings, name: &str) -> Option<i64> {
     settings.get(name)?.parse().ok()
 }
 
-fn alter(topic: &str, setting: &str) -> String {
+fn alter(kafka: &KafkaConfig, topic: &str, setting: &str) -> String {
     format!(
-        "kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {setting}"
+        "kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {topic} \
+         --add-config {setting}",
+        kafka.brokers
     )
 }
 
 /// A topic that drops old records would lose the progress without an error.
-fn of_control(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Finding> {
+fn of_control(
+    kafka: &KafkaConfig,
+    topic: &str,
+    partitions: i32,
+    settings: &TopicSettings,
+) -> Vec<Finding> {
     let object = format!("topic {topic}");
     let faults = control_faults(partitions, settings);
     if faults.is_empty() {
@@ -105,7 +113,9 @@ fn of_control(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Fin
             format!("the control topic has {count} partitions, it must have one"),
         )
         .fix(format!(
-            "kafka-topics.sh --delete --topic {topic}, or another `pipeline` name"
+            "kafka-topics.sh --bootstrap-server {} --delete --topic {topic}\nor another `pipeline` \
+             name",
+            kafka.brokers
         )),
         ControlFault::Policy(policy) => Finding::error(
             Hop::Kafka,
@@ -113,18 +123,23 @@ fn of_control(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Fin
             format!("the control topic has cleanup.policy {policy}, it must be compact"),
         )
         .effect("the poller's progress is lost with time")
-        .fix(alter(topic, "cleanup.policy=compact")),
+        .fix(alter(kafka, topic, "cleanup.policy=compact")),
         ControlFault::Hidden => Finding::warning(
             Hop::Kafka,
             &object,
             "its settings are not shown; its cleanup.policy must be compact",
         )
-        .fix(Right::DescribeTopicSettings(topic).to_string()),
+        .fix(grant(kafka, Right::DescribeTopicSettings(topic))),
     };
     faults.into_iter().map(finding).collect()
 }
 
-fn of_rows(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Finding> {
+fn of_rows(
+    kafka: &KafkaConfig,
+    topic: &str,
+    partitions: i32,
+    settings: &TopicSettings,
+) -> Vec<Finding> {
     let object = format!("topic {topic}");
     let policy = settings
         .get("cleanup.policy")
@@ -153,7 +168,7 @@ fn of_rows(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Findin
         findings.push(
             finding
                 .effect(means)
-                .fix(alter(topic, "cleanup.policy=delete")),
+                .fix(alter(kafka, topic, "cleanup.policy=delete")),
         );
     }
     if let Some(ms) =
@@ -165,7 +180,19 @@ fn of_rows(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Findin
         findings.push(
             finding
                 .effect(means)
-                .fix(alter(topic, "retention.ms=604800000")),
+                .fix(alter(kafka, topic, "retention.ms=604800000")),
+        );
+    }
+    if let Some(bytes) =
+        number(settings, "retention.bytes").filter(|bytes| policy.contains("delete") && *bytes >= 0)
+    {
+        let finding = Finding::warning(Hop::Kafka, &object, format!("retention.bytes is {bytes}"));
+        let means = "the broker drops records once a kafka_partition is larger, however new they \
+            are: a load or a consumer that is behind loses rows before they reach the lake";
+        findings.push(
+            finding
+                .effect(means)
+                .fix(alter(kafka, topic, "retention.bytes=-1")),
         );
     }
     if let Some(bytes) = largest.filter(|bytes| *bytes < MESSAGE_BYTES_USUAL) {
@@ -174,13 +201,17 @@ fn of_rows(topic: &str, partitions: i32, settings: &TopicSettings) -> Vec<Findin
         findings.push(
             finding
                 .effect("a row whose JSON is larger stops the producer")
-                .fix(alter(topic, "max.message.bytes=16777216")),
+                .fix(alter(kafka, topic, "max.message.bytes=16777216")),
         );
     }
     findings
 }
 
-fn would_create(kafka: &KafkaConfig, answer: Result<String, (String, Code)>) -> Finding {
+fn would_create(
+    kafka: &KafkaConfig,
+    reader: &Consumer,
+    answer: Result<String, (String, Code)>,
+) -> Finding {
     let (topic, code) = match answer {
         Ok(topic) => {
             return Finding::ok(
@@ -195,13 +226,21 @@ fn would_create(kafka: &KafkaConfig, answer: Result<String, (String, Code)>) -> 
     let finding = Finding::error(Hop::Kafka, format!("topic {topic}"), evidence);
     match code {
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => finding.fix(format!(
-            "{}, or create it by hand",
-            Right::CreateTopic(&topic)
+            "{}\nor create it by hand",
+            grant(kafka, Right::CreateTopic(&topic))
         )),
-        Code::InvalidReplicationFactor => finding.fix(format!(
-            "a `kafka.replication_factor` of no more than there are brokers; it is {}",
-            kafka.replication_factor
-        )),
+        Code::InvalidReplicationFactor => {
+            let known = reader
+                .client()
+                .fetch_metadata(Some(&topic), ANSWER_TIME_MAX);
+            let brokers = known.map_or(1, |known| known.brokers().len());
+            finding
+                .effect(format!(
+                    "`kafka.replication_factor` is {}, and there are not as many brokers",
+                    kafka.replication_factor
+                ))
+                .fix(format!("kafka.replication_factor: {brokers}"))
+        }
         _ => match Error::of_code("", code, code).hint() {
             Some(hint) => finding.fix(hint.to_string()),
             None => finding.fix("create the topic by hand"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use inlet_lake::{Audit, ContentFlaw, Derived, Inspection, Left, LogFlaw, Origin};
 
 use crate::check::finding::{Finding, Hop};
-use crate::check::lake::{RESTORE, of_files, quoted};
+use crate::check::lake::{RESTORE, aside, of_files, quoted};
 
 /// A finding for each flaw.
 pub fn explain(audit: &Audit) -> Vec<Finding> {
@@ -45,8 +45,9 @@ fn of_origin(path: &Path, origin: &Origin) -> Finding {
     let remove = || format!("rm {}", quoted(path));
     let away = || {
         format!(
-            "move it out of the folder: mv {} <another folder>",
-            quoted(path)
+            "mkdir -p {aside} && mv {} {aside}",
+            quoted(path),
+            aside = quoted(&aside(path))
         )
     };
     match origin {

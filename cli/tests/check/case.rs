@@ -21,6 +21,10 @@ pub struct Case {
     pub shown: Vec<(String, &'static str)>,
     postgres: String,
     rest: String,
+    /// Keys that fixes have set, laid over the configuration.
+    keys: Vec<String>,
+    /// More options of the check.
+    options: Vec<&'static str>,
 }
 
 impl Case {
@@ -49,6 +53,8 @@ impl Case {
             shown: Vec::new(),
             postgres,
             rest,
+            keys: Vec::new(),
+            options: Vec::new(),
         };
         case.show(case.folder.display().to_string(), "/data");
         case.show(port(case.database.url()), "127.0.0.1:5432");
@@ -86,6 +92,13 @@ impl Case {
         self.rest = self.rest.replace(from, to);
     }
 
+    /// The same with another name in every place.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        assert!(self.postgres.contains(from) || self.rest.contains(from));
+        self.postgres = self.postgres.replace(from, to);
+        self.rest = self.rest.replace(from, to);
+    }
+
     /// The same without some words.
     pub fn forget(&mut self, words: &str) {
         assert!(self.rest.contains(words), "{}", self.rest);
@@ -112,8 +125,30 @@ impl Case {
 
     pub async fn run(&self, more: &[&str], env: &[(&str, &str)]) -> Finished {
         let config = self.config();
-        let arguments = [&["check", "--config", config.as_str(), "--json"], more].concat();
+        let mut arguments = vec!["check", "--json", "--config", &config];
+        let overlays = self.overlays();
+        arguments.extend(overlays.iter().flat_map(|path| ["--config", path]));
+        arguments.extend(self.options.iter().chain(more));
         Inlet::run(INLET, &arguments, env).await.unwrap()
+    }
+
+    /// Options of every check of this case.
+    pub fn options(&mut self, options: &[&'static str]) {
+        self.options.extend_from_slice(options);
+    }
+
+    /// Sets a key of the configuration, as in `tables.orders.cursor: created_at`.
+    pub fn set(&mut self, key: &str) {
+        self.keys.push(key.to_owned());
+    }
+
+    fn overlays(&self) -> Vec<String> {
+        let write = |(at, key): (usize, &String)| {
+            let path = self.folder.join(format!("fix{at}.yml"));
+            fs::write(&path, nested(key)).unwrap();
+            path.display().to_string()
+        };
+        self.keys.iter().enumerate().map(write).collect()
     }
 
     pub async fn check(&self) -> Checked<'_> {
@@ -170,18 +205,21 @@ pub struct Checked<'a> {
 
 impl Checked<'_> {
     /// What stops or warns.
+    pub fn problems(&self) -> Vec<&Value> {
+        let is_bad =
+            |finding: &&Value| finding["severity"] == "error" || finding["severity"] == "warning";
+        self.findings.iter().filter(is_bad).collect()
+    }
+
     pub fn complaints(&self) -> Vec<String> {
-        let bad = self
-            .findings
-            .iter()
-            .filter(|finding| finding["severity"] == "error" || finding["severity"] == "warning");
-        bad.map(|finding| format!("{finding}")).collect()
+        let problems = self.problems().into_iter();
+        problems.map(|finding| format!("{finding}")).collect()
     }
 
     /// The planted mistake is named with this severity, for this object, with these words in what
     /// fixes it, as docs/check.md shows it.
-    pub fn names(&self, planted: &str, severity: &str, object: &str, fix: &str) {
-        self.names_with(planted, severity, object, fix, &[]);
+    pub fn names(&self, planted: &str, severity: &str, object: &str, fix: &str) -> &Value {
+        self.names_with(planted, severity, object, fix, &[])
     }
 
     /// The same, where times and ids stand between two marks: (before, behind, shown).
@@ -192,7 +230,7 @@ impl Checked<'_> {
         object: &str,
         fix: &str,
         masks: &[(&str, &str, &str)],
-    ) {
+    ) -> &Value {
         let field = |finding: &Value, name: &str| {
             let text = self.case.shown(finding[name].as_str().unwrap_or_default());
             masks.iter().fold(text, |text, (before, behind, shown)| {
@@ -232,7 +270,24 @@ impl Checked<'_> {
                 "docs/check.md has no row\n{row}"
             ),
         }
+        found
     }
+}
+
+/// `a.b.c: value` as YAML. A table's name may hold dots: `tables.sales.orders.key` is a key of
+/// `sales.orders`.
+fn nested(key: &str) -> String {
+    let (path, value) = key.split_once(": ").unwrap();
+    let parts: Vec<&str> = match path.strip_prefix("tables.") {
+        Some(rest) => {
+            let (table, last) = rest.rsplit_once('.').unwrap();
+            vec!["tables", table, last]
+        }
+        None => path.split('.').collect(),
+    };
+    let lines = parts.iter().enumerate();
+    let lines = lines.map(|(depth, part)| format!("{}'{part}':", "  ".repeat(depth)));
+    format!("{} {value}\n", lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn mask(text: &str, before: &str, behind: &str, shown: &str) -> String {

@@ -628,7 +628,9 @@ async fn every_flaw_of_a_lake_is_found_and_explained() {
             case.planted,
             case.severity,
             text(found, "evidence"),
-            text(found, "fix").replace(RESTORE, "restore")
+            text(found, "fix")
+                .replace(RESTORE, "restore")
+                .replace('\n', "<br>")
         );
         if !rows.contains(&shape(&row, &planted.lake)) {
             absent.push(row.replace(&planted.lake.display().to_string(), "/lake"));

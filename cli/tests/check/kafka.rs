@@ -24,13 +24,19 @@ async fn topic(settings: &[(&str, &str)]) -> Case {
 #[tokio::test]
 async fn a_broker_that_is_down() {
     let nobody = Port::claim().unwrap();
-    let (case, _) = over(&format!("127.0.0.1:{}", nobody.number()), "").await;
-    case.check().await.names(
+    let nobody = format!("127.0.0.1:{}", nobody.number());
+    let (mut case, _) = over(&nobody, "").await;
+    let kafka = shared_kafka().await.bootstrap();
+    case.fixed_by(
         "no broker at `kafka.brokers`",
         "error",
         "127.0.0.1:9092",
         "start the broker",
-    );
+        |case| {
+            case.replace_rest(&nobody, &kafka);
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -65,17 +71,18 @@ async fn a_topic_that_may_not_be_created() {
 
 #[tokio::test]
 async fn more_copies_than_brokers() {
-    let (case, _) = over(
+    let (mut case, _) = over(
         &shared_kafka().await.bootstrap(),
         "  replication_factor: 3\n",
     )
     .await;
-    case.check().await.names(
+    case.fixed(
         "`replication_factor: 3` with one broker",
         "error",
         "topic shop",
         "kafka.replication_factor",
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -115,41 +122,44 @@ async fn encryption_that_the_broker_does_not_have() {
 
 #[tokio::test]
 async fn a_compacted_topic_of_rows() {
-    let case = topic(&[("cleanup.policy", "compact")]).await;
-    case.check().await.names(
+    let mut case = topic(&[("cleanup.policy", "compact")]).await;
+    case.fixed(
         "a data topic with cleanup.policy=compact",
         "warning",
         "topic shop",
         "--add-config cleanup.policy=delete",
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn rows_that_expire_within_the_hour() {
-    let case = topic(&[("retention.ms", "3600000")]).await;
-    case.check().await.names(
+    let mut case = topic(&[("retention.ms", "3600000")]).await;
+    case.fixed(
         "a data topic with retention.ms=3600000",
         "warning",
         "topic shop",
         "--add-config retention.ms=604800000",
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_topic_for_small_rows() {
-    let case = topic(&[("max.message.bytes", "100000")]).await;
-    case.check().await.names(
+    let mut case = topic(&[("max.message.bytes", "100000")]).await;
+    case.fixed(
         "a data topic with max.message.bytes=100000",
         "warning",
         "topic shop",
         "max.message.bytes=16777216",
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_control_topic_that_forgets() {
     let kafka = shared_kafka().await;
-    let (case, topic) = over(&kafka.bootstrap(), "").await;
+    let (mut case, topic) = over(&kafka.bootstrap(), "").await;
     kafka
         .create_topic(
             &format!("{topic}_control"),
@@ -159,18 +169,19 @@ async fn a_control_topic_that_forgets() {
         .await
         .unwrap();
     let fix = "--entity-name shop_control --add-config cleanup.policy=compact";
-    case.check().await.names(
+    case.fixed(
         "a control topic with cleanup.policy=delete",
         "error",
         "topic shop_control",
         fix,
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_control_topic_with_several_partitions() {
     let kafka = shared_kafka().await;
-    let (case, topic) = over(&kafka.bootstrap(), "").await;
+    let (mut case, topic) = over(&kafka.bootstrap(), "").await;
     kafka
         .create_topic(
             &format!("{topic}_control"),
@@ -179,10 +190,23 @@ async fn a_control_topic_with_several_partitions() {
         )
         .await
         .unwrap();
-    case.check().await.names(
+    case.fixed(
         "a control topic with three partitions",
         "error",
         "topic shop_control",
-        "kafka-topics.sh --delete",
-    );
+        "--delete --topic shop_control",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_topic_that_drops_records_by_size() {
+    let mut case = topic(&[("retention.bytes", "1000000")]).await;
+    case.fixed(
+        "a data topic with retention.bytes=1000000",
+        "warning",
+        "topic shop",
+        "--add-config retention.bytes=-1",
+    )
+    .await;
 }

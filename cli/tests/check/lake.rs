@@ -10,14 +10,18 @@ const LAKE: &str = "/data/lake";
 
 #[tokio::test]
 async fn a_lake_below_a_file() {
-    let case = Case::new().await;
+    let mut case = Case::new().await;
     fs::write(case.folder.join("lake"), "not a folder").unwrap();
-    case.check().await.names(
+    case.fixed_by(
         "a file in the place of the lake",
         "error",
         LAKE,
         "`datalake.path`",
-    );
+        |case| {
+            case.set("datalake.path: other");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -26,12 +30,16 @@ async fn a_lake_of_another_table() {
     case.load().await;
     case.items().await;
     case.replace("table: orders", "table: items");
-    case.check().await.names(
+    case.fixed_by(
         "a folder that holds another table",
         "error",
         LAKE,
         "its own folder",
-    );
+        |case| {
+            case.set("datalake.path: other");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -53,12 +61,16 @@ async fn a_second_table_for_a_lake_of_one() {
     case.load().await;
     case.items().await;
     case.add("tables:\n  orders: {}\n  items: {}\n");
-    case.check().await.names(
+    case.fixed_by(
         "a second table in a pipeline of one",
         "error",
         LAKE,
         "`datalake.path` of its own",
-    );
+        |case| {
+            case.set("datalake.path: other");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -68,12 +80,13 @@ async fn one_table_of_a_lake_of_two() {
     case.add("tables:\n  orders: {}\n  items: {}\n");
     case.load().await;
     case.forget("  items: {}\n");
-    case.check().await.names(
+    case.fixed(
         "one table left of a pipeline of two",
         "error",
         LAKE,
         "datalake.path: /data/lake/orders",
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -163,17 +176,21 @@ async fn nothing_stays_in_the_lake() {
 
 #[tokio::test]
 async fn a_lake_behind_a_link_to_a_disk_that_is_not_mounted() {
-    let case = Case::new().await;
-    std::os::unix::fs::symlink("/mnt/disk", case.folder.join("lake")).unwrap();
-    let checked = case.check().await;
-    checked.names(
+    let mut case = Case::new().await;
+    let disk = case.folder.join("disk");
+    case.show(disk.display().to_string(), "/mnt/disk");
+    case.shown.rotate_right(1);
+    std::os::unix::fs::symlink(&disk, case.folder.join("lake")).unwrap();
+    let complaints = case.check().await.complaints().concat();
+    assert!(!complaints.contains("uid"), "{complaints}");
+    case.fixed_by(
         "a link to a disk that is not mounted, as the lake",
         "error",
         LAKE,
         "mount the disk",
-    );
-    let complaints = checked.complaints().concat();
-    assert!(!complaints.contains("uid"), "{complaints}");
+        |_| fs::create_dir(&disk).unwrap(),
+    )
+    .await;
 }
 
 /// The path of the first data file below a lake.
@@ -198,26 +215,33 @@ async fn loaded() -> (Case, PathBuf) {
 
 #[tokio::test]
 async fn a_file_of_another_program_among_the_data_files() {
-    let (case, file) = loaded().await;
+    let (mut case, file) = loaded().await;
     fs::copy(&file, file.with_file_name("copy.parquet")).unwrap();
-    case.check().await.names(
+    case.fixed(
         "a copied data file",
         "warning",
         "/data/lake/date=2026-11-20/copy.parquet",
-        "move it out of the folder",
-    );
+        "mv '/data/lake/date=2026-11-20/copy.parquet' '/data/lake-foreign'",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_data_file_that_was_deleted() {
-    let (case, file) = loaded().await;
+    let (mut case, file) = loaded().await;
+    let copy = case.folder.join("copy.parquet");
+    fs::copy(&file, &copy).unwrap();
     fs::remove_file(&file).unwrap();
-    case.check().await.names(
+    case.fixed_by(
         "a deleted data file",
         "error",
         "/data/lake/date=2026-11-20/0-00000000000000000000-1.parquet",
         "restore it from a copy of the lake",
-    );
+        |_| {
+            fs::copy(&copy, &file).unwrap();
+        },
+    )
+    .await;
 }
 
 #[tokio::test]

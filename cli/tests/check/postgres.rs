@@ -1,4 +1,4 @@
-use inlet_harness::{PASSWORD, Pooler, Port, Postgres, eventually, shared_postgres};
+use inlet_harness::{PASSWORD, Pooler, Port, Postgres, USER, eventually, shared_postgres};
 use sqlx::{Executor, PgConnection};
 
 use crate::case::{Case, PATIENCE, port};
@@ -9,9 +9,16 @@ const SERVER: &str = "127.0.0.1:5432";
 async fn a_wrong_password() {
     let mut case = Case::new().await;
     case.replace(&format!(":{PASSWORD}@"), ":wrong@");
-    case.check()
-        .await
-        .names("a wrong password", "error", SERVER, "`postgres.password`");
+    case.fixed_by(
+        "a wrong password",
+        "error",
+        SERVER,
+        "`postgres.password`",
+        |case| {
+            case.replace(":wrong@", &format!(":{PASSWORD}@"));
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -19,14 +26,19 @@ async fn a_wrong_port() {
     let mut case = Case::new().await;
     let nobody = Port::claim().unwrap();
     let wrong = format!("127.0.0.1:{}", nobody.number());
-    case.replace(&port(case.database.url()), &wrong);
-    case.show(wrong, "127.0.0.1:5433");
-    case.check().await.names(
+    let right = port(case.database.url());
+    case.replace(&right, &wrong);
+    case.show(wrong.clone(), "127.0.0.1:5433");
+    case.fixed_by(
         "a port without a listener",
         "error",
         "127.0.0.1:5433",
         "check host and port",
-    );
+        |case| {
+            case.replace(&wrong, &right);
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -34,24 +46,32 @@ async fn a_database_that_is_not_there() {
     let mut case = Case::new().await;
     let name = case.database.name().to_owned();
     case.replace(&format!("/{name}\n"), &format!("/{name}x\n"));
-    case.check().await.names(
+    case.fixed_by(
         "a misspelt database",
         "error",
         SERVER,
         "check the database's name",
-    );
+        |case| {
+            case.replace(&format!("/{name}x\n"), &format!("/{name}\n"));
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn encryption_that_the_server_does_not_have() {
     let mut case = Case::new().await;
     case.replace("\n  table", "?sslmode=require\n  table");
-    case.check().await.names(
+    case.fixed_by(
         "`sslmode=require`, and a server without TLS",
         "error",
         SERVER,
         "ssl = on",
-    );
+        |case| {
+            case.replace("?sslmode=require", "?sslmode=disable");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -61,14 +81,19 @@ async fn a_pooler_that_shares_sessions() {
         .await
         .unwrap();
     let through = port(pooler.named("postgres").url());
-    case.replace(&port(case.database.url()), &through);
-    case.show(through, "127.0.0.1:6432");
-    case.check().await.names(
+    let direct = port(case.database.url());
+    case.replace(&direct, &through);
+    case.show(through.clone(), "127.0.0.1:6432");
+    case.fixed_by(
         "PgBouncer in transaction mode",
         "error",
         "127.0.0.1:6432",
         "pool_mode = session",
-    );
+        |case| {
+            case.replace(&through, &direct);
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -127,6 +152,8 @@ async fn another_database_in_the_place_of_the_standby() {
         "leave it out",
         &masks,
     );
+    case.replace(&format!("  read_url: {url}\n"), "");
+    assert_eq!(case.check().await.complaints(), [""; 0]);
 }
 
 #[tokio::test]
@@ -137,12 +164,16 @@ async fn the_primary_in_the_place_of_the_standby() {
         "  table: orders\n",
         &format!("  table: orders\n  read_url: {url}\n"),
     );
-    case.check().await.names(
+    case.fixed_by(
         "a `read_url` that is the primary itself",
         "error",
         &format!("read_url {SERVER}"),
         "give a hot standby",
-    );
+        |case| {
+            case.replace(&format!("  read_url: {url}\n"), "");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -153,14 +184,13 @@ async fn a_role_that_does_not_see_others() {
         .sql(&format!("GRANT SELECT ON orders TO {role}"))
         .await
         .unwrap();
-    let checked = case.check().await;
-    checked.names(
+    case.fixed(
         "a role without pg_read_all_stats",
         "warning",
         "role reader",
         "GRANT pg_read_all_stats TO \"reader\";",
-    );
-    assert_eq!(checked.complaints().len(), 1, "{:?}", checked.complaints());
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -175,17 +205,18 @@ async fn a_role_with_a_statement_timeout() {
         .await
         .unwrap();
     let fix = "ALTER ROLE \"reader\" SET statement_timeout = 0;";
-    case.check().await.names(
+    case.fixed(
         "`ALTER ROLE .. SET statement_timeout = '30s'`",
         "warning",
         "role reader",
         fix,
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_database_that_does_not_track_activities() {
-    let case = Case::new().await;
+    let mut case = Case::new().await;
     case.database
         .sql(&format!(
             "ALTER DATABASE {} SET track_activities = off",
@@ -193,17 +224,18 @@ async fn a_database_that_does_not_track_activities() {
         ))
         .await
         .unwrap();
-    case.check().await.names(
+    case.fixed(
         "`track_activities = off`",
         "warning",
         "database shop",
         "SET track_activities = on;",
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_transaction_that_waits_for_its_client() {
-    let case = Case::new().await;
+    let mut case = Case::new().await;
     let mut idle = case.database.connect().await.unwrap();
     idle.execute("SET application_name = 'billing'; BEGIN; SELECT 1")
         .await
@@ -213,14 +245,15 @@ async fn a_transaction_that_waits_for_its_client() {
         ("for ", ": role", "12 min"),
         ("terminate_backend(", ")", "4711"),
     ];
-    let checked = case.check_with(&["--open-max", "0"], &[]).await;
-    checked.names_with(
+    case.options(&["--open-max", "0"]);
+    case.fixed_with(
         "a session idle in a transaction",
         "warning",
         "session 4711",
         "pg_terminate_backend(4711)",
         &masks,
-    );
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -268,7 +301,7 @@ async fn working_pid(connection: &mut PgConnection) -> anyhow::Result<Option<i32
 
 #[tokio::test]
 async fn a_prepared_transaction_that_stays_open() {
-    let case = Case::new().await;
+    let mut case = Case::new().await;
     let gid = format!("forgotten_{}", case.database.name());
     case.database
         .sql(&format!(
@@ -277,13 +310,102 @@ async fn a_prepared_transaction_that_stays_open() {
         .await
         .unwrap();
     let masks = [("prepared ", " ago", "3 days")];
-    let checked = case.check_with(&["--open-max", "0"], &[]).await;
+    case.options(&["--open-max", "0"]);
     let object = "prepared transaction forgotten_shop";
-    checked.names_with(
+    case.fixed_with(
         "a forgotten prepared transaction",
         "warning",
         object,
         "ROLLBACK PREPARED 'forgotten_shop'",
         &masks,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_exist() {
+    let mut case = Case::new().await;
+    let right = port(case.database.url());
+    case.replace(&right, "db.invalid:5432");
+    // The reason is the resolver's.
+    let masks = [("database: ", "", "<reason>")];
+    let checked = case.check().await;
+    checked.names_with(
+        "a host that does not exist",
+        "error",
+        "db.invalid:5432",
+        "check host and port",
+        &masks,
     );
+    case.replace("db.invalid:5432", &right);
+    assert_eq!(case.check().await.complaints(), [""; 0]);
+}
+
+/// A role that may read everything and log in.
+async fn reader(case: &mut Case) -> String {
+    let role = case.as_role().await;
+    let sql = format!("GRANT SELECT ON orders TO {role}; GRANT pg_read_all_stats TO {role}");
+    case.database.sql(&sql).await.unwrap();
+    role
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_log_in() {
+    let mut case = Case::new().await;
+    let role = reader(&mut case).await;
+    let sql = format!("ALTER ROLE {role} NOLOGIN");
+    case.database.sql(&sql).await.unwrap();
+    let fix = "ALTER ROLE \"reader\" LOGIN;";
+    case.fixed("a role with NOLOGIN", "error", SERVER, fix)
+        .await;
+}
+
+#[tokio::test]
+async fn a_role_that_does_not_exist() {
+    let mut case = Case::new().await;
+    case.replace(&format!("{USER}:{PASSWORD}@"), "inlett:secret@");
+    case.fixed_by(
+        "a misspelt role",
+        "error",
+        SERVER,
+        "`postgres.user`",
+        |case| {
+            case.replace("inlett:secret@", &format!("{USER}:{PASSWORD}@"));
+        },
+    )
+    .await;
+}
+
+/// A login that is refused by the server's rules is distinguished from a wrong password.
+#[tokio::test]
+async fn a_server_whose_rules_do_not_let_the_role_in() {
+    let server = Postgres::start().await.unwrap();
+    let database = server.database().await.unwrap();
+    let table = "CREATE TABLE orders (id int PRIMARY KEY, created_at timestamptz NOT NULL DEFAULT \
+        now()); CREATE INDEX ON orders (created_at)";
+    database.sql(table).await.unwrap();
+    let mut case = Case::over(database);
+    let role = reader(&mut case).await;
+    let shown = case.database.rows("SHOW hba_file").await.unwrap();
+    let file = std::path::PathBuf::from(&shown[0][0]);
+    let name = case.database.name().to_owned();
+    // Only the tests' own role may come in.
+    std::fs::write(
+        &file,
+        format!("local all all trust\nhost all {USER} 127.0.0.1/32 trust\n"),
+    )
+    .unwrap();
+    case.database.sql("SELECT pg_reload_conf()").await.unwrap();
+    let checked = case.check().await;
+    let fix = "host \"shop\" \"reader\" 127.0.0.1/32 scram-sha-256";
+    let found = checked.names("no line for the role in pg_hba.conf", "error", SERVER, fix);
+    let fix = found["fix"].as_str().unwrap().to_owned();
+    assert!(fix.contains(&format!("\"{name}\" \"{role}\"")), "{fix}");
+    let rules = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{rules}{}\n", fix.lines().last().unwrap())).unwrap();
+    case.database.sql("SELECT pg_reload_conf()").await.unwrap();
+    eventually(PATIENCE, "the rule is read", async || {
+        Ok(case.check().await.complaints().is_empty())
+    })
+    .await;
 }

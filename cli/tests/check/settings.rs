@@ -17,12 +17,16 @@ async fn a_key_that_is_misspelt_ends_before_any_server_is_asked() {
 async fn a_rule_that_is_no_sentence() {
     let mut case = Case::new().await;
     case.add("tables:\n  orders:\n    rules: [amount is positive]\n");
-    case.check().await.names(
+    case.fixed_by(
         "a rule `amount is positive`",
         "error",
         "tables.orders.rules",
         "a rule is `<column> is not null`",
-    );
+        |case| {
+            case.set("tables.orders.rules: [amount > 0]");
+        },
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -46,10 +50,14 @@ async fn two_tables_in_one_folder() {
 async fn a_flush_that_is_rarer_than_the_sweep() {
     let mut case = Case::new().await;
     case.add("  sweep_interval: 50ms\n");
-    case.check().await.names(
+    case.fixed_by(
         "`sweep_interval: 50ms` with `flush_interval: 100ms`",
         "warning",
         "streaming.flush_interval",
         "exchange",
-    );
+        |case| {
+            case.replace_rest("sweep_interval: 50ms", "sweep_interval: 1s");
+        },
+    )
+    .await;
 }

@@ -6,6 +6,8 @@ use std::fmt;
 use inlet_service::error::Hint;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+const ADD: &str = "kafka-acls.sh --add";
+
 /// A right that one object needs; its text is the command that grants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right<'a> {
@@ -30,7 +32,7 @@ impl fmt::Display for Right<'_> {
             Self::DescribeGroup(name) => (&["Describe"], "group", name),
             Self::UseTransactionalIds(name) => (&["Describe", "Write"], "transactional-id", name),
         };
-        f.write_str("kafka-acls.sh --add")?;
+        f.write_str(ADD)?;
         for operation in operations {
             write!(f, " --operation {operation}")?;
         }
@@ -40,6 +42,15 @@ impl fmt::Display for Right<'_> {
             f.write_str(" --resource-pattern-type prefixed")?;
         }
         Ok(())
+    }
+}
+
+impl Right<'_> {
+    /// The command that grants it, for these brokers and this user.
+    pub fn command(&self, brokers: &str, user: &str) -> String {
+        let command = self.to_string();
+        let rest = command.strip_prefix(ADD).expect("it starts like this");
+        format!("{ADD} --bootstrap-server {brokers} --allow-principal User:{user}{rest}")
     }
 }
 
@@ -80,6 +91,11 @@ mod tests {
             Right::UseTransactionalIds("inlet-shop").to_string(),
             "kafka-acls.sh --add --operation Describe --operation Write --transactional-id \
              inlet-shop --resource-pattern-type prefixed"
+        );
+        assert_eq!(
+            Right::CreateTopic("shop").command("host:9092", "ANONYMOUS"),
+            "kafka-acls.sh --add --bootstrap-server host:9092 --allow-principal User:ANONYMOUS \
+             --operation Create --topic shop"
         );
         assert_eq!(
             Right::CreateTopic("shop").to_string(),

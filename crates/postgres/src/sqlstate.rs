@@ -2,7 +2,9 @@
 //!
 //! Source: PostgreSQL manual, "PostgreSQL Error Codes".
 
+use inlet_model::quote;
 use inlet_service::error::{Hint, Kind};
+use sqlx::postgres::PgDatabaseError;
 
 /// How to connect past a pooler that shares sessions.
 pub(crate) const POOLED: &str = "\
@@ -20,7 +22,7 @@ pub enum Meaning {
     Pooled,
     /// The database holds bytes that are no characters of its encoding.
     NoUtf8,
-    /// Role or password are wrong.
+    /// The role does not exist, its password is wrong, or it may not log in from here.
     Login,
     /// The database does not exist.
     NoDatabase,
@@ -159,14 +161,18 @@ pub(crate) fn is_own(error: &sqlx::Error) -> bool {
 
 /// What to do about an error: our own advice, then the server's own HINT and DETAIL.
 pub(crate) fn hint(error: &sqlx::Error) -> Option<Hint> {
+    let server = error
+        .as_database_error()
+        .and_then(|database| database.try_downcast_ref::<PgDatabaseError>());
+    if let Some(fix) = server.and_then(of_refused_login) {
+        return Some(Hint::text(fix));
+    }
     let mut parts: Vec<String> = Meaning::of(error)
         .hint()
         .into_iter()
         .map(str::to_owned)
         .collect();
-    if let Some(database) = error.as_database_error()
-        && let Some(server) = database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-    {
+    if let Some(server) = server {
         parts.extend(
             server
                 .hint()
@@ -179,6 +185,43 @@ pub(crate) fn hint(error: &sqlx::Error) -> Option<Hint> {
         );
     }
     (!parts.is_empty()).then(|| Hint::text(parts.join("; ")))
+}
+
+/// The fix for a login that was refused before the password was asked for. The server's routine
+/// tells the cases apart in every language; its English message has the names in quotes.
+fn of_refused_login(error: &PgDatabaseError) -> Option<String> {
+    if error.code() != "28000" {
+        return None;
+    }
+    let quoted: Vec<&str> = error.message().split('"').skip(1).step_by(2).collect();
+    match (error.routine()?, quoted.as_slice()) {
+        ("InitializeSessionUserId", [role, ..]) if error.message().ends_with("log in") => {
+            Some(format!("ALTER ROLE {} LOGIN;", quote(role)))
+        }
+        ("InitializeSessionUserId", [role, ..]) => Some(format!(
+            "check `postgres.user`: role {role} does not exist; `inlet grants --role` prints the \
+             SQL that creates it"
+        )),
+        ("ClientAuthentication", [host, role, database, ..]) => {
+            // An address of one host: 32 bits of IPv4, 128 of IPv6.
+            let bits = if host.contains(':') { 128 } else { 32 };
+            let line = format!(
+                "host {} {} {host}/{bits} scram-sha-256",
+                quote(database),
+                quote(role)
+            );
+            let place = match error.message().contains("rejects") {
+                true => "above the rule that rejects it",
+                false => "at its end",
+            };
+            Some(format!(
+                "pg_hba.conf does not let this role in from here, whatever its password: add this \
+                 line to it, {place}; SHOW hba_file names the file, SELECT pg_reload_conf() reads \
+                 it again:\n{line}"
+            ))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

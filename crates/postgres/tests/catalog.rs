@@ -167,7 +167,7 @@ async fn key_and_cursor_come_from_the_indexes() {
     );
     assert_eq!(
         a.missing_index().expect("a statement"),
-        "CREATE INDEX CONCURRENTLY \"a_updated_at_idx\" ON \"public\".\"a\" (\"updated_at\")"
+        "CREATE INDEX CONCURRENTLY ON \"public\".\"a\" (\"updated_at\")"
     );
 
     let b = captured(&database, "b").await.expect("a table");

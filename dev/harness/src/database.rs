@@ -6,6 +6,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::{csv, process, programs};
@@ -41,6 +42,37 @@ impl Database {
             .await
             .with_context(|| format!("running {sql}"))?;
         Ok(connection.close().await?)
+    }
+
+    /// Runs a script as a person who pastes it into `psql`: each statement for itself, up to the
+    /// first error.
+    pub async fn psql(&self, script: &str) -> Result<()> {
+        let mut psql = Command::new(programs::psql()?);
+        psql.args([
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            &self.url,
+            "-f",
+            "-",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+        let mut psql = psql.spawn().context("starting psql")?;
+        let mut stdin = psql.stdin.take().context("stdin is piped")?;
+        stdin.write_all(script.as_bytes()).await?;
+        drop(stdin);
+        let output = psql.wait_with_output().await?;
+        ensure!(
+            output.status.success(),
+            "psql: {}\n{script}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
     }
 
     /// The rows of a query as `psql` prints them: values as PostgreSQL's text in UTC, null as

@@ -2,7 +2,9 @@
 //!
 //! The broker never creates topics by itself: a test, or what it tests, creates them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,6 +176,28 @@ impl Kafka {
                 ])
                 .args(rule);
             tool.finish(DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes Kafka's own tools (`kafka-configs.sh`, ..) into a folder, for commands that a user
+    /// would type.
+    pub fn write_tools(folder: &Path) -> Result<()> {
+        let tools = [
+            ("kafka-acls.sh", "org.apache.kafka.tools.AclCommand"),
+            ("kafka-configs.sh", "kafka.admin.ConfigCommand"),
+            ("kafka-topics.sh", "org.apache.kafka.tools.TopicCommand"),
+        ];
+        let (java, classes) = (programs::system("java")?, programs::kafka_classes()?);
+        for (name, class) in tools {
+            let path = folder.join(name);
+            let script = format!(
+                "#!/bin/sh\nexec '{}' -XX:TieredStopAtLevel=1 -XX:-UsePerfData -cp '{classes}' \
+                 {class} \"$@\"\n",
+                java.display()
+            );
+            fs::write(&path, script)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o755))?;
         }
         Ok(())
     }

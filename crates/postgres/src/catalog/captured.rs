@@ -31,8 +31,9 @@ SELECT DISTINCT a.attname::text FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = ANY($1) AND a.attname = ANY($2) AND (a.atthasmissing OR a.attgenerated = 'v') \
     ORDER BY 1";
 
-/// The column that a trigger sets where no column holds the time of the last change.
-const TOUCHED: &str = "updated_at";
+/// Names for the column that a trigger sets where no column holds the time of the last change; a
+/// cursor is chosen by them.
+const TOUCHED: [&str; 3] = ["updated_at", "changed_at", "last_modified"];
 
 /// A table that can be captured.
 #[derive(Debug, Clone)]
@@ -296,22 +297,35 @@ impl Captured {
     }
 
     /// The statements after which every update moves the cursor: a trigger that sets it; where it is
-    /// not a time of changes, a column `updated_at` and a trigger that sets this one.
+    /// not a time of changes, a new column and a trigger that sets this one.
     pub fn touch_statements(&self) -> Option<String> {
         let cursor = &self.schema.columns[self.cursor?.column];
         let table = &self.schema.table;
         if matches!(cursor.role(), Some(Role::Changed(_))) {
             return Some(touch_statements(table, &cursor.name));
         }
-        let trigger = touch_statements(table, TOUCHED);
-        let exists = |column: &Column| column.name == TOUCHED;
-        if self.schema.columns.iter().any(exists) {
-            return Some(trigger);
-        }
-        Some(format!(
-            "ALTER TABLE {} ADD COLUMN {TOUCHED} timestamptz NOT NULL DEFAULT now();\n{trigger}",
-            table.quoted()
-        ))
+        Some(self.change_time_statements())
+    }
+
+    /// The statements that give the table a column with the time of its last change, which becomes
+    /// the cursor of a table that is polled for the first time: the column, its index, and a trigger
+    /// that sets it.
+    pub fn change_time_statements(&self) -> String {
+        let table = &self.schema.table;
+        let exists = |name: &&str| {
+            self.schema
+                .columns
+                .iter()
+                .any(|column| column.name == *name)
+        };
+        let column = TOUCHED.into_iter().find(|name| !exists(name));
+        let column = column.unwrap_or("inlet_changed_at");
+        format!(
+            "ALTER TABLE {} ADD COLUMN {column} timestamptz NOT NULL DEFAULT now();\n{};\n{}",
+            table.quoted(),
+            index_statement(table, column, self.partitioned),
+            touch_statements(table, column)
+        )
     }
 
     /// Those of these columns that have values in rows which were not written since the column was

@@ -4,9 +4,6 @@ use inlet_model::{Column, ColumnType, Role, Scalar, TableName, quote, resolve_co
 
 use super::error::{CatalogError, Names};
 
-/// The longest identifier that PostgreSQL keeps whole, in bytes (`NAMEDATALEN - 1`).
-const IDENTIFIER_BYTES_MAX: usize = 63;
-
 /// A column by which new rows are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
@@ -108,19 +105,14 @@ fn guess(columns: &[Column], candidates: &[Cursor]) -> Option<Cursor> {
         .copied()
 }
 
-/// The statement that creates an index for polling by `column`. PostgreSQL cannot create one of a
+/// The statement that creates an index for polling by `column`. The server names it: an index with
+/// the name that we would choose may exist, and be partial. PostgreSQL cannot create one of a
 /// partitioned table concurrently.
 pub fn index_statement(table: &TableName, column: &str, partitioned: bool) -> String {
-    let mut name = format!("{}_{column}_idx", table.name);
-    // The server would cut the name in silence, and at a byte; characters are removed whole here.
-    while name.len() > IDENTIFIER_BYTES_MAX {
-        name.pop();
-    }
     // PostgreSQL cannot build an index of a partitioned table concurrently.
     let concurrently = if partitioned { "" } else { " CONCURRENTLY" };
     format!(
-        "CREATE INDEX{concurrently} {} ON {} ({})",
-        quote(&name),
+        "CREATE INDEX{concurrently} ON {} ({})",
         table.quoted(),
         quote(column)
     )
@@ -231,19 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn the_index_statement_quotes_and_fits_an_identifier() {
+    fn the_index_statement_quotes_names_and_knows_partitioned_tables() {
         let table = TableName::new("public", "Orders");
         assert_eq!(
             index_statement(&table, "at", false),
-            r#"CREATE INDEX CONCURRENTLY "Orders_at_idx" ON "public"."Orders" ("at")"#
+            r#"CREATE INDEX CONCURRENTLY ON "public"."Orders" ("at")"#
         );
-        let statement = index_statement(&TableName::new("public", "ü".repeat(31)), "at", true);
         assert_eq!(
-            statement,
-            format!(
-                "CREATE INDEX \"{0}_\" ON \"public\".\"{0}\" (\"at\")",
-                "ü".repeat(31)
-            )
+            index_statement(&table, "at", true),
+            r#"CREATE INDEX ON "public"."Orders" ("at")"#
         );
     }
 }
