@@ -43,7 +43,8 @@ end, and so does every property of `kafka.properties` (`sasl.password_file: /run
   Logs and errors never show a secret; below, **Secret** marks the keys that may hold one.
 * **Durations and sizes** are a whole number and a unit: `500ms`, `2s`, `10m`, `1h`, `1d`; \
 `512KiB`, `64MiB`, `1GiB`.
-* **Paths** are relative to the folder in which `inlet` is started.
+* **Paths** in a file are relative to the folder of this file, wherever `inlet` is started: the lake, files with secrets, certificates (`sslrootcert`, `ssl.ca.location`) and copies of the progress.
+  Paths on the command line are relative to the folder in which `inlet` is started, as everywhere.
 * **Mistakes**, such as an unknown key, are reported all at once, each with file, line, column and \
 what to do.
   The exit code is then 78.

@@ -1,11 +1,11 @@
 //! `datalake:` where the tables land.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::file::{Problem, Problems};
+use super::file::{Problem, Problems, Text};
 use super::raw::RawDatalake;
 use super::value;
 
@@ -34,6 +34,31 @@ pub enum Format {
     Parquet,
 }
 
+/// Refuses a path that 0.1.0 took relative to the folder in which it was started, if the lake is
+/// still there: a second lake would be started elsewhere without a warning.
+fn not_left_behind(text: &Text, path: PathBuf) -> Result<PathBuf, Problem> {
+    let before = Path::new(&text.value);
+    if path == before || path.exists() || !holds_a_lake(before) {
+        return Ok(path);
+    }
+    let what = format!(
+        "`datalake.path` is relative to the folder of this file, which makes it `{}`, and a lake is \
+         at `{}` in the folder in which inlet was started",
+        path.display(),
+        before.display()
+    );
+    let whole = std::path::absolute(before).unwrap_or_else(|_| before.to_owned());
+    let hint = format!("write the whole path: `path: {}`", whole.display());
+    Err(Problem::at(&text.place, what).hint(hint))
+}
+
+/// True for the folder of one table's lake, and for one with such folders.
+fn holds_a_lake(folder: &Path) -> bool {
+    let is_table = |folder: &Path| folder.join("_log").is_dir();
+    let below = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    is_table(folder) || below.into_iter().any(|entry| is_table(&entry.path()))
+}
+
 pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<DatalakeConfig> {
     let path = raw.path.as_ref().ok_or_else(|| {
         Problem::new("`datalake.path` is missing")
@@ -59,7 +84,7 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
             );
             return Err(problem.hint("readers take it for a separator: name the folder without it"));
         }
-        text.path("datalake.path")
+        not_left_behind(text, text.path("datalake.path")?)
     });
     let format = match &raw.format {
         Some(text) if !text.value.eq_ignore_ascii_case("parquet") => Err(Problem::at(

@@ -203,10 +203,22 @@ fn properties(raw: &RawKafka, problems: &mut Problems) -> Properties {
             problems,
         );
         if let (Ok(name), Some(text)) = (accepted, value) {
-            properties.set(name, text.value);
+            let value = match names_a_file(property) && text.value != PROBE {
+                true => text.place.beside(&text.value).display().to_string(),
+                false => text.value,
+            };
+            properties.set(name, value);
         }
     }
     properties
+}
+
+/// The value of `ssl.ca.location` that makes librdkafka look in the usual places.
+const PROBE: &str = "probe";
+
+/// True for librdkafka's properties whose value is a path.
+fn names_a_file(property: &str) -> bool {
+    property.ends_with(".location") || property == "sasl.kerberos.keytab"
 }
 
 /// Every table has a topic of its own, with a name that Kafka takes.

@@ -91,6 +91,52 @@ fn a_path_below_the_home_is_the_users_and_another_users_is_refused() {
 }
 
 #[test]
+fn a_path_in_a_file_begins_at_the_folder_of_this_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path().join("conf");
+    std::fs::create_dir(&below).unwrap();
+    std::fs::write(below.join("secret"), "s3cret\n").unwrap();
+    let text = "postgres:\n  url: postgres://me@host/db?sslrootcert=ca.pem\n  table: t\n  \
+        password_file: secret\nkafka:\n  brokers: host:9092\n  properties:\n    ssl.ca.location: \
+        ./certs/ca.pem\n    ssl.key.location: /etc/key.pem\ndatalake:\n  path: \
+        ./lake\nstreaming:\n  checkpoint_location: ../state.json\n";
+    std::fs::write(below.join("inlet.yml"), text).unwrap();
+    let config = Config::load(&[below.join("inlet.yml")]).unwrap();
+    let postgres = config.require_postgres().unwrap();
+    assert_eq!(postgres.primary.password(), Some("s3cret"));
+    assert_eq!(postgres.primary.sslrootcert, Some(below.join("ca.pem")));
+    assert_eq!(config.datalake.as_ref().unwrap().path, below.join("lake"));
+    assert_eq!(
+        config.streaming.checkpoint_location,
+        Some(folder.path().join("state.json"))
+    );
+    let properties = &config.require_kafka().unwrap().properties;
+    let ca = below.join("certs/ca.pem").display().to_string();
+    assert_eq!(properties.get("ssl.ca.location"), Some(ca.as_str()));
+    assert_eq!(properties.get("ssl.key.location"), Some("/etc/key.pem"));
+}
+
+#[test]
+fn a_lake_that_an_earlier_version_put_beside_the_working_directory_is_named() {
+    // The tests run in the folder of the crate.
+    let name = format!("lake-of-test-{}", std::process::id());
+    let lake = std::env::current_dir().unwrap().join(&name);
+    std::fs::create_dir_all(lake.join("orders/_log")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("inlet.yml");
+    std::fs::write(&file, format!("{SMALL}datalake: {{ path: {name} }}\n")).unwrap();
+    let loaded = Config::load(std::slice::from_ref(&file));
+    std::fs::remove_dir_all(&lake).unwrap();
+    let shown = crate::error::report(&loaded.unwrap_err());
+    assert!(shown.contains("and a lake is at"), "{shown}");
+    assert!(
+        shown.contains(&format!("path: {}", lake.display())),
+        "{shown}"
+    );
+    assert!(Config::load(&[file]).is_ok());
+}
+
+#[test]
 fn rules_come_from_a_second_file() {
     let config =
         Config::load(&[shipped("orders_stream.yml"), shipped("orders_rules.yml")]).unwrap();

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, where, and how to fix it.
 
 use std::fmt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Explain, Hint, Kind};
@@ -15,6 +16,36 @@ pub struct Place {
     pub column: u64,
     /// The file's position among those given: a later one overrides.
     pub(crate) layer: usize,
+}
+
+impl Place {
+    /// A path that is written here: a relative one begins at the folder of this file.
+    pub(crate) fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        let folder = Path::new(&*self.file).parent();
+        match folder.filter(|folder| *folder != Path::new("")) {
+            Some(folder) => plain(&folder.join(path)),
+            None => path.to_owned(),
+        }
+    }
+}
+
+/// The path as people write it, without `.` and `..` after a name: `configs/../datalake` is
+/// `datalake`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        let is_below = matches!(plain.components().next_back(), Some(Component::Normal(_)));
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if is_below => _ = plain.pop(),
+            part => plain.push(part),
+        }
+    }
+    match plain.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => plain,
+    }
 }
 
 impl fmt::Display for Place {

@@ -23,10 +23,11 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    /// The text as a path; `~/` at its beginning is the user's home, as in a shell.
+    /// The text as a path: `~/` at its beginning is the user's home, as in a shell, and a relative
+    /// one begins at the folder of the file that it is written in.
     pub fn path(&self, key: &str) -> Result<PathBuf, Problem> {
         let Some(rest) = self.value.strip_prefix('~') else {
-            return Ok(PathBuf::from(&self.value));
+            return Ok(self.place.beside(&self.value));
         };
         let problem =
             |what: &str| Problem::at(&self.place, format!("`{key}` {what}: `{}`", self.value));

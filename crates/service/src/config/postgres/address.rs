@@ -122,7 +122,7 @@ fn parameter(
             }
         },
         "dbname" => address.db = Some(value.to_owned()),
-        "sslrootcert" => address.sslrootcert = Some(PathBuf::from(value)),
+        "sslrootcert" => address.sslrootcert = Some(text.place.beside(value)),
         // pgJDBC: `ssl=true` alone means verify-full.
         "ssl" if address.sslmode.is_none() && value != "false" => {
             address.sslmode = Some(SslMode::VerifyFull)
