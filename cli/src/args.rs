@@ -94,6 +94,9 @@ pub enum Verb {
             'paid'\""
     )]
     Reload(ReloadArguments),
+    /// Look through all rows and keys of a table now, instead of at the next sweep
+    #[command(after_help = "Example:\n  inlet sweep --config inlet.yml orders")]
+    Sweep(ControlArguments),
     /// Write a configuration for the tables of a database, with what the catalog tells of them
     #[command(
         after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output \
@@ -143,7 +146,9 @@ impl Verb {
             Self::Status(arguments) => Some(&arguments.files),
             Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
-            Self::Pause(arguments) | Self::Resume(arguments) => Some(&arguments.files),
+            Self::Pause(arguments) | Self::Resume(arguments) | Self::Sweep(arguments) => {
+                Some(&arguments.files)
+            }
             Self::Reload(arguments) => Some(&arguments.of.files),
             _ => None,
         }

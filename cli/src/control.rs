@@ -1,4 +1,4 @@
-//! `inlet pause`, `inlet resume` and `inlet reload`: what a user asks of the poll of one table,
+//! `inlet pause`, `inlet resume`, `inlet reload` and `inlet sweep`: what a user asks of the poll of one table,
 //! while the service runs.
 //!
 //! Promises: the service is not restarted; each load happens once; a request survives a restart of
@@ -42,6 +42,8 @@ pub enum Act {
     Resume,
     /// Load it again, or those of its rows that fulfil a condition.
     Reload(Option<String>),
+    /// Compare all its rows and keys now.
+    Sweep,
 }
 
 /// Stores the request, and waits a while for the service to follow it.
@@ -94,6 +96,11 @@ fn next(before: Request, act: &Act, id: &str) -> Request {
             id,
             ..before
         },
+        Act::Sweep => Request {
+            sweep: Some(id.clone()),
+            id,
+            ..before
+        },
     }
 }
 
@@ -104,6 +111,10 @@ fn done(act: &Act) -> &'static str {
         Act::Reload(None) => "the load has started. `inlet status` shows when it has ended",
         Act::Reload(Some(_)) => {
             "the load of these rows has started. `inlet status` shows when it has ended"
+        }
+        Act::Sweep => {
+            "the sweep has started. Updates that left the cursor as it was, and deletes, are in the \
+             lake when it has ended"
         }
     }
 }
@@ -183,6 +194,7 @@ impl Store {
             let is_followed = match act {
                 Act::Pause | Act::Resume => control.paused == request.paused,
                 Act::Reload(_) => control.reload.as_ref() == Some(&request.id),
+                Act::Sweep => control.sweep.as_ref() == Some(&request.id),
             };
             if is_followed {
                 return Ok(true);

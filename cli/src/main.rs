@@ -114,6 +114,7 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Verify(arguments) => verify::run(arguments, config, token).await,
         Verb::Pause(arguments) => control::run(Act::Pause, &arguments, config, token).await,
         Verb::Resume(arguments) => control::run(Act::Resume, &arguments, config, token).await,
+        Verb::Sweep(arguments) => control::run(Act::Sweep, &arguments, config, token).await,
         Verb::Reload(arguments) => {
             let act = Act::Reload(arguments.condition);
             control::run(act, &arguments.of, config, token).await

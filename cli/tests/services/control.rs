@@ -76,6 +76,38 @@ async fn a_table_is_paused_resumed_and_loaded_again_without_a_restart() {
 }
 
 #[tokio::test]
+async fn a_sweep_that_is_asked_for_brings_what_the_cursor_does_not_show() {
+    for verbs in WAYS {
+        let database = shared_database().await;
+        database.sql(ORDERS).await.unwrap();
+        let copy = Copy::of(database, verbs, "tables: { orders: , log: }\n").await;
+        let _services = copy.start(verbs);
+        copy.await_rows("orders", 10).await;
+        // Sweeps and comparisons of keys are due after an hour, unless PostgreSQL counts changes.
+        copy.database
+            .sql(
+                "SET track_counts = off; UPDATE orders SET state = 'sent' WHERE id = 3; \
+                 DELETE FROM orders WHERE id = 4",
+            )
+            .await
+            .unwrap();
+        let finished = copy.run_with("sweep", &["orders"]).await;
+        assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+        assert!(finished.stdout.contains("the sweep has started"));
+        // The update, and the delete; no other row comes again.
+        copy.await_rows("orders", 12).await;
+        let shown = copy.files("orders");
+        let rows = format!(
+            "SELECT id, state, _op FROM {shown} WHERE state = 'sent' OR _op = 'd' ORDER BY id"
+        );
+        assert_eq!(
+            duckdb::query(&rows).await.unwrap(),
+            [["3", "sent", "u"], ["4", "NULL", "d"]]
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_makes_no_sense_is_refused_in_words() {
     let database = shared_database().await;
     database.sql(ORDERS).await.unwrap();

@@ -1,7 +1,8 @@
 //! What a user asks of the poll of one table: stored beside the table's progress, and answered in it.
 //!
 //! A request is a state and not a command: the last one counts, and reading it again changes
-//! nothing. It is JSON: `{"id":"..","paused":false,"reload":{"id":"..","where":"id > 7"}}`.
+//! nothing. It is JSON: `{"id":"..","paused":false,"reload":{"id":"..",
+//! "where":"id > 7"},"sweep":".."}`.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ pub struct Request {
     /// The last load that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<ReloadRequest>,
+    /// Names the last sweep that was asked for; the poll makes it once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<String>,
 }
 
 /// A load of a table beside its polls.
@@ -54,11 +58,12 @@ mod tests {
                 id: "6".to_owned(),
                 condition: Some("id > '7'".to_owned()),
             }),
+            sweep: Some("5".to_owned()),
         };
         let text = request.encode();
         assert_eq!(
             text,
-            r#"{"id":"7","paused":true,"reload":{"id":"6","where":"id > '7'"}}"#
+            r#"{"id":"7","paused":true,"reload":{"id":"6","where":"id > '7'"},"sweep":"5"}"#
         );
         assert_eq!(Request::decode(text.as_bytes()).unwrap(), request);
     }

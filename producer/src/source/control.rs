@@ -19,6 +19,9 @@ pub struct Control {
     /// The last load that was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<String>,
+    /// The last sweep that was asked for and was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<String>,
 }
 
 /// What a request changes.
@@ -28,6 +31,8 @@ pub enum Asked {
     Resume,
     /// Load every row again, or those that fulfil a condition.
     Reload(ReloadRequest),
+    /// Compare every row and every key now.
+    Sweep(String),
 }
 
 impl Control {
@@ -52,6 +57,11 @@ impl Control {
         let reload = request.reload.as_ref();
         let new = reload.filter(|reload| self.reload.as_ref() != Some(&reload.id));
         asked.extend(new.cloned().map(Asked::Reload));
+        let sweep = request
+            .sweep
+            .clone()
+            .filter(|_| request.sweep != self.sweep);
+        asked.extend(sweep.map(Asked::Sweep));
         asked
     }
 }
@@ -71,7 +81,21 @@ mod tests {
                 id: id.to_owned(),
                 condition: condition.map(str::to_owned),
             }),
+            sweep: None,
         }
+    }
+
+    #[test]
+    fn a_sweep_is_made_once() {
+        let request = Request {
+            sweep: Some("1".to_owned()),
+            ..Request::default()
+        };
+        let mut control = Control::default();
+        assert_eq!(control.asked(&request), [Asked::Sweep("1".to_owned())]);
+        control.sweep = Some("1".to_owned());
+        assert_eq!(control.asked(&request), []);
+        assert_eq!(control.asked(&Request::default()), []);
     }
 
     #[test]
@@ -98,6 +122,7 @@ mod tests {
             request: "7".to_owned(),
             paused: true,
             reload: Some("6".to_owned()),
+            sweep: Some("5".to_owned()),
         };
         let text = serde_json::to_string(&control).unwrap();
         let stored = |text: &str| Progress(BTreeMap::from([(CONTROL.to_owned(), text.to_owned())]));

@@ -73,6 +73,7 @@ pub(super) fn asked(captured: &Captured, asked: &Asked) {
     match asked {
         Asked::Pause => info!(%table, "a user pauses the table: its changes wait"),
         Asked::Resume => info!(%table, "a user resumes the table"),
+        Asked::Sweep(_) => info!(%table, "a user asks for a sweep of the table"),
         Asked::Reload(_) if !keyed => {
             warn!(%table, "a user asks to load the table again, which has no key: every row would \
                 only come another time, so it is not loaded");

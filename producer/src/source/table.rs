@@ -364,6 +364,11 @@ impl PolledTable {
                 }
                 self.control.reload = Some(asked.id);
             }
+            Asked::Sweep(id) => {
+                self.tiers.sweep_now();
+                self.compare_at_once();
+                self.control.sweep = Some(id);
+            }
         }
     }
 

@@ -261,6 +261,7 @@ fn request(id: &str, paused: bool, reload: Option<(&str, Option<&str>)>) -> Requ
     Request {
         id: id.to_owned(),
         paused,
+        sweep: None,
         reload: reload.map(|(id, condition)| ReloadRequest {
             id: id.to_owned(),
             condition: condition.map(str::to_owned),
