@@ -93,6 +93,9 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         .files()
         .expect("`dispatch` runs the verbs without a configuration");
     let config = Config::load(&files.config)?;
+    if let Some(datalake) = &config.datalake {
+        tables::use_bucket(datalake);
+    }
     match verb {
         Verb::Producer(arguments) => producer::run(config, arguments.http, token).await,
         Verb::Consumer(arguments) => consumer::run(config, arguments.http, token).await,

@@ -195,7 +195,7 @@ impl<'a> Lake<'a> {
                 is_all || statement.has(&view.name)
             });
         }
-        Ok(made.into_text())
+        Ok(views::secret(self.datalake) + &made.into_text())
     }
 
     /// The views of these tables, or of all, over patterns: they also show what arrives later.
@@ -206,7 +206,7 @@ impl<'a> Lake<'a> {
             let table = self.read(&tables[at], Reading::Matching).await?;
             made.add(&self.names[at], &table, true, |_| true);
         }
-        Ok(made.into_text())
+        Ok(views::secret(self.datalake) + &made.into_text())
     }
 
     async fn read(&self, table: &TableConfig, reading: Reading) -> Result<views::Table, Failure> {

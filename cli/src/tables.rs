@@ -1,9 +1,11 @@
 //! The tables of a configuration as the lake knows them, and where they are in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use inlet_lake::{CompactionOptions, Limits, Retention, TableReader, tables_of};
+use inlet_lake::{
+    BucketOptions, CompactionOptions, Limits, Retention, TableReader, in_bucket, tables_of,
+};
 use inlet_model::TableReference;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
@@ -41,9 +43,33 @@ pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -
     }
 }
 
+/// Tells the lake how its bucket is reached, where it is in one.
+pub fn use_bucket(datalake: &DatalakeConfig) {
+    if let Some(bucket) = &datalake.bucket {
+        let options = BucketOptions {
+            endpoint: bucket.endpoint.clone(),
+            region: bucket.region.clone(),
+            allow_http: bucket.allow_http,
+        };
+        inlet_lake::use_bucket(&datalake.path, &options);
+    }
+}
+
+/// The path from the root of the file system; an address stays what it is.
+pub fn absolute(path: &Path) -> PathBuf {
+    if in_bucket(path) {
+        return path.to_owned();
+    }
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// A table's folder in a lake of several tables.
 pub fn own_folder(datalake: &DatalakeConfig, table: &TableReference) -> PathBuf {
     let folder = datalake.path.join(table.folder());
+    // 0.1.0 wrote no bucket.
+    if in_bucket(&folder) {
+        return folder;
+    }
     // 0.1.0 wrote some names as they are. A table that has such a folder goes on in it.
     let former = table.former_folder().map(|name| datalake.path.join(name));
     let is_its_own = |former: &PathBuf| {

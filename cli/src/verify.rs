@@ -109,7 +109,7 @@ async fn verify_table(
 ) -> Result<Report, VerifyError> {
     let folder = tables::folder(of.config, of.datalake, of.table);
     // The views name files by their whole paths, and both comparisons leave out the same ones.
-    let reader = TableReader::new(std::path::absolute(&folder).unwrap_or(folder));
+    let reader = TableReader::new(tables::absolute(&folder));
     // Each file is read once, so none may be merged into another one meanwhile.
     let _held = reader.hold();
     let inspection = reader.inspect().await?;

@@ -5,6 +5,7 @@
 //! they show what arrives later. Read in this order: [`names`], [`columns`], [`select`],
 //! [`statement`]; these are pure. This file reads the lake.
 
+mod bucket;
 mod columns;
 mod names;
 mod select;
@@ -21,6 +22,7 @@ use self::columns::Columns;
 use self::select::Files;
 use crate::tables;
 
+pub use self::bucket::secret;
 pub use self::columns::names_in_files;
 pub use self::names::{ViewName, ViewNames, of_tables};
 pub use self::select::Table;
@@ -49,7 +51,7 @@ pub async fn read(
 ) -> Result<Table, LakeError> {
     let folder = tables::folder(config, datalake, table);
     // DuckDB may be started elsewhere, and reads `~` and addresses in a relative path.
-    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let folder = tables::absolute(&folder);
     let reader = TableReader::new(&folder);
     let head = reader.head().await?;
     let latest = head.as_ref().and_then(|head| reader.latest_schema(head));
@@ -84,11 +86,20 @@ pub async fn read(
 /// The files that the log names, as far as they exist: DuckDB fails at a missing one, and a file of
 /// another program in the folder is not the table's.
 fn committed(reader: &TableReader, head: &Head) -> Result<Vec<PathBuf>, LakeError> {
+    // One listing for each date costs less than a request for each file of a bucket.
+    let listed = match reader.is_in_bucket() {
+        true => Some(reader.data_files()?),
+        false => None,
+    };
+    let exists = |path: &PathBuf| match &listed {
+        Some(listed) => listed.contains(path),
+        None => path.exists(),
+    };
     let (found, missing): (Vec<_>, Vec<_>) = reader
         .files(head)?
         .into_iter()
         .map(|file| file.path)
-        .partition(|path| path.exists());
+        .partition(exists);
     // A file of the last commit appears within milliseconds; any other was removed by hand.
     if let Some(first) = missing.first() {
         tracing::warn!(

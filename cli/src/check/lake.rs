@@ -47,6 +47,17 @@ pub async fn check(
 /// Checks the folder, or the nearest existing one above it, in which it would be created.
 async fn disk(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
     let object = datalake.path.display().to_string();
+    if datalake.bucket.is_some() {
+        let probed = TableReader::new(&datalake.path).probe().await;
+        return vec![match probed {
+            Ok(()) => Finding::ok(
+                Hop::Lake,
+                object,
+                "objects can be created once, copied, read, listed and removed",
+            ),
+            Err(error) => Finding::of(Hop::Lake, object, &error),
+        }];
+    }
     // The lake's folder may not exist yet; then the nearest folder above it shows the disk and the
     // rights.
     let absolute = std::path::absolute(&datalake.path).unwrap_or_else(|_| datalake.path.clone());

@@ -38,7 +38,7 @@ pub async fn run(tables: &[Table], is_json: bool, stop: &CancellationToken) -> O
 async fn of_table(table: &Table) -> Vec<Finding> {
     let object = table.folder.display().to_string();
     // Paths are printed whole, so that a command of a fix works in any folder.
-    let folder = std::path::absolute(&table.folder).unwrap_or_else(|_| table.folder.clone());
+    let folder = crate::tables::absolute(&table.folder);
     match inlet_lake::TableReader::new(folder).audit().await {
         Err(error) => vec![Finding::of(Hop::Lake, object, &error)],
         Ok(audit) => {

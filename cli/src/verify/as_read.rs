@@ -11,9 +11,8 @@ mod differ;
 mod sides;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
-use inlet_lake::{Head, LeftDates};
+use inlet_lake::{Head, LeftDates, Opened};
 use inlet_model::TableSchema;
 use inlet_model::change::{OFFSET, XID, is_reserved};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
@@ -268,7 +267,7 @@ async fn count(lake: &Lake, latest: &str, mut compared: Compared) -> Result<Comp
 fn rows_in_files(lake: &Lake) -> Result<u64, VerifyError> {
     let mut rows = 0;
     for path in lake.data_files()? {
-        let read = File::open(&path)
+        let read = Opened::open(&path)
             .map_err(parquet::errors::ParquetError::from)
             .and_then(SerializedFileReader::new);
         let reader = read.map_err(|source| inlet_lake::LakeError::Damaged { path, source })?;

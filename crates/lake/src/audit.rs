@@ -5,7 +5,6 @@
 //! it all. Both compare files with the log in `inspection`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -18,7 +17,7 @@ use roaring::RoaringTreemap;
 use crate::commit::{self, DataFile, LogFlaw, Walk};
 use crate::error::{LakeError, READING};
 use crate::files::names::{self, HIDDEN, STAGING, is_data, writer_of};
-use crate::files::{Store, read_quarantine, statistics_of};
+use crate::files::{Opened, Store, read_quarantine, statistics_of};
 use crate::inspection::{self, CREATED_BY, Committed, Inspection};
 use crate::reader::TableReader;
 
@@ -113,7 +112,7 @@ pub(crate) fn audit(store: &Store) -> Result<Audit, LakeError> {
     // The folder is listed before the log is read: the entry of a file exists before the file
     // becomes visible. Writers that end from here on are looked at last, and are alive before.
     let mut visible = BTreeSet::new();
-    inspection::list_visible(store.root(), &mut visible)?;
+    inspection::list_visible(store, &mut visible)?;
     let mut audit = Audit::default();
     let walk = commit::walk(store)?;
     let listed = walk.iter().flat_map(|walk| &walk.live);
@@ -137,6 +136,7 @@ pub(crate) fn audit(store: &Store) -> Result<Audit, LakeError> {
             .map(|(path, flaw)| (store.path(path), flaw.clone()))
             .collect();
         let mut contents = Contents {
+            store,
             walk,
             positions: BTreeMap::new(),
             audit: &mut audit,
@@ -155,6 +155,7 @@ pub(crate) fn audit(store: &Store) -> Result<Audit, LakeError> {
 
 /// Reads the rows of files, and remembers their positions.
 struct Contents<'a> {
+    store: &'a Store,
     walk: &'a Walk,
     positions: BTreeMap<i32, RoaringTreemap>,
     audit: &'a mut Audit,
@@ -167,7 +168,7 @@ impl Contents<'_> {
             || found.damaged.contains_key(path)
             || found.forbidden.contains_key(path);
         // A committed file may wait for its writer to show it.
-        if is_reported || !path.exists() {
+        if is_reported || self.store.size(&file.path)?.is_none() {
             return Ok(());
         }
         self.audit.read.files += 1;
@@ -253,7 +254,7 @@ impl Contents<'_> {
             return Ok(None);
         };
         let failed = |source| LakeError::io(READING, path, source);
-        let opened = File::open(path).map_err(failed)?;
+        let opened = Opened::open(path).map_err(failed)?;
         let metadata = ParquetMetaDataReader::new().parse_and_finish(&opened);
         let Ok(metadata) = metadata else {
             return Ok(None);
@@ -331,7 +332,7 @@ fn origin(
     walk: Option<&Walk>,
     inspection: &Inspection,
 ) -> Result<Origin, LakeError> {
-    let size = fs::metadata(path).map(|of| of.len()).unwrap_or_default();
+    let size = Opened::open(path).map(|of| of.size()).unwrap_or_default();
     let of_size = |file: &DataFile| file.bytes == size;
     let is_named_so = |missing: &&PathBuf| {
         missing.file_name() == path.file_name() && committed.get(*missing).is_some_and(of_size)
@@ -358,7 +359,7 @@ fn origin(
             Origin::Unknown
         });
     }
-    let opened = File::open(path).ok();
+    let opened = Opened::open(path).ok();
     let metadata = opened.and_then(|of| ParquetMetaDataReader::new().parse_and_finish(&of).ok());
     Ok(match metadata {
         None => Origin::Unknown,
@@ -371,7 +372,11 @@ fn origin(
 
 /// Whether two files of one size have the same bytes.
 fn is_equal(one: &Path, other: &Path) -> bool {
-    match (fs::read(one), fs::read(other)) {
+    let read = |path| {
+        let file = Opened::open(path)?;
+        file.read_at(0, usize::try_from(file.size()).unwrap_or(usize::MAX))
+    };
+    match (read(one), read(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => false,
     }

@@ -100,7 +100,7 @@ impl Compactor {
     pub async fn open(path: &Path, pause: Duration) -> Result<Option<Self>, LakeError> {
         let path = path.to_owned();
         blocking(move || {
-            let Some(table) = commit::table_of(&Store::existing(&path))? else {
+            let Some(table) = commit::table_of(&Store::existing(&path)?)? else {
                 return Ok(None);
             };
             // What decides how rows become files is not asked for: it only copies rows.
@@ -125,6 +125,7 @@ impl Compactor {
     pub async fn merge_small(&self, stop: Arc<AtomicBool>) -> Result<Compacted, LakeError> {
         let (lake, pause) = (self.lake.clone(), self.pause);
         blocking(move || {
+            refuse_bucket(&lake)?;
             let _lock = lock_alone(&lake)?;
             let mut all = Compacted::default();
             loop {
@@ -145,6 +146,7 @@ impl Compactor {
     pub async fn merge_due(&self, stop: Arc<AtomicBool>) -> Result<Compacted, LakeError> {
         let (lake, pause) = (self.lake.clone(), self.pause);
         blocking(move || {
+            refuse_bucket(&lake)?;
             let _lock = lock_alone(&lake)?;
             round(&lake, Wanted::Due, &mut Throttle::unbounded(pause, stop))
         })
@@ -197,6 +199,9 @@ impl Compactor {
                         Some(retention) => expire(&lake, retention, Utc::now(), &mut throttle)?,
                         None => Expired::default(),
                     };
+                    if lake.folder.store.is_bucket() {
+                        return Ok((Compacted::default(), expired));
+                    }
                     Ok((round(&lake, Wanted::Due, &mut throttle)?, expired))
                 };
                 match joined(tokio::task::spawn_blocking(run).await) {
@@ -262,20 +267,41 @@ fn round(lake: &Lake, wanted: Wanted, throttle: &mut Throttle) -> Result<Compact
     Ok(all)
 }
 
-fn lock_alone(lake: &Lake) -> Result<File, LakeError> {
+/// A pattern of readers cannot be kept right while files of a bucket are merged: no step takes some
+/// names away and gives others at once.
+fn refuse_bucket(lake: &Lake) -> Result<(), LakeError> {
+    match lake.folder.store.is_bucket() {
+        true => Err(LakeError::NoMergeInBucket {
+            path: lake.folder.store.root().to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+fn lock_alone(lake: &Lake) -> Result<Alone, LakeError> {
     lock(&lake.folder.store)?.ok_or_else(|| LakeError::Compacting {
         table: lake.folder.options.table.clone(),
     })
 }
 
-/// The lock of the one process that merges files of the table.
-fn lock(store: &Store) -> Result<Option<File>, LakeError> {
+/// The lock of the one process that merges files of the table. A bucket has none: there the log
+/// alone decides which files leave (`commit/expire`).
+struct Alone {
+    _lock: Option<File>,
+}
+
+fn lock(store: &Store) -> Result<Option<Alone>, LakeError> {
+    if store.is_bucket() {
+        return Ok(Some(Alone { _lock: None }));
+    }
     let path = store.path(STAGING);
     let failed = |source| LakeError::io("locking", &path, source);
     let folder = File::open(&path).map_err(failed)?;
     // A process that is being started holds the files of its parent for a moment.
     match commit::lock_within(&folder, LOCK_WAIT_MAX) {
-        Ok(()) => Ok(Some(folder)),
+        Ok(()) => Ok(Some(Alone {
+            _lock: Some(folder),
+        })),
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
         Err(source) => Err(failed(source)),
     }
@@ -430,6 +456,14 @@ fn in_a_pause<T>(
     mut act: impl FnMut(&mut Log, &Readers) -> Result<Option<T>, LakeError>,
 ) -> Result<Option<T>, LakeError> {
     let store = &lake.folder.store;
+    if store.is_bucket() {
+        // Readers of a bucket are not known, and nothing keeps them away.
+        let readers = Readers::unknown();
+        let mut log = lake.log.blocking_lock();
+        let done = act(&mut log, &readers);
+        lake.head.send_replace(Arc::new(log.head.clone()));
+        return done;
+    }
     let readers = Readers::of(store.root(), &store.path(visible));
     for _ in 0..SHOW_ATTEMPTS_MAX {
         if !readers.wait_for_pause(throttle.pause(), throttle.stop()) {

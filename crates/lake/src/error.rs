@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use inlet_model::{KafkaPartition, Offset, OffsetRange, TableName};
 use inlet_service::error::{Explain, Hint, Kind};
 
+use crate::files::{BucketError, BucketFault};
+
 /// Acts that need no right to write.
 pub(crate) const READING: &str = "reading";
 pub(crate) const LISTING: &str = "listing";
@@ -117,6 +119,16 @@ pub enum LakeError {
     /// The disk is full.
     #[error("no space is left for `{}`", path.display())]
     Full { path: PathBuf, source: io::Error },
+    /// A request to a bucket failed.
+    #[error("{act} of `{}` failed", path.display())]
+    Bucket {
+        act: &'static str,
+        path: PathBuf,
+        source: BucketError,
+    },
+    /// Files of a bucket cannot be merged.
+    #[error("the files of `{}` are not merged, because they are in a bucket", path.display())]
+    NoMergeInBucket { path: PathBuf },
     #[error("{act} of `{}` failed", path.display())]
     Io {
         act: &'static str,
@@ -158,6 +170,10 @@ impl LakeError {
     pub(crate) fn io(act: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         use io::ErrorKind as E;
         let path = path.into();
+        let source = match source.downcast::<BucketError>() {
+            Ok(source) => return Self::Bucket { act, path, source },
+            Err(source) => source,
+        };
         match source.kind() {
             // These three come from the set-up, and retrying does not help; everything else may
             // pass.
@@ -210,7 +226,15 @@ impl LakeError {
 impl Explain for LakeError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotWritable { .. }
+            Self::Bucket { source, .. } => match source.fault {
+                BucketFault::NoBucket
+                | BucketFault::Denied
+                | BucketFault::NoCredentials
+                | BucketFault::OtherServer => Kind::Config,
+                BucketFault::Unreachable | BucketFault::Passing => Kind::Unavailable,
+            },
+            Self::NoMergeInBucket { .. }
+            | Self::NotWritable { .. }
             | Self::NotReadable { .. }
             | Self::NotFolder { .. }
             | Self::Dangling { .. }
@@ -236,6 +260,11 @@ impl Explain for LakeError {
             Self::NotWritable { owner, .. } | Self::NotReadable { owner, .. } => Hint::text(
                 format!("{owner}; change its owner, or the key `datalake.path`"),
             ),
+            Self::Bucket { source, .. } => return source.fault.hint(),
+            Self::NoMergeInBucket { .. } => Hint::text(
+                "a plain pattern would show duplicates while they are merged; a longer \
+                 `streaming.flush_interval` makes larger files",
+            ),
             Self::NotFolder { .. } => {
                 Hint::text("give the path of a folder: see the key `datalake.path`")
             }
@@ -243,6 +272,10 @@ impl Explain for LakeError {
                 "mount the disk or create the folder `{}`, or change the key `datalake.path`",
                 target.display()
             )),
+            Self::Unsupported { path, .. } if crate::files::in_bucket(path) => Hint::text(
+                "use a version of the server that has them, or another server: without them two \
+                 writers could commit under one name",
+            ),
             Self::Unsupported { .. } => {
                 Hint::text("put `datalake.path` on a local file system such as ext4 or XFS")
             }

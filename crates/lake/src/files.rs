@@ -1,5 +1,6 @@
 //! The files of a table's folder: their names, their formats, and how they become durable.
 
+mod bucket;
 mod columns;
 mod dates;
 mod encoder;
@@ -7,6 +8,7 @@ pub(crate) mod footer;
 pub(crate) mod hidden;
 mod merge;
 pub(crate) mod names;
+mod opened;
 mod ownership;
 mod quarantine;
 mod rows;
@@ -14,11 +16,14 @@ mod stage;
 mod statistics;
 mod store;
 
+pub(crate) use bucket::{Bucket, BucketFault, local_file};
+pub use bucket::{BucketError, BucketOptions, in_bucket, use_bucket, use_client};
 pub use columns::CHANGE_COLUMNS;
 pub(crate) use columns::in_file;
 pub(crate) use dates::{Calendar, Day};
 pub(crate) use encoder::{Layout, StagedFile};
 pub(crate) use merge::{MergedFile, Pace, merge_data, merge_rejected};
+pub use opened::Opened;
 pub(crate) use ownership::ownership;
 pub(crate) use quarantine::read as read_quarantine;
 pub use quarantine::{COLUMNS as QUARANTINE_COLUMNS, Rejected};

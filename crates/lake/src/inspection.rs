@@ -4,8 +4,7 @@
 //! no sign of a file that is missing. The log names what was committed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,12 +15,10 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use crate::commit::{self, DataFile, Log};
 use crate::error::{LISTING, LakeError, READING};
 use crate::files::names::{self, LOG, QUARANTINE};
-use crate::files::{Store, ownership};
+use crate::files::{Opened, Store, ownership};
 
 /// What `created_by` begins with in every data file.
 pub(crate) const CREATED_BY: &str = "inlet ";
-/// The bits of a mode that allow the owner, the group and others to read.
-const READABLE: u32 = 0o444;
 
 /// What is wrong with the files of a table's folder. Paths are those of the reader's folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +57,7 @@ pub(crate) fn inspect(store: Arc<Store>) -> Result<Inspection, LakeError> {
     // The folder is listed before the log is read: the entry of a file exists before the file
     // becomes visible.
     let mut visible = BTreeSet::new();
-    list_visible(store.root(), &mut visible)?;
+    list_visible(&store, &mut visible)?;
     let mut inspection = Inspection {
         set_aside: set_aside(&store)?,
         ..Inspection::default()
@@ -126,24 +123,37 @@ pub(crate) fn missing(store: Arc<Store>) -> Result<BTreeMap<PathBuf, u64>, LakeE
     let mut missing = BTreeMap::new();
     for of in live.into_files() {
         let path = store.path(&of.file.path);
-        if !path.exists() && is_missing(&store, &path, &of.file)? {
+        if store.size(&of.file.path)?.is_none() && is_missing(&store, &of.file)? {
             missing.insert(path, of.file.rows);
         }
     }
     Ok(missing)
 }
 
-fn is_missing(store: &Store, path: &Path, committed: &DataFile) -> Result<bool, LakeError> {
+fn is_missing(store: &Store, committed: &DataFile) -> Result<bool, LakeError> {
     // A committed file is renamed a moment after its entry. The place is looked at last: the rename
     // may happen between the two questions.
-    Ok(store.size(&committed.staged)?.is_none() && !path.exists())
+    let is_staged = store.size(&committed.staged)?.is_some();
+    Ok(!is_staged && store.size(&committed.path)?.is_none())
 }
 
-/// Adds every file below a folder that readers of data or of rejected rows read.
+/// Adds every file that readers of data or of rejected rows read.
 pub(crate) fn list_visible(
-    folder: &Path,
+    store: &Store,
     visible: &mut BTreeSet<PathBuf>,
 ) -> Result<(), LakeError> {
+    if !store.is_bucket() {
+        return list_folder(store.root(), visible);
+    }
+    let objects = store.list_below("")?.into_iter();
+    visible.extend(objects.filter_map(|name| {
+        let is_rejected = names::is_quarantine(&name) && name.starts_with(QUARANTINE);
+        (names::is_data(&name) || is_rejected).then(|| store.path(&name))
+    }));
+    Ok(())
+}
+
+fn list_folder(folder: &Path, visible: &mut BTreeSet<PathBuf>) -> Result<(), LakeError> {
     let failed = |source| LakeError::io(LISTING, folder, source);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -157,7 +167,7 @@ pub(crate) fn list_visible(
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if entry.file_type().map_err(failed)?.is_dir() {
-            list_visible(&path, visible)?;
+            list_folder(&path, visible)?;
         } else if names::is_data(&name)
             || (names::is_quarantine(&name) && folder.ends_with(QUARANTINE))
         {
@@ -181,10 +191,10 @@ enum Condition {
 }
 
 fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Condition, LakeError> {
-    let file = match File::open(path) {
+    let file = match Opened::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(match is_missing(store, path, committed)? {
+            return Ok(match is_missing(store, committed)? {
                 true => Condition::Missing,
                 false => Condition::Committed,
             });
@@ -194,17 +204,15 @@ fn inspect_file(store: &Store, path: &Path, committed: &DataFile) -> Result<Cond
         }
         Err(source) => return Err(LakeError::io(READING, path, source)),
     };
-    let found = file
-        .metadata()
-        .map_err(|source| LakeError::io("inspection", path, source))?;
-    if found.is_dir() {
+    let failed = |source| LakeError::io("inspection", path, source);
+    if file.is_folder().map_err(failed)? {
         return Ok(Condition::Damaged("a folder has its name".to_owned()));
     }
     // This process may read every file, as root may, and readers of the lake may not.
-    if found.mode() & READABLE == 0 {
+    if !file.is_readable().map_err(failed)? {
         return Ok(Condition::Forbidden);
     }
-    let size = found.len();
+    let size = file.size();
     let reason = if names::is_data(&committed.path) {
         match ParquetMetaDataReader::new().parse_and_finish(&file) {
             Ok(metadata) => wrong_footer(&metadata, committed, size),

@@ -79,7 +79,10 @@ pub use commit::{Derived, Head, LakeFile, LogFlaw, NameInFiles, Numbering, Parti
 pub use committed::Committed;
 pub use compaction::{Compacted, CompactionOptions, Compactor, Expired, Retention};
 pub use error::LakeError;
-pub use files::{CHANGE_COLUMNS, ColumnStatistics, QUARANTINE_COLUMNS, Rejected};
+pub use files::{
+    BucketError, BucketOptions, CHANGE_COLUMNS, ColumnStatistics, Opened, QUARANTINE_COLUMNS,
+    Rejected, in_bucket, use_bucket, use_client,
+};
 pub use inspection::Inspection;
 pub use left_dates::LeftDates;
 pub use logged::LoggedEntry;

@@ -1,7 +1,7 @@
 //! Reading one table's lake, without becoming a writer: nothing is created or repaired.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::audit::{self, Audit};
 use crate::commit::{self, Entry, Found, Head, LakeFile, Log, Writer};
 use crate::error::{LakeError, READING};
 use crate::files::names::{self, QUARANTINE};
-use crate::files::{self, Rejected, Store, joined};
+use crate::files::{self, Opened, Rejected, Store, in_bucket, joined};
 use crate::inspection::{self, Inspection};
 use crate::logged::LoggedEntry;
 
@@ -42,9 +42,10 @@ pub struct Held {
 
 /// The tables of a lake that has a folder for each, as their logs name them.
 pub fn tables_of(lake: &Path) -> Vec<TableName> {
-    let folders = fs::read_dir(lake).into_iter().flatten().flatten();
+    let names = Store::existing(lake).and_then(|store| store.list(""));
+    let folders = names.unwrap_or_default().into_iter();
     folders
-        .filter_map(|folder| commit::table_of(&Store::existing(&folder.path())).ok()?)
+        .filter_map(|name| commit::table_of(&Store::existing(&lake.join(name)).ok()?).ok()?)
         .collect()
 }
 
@@ -56,9 +57,14 @@ impl TableReader {
         }
     }
 
+    /// True where the folder is in a bucket.
+    pub fn is_in_bucket(&self) -> bool {
+        in_bucket(&self.folder)
+    }
+
     /// The head of the log: progress, offsets, schemas and counts. `None` before the first commit.
     pub async fn head(&self) -> Result<Option<Head>, LakeError> {
-        let store = self.store();
+        let store = self.store()?;
         joined(
             tokio::task::spawn_blocking(move || {
                 // A folder that has never been written has no table name, and no log to read.
@@ -75,7 +81,7 @@ impl TableReader {
 
     /// The table of the folder, as its log names it; `None` without a log.
     pub fn table(&self) -> Option<TableName> {
-        commit::table_of(&self.store()).ok().flatten()
+        commit::table_of(&self.store().ok()?).ok().flatten()
     }
 
     /// Fails with [`LakeError::OtherTable`] when the folder holds another table than this one.
@@ -94,21 +100,21 @@ impl TableReader {
     /// replaced by larger ones otherwise. Commits go on.
     pub fn hold(&self) -> Held {
         Held {
-            _lock: commit::hold(&self.store()),
+            _lock: self.store().ok().and_then(|store| commit::hold(&store)),
         }
     }
 
     /// Compares the folder with the log: which files are foreign, missing or damaged. Reads the
     /// list of files and the footer of every data file.
     pub async fn inspect(&self) -> Result<Inspection, LakeError> {
-        let store = self.store();
+        let store = self.store()?;
         joined(tokio::task::spawn_blocking(move || inspection::inspect(store.into())).await)
     }
 
     /// Reads everything in the folder, to the last row of each file, and reports what is wrong: with
     /// the log, with the files that it names, and what crashes and other programs left.
     pub async fn audit(&self) -> Result<Audit, LakeError> {
-        let store = self.store();
+        let store = self.store()?;
         joined(tokio::task::spawn_blocking(move || audit::audit(&store)).await)
     }
 
@@ -119,7 +125,9 @@ impl TableReader {
         let numbers = (1..=head.seq).rev().take(count);
         numbers
             .map(|seq| {
-                let found = Found::read(&store, seq).map_err(|error| error.to_string());
+                let store = store.as_ref().map_err(ToString::to_string);
+                let found = store
+                    .and_then(|store| Found::read(store, seq).map_err(|error| error.to_string()));
                 let entry = found.and_then(Found::entry);
                 (seq, entry.map(LoggedEntry::of))
             })
@@ -129,7 +137,7 @@ impl TableReader {
     /// The committed files that are missing, with the number of their rows. Reads the list of files,
     /// and none of them.
     pub async fn missing(&self) -> Result<BTreeMap<PathBuf, u64>, LakeError> {
-        let store = self.store();
+        let store = self.store()?;
         joined(tokio::task::spawn_blocking(move || inspection::missing(store.into())).await)
     }
 
@@ -162,12 +170,12 @@ impl TableReader {
     /// The data files that readers see after this head, in the order of the log. Reads a bounded
     /// number of files of the log.
     pub fn files(&self, head: &Head) -> Result<Vec<LakeFile>, LakeError> {
-        commit::list(&self.store(), head)
+        commit::list(&self.store()?, head)
     }
 
     /// The published data files.
     pub fn data_files(&self) -> Result<BTreeSet<PathBuf>, LakeError> {
-        let store = self.store();
+        let store = self.store()?;
         let mut files = BTreeSet::new();
         for date in store.list("")? {
             if !names::is_date_folder(&date) {
@@ -184,7 +192,7 @@ impl TableReader {
 
     /// The published files of rejected rows.
     pub fn quarantine_files(&self) -> Result<BTreeSet<PathBuf>, LakeError> {
-        let store = self.store();
+        let store = self.store()?;
         let found = store.list(QUARANTINE)?.into_iter();
         let found = found.filter(|name| names::is_quarantine(name));
         Ok(found
@@ -208,7 +216,7 @@ impl TableReader {
             path: path.to_owned(),
             source: in_words(source),
         };
-        let file = File::open(path).map_err(|source| LakeError::io(READING, path, source))?;
+        let file = Opened::open(path).map_err(|source| LakeError::io(READING, path, source))?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)
             .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
         for rows in reader.map_err(damaged)? {
@@ -274,16 +282,16 @@ impl TableReader {
 
     /// Tries in the folder, which must exist, what a commit needs of its file system.
     pub async fn probe(&self) -> Result<(), LakeError> {
-        let store = self.store();
+        let store = self.store()?;
         joined(tokio::task::spawn_blocking(move || store.probe()).await)
     }
 
-    fn store(&self) -> Store {
+    fn store(&self) -> Result<Store, LakeError> {
         Store::existing(&self.folder)
     }
 
     fn entry(&self, seq: u64) -> Option<Entry> {
-        Found::read(&self.store(), seq).ok()?.entry().ok()
+        Found::read(&self.store().ok()?, seq).ok()?.entry().ok()
     }
 }
 

@@ -3,22 +3,20 @@
 //! Without a broker the poll's progress is in the lake, so requests are beside it. The file is
 //! replaced as a whole, and only users write it: the poll answers in its progress.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use inlet_model::Request;
 use inlet_service::file::replace;
 
 use crate::error::LakeError;
+use crate::files::Store;
 use crate::files::names::REQUEST;
 
 /// The last request for a table; `None` where there was none, or where the file cannot be read.
 pub fn read_request(folder: &Path) -> Option<Request> {
     let path = file(folder);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+    let bytes = match Store::existing(folder).and_then(|store| store.read(REQUEST)) {
+        Ok(bytes) => bytes?,
         Err(error) => {
             tracing::warn!(file = %path.display(), %error, "request cannot be read");
             return None;
@@ -36,6 +34,10 @@ pub fn read_request(folder: &Path) -> Option<Request> {
 /// Stores a request, in place of the one before.
 pub fn write_request(folder: &Path, request: &Request) -> Result<(), LakeError> {
     let path = file(folder);
+    let store = Store::existing(folder)?;
+    if store.is_bucket() {
+        return store.replace(REQUEST, "", request.encode().as_bytes());
+    }
     replace(&path, request.encode().as_bytes())
         .map_err(|source| LakeError::io("write", &path, source))
 }
@@ -47,6 +49,8 @@ fn file(folder: &Path) -> PathBuf {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

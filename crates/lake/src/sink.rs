@@ -14,6 +14,7 @@ mod position;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 use self::position::{positioned, rejected};
 use crate::batch::{Limits, Size};
 use crate::error::LakeError;
+use crate::files::in_bucket;
 use crate::options::LakeOptions;
 use crate::request::read_request;
 use crate::rules::{Rules, Validator};
@@ -33,6 +35,9 @@ use crate::writer::{ClosedBatch, TableWriter};
 
 /// Without a broker all changes of a table have this kafka_partition.
 const PARTITION: KafkaPartition = KafkaPartition(0);
+
+/// How often a bucket is asked for what a user wants of the poll.
+const BUCKET_REQUESTS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One table of the sink.
 #[derive(Debug, Clone)]
@@ -65,6 +70,8 @@ pub struct LakeSink {
     running: Option<(JoinHandle<Result<u64, SinkError>>, Instant)>,
     /// Rows that became durable since the last answer.
     durable_rows: u64,
+    /// When a bucket was asked for requests last.
+    asked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -91,6 +98,7 @@ impl LakeSink {
             since: None,
             running: None,
             durable_rows: 0,
+            asked: None,
         }
     }
 
@@ -281,10 +289,18 @@ impl Sink for LakeSink {
     }
 
     async fn requests(&mut self) -> BTreeMap<TableName, Request> {
+        // Each look into a bucket costs a request.
+        let is_due = self
+            .asked
+            .is_none_or(|at| at.elapsed() >= BUCKET_REQUESTS_INTERVAL);
+        if is_due {
+            self.asked = Some(Instant::now());
+        }
         let open = self
             .tables
             .iter()
-            .filter(|table| self.open.contains_key(&table.options.table));
+            .filter(|table| self.open.contains_key(&table.options.table))
+            .filter(|table| is_due || !in_bucket(&table.path));
         open.filter_map(|table| Some((table.options.table.clone(), read_request(&table.path)?)))
             .collect()
     }

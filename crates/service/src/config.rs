@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use datalake::{DatalakeConfig, Format};
+pub use datalake::{BucketConfig, DatalakeConfig, Format};
 pub use file::{Absent, ConfigError, Form, Key, Place, Problem};
 pub use kafka::KafkaConfig;
 pub use pattern::sort_by_precedence;

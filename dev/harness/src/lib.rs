@@ -5,6 +5,7 @@
 //!   process, for tests that only need a database or a topic; they are `&'static`, so that a test
 //!   cannot stop them.
 //! * [`Connect`] is a Kafka Connect with Debezium's connector (`dev/scripts/setup.sh --debezium`).
+//! * [`S3`] is a server of object storage, and [`Faults`] a proxy before it.
 //! * [`Pooler`] is a PgBouncer before a server.
 //! * [`Inlet`] is our binary as a process: a test starts it, kills it, stops it and reads its
 //!   output.
@@ -34,6 +35,7 @@ mod port;
 mod postgres;
 mod process;
 mod programs;
+mod s3;
 mod schema;
 mod server;
 mod shared;
@@ -48,5 +50,6 @@ pub use pooler::Pooler;
 pub use port::Port;
 pub use postgres::{PASSWORD, Postgres, USER};
 pub use programs::kafka_python;
+pub use s3::{Fault, Faults, Request, S3};
 pub use schema::{check_file, check_file_by};
 pub use shared::{shared_database, shared_kafka, shared_postgres};

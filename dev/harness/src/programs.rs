@@ -53,6 +53,11 @@ pub(crate) fn kafka_classes() -> Result<String> {
     Ok(format!("{}/*", cached("kafka/libs")?.display()))
 }
 
+/// The S3 server.
+pub(crate) fn versitygw() -> Result<PathBuf> {
+    cached("versitygw/versitygw")
+}
+
 /// The folder of plugins for Kafka Connect, with Debezium's connector.
 pub(crate) fn debezium() -> Result<PathBuf> {
     cached("debezium/plugins").context("run dev/scripts/setup.sh --debezium")

@@ -3,12 +3,17 @@
 //! A writer holds an operating system lock on `_staging/<writer>.lock` for as long as it lives, and
 //! each of its staged files starts with its name. The kernel releases the lock when the process
 //! ends, however it ends; so another writer knows without a clock which files are left over.
+//!
+//! A bucket has no locks. There the staged objects of any writer are removed once they are older
+//! than [`STALE_AGE`] by the clock of the server alone, and a writer refuses to commit what it began
+//! to stage longer ago than [`STAGED_AGE_MAX`].
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::error::LakeError;
 use crate::files::Store;
@@ -20,8 +25,16 @@ pub(crate) struct Claim {
     store: Arc<Store>,
     writer: String,
     files: AtomicU64,
-    _lock: File,
+    /// `None` in a bucket.
+    _lock: Option<File>,
 }
+
+/// The age at which an object below `_staging` is no longer of a living writer.
+pub(crate) const STALE_AGE: Duration = Duration::from_secs(24 * 3600);
+/// The age of a batch that is not committed any more. What lies between both is the time that a
+/// process may be suspended between its look at the clock and its request, which a server refuses
+/// after minutes anyway, by the time in its signature.
+pub(crate) const STAGED_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
 
 impl Claim {
     /// Makes this process a writer of the folder.
@@ -33,13 +46,23 @@ impl Claim {
                 chrono::Utc::now().timestamp(),
                 uuid::Uuid::new_v4().simple()
             );
+            if store.is_bucket() {
+                // It must be unique among all writers, and the server must keep it so.
+                store.create_once(&names::lock(&writer))?;
+                return Ok(Self {
+                    store,
+                    writer,
+                    files: AtomicU64::new(0),
+                    _lock: None,
+                });
+            }
             // Without a lock another writer that cleans up was faster; the next name is a new one.
             if let Some(lock) = store.create_locked(&names::lock(&writer))? {
                 return Ok(Self {
                     store,
                     writer,
                     files: AtomicU64::new(0),
-                    _lock: lock,
+                    _lock: Some(lock),
                 });
             }
         }
@@ -81,6 +104,9 @@ pub(super) struct DeadWriters(Vec<(String, File)>);
 impl DeadWriters {
     pub fn find(store: &Store, ours: &str) -> Result<Self, LakeError> {
         let mut dead = Vec::new();
+        if store.is_bucket() {
+            return Ok(Self(dead));
+        }
         for name in store.list(STAGING)? {
             let Some(writer) = writer_of_lock(&name).filter(|writer| *writer != ours) else {
                 continue;
@@ -130,6 +156,31 @@ impl DeadWriters {
     }
 }
 
+/// The objects below `_staging` that no writer will commit any more: those that are older than `age`
+/// at the time at which this writer's own object was stored.
+pub(super) fn stale_objects(
+    store: &Store,
+    ours: &str,
+    age: Duration,
+) -> Result<Vec<String>, LakeError> {
+    let listed = store.list_objects(STAGING)?;
+    let now = listed
+        .iter()
+        .find(|of| writer_of_lock(&of.name) == Some(ours))
+        .map(|of| of.stored_at);
+    // Without it the server's time is unknown, and everything stays.
+    let is_stale = |stored_at| {
+        now.is_some_and(|now| {
+            let passed: chrono::TimeDelta = now - stored_at;
+            passed.to_std().is_ok_and(|passed| passed >= age)
+        })
+    };
+    let stale = listed.into_iter().filter(|of| {
+        writer_of(&of.name).is_some_and(|writer| writer != ours) && is_stale(of.stored_at)
+    });
+    Ok(stale.map(|of| format!("{STAGING}/{}", of.name)).collect())
+}
+
 /// A writer of a folder: one that lives, or one that ended and left files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Writer {
@@ -150,7 +201,11 @@ impl Writer {
 
 /// The writers that have a lock or staged files in a folder; changes nothing.
 pub(crate) fn writers(folder: &Path) -> Result<Vec<Writer>, LakeError> {
-    let store = Store::existing(folder);
+    let store = Store::existing(folder)?;
+    // Without locks it is not known which of them live.
+    if store.is_bucket() {
+        return Ok(Vec::new());
+    }
     let names = store.list(STAGING)?;
     let living = |writer: &str| {
         // Locking is the only reliable test; an acquired lock is released with the handle.

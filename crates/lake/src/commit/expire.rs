@@ -11,6 +11,11 @@
 //!    date_partition leave at once.
 //! 5. The former folder and the mark are removed, and the visible folder too once it is empty.
 //!
+//! In a bucket steps 2 and 4 are others, because an object store has no swap: the objects are
+//! removed one by one, in the order of their offsets. A reader meanwhile may find a part of the
+//! date, and of each key its latest version as long as any. There is no lock either: step 3 reads the
+//! entries of others since the files were listed, and refuses what one of them lets leave.
+//!
 //! A reader that has listed the folder before, and opens a file of it after step 4, gets an error
 //! and no wrong answer: all files that it has listed are missing.
 
@@ -18,12 +23,12 @@ use std::fs;
 
 use super::claim::Claim;
 use super::entry::{DataFile, Entry, Expired, ReplacedFile};
-use super::log::{AppendError, Log, Pending};
+use super::log::{AppendError, Found, Log, Pending};
 use super::publish::folder_of;
 use super::replace::Swap;
 use crate::error::LakeError;
 use crate::files::Store;
-use crate::files::names::{QUARANTINE, STAGING};
+use crate::files::names::{self, QUARANTINE, STAGING};
 use crate::folder::Folder;
 
 /// Files of one folder that leave together.
@@ -32,6 +37,8 @@ pub(crate) struct Leaving {
     /// The date_partition; `None` for rejected rows.
     pub date: Option<String>,
     pub files: Vec<DataFile>,
+    /// The entry after which they were listed.
+    pub seq: u64,
 }
 
 /// Commits that files leave, and lets them; the caller holds the lock. `None` where `is_quiet` does
@@ -45,6 +52,9 @@ pub(crate) fn expire(
     settle: impl FnOnce(),
 ) -> Result<Option<Entry>, LakeError> {
     log.check_trusted()?;
+    if folder.store.is_bucket() {
+        return expire_objects(folder, log, leaving).map(Some);
+    }
     let (store, claim) = (&folder.store, &folder.claim);
     let paths: Vec<String> = leaving.files.iter().map(|file| file.path.clone()).collect();
     let visible = folder_of(&paths[0]);
@@ -56,21 +66,7 @@ pub(crate) fn expire(
     if !is_quiet() {
         return Ok(None);
     }
-    let commit_id = uuid::Uuid::new_v4().to_string();
-    let files = leaving.files.iter().map(|file| ReplacedFile {
-        path: file.path.clone(),
-        rows: file.rows,
-        bytes: file.bytes,
-    });
-    let expired = Expired {
-        date: leaving.date.clone(),
-        staged: staged.clone(),
-        files: files.collect(),
-    };
-    let entry = Entry {
-        expired: Some(expired),
-        ..Entry::new(&folder.options.table, claim.writer(), &commit_id)
-    };
+    let entry = entry_of(folder, leaving, &staged);
     let appended = log.append(claim, |_| Ok(entry.clone()));
     // A mark that no entry names is removed when the folder is opened again.
     if !matches!(appended, Err(AppendError::Refused(_))) {
@@ -90,6 +86,74 @@ pub(crate) fn expire(
     Ok(Some(entry))
 }
 
+fn entry_of(folder: &Folder, leaving: &Leaving, mark: &str) -> Entry {
+    let commit_id = uuid::Uuid::new_v4().to_string();
+    let files = leaving.files.iter().map(|file| ReplacedFile {
+        path: file.path.clone(),
+        rows: file.rows,
+        bytes: file.bytes,
+    });
+    let expired = Expired {
+        date: leaving.date.clone(),
+        staged: mark.to_owned(),
+        files: files.collect(),
+    };
+    Entry {
+        expired: Some(expired),
+        ..Entry::new(&folder.options.table, folder.claim.writer(), &commit_id)
+    }
+}
+
+/// Commits that objects leave, and removes them.
+fn expire_objects(folder: &Folder, log: &mut Log, leaving: &Leaving) -> Result<Entry, LakeError> {
+    let (store, claim) = (&folder.store, &folder.claim);
+    let mark = claim.staging_name("staged");
+    store.replace(&mark, "", b"")?;
+    let entry = entry_of(folder, leaving, &mark);
+    let appended = log.append(claim, |head| {
+        // A file leaves once, also where two processes let it.
+        for seq in leaving.seq + 1..=head.seq {
+            let found = Found::read(store, seq)?.entry();
+            let found = found.map_err(|reason| LakeError::Corrupt {
+                entry: names::entry(seq),
+                reason,
+            })?;
+            if found
+                .left()
+                .any(|path| entry.left().any(|ours| ours == path))
+            {
+                let table = folder.options.table.clone();
+                return Err(LakeError::Compacting { table });
+            }
+        }
+        Ok(entry.clone())
+    });
+    if matches!(appended, Err(AppendError::Refused(_))) {
+        store.remove_unused(&mark);
+    }
+    let entry = appended?;
+    store.step();
+    remove_objects(store, entry.left())?;
+    store.remove_unused(&mark);
+    log.pending.retain(|pending| pending.seq != entry.seq);
+    Ok(entry)
+}
+
+/// Removes objects in the order of their offsets: a reader that finds a part of them finds the
+/// latest version of each key that it finds.
+fn remove_objects<'a>(
+    store: &Store,
+    paths: impl Iterator<Item = &'a str>,
+) -> Result<(), LakeError> {
+    let mut paths: Vec<&str> = paths.collect();
+    // A name begins with the kafka_partition and the first offset.
+    paths.sort_unstable();
+    for path in paths {
+        store.remove(path)?;
+    }
+    Ok(())
+}
+
 /// Takes the steps after the entry again, where its writer ended before it could; returns how many
 /// files had to leave.
 pub(super) fn finish(
@@ -100,6 +164,11 @@ pub(super) fn finish(
 ) -> Result<usize, LakeError> {
     if store.size(staged)?.is_none() {
         return Ok(0);
+    }
+    if store.is_bucket() {
+        remove_objects(store, pending.replaced.iter().map(String::as_str))?;
+        store.remove_unused(staged);
+        return Ok(pending.replaced.len());
     }
     let mut left = 0;
     for path in &pending.replaced {

@@ -19,11 +19,16 @@
 //!    here on readers see the rows.
 //! 7. *Checkpoint*, every 64 entries: the head is stored, so that opening reads a short tail.
 //!
+//! In a bucket the staged files are objects, and the rename of step 6 is a copy on the server and
+//! the removal of the staged one: until then no pattern of a reader matches them. Steps 3 to 7 are
+//! the same.
+//!
 //! A crash before step 4 leaves staged files that the next writer removes; a crash after it leaves
 //! files that the next writer publishes (`commit/recover`).
 
 use inlet_model::{KafkaPartition, ProgressDelta};
 
+use super::claim::STAGED_AGE_MAX;
 use super::entry::{DataFile, Entry, LatestSchema};
 use super::head::Head;
 use super::log::{AppendError, Log};
@@ -78,6 +83,14 @@ fn entry_of(
     progress: Option<&ProgressDelta>,
 ) -> Result<Entry, LakeError> {
     let table = &folder.options.table;
+    // Another writer may have removed what was staged in a bucket so long ago (`commit/claim`).
+    if folder.store.is_bucket() && staged.began.age() >= STAGED_AGE_MAX {
+        return Err(LakeError::Io {
+            act: "commit of rows that were staged hours ago",
+            path: folder.store.root().to_owned(),
+            source: std::io::Error::from(std::io::ErrorKind::TimedOut),
+        });
+    }
     for (partition, covered) in &staged.covered {
         head.admit(*partition, covered)?;
     }

@@ -9,6 +9,9 @@
 //! 4. Finish renaming columns, and publish the committed files that are still staged.
 //! 5. Remove the staged files of the dead writers: whatever the log names is published now, so
 //!    only uncommitted files are left.
+//!
+//! In a bucket the last step removes what is older than any writer may commit (`commit/claim`), and
+//! an entry is whole or missing.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -18,7 +21,7 @@ use std::time::{Duration, Instant};
 use inlet_model::TableName;
 use inlet_service::retry::pause;
 
-use super::claim::{Claim, DeadWriters};
+use super::claim::{Claim, DeadWriters, STALE_AGE, stale_objects};
 use super::log::{Found, Log};
 use super::publish::publish_pending;
 use crate::error::LakeError;
@@ -36,6 +39,10 @@ pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Resu
     store.sync(LOG)?;
     // The dead writers are found before the log is read: their last commits are then in it.
     let dead = DeadWriters::find(store, claim.writer())?;
+    let stale = match store.is_bucket() {
+        true => stale_objects(store, claim.writer(), STALE_AGE)?,
+        false => Vec::new(),
+    };
     let (mut log, torn) = Log::read(store.clone(), table)?;
     if let Some(seq) = torn {
         set_torn_aside(&log, seq)?;
@@ -44,6 +51,11 @@ pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Resu
     // The committed files of dead writers are published before the rest of their files is removed.
     let published = publish_pending(&mut log, claim, |_| true)?;
     dead.remove_files(store)?;
+    if !stale.is_empty() {
+        stale.iter().for_each(|name| store.remove_unused(name));
+        let objects = stale.len();
+        tracing::info!(%table, objects, "removed what writers that ended did not commit");
+    }
     if published > 0 {
         tracing::info!(
             %table, files = published, seq = log.head.seq,
@@ -55,6 +67,12 @@ pub(crate) fn open(store: &Arc<Store>, table: &TableName, claim: &Claim) -> Resu
 
 /// Sets an unreadable last entry aside, unless a published file shows that it was committed.
 fn set_torn_aside(log: &Log, seq: u64) -> Result<(), LakeError> {
+    if log.store.is_bucket() {
+        let found = log.find(seq)?.entry();
+        let reason = found.err().unwrap_or_else(|| "it was not".to_owned());
+        let entry = names::entry(seq);
+        return Err(LakeError::Corrupt { entry, reason });
+    }
     let path = log.store.path(names::REPAIR);
     let failed = |source| LakeError::io("locking", &path, source);
     let repair = File::options()

@@ -63,6 +63,9 @@ pub(crate) struct Merged {
 /// Keeps readers of this program and writers that publish files away; `None` while there are any.
 pub(crate) fn try_lock(store: &Store) -> Result<Option<File>, LakeError> {
     let path = store.path(LOG);
+    if store.is_bucket() {
+        return Ok(None);
+    }
     let failed = |source| LakeError::io("locking", &path, source);
     let folder = File::open(&path).map_err(failed)?;
     // A writer publishes within moments, and a process that is being started holds the files of

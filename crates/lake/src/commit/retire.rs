@@ -33,13 +33,19 @@ use super::recover::lock_within;
 use crate::error::LakeError;
 use crate::files::footer::Footer;
 use crate::files::names::{RETIRE, is_data};
-use crate::files::{Store, side_by_side};
+use crate::files::{Bucket, Store, local_file, side_by_side};
 
 /// How long another writer may take to rename the columns of all files. It copies each of them.
 const RETIRE_TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// Waits until no other writer publishes files of this table.
-pub(super) fn lock(store: &Store) -> Result<File, LakeError> {
+///
+/// A bucket has no locks. The names are a function of the log, so writers that do it at the same
+/// time write the same footers, except where one has not read the latest entry yet.
+pub(super) fn lock(store: &Store) -> Result<Option<File>, LakeError> {
+    if store.is_bucket() {
+        return Ok(None);
+    }
     let path = store.path(RETIRE);
     let failed = |source| LakeError::io("locking", &path, source);
     let lock = File::options()
@@ -50,7 +56,7 @@ pub(super) fn lock(store: &Store) -> Result<File, LakeError> {
         .map_err(failed)?;
     // The kernel unlocks it when its holder ends, however it ends.
     lock_within(&lock, RETIRE_TIME_MAX).map_err(failed)?;
-    Ok(lock)
+    Ok(Some(lock))
 }
 
 /// Gives all files the names of the head, if an entry since the checkpoint changed names; returns
@@ -142,7 +148,11 @@ fn rename_columns(
     }
     let folders = folders.into_inner().unwrap_or_else(PoisonError::into_inner);
     let folders: Vec<_> = folders.into_iter().collect();
+    let is_bucket = log.store.is_bucket();
     side_by_side(&folders, |folder| {
+        if is_bucket {
+            return Ok(());
+        }
         inlet_service::file::sync_folder(folder)
             .map_err(|source| LakeError::io("sync", folder, source))
     })?;
@@ -174,17 +184,41 @@ fn rename_in(
     if footer.has_names(&names) {
         return Ok(Vec::new());
     }
+    if log.store.is_bucket() {
+        rename_object(&footer, path, &names, schema.fingerprint())?;
+        return Ok(changed(&footer, &names));
+    }
     let copy = claim.staging_name("staged");
     // The copy is removed when this function fails.
     let (_, mut written) = log.store.create_file(&copy)?;
     footer.renamed(path, &log.store.path(&copy), &names, schema.fingerprint())?;
     std::fs::rename(&written, path).map_err(|source| LakeError::io("renaming", path, source))?;
     written.disable_cleanup(true);
-    let pairs = footer.names().zip(&names);
+    Ok(changed(&footer, &names))
+}
+
+fn changed(footer: &Footer, names: &[&str]) -> Vec<(String, String)> {
+    let pairs = footer.names().zip(names);
     let pairs = pairs.filter(|(before, after)| before != *after);
-    Ok(pairs
+    pairs
         .map(|(before, after)| (before.to_owned(), (*after).to_owned()))
-        .collect())
+        .collect()
+}
+
+/// Replaces an object by one with other names of its columns. A reader that has read its footer
+/// before finds the bytes before it where they were.
+fn rename_object(
+    footer: &Footer,
+    path: &Path,
+    names: &[&str],
+    schema: Fingerprint,
+) -> Result<(), LakeError> {
+    let failed = |source| LakeError::io("renaming", path, source);
+    let (_, copy) = local_file().map_err(failed)?;
+    footer.renamed(path, &copy, names, schema)?;
+    let bucket = Bucket::of(path).expect("the folder is in a bucket");
+    let sent = bucket.and_then(|bucket| bucket.upload("", &File::open(&copy)?));
+    sent.map_err(failed)
 }
 
 fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -70,10 +70,12 @@ pub(super) fn expire(
     if dates.is_empty() && rejected.is_empty() {
         return Ok(expired);
     }
-    check_swap(folder)?;
+    if !folder.store.is_bucket() {
+        check_swap(folder)?;
+    }
     let rejected: Vec<&Listed> = rejected.into_values().flatten().collect();
     if !rejected.is_empty() {
-        let left = leave(lake, None, &rejected, throttle)?;
+        let left = leave(lake, head.seq, None, &rejected, throttle)?;
         expired.deferred |= left.is_none();
         expired.add(left);
     }
@@ -108,7 +110,7 @@ pub(super) fn expire(
                 dates.insert(date, files);
                 continue;
             }
-            let Some(left) = leave(lake, Some(date), &files, throttle)? else {
+            let Some(left) = leave(lake, head.seq, Some(date), &files, throttle)? else {
                 // The next call tries again.
                 expired.deferred = true;
                 return Ok(expired);
@@ -141,6 +143,7 @@ fn warn_of_waiting(lake: &Lake, expired: &Expired) {
 /// Lets files of one folder leave in a moment without readers; `None` without such a moment.
 fn leave(
     lake: &Lake,
+    seq: u64,
     date: Option<&str>,
     files: &[&Listed],
     throttle: &Throttle,
@@ -148,6 +151,7 @@ fn leave(
     let leaving = Leaving {
         date: date.map(str::to_owned),
         files: files.iter().map(|of| of.file.clone()).collect(),
+        seq,
     };
     let visible = commit::folder_of(&leaving.files[0].path);
     let entry = in_a_pause(lake, visible, throttle, |log, readers| {

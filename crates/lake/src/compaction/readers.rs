@@ -64,6 +64,14 @@ impl Readers {
         }
     }
 
+    /// Readers of a bucket, which nothing reports.
+    pub fn unknown() -> Self {
+        Self {
+            root: PathBuf::new(),
+            events: None,
+        }
+    }
+
     /// How often the folder was listed, and its files were opened, since the last call; openings at one moment
     /// count once.
     pub fn opened(&self) -> Opened {

@@ -1,7 +1,6 @@
 //! Whether the latest version of a key would be an older one without some files.
 
 use std::collections::HashMap;
-use std::fs::File;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -16,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::pace::Throttle;
 use crate::commit::{Head, Listed};
 use crate::error::{LakeError, READING};
+use crate::files::Opened;
 use crate::files::{Pace, Store};
 
 /// Keys of a leaving date in memory at once: about 200 MB.
@@ -137,7 +137,7 @@ impl Keys<'_> {
             path: path.clone(),
             source,
         };
-        let file = match File::open(&path) {
+        let file = match Opened::open(&path) {
             Ok(file) => file,
             // People remove files by hand.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -15,7 +15,6 @@ use inlet_model::{Fingerprint, KafkaPartition, Offset, TableSchema};
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use tempfile::TempPath;
 
 use super::columns::Columns;
 use super::dates::{self, Calendar, Day};
@@ -24,7 +23,7 @@ use super::names::STAGING;
 use super::quarantine::{QuarantineFile, Rejected};
 use super::rows::{RUN_ROWS, runs, split};
 use super::statistics::{self, ColumnStatistics};
-use super::store::sync_files;
+use super::store::StagedPath;
 use crate::commit::{ColumnNames, LatestSchema};
 use crate::error::LakeError;
 use crate::folder::Folder;
@@ -51,7 +50,7 @@ pub(crate) struct StagedFile {
     pub bytes: u64,
     /// What the entry stores of a data file beside; `None` for rejected rows.
     pub parquet: Option<Parquet>,
-    pub path: TempPath,
+    pub path: StagedPath,
 }
 
 /// What a data file's own metadata contains.
@@ -119,7 +118,7 @@ struct Gathered {
 struct DateFile {
     writer: ArrowWriter<File>,
     staged: String,
-    path: TempPath,
+    path: StagedPath,
     first: (KafkaPartition, Offset),
     rows: u64,
     /// The number of its last write: the file with the lowest one is closed first.
@@ -226,7 +225,7 @@ impl Encoder {
         self.close_all()?;
         self.sync()?;
         if let Some(mut file) = self.quarantine.take() {
-            let bytes = file.finish()?;
+            let bytes = file.finish(&self.folder.store)?;
             let QuarantineFile {
                 staged,
                 first,
@@ -356,7 +355,7 @@ impl Encoder {
         }
         let columns = self.columns.as_ref().expect("gathered rows have a schema");
         let staged = self.folder.claim.staging_name("staged");
-        let (file, path) = self.folder.store.create_file(&staged)?;
+        let (file, path) = self.folder.store.stage(&staged)?;
         let writer = ArrowWriter::try_new(
             file,
             columns.arrow.clone(),
@@ -423,7 +422,7 @@ impl Encoder {
             .map(|closed| closed.staged.as_str())
             .zip(files)
             .collect();
-        sync_files(&named)
+        self.folder.store.make_durable(&named)
     }
 
     fn close_all(&mut self) -> Result<(), LakeError> {

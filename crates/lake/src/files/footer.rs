@@ -5,12 +5,13 @@
 //! Source: the Parquet format, "File format" and `FileMetaData`.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use bytes::Bytes;
 use inlet_model::Fingerprint;
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema, parquet_to_arrow_schema};
 use parquet::errors::ParquetError;
@@ -20,6 +21,8 @@ use parquet::file::metadata::{
 };
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
+use super::bucket::in_bucket;
+use super::opened::Opened;
 use crate::error::{LakeError, READING};
 
 /// The key of a file's metadata under which its schema's fingerprint is stored, so that a file is
@@ -35,17 +38,24 @@ const MAGIC: &[u8] = b"PAR1";
 pub(crate) struct Footer {
     size: u64,
     length: u32,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     metadata: ParquetMetaData,
 }
 
 /// The length of the metadata at the end of a file of this size.
 pub(crate) fn length(file: &File, size: u64) -> io::Result<u32> {
     let mut tail = [0; TAIL as usize];
-    let at = size
-        .checked_sub(TAIL)
-        .ok_or_else(|| io::Error::other("the file is shorter than a footer"))?;
+    let at = tail_at(size)?;
     file.read_exact_at(&mut tail, at)?;
+    length_in(tail, size)
+}
+
+fn tail_at(size: u64) -> io::Result<u64> {
+    size.checked_sub(TAIL)
+        .ok_or_else(|| io::Error::other("the file is shorter than a footer"))
+}
+
+fn length_in(tail: [u8; TAIL as usize], size: u64) -> io::Result<u32> {
     let (length, magic) = tail.split_at(4);
     let length = u32::from_le_bytes(length.try_into().expect("four bytes were split off"));
     if magic != MAGIC || u64::from(length) + TAIL > size {
@@ -60,20 +70,22 @@ impl Footer {
     /// Reads the footer of a data file; `None` when the file is missing.
     pub fn read(path: &Path) -> Result<Option<Self>, LakeError> {
         let failed = |source| LakeError::io(READING, path, source);
-        let file = match File::open(path) {
+        let file = match Opened::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let size = file.metadata().map_err(failed)?.len();
+        let size = file.size();
         let damaged = |source| LakeError::Damaged {
             path: path.to_owned(),
             source,
         };
-        let length = length(&file, size).map_err(|error| damaged(error.into()))?;
-        let mut bytes = vec![0; length as usize];
+        let at = tail_at(size).map_err(|error| damaged(error.into()))?;
+        let tail = file.read_at(at, TAIL as usize).map_err(failed)?;
+        let tail = tail.as_ref().try_into().expect("as many bytes were read");
+        let length = length_in(tail, size).map_err(|error| damaged(error.into()))?;
         let start = size - TAIL - u64::from(length);
-        file.read_exact_at(&mut bytes, start).map_err(failed)?;
+        let bytes = file.read_at(start, length as usize).map_err(failed)?;
         let metadata = ParquetMetaDataReader::decode_metadata(&bytes).map_err(damaged)?;
         Ok(Some(Self {
             size,
@@ -142,6 +154,13 @@ impl Footer {
                 source,
             })?;
         let failed = |source| LakeError::io("writing", copy, source);
+        if in_bucket(path) {
+            let read = Opened::open(path).and_then(|file| file.reader(0));
+            let mut file = File::create(copy).map_err(failed)?;
+            let mut data = read.map_err(failed)?.take(self.data_bytes());
+            io::copy(&mut data, &mut file).map_err(failed)?;
+            return file.write_all(&footer).map_err(failed);
+        }
         // On a file system that shares blocks this copies no byte.
         fs::copy(path, copy).map_err(failed)?;
         let mut file = File::options().append(true).open(copy).map_err(failed)?;

@@ -13,9 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use inlet_model::{KafkaPartition, Offset};
 use serde::{Deserialize, Serialize};
-use tempfile::TempPath;
 
-use super::store::Store;
+use super::opened::Opened;
+use super::store::{StagedPath, Store};
 use crate::error::{LakeError, READING};
 
 /// The fields of a line and their types in DuckDB's SQL.
@@ -107,8 +107,8 @@ impl Rejected {
 /// Reads the rows of a published file of rejected rows.
 pub(crate) fn read(path: &Path, mut take: impl FnMut(Rejected)) -> Result<(), LakeError> {
     let failed = |source| LakeError::io(READING, path, source);
-    let file = File::open(path).map_err(failed)?;
-    for line in BufReader::new(file).lines() {
+    let file = Opened::open(path).and_then(|file| file.reader(0));
+    for line in BufReader::new(file.map_err(failed)?).lines() {
         let rejected = Rejected::decode(&line.map_err(failed)?).map_err(|reason| {
             failed(std::io::Error::new(std::io::ErrorKind::InvalidData, reason))
         })?;
@@ -123,7 +123,7 @@ pub(super) struct QuarantineFile {
     pub staged: String,
     pub first: (KafkaPartition, Offset),
     pub rows: u64,
-    pub path: TempPath,
+    pub path: StagedPath,
     file: BufWriter<File>,
 }
 
@@ -133,7 +133,7 @@ impl QuarantineFile {
         staged: String,
         first: (KafkaPartition, Offset),
     ) -> Result<Self, LakeError> {
-        let (file, path) = store.create_file(&staged)?;
+        let (file, path) = store.stage(&staged)?;
         Ok(Self {
             staged,
             first,
@@ -152,12 +152,13 @@ impl QuarantineFile {
     }
 
     /// Makes the file durable; returns its size.
-    pub fn finish(&mut self) -> Result<u64, LakeError> {
+    pub fn finish(&mut self, store: &Store) -> Result<u64, LakeError> {
         let failed = |source| LakeError::io("sync", &self.staged, source);
         self.file.flush().map_err(failed)?;
         let file = self.file.get_ref();
-        // The bytes are synced before the entry names the file.
-        file.sync_all().map_err(failed)?;
+        let second = file.try_clone().map_err(failed)?;
+        // The bytes are durable before the entry names the file.
+        store.make_durable(&[(&self.staged, second)])?;
         Ok(file.metadata().map_err(failed)?.len())
     }
 }

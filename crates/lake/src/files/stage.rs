@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use inlet_model::change::ChangeBatch;
 use inlet_model::{KafkaPartition, OffsetRange};
@@ -28,10 +29,34 @@ enum Step {
     Finish,
 }
 
+/// When the first row of a batch arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Began {
+    at: Instant,
+    by_clock: SystemTime,
+}
+
+impl Began {
+    fn now() -> Self {
+        Self {
+            at: Instant::now(),
+            by_clock: SystemTime::now(),
+        }
+    }
+
+    /// The time since then, at least. `Instant` does not count the time in which the machine was
+    /// suspended, and the clock may have been set.
+    pub fn age(self) -> Duration {
+        let by_clock = self.by_clock.elapsed().unwrap_or_default();
+        self.at.elapsed().max(by_clock)
+    }
+}
+
 /// Rows that are not committed yet.
 #[derive(Debug)]
 pub(crate) struct OpenBatch {
     folder: Arc<Folder>,
+    began: Began,
     steps: mpsc::Sender<Step>,
     /// `None` once its result was awaited.
     encoder: Option<JoinHandle<Result<Option<Encoded>, LakeError>>>,
@@ -46,6 +71,7 @@ pub(crate) struct OpenBatch {
 #[derive(Debug)]
 pub(crate) struct Staged {
     pub commit_id: String,
+    pub began: Began,
     pub encoded: Encoded,
     pub covered: BTreeMap<KafkaPartition, Covered>,
     /// The epochs under which the writer owned kafka_partitions when it closed the batch.
@@ -64,6 +90,7 @@ impl OpenBatch {
         let encoder = tokio::task::spawn_blocking(move || encode(encoder, received, &bytes));
         Self {
             folder,
+            began: Began::now(),
             steps,
             encoder: Some(encoder),
             encoded_bytes,
@@ -163,6 +190,7 @@ impl OpenBatch {
         let commit_id = uuid::Uuid::new_v4().to_string();
         let staged = Staged {
             commit_id,
+            began: self.began,
             encoded,
             covered: self.covered,
             owned,
@@ -210,14 +238,14 @@ impl OpenBatch {
 impl Staged {
     /// Leaves the files on the disk: from here on the log decides whether they are published.
     pub fn keep_files(self) {
-        for StagedFile { mut path, .. } in self
+        for StagedFile { path, .. } in self
             .encoded
             .files
             .into_iter()
             .chain(self.encoded.quarantine)
         {
             // From the commit on the files belong to the log; recovery renames or removes them.
-            path.disable_cleanup(true);
+            path.keep();
         }
     }
 

@@ -1,9 +1,11 @@
-//! The files of one table's folder, with every sync that a power cut asks for.
+//! What the lake asks of its storage: the files of one table's folder, on a disk with every sync
+//! that a power cut asks for, or in a bucket (`files/bucket`).
 //!
 //! What returned `Ok` survives a power cut, names included. A failed sync is never tried again on
-//! the same file, because the kernel has already dropped the pages that it could not write.
+//! the same file, because the kernel has already dropped the pages that it could not write. In a
+//! bucket every answer is durable, folders do not exist, and there are no locks.
 //!
-//! `object_store` does not serve here: its put-if-absent cannot tell a failure before the name
+//! `object_store` does not serve a disk: its put-if-absent cannot tell a failure before the name
 //! exists from one after it, it leaves `#1` files without an owner, and its rename syncs two
 //! folders for every file.
 
@@ -17,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use inlet_service::file::{persist, sync_folder, write_temporary};
 use tempfile::TempPath;
 
+use super::bucket::{Bucket, Listed, local_file};
 use super::hidden;
 use super::names::{HIDDEN, LOG, QUARANTINE, STAGING};
 use crate::error::{LISTING, LakeError, READING};
@@ -27,6 +30,8 @@ const SYNCS_AT_ONCE_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Store {
     root: PathBuf,
+    /// `None` on a disk.
+    bucket: Option<Bucket>,
     reads: AtomicU64,
     #[cfg(test)]
     pub steps: steps::Steps,
@@ -43,17 +48,45 @@ pub(crate) enum Put {
     Doubtful(LakeError),
 }
 
+/// The file of rows that no entry names yet: below `_staging`, or a local one that is sent there.
+/// Dropping it removes both.
+#[derive(Debug)]
+pub(crate) struct StagedPath {
+    local: TempPath,
+    object: Option<(Bucket, String)>,
+}
+
+impl StagedPath {
+    /// Leaves the rows to the log: recovery publishes or removes them.
+    pub fn keep(mut self) {
+        // Of what was sent to a bucket, the local file is of no more use.
+        if self.object.take().is_none() {
+            self.local.disable_cleanup(true);
+        }
+    }
+}
+
+impl Drop for StagedPath {
+    fn drop(&mut self) {
+        if let Some((bucket, name)) = self.object.take() {
+            bucket.remove_later(&name);
+        }
+    }
+}
+
 impl Store {
     /// Opens a folder and creates it and its sub-folders where they are missing.
     pub fn create(root: &Path) -> Result<Self, LakeError> {
+        if let Some(bucket) = Bucket::of(root) {
+            let bucket = bucket.map_err(|source| LakeError::io("opening", root, source))?;
+            return Ok(Self {
+                bucket: Some(bucket),
+                ..Self::existing_on_disk(root)
+            });
+        }
         let root = std::path::absolute(root)
             .map_err(|source| LakeError::io("resolution", root, source))?;
-        let store = Self {
-            root,
-            reads: AtomicU64::new(0),
-            #[cfg(test)]
-            steps: steps::Steps::default(),
-        };
+        let store = Self::existing_on_disk(&root);
         for folder in ["", LOG, STAGING, QUARANTINE] {
             store.create_folder(folder)?;
         }
@@ -61,9 +94,18 @@ impl Store {
     }
 
     /// Opens a folder as it is; creates nothing.
-    pub fn existing(root: &Path) -> Self {
+    pub fn existing(root: &Path) -> Result<Self, LakeError> {
+        let bucket = Bucket::of(root).transpose();
+        Ok(Self {
+            bucket: bucket.map_err(|source| LakeError::io("opening", root, source))?,
+            ..Self::existing_on_disk(root)
+        })
+    }
+
+    fn existing_on_disk(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            bucket: None,
             reads: AtomicU64::new(0),
             #[cfg(test)]
             steps: steps::Steps::default(),
@@ -72,6 +114,11 @@ impl Store {
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// True for a folder of a bucket, which has no locks and no folders to swap.
+    pub fn is_bucket(&self) -> bool {
+        self.bucket.is_some()
     }
 
     pub fn path(&self, relative: &str) -> PathBuf {
@@ -90,6 +137,10 @@ impl Store {
     /// Reads a file; `None` when it is missing.
     pub fn read(&self, relative: &str) -> Result<Option<Vec<u8>>, LakeError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        if let Some(bucket) = &self.bucket {
+            let read = bucket.read(relative);
+            return read.map_err(|source| LakeError::io(READING, self.path(relative), source));
+        }
         match fs::read(self.path(relative)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => self.missing().map(|()| None),
@@ -112,6 +163,13 @@ impl Store {
         bytes: &[u8],
     ) -> Result<Put, LakeError> {
         let path = self.path(relative);
+        if let Some(bucket) = &self.bucket {
+            return Ok(match bucket.put_if_absent(relative, bytes) {
+                Ok(true) => Put::Created,
+                Ok(false) => Put::Exists,
+                Err(source) => Put::Doubtful(LakeError::io("creation", path, source)),
+            });
+        }
         let written = self.write_temporary(temporary, bytes)?;
         // A hard link fails when the name exists, on every file system that has links; a rename
         // would replace the file.
@@ -144,9 +202,39 @@ impl Store {
     /// Replaces the file that has a name, in one step.
     pub fn replace(&self, relative: &str, temporary: &str, bytes: &[u8]) -> Result<(), LakeError> {
         let path = self.path(relative);
+        if let Some(bucket) = &self.bucket {
+            let replaced = bucket.replace(relative, bytes);
+            return replaced.map_err(|source| LakeError::io("replacement", path, source));
+        }
         // `_staging` is a neighbour of the target's folder, so the rename is atomic.
         let written = self.write_temporary(temporary, bytes)?;
         persist(written, &path).map_err(|source| LakeError::io("replacement", &path, source))
+    }
+
+    /// Creates an empty file for rows, which [`Store::make_durable`] takes to this name.
+    pub fn stage(&self, staged: &str) -> Result<(File, StagedPath), LakeError> {
+        let Some(bucket) = &self.bucket else {
+            let (file, local) = self.create_file(staged)?;
+            let object = None;
+            return Ok((file, StagedPath { local, object }));
+        };
+        let created = local_file();
+        let (file, local) =
+            created.map_err(|source| LakeError::io("creation", std::env::temp_dir(), source))?;
+        let object = Some((bucket.clone(), staged.to_owned()));
+        Ok((file, StagedPath { local, object }))
+    }
+
+    /// Makes files durable, given with the names under which they are staged. A disk does many syncs
+    /// in the time of one when they arrive together, and a server many requests.
+    pub fn make_durable(&self, files: &[(&str, File)]) -> Result<(), LakeError> {
+        let Some(bucket) = &self.bucket else {
+            return sync_files(files);
+        };
+        side_by_side(files, |(name, file)| {
+            let sent = bucket.upload(name, file);
+            sent.map_err(|source| LakeError::io("writing", self.path(name), source))
+        })
     }
 
     /// Creates an empty file. It is removed when its path is dropped.
@@ -205,6 +293,9 @@ impl Store {
     /// Runs the steps of a commit with a file that means nothing: lock, put-if-absent and rename.
     /// Leaves nothing behind.
     pub fn probe(&self) -> Result<(), LakeError> {
+        if self.is_bucket() {
+            return self.probe_bucket();
+        }
         let [lock, first, second] = ["lock", "first", "second"]
             .map(|name| format!(".inlet-check-{}-{name}", std::process::id()));
         // The names are removed when the guards are dropped, also after an error.
@@ -224,9 +315,49 @@ impl Store {
         Ok(())
     }
 
+    /// Takes the steps of a commit in a bucket: a put-if-absent that a second one does not replace,
+    /// another name, and the removal of it.
+    fn probe_bucket(&self) -> Result<(), LakeError> {
+        let unique = uuid::Uuid::new_v4().simple();
+        let [first, second] =
+            ["first", "second"].map(|name| format!("{STAGING}/inlet-check-{unique}-{name}"));
+        let probed = self.create_once(&first).and_then(|()| {
+            self.rename(&first, &second)?;
+            self.read(&second).map(drop)
+        });
+        for name in [&first, &second] {
+            self.remove_unused(name);
+        }
+        probed
+    }
+
+    /// Creates an object, and fails where a second creation replaces it: two writers could then
+    /// commit under one name.
+    pub fn create_once(&self, name: &str) -> Result<(), LakeError> {
+        for (bytes, is_first) in [(b"1", true), (b"2", false)] {
+            match self.put_if_absent(name, "", bytes)? {
+                Put::Doubtful(error) => return Err(error),
+                Put::Created if is_first => {}
+                Put::Exists if !is_first => {}
+                Put::Created | Put::Exists => {
+                    return Err(LakeError::Unsupported {
+                        lacks: "conditional requests (`If-None-Match`)",
+                        path: self.root.clone(),
+                        source: io::Error::from(ErrorKind::Unsupported),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Renames a file; false when the old name is missing. The new name is durable after
     /// [`Store::sync`] of its folder.
     pub fn rename(&self, from: &str, to: &str) -> Result<bool, LakeError> {
+        if let Some(bucket) = &self.bucket {
+            let renamed = bucket.rename(from, to);
+            return renamed.map_err(|source| LakeError::io("renaming", self.path(to), source));
+        }
         match fs::rename(self.path(from), self.path(to)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -236,11 +367,17 @@ impl Store {
 
     /// Creates a folder, parents included, durably.
     pub fn create_folder(&self, relative: &str) -> Result<(), LakeError> {
+        if self.is_bucket() {
+            return Ok(());
+        }
         create_folder(&self.path(relative))
     }
 
     /// Creates folders right below the table's folder, durably.
     pub fn create_folders(&self, names: &[&str]) -> Result<(), LakeError> {
+        if self.is_bucket() {
+            return Ok(());
+        }
         for path in names.iter().map(|name| self.path(name)) {
             match fs::create_dir(&path) {
                 Ok(()) => {}
@@ -258,16 +395,26 @@ impl Store {
 
     /// Makes the names in several folders durable.
     pub fn sync_folders(&self, names: &[&str]) -> Result<(), LakeError> {
+        if self.is_bucket() {
+            return Ok(());
+        }
         side_by_side(names, |name| self.sync(name))
     }
 
     /// Makes the names in a folder durable.
     pub fn sync(&self, folder: &str) -> Result<(), LakeError> {
+        if self.is_bucket() {
+            return Ok(());
+        }
         sync(&self.path(folder))
     }
 
     /// A file's size; `None` when it is missing.
     pub fn size(&self, relative: &str) -> Result<Option<u64>, LakeError> {
+        if let Some(bucket) = &self.bucket {
+            let size = bucket.size(relative);
+            return size.map_err(|source| LakeError::io(READING, self.path(relative), source));
+        }
         match fs::metadata(self.path(relative)) {
             Ok(metadata) => Ok(Some(metadata.len())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -284,6 +431,10 @@ impl Store {
     /// The names in a folder; empty when the folder is missing.
     pub fn list(&self, folder: &str) -> Result<Vec<String>, LakeError> {
         let path = self.path(folder);
+        if let Some(bucket) = &self.bucket {
+            let listed = bucket.list(folder);
+            return listed.map_err(|source| LakeError::io(LISTING, path, source));
+        }
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -298,6 +449,20 @@ impl Store {
             .map_err(|source| LakeError::io(LISTING, path, source))
     }
 
+    /// The objects in a folder of a bucket, with their ages.
+    pub fn list_objects(&self, folder: &str) -> Result<Vec<Listed>, LakeError> {
+        let bucket = self.bucket.as_ref().expect("a bucket is asked");
+        let listed = bucket.list_objects(folder);
+        listed.map_err(|source| LakeError::io(LISTING, self.path(folder), source))
+    }
+
+    /// The names of all objects of a bucket below a folder, relative to the table's folder.
+    pub fn list_below(&self, folder: &str) -> Result<Vec<String>, LakeError> {
+        let bucket = self.bucket.as_ref().expect("a bucket is asked");
+        let listed = bucket.list_below(folder);
+        listed.map_err(|source| LakeError::io(LISTING, self.path(folder), source))
+    }
+
     /// What is missing below a link that leads nowhere is unknown: a lake on a disk that is not
     /// mounted would look like an empty one.
     fn missing(&self) -> Result<(), LakeError> {
@@ -307,10 +472,24 @@ impl Store {
         LakeError::dangling(&self.root).map_or(Ok(()), Err)
     }
 
+    /// Removes an object of a bucket; does nothing when it is missing.
+    pub fn remove(&self, relative: &str) -> Result<(), LakeError> {
+        let bucket = self.bucket.as_ref().expect("a bucket is asked");
+        let removed = bucket.remove(relative);
+        removed.map_err(|source| LakeError::io("removal", self.path(relative), source))
+    }
+
     /// Removes a file that no entry mentions, or a hidden folder. What stays behind costs only its
     /// space.
     pub fn remove_unused(&self, relative: &str) {
         let path = self.path(relative);
+        if let Some(bucket) = &self.bucket {
+            if let Err(error) = bucket.remove(relative) {
+                let path = path.display();
+                tracing::warn!(%path, %error, "an unused object could not be removed");
+            }
+            return;
+        }
         if relative.ends_with(HIDDEN) {
             return hidden::remove(&path);
         }
@@ -357,9 +536,8 @@ pub(crate) mod steps {
     }
 }
 
-/// Makes files durable, given with their names. A disk does many syncs in the time of one when they
-/// arrive together.
-pub(crate) fn sync_files(files: &[(&str, File)]) -> Result<(), LakeError> {
+/// Makes files durable, given with their names.
+fn sync_files(files: &[(&str, File)]) -> Result<(), LakeError> {
     side_by_side(files, |(name, file)| {
         file.sync_all()
             .map_err(|source| LakeError::io("sync", *name, source))
@@ -444,6 +622,9 @@ fn sync(folder: &Path) -> Result<(), LakeError> {
 }
 
 #[cfg(test)]
+mod contract;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -521,7 +702,7 @@ mod tests {
                 matches!(created, Err(LakeError::Dangling { .. })),
                 "{created:?}"
             );
-            let existing = Store::existing(&path);
+            let existing = Store::existing(&path).unwrap();
             assert!(existing.list("").is_err() && existing.read("_log/1.json").is_err());
         }
         fs::create_dir(folder.path().join("unmounted")).unwrap();

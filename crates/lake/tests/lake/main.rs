@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // Of helpers too: what fails in a test shall end it.
 
+mod bucket;
 mod commits;
 mod compaction;
 mod crashes;

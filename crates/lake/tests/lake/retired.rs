@@ -109,6 +109,21 @@ fn published(path: &Path) -> Vec<PathBuf> {
     files.into_iter().collect()
 }
 
+/// Commits a column as text, then as a number, to a lake whose files are read elsewhere.
+pub async fn a_column_that_changes_its_type(lake: &Path, files: &Path) {
+    let mut writer = open(lake, [P0]).await;
+    commit(&mut writer, &schema(2, "note", Scalar::Text), P0, 0..4, 1).await;
+    commit(&mut writer, &schema(2, "note", Scalar::Int32), P0, 4..8, 2).await;
+    let found = notes(files).await;
+    assert_eq!(found[0], ["note", "INTEGER"]);
+    assert_eq!(found[1][1], "VARCHAR");
+    let before = &found[1][0];
+    let rows = select(files, &format!("note, {before}")).await;
+    assert_eq!(rows[0], ["NULL", "text 0"]);
+    assert_eq!(rows[7], ["7", "NULL"]);
+    expect_whole(lake).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_plain_name_is_the_newest_whatever_the_types_before_were() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! The lake keeps the contract of a sink, read back by DuckDB.
 
+use std::path::Path;
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -63,24 +64,28 @@ impl TestPipeline for OnDisk {
     }
 
     async fn visible(&self) -> Vec<(i64, Option<String>)> {
-        let glob = format!("{}/**/*.parquet", self.folder.path().display());
-        if duckdb::count_glob(glob.clone()).await.unwrap() == 0 {
-            return Vec::new();
-        }
-        let sql =
-            format!("SELECT id, _op, note FROM read_parquet('{glob}', hive_partitioning = true)");
-        let mut visible: Vec<_> = duckdb::query(&sql)
-            .await
-            .unwrap()
-            .into_iter()
-            .map(|row| {
-                let note = (row[1] == "u").then(|| row[2].clone());
-                (row[0].parse().unwrap(), note)
-            })
-            .collect();
-        visible.sort();
-        visible
+        visible(self.folder.path()).await
     }
+}
+
+/// Ids and notes in a folder, as a plain reader finds them.
+pub async fn visible(folder: &Path) -> Vec<(i64, Option<String>)> {
+    let glob = format!("{}/**/*.parquet", folder.display());
+    if duckdb::count_glob(glob.clone()).await.unwrap() == 0 {
+        return Vec::new();
+    }
+    let sql = format!("SELECT id, _op, note FROM read_parquet('{glob}', hive_partitioning = true)");
+    let mut visible: Vec<_> = duckdb::query(&sql)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| {
+            let note = (row[1] == "u").then(|| row[2].clone());
+            (row[0].parse().unwrap(), note)
+        })
+        .collect();
+    visible.sort();
+    visible
 }
 
 mod deferred {

@@ -143,8 +143,20 @@ section! {
     /// The keys below `datalake:`.
     RawDatalake {
         /// The lake's folder. A single table is in this folder itself, several tables have a folder
-        /// each below it. The folder is local or mounted.
+        /// each below it. The folder is local or mounted, or in a bucket: `s3://bucket/folder`,
+        /// `gs://..`, `az://..`.
         path: Text = Key::of(Form::Path).example("./datalake"),
+        /// The address of the bucket's server, where it is another one than the provider's:
+        /// MinIO, R2 and others.
+        endpoint: Text = Key::of(Form::Text)
+            .else_("the provider's")
+            .example("https://minio.internal:9000"),
+        /// The region of an S3 bucket.
+        region: Text = Key::of(Form::Text)
+            .else_("AWS_REGION, else us-east-1")
+            .example("eu-central-1"),
+        /// Allows an endpoint without TLS.
+        allow_http: Text = Key::of(Form::Boolean).default("false").example("true"),
         /// The format of data files.
         format: Text = Key::of(Form::Choice(&["parquet"])).default("parquet"),
         /// The time zone in which a day begins, for the folders `date=..`.

@@ -128,7 +128,7 @@ fn copy(from: &Path, to: &Path, known: &mut HashMap<u64, PathBuf>) {
 
 /// Whether an image has an entry; readers of its log find the rows that are visible.
 fn has_entry(image: &Path, seq: u64, visible: &str) -> bool {
-    let store = Store::existing(image);
+    let store = Store::existing(image).unwrap();
     let name = crate::files::names::entry(seq);
     let is_committed = store.size(&name).unwrap().is_some();
     let last = if is_committed { seq } else { seq - 1 };
@@ -261,6 +261,7 @@ fn files_leave_at_once_and_a_crash_after_any_step_goes_on() {
     let leaving = Leaving {
         date: Some("2026-11-20".to_owned()),
         files: files.filter(|file| !file.path.contains("/d.")).collect(),
+        seq: log.head.seq,
     };
     let stays = expire(&folder, &mut log, &leaving, || false, || {}).unwrap();
     assert!(stays.is_none());
