@@ -97,6 +97,9 @@ pub enum Verb {
     /// Look through all rows and keys of a table now, instead of at the next sweep
     #[command(after_help = "Example:\n  inlet sweep --config inlet.yml orders")]
     Sweep(ControlArguments),
+    /// Show where one row is: in PostgreSQL, in the lake with its versions, in quarantine
+    #[command(after_help = "Example:\n  inlet where --config inlet.yml orders 7")]
+    Where(WhereArguments),
     /// Write a configuration for the tables of a database, with what the catalog tells of them
     #[command(
         after_help = "Example:\n  inlet init --url postgres://me@localhost:5432/shop --output \
@@ -150,6 +153,7 @@ impl Verb {
                 Some(&arguments.files)
             }
             Self::Reload(arguments) => Some(&arguments.of.files),
+            Self::Where(arguments) => Some(&arguments.of.files),
             _ => None,
         }
     }
@@ -397,6 +401,15 @@ pub struct ReloadArguments {
     /// Only rows that fulfil this condition of SQL
     #[arg(long = "where", value_name = "SQL")]
     pub condition: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct WhereArguments {
+    #[command(flatten)]
+    pub of: ControlArguments,
+    /// The values of the row's key, one for each column
+    #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
+    pub key: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -24,6 +24,7 @@ use inlet_service::output;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::table::find_table;
 use self::table::{Asked, ControlError, find};
 use crate::args::ControlArguments;
 use crate::failure::Outcome;

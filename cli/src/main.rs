@@ -17,6 +17,7 @@ mod failure;
 mod grants;
 mod init;
 mod lake;
+mod locate;
 mod manual;
 mod producer;
 mod query;
@@ -117,6 +118,7 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Verify(arguments) => verify::run(arguments, config, token).await,
         Verb::Pause(arguments) => control::run(Act::Pause, &arguments, config, token).await,
         Verb::Resume(arguments) => control::run(Act::Resume, &arguments, config, token).await,
+        Verb::Where(arguments) => locate::run(&arguments, config, token).await,
         Verb::Sweep(arguments) => control::run(Act::Sweep, &arguments, config, token).await,
         Verb::Reload(arguments) => {
             let act = Act::Reload(arguments.condition);

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use inlet_model::{TableName, TableReference, similar};
-use inlet_postgres::{CatalogError, Known, Names, Tables, check_condition, connect};
+use inlet_postgres::{CatalogError, Known, Names, Table, Tables, check_condition, connect};
 use inlet_service::config::{Config, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
+use sqlx::PgConnection;
 
 use super::Act;
 use crate::failure::Failure;
@@ -49,31 +50,37 @@ impl Explain for ControlError {
 /// Finds the table in the configuration, as PostgreSQL resolves its name. Refuses a load of a table
 /// without a key, and a condition that PostgreSQL does not accept.
 pub async fn find(config: &Config, name: &str, act: &Act) -> Result<Asked, Failure> {
+    let mut connection = connect(&config.require_postgres()?.primary).await?;
+    let Table { config, captured } = find_table(&mut connection, config, name).await?;
+    let table = captured.schema.table.clone();
+    if let Act::Reload(condition) = act {
+        if captured.schema.key.is_empty() {
+            return Err(ControlError::NoKey(table).into());
+        }
+        if let Some(condition) = condition {
+            check_condition(&mut connection, &table, condition).await?;
+        }
+    }
+    Ok(Asked { table, config })
+}
+
+/// Finds the table of the configuration that a name means, as PostgreSQL resolves it.
+pub async fn find_table(
+    connection: &mut PgConnection,
+    config: &Config,
+    name: &str,
+) -> Result<Table, Failure> {
     let reference = TableReference::parse(name).map_err(|_| CatalogError::Name {
         asked: name.to_owned(),
     })?;
-    let mut connection = connect(&config.require_postgres()?.primary).await?;
-    let tables = Tables::find(&mut connection, config, &Known::new()).await?;
+    let tables = Tables::find(connection, config, &Known::new()).await?;
     let is_meant = |config: &TableConfig, table: &TableName| {
         config.table == reference || reference.may_mean(table)
     };
-    for table in &tables.captured {
-        let captured = &table.captured;
-        if !is_meant(&table.config, &captured.schema.table) {
-            continue;
-        }
-        if let Act::Reload(condition) = act {
-            if captured.schema.key.is_empty() {
-                return Err(ControlError::NoKey(captured.schema.table.clone()).into());
-            }
-            if let Some(condition) = condition {
-                check_condition(&mut connection, &captured.schema.table, condition).await?;
-            }
-        }
-        return Ok(Asked {
-            table: captured.schema.table.clone(),
-            config: table.config.clone(),
-        });
+    let mut captured = tables.captured.into_iter();
+    let found = captured.find(|table| is_meant(&table.config, &table.captured.schema.table));
+    if let Some(table) = found {
+        return Ok(table);
     }
     // A table that cannot be captured at the moment may be paused, and has its words.
     for left_out in tables.left_out {

@@ -15,6 +15,7 @@ mod generations;
 mod keys;
 mod kills;
 mod load;
+mod locate;
 mod mistakes;
 mod names;
 mod observe;
