@@ -53,10 +53,10 @@ pub enum Verb {
         after_help = "Example:\n  inlet consumer --config configs/orders_stream.yml --config \
             configs/orders_rules.yml"
     )]
-    Consumer(ServiceArguments),
+    Consumer(CarryArguments),
     /// Do both in one process; without a `kafka:` section no broker is needed
     #[command(after_help = "Example:\n  inlet run --config configs/quickstart.yml")]
-    Run(ServiceArguments),
+    Run(CarryArguments),
     /// Compare the tables in PostgreSQL with the lake; exit 3 when they differ
     #[command(after_help = "Example:\n  inlet verify --config configs/orders_stream.yml --json")]
     Verify(VerifyArguments),
@@ -138,9 +138,8 @@ impl Verb {
     /// Where the configuration is, of the verbs that need one.
     pub fn files(&self) -> Option<&ConfigFiles> {
         match self {
-            Self::Producer(arguments) | Self::Consumer(arguments) | Self::Run(arguments) => {
-                Some(&arguments.files)
-            }
+            Self::Producer(arguments) => Some(&arguments.files),
+            Self::Consumer(arguments) | Self::Run(arguments) => Some(&arguments.service.files),
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
             Self::Views(arguments) => Some(&arguments.of.files),
@@ -182,6 +181,17 @@ pub struct ServiceArguments {
     /// Serve /livez, /readyz and /metrics there, as 127.0.0.1:9464
     #[arg(long, value_name = "ADDRESS", env = "INLET_HTTP")]
     pub http: Option<SocketAddr>,
+}
+
+/// Of the services that write the lake.
+#[derive(Debug, Clone, Args)]
+pub struct CarryArguments {
+    #[command(flatten)]
+    pub service: ServiceArguments,
+    /// Fill a new lake from the topics, although the consumer's group has filled one before that is
+    /// not there any more
+    #[arg(long)]
+    pub new_lake: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -529,7 +539,7 @@ mod tests {
             panic!("the verb is consumer")
         };
         assert_eq!(
-            arguments.files.config,
+            arguments.service.files.config,
             [PathBuf::from("a.yml"), PathBuf::from("b.yml")]
         );
     }

@@ -12,6 +12,7 @@
 mod activity;
 mod broker;
 mod cursor;
+mod dates;
 mod facts;
 pub mod finding;
 mod group;

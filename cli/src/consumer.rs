@@ -64,5 +64,6 @@ fn settings(config: &Config) -> Result<ConsumerSettings, ConfigError> {
         tables: config.tables.iter().map(table).collect(),
         limits: tables::limits(config),
         checkpoint_location: config.streaming.checkpoint_location.clone(),
+        lake_may_be_new: datalake.may_be_new,
     })
 }

@@ -93,14 +93,17 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
     let files = verb
         .files()
         .expect("`dispatch` runs the verbs without a configuration");
-    let config = Config::load(&files.config)?;
-    if let Some(datalake) = &config.datalake {
+    let mut config = Config::load(&files.config)?;
+    if let Some(datalake) = &mut config.datalake {
         tables::use_bucket(datalake);
+        if let Verb::Consumer(arguments) | Verb::Run(arguments) = &verb {
+            datalake.may_be_new = arguments.new_lake;
+        }
     }
     match verb {
         Verb::Producer(arguments) => producer::run(config, arguments.http, token).await,
-        Verb::Consumer(arguments) => consumer::run(config, arguments.http, token).await,
-        Verb::Run(arguments) => run::run(config, arguments.http, token).await,
+        Verb::Consumer(arguments) => consumer::run(config, arguments.service.http, token).await,
+        Verb::Run(arguments) => run::run(config, arguments.service.http, token).await,
         Verb::Query(arguments) => {
             query::run(arguments, tables::resolve_by_lake(config)?, token).await
         }

@@ -1,11 +1,14 @@
 //! The errors after which the consumer stops or restarts.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use inlet_model::record::debezium::OpenError;
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::error::{Explain, Hint, Kind};
 
 use crate::source::SourceError;
-use inlet_lake::{LakeError, RuleError};
+use inlet_lake::{Head, LakeError, RuleError};
 
 /// Why the consumer stops or restarts.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,9 @@ pub enum ConsumerError {
     /// The configuration lacks what the messages of another program do not tell.
     #[error(transparent)]
     Undeclared(OpenError),
+    /// The group has read the topic into a lake that is not at its path any more.
+    #[error("{lost}")]
+    LakeMissing { lost: LostLake },
     /// Records are missing in the topic.
     #[error(
         "kafka_partition {} of topic `{topic}` has a hole at offset {}: sequence {expected} was \
@@ -32,6 +38,38 @@ pub enum ConsumerError {
         expected: u64,
         got: u64,
     },
+}
+
+/// A lake that had rows of a topic and is missing now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the lake at `{}` has no rows of topic `{topic}`, and group `{group}` has read it to offset {} \
+     into a lake",
+    path.display(), offset.0
+)]
+pub struct LostLake {
+    pub path: PathBuf,
+    pub topic: String,
+    pub group: String,
+    /// Up to where the group has read.
+    pub offset: Offset,
+}
+
+impl LostLake {
+    /// How to go on: with the lake, or with a new one.
+    pub fn fix(&self) -> String {
+        "restore the lake, or correct `datalake.path`\n\
+         or start once with `--new-lake`, which fills a new lake from the topic; where the topic's \
+         beginning has expired, `inlet reload TABLE` then brings the other rows"
+            .to_owned()
+    }
+}
+
+/// The offset up to which the group has read, if the lake has nothing of the topic.
+pub(crate) fn unfounded(head: &Head, read: &BTreeMap<KafkaPartition, Offset>) -> Option<Offset> {
+    let is_empty = head.offsets.values().all(|at| at.next.is_none());
+    let furthest = read.values().max().copied();
+    furthest.filter(|offset| is_empty && *offset > Offset::ZERO)
 }
 
 impl ConsumerError {
@@ -59,7 +97,7 @@ impl Explain for ConsumerError {
             Self::Source(error) => error.kind(),
             Self::Lake(error) => error.kind(),
             Self::Rule(error) => error.kind(),
-            Self::Undeclared(_) => Kind::Config,
+            Self::Undeclared(_) | Self::LakeMissing { .. } => Kind::Config,
             Self::Hole { .. } => Kind::Data,
         }
     }
@@ -74,6 +112,7 @@ impl Explain for ConsumerError {
                 "declare them with `tables.<name>.columns`, or let the connector send schemas: \
                  `value.converter.schemas.enable=true`",
             )),
+            Self::LakeMissing { lost } => Some(Hint::text(lost.fix())),
             Self::Hole { .. } => Some(Hint::text(
                 "records were removed from the topic (its `cleanup.policy` must be `delete`) or \
                  never arrived: let the producer publish into a new topic (`kafka.topic`) under a \

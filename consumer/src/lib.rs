@@ -14,7 +14,7 @@ mod sequence;
 mod settings;
 mod source;
 
-pub use error::ConsumerError;
+pub use error::{ConsumerError, LostLake};
 pub use pipeline::Pipeline;
 pub use settings::{ConsumerSettings, TableSettings};
 pub use source::{Missing, SourceError, start};

@@ -200,8 +200,12 @@ impl Session<'_> {
                 }
                 event = self.source.next(), if has_room => match event? {
                     Event::Messages(slab) => self.append(slab, stop).await?,
-                    Event::Assigned { partitions, reply } => {
-                        self.seek_to_log(partitions, reply, stop).await?;
+                    Event::Assigned {
+                        partitions,
+                        read,
+                        reply,
+                    } => {
+                        self.seek_to_log(partitions, read, reply, stop).await?;
                     }
                     Event::Revoked { reply } => self.revoke(reply).await?,
                 },
@@ -229,6 +233,7 @@ impl Session<'_> {
     async fn seek_to_log(
         &mut self,
         partitions: Partitions<Marks>,
+        mut read: Partitions<Offset>,
         reply: oneshot::Sender<Partitions<Offset>>,
         stop: &CancellationToken,
     ) -> Result<(), ConsumerError> {
@@ -243,7 +248,8 @@ impl Session<'_> {
                 .tables
                 .get_mut(&topic)
                 .expect("only topics of tables are subscribed");
-            match table.start(self.schemas, &marks).await? {
+            let read = read.remove(&topic).unwrap_or_default();
+            match table.start(self.schemas, &marks, &read).await? {
                 Some(offsets) => {
                     started.insert(topic, offsets);
                 }

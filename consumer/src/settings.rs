@@ -22,6 +22,8 @@ pub struct ConsumerSettings {
     pub limits: Limits,
     /// The folder that receives a readable copy of the offsets after each commit.
     pub checkpoint_location: Option<PathBuf>,
+    /// True when an empty lake is filled although the group has filled one before.
+    pub lake_may_be_new: bool,
 }
 
 /// One table of the consumer.

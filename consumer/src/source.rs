@@ -60,6 +60,8 @@ pub enum Event {
     Assigned {
         /// The whole assignment, with the offsets that each kafka_partition holds.
         partitions: Partitions<Marks>,
+        /// Up to where the group has read each of them before, if it has.
+        read: Partitions<Offset>,
         reply: oneshot::Sender<Partitions<Offset>>,
     },
     /// The group revokes all kafka_partitions, and waits for `reply`.

@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use inlet_kafka::{Connection, Consumer, Isolation, Marks, Meaning, Right, meaning, watermarks};
-use inlet_model::KafkaPartition;
+use inlet_kafka::{
+    Connection, Consumer, Error, Isolation, Marks, Meaning, Right, group_offsets, meaning,
+    watermarks,
+};
 use inlet_model::Progress;
 use inlet_model::TableName;
+use inlet_model::{KafkaPartition, Offset};
 use inlet_producer::settings::kafka_sink;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
 use inlet_service::config::{Config, KafkaConfig};
@@ -32,6 +35,8 @@ pub struct Stored {
     /// The offsets of every topic of the configuration, in its order; empty for a topic that does
     /// not exist.
     pub marks: Vec<BTreeMap<KafkaPartition, Marks>>,
+    /// Up to where the consumer's group has read every topic, in the same order.
+    pub read: Vec<BTreeMap<KafkaPartition, Offset>>,
 }
 
 /// Checks the broker and its topics; `None` when there is no broker to ask.
@@ -103,7 +108,37 @@ fn look(
         }
         marks.push(of_topic);
     }
-    Some(Stored { progress, marks })
+    // Without the right to the group there is a finding of it already.
+    let read = read_by_group(kafka, topics, &marks).unwrap_or_default();
+    Some(Stored {
+        progress,
+        marks,
+        read,
+    })
+}
+
+/// Up to where the consumer's group has read each topic; this client does not join the group.
+fn read_by_group(
+    kafka: &KafkaConfig,
+    topics: &[String],
+    marks: &[BTreeMap<KafkaPartition, Marks>],
+) -> Result<Vec<BTreeMap<KafkaPartition, Offset>>, Error> {
+    let member = Connection::from(kafka).member(&kafka.group, None)?;
+    let mut read = Vec::new();
+    for (topic, marks) in topics.iter().zip(marks) {
+        let partitions: Vec<_> = marks.keys().map(|at| (topic.clone(), *at)).collect();
+        let found = match partitions.is_empty() {
+            true => Vec::new(),
+            false => group_offsets(&member, &partitions, Instant::now() + ANSWER_TIME_MAX)?,
+        };
+        let found = marks.keys().copied().zip(found);
+        read.push(
+            found
+                .filter_map(|(at, offset)| Some((at, offset?)))
+                .collect(),
+        );
+    }
+    Ok(read)
 }
 
 fn group(kafka: &KafkaConfig, reader: &Consumer, findings: &mut Vec<Finding>) {

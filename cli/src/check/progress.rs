@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use inlet_consumer::{SourceError, start};
+use inlet_consumer::{LostLake, SourceError, start};
 use inlet_kafka::Marks;
 use inlet_lake::Head;
-use inlet_model::KafkaPartition;
 use inlet_model::Progress;
 use inlet_model::record::sequences::{PART, Sequences};
+use inlet_model::{KafkaPartition, Offset};
 use inlet_postgres::Captured;
 use inlet_producer::source::phase::Phase;
 use inlet_producer::source::progress::Stored as StoredProgress;
 use inlet_producer::source::resume::lineage_broken;
-use inlet_service::config::{Config, TableConfig};
+use inlet_service::config::{Config, KafkaConfig, TableConfig};
 
 use super::finding::{Finding, Hop};
 use super::kafka::Stored;
 use super::postgres::Server;
 use crate::status::lag;
+use crate::tables;
 
 /// Looks at every table's progress: the poller's, and the offsets of the lake against those of the
 /// topic.
@@ -49,6 +50,8 @@ pub fn check(
         let marks = stored.and_then(|stored| stored.marks.get(at));
         if let (Some(kafka), Some(marks)) = (&config.kafka, marks) {
             let topic = kafka.topic_for(table);
+            let read = stored.and_then(|stored| stored.read.get(at));
+            findings.extend(read.and_then(|read| missing_lake(config, kafka, table, read)));
             findings.extend(progress.and_then(|progress| sequences(&topic, progress, marks)));
             findings.extend(
                 head.map(|head| offsets(&topic, head, marks))
@@ -57,6 +60,33 @@ pub fn check(
             );
         }
     }
+}
+
+/// A lake that the consumer's group has filled before, and that is missing now.
+fn missing_lake(
+    config: &Config,
+    kafka: &KafkaConfig,
+    table: &TableConfig,
+    read: &BTreeMap<KafkaPartition, Offset>,
+) -> Option<Finding> {
+    let path = tables::folder(config, config.datalake.as_ref()?, table);
+    let offset = read.values().max().copied()?;
+    // A lake that cannot be read exists, and has a finding of its own.
+    if path.join("_log").exists() || offset == Offset::ZERO {
+        return None;
+    }
+    let lost = LostLake {
+        path,
+        topic: kafka.topic_for(table),
+        group: kafka.group.clone(),
+        offset,
+    };
+    let finding = Finding::error(Hop::Progress, table.written(), lost.to_string());
+    Some(
+        finding
+            .effect("the consumer does not start")
+            .fix(lost.fix()),
+    )
 }
 
 fn of_poller(
@@ -217,8 +247,8 @@ fn offsets(topic: &str, head: &Head, marks: &BTreeMap<KafkaPartition, Marks>) ->
         // A kafka_partition that the topic does not have counts as empty: what the lake waits for
         // is missing.
         let none = Marks {
-            low: inlet_model::Offset(0),
-            end: inlet_model::Offset(0),
+            low: Offset::ZERO,
+            end: Offset::ZERO,
         };
         let marks = marks.get(partition).copied().unwrap_or(none);
         start(Some(next), marks).err()?;

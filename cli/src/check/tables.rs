@@ -9,11 +9,11 @@ use inlet_service::config::{Config, Deletes, TableConfig};
 use sqlx::PgConnection;
 use sqlx::postgres::types::Oid;
 
-use super::cursor;
 use super::facts::Facts;
 use super::finding::{Finding, Hop};
 use super::postgres::Server;
 use super::unique;
+use super::{cursor, dates};
 use crate::views;
 
 /// The session that locks out every other one. Asking for the table's size would wait for it too.
@@ -200,6 +200,7 @@ async fn one(
     findings.extend(names(&object, captured));
     findings.extend(rules(table, captured));
     findings.extend(date_column(table, captured));
+    findings.extend(dates::check(table, captured, connection).await);
     cursor::check(config, captured, &facts, connection, findings).await
 }
 

@@ -94,7 +94,7 @@ impl Case {
         }
     }
 
-    async fn shell(&self, script: &str) {
+    pub async fn shell(&self, script: &str) {
         Kafka::write_tools(&self.folder).unwrap();
         let path = format!(
             "{}:{}",

@@ -2,7 +2,7 @@ use inlet_harness::{Inlet, Kafka, shared_kafka};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 
-use crate::case::Case;
+use crate::case::{Case, INLET, PATIENCE};
 
 const TABLE: &str =
     "CREATE TABLE orders (order_id serial PRIMARY KEY, amount numeric(10,2), created_at \
@@ -134,4 +134,39 @@ async fn a_cursor_in_capitals_is_the_same_cursor() {
         Ok(inlet.stderr()?.contains("resuming"))
     })
     .await;
+}
+
+/// Neither a second load without a word nor a hole: the consumer asks for the lake that it wrote.
+#[tokio::test]
+async fn a_lake_that_is_not_where_it_was() {
+    let kafka = shared_kafka().await;
+    let (mut case, topic) = with_broker(kafka).await;
+    case.show(kafka.bootstrap(), "127.0.0.1:9092");
+    case.service("run", "rows are committed", async |inlet| committed(inlet))
+        .await;
+    let lake = case.folder.join("lake");
+    std::fs::remove_dir_all(&lake).unwrap();
+    let masks = [("offset ", " into", "3")];
+    let checked = case.check().await;
+    checked.names_with(
+        "a lake that is not where it was",
+        "error",
+        "orders",
+        "start once with `--new-lake`",
+        &masks,
+    );
+    let consumer = &["consumer", "--config", &case.config()];
+    let refused = Inlet::run(INLET, consumer, &[]).await.unwrap();
+    assert_eq!(refused.code, 78, "{refused:?}");
+    assert!(refused.stderr.contains(&topic), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--new-lake"), "{refused:?}");
+
+    let again = [consumer.as_slice(), &["--new-lake"]].concat();
+    let mut again = Inlet::start(INLET, &again, &[]).unwrap();
+    again.logs("batch committed", PATIENCE).await;
+    again.terminate().unwrap();
+    again.wait_exit(PATIENCE).await.unwrap();
+    assert_eq!(case.check().await.complaints(), [""; 0]);
+    let rows = format!("{}/**/*.parquet", lake.display());
+    assert_eq!(inlet_harness::duckdb::count_glob(&rows).await.unwrap(), 2);
 }

@@ -327,3 +327,23 @@ async fn a_partition_in_the_place_of_its_table() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn dates_that_are_birthdays() {
+    let sql = "CREATE TABLE people (id int PRIMARY KEY, born date, seen timestamptz NOT NULL \
+        DEFAULT now()); CREATE INDEX ON people (seen);
+               INSERT INTO people SELECT i, date '1940-01-01' + i FROM generate_series(1, 20000) i;
+               ANALYZE people";
+    let mut case = planted(sql).await;
+    case.replace("table: orders", "table: people");
+    // A plain date is no column that is chosen where there is a timestamp.
+    assert_eq!(case.check().await.complaints(), [""; 0]);
+    case.add("tables:\n  people:\n    date_column: born\n");
+    case.fixed(
+        "`date_column: born` with 20,000 birthdays",
+        "warning",
+        "people.born",
+        "tables.people.date_column: seen",
+    )
+    .await;
+}

@@ -37,6 +37,7 @@ const IN_THE_SOURCE: &[(&str, &str)] = &[
         "The lake's folder is not writable",
         "of the lake is not writable",
     ),
+    ("The lake is missing", "has no rows of topic"),
     ("No space is left", "no space is left for"),
     (
         "The log of the lake is damaged",

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::copy;
 use super::work::{Validated, Work};
-use crate::error::ConsumerError;
+use crate::error::{ConsumerError, LostLake, unfounded};
 use crate::metrics;
 use crate::sequence::Position;
 use crate::settings::{ConsumerSettings, TableSettings};
@@ -29,6 +29,8 @@ pub(super) struct Table {
     limits: Limits,
     rules: Rules,
     copies: Option<PathBuf>,
+    group: String,
+    lake_may_be_new: bool,
     ready: Option<Ready>,
     /// True while kafka_partitions are assigned and the control topic has no schema of the table.
     is_waiting: bool,
@@ -59,6 +61,8 @@ impl Table {
             limits: consumer.limits,
             rules,
             copies: consumer.checkpoint_location.clone(),
+            group: consumer.group.clone(),
+            lake_may_be_new: consumer.lake_may_be_new,
             ready: None,
             is_waiting: false,
             is_committing: false,
@@ -66,16 +70,30 @@ impl Table {
     }
 
     /// Takes kafka_partitions over, and returns the offset at which reading starts in each; `None`
-    /// while the table has no schema.
+    /// while the table has no schema. Fails when the group has `read` some of them into a lake that
+    /// is not here.
     pub async fn start(
         &mut self,
         schemas: &Schemas,
         marks: &BTreeMap<KafkaPartition, Marks>,
+        read: &BTreeMap<KafkaPartition, Offset>,
     ) -> Result<Option<BTreeMap<KafkaPartition, Offset>>, ConsumerError> {
         self.is_waiting = !self.make_ready(schemas).await?;
         let Some(ready) = self.ready.as_mut() else {
             return Ok(None);
         };
+        // Offsets are stored in the group after the commit to the lake that they belong to.
+        let lost = unfounded(&ready.writer.head(), read).filter(|_| !self.lake_may_be_new);
+        if let Some(offset) = lost {
+            return Err(ConsumerError::LakeMissing {
+                lost: LostLake {
+                    path: self.settings.path.clone(),
+                    topic: self.settings.topic.clone(),
+                    group: self.group.clone(),
+                    offset,
+                },
+            });
+        }
         // The epochs are raised before the positions are read: from here on the former owner cannot
         // move them.
         let heads = ready.writer.take_over(marks.keys().copied()).await?;

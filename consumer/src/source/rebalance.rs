@@ -16,19 +16,19 @@
 //! 5. The thread calls `unassign`: the group may give the kafka_partitions away.
 //!
 //! Assigned, step by step:
-//! 1. The thread asks the broker for the offsets of each kafka_partition. While the broker does not
+//! 1. The thread asks the broker for the offsets of each kafka_partition, and of the group. While the broker does not
 //!    answer, the assignment stays pending, and a later rebalance may replace it.
 //! 2. The thread sends [`Event::Assigned`] with these offsets, and waits for the reply.
 //! 3. The pipeline reads the lake's log and replies where each kafka_partition starts. It fails
 //!    when the topic does not hold the offset that the lake waits for.
 //! 4. The thread calls `assign` with these starts, and only now librdkafka fetches. The group's own
-//!    offsets are never used.
+//!    offsets are no starts; they show that a lake which has nothing had something before.
 //!
 //! A reply channel that closes means that the pipeline has ended; then the thread ends, too.
 
 use std::time::{Duration, Instant};
 
-use inlet_kafka::{Consumer, Error, Marks, Rebalance, all_watermarks, watermarks};
+use inlet_kafka::{Consumer, Error, Marks, Rebalance, all_watermarks, group_offsets, watermarks};
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::error::{Explain, Kind, chain};
 use rdkafka::consumer::Consumer as _;
@@ -82,10 +82,12 @@ impl Reader {
         consumer: &Consumer,
         partitions: Vec<(String, KafkaPartition)>,
     ) -> Result<(), End> {
-        let marks = match marks(consumer, &partitions) {
-            Ok(marks) => {
+        let asked = marks(consumer, &partitions)
+            .and_then(|marks| Ok((marks, read_by_group(consumer, &partitions)?)));
+        let (marks, read) = match asked {
+            Ok(answered) => {
                 self.failed_marks = 0;
-                marks
+                answered
             }
             // Missing rights do not pass by themselves.
             Err(error) if error.kind() == Kind::Config => return Err(error.into()),
@@ -109,6 +111,7 @@ impl Reader {
         let (reply, replied) = oneshot::channel();
         self.send(Event::Assigned {
             partitions: marks,
+            read,
             reply,
         })?;
         let started = replied.blocking_recv().map_err(|_| End::Left)?;
@@ -176,4 +179,21 @@ fn marks(
             .insert(*partition, found);
     }
     Ok(marks)
+}
+
+/// Up to where the group has read, for the kafka_partitions that it has read.
+fn read_by_group(
+    consumer: &Consumer,
+    partitions: &[(String, KafkaPartition)],
+) -> Result<Partitions<Offset>, Error> {
+    let found = group_offsets(consumer, partitions, Instant::now() + MARKS_TIME_MAX)?;
+    let mut read = Partitions::<Offset>::new();
+    for ((topic, partition), offset) in partitions.iter().zip(found) {
+        if let Some(offset) = offset {
+            read.entry(topic.clone())
+                .or_default()
+                .insert(*partition, offset);
+        }
+    }
+    Ok(read)
 }

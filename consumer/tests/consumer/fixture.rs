@@ -66,6 +66,7 @@ impl Fixture {
                 bytes: 64 << 20,
             },
             checkpoint_location: Some(folder.join("checkpoints")),
+            lake_may_be_new: false,
         };
         Ok(Self {
             kafka,

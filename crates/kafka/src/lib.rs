@@ -34,4 +34,4 @@ pub use read::read_to_end;
 pub use rights::Right;
 pub use topic::{Topic, await_leaders, find_topic};
 pub use transactions::{init_transactions, take_events};
-pub use watermarks::{Marks, all_watermarks, watermarks};
+pub use watermarks::{Marks, all_watermarks, group_offsets, watermarks};

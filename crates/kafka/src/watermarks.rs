@@ -66,6 +66,33 @@ pub fn all_watermarks(
     Ok(marks.map(|(low, end)| Marks { low, end }).collect())
 }
 
+/// Asks for the offsets up to which the consumer's group has read, and returns them in the same
+/// order; `None` for a kafka_partition without one.
+pub fn group_offsets(
+    consumer: &Consumer,
+    partitions: &[(String, KafkaPartition)],
+    deadline: Instant,
+) -> Result<Vec<Option<Offset>>, Error> {
+    loop {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let asked = list(partitions, RawOffset::Invalid)
+            .and_then(|list| consumer.committed_offsets(list, time_left.max(ATTEMPT_TIME)))
+            .and_then(|found| by_name(&found));
+        match asked {
+            Ok(found) => {
+                let offsets = partitions.iter().map(|name| found.get(name).copied());
+                return Ok(offsets.collect());
+            }
+            // The coordinator of the group loads its offsets for a moment.
+            Err(error) if is_transient(&error) && Instant::now() < deadline => pause(ATTEMPT_TIME),
+            Err(error) => {
+                let act = "the offsets of the consumer's group were not read";
+                return Err(Error::failed(act, error));
+            }
+        }
+    }
+}
+
 /// Returns one end of each kafka_partition.
 fn offsets_at(
     consumer: &Consumer,
@@ -118,7 +145,18 @@ fn offsets_of(
     found: &TopicPartitionList,
     partitions: &[(String, KafkaPartition)],
 ) -> Result<Option<Vec<Offset>>, KafkaError> {
-    let mut by_name = HashMap::with_capacity(partitions.len());
+    let found = by_name(found)?;
+    Ok(partitions
+        .iter()
+        .map(|name| found.get(name).copied())
+        .collect())
+}
+
+/// The offsets of an answer; a kafka_partition without one is left out.
+fn by_name(
+    found: &TopicPartitionList,
+) -> Result<HashMap<(String, KafkaPartition), Offset>, KafkaError> {
+    let mut by_name = HashMap::with_capacity(found.count());
     for element in found.elements() {
         element.error()?;
         if let RawOffset::Offset(offset) = element.offset() {
@@ -129,10 +167,7 @@ fn offsets_of(
             by_name.insert(name, Offset(offset));
         }
     }
-    Ok(partitions
-        .iter()
-        .map(|name| by_name.get(name).copied())
-        .collect())
+    Ok(by_name)
 }
 
 fn topics_of(partitions: &[(String, KafkaPartition)]) -> String {

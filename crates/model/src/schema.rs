@@ -138,7 +138,8 @@ impl SchemaFields {
 
     /// Returns the column whose date a row belongs to, where the configuration names none:
     /// `created_at` and its like, else the first timestamp, else the first date. A time of the last
-    /// change is the last choice, because a change would move its row to another date.
+    /// change is the last choice among timestamps, because a change would move its row to another date; a plain date
+    /// comes after every timestamp.
     pub fn event_time(&self) -> Option<usize> {
         let rank = |column: &Column| {
             let kind = match column.column_type {
@@ -151,8 +152,11 @@ impl SchemaFields {
             let role = column
                 .role()
                 .filter(|role| !matches!(role, Role::Changed(_)));
+            // A date that tells nothing may be a birthday, with thousands of days.
+            let is_plain_date = kind == 2 && role.is_none();
+            let later = column.is_later_moment();
             // `None` is the smallest of an `Option`; here the absence of a role is the worst.
-            Some((role.is_none(), role, column.is_later_moment(), kind))
+            Some((is_plain_date, role.is_none(), role, later, kind))
         };
         let ranked = self
             .columns
@@ -379,6 +383,15 @@ mod tests {
             book.event_time(),
             Some(2),
             "a day of publication is no day of the row"
+        );
+        let person = table(vec![
+            column("birthday", Scalar::Date),
+            column("deleted_at", time),
+        ]);
+        assert_eq!(
+            person.event_time(),
+            Some(1),
+            "a birthday is the last choice"
         );
     }
 }

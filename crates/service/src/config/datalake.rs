@@ -30,6 +30,8 @@ pub struct DatalakeConfig {
     pub compaction_interval: Duration,
     /// Bytes that merging reads a second, at most.
     pub compaction_rate: u64,
+    /// True when a new lake may be filled where an earlier one is missing; the command line sets it.
+    pub may_be_new: bool,
 }
 
 /// How a bucket is reached, beside its address. Credentials are never in a configuration.
@@ -132,6 +134,7 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
         timezone: timezone?,
         compaction_interval: compaction_interval?,
         compaction_rate: compaction_rate?,
+        may_be_new: false,
     })
 }
 
