@@ -109,7 +109,8 @@ impl<'a> Snapshot<'a> {
     /// Hands over every row of the snapshot, in batches as the poller reads them.
     pub async fn read(&mut self, mut take: impl FnMut(&RecordBatch)) -> Result<(), Error> {
         let table = &self.schema.table;
-        let (list, source) = (self.captured.select_list(), source(&self.captured));
+        let captured = &self.captured;
+        let (list, source) = (captured.select_list(), source(captured));
         let sql = format!("SELECT {list} FROM {source}");
         let decoder = self.captured.decoder(BATCH_ROWS_MAX);
         let mut decoder =
@@ -125,7 +126,7 @@ impl<'a> Snapshot<'a> {
         while let Some(row) = rows
             .try_next()
             .await
-            .map_err(|error| Error::rows(table, error))?
+            .map_err(|error| Error::rows_of(captured, error))?
         {
             let xid = Xid::widen(xmin(&row), self.xid_end);
             decoder

@@ -274,6 +274,129 @@ async fn a_running_lake_follows_another_choice_of_columns() {
 }
 
 #[tokio::test]
+async fn the_latest_state_is_the_rows_that_a_condition_chooses() {
+    const CHOSEN: &str = "team = 'red' AND deleted_at IS NULL";
+    for verbs in WAYS {
+        let database = shared_database().await;
+        database
+            .sql(
+                "CREATE TABLE people (id integer PRIMARY KEY, team text, deleted_at timestamptz,
+                     password text, updated_at timestamptz NOT NULL DEFAULT now());
+                 CREATE INDEX ON people (updated_at);
+                 INSERT INTO people SELECT n, CASE n % 2 WHEN 0 THEN 'red' ELSE 'blue' END, NULL,
+                     's3cr3t ' || n FROM generate_series(1, 40) n",
+            )
+            .await
+            .unwrap();
+        let tables = "tables: { people: { exclude_columns: [password], where: \"people.team = \
+                      'red' -- the others stay\", deleted_when: deleted_at IS NOT NULL } }\n";
+        let copy = Copy::of(database, verbs, tables).await;
+        let role = format!("rows_{}", copy.database.name());
+        let grants = copy.run_with("grants", &["--role", &role]).await;
+        copy.database.sql(&grants.stdout).await.unwrap();
+        let mut services = copy.start(verbs);
+        copy.await_rows("", 20).await;
+        let equal = async || {
+            let columns = "id, team, strftime(timezone('UTC', updated_at), '%H:%M:%S.%f')";
+            let expected = format!(
+                "SELECT id, team, to_char(updated_at AT TIME ZONE 'UTC', 'HH24:MI:SS.US') FROM \
+                 people WHERE {CHOSEN} ORDER BY id"
+            );
+            let expected = plain(&copy.database, &expected).await;
+            eventually(
+                PATIENCE,
+                "the latest state is the chosen rows",
+                async || anyhow::Ok(latest(&copy, columns).await == expected),
+            )
+            .await;
+        };
+        for round in 0..3 {
+            let mut late = copy.database.connect().await.unwrap();
+            let open = format!(
+                "BEGIN; UPDATE people SET team = 'blue', updated_at = now() WHERE id % 10 = {round}; \
+                 INSERT INTO people VALUES (100 + {round}, 'red')"
+            );
+            sqlx::raw_sql(sqlx::AssertSqlSafe(open))
+                .execute(&mut late)
+                .await
+                .unwrap();
+            copy.database
+                .sql(&format!(
+                    "UPDATE people SET deleted_at = now(), updated_at = now() WHERE id % 10 = {round} + 4;
+                     UPDATE people SET deleted_at = NULL, updated_at = now() WHERE id % 10 = {round} + 3;
+                     UPDATE people SET team = 'red', updated_at = now() WHERE id % 10 = {round} + 6;
+                     DELETE FROM people WHERE id = 8 + {round} * 10"
+                ))
+                .await
+                .unwrap();
+            services[0].kill_9().unwrap();
+            services[0] = copy.start(&verbs[..1]).remove(0);
+            sqlx::raw_sql("COMMIT").execute(&mut late).await.unwrap();
+            copy.database
+                .sql(&format!(
+                    "INSERT INTO people VALUES (8 + {round} * 10, 'red')"
+                ))
+                .await
+                .unwrap();
+            equal().await;
+        }
+        copy.verified().await;
+        let check = copy.run("check").await;
+        assert_eq!(check.code, 0, "{}", check.stdout);
+        // Rows that never belonged are in no file, as no row and as no delete.
+        let blue = format!(
+            "SELECT count(*) FROM {} WHERE team = 'blue' OR id NOT IN (SELECT id FROM {} WHERE \
+             _op = 'u')",
+            copy.files(""),
+            copy.files("")
+        );
+        let folder = copy.folder.join("lake");
+        assert_eq!(duckdb::read(&folder, &blue).await.unwrap(), [["0"]]);
+        // Another condition counts from the next start on.
+        drop(services);
+        let config = fs::read_to_string(&copy.config).unwrap();
+        let config = config.replace("'red' -- the", "'blue' -- the");
+        fs::write(&copy.config, config).unwrap();
+        let services = copy.start(verbs);
+        let expected =
+            "SELECT id FROM people WHERE team = 'blue' AND deleted_at IS NULL ORDER BY id";
+        let expected = plain(&copy.database, expected).await;
+        eventually(PATIENCE, "the latest state follows", async || {
+            anyhow::Ok(latest(&copy, "id").await == expected)
+        })
+        .await;
+        copy.verified().await;
+        assert_no_trace(&copy, &services).await;
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_fails_for_a_row_tells_no_value() {
+    let database = shared_database().await;
+    database.sql(PEOPLE).await.unwrap();
+    database
+        .sql("UPDATE people SET email = '17'; CREATE TABLE other (id integer PRIMARY KEY)")
+        .await
+        .unwrap();
+    let tables =
+        "tables: { other: , people: { hash_columns: [email], where: 'email::integer > 3' } }\n";
+    let copy = Copy::of(database, &["run"], tables).await;
+    with_key(&copy);
+    copy.database
+        .sql("ALTER TABLE people DROP COLUMN password, DROP COLUMN phone")
+        .await
+        .unwrap();
+    let services = start(&copy, &["run"]);
+    copy.await_rows("people", 5).await;
+    copy.database
+        .sql("INSERT INTO people (id, email) VALUES (9, 's3cr3t@example.org')")
+        .await
+        .unwrap();
+    services[0].logs("22P02", PATIENCE).await;
+    assert_no_trace(&copy, &services).await;
+}
+
+#[tokio::test]
 async fn a_choice_that_cannot_hold_is_refused_in_words() {
     let database = shared_database().await;
     database.sql(PEOPLE).await.unwrap();

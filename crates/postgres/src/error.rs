@@ -4,7 +4,7 @@ use inlet_model::TableName;
 use inlet_service::config::ConfigError;
 use inlet_service::error::{Explain, Hint, Kind};
 
-use crate::catalog::CatalogError;
+use crate::catalog::{Captured, CatalogError};
 use crate::decode::DecodeError;
 use crate::sqlstate::{self, Meaning, POOLED};
 
@@ -26,6 +26,17 @@ pub enum Error {
         table: TableName,
         #[source]
         source: sqlx::Error,
+    },
+    /// A condition of the configuration fails for a row of a table with columns that are not for
+    /// readers: the server's message may have their values.
+    #[error(
+        "a condition of table `{table}` cannot be evaluated for a row (SQLSTATE {code}); \
+            PostgreSQL's message is left out, because it may have a value that is not for readers"
+    )]
+    Condition {
+        table: TableName,
+        /// The five characters that name the error.
+        code: String,
     },
     /// A table was altered after its columns were read. Reading the catalog again resolves it.
     #[error("table `{0}` was altered")]
@@ -107,6 +118,23 @@ impl Error {
         }
     }
 
+    /// The same for a table as the configuration has it: where it has columns that are not for
+    /// readers, a failed condition is reported without the row's values.
+    pub fn rows_of(captured: &Captured, source: sqlx::Error) -> Self {
+        let code = source.as_database_error().and_then(|error| error.code());
+        // Class 22 is the data exceptions, whose messages have the data.
+        if let Some(code) = code.filter(|code| code.starts_with("22"))
+            && captured.membership.is_some()
+            && captured.has_protected_columns()
+        {
+            return Self::Condition {
+                table: captured.schema.table.clone(),
+                code: code.into_owned(),
+            };
+        }
+        Self::rows(&captured.schema.table, source)
+    }
+
     /// Wraps an error of the statement that locks several tables. Only the server's message states
     /// which of them is missing.
     pub(crate) fn locking(first: &TableName, source: sqlx::Error) -> Self {
@@ -154,7 +182,7 @@ impl Error {
     pub fn own_table(&self) -> Option<&TableName> {
         match self {
             Self::Rows { table, source } => sqlstate::is_own(source).then_some(table),
-            Self::Decode { table, .. } => Some(table),
+            Self::Decode { table, .. } | Self::Condition { table, .. } => Some(table),
             Self::Locked { table, .. } => table.as_ref(),
             Self::Catalog(error) => error.own_table(),
             _ => None,
@@ -170,7 +198,9 @@ impl Explain for Error {
             Self::Catalog(error) => error.kind(),
             Self::Config(error) => error.kind(),
             Self::Decode { .. } => Kind::Bug,
-            Self::Standby | Self::StandbyForeign | Self::Pooled { .. } => Kind::Config,
+            Self::Standby | Self::StandbyForeign | Self::Pooled { .. } | Self::Condition { .. } => {
+                Kind::Config
+            }
             // A failover takes a while, and the address may lead to a standby again after it.
             Self::StandbyPromoted | Self::StandbyStuck { .. } => Kind::Unavailable,
         }
@@ -195,6 +225,10 @@ impl Explain for Error {
                  `pg_stat_wal_receiver`), or remove `postgres.read_url`",
             )),
             Self::Pooled { .. } => Some(Hint::text(POOLED)),
+            Self::Condition { .. } => Some(Hint::text(
+                "see `where` and `deleted_when` of the table: a cast, for example, fails for a \
+                 text that is no number",
+            )),
             Self::Altered(_) | Self::Dropped(_) | Self::Decode { .. } => None,
         }
     }

@@ -56,7 +56,7 @@ pub async fn carry_out(
         batch: BatchLimits::default(),
     };
     let mut scanned = scan(connection, known, out).await?;
-    scanned.found = scanned.rows;
+    scanned.found = scanned.rows - scanned.deletes + scanned.outside;
     if let Some(reload) = table.opens() {
         // What was written since the load's `begin` and emitted already is the scans' part, and has
         // to come again. Versions that were new were emitted just now.

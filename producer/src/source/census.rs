@@ -236,7 +236,7 @@ async fn missing(
     captured: &Captured,
     chunk: &Chunk,
 ) -> Result<Chunk, PollError> {
-    let failed = |error| Error::rows(&captured.schema.table, error);
+    let failed = |error| Error::rows_of(captured, error);
     // One process more would double the work of a moment, whatever the share of a core is.
     let alone = "SET LOCAL max_parallel_workers_per_gather = 0";
     raw_sql(alone)
@@ -298,30 +298,43 @@ fn words(captured: &Captured) -> String {
     let column = quote(&captured.schema.columns[captured.key[0]].name);
     format!(
         "SELECT k >> 6, bit_or(1::bigint << (k & 63)::integer) FROM (SELECT {column}::bigint AS k \
-         FROM {} WHERE {column} >= $1 AND {column} <= $2) AS keys GROUP BY 1",
-        captured.schema.table.quoted()
+         FROM {} WHERE {column} >= $1 AND {column} <= $2{}) AS keys GROUP BY 1",
+        captured.schema.table.quoted(),
+        and_membership(captured)
     )
 }
+
+/// The name of the bound keys in a statement that also has the table's own name.
+const KEYS: &str = "_inlet_keys";
 
 /// The statement that shows which of the bound keys no row has, by their numbers from 1 on.
 fn absent(captured: &Captured) -> String {
     let places = 0..captured.schema.key.len();
+    // A condition of the configuration may name the table, so the table has no other name.
+    let table = quote(&captured.schema.table.name);
     let (mut arrays, mut names, mut equal) = (Vec::new(), Vec::new(), Vec::new());
     for place in places {
         let column_type = captured.schema.columns[captured.schema.key[place]].column_type;
         arrays.push(format!("${}::text[]", place + 1));
         names.push(format!("v{place}"));
         let value = |text: &str| values::value(column_type, text);
-        equal.push(captured.key_equals(place, "t", &format!("k.v{place}"), value));
+        equal.push(captured.key_equals(place, &table, &format!("{KEYS}.v{place}"), value));
     }
     format!(
-        "SELECT k.n FROM unnest({}) WITH ORDINALITY AS k({}, n) WHERE NOT EXISTS (SELECT FROM {} \
-         AS t WHERE {}) ORDER BY k.n",
+        "SELECT {KEYS}.n FROM unnest({}) WITH ORDINALITY AS {KEYS}({}, n) WHERE NOT EXISTS (SELECT \
+         FROM {} WHERE {}{}) ORDER BY {KEYS}.n",
         arrays.join(", "),
         names.join(", "),
         captured.schema.table.quoted(),
-        equal.join(" AND ")
+        equal.join(" AND "),
+        and_membership(captured)
     )
+}
+
+/// A key of a row that does not exist for readers counts as missing.
+fn and_membership(captured: &Captured) -> String {
+    let membership = captured.membership.as_deref();
+    membership.map_or_else(String::new, |sql| format!(" AND {sql}"))
 }
 
 /// Takes in the keys of the next rows of a table whose rows were published before keys were held.
@@ -330,7 +343,10 @@ async fn adopt(
     table: &mut PolledTable,
     rows: usize,
 ) -> Result<Gate, PollError> {
-    let captured = &table.table.captured;
+    // Rows that do not belong any more may have been published, and their keys have to be compared.
+    let mut every = table.table.clone();
+    every.captured.membership = None;
+    let captured = &every.captured;
     let block = Block::begin(connection, &[captured]).await?;
     let after = table.held.adopted.as_deref();
     let rows = u32::try_from(rows).unwrap_or(u32::MAX);
@@ -345,7 +361,7 @@ async fn adopt(
     let scanned = scan(
         connection,
         Scan {
-            table: &table.table,
+            table: &every,
             attached: &[],
             coverage: &Coverage::default(),
             keys: table.held.keys.as_ref().map(KeysOf::Missing),

@@ -140,6 +140,17 @@ impl HeldKeys {
         !gone.is_empty() || ended
     }
 
+    /// Takes out keys of rows that were handed on as deletes because they have left the table's
+    /// membership.
+    pub fn left(&mut self, gone: &Chunk) {
+        let Some(keys) = self.keys.as_mut().filter(|_| !gone.is_empty()) else {
+            return;
+        };
+        keys.remove(gone);
+        self.census.deletes += gone.len();
+        self.census_stored = false;
+    }
+
     /// What the durable progress does not contain of the census.
     pub fn unstored_census(&self) -> Option<&Census> {
         (!self.census_stored).then_some(&self.census)

@@ -20,8 +20,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, UInt8Array, UInt64Array, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt8Array, UInt64Array, new_null_array,
 };
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type};
 use inlet_model::change::{ChangeBatch, DELETE, UNFIT, polled_schema};
 use inlet_model::record::{Rows, json};
@@ -413,6 +414,39 @@ impl Chunk {
             Self::Texts(keys) => keys.iter().for_each(|key| add(key)),
         }
         decoder.finish()
+    }
+}
+
+impl PublishedKeys {
+    /// Those of a batch's rows whose keys are in the set, with their keys; every row while the set
+    /// is not complete.
+    pub fn published_of(&self, batch: ChangeBatch) -> (ChangeBatch, Chunk) {
+        let every = !self.is_complete();
+        let (held, keys): (Vec<bool>, _) = match &self.set {
+            Set::Integers(set) => {
+                let keys = integer_keys(&batch).into_iter().map(integers::ordered);
+                let keys: Vec<_> = keys.map(|key| (key, every || set.contains(&key))).collect();
+                let held = keys.iter().map(|(_, held)| *held).collect();
+                let keys = keys
+                    .into_iter()
+                    .filter_map(|(key, held)| held.then_some(key));
+                (held, Chunk::Integers(keys.collect()))
+            }
+            Set::Texts(set) => {
+                let mut texts = Rows::default();
+                json::encode_own_keys(&batch, &mut texts);
+                let text = |row| texts.get(row).expect("a key is never empty").to_vec();
+                let keys: Vec<_> = (0..texts.len()).map(text).collect();
+                let held: Vec<bool> = keys.iter().map(|key| every || set.contains(key)).collect();
+                let keys = keys.into_iter().zip(&held);
+                let keys = keys.filter_map(|(key, held)| held.then_some(key));
+                let keys = keys.collect();
+                (held, Chunk::Texts(keys))
+            }
+        };
+        let rows = filter_record_batch(&batch.rows, &BooleanArray::from(held));
+        let rows = rows.expect("there is an answer for each row");
+        (ChangeBatch { rows, ..batch }, keys)
     }
 }
 

@@ -275,6 +275,7 @@ impl Poll {
             }
             step.rows += scan.rows;
             step.late += scan.late;
+            step.deletes += scan.deletes;
             table.scanned(plan, scan);
         }
         Ok(())

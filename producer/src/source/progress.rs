@@ -95,6 +95,9 @@ pub struct Relation {
     /// text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<IdentityForm>,
+    /// The SQL that was true for the rows that exist for readers; `None` where every row did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<String>,
 }
 
 /// Columns that did not exist, by name, when a progress was stored.

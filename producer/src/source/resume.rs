@@ -363,6 +363,12 @@ impl Stale {
         if !captured.key.is_empty() && relation.identities != captured.identities {
             changes.push((notice::identities(captured), None));
         }
+        // Rows that belong from now on were left out before. Those that belong no more are found by
+        // the census, which a changed relation starts at once.
+        if relation.membership.as_deref() != captured.membership.as_deref() {
+            let words = "the configuration chooses other rows (`where`, `deleted_when`)";
+            changes.push((words.to_owned(), None));
+        }
         Ok(Self {
             columns,
             rewritten,

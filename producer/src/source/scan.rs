@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::coverage::Coverage;
 use super::error::PollError;
-use super::keys::{KeysOf, NewKeys};
+use super::keys::{Chunk, KeysOf, NewKeys};
 use super::out::{Event, Out};
 use super::statement::{Condition, statement, statement_of_copy};
 
@@ -91,9 +91,16 @@ pub struct Scanned {
     pub returned: RoaringTreemap,
     /// Keys of rows that were handed on, and are not held yet.
     pub keys: NewKeys,
+    /// Keys of rows that were handed on as deletes, and are held.
+    pub left: Vec<Chunk>,
     /// Rows that were handed on.
     pub rows: u64,
-    /// Those of them that are new to the table's readers: none of another load, of an attached
+    /// Those of them that are deletes.
+    pub deletes: u64,
+    /// New versions of rows outside the table's membership, which may have been handed on as
+    /// deletes.
+    pub outside: u64,
+    /// Versions that are new to the poll, in rows that were handed on or are outside: none of another load, of an attached
     /// table, or of altered columns.
     pub found: u64,
     /// Those of them with a timestamp below `late_below`.
@@ -109,10 +116,14 @@ impl Scanned {
     pub fn and(mut self, other: Self) -> Self {
         self.returned |= other.returned;
         self.keys.extend(other.keys);
+        self.left.extend(other.left);
         Self {
             returned: self.returned,
             keys: self.keys,
+            left: self.left,
             rows: self.rows + other.rows,
+            deletes: self.deletes + other.deletes,
+            outside: self.outside + other.outside,
             found: self.found,
             late: self.late + other.late,
             took: self.took + other.took,
@@ -166,8 +177,8 @@ pub async fn scan(
     let started = Instant::now();
     let mut sieve = Sieve::new(scan);
     if !scan.is_empty() {
-        let name = &scan.table.captured.schema.table;
-        let failed = |error| Error::rows(name, error);
+        let captured = &scan.table.captured;
+        let failed = |error| Error::rows_of(captured, error);
         match scan.answer {
             Answer::Short => {
                 let (sql, values) = scan.statement();
@@ -178,7 +189,7 @@ pub async fn scan(
                 let mut rows = query.fetch(connection);
                 while let Some(row) = rows.try_next().await.map_err(failed)? {
                     if sieve.take(&row, out)? {
-                        out.write(sieve.finish()).await?;
+                        sieve.hand_on(out).await?;
                     }
                 }
             }
@@ -187,15 +198,13 @@ pub async fn scan(
                 let mut rows = copied.map_err(failed)?;
                 while let Some(row) = rows.try_next().await.map_err(failed)? {
                     if sieve.take(&row, out)? {
-                        out.write(sieve.finish()).await?;
+                        sieve.hand_on(out).await?;
                     }
                 }
             }
         }
     }
-    if sieve.decoder.rows() > 0 {
-        out.write(sieve.finish()).await?;
-    }
+    sieve.hand_on(out).await?;
     out.observe(Event::Read(sieve.read % EVENT_ROWS));
     sieve.scanned.took = started.elapsed();
     Ok(sieve.scanned)
@@ -206,6 +215,11 @@ impl Scan<'_> {
     /// database in which nothing was written since costs no reading of the whole table.
     fn is_empty(&self) -> bool {
         matches!(self.condition, Condition::Since { xid, .. } if *xid >= self.snapshot.xid_end)
+    }
+
+    /// True when its rows tell whether they exist for readers.
+    fn asks_membership(&self) -> bool {
+        self.table.captured.membership.is_some() && self.condition.reads_outside()
     }
 
     fn statement(&self) -> (String, Vec<String>) {
@@ -219,10 +233,18 @@ impl Scan<'_> {
     }
 }
 
+/// Rows that do not exist for readers, as deletes: the last column of a row tells which these are.
+struct Outside {
+    decoder: RowDecoder,
+    column: usize,
+}
+
 /// Keeps the rows that are wanted, and gathers them into batches.
 struct Sieve<'a> {
     scan: Scan<'a>,
     decoder: RowDecoder,
+    /// Rows outside the membership, where the statement reads them.
+    outside: Option<Outside>,
     scanned: Scanned,
     /// The xid of the row before.
     last: Option<Xid>,
@@ -237,6 +259,10 @@ impl<'a> Sieve<'a> {
         let decoder = || table.captured.decoder(1024);
         Self {
             decoder: decoder().impossible_as_null(as_null),
+            outside: scan.asks_membership().then(|| Outside {
+                decoder: decoder(),
+                column: 1 + table.captured.schema.columns.len(),
+            }),
             scanned: Scanned {
                 keys: scan.keys.map(KeysOf::none).unwrap_or_default(),
                 detected_at: scan.snapshot.taken_at,
@@ -271,9 +297,22 @@ impl<'a> Sieve<'a> {
         if !scan.wanted.contain(xid, scan.coverage.covers(xid, at)) {
             return Ok(false);
         }
-        self.decoder
-            .append(row, xid, UPSERT)
-            .map_err(|error| Error::decode(&captured.schema.table, error))?;
+        let failed = |error| Error::decode(&captured.schema.table, error);
+        if let Some(outside) = &mut self.outside {
+            if row.value(outside.column) == Some(&[0]) {
+                self.scanned.outside += 1;
+                // Without a key a row of the history cannot be deleted.
+                if !captured.schema.key.is_empty() {
+                    outside.decoder.append_delete(row, xid).map_err(failed)?;
+                }
+                return Ok(outside.decoder.rows() >= scan.batch.rows);
+            }
+            self.decoder
+                .append_first(row, xid, UPSERT)
+                .map_err(failed)?;
+        } else {
+            self.decoder.append(row, xid, UPSERT).map_err(failed)?;
+        }
         self.scanned.rows += 1;
         // A late row is one that a shallower scan would have missed; the count tells operators how
         // good their timestamps are.
@@ -281,6 +320,37 @@ impl<'a> Sieve<'a> {
         // Rows may be narrow or wide, so a batch ends by whichever bound it reaches first.
         let BatchLimits { rows, bytes } = scan.batch;
         Ok(self.decoder.rows() >= rows || self.decoder.bytes() >= bytes)
+    }
+
+    /// Hands on the rows so far.
+    async fn hand_on(&mut self, out: &mut impl Out) -> Result<(), PollError> {
+        if self.decoder.rows() > 0 {
+            out.write(self.finish()).await?;
+        }
+        if let Some(deletes) = self.finish_outside() {
+            out.write(deletes).await?;
+        }
+        Ok(())
+    }
+
+    /// The deletes of those rows outside the membership that are published. Which these are is
+    /// unknown where no keys are held: there the delete of a row that was never published does no
+    /// harm.
+    fn finish_outside(&mut self) -> Option<ChangeBatch> {
+        let outside = self.outside.as_mut()?;
+        if outside.decoder.rows() == 0 {
+            return None;
+        }
+        let mut batch = outside.decoder.finish(self.scan.snapshot.taken_at);
+        if let Some(KeysOf::Missing(keys)) = self.scan.keys {
+            let (published, left) = keys.published_of(batch);
+            batch = published;
+            self.scanned.left.push(left);
+        }
+        let rows = batch.rows.num_rows() as u64;
+        self.scanned.rows += rows;
+        self.scanned.deletes += rows;
+        (rows > 0).then_some(batch)
     }
 
     /// The rows so far as a batch, with a warning when values had to become null.

@@ -49,6 +49,17 @@ pub enum Condition {
     One,
 }
 
+impl Condition {
+    /// True for a statement that reads rows outside the membership too, each with whether it
+    /// belongs: a row that has left is a delete. A load has no use for these rows.
+    pub fn reads_outside(&self) -> bool {
+        match self {
+            Self::Since { .. } | Self::Attached => true,
+            Self::Chunk { .. } | Self::Blocks { .. } | Self::One => false,
+        }
+    }
+}
+
 /// The statement that reads the rows of a condition, and its values. They are bound as text and
 /// cast in the server, once a statement.
 pub fn statement(
@@ -58,7 +69,7 @@ pub fn statement(
     xid_end: Xid,
 ) -> (String, Vec<String>) {
     let (filter, values) = filter(captured, condition, attached, xid_end);
-    (select(captured, &filter), values)
+    (select(captured, condition, &filter), values)
 }
 
 /// The same statement with the values written into it, because COPY takes no parameters.
@@ -70,13 +81,16 @@ pub fn statement_of_copy(
 ) -> String {
     let mut bind = |value: String, sql_type: &str| format!("{}::text::{sql_type}", literal(&value));
     let filter = clauses(captured, condition, attached, xid_end, &mut bind);
-    select(captured, &filter)
+    select(captured, condition, &filter)
 }
 
-fn select(captured: &Captured, filter: &str) -> String {
+fn select(captured: &Captured, condition: &Condition, filter: &str) -> String {
+    let list = match condition.reads_outside() {
+        true => captured.select_list_with_membership(),
+        false => captured.select_list(),
+    };
     format!(
-        "SELECT {} FROM {}{filter}",
-        captured.select_list(),
+        "SELECT {list} FROM {}{filter}",
         captured.schema.table.quoted()
     )
 }
@@ -163,6 +177,9 @@ fn clauses(
         Condition::Attached | Condition::One => {}
     }
     clauses.extend(of_attached(condition, attached));
+    if !condition.reads_outside() {
+        clauses.extend(captured.membership.as_deref().map(str::to_owned));
+    }
     let one = match condition {
         Condition::One => " LIMIT 1",
         _ => "",

@@ -563,6 +563,9 @@ impl PolledTable {
     pub fn scanned(&mut self, plan: Plan, mut scanned: Scanned) {
         let bounds = plan.bounds();
         self.published(std::mem::take(&mut scanned.keys));
+        for left in std::mem::take(&mut scanned.left) {
+            self.held.left(&left);
+        }
         let scanned = &scanned;
         self.count_found(&plan, scanned);
         // A scan without rows only moves the floor. A restart without it reads a little more and
@@ -732,6 +735,7 @@ fn relation(captured: &Captured, attached: &[u32]) -> Relation {
         key: Some(captured.key_numbers()),
         values: Some(captured.values.as_ref().clone()),
         identities: captured.identities.clone(),
+        membership: captured.membership.as_deref().map(str::to_owned),
     }
 }
 

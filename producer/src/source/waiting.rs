@@ -203,7 +203,7 @@ impl Look {
                 hidden.versions = hidden.versions.saturating_sub(rows);
             }
             Err(error) if Meaning::of(&error) == Meaning::Canceled => {}
-            Err(error) => return Err(Error::rows(&waiting.table, error).into()),
+            Err(error) => return Err(Error::rows_of(&table.table.captured, error).into()),
         }
         waiting.hidden = Some(hidden);
         Ok(waiting)

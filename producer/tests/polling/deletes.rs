@@ -19,7 +19,7 @@ pub fn changes(store: &MemoryStore) -> Vec<(String, String, bool)> {
     store.batches().iter().flat_map(of_batch).collect()
 }
 
-fn of_batch(batch: &ChangeBatch) -> Vec<(String, String, bool)> {
+pub fn of_batch(batch: &ChangeBatch) -> Vec<(String, String, bool)> {
     let mut keys = Rows::default();
     encode_own_keys(batch, &mut keys);
     let ops = batch.rows.column_by_name(OP).unwrap();

@@ -19,6 +19,7 @@ mod faults;
 mod keys;
 mod late;
 mod lineage;
+mod membership;
 mod naive;
 mod pooler;
 mod property;

@@ -250,6 +250,11 @@ impl Poller {
         })
     }
 
+    /// Its settings, which count from the next restart on.
+    pub fn settings(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
     /// A poller that has loaded its tables.
     pub async fn tailing(settings: Settings) -> Self {
         let mut poller = Self::new(settings).await;

@@ -180,7 +180,8 @@ impl<'a> Question<'a> {
              15))::bit(60)::bigint)::text FROM (SELECT {} AS k, {} AS r FROM {}) h GROUP BY 1",
             self.key[0], self.values[0], self.source
         );
-        let failed = |error| Error::rows(&self.schema.table, error);
+        let captured = snapshot.captured().clone();
+        let failed = |error| Error::rows_of(&captured, error);
         let rows: Vec<(i32, i64, String)> = sqlx::query_as(AssertSqlSafe(sql))
             .fetch_all(snapshot.connection())
             .await
@@ -226,8 +227,9 @@ impl<'a> Question<'a> {
             snapshot.nulls_impossible_values(),
             snapshot.xid_end(),
         );
-        let failed = |error| Error::rows(table, error);
-        let mut decoder = snapshot.captured().decoder(BATCH_ROWS);
+        let captured = snapshot.captured().clone();
+        let failed = |error| Error::rows_of(&captured, error);
+        let mut decoder = captured.decoder(BATCH_ROWS);
         let mut hasher = Hasher::new(snapshot.schema.clone());
         let (mut found, mut hashes) = (Vec::new(), Vec::new());
         let mut finish = |decoder: &mut RowDecoder, hashes: &mut Vec<(Hash, Hash, u32)>| {

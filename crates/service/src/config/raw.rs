@@ -270,6 +270,13 @@ section! {
         deletes: Word = Key::of(Form::Choice(&["census", "ignore"]))
             .default("census")
             .example("ignore"),
+        /// The rows that Inlet copies, as a condition of SQL on the table's own columns. A row that
+        /// does not fulfil it any more is published as a delete.
+        r#where: Text = Key::of(Form::Text).else_("every row").example("country = 'NL'"),
+        /// The rows that count as deleted, as a condition of SQL on the table's own columns.
+        deleted_when: Text = Key::of(Form::Text)
+            .else_("a row exists until it is deleted")
+            .example("deleted_at IS NOT NULL"),
         /// How long the rows stay in the lake, in whole days: a date that is older leaves, with all
         /// its rows. See docs/retention.md.
         keep: Text = Key::of(Form::Duration).else_("rows stay for ever").example("30d"),

@@ -287,7 +287,10 @@ fn table(
         format,
         columns,
         choice,
-        membership: Membership::default(),
+        membership: Membership {
+            only: text(&settings.r#where),
+            deleted_when: text(&settings.deleted_when),
+        },
         topic_key: texts(&settings.topic_key),
         rules: texts(&settings.rules),
         impossible_values,

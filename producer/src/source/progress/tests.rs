@@ -131,13 +131,14 @@ proptest! {
         scans in scans(),
         cursor in prop::option::of(".*"),
         (system, database, timeline) in (any::<i64>(), ".*", any::<i64>()),
-        (oid, below, columns, key, values, identities) in (
+        (oid, below, columns, key, values, identities, membership) in (
             any::<u32>(),
             prop::collection::vec(any::<u32>(), 0..3),
             prop::collection::btree_map(any::<i16>(), ".*", 0..3),
             prop::option::of(prop::collection::vec(any::<i16>(), 0..3)),
             prop::option::of(values()),
             prop::collection::vec(identities(), 0..3),
+            prop::option::of(".*"),
         ),
         reload in prop::option::of(reloads()),
         (loads, loaded) in (times(), any::<u64>().prop_map(Xid)),
@@ -147,7 +148,15 @@ proptest! {
     ) {
         let identity = Identity { system, database, timeline };
         let detection = Detection(detected);
-        let relation = Relation { oid, descendants: below, columns, key, values, identities };
+        let relation = Relation {
+            oid,
+            descendants: below,
+            columns,
+            key,
+            values,
+            identities,
+            membership,
+        };
         let mut unseen = Unseen::default();
         if let Some(counted) = detected {
             let never = LastScan { at: ServerTime(0), took: Duration::ZERO };
