@@ -6,6 +6,7 @@
 mod acceptance;
 mod addresses;
 mod aside;
+mod bucket;
 mod columns;
 mod control;
 mod deletes;

@@ -67,10 +67,10 @@ async fn a_run_is_ready_while_it_polls_and_counts_what_is_committed() {
         2,
         "what is counted is in the lake"
     );
-    assert_eq!(
-        sample(http.number(), "inlet_producer_rows_total").unwrap(),
-        Some(2.0)
-    );
+    eventually(PATIENCE, "the producer counts them, too", async || {
+        Ok(sample(http.number(), "inlet_producer_rows_total")? == Some(2.0))
+    })
+    .await;
     let durable = || sample(http.number(), DURABLE);
     let before = durable().unwrap();
     eventually(PATIENCE, "an idle service is up to date", async || {

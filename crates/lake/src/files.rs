@@ -14,7 +14,7 @@ mod quarantine;
 mod rows;
 mod stage;
 mod statistics;
-mod store;
+pub(crate) mod store;
 
 pub(crate) use bucket::{Bucket, BucketFault, local_file};
 pub use bucket::{BucketError, BucketOptions, in_bucket, use_bucket, use_client};

@@ -622,7 +622,7 @@ fn sync(folder: &Path) -> Result<(), LakeError> {
 }
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use super::super::entry::{Covered, DataFile, Entry};
 use super::super::publish::folder_of;
 use super::*;
 use crate::files::names::{CHECKPOINT, DATE_KEY, STAGING, is_data, is_date_folder};
+use crate::files::store::contract::STARTING_PROCESSES;
 use crate::folder::in_memory;
 
 const PARTITION: KafkaPartition = KafkaPartition(0);
@@ -185,6 +186,7 @@ proptest! {
     fn whatever_step_a_writer_ends_at_each_batch_is_committed_once_or_not_at_all(
         lives in vec(life(), 1..5)
     ) {
+        let _no_process_starts = STARTING_PROCESSES.blocking_read();
         let (_folder, store) = folder();
         let alive = Claim::new(store.clone()).unwrap();
         let mut log = open(&store, &table(), &alive).unwrap();
