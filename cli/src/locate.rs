@@ -73,6 +73,8 @@ struct InPostgres {
     xmin: u32,
     /// The value of the cursor, as text.
     cursor: Option<String>,
+    /// Whether it exists for readers, by `where` and `deleted_when`.
+    is_for_readers: bool,
 }
 
 /// A version of the row in the lake.
@@ -146,6 +148,7 @@ async fn read_row(
     let schema = &captured.schema;
     let cursor = captured.cursor_name();
     let cursor = cursor.map_or_else(|| "NULL".to_owned(), quote);
+    let member = captured.membership.as_deref().unwrap_or("true");
     let conditions = schema.key.iter().enumerate().map(|(at, column)| {
         let column = &schema.columns[*column];
         // The value has the column's type, so that the index of the key finds the row.
@@ -154,7 +157,7 @@ async fn read_row(
     });
     let conditions: Vec<_> = conditions.collect();
     let sql = format!(
-        "SELECT xmin::text, ({cursor})::text FROM {} WHERE {}",
+        "SELECT xmin::text, ({cursor})::text, coalesce(({member}), false) FROM {} WHERE {}",
         schema.table.quoted(),
         conditions.join(" AND ")
     );
@@ -162,7 +165,7 @@ async fn read_row(
     for value in key {
         query = query.bind(value);
     }
-    let failed = |error| Error::rows(&schema.table, error);
+    let failed = |error| Error::rows_of(captured, error);
     let Some(row) = query.fetch_optional(connection).await.map_err(failed)? else {
         return Ok(None);
     };
@@ -170,6 +173,7 @@ async fn read_row(
     Ok(Some(InPostgres {
         xmin: xmin.parse().expect("PostgreSQL's xid is a number"),
         cursor: row.try_get(1).map_err(failed)?,
+        is_for_readers: row.try_get(2).map_err(failed)?,
     }))
 }
 
@@ -255,7 +259,7 @@ fn report(
     let mut lines = vec![format!("{table}: {key}")];
     lines.push(match row {
         None => "PostgreSQL: no such row".to_owned(),
-        Some(InPostgres { xmin, cursor }) => {
+        Some(InPostgres { xmin, cursor, .. }) => {
             let cursor = captured.cursor_name().zip(cursor.as_ref());
             let cursor = cursor.map(|(name, value)| format!(", {name} {value}"));
             let cursor = cursor.unwrap_or_default();
@@ -320,6 +324,13 @@ fn verdict(
             "the row was deleted, and the lake learns it with the next comparison of keys, which \
              `inlet sweep {table}` starts at once"
         ),
+        (Some(row), newest) if !row.is_for_readers => match newest {
+            Some(newest) if !newest.is_delete() => format!(
+                "the row does not exist for readers any more, by `where` or `deleted_when`: its \
+                 delete comes with the next poll, or with `inlet sweep {table}`"
+            ),
+            _ => "the row does not exist for readers, by `where` or `deleted_when`".to_owned(),
+        },
         (Some(row), Some(newest)) if newest.is(row) => {
             "the lake has the row as PostgreSQL has it".to_owned()
         }
@@ -351,6 +362,11 @@ mod tests {
         let row = InPostgres {
             xmin: 7,
             cursor: None,
+            is_for_readers: true,
+        };
+        let hidden = InPostgres {
+            is_for_readers: false,
+            ..row.clone()
         };
         let after_a_wrap = version("u", (3 << 32) + 7);
         let table = TableName::new("public", "orders");
@@ -371,6 +387,11 @@ mod tests {
             (of(Some(&row), Some(&version("d", 7)), false), "on its way"),
             (of(Some(&row), Some(&version("u", 6)), false), "on its way"),
             (of(Some(&row), None, true), "in quarantine"),
+            (of(Some(&hidden), None, false), "not exist for readers, by"),
+            (
+                of(Some(&hidden), Some(&version("u", 7)), false),
+                "next poll",
+            ),
         ] {
             assert!(found.contains(words), "{found}");
         }

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     fn of(datalake: &str) -> String {
-        let text = format!("postgres: {{ url: \"postgres://db/shop\" }}\ndatalake: {datalake}\n");
+        let text = format!("datalake: {datalake}\ntables: {{ orders: }}\n");
         secret(Config::parse(&text).unwrap().require_datalake().unwrap())
     }
 

@@ -261,7 +261,7 @@ async fn tables_and_schemas_of_any_name_are_readable_in_every_way() {
         both.stderr.contains("differ in case only") && both.stderr.contains("\"Orders_2\""),
         "{both:?}"
     );
-    let checked = lake.run("check", &[]).await;
+    let checked = lake.run("check", &["--verbose"]).await;
     for part in ["Orders_2", "main_1"] {
         assert!(
             checked.stdout.contains(part),
