@@ -51,6 +51,11 @@ impl Explain for DuckDbError {
     }
 }
 
+/// A text as a literal of DuckDB's SQL, in which a backslash means nothing.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// The programs to try, in this order.
 fn programs() -> Vec<PathBuf> {
     match std::env::var_os(VARIABLE) {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use inlet_lake::TableReader;
 use inlet_model::change::DELETE;
 use inlet_model::{TableName, Xid, quote};
-use inlet_postgres::{Captured, Error, Table, connect};
+use inlet_postgres::{Captured, Error, connect};
 use inlet_service::config::Config;
 use inlet_service::error::{Explain, Hint, Kind};
 use inlet_service::output;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::WhereArguments;
 use crate::control::find_table;
-use crate::duckdb::{self, INSTALL};
+use crate::duckdb::{self, INSTALL, literal};
 use crate::failure::{Failure, Outcome};
 use crate::tables;
 use crate::views::{self, Reading};
@@ -94,8 +94,12 @@ pub async fn run(arguments: &WhereArguments, config: Config, stop: CancellationT
     check_key(captured, &arguments.key)?;
     let found = async {
         let row = read_row(&mut connection, captured, &arguments.key).await?;
-        let versions = read_lake(&config, &table, &arguments.key).await?;
-        let rejected = read_quarantine(&config, &table, &arguments.key).await?;
+        let datalake = config.require_datalake()?;
+        // What a merge replaces stays in its place until DuckDB has answered.
+        let _held = TableReader::new(tables::folder(&config, datalake, &table.config)).hold();
+        let lake = views::read(&config, datalake, &table.config, Reading::Committed).await?;
+        let versions = read_lake(&lake, captured, &arguments.key).await?;
+        let rejected = read_quarantine(&lake, captured, &arguments.key).await?;
         Ok::<_, Failure>((row, versions, rejected))
     };
     let Some(found) = stop.run_until_cancelled(found).await else {
@@ -179,23 +183,19 @@ async fn read_row(
 
 /// Every version of the row, the newest first.
 async fn read_lake(
-    config: &Config,
-    table: &Table,
+    lake: &views::Table,
+    captured: &Captured,
     key: &[String],
 ) -> Result<Vec<Version>, Failure> {
-    let datalake = config.require_datalake()?;
-    // What a merge replaces stays in its place until DuckDB has answered.
-    let _held = TableReader::new(tables::folder(config, datalake, &table.config)).hold();
-    let read = views::read(config, datalake, &table.config, Reading::Committed).await?;
-    let date = quote(&read.date_key);
-    let conditions = key_names(&table.captured).into_iter().zip(key);
+    let date = quote(&lake.date_key);
+    let conditions = key_names(captured).into_iter().zip(key);
     let conditions: Vec<_> = conditions
         .map(|(name, value)| format!("{} = {}", quote(name), literal(value)))
         .collect();
     let select = format!(
         "SELECT _op AS op, _xid AS xid, _detected_at::VARCHAR AS found, {date}::VARCHAR AS date \
          FROM ({}) WHERE {} ORDER BY _detected_at DESC, _offset DESC",
-        read.history(),
+        lake.history(),
         conditions.join(" AND ")
     );
     ask(&select).await
@@ -203,8 +203,8 @@ async fn read_lake(
 
 /// Why the row was rejected, each reason once.
 async fn read_quarantine(
-    config: &Config,
-    table: &Table,
+    lake: &views::Table,
+    captured: &Captured,
     key: &[String],
 ) -> Result<Vec<String>, Failure> {
     #[derive(Deserialize)]
@@ -212,9 +212,7 @@ async fn read_quarantine(
         reason: String,
     }
 
-    let datalake = config.require_datalake()?;
-    let read = views::read(config, datalake, &table.config, Reading::Committed).await?;
-    let conditions = key_names(&table.captured).into_iter().zip(key);
+    let conditions = key_names(captured).into_iter().zip(key);
     let conditions: Vec<_> = conditions
         .map(|(name, value)| {
             // A JSON pointer names every key exactly; other paths have characters of their own.
@@ -225,7 +223,7 @@ async fn read_quarantine(
         .collect();
     let select = format!(
         "SELECT DISTINCT reason FROM ({}) WHERE {} ORDER BY reason",
-        read.quarantine(),
+        lake.quarantine(),
         conditions.join(" AND ")
     );
     let reasons: Vec<Reason> = ask(&select).await?;
@@ -241,10 +239,6 @@ async fn ask<T: for<'a> Deserialize<'a>>(select: &str) -> Result<Vec<T>, Failure
     let rows = serde_json::Deserializer::from_slice(&answer).into_iter();
     let rows: Result<_, _> = rows.collect();
     Ok(rows.map_err(LocateError::Answer)?)
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// What is known of the row, and what that means, as lines.

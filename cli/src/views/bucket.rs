@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use inlet_service::config::DatalakeConfig;
 
+use crate::duckdb::literal;
+
 /// The statement before the views of a lake in a bucket; empty for a folder. It holds no credential:
 /// DuckDB looks for them where Inlet does.
 pub fn secret(datalake: &DatalakeConfig) -> String {
@@ -21,14 +23,13 @@ pub fn secret(datalake: &DatalakeConfig) -> String {
         Some("az") => ("azure", "credential_chain"),
         _ => ("s3", "credential_chain"),
     };
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let mut text = format!("CREATE OR REPLACE SECRET inlet_lake (TYPE {kind}, PROVIDER {provider}");
     if let Some(region) = &bucket.region {
-        let _ = write!(text, ", REGION {}", quoted(region));
+        let _ = write!(text, ", REGION {}", literal(region));
     }
     if let Some(endpoint) = bucket.endpoint.as_ref().filter(|_| kind == "s3") {
         let (scheme, host) = endpoint.split_once("://").unwrap_or(("https", endpoint));
-        let host = quoted(host.trim_end_matches('/'));
+        let host = literal(host.trim_end_matches('/'));
         let has_tls = scheme == "https";
         let _ = write!(
             text,

@@ -19,6 +19,7 @@ use inlet_model::{ColumnType, Scalar, is_blank_padded, quote};
 
 use super::columns::{Columns, Present};
 use super::names::distinct;
+use crate::duckdb::literal;
 
 /// The column of a file's path, where the date has to be taken from it.
 const PATH: &str = "_inlet_path";
@@ -269,7 +270,7 @@ impl Table {
             format!("hive_partitioning = false, filename = '{PATH}'")
         } else {
             // The type is in quotes: DuckDB would look for a column of this name in a join.
-            let key = text(&self.date_key);
+            let key = literal(&self.date_key);
             format!("hive_partitioning = true, hive_types = {{{key}: 'DATE'}}")
         };
         let files = data.literal();
@@ -360,9 +361,9 @@ impl Files {
     /// The argument of DuckDB's readers.
     fn literal(&self) -> String {
         match self {
-            Self::Matching(folder, pattern) => text(&format!("{}/{pattern}", escaped(folder))),
+            Self::Matching(folder, pattern) => literal(&format!("{}/{pattern}", escaped(folder))),
             Self::Named(files) => {
-                let files: Vec<_> = files.iter().map(|file| text(&escaped(file))).collect();
+                let files: Vec<_> = files.iter().map(|file| literal(&escaped(file))).collect();
                 format!("[{}]", files.join(", "))
             }
         }
@@ -398,10 +399,6 @@ fn in_files(name: &str) -> String {
 }
 
 /// A literal of SQL.
-fn text(value: &str) -> String {
-    format!("'{}'", value.replace('\'', "''"))
-}
-
 /// A view without rows: DuckDB's readers refuse a pattern that matches no file.
 fn empty(columns: &[Present], more: impl Iterator<Item = (String, String)>) -> String {
     let own = columns

@@ -59,7 +59,7 @@ fn close_within(client: impl Close, time_max: Duration) -> bool {
         drop(client);
         drop(ending);
     };
-    // Without a thread the closure is dropped, and the client with it: this is how it was before.
+    // If no thread starts, the closure is dropped here, and the client ends in this one.
     _ = std::thread::Builder::new()
         .name("kafka-close".to_owned())
         .spawn(close);

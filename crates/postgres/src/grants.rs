@@ -13,6 +13,8 @@ use std::fmt::Write;
 use inlet_model::{Identifier, PUBLIC, quote};
 use inlet_service::config::{Config, ConfigError, TableConfig, sort_by_precedence};
 
+use crate::copy::literal;
+
 /// What `role` needs to read the tables of a configuration, as statements of SQL.
 pub fn statements(config: &Config, role: &str) -> Result<String, ConfigError> {
     let database = &config.require_postgres()?.primary.db;
@@ -321,16 +323,6 @@ fn like(pattern: &str) -> String {
             .replace('_', "\\_")
             .replace('*', "%"),
     )
-}
-
-/// A text as a literal that is valid with every setting of `standard_conforming_strings`.
-fn literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    if quoted.contains('\\') {
-        format!("E'{}'", quoted.replace('\\', "\\\\"))
-    } else {
-        format!("'{quoted}'")
-    }
 }
 
 #[cfg(test)]

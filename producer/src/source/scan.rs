@@ -100,8 +100,8 @@ pub struct Scanned {
     /// New versions of rows outside the table's membership, which may have been handed on as
     /// deletes.
     pub outside: u64,
-    /// Versions that are new to the poll, in rows that were handed on or are outside: none of another load, of an attached
-    /// table, or of altered columns.
+    /// Versions that are new to the poll, in rows that were handed on or are outside: none of
+    /// another load, of an attached table, or of altered columns.
     pub found: u64,
     /// Those of them with a timestamp below `late_below`.
     pub late: u64,

@@ -21,7 +21,7 @@ use super::super::error::VerifyError;
 use super::super::hash::{Hash, Hasher};
 use super::super::postgres::Snapshot;
 use super::differ::{Latest, Row};
-use crate::duckdb;
+use crate::duckdb::{self, literal};
 
 const BATCH_ROWS: usize = 8192;
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -376,9 +376,9 @@ impl<'a> Question<'a> {
 /// What a script begins with.
 fn open(latest: &str) -> String {
     let temporary = std::env::temp_dir().join(format!("inlet-verify-{}", std::process::id()));
-    let temporary = temporary.display().to_string().replace('\'', "''");
+    let temporary = literal(&temporary.display().to_string());
     format!(
-        "SET TimeZone = '{ZONE}';\nSET temp_directory = '{temporary}';\nSET \
+        "SET TimeZone = '{ZONE}';\nSET temp_directory = {temporary};\nSET \
          preserve_insertion_order = false;\nCREATE TEMP VIEW latest AS {latest};\n-- What a reader \
          gets:\n"
     )
