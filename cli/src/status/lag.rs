@@ -15,6 +15,7 @@ use inlet_kafka::{
 };
 use inlet_lake::{Head, PartitionHead};
 use inlet_model::record::header::{HEADER, Header};
+use inlet_model::record::sequences::Sequences;
 use inlet_model::{KafkaPartition, Offset};
 use inlet_service::config::KafkaConfig;
 use rdkafka::consumer::Consumer as _;
@@ -24,13 +25,30 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 const TOPIC_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What the lake has not read of a topic.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Records after the lake's offsets: the high watermark less the next offset, markers of
-    /// transactions included; 0 when all of them are markers.
+    /// Rows after the lake's offsets, as far as the offsets tell: the high watermark less the next
+    /// offset, markers of transactions included; 0 when all of them are markers. See
+    /// [`Self::count_rows`].
     pub rows: u64,
     /// How long the oldest of them has been in the topic.
     pub age: Duration,
+    /// The sequence of the first record of each kafka_partition that has some; `None` for that of
+    /// another program.
+    first: BTreeMap<KafkaPartition, Option<u64>>,
+}
+
+impl Lag {
+    /// Counts the rows by the sequences, where the producer's next ones are known: a record may have
+    /// many rows.
+    pub fn count_rows(&mut self, next: &Sequences) {
+        let rows = self.first.iter().map(|(partition, first)| {
+            let next = next.0.get(usize::try_from(partition.0).ok()?)?;
+            Some(next.saturating_sub((*first)?))
+        });
+        let rows: Option<u64> = rows.sum();
+        self.rows = rows.unwrap_or(self.rows);
+    }
 }
 
 /// Where reading a kafka_partition begins, and what is expected there.
@@ -39,7 +57,8 @@ struct Begin {
     /// The first offset that the lake lacks.
     next: Offset,
     unread: u64,
-    /// The last record that the lake has, if the topic still has it: its offset and its sequence.
+    /// The last record that the lake has, if the topic still has it: its offset, and the sequence
+    /// after its rows.
     last: Option<(Offset, u64)>,
 }
 
@@ -114,7 +133,7 @@ fn begin(
     let last = known.next.and_then(|next| {
         let last = Offset(next.0.checked_sub(1)?);
         let is_kept = last >= marks.low && last < marks.end;
-        (is_kept && known.sequence > 0).then(|| (last, known.sequence - 1))
+        (is_kept && known.sequence > 0).then_some((last, known.sequence))
     });
     Ok(Begin {
         next,
@@ -162,6 +181,8 @@ fn read(
             };
         }
         seen.unread = true;
+        let sequence = header(message).map(|header| header.sequence);
+        lag.first.insert(partition, sequence);
         let written_at = message.timestamp().to_millis().unwrap_or_default();
         let age = Duration::from_millis(u64::try_from(now - written_at).unwrap_or(0));
         lag.rows += begin.unread;
@@ -188,11 +209,15 @@ fn read(
 /// Whether a message is the last record that the lake has. A message of another program carries no
 /// sequence, and is taken for it.
 fn is_record(message: &BorrowedMessage<'_>, last: Option<(Offset, u64)>) -> bool {
-    let Some((offset, sequence)) = last else {
+    let Some((offset, next)) = last else {
         return true;
     };
+    let follows = |header: Header| header.sequence.checked_add(header.rows.into()) == Some(next);
+    message.offset() == offset.0 && header(message).is_none_or(follows)
+}
+
+fn header(message: &BorrowedMessage<'_>) -> Option<Header> {
     let mut headers = message.headers().into_iter().flat_map(Headers::iter);
     let header = headers.find(|header| header.key == HEADER);
-    let header = header.and_then(|header| Header::decode(header.value?).ok());
-    message.offset() == offset.0 && header.is_none_or(|header| header.sequence == sequence)
+    Header::decode(header?.value?).ok()
 }

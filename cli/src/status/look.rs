@@ -10,6 +10,7 @@ use inlet_consumer::SourceError;
 use inlet_lake::{Head, TableReader};
 use inlet_model::Progress;
 use inlet_model::TableName;
+use inlet_model::record::sequences::{PART, Sequences};
 use inlet_postgres::{Error, Table, Tables};
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
@@ -197,7 +198,7 @@ impl Status {
         self.waiting.as_ref()?.as_ref().ok()?.rows
     }
 
-    /// Records in the topic that the lake lacks.
+    /// Rows in the topic that the lake lacks.
     pub fn lag_rows(&self) -> Option<u64> {
         Some(self.lag.as_ref()?.as_ref().ok()?.rows)
     }
@@ -287,7 +288,7 @@ pub async fn look(config: &Config) -> Result<Looked, Failure> {
         let rows = found.map_or(0, |head| readers[n].rows_since(head, at - RATE_SPAN));
         known.push(Status {
             name: name.map_or_else(|| config.tables[n].written(), ToString::to_string),
-            lag: kafka.as_ref().map(|kafka| kafka.lags[n].clone()),
+            lag: kafka.as_ref().map(|kafka| kafka.lag(n, progress)),
             phase,
             paused: progress.is_some_and(|progress| Control::decode(progress).paused),
             reloading: stored.is_some_and(|stored| stored.reload.is_some()),
@@ -320,6 +321,18 @@ fn is_written(readers: &[TableReader]) -> Option<bool> {
 struct OfKafka {
     progress: BTreeMap<TableName, Progress>,
     lags: Vec<Result<Lag, NoLag>>,
+}
+
+impl OfKafka {
+    /// The lag of a table, in rows where its producer's progress is known.
+    fn lag(&self, table: usize, progress: Option<&Progress>) -> Result<Lag, NoLag> {
+        let mut lag = self.lags[table].clone()?;
+        let next = progress.and_then(|progress| Sequences::decode(progress.0.get(PART)?));
+        if let Some(next) = next {
+            lag.count_rows(&next);
+        }
+        Ok(lag)
+    }
 }
 
 /// The poller's progress is in the control topic, or, without a broker, in the lake's log.

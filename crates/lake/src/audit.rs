@@ -4,15 +4,13 @@
 //! [`crate::TableReader::inspect`] compares the names and the footers in a bounded time; this reads
 //! it all. Both compare files with the log in `inspection`.
 
+mod positions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type};
 use inlet_model::KafkaPartition;
-use inlet_model::change::{KAFKA_PARTITION, OFFSET};
 use parquet::file::metadata::ParquetMetaDataReader;
-use roaring::RoaringTreemap;
 
 use crate::commit::{self, DataFile, LogFlaw, Walk};
 use crate::error::{LakeError, READING};
@@ -20,6 +18,7 @@ use crate::files::names::{self, HIDDEN, STAGING, is_data, writer_of};
 use crate::files::{Opened, Store, read_quarantine, statistics_of};
 use crate::inspection::{self, CREATED_BY, Committed, Inspection};
 use crate::reader::TableReader;
+use positions::{Positions, Rows};
 
 /// What is wrong with a table's folder. Paths are those of the reader's folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,7 +81,7 @@ pub enum Origin {
 pub enum ContentFlaw {
     /// They cannot be read, or are not what was committed.
     Unreadable(String),
-    /// Another file has rows of the same positions.
+    /// It has rows that it or another file has already.
     Repeated { rows: u64, first: i64 },
     /// A row has a position that the log does not cover.
     Beyond {
@@ -138,12 +137,14 @@ pub(crate) fn audit(store: &Store) -> Result<Audit, LakeError> {
         let mut contents = Contents {
             store,
             walk,
-            positions: BTreeMap::new(),
+            known: Positions::default(),
+            several: Positions::default(),
             audit: &mut audit,
         };
         for (path, file) in &committed {
             contents.read(path, file)?;
         }
+        contents.compare_rows(&committed)?;
     }
     for path in &audit.inspection.foreign {
         let origin = origin(store, path, &committed, walk.as_ref(), &audit.inspection)?;
@@ -154,10 +155,16 @@ pub(crate) fn audit(store: &Store) -> Result<Audit, LakeError> {
 }
 
 /// Reads the rows of files, and remembers their positions.
+///
+/// A position is in one file: it is that of a row, or of a message whose rows have one date. The
+/// rows of a message with several dates are in a file for each, so the rows of positions that are in
+/// several files are compared, in a second reading.
 struct Contents<'a> {
     store: &'a Store,
     walk: &'a Walk,
-    positions: BTreeMap<i32, RoaringTreemap>,
+    known: Positions,
+    /// The positions that are in more than one file.
+    several: Positions,
     audit: &'a mut Audit,
 }
 
@@ -187,8 +194,11 @@ impl Contents<'_> {
         path: &Path,
         file: &DataFile,
     ) -> Result<Option<ContentFlaw>, LakeError> {
-        let mut found = Positions::default();
-        let read = TableReader::rows(path, |batch| found.add(batch));
+        let (mut found, mut rows, mut has_messages) = (Positions::default(), 0, false);
+        let read = TableReader::rows(path, |batch| {
+            rows += batch.num_rows() as u64;
+            has_messages |= found.add(batch);
+        });
         match read {
             Ok(()) => {}
             Err(LakeError::Damaged { source, .. }) => {
@@ -201,12 +211,9 @@ impl Contents<'_> {
             }
             Err(error) => return Err(error),
         }
-        self.audit.read.rows += found.rows;
-        if found.rows != file.rows {
-            let reason = format!(
-                "it has {} rows, and {} were committed",
-                found.rows, file.rows
-            );
+        self.audit.read.rows += rows;
+        if rows != file.rows {
+            let reason = format!("it has {rows} rows, and {} were committed", file.rows);
             return Ok(Some(ContentFlaw::Unreadable(reason)));
         }
         // The rows of another file are reported for this one, and not for that one as well.
@@ -214,32 +221,65 @@ impl Contents<'_> {
             return Ok(Some(flaw));
         }
         let flaw = self.beyond(&found);
-        let repeated = self.repeated(found);
-        Ok(flaw.or(repeated))
+        self.several.add_shared(&found, &self.known);
+        self.known.add_all(found);
+        match flaw {
+            None if has_messages => self.repeated_in(path, file),
+            flaw => Ok(flaw),
+        }
     }
 
     /// A position after the end of the log.
     fn beyond(&self, found: &Positions) -> Option<ContentFlaw> {
-        found.of.iter().find_map(|(partition, offsets)| {
-            let partition = KafkaPartition(*partition);
-            let offset = offsets.max()?.cast_signed();
+        found.last().find_map(|(partition, offset)| {
             let next = self.walk.head.partition(partition).next;
             let is_beyond = next.is_none_or(|next| offset >= next.0);
             is_beyond.then_some(ContentFlaw::Beyond { partition, offset })
         })
     }
 
-    /// Positions that an earlier file has, or that the file has more than once.
-    fn repeated(&mut self, found: Positions) -> Option<ContentFlaw> {
-        let (mut rows, mut first) = (found.repeated, found.first);
-        for (partition, offsets) in found.of {
-            let known = self.positions.entry(partition).or_default();
-            let again = &offsets & &*known;
-            rows += again.len();
-            first = first.or_else(|| again.min().map(u64::cast_signed));
-            *known |= offsets;
+    /// Rows of a message that a file has more than once: a message has a key at most once. Rows
+    /// without a key may be equal.
+    fn repeated_in(&self, path: &Path, file: &DataFile) -> Result<Option<ContentFlaw>, LakeError> {
+        let key = self.key(file);
+        if key.is_empty() {
+            return Ok(None);
         }
-        first.map(|first| ContentFlaw::Repeated { rows, first })
+        let mut rows = Rows::of_key(key);
+        rows.read(path, None)?;
+        Ok(rows.flaw())
+    }
+
+    /// The rows of positions that are in several files: a row is in one of them.
+    fn compare_rows(&mut self, committed: &Committed) -> Result<(), LakeError> {
+        if self.several.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Rows::whole();
+        for (path, file) in committed {
+            let is_reported = self.audit.contents.iter().any(|(found, _)| found == path);
+            let is_read = is_data(&file.path) && self.store.size(&file.path)?.is_some();
+            if is_reported || !is_read {
+                continue;
+            }
+            rows.read(path, Some(&self.several))?;
+            let flaw = rows.flaw();
+            let found = flaw.map(|flaw| (path.clone(), flaw));
+            self.audit.contents.extend(found);
+        }
+        Ok(())
+    }
+
+    /// The columns of the key in a file, by their names there.
+    fn key(&self, file: &DataFile) -> Vec<String> {
+        let head = &self.walk.head;
+        let schema = file.schema.and_then(|of| head.schemas.get(&of));
+        let Some(schema) = schema else {
+            return Vec::new();
+        };
+        let names = head.names_in_files(schema);
+        let key = schema.key.iter();
+        key.map(|at| names[*at].to_owned()).collect()
     }
 
     /// Compares the statistics in the footer with those of the log: rows of another file would have
@@ -291,36 +331,6 @@ impl Contents<'_> {
         self.audit.read.rows += rows;
         let reason = format!("it has {rows} lines, and {} were committed", file.rows);
         Ok((rows != file.rows).then_some(ContentFlaw::Unreadable(reason)))
-    }
-}
-
-/// The positions of a file's rows.
-#[derive(Default)]
-struct Positions {
-    rows: u64,
-    of: BTreeMap<i32, RoaringTreemap>,
-    /// Rows whose position an earlier row of the file has, and the first such offset.
-    repeated: u64,
-    first: Option<i64>,
-}
-
-impl Positions {
-    fn add(&mut self, batch: &RecordBatch) {
-        self.rows += batch.num_rows() as u64;
-        let column = |name| batch.column_by_name(name);
-        let partitions = column(KAFKA_PARTITION).and_then(|of| of.as_primitive_opt::<Int32Type>());
-        let offsets = column(OFFSET).and_then(|of| of.as_primitive_opt::<Int64Type>());
-        // A file with other types has other statistics as well.
-        let (Some(partitions), Some(offsets)) = (partitions, offsets) else {
-            return;
-        };
-        for (partition, offset) in partitions.values().iter().zip(offsets.values()) {
-            let known = self.of.entry(*partition).or_default();
-            if !known.insert(offset.cast_unsigned()) {
-                self.repeated += 1;
-                self.first.get_or_insert(*offset);
-            }
-        }
     }
 }
 

@@ -83,12 +83,11 @@ pub(crate) struct Encoded {
     pub positions: BTreeMap<KafkaPartition, Positions>,
 }
 
-/// The rows of a kafka_partition, rejected ones included.
+/// Where the rows of a kafka_partition are, rejected ones included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Positions {
     pub first: Offset,
     pub last: Offset,
-    pub rows: u64,
 }
 
 /// Encodes the rows of one open batch. Blocking.
@@ -202,8 +201,7 @@ impl Encoder {
                 .as_mut()
                 .expect("the file is open")
                 .write(row)?;
-            // Rejected rows count as well: the batch must account for every covered offset.
-            self.note(row.kafka_partition, row.offset, row.offset, 1);
+            self.note(row.kafka_partition, row.offset, row.offset);
         }
         Ok(())
     }
@@ -270,9 +268,9 @@ impl Encoder {
     }
 
     fn note_positions(&mut self, rows: &RecordBatch) -> Result<(), LakeError> {
-        for (partition, first, last, count) in runs(rows) {
+        for (partition, first, last) in runs(rows) {
             // An offset that arrives a second time would be a duplicate in the lake, so the batch
-            // fails before anything of it is committed.
+            // fails before anything of it is committed. The rows of a message arrive together.
             if self
                 .last_rows
                 .insert(partition, last)
@@ -284,20 +282,16 @@ impl Encoder {
                 );
                 return Err(self.folder.batch_error(reason));
             }
-            self.note(partition, first, last, count);
+            self.note(partition, first, last);
         }
         Ok(())
     }
 
-    fn note(&mut self, partition: KafkaPartition, first: Offset, last: Offset, rows: u64) {
-        let positions = self.done.positions.entry(partition).or_insert(Positions {
-            first,
-            last,
-            rows: 0,
-        });
+    fn note(&mut self, partition: KafkaPartition, first: Offset, last: Offset) {
+        let found = self.done.positions.entry(partition);
+        let positions = found.or_insert(Positions { first, last });
         positions.first = positions.first.min(first);
         positions.last = positions.last.max(last);
-        positions.rows += rows;
     }
 
     fn gather(&mut self, day: Day, rows: RecordBatch) -> Result<(), LakeError> {
@@ -362,8 +356,9 @@ impl Encoder {
             Some(columns.properties.clone()),
         )
         .map_err(|source| encode_error(&staged, source))?;
-        // The name of a file comes from its first row: no other commit can have the same offset.
-        let (partition, first, ..) = runs(rows).next().expect("a date has rows");
+        // The name of a file comes from its first row: no other commit can have the same offset,
+        // and the rows of a message with one date are in one file.
+        let (partition, first, _) = runs(rows).next().expect("a date has rows");
         self.open.insert(
             day,
             DateFile {

@@ -266,7 +266,8 @@ fn order(table: &TableSchema, rows: &RecordBatch) -> Result<Vec<u32>, ArrowError
     let keys = RowConverter::new(fields.collect())?.convert_columns(&columns)?;
     let count = u32::try_from(rows.num_rows()).expect("merged rows fit into memory");
     let mut order: Vec<u32> = (0..count).collect();
-    order.sort_unstable_by(|one, two| keys.row(*one as usize).cmp(&keys.row(*two as usize)));
+    // The rows of a message have one offset, and stay in their order.
+    order.sort_by(|one, two| keys.row(*one as usize).cmp(&keys.row(*two as usize)));
     Ok(order)
 }
 

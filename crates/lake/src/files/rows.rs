@@ -48,11 +48,9 @@ pub(super) fn split(
         })
 }
 
-/// Runs of rows of one kafka_partition with rising offsets: partition, first and last offset,
-/// number of rows.
-pub(super) fn runs(
-    rows: &RecordBatch,
-) -> impl Iterator<Item = (KafkaPartition, Offset, Offset, u64)> {
+/// Runs of rows of one kafka_partition whose offsets do not fall: partition, first and last
+/// offset. Several rows of one message have its offset, and are beside each other.
+pub(super) fn runs(rows: &RecordBatch) -> impl Iterator<Item = (KafkaPartition, Offset, Offset)> {
     let column = |name: &str| {
         rows.column_by_name(name)
             .expect("a batch of the lake has its position columns")
@@ -68,7 +66,7 @@ pub(super) fn runs(
         let mut end = start + 1;
         while end < partitions.len()
             && partitions[end] == partition
-            && offsets[end] > offsets[end - 1]
+            && offsets[end] >= offsets[end - 1]
         {
             end += 1;
         }
@@ -76,7 +74,6 @@ pub(super) fn runs(
             KafkaPartition(partition),
             Offset(offsets[start]),
             Offset(offsets[end - 1]),
-            (end - start) as u64,
         );
         start = end;
         Some(run)

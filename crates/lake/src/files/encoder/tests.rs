@@ -369,10 +369,58 @@ proptest! {
         check(&folder, &encoded, &all.rows, zone);
         let dates: HashSet<_> = encoded.files.iter().map(|file| &file.date).collect();
         prop_assert_eq!(dates.len(), encoded.files.len(), "a small batch has one file a date");
-        for (partition, positions) in &encoded.positions {
-            let of_partition = rows.iter().filter(|row| row.0 == partition.0).count();
-            prop_assert_eq!(positions.rows, of_partition as u64);
+        for (partition, found) in &encoded.positions {
+            let places = positions(&all.rows).into_iter();
+            let of_partition = places.filter(|place| place.0 == partition.0).map(|place| place.1);
+            let offsets: Vec<i64> = of_partition.collect();
+            let ends = offsets.iter().min().zip(offsets.iter().max());
+            prop_assert_eq!(Some((&found.first.0, &found.last.0)), ends);
         }
+    }
+
+    /// The rows of a message have its offset, arrive together, and may have several dates.
+    #[test]
+    fn rows_of_a_message_come_back_and_a_message_that_comes_again_fails_the_batch(
+        messages in vec((0..2_i32, vec(any::<u64>(), 1..40)), 1..12),
+        cuts in vec(any::<Index>(), 0..4),
+    ) {
+        let (_guard, folder) = open(Tz::UTC);
+        let rows: Vec<Row> = messages.iter()
+            .flat_map(|(partition, seeds)| seeds.iter().map(|seed| (*partition, false, *seed)))
+            .collect();
+        let mut all = batch(&table(), &rows);
+        let offsets = (0_i64..).zip(&messages).flat_map(|(offset, (_, seeds))| {
+            seeds.iter().map(move |_| offset)
+        });
+        let offsets: ArrayRef = Arc::new(Int64Array::from_iter_values(offsets));
+        let mut columns = all.rows.columns().to_vec();
+        columns[all.rows.schema().index_of(OFFSET).unwrap()] = offsets;
+        all.rows = RecordBatch::try_new(all.rows.schema(), columns).unwrap();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| {
+            let whole = &messages[..cut.index(messages.len() + 1)];
+            whole.iter().map(|(_, seeds)| seeds.len()).sum()
+        }).collect();
+        cuts.extend([0, rows.len()]);
+        cuts.sort_unstable();
+        let mut encoder = Encoder::new(folder.clone(), Layout::default());
+        for cut in cuts.windows(2) {
+            let rows = all.rows.slice(cut[0], cut[1] - cut[0]);
+            encoder.append(&ChangeBatch { rows, ..all.clone() }).unwrap();
+        }
+        let encoded = encoder.finish().unwrap();
+        let mut found: Vec<_> = encoded.files.iter()
+            .flat_map(|file| positions(&read(&folder.store.path(&file.staged))))
+            .collect();
+        found.sort_unstable();
+        let mut expected = positions(&all.rows);
+        expected.sort_unstable();
+        prop_assert_eq!(found, expected);
+
+        let mut encoder = Encoder::new(folder, Layout::default());
+        encoder.append(&all).unwrap();
+        let rows = all.rows.slice(rows.len() - 1, 1);
+        let refused = encoder.append(&ChangeBatch { rows, ..all });
+        prop_assert!(refused.is_err());
     }
 
     #[test]
