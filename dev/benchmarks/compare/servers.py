@@ -43,9 +43,9 @@ class Servers:
         self.process.terminate()
         self.process.wait(30)
 
-    def inlet_config(self, name, table, lake, topic=None):
-        """A configuration of Inlet that copies a table of this server to a lake, through a topic if it is given."""
-        kafka = f"kafka:\n  brokers: {self.kafka}\n  topic: {topic}\n" if topic else ""
+    def inlet_config(self, name, table, lake, topic=None, form="json"):
+        """A configuration of Inlet that copies a table of this server to a lake, through a topic of a format if it is given."""
+        kafka = f"kafka:\n  brokers: {self.kafka}\n  topic: {topic}\n  format: {form}\n" if topic else ""
         return INLET.format(name=name, url=self.url, table=table, kafka=kafka, lake=lake)
 
     def sql(self, text):

@@ -15,6 +15,8 @@ RECORD = struct.Struct("<dq")
 # librdkafka logs errors only: it also warns about what it will try again.
 LOG_LEVEL = 3
 ASK_SECONDS = 0.3
+# Offsets before the end at which the last record is looked for, and how far before the end it is.
+LOOK_BACK, LAST = 3, 2
 READY_SECONDS = 60
 WARM_UP_TRANSACTIONS, WARM_UP_RECORDS = 20, 5_000
 
@@ -51,6 +53,38 @@ class Watermark:
 
     def close(self):
         self.consumer.close()
+
+
+class Published(Watermark):
+    """How many rows of committed transactions a topic of Inlet holds, by the header of its last record."""
+
+    def __init__(self, kafka, topic):
+        super().__init__(kafka, topic)
+        self.known, self.at = 0, 0
+
+    def rows(self):
+        end = super().rows()
+        if end != self.at:
+            self.at, self.known = end, max(self.known, self.counted(end))
+        return self.known
+
+    def counted(self, end):
+        """The last offsets of a transaction are those of a record and of a marker."""
+        start = confluent_kafka.TopicPartition(self.partition.topic, 0, max(0, end - LOOK_BACK))
+        self.consumer.assign([start])
+        count = 0
+        while message := self.consumer.poll(ASK_SECONDS):
+            if message.error():
+                break
+            count = max(count, rows_until(dict(message.headers() or [])["inlet"]))
+            if message.offset() >= end - LAST:
+                break
+        return count
+
+
+def rows_until(header):
+    """The rows of the kafka_partition up to the end of this record: its sequence, and its own rows if it counts them."""
+    return int.from_bytes(header[10:18], "big") + (int.from_bytes(header[34:38], "big") if len(header) > 34 else 1)
 
 
 class Reader:

@@ -85,10 +85,10 @@ class Bench:
         """What the last program wrote."""
         return (self.folder / "program.log").read_text(errors="replace")
 
-    def config(self, name, shape, topic=None):
+    def config(self, name, shape, topic=None, form="json"):
         """A configuration of Inlet, and the folder of its lake."""
         path, lake = self.folder / f"{name}.yml", self.folder / name
-        path.write_text(self.servers.inlet_config(topic or name, shape.name, lake, topic))
+        path.write_text(self.servers.inlet_config(topic or name, shape.name, lake, topic, form))
         return path, lake
 
     def inlet(self, verb, config, done, out=None):

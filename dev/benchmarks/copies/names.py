@@ -5,4 +5,7 @@ RATIOS = {
     "inlet-producer": ["producer-perf"],
     "inlet-consumer": ["consumer-perf"],
     "inlet-both": ["producer-perf"],
+    "inlet-producer-arrow": ["psql"],
+    "inlet-consumer-arrow": ["consumer-perf"],
+    "inlet-both-arrow": ["psql"],
 }

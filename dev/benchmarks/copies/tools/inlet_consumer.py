@@ -6,5 +6,9 @@ TITLE, WRITES = "Inlet: Kafka -> lake, json", True
 
 
 def copy(bench, shape):
-    config, lake = bench.config(bench.fresh("landed"), shape, inlet_producer.TOPICS[shape.name])
+    return land(bench, shape, inlet_producer.TOPICS)
+
+
+def land(bench, shape, topics):
+    config, lake = bench.config(bench.fresh("landed"), shape, topics[shape.name])
     return bench.inlet("consumer", config, bench.arrived(lake, shape), lake)
