@@ -12,9 +12,13 @@ mod run;
 
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, StringArray, UInt32Array};
+use arrow::compute::take_record_batch;
 use bytes::Bytes;
-use inlet_model::change::ChangeBatch;
+use inlet_model::change::{ChangeBatch, polled_schema};
+use inlet_model::record::Rows;
 use inlet_model::record::debezium::Declared;
+use inlet_model::record::json::{encode_keys, encode_values};
 use inlet_model::{Fingerprint, TableName, TableSchema};
 
 use crate::error::ConsumerError;
@@ -85,6 +89,40 @@ pub fn rejected(slab: &Slab, message: &Message<'_>, reason: String) -> Rejected 
         key: message.key.map(Bytes::copy_from_slice),
         value: message.value.map(Bytes::copy_from_slice),
     }
+}
+
+/// Rows of messages that hold several, for quarantine: each with the key and the value that a message
+/// of its own would have in the format `json`. `broken` are rows of the batch, with the reason.
+pub fn rejected_rows(
+    slab: &Slab,
+    batch: &DecodedBatch,
+    broken: Vec<(usize, String)>,
+) -> Vec<Rejected> {
+    let changes = &batch.changes;
+    let numbers = broken.iter().map(|(row, _)| *row as u32);
+    let rows = take_record_batch(&changes.rows, &UInt32Array::from_iter_values(numbers))
+        .expect("the rows are in the batch");
+    // The position columns are not those of a message; an unfit value is in no batch of a decoder.
+    let mut columns = rows.columns()[..changes.schema.columns.len() + 2].to_vec();
+    columns.push(Arc::new(StringArray::new_null(broken.len())));
+    let rows = ChangeBatch {
+        rows: RecordBatch::try_new(polled_schema(&changes.schema), columns)
+            .expect("the columns are those of the schema"),
+        ..changes.clone()
+    };
+    let (mut keys, mut values) = (Rows::default(), Rows::default());
+    encode_values(&rows, &mut values);
+    encode_keys(&rows, &values, &mut keys);
+    let row = |(at, (row, reason)): (usize, (usize, String))| {
+        let message = slab.message(batch.messages[row] as usize);
+        let alone = Message {
+            key: keys.get(at),
+            value: values.get(at),
+            ..message
+        };
+        rejected(slab, &alone, reason)
+    };
+    broken.into_iter().enumerate().map(row).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, an S3 server, a
-# checker of YAML files, and the build tools.
+# Installs what the demo, the tests and the benchmarks start: PostgreSQL, Apache Kafka, kcat, DuckDB, pyarrow, an S3
+# server, a checker of YAML files, and the build tools.
 #
 # You can run it again at any time: it installs only what is missing, and then takes well under a second.
 # After an interrupted run, the next one repeats the incomplete step. Packages come from the system's package
@@ -24,6 +24,8 @@ duckdb_version=1.5.6
 # dev/scripts/duckdb2.py runs statements with it.
 duckdb2_version=2.0.1
 checker_version=0.39.0
+# The version of dev/scripts/peers/copy.txt.
+pyarrow_version=26.0.1
 versitygw_version=1.8.0
 shear_version=1.14.0
 deny_version=0.20.2
@@ -82,6 +84,7 @@ has_versitygw() { [ -x "$cache/versitygw-$versitygw_version/versitygw" ]; }
 # Go's own archive puts it here, and not on the path.
 go_program() { command -v go || { [ -x /usr/local/go/bin/go ] && echo /usr/local/go/bin/go; }; }
 
+has_pyarrow() { [ -e "$cache/pyarrow-$pyarrow_version/pyarrow/__init__.py" ]; }
 has_checker() { [ -e "$cache/check-jsonschema-$checker_version/check_jsonschema/__main__.py" ]; }
 
 # Prints what the system's package manager has to install, one Debian package name a line.
@@ -100,7 +103,7 @@ missing_packages() {
   [ "$(java_version)" -ge 17 ] || echo java
   { has_kafka && [ -z "$all_postgres" ] && { [ -z "$debezium" ] || has_debezium; }; } || has mvn || echo maven
   [ -z "$all_postgres" ] || has xz || echo xz-utils
-  { has_duckdb && has_duckdb2 && has_checker; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+  { has_duckdb && has_duckdb2 && has_checker && has_pyarrow; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 
 # Runs a command as root. It closes the lock's descriptor: a service that a package starts would hold it forever.
@@ -185,6 +188,11 @@ fill_checker() {
   PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --target "$1" "check-jsonschema==$checker_version" >&2
 }
 
+fill_pyarrow() {
+  say "installing pyarrow $pyarrow_version with pip into $cache (150 MB)"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-deps --target "$1" "pyarrow==$pyarrow_version" >&2
+}
+
 # An S3 server, from the module proxy of Go. An older Go fetches the version that it needs.
 fill_versitygw() {
   local build=$1/build
@@ -264,6 +272,7 @@ has_duckdb || install_folder "duckdb-$duckdb_version" fill_duckdb
 has_duckdb2 || install_folder "duckdb2-$duckdb2_version" fill_duckdb2
 has_versitygw || install_folder "versitygw-$versitygw_version" fill_versitygw
 has_checker || install_folder "check-jsonschema-$checker_version" fill_checker
+has_pyarrow || install_folder "pyarrow-$pyarrow_version" fill_pyarrow
 if [ -n "$debezium" ]; then
   has_debezium || install_folder "debezium-$debezium_version" fill_debezium
   point debezium "$debezium_version"
@@ -275,6 +284,7 @@ point duckdb "$duckdb_version"
 point duckdb2 "$duckdb2_version"
 point versitygw "$versitygw_version"
 point check-jsonschema "$checker_version"
+point pyarrow "$pyarrow_version"
 say "ready: PostgreSQL in $(postgres_bin), Kafka $kafka_version, DuckDB $duckdb_version and $duckdb2_version in $cache"
 [ -z "$all_postgres" ] || all_postgres
 # shellcheck source=dev/scripts/peers.sh

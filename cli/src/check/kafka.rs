@@ -15,7 +15,7 @@ use inlet_model::TableName;
 use inlet_model::{KafkaPartition, Offset};
 use inlet_producer::settings::kafka_sink;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
-use inlet_service::config::{Config, KafkaConfig};
+use inlet_service::config::{Config, KafkaConfig, TableConfig};
 use inlet_service::retry::pause;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
@@ -51,9 +51,10 @@ pub async fn check(config: &Config, findings: &mut Vec<Finding>) -> Option<Store
         deadline: ANSWER_TIME_MAX,
         ..kafka_sink(config, &kafka, &[])
     };
+    let tables = config.tables.clone();
     let asked = tokio::task::spawn_blocking(move || {
         let mut findings = Vec::new();
-        let stored = look(&kafka, &sink, &topics, &mut findings);
+        let stored = look(&kafka, &sink, &topics, &tables, &mut findings);
         (findings, stored)
     });
     let (found, stored) = asked.await.expect("the checks of Kafka do not panic");
@@ -65,6 +66,7 @@ fn look(
     kafka: &KafkaConfig,
     sink: &KafkaSinkSettings,
     topics: &[String],
+    tables: &[TableConfig],
     findings: &mut Vec<Finding>,
 ) -> Option<Stored> {
     // Without a broker every further question would only add its own timeout.
@@ -79,7 +81,7 @@ fn look(
         }
     };
     let control = kafka.control_topic();
-    let existing = topics::check(kafka, topics, &reader, findings);
+    let existing = topics::check(kafka, topics, tables, &reader, findings);
     group(kafka, &reader, findings);
     // Reading a topic that does not exist would wait for it until the deadline.
     let progress = match existing.contains_key(&control) {

@@ -1,13 +1,13 @@
 //! The topics: whether they exist or may be created, and whether their settings lose rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use inlet_kafka::{
     Admin, Code, Consumer, ControlFault, Error, NewTopic, Right, TopicSettings, control_faults,
     find_topic,
 };
-use inlet_service::config::KafkaConfig;
+use inlet_service::config::{KafkaConfig, TableConfig};
 use inlet_service::error::Explain;
 use rdkafka::consumer::Consumer as _;
 
@@ -23,6 +23,7 @@ const RETENTION_MIN_MS: i64 = 86_400_000;
 pub fn check(
     kafka: &KafkaConfig,
     topics: &[String],
+    tables: &[TableConfig],
     reader: &Consumer,
     findings: &mut Vec<Finding>,
 ) -> BTreeMap<String, i32> {
@@ -36,7 +37,12 @@ pub fn check(
             Err(error) => findings.push(not_shown(kafka, topic, &error)),
         }
     }
-    match look(kafka, reader, &existing, &missing) {
+    let without_keys = tables
+        .iter()
+        .filter(|table| kafka.records_of(table).encoding.has_many_rows())
+        .map(|table| kafka.topic_for(table))
+        .collect();
+    match look(kafka, reader, &existing, &without_keys, &missing) {
         Ok(found) => findings.extend(found),
         Err(error) => findings.push(failed(&kafka.brokers, &error)),
     }
@@ -47,6 +53,7 @@ fn look(
     kafka: &KafkaConfig,
     reader: &Consumer,
     existing: &BTreeMap<String, i32>,
+    without_keys: &BTreeSet<String>,
     missing: &[&str],
 ) -> Result<Vec<Finding>, Error> {
     let admin = Admin::new(&kafka.into(), ANSWER_TIME_MAX)?;
@@ -56,7 +63,10 @@ fn look(
     for ((topic, partitions), settings) in existing.iter().zip(admin.describe(&asked)?) {
         findings.extend(match *topic == control {
             true => of_control(kafka, topic, *partitions, &settings),
-            false => of_rows(kafka, topic, *partitions, &settings),
+            false => {
+                let has_keys = !without_keys.contains(topic);
+                of_rows(kafka, topic, *partitions, has_keys, &settings)
+            }
         });
     }
     let new = |topic: &&str| match *topic == control {
@@ -138,6 +148,7 @@ fn of_rows(
     kafka: &KafkaConfig,
     topic: &str,
     partitions: i32,
+    has_keys: bool,
     settings: &TopicSettings,
 ) -> Vec<Finding> {
     let object = format!("topic {topic}");
@@ -161,7 +172,17 @@ fn of_rows(
         largest.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string()),
     );
     let mut findings = vec![Finding::ok(Hop::Kafka, &object, evidence)];
-    if policy.contains("compact") {
+    if policy.contains("compact") && !has_keys {
+        let evidence = format!("cleanup.policy is {policy}, and its format is arrow");
+        let finding = Finding::error(Hop::Kafka, &object, evidence);
+        let means = "messages of many rows have no key, by which Kafka compacts: the producer \
+            refuses to start";
+        findings.push(
+            finding
+                .effect(means)
+                .fix(alter(kafka, topic, "cleanup.policy=delete")),
+        );
+    } else if policy.contains("compact") {
         let finding = Finding::warning(Hop::Kafka, &object, format!("cleanup.policy is {policy}"));
         let means = "compaction removes versions that the consumer has not read: it stops at the \
             hole in the sequence";
@@ -200,7 +221,7 @@ fn of_rows(
             Finding::warning(Hop::Kafka, &object, format!("max.message.bytes is {bytes}"));
         findings.push(
             finding
-                .effect("a row whose JSON is larger stops the producer")
+                .effect("a larger message stops the producer")
                 .fix(alter(kafka, topic, "max.message.bytes=16777216")),
         );
     }

@@ -119,6 +119,7 @@ const RUN: &[&str] = &[
     "docs/lake.md",
     "docs/retention.md",
     "docs/comparison.md",
+    "docs/formats.md",
     "dev/scenarios/orders/README.md",
 ];
 
@@ -154,6 +155,24 @@ async fn the_scenario_holds() {
     world.link("configs");
     world.link("dev");
     holds("dev/scenarios/orders/README.md", &world).await;
+}
+
+#[tokio::test]
+async fn the_formats_hold() {
+    const FILL: &str = "inlet run --config inlet.yml &
+until find datalake -name '*.parquet' | grep -q .; do sleep 0.2; done
+";
+    let world = shop(true).await;
+    let page = blocks(&read(&root().join("docs/formats.md")));
+    let config = page.iter().find(|block| block.language == "yaml").unwrap();
+    world.put("inlet.yml", &world.here(&config.text));
+    let fill = Block {
+        language: "sh".to_owned(),
+        line: 0,
+        text: FILL.to_owned(),
+    };
+    world.run(&[&fill]).await;
+    holds("docs/formats.md", &world).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use inlet_harness::{Folder, Inlet, Kafka, PASSWORD, Port, Postgres, USER, duckdb};
+use inlet_harness::{Folder, Inlet, Kafka, PASSWORD, Port, Postgres, USER, arrow, duckdb};
 
 use crate::page::Block;
 use crate::schema::root;
@@ -86,6 +86,7 @@ impl World {
             duckdb::program().unwrap().parent().unwrap().display()
         );
         let port = self.postgres.port().to_string();
+        let packages = arrow::packages().unwrap().display().to_string();
         let environment = [
             ("PATH", path.as_str()),
             ("PGHOST", "localhost"),
@@ -94,6 +95,7 @@ impl World {
             ("PGPASSWORD", PASSWORD),
             ("PGDATABASE", "postgres"),
             ("TZ", "UTC"),
+            ("PYTHONPATH", &packages),
         ];
         let mut shell =
             Inlet::start("/bin/bash", &[script.display().to_string()], &environment).unwrap();

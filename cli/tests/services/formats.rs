@@ -2,8 +2,8 @@
 //! kills of both services.
 
 use anyhow::{Result, ensure};
-use inlet_harness::{Inlet, Kafka, eventually, shared_kafka, shared_postgres};
-use serde_json::Value;
+use inlet_harness::{Inlet, Kafka, arrow, duckdb, eventually, shared_kafka, shared_postgres};
+use serde_json::{Value, json};
 
 use crate::load::Load;
 use crate::orders::{INLET, Orders, PATIENCE};
@@ -153,4 +153,82 @@ async fn a_format_that_changes_between_two_runs_needs_no_change_of_the_consumer(
     let _services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
     let equals = async || latest_equals(&orders).await;
     eventually(PATIENCE, "the row of another format arrives", equals).await;
+}
+
+/// The rows of each message of a topic of the format `arrow`, as pyarrow reads them.
+async fn rows_by_pyarrow(orders: &Orders) -> Vec<Vec<Value>> {
+    let topic = orders.database.name();
+    let records = shared_kafka().await.read(topic).await.unwrap();
+    let keys = records.iter().filter(|record| record.key.is_some());
+    assert_eq!(keys.count(), 0, "rows have no common key");
+    let values = records.iter().filter_map(|record| record.value.as_deref());
+    arrow::rows(&values.collect::<Vec<_>>()).await.unwrap()
+}
+
+#[tokio::test]
+async fn batches_of_arrow_carry_every_change_and_pyarrow_reads_them() {
+    let mut orders = carried("kafka: { format: arrow, partitions: 3 }", 24).await;
+    let messages = rows_by_pyarrow(&orders).await;
+    let rows = messages.iter().max_by_key(|rows| rows.len()).unwrap();
+    assert!(rows.len() > 1, "a message has many rows");
+    let row = rows.iter().find(|row| row["_op"] == "u").unwrap();
+    assert!(row["_xid"].is_u64() && row["order_id"].is_u64(), "{row}");
+    assert!(
+        row["amount"].is_string() && row["updated_at"].is_string(),
+        "{row}"
+    );
+    let fsck = orders.arguments("fsck");
+    let fsck = [&["lake".to_owned()], fsck.as_slice()].concat();
+    let checked = Inlet::run(INLET, &fsck, &[]).await.unwrap();
+    assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
+
+    // Another format in the same topic, and back.
+    for format in ["json", "arrow"] {
+        orders
+            .configure(&format!("kafka: {{ format: {format} }}"))
+            .unwrap();
+        orders.insert(&["7.00", "8.00"]).await.unwrap();
+        let change = "UPDATE ROLL001_orders SET amount = amount + 1, updated_at = \
+            clock_timestamp() WHERE order_id < 50";
+        orders.database.sql(change).await.unwrap();
+        let _services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
+        let equals = async || latest_equals(&orders).await;
+        eventually(PATIENCE, "rows of another format arrive", equals).await;
+    }
+    assert_eq!(orders.duplicates().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_row_of_a_batch_that_breaks_a_rule_is_alone_in_quarantine() {
+    let (postgres, kafka) = (shared_postgres().await, shared_kafka().await);
+    let mut orders = Orders::new(postgres, Some(kafka), true).await.unwrap();
+    orders.configure("kafka: { format: arrow }").unwrap();
+    orders.insert(&["1.00", "-5.00", "2.00"]).await.unwrap();
+    let _services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
+    orders.await_lake_rows(2).await;
+    eventually(PATIENCE, "a row is in quarantine", async || {
+        Ok(orders.quarantined().await? == 1)
+    })
+    .await;
+    let sql = format!(
+        "SELECT key, value FROM read_json('{}')",
+        orders.quarantine()
+    );
+    let row = &duckdb::query(&sql).await.unwrap()[0];
+    let (key, value): (Value, Value) = (
+        serde_json::from_str(&row[0]).unwrap(),
+        serde_json::from_str(&row[1]).unwrap(),
+    );
+    assert_eq!(key, json!({"order_id": 2}));
+    assert_eq!(
+        (&value["order_id"], &value["amount"]),
+        (&json!(2), &json!("-5.00"))
+    );
+    let batches = rows_by_pyarrow(&orders).await;
+    let amounts: Vec<_> = batches[0].iter().map(|row| row["amount"].clone()).collect();
+    assert_eq!(
+        amounts,
+        ["1.00", "-5.00", "2.00"],
+        "one message has all rows"
+    );
 }

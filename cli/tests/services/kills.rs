@@ -209,6 +209,15 @@ async fn judge(
 
 #[tokio::test]
 async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
+    killed_through_kafka("").await;
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_they_lose_and_double_nothing_in_batches_of_arrow() {
+    killed_through_kafka("kafka: { format: arrow, partitions: 3 }\n").await;
+}
+
+async fn killed_through_kafka(layer: &str) {
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     let (mut postgres, mut kafka) = (
@@ -216,7 +225,7 @@ async fn producer_and_consumer_killed_at_any_moment_lose_and_double_nothing() {
         Kafka::start().await.unwrap(),
     );
     let mut orders = Orders::new(&postgres, Some(&kafka), false).await.unwrap();
-    orders.configure(FAST).unwrap();
+    orders.configure(&format!("{layer}{FAST}")).unwrap();
     let load = Load::start(orders.database.url(), WRITERS, seed);
     let reader = Reader::start(&orders, Versions::Unique);
     let crash = async |round: u64| match round % 7 {

@@ -1,4 +1,4 @@
-//! Every type of PostgreSQL on both ways into the lake: what DuckDB reads there against what
+//! Every type of PostgreSQL on every way into the lake: what DuckDB reads there against what
 //! PostgreSQL prints.
 
 use std::fmt::Write as _;
@@ -455,6 +455,9 @@ const PERHAPS: &[(&str, &str, Case)] = &[
     ),
 ];
 
+/// The ways into the lake: without a broker, and through Kafka in two formats.
+const WAYS: [&str; 3] = ["direct", "json", "arrow"];
+
 /// A database with a table, and a lake for each way.
 struct Scene {
     database: Database,
@@ -468,15 +471,14 @@ impl Scene {
         Ok(Self { database, folder })
     }
 
-    /// The configuration of a way: through Kafka or not.
     async fn config(&self, way: &str, settings: &str) -> Result<String> {
         let kafka = match way {
-            "kafka" => format!(
-                "kafka:\n  brokers: {}\n  topic: {}\n",
+            "direct" => String::new(),
+            format => format!(
+                "kafka:\n  brokers: {}\n  topic: {}_{way}\n  format: {format}\n",
                 shared_kafka().await.bootstrap(),
                 self.database.name()
             ),
-            _ => String::new(),
         };
         let path = self.folder.join(format!("{way}.yml"));
         let postgres = format!(
@@ -580,7 +582,7 @@ fn most(cases: &[&Case]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
+async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_every_way() {
     let server = shared_database().await;
     let mut cases: Vec<&Case> = EXACT.iter().chain(AS_TEXT).collect();
     let mut sql = String::new();
@@ -599,7 +601,7 @@ async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
         .await
         .unwrap();
     let rows = most(&cases) as u64 + 1;
-    for way in ["direct", "kafka"] {
+    for way in WAYS {
         scene.fill(way, "", rows, 0).await.unwrap();
         let config = scene
             .folder
@@ -616,7 +618,7 @@ async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_both_ways() {
             case.shown.in_postgres().replace('$', &column)
         );
         let expected = scene.database.rows(&said).await.unwrap();
-        for way in ["direct", "kafka"] {
+        for way in WAYS {
             let columns = format!(
                 "{}, typeof({column})",
                 case.shown.in_duckdb().replace('$', &column)
@@ -661,7 +663,7 @@ const IMPOSSIBLE_COLUMNS: [&str; 8] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_with_impossible_values_goes_to_quarantine_by_default() {
     let scene = Scene::new(IMPOSSIBLE).await.unwrap();
-    for way in ["direct", "kafka"] {
+    for way in WAYS {
         scene.fill(way, "", 1, 1).await.unwrap();
         assert_eq!(
             scene.in_lake(way, "note, numbers").await.unwrap(),
@@ -722,7 +724,7 @@ async fn a_row_with_one_impossible_value_goes_to_quarantine_whichever_it_is() {
             {rows} INSERT INTO every (c13) VALUES ((repeat('[', 5000) || repeat(']', 5000))::json)"
     );
     let scene = Scene::new(&sql).await.unwrap();
-    for way in ["direct", "kafka"] {
+    for way in WAYS {
         let quarantined = ALONE.len() as u64;
         scene.fill(way, "", 2, quarantined).await.unwrap();
         let read = scene
@@ -736,7 +738,7 @@ async fn a_row_with_one_impossible_value_goes_to_quarantine_whichever_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn impossible_values_are_null_and_counted_where_that_is_asked_for() {
     let scene = Scene::new(IMPOSSIBLE).await.unwrap();
-    for way in ["direct", "kafka"] {
+    for way in WAYS {
         let log = scene
             .fill(way, "impossible_values: null", 2, 0)
             .await
@@ -759,7 +761,7 @@ async fn impossible_values_are_null_and_counted_where_that_is_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_can_be_impossible_are_text_where_that_is_asked_for() {
     let scene = Scene::new(IMPOSSIBLE).await.unwrap();
-    for way in ["direct", "kafka"] {
+    for way in WAYS {
         scene
             .fill(way, "impossible_values: text", 2, 0)
             .await

@@ -77,6 +77,12 @@ impl OurDecoders {
             Headed::Unknown(error) => return Err(error.to_string()),
         };
         let layout = (header.fingerprint, header.encoding);
+        if header.rows > 1 && !header.encoding.has_many_rows() {
+            return Err(format!(
+                "its header counts {} rows, and its format has one a message",
+                header.rows
+            ));
+        }
         // A run ends where the schema changes, so that a batch has one schema and the order of the
         // messages is kept.
         if run.as_ref().is_none_or(|run| run.layout != layout) {
@@ -91,6 +97,7 @@ impl OurDecoders {
         let record = Record {
             op: header.op,
             xid: header.xid,
+            rows: header.rows,
             key: message.key,
             value: message.value,
         };

@@ -8,7 +8,7 @@ use inlet_model::change::ChangeBatch;
 use inlet_model::record::debezium::Declared;
 use inlet_model::{Fingerprint, KafkaPartition, OffsetRange, TableName, TableSchema};
 
-use crate::decode::{DecodedBatch, Decoders, rejected};
+use crate::decode::{DecodedBatch, Decoders, rejected, rejected_rows};
 use crate::error::ConsumerError;
 use crate::sequence::Positions;
 use crate::source::Slab;
@@ -77,15 +77,23 @@ impl Work {
     ) -> Result<(), ConsumerError> {
         let rows = batch.messages.len();
         // The decoder has already rejected the values that the lake's type cannot hold.
-        let (accepted, broken) = self.validator.split(batch.changes, Vec::new())?;
+        let (accepted, broken) = self.validator.split(batch.changes.clone(), Vec::new())?;
         assert_eq!(
             accepted.rows.num_rows() + broken.len(),
             rows,
             "every row is accepted or rejected"
         );
-        for (row, reason) in broken {
+        let (several, single): (Vec<_>, Vec<_>) = broken.into_iter().partition(|(row, _)| {
+            let message = slab.message(batch.messages[*row] as usize);
+            message.headed.has_many_rows()
+        });
+        for (row, reason) in single {
             let message = slab.message(batch.messages[row] as usize);
             validated.rejected.push(rejected(slab, &message, reason));
+        }
+        if !several.is_empty() {
+            let rows = rejected_rows(slab, &batch, several);
+            validated.rejected.extend(rows);
         }
         if accepted.rows.num_rows() > 0 {
             validated.batches.push(accepted);

@@ -22,6 +22,13 @@ pub enum Headed {
     Unknown(HeaderError),
 }
 
+impl Headed {
+    /// True for a message whose value is no row alone.
+    pub fn has_many_rows(self) -> bool {
+        matches!(self, Self::Ours(header) if header.encoding.has_many_rows())
+    }
+}
+
 /// Messages of one topic in the order in which they were read; each kafka_partition's offsets rise.
 #[derive(Debug)]
 pub struct Slab {

@@ -5,6 +5,7 @@ pub mod control;
 pub mod encoding;
 pub mod format;
 pub mod header;
+pub mod ipc;
 pub mod json;
 pub mod partition;
 mod rows;

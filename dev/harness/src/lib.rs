@@ -10,8 +10,8 @@
 //! * [`Inlet`] is our binary as a process: a test starts it, kills it, stops it and reads its
 //!   output.
 //! * [`judge`] compares a table with its view in every version of DuckDB.
-//! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source and `kcat` ([`Kafka::read`])
-//!   the topic.
+//! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source, `kcat` ([`Kafka::read`])
+//!   the topic, and pyarrow ([`arrow`]) a message of many rows.
 //! * [`eventually`] waits for a condition; [`Folder`] is a temporary folder.
 //!
 //! Promises: every process and file is removed. Dropping a value ends its processes and deletes its
@@ -21,6 +21,7 @@
 //! others: installing (`dev/scripts/setup.sh`), and whatever a test claims.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+pub mod arrow;
 mod connect;
 mod csv;
 mod database;

@@ -77,6 +77,11 @@ pub(crate) fn duckdb2() -> Result<PathBuf> {
     cached("duckdb2/duckdb2")
 }
 
+/// The folder of Python packages with pyarrow.
+pub(crate) fn pyarrow() -> Result<PathBuf> {
+    cached("pyarrow")
+}
+
 /// The folder of Python packages that hold the checker of YAML and JSON files.
 pub(crate) fn checker() -> Result<PathBuf> {
     cached("check-jsonschema")

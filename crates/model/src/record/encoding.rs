@@ -5,7 +5,7 @@
 /// | byte | value |
 /// |---|---|
 /// | 0 | [`super::json`] |
-/// | 1 | reserved for Arrow |
+/// | 1 | [`super::ipc`] |
 /// | 2 | [`super::json`], in the style `plain` |
 /// | 64 + 16 * schemas + 4 * times + decimals | [`super::debezium`], with these [`DebeziumModes`] |
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -13,6 +13,8 @@ pub enum Encoding {
     /// A flat object, see [`super::json`].
     #[default]
     Json,
+    /// Many rows as a batch of Arrow, see [`super::ipc`].
+    Arrow,
     /// A flat object as other producers write it, see [`super::json::Style::Plain`].
     Plain,
     /// Debezium's envelope, see [`super::debezium`].
@@ -71,6 +73,7 @@ impl Encoding {
     pub fn byte(self) -> u8 {
         match self {
             Self::Json => 0,
+            Self::Arrow => 1,
             Self::Plain => 2,
             // The numbers are the places in the lists above.
             Self::Debezium(modes) => {
@@ -82,10 +85,16 @@ impl Encoding {
         }
     }
 
+    /// Returns whether a record may have several rows.
+    pub fn has_many_rows(self) -> bool {
+        self == Self::Arrow
+    }
+
     /// Reads the byte back; `None` for an encoding of a later version.
     pub fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Json),
+            1 => Some(Self::Arrow),
             2 => Some(Self::Plain),
             64..=95 => Some(Self::Debezium(DebeziumModes {
                 schemas: byte & 16 != 0,
@@ -111,7 +120,7 @@ mod tests {
             })
             .collect();
         let expected = [
-            0, 2, 64, 65, 66, 68, 69, 70, 72, 73, 74, 80, 81, 82, 84, 85, 86, 88, 89, 90,
+            0, 1, 2, 64, 65, 66, 68, 69, 70, 72, 73, 74, 80, 81, 82, 84, 85, 86, 88, 89, 90,
         ];
         assert_eq!(known, expected, "bytes are stored and keep their meaning");
     }

@@ -97,9 +97,6 @@ pub enum EncodeError {
 
 /// Encodes the batches of one table for its topic.
 pub trait Encoder: std::fmt::Debug + Send {
-    /// The encoding that the headers of the messages name.
-    fn encoding(&self) -> Encoding;
-
     /// How many rows one call gets at most.
     fn rows_at_a_time(&self) -> usize {
         ROWS_AT_A_TIME
@@ -118,7 +115,7 @@ pub trait Encoder: std::fmt::Debug + Send {
 /// The messages of a batch, in the order in which they are sent; the memory is used again.
 #[derive(Debug, Default)]
 pub struct Messages {
-    /// The keys, never empty.
+    /// The keys; an absent one is Kafka's null.
     pub keys: Rows,
     /// The values; an absent one is Kafka's null.
     pub values: Rows,
@@ -129,6 +126,8 @@ pub struct Messages {
 /// What the header of a message needs to know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
+    /// How its value is encoded.
+    pub encoding: Encoding,
     /// Where the message goes.
     pub kafka_partition: KafkaPartition,
     /// The operation of its first row.
@@ -140,9 +139,37 @@ pub struct Facts {
 }
 
 impl Messages {
+    /// Forgets the messages and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.keys.clear();
+        self.values.clear();
+        self.facts.clear();
+    }
+
+    /// Adds the messages of `other` after these.
+    pub(super) fn append(&mut self, other: &Self) {
+        for (message, facts) in other.facts.iter().enumerate() {
+            let both = [
+                (&mut self.keys, &other.keys),
+                (&mut self.values, &other.values),
+            ];
+            for (rows, others) in both {
+                rows.bytes
+                    .extend_from_slice(others.get(message).unwrap_or_default());
+                rows.end();
+            }
+            self.facts.push(*facts);
+        }
+    }
+
     /// Fills the facts of a format with one row a message, whose keys and values are encoded. The
     /// key of each message chooses its kafka_partition.
-    pub(super) fn set_facts_of_rows(&mut self, batch: &ChangeBatch, kafka_partitions: u32) {
+    pub(super) fn set_facts_of_rows(
+        &mut self,
+        encoding: Encoding,
+        batch: &ChangeBatch,
+        kafka_partitions: u32,
+    ) {
         let columns = batch.schema.columns.len();
         let rows = batch.rows.num_rows();
         assert_eq!(
@@ -157,6 +184,7 @@ impl Messages {
         for row in 0..rows {
             let key = self.keys.get(row).expect("a key is never empty");
             self.facts.push(Facts {
+                encoding,
                 kafka_partition: partition_of(key, kafka_partitions),
                 op: ops.value(row),
                 xid: Xid(xids.value(row)),
@@ -173,6 +201,8 @@ pub struct Record<'a> {
     pub op: u8,
     /// The xid in the header.
     pub xid: Xid,
+    /// How many rows the header counts.
+    pub rows: u32,
     /// Kafka's key.
     pub key: Option<&'a [u8]>,
     /// Kafka's value; `None` is its null.

@@ -62,9 +62,10 @@ mod token;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use decode::Decoder;
+pub(crate) use encode::encode_topic_keys;
 pub use encode::{Encoder, encode_keys, encode_own_keys, encode_values};
 pub use error::{RowError, ValueKind, Why};
 pub use style::Style;

@@ -1,5 +1,6 @@
 //! `kafka:` the broker, and the names we use there.
 
+use inlet_model::record::encoding::Encoding;
 use inlet_model::topic_safe;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -131,6 +132,7 @@ pub(super) fn check(
         properties,
     };
     check_topics(&config, raw.topic.as_ref(), tables, problems);
+    check_compaction(&config, raw, tables, problems);
     Some(config)
 }
 
@@ -138,6 +140,30 @@ fn cleanup(raw: &RawKafka, problems: &mut Problems) -> Option<Option<String>> {
     let all: Vec<_> = records::CLEANUP.iter().map(|word| (*word, *word)).collect();
     let word = records::word("kafka.cleanup_policy", raw.cleanup_policy.as_ref(), &all);
     problems.take(word).map(|word| word.map(str::to_owned))
+}
+
+/// A broker refuses a message without a key in a compacted topic.
+fn check_compaction(
+    config: &KafkaConfig,
+    raw: &RawKafka,
+    tables: &[TableConfig],
+    problems: &mut Problems,
+) {
+    let is_arrow = |table: &&TableConfig| config.records_of(table).encoding == Encoding::Arrow;
+    let Some(table) = tables.iter().find(is_arrow) else {
+        return;
+    };
+    let policy = raw.cleanup_policy.as_ref().and_then(|word| word.0.as_ref());
+    if let Some(policy) = policy.filter(|policy| policy.value.contains("compact")) {
+        let what = format!(
+            "`kafka.cleanup_policy` is `{}`, and the messages of table `{}` have the format \
+             `arrow`: many rows without a common key, by which Kafka compacts",
+            policy.value,
+            table.written()
+        );
+        let problem = Problem::at(&policy.place, what);
+        problems.add(problem.hint("use `cleanup_policy: delete`, or another `format`"));
+    }
 }
 
 fn broker_list(texts: &[Text], problems: &mut Problems) -> Option<String> {

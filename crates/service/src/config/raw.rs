@@ -96,9 +96,9 @@ section! {
         topic_template: Text = Key::of(Form::Text)
             .else_("`<pipeline>.<table>`")
             .example("'{pipeline}.{schema}.{table}'"),
-        /// The format of the records of every table: `json` is a flat object of the row, `plain` the
-        /// same with numbers for `numeric`, `debezium` the envelope of Debezium. See
-        /// docs/debezium.md.
+        /// The format of the records of every table: `json` is a flat object of the row, `arrow` a
+        /// batch of many rows, `plain` JSON with numbers for `numeric`, `debezium` the envelope of
+        /// Debezium. See docs/formats.md.
         format: Word = Key::of(Form::Choice(FORMATS)).default("json").example("debezium"),
         /// The program that writes the topics. With `debezium` the consumer reads the topics of
         /// Debezium's connector, and no producer runs.
@@ -234,7 +234,7 @@ section! {
         /// The name of the table's topic.
         topic: Text = Key::of(Form::Text).else_("`<pipeline>.<table>`").example("shop.orders"),
         /// The format of the table's records.
-        format: Word = Key::of(Form::Choice(FORMATS)).else_("`kafka.format`").example("plain"),
+        format: Word = Key::of(Form::Choice(FORMATS)).else_("`kafka.format`").example("arrow"),
         /// The columns of the keys of the table's messages.
         topic_key: Texts = Key::of(Form::Texts)
             .else_("`kafka.topic_key`")

@@ -8,7 +8,7 @@ use super::raw::{RawDebezium, RawKafka};
 use super::value;
 
 /// The words of the key `format`.
-pub(super) const FORMATS: &[&str] = &["json", "plain", "debezium"];
+pub(super) const FORMATS: &[&str] = &["json", "arrow", "plain", "debezium"];
 pub(super) const DECIMALS: &[&str] = &["precise", "string", "double"];
 pub(super) const TIMES: &[&str] = &["adaptive", "adaptive_time_microseconds", "connect"];
 pub(super) const WRITERS: &[&str] = &["inlet", "debezium"];
@@ -20,6 +20,7 @@ pub(super) const CLEANUP: &[&str] = &["delete", "compact", "compact,delete"];
 pub enum RecordFormat {
     #[default]
     Json,
+    Arrow,
     Plain,
     Debezium,
 }
@@ -55,6 +56,7 @@ impl RecordDefaults {
     pub fn encoding(&self, own: Option<RecordFormat>) -> Encoding {
         match own.unwrap_or(self.format) {
             RecordFormat::Json => Encoding::Json,
+            RecordFormat::Arrow => Encoding::Arrow,
             RecordFormat::Plain => Encoding::Plain,
             RecordFormat::Debezium => Encoding::Debezium(self.debezium),
         }
@@ -86,6 +88,7 @@ pub(super) fn check(
 pub(super) fn format(key: &str, text: Option<&Word>) -> Result<Option<RecordFormat>, Problem> {
     let formats = [
         ("json", RecordFormat::Json),
+        ("arrow", RecordFormat::Arrow),
         ("plain", RecordFormat::Plain),
         ("debezium", RecordFormat::Debezium),
     ];

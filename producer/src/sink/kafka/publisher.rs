@@ -382,7 +382,6 @@ fn send_messages(
     messages: &Messages,
 ) -> Result<u64, SinkError> {
     let fingerprint = batch.schema.fingerprint();
-    let encoding = topic.encoder.encoding();
     let mut rows = 0;
     for (message, facts) in messages.facts.iter().enumerate() {
         // The kafka_partition is chosen here and not by librdkafka, because the sequence in the
@@ -396,7 +395,7 @@ fn send_messages(
             fingerprint,
             detected_at: batch.detected_at,
             rows: facts.rows,
-            encoding,
+            encoding: facts.encoding,
         };
         let headers = OwnedHeaders::new_with_capacity(1).insert(KafkaHeader {
             key: HEADER,

@@ -40,6 +40,19 @@ impl KafkaSinkSettings {
     pub(super) fn control(&self) -> ControlTopic {
         ControlTopic::new(self.connection.clone(), &self.control_topic)
     }
+
+    /// Those of `existing` whose messages have no key.
+    pub(super) fn topics_without_keys<T>(&self, existing: &BTreeMap<String, T>) -> Vec<&str> {
+        let is_without = |(table, _): &(&TableName, &String)| {
+            let records = self.records.get(*table);
+            records.is_some_and(|records| records.encoding.has_many_rows())
+        };
+        let topics = self.topics.iter().filter(is_without);
+        let topics = topics.map(|(_, topic)| topic.as_str());
+        topics
+            .filter(|topic| existing.contains_key(*topic))
+            .collect()
+    }
 }
 
 impl Default for KafkaSinkSettings {

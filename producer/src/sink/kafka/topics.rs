@@ -51,6 +51,7 @@ pub(super) fn prepare(
         }
     }
     let admin = Admin::new(&settings.connection, settings.deadline)?;
+    check_policies(&admin, &settings.topics_without_keys(&partitions))?;
     if let Some(count) = partitions.get(control) {
         check_control_topic(&admin, control, *count)?;
     }
@@ -115,6 +116,27 @@ fn check_advertised(asked: &str, advertised: &[(String, i32)]) -> Result<(), Sin
         hint: Some(Hint::text(hint)),
         ..fault::of(Kind::Unavailable, act)
     })
+}
+
+/// A compacted topic refuses messages without a key, each as an invalid record.
+fn check_policies(admin: &Admin, topics: &[&str]) -> Result<(), SinkError> {
+    let described = admin.describe(topics).unwrap_or_default();
+    for (topic, settings) in topics.iter().zip(described) {
+        let policy = settings.get("cleanup.policy");
+        if let Some(policy) = policy.filter(|policy| policy.contains("compact")) {
+            return Err(fault::config(
+                format!(
+                    "topic `{topic}` has the cleanup policy `{policy}`, and messages of the format \
+                     `arrow` have no key, by which Kafka compacts"
+                ),
+                format!(
+                    "use another `format`, or run: kafka-configs.sh --alter --entity-type topics \
+                     --entity-name {topic} --add-config cleanup.policy=delete"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A topic that drops old records would lose the progress without an error.

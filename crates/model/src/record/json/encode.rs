@@ -43,13 +43,6 @@ impl Encoder {
 }
 
 impl format::Encoder for Encoder {
-    fn encoding(&self) -> Encoding {
-        match self.style {
-            Style::Json => Encoding::Json,
-            Style::Plain => Encoding::Plain,
-        }
-    }
-
     fn encode(
         &mut self,
         batch: &ChangeBatch,
@@ -61,7 +54,11 @@ impl format::Encoder for Encoder {
             None => encode_keys(batch, &messages.values, &mut messages.keys),
             Some(columns) => encode_topic_keys(batch, &columns, &mut messages.keys),
         }
-        messages.set_facts_of_rows(batch, kafka_partitions);
+        let encoding = match self.style {
+            Style::Json => Encoding::Json,
+            Style::Plain => Encoding::Plain,
+        };
+        messages.set_facts_of_rows(encoding, batch, kafka_partitions);
         Ok(())
     }
 }

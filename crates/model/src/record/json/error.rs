@@ -62,6 +62,9 @@ pub enum RowError {
          `ALTER TABLE .. REPLICA IDENTITY FULL` makes PostgreSQL send it"
     )]
     Unavailable { column: String },
+    /// The value is no batch of Arrow with the table's columns.
+    #[error("no batch of Arrow: {what}")]
+    NoBatch { what: String },
     /// The value is no envelope of Debezium.
     #[error("no envelope of Debezium: {what}")]
     NoEnvelope { what: String },

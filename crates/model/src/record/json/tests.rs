@@ -1,7 +1,7 @@
 //! The format as a whole: there and back for every type, against a foreign reader, and against
 //! hostile bytes.
 
-pub(super) mod batches;
+pub mod batches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

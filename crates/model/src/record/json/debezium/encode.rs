@@ -125,10 +125,6 @@ impl Common {
 }
 
 impl format::Encoder for Encoder {
-    fn encoding(&self) -> Encoding {
-        Encoding::Debezium(self.modes)
-    }
-
     fn encode(
         &mut self,
         batch: &ChangeBatch,
@@ -162,7 +158,7 @@ impl format::Encoder for Encoder {
             messages.values.end();
             columns.write_key(&mut messages.keys, op, at, unfit.as_ref(), &row);
         }
-        messages.set_facts_of_rows(batch, kafka_partitions);
+        messages.set_facts_of_rows(Encoding::Debezium(self.modes), batch, kafka_partitions);
         self.row = row;
         Ok(())
     }

@@ -65,6 +65,7 @@ fn decode(
     let mut changes = Changes::default();
     for (at, facts) in messages.facts.iter().enumerate() {
         let record = Record {
+            rows: 1,
             op: facts.op,
             xid: facts.xid,
             key: messages.keys.get(at),
