@@ -172,25 +172,9 @@ fn of_rows(
         largest.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string()),
     );
     let mut findings = vec![Finding::ok(Hop::Kafka, &object, evidence)];
-    if policy.contains("compact") && !has_keys {
-        let evidence = format!("cleanup.policy is {policy}, and its format is arrow");
-        let finding = Finding::error(Hop::Kafka, &object, evidence);
-        let means = "messages of many rows have no key, by which Kafka compacts: the producer \
-            refuses to start";
-        findings.push(
-            finding
-                .effect(means)
-                .fix(alter(kafka, topic, "cleanup.policy=delete")),
-        );
-    } else if policy.contains("compact") {
-        let finding = Finding::warning(Hop::Kafka, &object, format!("cleanup.policy is {policy}"));
-        let means = "compaction removes versions that the consumer has not read: it stops at the \
-            hole in the sequence";
-        findings.push(
-            finding
-                .effect(means)
-                .fix(alter(kafka, topic, "cleanup.policy=delete")),
-        );
+    if policy.contains("compact") {
+        let finding = compacted(&object, policy, has_keys);
+        findings.push(finding.fix(alter(kafka, topic, "cleanup.policy=delete")));
     }
     if let Some(ms) =
         retention.filter(|ms| policy.contains("delete") && (0..RETENTION_MIN_MS).contains(ms))
@@ -226,6 +210,18 @@ fn of_rows(
         );
     }
     findings
+}
+
+fn compacted(object: &str, policy: &str, has_keys: bool) -> Finding {
+    let evidence = format!("cleanup.policy is {policy}");
+    if has_keys {
+        let means = "compaction removes versions that the consumer has not read: it stops at the \
+            hole in the sequence";
+        return Finding::warning(Hop::Kafka, object, evidence).effect(means);
+    }
+    let means = "messages of the format `arrow` have no key, by which Kafka compacts: the producer \
+        refuses to start";
+    Finding::error(Hop::Kafka, object, evidence).effect(means)
 }
 
 fn would_create(
