@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use inlet_harness::{Kafka, Port, eventually, shared_kafka};
 use inlet_kafka::Connection;
+use inlet_model::record::encoding::Encoding;
 use inlet_model::record::header::{HEADER, Header};
 use inlet_model::{ProgressDelta, TableName};
-use inlet_producer::sink::kafka::{KafkaSink, KafkaSinkSettings};
+use inlet_producer::sink::kafka::{KafkaSink, KafkaSinkSettings, RecordSettings};
 use inlet_service::config::Properties;
 use inlet_service::error::Kind;
 use inlet_service::sink::{Checkpointed, Sink, SinkError};
@@ -99,14 +100,26 @@ impl OnKafka {
         records
     }
 
-    /// The sequences of each kafka_partition, in the order of the offsets.
+    /// The same, which publishes many rows a message.
+    fn in_batches(mut self) -> Self {
+        let records = RecordSettings {
+            encoding: Encoding::Arrow,
+            ..RecordSettings::default()
+        };
+        self.settings.records = BTreeMap::from([(orders(), records)]);
+        self
+    }
+
+    /// The sequences of the rows of each kafka_partition, in the order of the offsets.
     async fn sequences(&self) -> BTreeMap<i32, Vec<u64>> {
         let mut sequences: BTreeMap<i32, Vec<u64>> = BTreeMap::new();
         for record in self.read(self.topic()).await {
+            let header = record.header.unwrap();
+            let of_rows = header.sequence..header.sequence + u64::from(header.rows);
             sequences
                 .entry(record.partition)
                 .or_default()
-                .push(record.header.unwrap().sequence);
+                .extend(of_rows);
         }
         sequences
     }
@@ -130,7 +143,14 @@ impl TestPipeline for OnKafka {
     }
 
     async fn visible(&self) -> Vec<(i64, Option<String>)> {
-        let row = |record: &Read| {
+        let records = self.read(self.topic()).await;
+        let is_arrow = |record: &&Read| {
+            let header = record.header;
+            header.is_some_and(|header| header.encoding == Encoding::Arrow)
+        };
+        let (batches, rows): (Vec<_>, Vec<_>) = records.iter().partition(is_arrow);
+        let mut visible = rows_of(&batches).await;
+        let row = |record: &&Read| {
             let field = |json: &[u8], name: &str| {
                 serde_json::from_slice::<serde_json::Value>(json).unwrap()[name].clone()
             };
@@ -140,10 +160,31 @@ impl TestPipeline for OnKafka {
                 .map(|value| field(value, "note").as_str().unwrap().to_owned());
             (field(&record.key, "id").as_i64().unwrap(), note)
         };
-        let mut visible: Vec<_> = self.read(self.topic()).await.iter().map(row).collect();
+        visible.extend(rows.iter().map(row));
         visible.sort();
         visible
     }
+}
+
+/// The rows of messages that hold batches of Arrow, as pyarrow reads them.
+async fn rows_of(batches: &[&Read]) -> Vec<(i64, Option<String>)> {
+    if batches.is_empty() {
+        return Vec::new();
+    }
+    let values: Vec<_> = batches
+        .iter()
+        .filter_map(|record| record.value.as_deref())
+        .collect();
+    let messages = inlet_harness::arrow::rows(&values).await.unwrap();
+    let counted = batches.iter().filter_map(|record| record.header);
+    let counted: Vec<_> = counted.map(|header| header.rows as usize).collect();
+    assert_eq!(messages.iter().map(Vec::len).collect::<Vec<_>>(), counted);
+    let row = |row: &serde_json::Value| {
+        let note = row["note"].as_str().map(str::to_owned);
+        assert_eq!(row["_op"], if note.is_some() { "u" } else { "d" });
+        (row["id"].as_i64().unwrap(), note)
+    };
+    messages.iter().flatten().map(row).collect()
 }
 
 struct Read {
@@ -191,7 +232,7 @@ fn read(brokers: &str, topic: &str) -> Vec<Read> {
                     Header::decode(headers.get(0).value.unwrap()).unwrap()
                 });
                 let (key, value) = (
-                    message.key().unwrap().to_vec(),
+                    message.key().unwrap_or_default().to_vec(),
                     message.payload().map(<[u8]>::to_vec),
                 );
                 records.push((
@@ -213,6 +254,12 @@ fn read(brokers: &str, topic: &str) -> Vec<Read> {
 }
 
 inlet_sink_contract::sink_contract!(OnKafka::shared().await);
+
+mod in_batches_of_arrow {
+    use super::OnKafka;
+
+    inlet_sink_contract::sink_contract!(OnKafka::shared().await.in_batches());
+}
 
 #[tokio::test]
 async fn the_topics_are_created_as_configured() {
@@ -288,7 +335,11 @@ async fn the_versions_of_a_key_stay_in_one_partition_and_in_order() {
 
 #[tokio::test]
 async fn sequences_have_no_hole_whatever_was_aborted() {
-    let pipeline = OnKafka::shared().await;
+    no_hole_whatever_was_aborted(OnKafka::shared().await).await;
+    no_hole_whatever_was_aborted(OnKafka::shared().await.in_batches()).await;
+}
+
+async fn no_hole_whatever_was_aborted(pipeline: OnKafka) {
     let mut sink = pipeline.sink();
     sink.resume(&[orders()]).await.unwrap();
     sink.write(upserts(0..100, "kept")).await.unwrap();
@@ -463,6 +514,31 @@ async fn a_control_topic_that_drops_records_is_refused() {
     let error = pipeline.sink().resume(&[orders()]).await.unwrap_err();
     assert_eq!(error.kind, Kind::Config);
     assert!(error.act.contains("`compact`"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_compacted_topic_is_refused_for_messages_without_keys() {
+    let pipeline = OnKafka::shared().await.in_batches();
+    let settings = [("cleanup.policy", "compact,delete")];
+    shared_kafka()
+        .await
+        .create_topic(&pipeline.topic(), 1, &settings)
+        .await
+        .unwrap();
+    let error = pipeline.sink().resume(&[orders()]).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Config);
+    let expected = format!(
+        "topic `{}` has the cleanup policy `compact",
+        pipeline.topic()
+    );
+    assert!(error.act.contains(&expected), "{error:?}");
+    assert!(
+        error
+            .hint
+            .unwrap()
+            .to_string()
+            .contains("cleanup.policy=delete")
+    );
 }
 
 #[tokio::test]

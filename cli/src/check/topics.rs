@@ -213,14 +213,15 @@ fn of_rows(
 }
 
 fn compacted(object: &str, policy: &str, has_keys: bool) -> Finding {
-    let evidence = format!("cleanup.policy is {policy}");
     if has_keys {
+        let evidence = format!("cleanup.policy is {policy}");
         let means = "compaction removes versions that the consumer has not read: it stops at the \
             hole in the sequence";
         return Finding::warning(Hop::Kafka, object, evidence).effect(means);
     }
-    let means = "messages of the format `arrow` have no key, by which Kafka compacts: the producer \
-        refuses to start";
+    let evidence =
+        format!("cleanup.policy is {policy}, and messages of the format `arrow` have no key");
+    let means = "Kafka compacts by the key of a message: the producer refuses to start";
     Finding::error(Hop::Kafka, object, evidence).effect(means)
 }
 

@@ -133,6 +133,19 @@ async fn a_compacted_topic_of_rows() {
 }
 
 #[tokio::test]
+async fn a_compacted_topic_of_batches() {
+    let mut case = topic(&[("cleanup.policy", "compact")]).await;
+    case.replace_rest("kafka:\n", "kafka:\n  format: arrow\n");
+    case.fixed(
+        "a data topic with cleanup.policy=compact, and `format: arrow`",
+        "error",
+        "topic shop",
+        "--add-config cleanup.policy=delete",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn rows_that_expire_within_the_hour() {
     let mut case = topic(&[("retention.ms", "3600000")]).await;
     case.fixed(

@@ -172,3 +172,68 @@ fn columns(batch: &RecordBatch) -> Option<(&[i32], &[i64])> {
     let offsets = column(OFFSET)?.as_primitive_opt::<Int64Type>()?;
     Some((partitions.values(), offsets.values()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::File;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, Int64Array, StringArray};
+    use inlet_model::change::{DETECTED_AT, OP, XID};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    /// A file of rows of one kafka_partition, given as offset and value.
+    fn write(folder: &Path, name: &str, rows: &[(i64, i64)]) -> PathBuf {
+        let numbers = |number: fn(&(i64, i64)) -> i64| -> ArrayRef {
+            Arc::new(rows.iter().map(number).collect::<Int64Array>())
+        };
+        let (offsets, values) = (numbers(|row| row.0), numbers(|row| row.1));
+        let ops: ArrayRef = Arc::new(StringArray::from(vec!["u"; rows.len()]));
+        let partitions: ArrayRef = Arc::new(Int32Array::from(vec![0; rows.len()]));
+        let rows = RecordBatch::try_from_iter([
+            ("value", values),
+            (OP, ops),
+            (XID, offsets.clone()),
+            (KAFKA_PARTITION, partitions),
+            (OFFSET, offsets.clone()),
+            (DETECTED_AT, offsets),
+        ]);
+        let (rows, path) = (rows.unwrap(), folder.join(name));
+        let file = File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, rows.schema(), None).unwrap();
+        writer.write(&rows).unwrap();
+        writer.close().unwrap();
+        path
+    }
+
+    #[test]
+    fn a_row_is_in_one_file_and_a_message_may_be_in_several() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            write(folder.path(), "a", &[(1, 10), (2, 20), (2, 20)]),
+            write(folder.path(), "b", &[(2, 21), (3, 30)]),
+            write(folder.path(), "c", &[(2, 20), (3, 30), (4, 40)]),
+        ];
+        let (mut known, mut several) = (Positions::default(), Positions::default());
+        for file in &files {
+            let mut found = Positions::default();
+            TableReader::rows(file, |rows| _ = found.add(rows)).unwrap();
+            several.add_shared(&found, &known);
+            known.add_all(found);
+        }
+        assert!(several.has(0, 2) && several.has(0, 3));
+        assert!(!several.has(0, 1) && !several.has(0, 4));
+        let mut rows = Rows::whole();
+        let mut flaws = Vec::new();
+        for file in &files {
+            rows.read(file, Some(&several)).unwrap();
+            flaws.push(rows.flaw());
+        }
+        let repeated = ContentFlaw::Repeated { rows: 2, first: 2 };
+        assert_eq!(flaws, [None, None, Some(repeated)]);
+    }
+}

@@ -9,6 +9,7 @@ mod crashes;
 mod fixture;
 mod inspection;
 mod layout;
+mod messages;
 mod retention;
 mod retired;
 mod sink;

@@ -718,3 +718,20 @@ fn a_file_that_expands_without_end_is_refused() {
     }
     refused(&text);
 }
+
+#[test]
+fn a_compacted_topic_is_refused_for_messages_without_keys() {
+    let text = |format: &str, own: &str| {
+        format!(
+            "postgres: {{ url: 'postgres://me@host/db' }}\nkafka:\n  brokers: host:9092\n  format: \
+             {format}\n  cleanup_policy: compact\ntables: {{ orders: {own}, items: {{}} }}\n"
+        )
+    };
+    assert!(Config::parse(&text("json", "{}")).is_ok());
+    assert!(Config::parse(&text("arrow", "{ format: json }")).is_err());
+    let shown = refused(&text("json", "{ format: arrow }"));
+    assert!(
+        shown.contains("`kafka.cleanup_policy` is `compact`, and the messages of table `orders`"),
+        "{shown}"
+    );
+}
