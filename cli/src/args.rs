@@ -97,6 +97,12 @@ pub enum Verb {
     /// Look through all rows and keys of a table now, instead of at the next sweep
     #[command(after_help = "Example:\n  inlet sweep --config inlet.yml orders")]
     Sweep(ControlArguments),
+    /// Record the changes of tables with triggers, or stop it; shows every statement first
+    #[command(
+        after_help = "Example:\n  inlet capture install --config inlet.yml orders\n  inlet capture \
+            install --config inlet.yml orders --yes"
+    )]
+    Capture(CaptureArguments),
     /// Show where one row is: in PostgreSQL, in the lake with its versions, in quarantine
     #[command(after_help = "Example:\n  inlet where --config inlet.yml orders 7")]
     Where(WhereArguments),
@@ -153,6 +159,7 @@ impl Verb {
             }
             Self::Reload(arguments) => Some(&arguments.of.files),
             Self::Where(arguments) => Some(&arguments.of.files),
+            Self::Capture(arguments) => Some(arguments.verb.files()),
             _ => None,
         }
     }
@@ -376,6 +383,53 @@ pub struct LakeLogArguments {
     /// How many entries of each table are shown
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     pub last: usize,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CaptureArguments {
+    #[command(subcommand)]
+    pub verb: CaptureVerb,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum CaptureVerb {
+    /// Create what records the changes of the tables that have `capture`
+    Install(CaptureChange),
+    /// Remove it, once the lake has what was recorded
+    Remove(CaptureRemoval),
+    /// What is recorded, and what the journals hold
+    Status(LakeTables),
+}
+
+impl CaptureVerb {
+    fn files(&self) -> &ConfigFiles {
+        match self {
+            Self::Install(change) => &change.of.files,
+            Self::Remove(removal) => &removal.change.of.files,
+            Self::Status(of) => &of.of.files,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CaptureChange {
+    #[command(flatten)]
+    pub of: ConfiguredTables,
+    /// Run the statements; without it they are only printed
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The role that polls and trims the journal; `postgres.user` when none is given
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CaptureRemoval {
+    #[command(flatten)]
+    pub change: CaptureChange,
+    /// Also drop changes that the lake does not have
+    #[arg(long)]
+    pub discard: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -11,6 +11,7 @@
 
 mod activity;
 mod broker;
+mod capture;
 mod cursor;
 mod dates;
 mod facts;

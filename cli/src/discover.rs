@@ -226,7 +226,11 @@ impl Watch {
     /// Warns once about a table that is left out.
     fn report(&mut self, table: &TableConfig, reason: &CatalogError) {
         // A table that was dropped is not in the catalog, and the pipeline has reported it.
-        let dropped = matches!(reason, CatalogError::NotFound { .. }) && self.is_known(table);
+        let is_missing = matches!(
+            reason,
+            CatalogError::NotFound { .. } | CatalogError::NoJournal { .. }
+        );
+        let dropped = is_missing && self.is_known(table);
         if dropped || !self.reported.insert(reason.to_string()) {
             return;
         }

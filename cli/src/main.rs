@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod args;
+mod capture;
 mod check;
 mod compact;
 mod consumer;
@@ -121,6 +122,7 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Verify(arguments) => verify::run(arguments, config, token).await,
         Verb::Pause(arguments) => control::run(Act::Pause, &arguments, config, token).await,
         Verb::Resume(arguments) => control::run(Act::Resume, &arguments, config, token).await,
+        Verb::Capture(arguments) => capture::run(arguments, config).await,
         Verb::Where(arguments) => locate::run(&arguments, config, token).await,
         Verb::Sweep(arguments) => control::run(Act::Sweep, &arguments, config, token).await,
         Verb::Reload(arguments) => {

@@ -38,9 +38,19 @@ pub fn resolve_without_postgres(config: Config) -> Result<Config, Failure> {
 pub fn folder(config: &Config, datalake: &DatalakeConfig, table: &TableConfig) -> PathBuf {
     if config.has_folders {
         own_folder(datalake, &table.table)
+    } else if table.journal_of.is_some() {
+        // Below the table's folder a reader's pattern would find both.
+        beside(&datalake.path)
     } else {
         datalake.path.clone()
     }
+}
+
+/// The folder of a journal beside that of its table: `orders_changes` for `orders`.
+fn beside(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push("_changes");
+    PathBuf::from(path)
 }
 
 /// Tells the lake how its bucket is reached, where it is in one.

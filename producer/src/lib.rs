@@ -15,4 +15,5 @@ pub mod session;
 pub mod settings;
 pub mod sink;
 pub mod source;
+mod trim;
 mod watch;

@@ -16,6 +16,7 @@ use crate::source::poll::{Due, Poll, Step};
 use crate::source::progress;
 use crate::source::resume::PollSettings;
 use crate::source::table::PolledTable;
+use crate::trim::Trims;
 use inlet_service::sink::{Sink, SinkError};
 
 /// A connected server and the tables that were found in it.
@@ -53,6 +54,7 @@ impl Source {
 pub struct Session {
     poll: Poll,
     bar: ProgressBar,
+    trims: Trims,
 }
 
 impl Session {
@@ -78,6 +80,7 @@ impl Session {
         Ok(Self {
             poll,
             bar: ProgressBar::default(),
+            trims: Trims::default(),
         })
     }
 
@@ -111,6 +114,9 @@ impl Session {
         if step.joined {
             // The load is over, so no later rows will fill the batch that its last rows are in.
             stepped.durable_rows += sink.flush().await?.durable_rows();
+        }
+        if due.dropped {
+            self.trims.step(&mut self.poll, sink).await?;
         }
         if let Some(table) = self.poll.with_next_cursor() {
             let table = table.clone();

@@ -87,6 +87,7 @@ pub fn kafka_sink(config: &Config, kafka: &KafkaConfig, tables: &[TableName]) ->
         connection: kafka.into(),
         transactional_id: kafka.transactional_id(),
         control_topic: kafka.control_topic(),
+        lake_group: config.datalake.as_ref().map(|_| kafka.group.clone()),
         topics,
         records,
         partitions: kafka.partitions,

@@ -6,7 +6,8 @@
 //! deep, [`plan`] puts it together, and [`coverage`] decides what of it is new. `carry_out` carries
 //! a plan out: [`statement`] and [`scan`] read the rows and hand them to an [`out`], with the time of
 //! their [`detection`]. [`load`] is the first reading of a table, and another one beside its polls.
-//! [`control`] is what users ask of a table. [`keys`] are the keys of the published rows, [`held`] is
+//! [`control`] is what users ask of a table, and [`journal`] what leaves a table that holds the
+//! changes of another one. [`keys`] are the keys of the published rows, [`held`] is
 //! what a table remembers of them, and [`census`] finds the deleted ones among them. [`waiting`]
 //! counts what a poll would find, and [`unseen`] what only a
 //! deeper scan would find.
@@ -20,6 +21,7 @@ pub mod coverage;
 pub mod detection;
 pub mod error;
 pub mod held;
+pub mod journal;
 pub mod keys;
 mod load;
 mod notice;

@@ -13,7 +13,7 @@ use super::facts::Facts;
 use super::finding::{Finding, Hop};
 use super::postgres::Server;
 use super::unique;
-use super::{cursor, dates};
+use super::{capture, cursor, dates};
 use crate::views;
 
 /// The session that locks out every other one. Asking for the table's size would wait for it too.
@@ -201,6 +201,7 @@ async fn one(
     findings.extend(rules(table, captured));
     findings.extend(date_column(table, captured));
     findings.extend(dates::check(table, captured, connection).await);
+    findings.extend(capture::check(config, table, captured, connection).await);
     cursor::check(config, captured, &facts, connection, findings).await
 }
 

@@ -11,6 +11,7 @@ use inlet_lake::{Head, TableReader};
 use inlet_model::Progress;
 use inlet_model::TableName;
 use inlet_model::record::sequences::{PART, Sequences};
+use inlet_postgres::capture::{Gap, Held};
 use inlet_postgres::{Error, Table, Tables};
 use inlet_producer::settings;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
@@ -18,10 +19,11 @@ use inlet_producer::source::census::Census;
 use inlet_producer::source::control::Control;
 use inlet_producer::source::progress::{Stored, aside};
 use inlet_producer::source::waiting::{Hidden, Look, Waiting};
-use inlet_service::config::{Config, KafkaConfig, PostgresAddress, TableConfig};
+use inlet_service::config::{Capture, Config, KafkaConfig, PostgresAddress, TableConfig};
 use inlet_service::error::{Explain, chain};
 
 use super::lag;
+use crate::capture::{lost, words};
 use crate::status::lag::Lag;
 use crate::{failure::Failure, tables};
 
@@ -67,9 +69,32 @@ pub struct Status {
     pub missing: BTreeMap<PathBuf, u64>,
     /// How far its deletes are found.
     pub census: Option<Census>,
+    /// What is recorded of its changes, where it is recorded and could be read.
+    pub journal: Option<Journal>,
     /// Rows that became visible a second, over [`RATE_SPAN`].
     pub rows_per_second: f64,
     pub at: DateTime<Utc>,
+}
+
+/// The journal of a table whose changes are recorded.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    pub held: Option<Held>,
+    pub bytes_max: u64,
+    /// What is wrong with it, in words.
+    pub remarks: Vec<String>,
+}
+
+impl Journal {
+    fn of(table: &TableConfig, gaps: &[Gap], held: Option<Held>) -> Self {
+        let mut remarks: Vec<_> = gaps.iter().map(words).collect();
+        remarks.extend(held.and_then(|held| lost(table, held)));
+        Self {
+            held,
+            bytes_max: table.journal_max,
+            remarks,
+        }
+    }
 }
 
 /// Why the lag of a topic is unknown.
@@ -276,6 +301,14 @@ pub async fn look(config: &Config) -> Result<Looked, Failure> {
         poll: if direct { lake } else { poll },
         lake,
     };
+    let mut postgres = postgres;
+    let mut journals = Vec::new();
+    for table in &config.tables {
+        journals.push(match &mut postgres {
+            Some(Ok(postgres)) => postgres.journal(config, table).await,
+            Some(Err(_)) | None => None,
+        });
+    }
     let waiting = waiting(config, postgres, kafka.as_ref(), &heads, &names).await;
     let at = Utc::now();
     let mut known = Vec::new();
@@ -295,6 +328,7 @@ pub async fn look(config: &Config) -> Result<Looked, Failure> {
             set_aside: progress.and_then(aside),
             missing: readers[n].missing().await.unwrap_or_default(),
             census: progress.map(Census::decode),
+            journal: journals[n].take(),
             rows_per_second: rows as f64 / RATE_SPAN.num_seconds() as f64,
             head,
             waiting,
@@ -419,6 +453,18 @@ impl OfPostgres {
     async fn is_polled(&mut self, config: &Config) -> Option<bool> {
         let name = settings::session_name(config);
         self.look.has_session(&name).await.ok()
+    }
+
+    /// What is recorded of one table of the configuration.
+    async fn journal(&mut self, config: &Config, table: &TableConfig) -> Option<Journal> {
+        if table.capture == Capture::None {
+            return None;
+        }
+        let is_this = |other: &&Table| other.config.table == table.table;
+        let found = self.tables.captured.iter().find(is_this)?;
+        let role = &config.postgres.as_ref()?.primary.user;
+        let (gaps, held) = self.look.recorded(found, role).await.ok()?;
+        Some(Journal::of(table, &gaps, held))
     }
 
     /// What waits in one table of the configuration.

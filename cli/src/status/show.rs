@@ -10,7 +10,7 @@ use inlet_producer::source::census::Census;
 use inlet_producer::source::waiting::Hidden;
 use serde_json::{Map, Value, json};
 
-use super::look::{Behind, Hop, Looked, NoLag, Services, Status};
+use super::look::{Behind, Hop, Journal, Looked, NoLag, Services, Status};
 use crate::text_table::{span, text_table};
 
 const HEADINGS: [&str; 10] = [
@@ -101,6 +101,7 @@ fn of_table(table: &Status) -> Value {
         "reloading": table.reloading,
         "set_aside": table.set_aside,
         "deletes": table.census.as_ref().map(of_census),
+        "journal": table.journal.as_ref().map(of_journal),
         "expected_rows": table.expected_rows(),
         "rows_per_second": table.rows_per_second,
         "rows": head.map(|head| head.rows),
@@ -116,6 +117,17 @@ fn of_table(table: &Status) -> Value {
         "postgres_error": table.waiting.as_ref().and_then(|waiting| waiting.as_ref().err()),
         "kafka_error": table.lag.as_ref().and_then(|lag| lag.as_ref().err()).map(NoLag::reason),
         "lake_error": table.head.as_ref().err(),
+    })
+}
+
+fn of_journal(journal: &Journal) -> Value {
+    let held = journal.held;
+    json!({
+        "changes": held.map(|held| held.rows),
+        "bytes": held.map(|held| held.bytes),
+        "bytes_max": journal.bytes_max,
+        "missed_statements": held.map(|held| held.missed),
+        "remarks": journal.remarks,
     })
 }
 
@@ -169,6 +181,9 @@ fn remarks(table: &Status) -> Vec<String> {
         remarks.push(format!("set aside, and tried again by itself: {reason}"));
     }
     remarks.extend(table.census.as_ref().and_then(deletes));
+    if let Some(journal) = &table.journal {
+        remarks.extend(journal.remarks.iter().cloned());
+    }
     remarks.extend(table.hidden().into_iter().flat_map(hidden));
     if let Some(first) = table.missing.keys().next() {
         remarks.push(format!(

@@ -7,6 +7,7 @@ mod acceptance;
 mod addresses;
 mod aside;
 mod bucket;
+mod capture;
 mod columns;
 mod control;
 mod deletes;

@@ -20,7 +20,7 @@ use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
 use inlet_model::{KafkaPartition, Offset, OffsetRange, Progress, ProgressDelta, Request};
 use inlet_service::error::{Explain, Hint, Kind};
-use inlet_service::sink::{Checkpointed, Sink, SinkError};
+use inlet_service::sink::{Checkpointed, DurableEnd, Sink, SinkError};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
@@ -303,6 +303,14 @@ impl Sink for LakeSink {
             .filter(|table| is_due || !in_bucket(&table.path));
         open.filter_map(|table| Some((table.options.table.clone(), read_request(&table.path)?)))
             .collect()
+    }
+
+    async fn durable_end(&mut self, _table: &TableName) -> Option<DurableEnd> {
+        Some(DurableEnd::default())
+    }
+
+    async fn is_in_lake(&mut self, _table: &TableName, _end: &DurableEnd) -> bool {
+        true
     }
 
     async fn rollback(&mut self) -> Result<(), SinkError> {

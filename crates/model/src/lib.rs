@@ -29,7 +29,7 @@ pub use column::{Column, Role, is_blank_padded};
 pub use declared::DeclaredError;
 pub use generation::{Union, union};
 pub use name::{
-    Identifier, NameError, PUBLIC, TableName, TableReference, nearest, printable, quote,
+    Identifier, JOURNALS, NameError, PUBLIC, TableName, TableReference, nearest, printable, quote,
     resolve_column, similar, topic_safe, written_part,
 };
 pub use offsets::{KafkaPartition, Offset, OffsetRange, Offsets};

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// The schema of a table that is written without one.
 pub const PUBLIC: &str = "public";
 
+/// The schema of the journals that Inlet's triggers write.
+pub const JOURNALS: &str = "inlet";
+
 /// The Jaro-Winkler similarity from which a name is worth suggesting.
 const SIMILARITY_MIN: f64 = 0.75;
 
@@ -44,6 +47,13 @@ impl TableName {
         format!("{}.{}", quote(&self.schema), quote(&self.name))
     }
 
+    /// Returns the table's journal: `inlet.orders_changes` for `public.orders`,
+    /// `inlet.shop__orders_changes` for `shop.orders`.
+    pub fn journal(&self) -> Self {
+        let schema = (self.schema != PUBLIC).then_some(self.schema.as_str());
+        Self::new(JOURNALS, journal(schema, &self.name))
+    }
+
     /// Returns the name for people and file names: `orders` for `public.orders`, else
     /// `schema.table`.
     pub fn short(&self) -> String {
@@ -59,6 +69,14 @@ impl TableName {
         } else {
             format!("{}.{name}", written_part(&self.schema))
         }
+    }
+}
+
+/// The name of a journal, from its table's schema, which is `None` for `public`, and name.
+fn journal(schema: Option<&str>, name: &str) -> String {
+    match schema {
+        Some(schema) => format!("{schema}__{name}_changes"),
+        None => format!("{name}_changes"),
     }
 }
 
@@ -222,6 +240,31 @@ impl TableReference {
     /// Returns the table's own name.
     pub fn name(&self) -> &Identifier {
         &self.name
+    }
+
+    /// Returns the reference to the journal of the table that this means: see [`TableName::journal`].
+    pub fn journal(&self) -> Self {
+        let is_quoted = |part: &Identifier| part.is_quoted;
+        let schema = self.schema.as_ref().filter(|part| part.folded() != PUBLIC);
+        // A part in quotes keeps its letters, so the joined name needs quotes: the other part is
+        // folded before.
+        let name = if self.name.is_quoted || schema.is_some_and(is_quoted) {
+            let schema = schema.map(Identifier::folded);
+            Identifier::exact(journal(schema.as_deref(), &self.name.folded()))
+        } else {
+            Identifier {
+                text: journal(schema.map(|part| part.text.as_str()), &self.name.text),
+                is_quoted: false,
+            }
+        };
+        let schema = Identifier {
+            text: JOURNALS.to_owned(),
+            is_quoted: false,
+        };
+        Self {
+            schema: Some(schema),
+            name,
+        }
     }
 
     /// Returns the name as a user knows it, without quotes: `orders`, or `sales.orders`.

@@ -36,7 +36,12 @@ pub fn statements(config: &Config, role: &str) -> Result<String, ConfigError> {
         one_line(role),
         anonymous(&create),
     );
-    let taken = config.tables.iter().filter(|table| !table.skip);
+    // `inlet capture install` grants what concerns a journal, which does not exist before.
+    let tables = config
+        .tables
+        .iter()
+        .filter(|table| table.journal_of.is_none());
+    let taken = tables.clone().filter(|table| !table.skip);
     let schemas: BTreeSet<&str> = taken.filter_map(plain_schema).collect();
     for schema in schemas {
         writeln!(sql, "GRANT USAGE ON SCHEMA {} TO {role};", quote(schema))
@@ -44,8 +49,7 @@ pub fn statements(config: &Config, role: &str) -> Result<String, ConfigError> {
     }
     // The last statement decides about a table: first the patterns, the one that counts most at
     // the end, then the tables that are named.
-    let (mut patterns, named): (Vec<_>, Vec<_>) =
-        config.tables.iter().partition(|table| table.is_pattern());
+    let (mut patterns, named): (Vec<_>, Vec<_>) = tables.partition(|table| table.is_pattern());
     sort_by_precedence(&mut patterns);
     for table in patterns.into_iter().rev().chain(named) {
         sql.push_str(&match (table.skip, table.is_pattern()) {
@@ -241,13 +245,18 @@ impl Grants {
 /// A `DO` statement in dollar quotes. A name in the code may contain the tag, which would end the
 /// quotes: the tag grows until the code does not contain it.
 fn anonymous(code: &str) -> String {
+    let gap = if code.starts_with('\n') { "" } else { " " };
+    format!("DO {}", dollar_quoted(&format!("{gap}{code} ")))
+}
+
+/// Code in dollar quotes.
+pub(crate) fn dollar_quoted(code: &str) -> String {
     let mut tag = "$inlet$".to_owned();
     // A name that contains the tag would end the block early.
     while code.contains(&tag) {
         tag.insert(tag.len() - 1, '_');
     }
-    let gap = if code.starts_with('\n') { "" } else { " " };
-    format!("DO {tag}{gap}{code} {tag}")
+    format!("{tag}{code}{tag}")
 }
 
 /// A text for a comment, which ends with its line.

@@ -99,11 +99,13 @@ impl Tables {
         match (capture(connection, &config).await, polled) {
             (Ok(captured), _) => self.captured.push(Table { config, captured }),
             (Err(error @ CatalogError::Read { .. }), _) => return Err(error.into()),
-            (Err(CatalogError::NotFound { .. }), Some(polled)) => self.dropped.push(Dropped {
-                configured: config.table,
-                table: polled.table.clone(),
-                renamed: name_of(connection, polled.oid).await?,
-            }),
+            (Err(CatalogError::NotFound { .. } | CatalogError::NoJournal { .. }), Some(polled)) => {
+                self.dropped.push(Dropped {
+                    configured: config.table,
+                    table: polled.table.clone(),
+                    renamed: name_of(connection, polled.oid).await?,
+                })
+            }
             (Err(reason), _) => self.left_out.push(LeftOut {
                 config,
                 named,

@@ -39,7 +39,7 @@ pub use properties::{Properties, PropertyName};
 pub use records::{RecordConfig, RecordDefaults, RecordFormat, Writer};
 pub use refused::{REFUSED_PROPERTIES, RefusedProperty};
 pub use streaming::{CensusConfig, StreamingConfig};
-pub use tables::{ColumnChoice, Deletes, ImpossibleValues, Membership, TableConfig};
+pub use tables::{Capture, ColumnChoice, Deletes, ImpossibleValues, Membership, TableConfig};
 pub use value::parse_duration;
 
 use file::{Layer, Problems, Section, Source, Unreadable};
@@ -226,11 +226,15 @@ fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
     let timezone = datalake
         .as_ref()
         .map_or(chrono_tz::UTC, |lake| lake.timezone);
-    let tables = tables::check(raw, timezone, problems);
+    let mut tables = tables::check(raw, timezone, problems);
+    // A journal is no reason for folders: the lake of its table stays where it was.
+    let has_folders = tables.len() > 1;
+    tables::add_journals(&mut tables);
     let pipeline = pipeline_name(raw, postgres.as_ref(), problems);
     let kafka = raw.kafka.as_ref().and_then(|section| {
         kafka::check(section, raw.debezium.as_ref(), &pipeline, &tables, problems)
     });
+
     if let (Some(kafka), true) = (&kafka, datalake.is_some())
         && kafka
             .cleanup
@@ -247,7 +251,7 @@ fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
         kafka,
         datalake,
         streaming: streaming?,
-        has_folders: tables.len() > 1,
+        has_folders,
         tables,
         warnings: problems.take_warnings(),
     })

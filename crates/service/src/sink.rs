@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
-use inlet_model::{Progress, ProgressDelta, Request};
+use inlet_model::{KafkaPartition, Offset, Progress, ProgressDelta, Request};
 
 use crate::error::{Explain, Hint, Kind};
 
@@ -58,9 +58,22 @@ pub trait Sink {
     /// arrived. Changes nothing; a store that does not answer at the moment shows nothing new.
     async fn requests(&mut self) -> BTreeMap<TableName, Request>;
 
+    /// Where the records of a table end that are durable; [`Sink::is_in_lake`] tells later whether
+    /// the lake has them. `None` where that cannot be known, or not at the moment.
+    async fn durable_end(&mut self, table: &TableName) -> Option<DurableEnd>;
+
+    /// True when the lake has everything of the table before this end. A store that does not answer
+    /// shows nothing new.
+    async fn is_in_lake(&mut self, table: &TableName, end: &DurableEnd) -> bool;
+
     /// Discards what is not durable.
     async fn rollback(&mut self) -> Result<(), SinkError>;
 }
+
+/// Where the durable records of a table end, in each kafka_partition of its topic; empty where what
+/// is durable is in the lake.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DurableEnd(pub BTreeMap<KafkaPartition, Offset>);
 
 /// What became of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

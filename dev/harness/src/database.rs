@@ -75,6 +75,25 @@ impl Database {
         Ok(())
     }
 
+    /// The schema as `pg_dump` writes it; `None` where the server is newer than the system's program.
+    pub async fn dumped_schema(&self) -> Result<Option<String>> {
+        let mut dump = Command::new(programs::system("pg_dump")?);
+        dump.args(["--schema-only", "-d", &self.url])
+            .kill_on_drop(true);
+        let output = dump.output().await.context("running pg_dump")?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if stderr.contains("server version mismatch") {
+            return Ok(None);
+        }
+        ensure!(output.status.success(), "pg_dump: {stderr}");
+        let text = String::from_utf8(output.stdout)?;
+        // These two lines have a random word.
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
+        Ok(Some(lines.collect::<Vec<_>>().join("\n")))
+    }
+
     /// The rows of a query as `psql` prints them: values as PostgreSQL's text in UTC, null as
     /// `NULL`.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {

@@ -13,7 +13,7 @@ use inlet_model::change::{ChangeBatch, OP, UPSERT};
 use inlet_model::{Progress, ProgressDelta, Request};
 
 use inlet_service::error::Kind;
-use inlet_service::sink::{Checkpointed, Sink, SinkError};
+use inlet_service::sink::{Checkpointed, DurableEnd, Sink, SinkError};
 
 use crate::TestPipeline;
 
@@ -216,6 +216,14 @@ impl Sink for MemorySink {
 
     async fn requests(&mut self) -> BTreeMap<TableName, Request> {
         self.store.durable().requests.clone()
+    }
+
+    async fn durable_end(&mut self, _table: &TableName) -> Option<DurableEnd> {
+        Some(DurableEnd::default())
+    }
+
+    async fn is_in_lake(&mut self, _table: &TableName, _end: &DurableEnd) -> bool {
+        true
     }
 
     async fn rollback(&mut self) -> Result<(), SinkError> {

@@ -11,8 +11,9 @@
 //! truth from the control topic.
 //!
 //! Read in this order: `sink` and `thread` (who does it), `publisher` (take-over, and what is
-//! published), `transaction`, `hanging`, `stored`, `requests`, `topics`.
+//! published), `transaction`, `hanging`, `stored`, `requests`, `topics`, `arrived`.
 
+mod arrived;
 mod fault;
 mod hanging;
 mod publisher;

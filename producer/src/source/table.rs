@@ -21,6 +21,7 @@ use super::control::{Asked, Control};
 use super::coverage::Coverage;
 use super::detection::Detection;
 use super::held::HeldKeys;
+use super::journal::Swept;
 use super::keys::{Chunk, NewKeys, PublishedKeys};
 use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::plan::{Bounds, Plan};
@@ -87,6 +88,8 @@ pub struct PolledTable {
     /// What was followed of users' requests.
     control: Control,
     control_stored: bool,
+    /// What a sweep of a journal has read.
+    pub(super) swept: Swept,
 }
 
 /// How often a table is scanned at which depth.
@@ -144,6 +147,7 @@ impl PolledTable {
             swept_for: None,
             control: Control::default(),
             control_stored: true,
+            swept: Swept::default(),
             table,
         };
         if again {
@@ -205,6 +209,7 @@ impl PolledTable {
             swept_for: None,
             control: Control::default(),
             control_stored: true,
+            swept: Swept::default(),
         }
     }
 
@@ -507,6 +512,13 @@ impl PolledTable {
         if moved(last, activity) {
             tiers.add(scan_bounds(last, activity));
         }
+        if self.swept.is_asked() {
+            // The sweep comes also where nothing was written since the last one.
+            tiers.add(ScanBounds {
+                floor: now,
+                xid: activity.xid_end,
+            });
+        }
         if self.next_cursor.is_some() {
             // Every xid that a later scan may ask for is read: the coverage of the others is in the
             // unit of the present cursor.
@@ -613,6 +625,9 @@ impl PolledTable {
             self.swept_for = Some(next);
             self.unsaved = true;
         }
+        if bounds.floor.is_none() && self.is_journal() {
+            self.swept.done(activity.snapshot.clone());
+        }
         self.coverage
             .add(bounds.floor.unwrap_or(Floor::MIN), &scanned.returned);
         // No later scan asks for xids below both bounds, so their coverage is not needed any more.
@@ -689,9 +704,21 @@ impl PolledTable {
         self.attached.iter().chain(without).copied().collect()
     }
 
+    /// True for a table that holds the changes of another one.
+    pub fn is_journal(&self) -> bool {
+        self.table.config.journal_of.is_some()
+    }
+
+    /// Asks for a sweep, which comes as soon as sweeps may take the time.
+    pub(super) fn ask_sweep(&mut self) {
+        self.tiers.ask(self.tiers.deepest());
+        self.swept.ask();
+    }
+
     /// The changes to the stored progress. The caller makes them durable.
     pub fn take_delta(&mut self, identity: &Identity) -> ProgressDelta {
         self.unsaved = false;
+        self.swept.handed_over();
         let parts = Parts {
             identity,
             relation: (!self.relation_stored).then_some(&self.relation),

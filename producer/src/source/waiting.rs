@@ -12,6 +12,7 @@ use futures::TryStreamExt;
 use inlet_model::Progress;
 use inlet_model::Xid;
 use inlet_model::{TableName, quote};
+use inlet_postgres::capture::{Gap, Held, Recording};
 use inlet_postgres::server::{self, Identity};
 use inlet_postgres::{Captured, CursorKind, expected_rows};
 use inlet_postgres::{Error, Floor, Known, Meaning, Reading, ServerTime, Table, Tables, connect};
@@ -136,6 +137,20 @@ impl Look {
     pub async fn find(&mut self, config: &Config) -> Result<Tables, Error> {
         self.sweep_interval = config.streaming.sweep_interval;
         Tables::find(&mut self.connection, config, &Known::new()).await
+    }
+
+    /// What is wrong with the triggers of a table whose changes are recorded, and what its journal
+    /// holds; `role` is the one that polls.
+    pub async fn recorded(
+        &mut self,
+        table: &Table,
+        role: &str,
+    ) -> Result<(Vec<Gap>, Option<Held>), Error> {
+        let captured = &table.captured;
+        let (name, oids) = (&captured.schema.table, captured.oids());
+        let recording = Recording::find(&mut self.connection, name, &oids, role).await?;
+        let held = recording.held(&mut self.connection).await?;
+        Ok((recording.gaps(captured, &table.config), held))
     }
 
     /// What waits in a table whose sink has this progress.

@@ -202,3 +202,25 @@ fn a_name_is_shown_in_one_line_and_cannot_steer_a_terminal() {
     assert_eq!(table.to_string(), "public.a\\nb\\u{1b}[2Jc\\u{2028}");
     assert_eq!(printable("Tromsø, plain"), "Tromsø, plain");
 }
+
+#[test]
+fn a_reference_to_a_journal_means_the_journal_of_its_table() {
+    let cases = [
+        ("orders", "inlet.orders_changes"),
+        ("public.orders", "inlet.orders_changes"),
+        ("Orders", "inlet.orders_changes"),
+        ("\"Orders\"", "inlet.Orders_changes"),
+        ("shop.orders", "inlet.shop__orders_changes"),
+        ("\"Shop\".Orders", "inlet.Shop__orders_changes"),
+    ];
+    for (table, journal) in cases {
+        let table = TableReference::parse(table).unwrap();
+        assert_eq!(table.folded().journal().short(), journal);
+        assert!(
+            table.journal().may_mean(&table.folded().journal()),
+            "{table}"
+        );
+    }
+    let written = TableReference::parse("inlet.orders_changes").unwrap();
+    assert_eq!(TableReference::parse("orders").unwrap().journal(), written);
+}

@@ -209,6 +209,11 @@ impl Captured {
         self.entry.shown.get(column) == Some(&Shown::Hashed)
     }
 
+    /// True for a column of which readers get the values themselves.
+    pub fn is_plain(&self, column: usize) -> bool {
+        self.entry.shown.get(column) == Some(&Shown::Plain)
+    }
+
     /// True for a column whose values are not for readers, so that a message must not have them
     /// either.
     pub fn has_protected_columns(&self) -> bool {

@@ -58,6 +58,12 @@ pub(super) async fn read(
 ) -> Result<Entry, CatalogError> {
     let asked = &config.table;
     let Some(found) = relation::find(connection, asked).await? else {
+        if let Some(table) = &config.journal_of {
+            return Err(CatalogError::NoJournal {
+                table: table.written(),
+                journal: config.written(),
+            });
+        }
         return Err(list::not_found(connection, asked).await?);
     };
     found.check(config.choice.leaves_out())?;

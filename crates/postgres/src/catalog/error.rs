@@ -42,6 +42,13 @@ pub enum CatalogError {
         /// Tables that may be meant.
         similar: Names,
     },
+    /// Changes of a table are recorded, and the triggers do not exist yet.
+    #[error("the journal `{journal}` of table `{table}` does not exist")]
+    NoJournal {
+        /// The table, as the configuration names it.
+        table: String,
+        journal: String,
+    },
     /// It exists, but cannot be captured.
     #[error("`{table}` is {what}: {why}")]
     Refused {
@@ -185,7 +192,10 @@ impl CatalogError {
             | Self::NoColumns { table, .. }
             | Self::Condition { table, .. }
             | Self::Unstable { table, .. } => Some(table),
-            Self::Name { .. } | Self::NotFound { .. } | Self::Read { .. } => None,
+            Self::Name { .. }
+            | Self::NotFound { .. }
+            | Self::NoJournal { .. }
+            | Self::Read { .. } => None,
         }
     }
 }
@@ -207,6 +217,9 @@ impl Explain for CatalogError {
             Self::NotFound { .. } => Hint::text(
                 "see the keys `tables` and `postgres.table`, and `postgres.db` for the database",
             ),
+            Self::NoJournal { table, .. } => {
+                Hint::text(format!("create it: inlet capture install {table}"))
+            }
             Self::Refused { .. } => Hint::key("tables"),
             Self::NoUsage { table, role } => Hint::sql(format!(
                 "GRANT USAGE ON SCHEMA {} TO {}",

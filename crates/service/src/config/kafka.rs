@@ -56,7 +56,11 @@ impl KafkaConfig {
     /// `<pipeline>.<table>`. It follows from
     /// the configuration alone, so that producer and consumer agree without asking the catalog.
     pub fn topic_for(&self, table: &TableConfig) -> String {
-        let given = table.topic.clone().or_else(|| self.topic.clone());
+        let one = self.topic.as_ref().map(|topic| match &table.journal_of {
+            Some(_) => format!("{topic}_changes"),
+            None => topic.clone(),
+        });
+        let given = table.topic.clone().or(one);
         given.unwrap_or_else(|| match &self.topic_template {
             Some(template) => {
                 let name = table.table.folded();
@@ -260,11 +264,13 @@ pub(super) fn check_topics(
             |text| Problem::at(&text.place, what.clone()),
         )
     };
-    if given.is_some() && (tables.len() > 1 || tables.iter().any(TableConfig::is_pattern)) {
-        let names: Vec<String> = tables.iter().map(TableConfig::written).collect();
+    // A journal has a topic beside that of its table.
+    let own = tables.iter().filter(|table| table.journal_of.is_none());
+    let names: Vec<String> = own.map(TableConfig::written).collect();
+    if given.is_some() && (names.len() > 1 || tables.iter().any(TableConfig::is_pattern)) {
         let what = format!(
             "`kafka.topic` names one topic, and there are {} tables: {}",
-            tables.len(),
+            names.len(),
             names.join(", ")
         );
         problems.add(at(what).hint("leave it out, or give topics with `tables.<name>.topic`"));

@@ -9,7 +9,7 @@ use wildmatch::WildMatchPattern;
 
 use super::file::{ConfigError, Problem, Problems};
 use super::tables::TableConfig;
-use super::{Config, kafka};
+use super::{Config, kafka, tables};
 
 /// Means any text in a pattern.
 const ANY: char = '*';
@@ -91,7 +91,8 @@ impl Config {
         sort_by_precedence(&mut patterns);
         for found in known {
             let table = TableReference::exact(found);
-            // A table that is named itself has its own settings, whatever a pattern states.
+            // A table that is named itself has its own settings, whatever a pattern states. Journals
+            // follow from their tables.
             if named.iter().any(|named| named.table.may_mean(found)) {
                 continue;
             }
@@ -105,6 +106,7 @@ impl Config {
         }
         self.tables.extend(named);
         self.tables.retain(|table| !table.skip);
+        tables::add_journals(&mut self.tables);
         self.tables.sort_by_key(TableConfig::written);
         // The number of tables may change from day to day, so each has a folder of its own from the
         // start.

@@ -270,6 +270,15 @@ section! {
         deletes: Word = Key::of(Form::Choice(&["census", "ignore"]))
             .default("census")
             .example("ignore"),
+        /// What triggers on the table record beside the polls: nothing, the key of each change, or
+        /// each change with its values and its author. `inlet capture install` creates them. See
+        /// docs/capture.md.
+        capture: Word = Key::of(Form::Choice(&["none", "keys", "audit"]))
+            .default("none")
+            .example("audit"),
+        /// The size at which the journal of the triggers is full. From there on changes are counted
+        /// instead of recorded, until the lake has read the journal.
+        journal_max: Text = Key::of(Form::Size).default("1GiB").example("256MiB"),
         /// The rows that Inlet copies, as a condition of SQL on the table's own columns. A row that
         /// does not fulfil it any more is published as a delete.
         r#where: Text = Key::of(Form::Text).else_("every row").example("country = 'NL'"),

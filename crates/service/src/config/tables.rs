@@ -11,6 +11,8 @@ use super::value;
 
 /// Characters of the secret of hashes, at least: 64 bits where they are hexadecimal.
 const HASH_KEY_LEAST: usize = 16;
+/// The size at which a journal is full: hours of a busy table.
+const JOURNAL_MAX: u64 = 1 << 30;
 
 /// A captured table as the configuration names it. Whether it exists, and how its name is cased,
 /// the catalog knows.
@@ -45,6 +47,12 @@ pub struct TableConfig {
     pub impossible_values: ImpossibleValues,
     /// How its deletes are found.
     pub deletes: Deletes,
+    /// What triggers record of it.
+    pub capture: Capture,
+    /// The bytes at which its journal is full.
+    pub journal_max: u64,
+    /// The table whose changes this one holds, if it is a journal.
+    pub journal_of: Option<TableReference>,
     /// The days before today whose rows stay in the lake; `None`: all do.
     pub keep: Option<u32>,
     /// The days before today whose rejected rows stay; `None`: all do.
@@ -125,6 +133,35 @@ impl Deletes {
     const ALL: [(&str, Self); 2] = [("census", Self::Census), ("ignore", Self::Ignored)];
 }
 
+/// What triggers record of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Capture {
+    /// There are no triggers.
+    #[default]
+    None,
+    /// The key of each change.
+    Keys,
+    /// Each change with its values and its author.
+    Audit,
+}
+
+impl Capture {
+    const ALL: [(&str, Self); 3] = [
+        ("none", Self::None),
+        ("keys", Self::Keys),
+        ("audit", Self::Audit),
+    ];
+
+    /// The word of the configuration for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Keys => "keys",
+            Self::Audit => "audit",
+        }
+    }
+}
+
 /// What becomes of a value that the lake's type cannot hold: `infinity` in a date or timestamp,
 /// `NaN` in a `numeric(p,s)`, an array of two dimensions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -164,15 +201,67 @@ impl TableConfig {
             rules: Vec::new(),
             impossible_values: ImpossibleValues::default(),
             deletes: Deletes::default(),
+            capture: Capture::default(),
+            journal_max: JOURNAL_MAX,
+            journal_of: None,
             keep: None,
             keep_quarantine: None,
             skip: false,
         }
     }
 
+    /// The journal of this table, which Inlet polls as another table.
+    fn journal(&self) -> Self {
+        Self {
+            timezone: self.timezone,
+            topic: self.topic.as_ref().map(|topic| format!("{topic}_changes")),
+            format: self.format,
+            ..Self::named(self.table.journal())
+        }
+        .as_journal_of(self.table.clone())
+    }
+
+    /// What Inlet knows of a journal, where the user has not written something else.
+    fn as_journal_of(self, table: TableReference) -> Self {
+        let or = |own: Option<String>, ours: &str| own.or_else(|| Some(ours.to_owned()));
+        let or_list = |own: Vec<String>, ours: &str| match own.is_empty() {
+            true => vec![ours.to_owned()],
+            false => own,
+        };
+        Self {
+            cursor: or(self.cursor, "changed_at"),
+            key: or_list(self.key, "change_id"),
+            date_column: or(self.date_column, "transaction_at"),
+            // The changes of one row stay in their order.
+            topic_key: or_list(self.topic_key, "key"),
+            // Only Inlet deletes from it, what the lake has.
+            deletes: Deletes::Ignored,
+            journal_of: Some(table),
+            ..self
+        }
+    }
+
     /// The name as a user knows it: `orders`, or `sales.orders`.
     pub fn written(&self) -> String {
         self.table.written()
+    }
+}
+
+/// Adds the journals of the tables that have one. A journal that the configuration names keeps what
+/// is written there.
+pub(super) fn add_journals(tables: &mut Vec<TableConfig>) {
+    let captured = tables.iter().filter(|table| {
+        table.capture != Capture::None && !table.is_pattern() && table.journal_of.is_none()
+    });
+    for table in captured.cloned().collect::<Vec<_>>() {
+        let journal = table.journal();
+        let named = tables
+            .iter_mut()
+            .find(|other| other.table.may_be(&journal.table));
+        match named {
+            Some(named) => *named = named.clone().as_journal_of(table.table),
+            None => tables.push(journal),
+        }
     }
 }
 
@@ -258,6 +347,7 @@ fn table(
     let columns_key = format!("tables.{}.columns", written.value);
     let columns = records::columns(&columns_key, settings.columns.as_ref(), problems);
     let choice = choice(written, settings, problems);
+    let recorded = recorded(written, settings, problems);
     let kept = kept(written, settings, problems);
     let skip_key = format!("tables.{}.skip", written.value);
     let skip = settings
@@ -275,6 +365,7 @@ fn table(
     let (table, timezone, impossible_values) = (name?, timezone?, impossible?);
     let (deletes, format, columns, skip) = (deletes?, format?, columns?, skip?);
     let (keep, keep_quarantine) = kept?;
+    let (capture, journal_max) = recorded?;
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
     let texts = |texts: &Option<Texts>| texts.as_ref().map(Texts::values).unwrap_or_default();
     Some(TableConfig {
@@ -297,6 +388,9 @@ fn table(
         keep,
         keep_quarantine,
         deletes,
+        capture,
+        journal_max,
+        journal_of: None,
         skip,
     })
 }
@@ -316,6 +410,26 @@ fn choice(written: &Text, settings: &RawTable, problems: &mut Problems) -> Colum
         mask: texts(&settings.mask_columns),
         hash_key: None,
     }
+}
+
+/// What is recorded of the table, and the size of its journal; `None` where one of both is wrong.
+fn recorded(
+    written: &Text,
+    settings: &RawTable,
+    problems: &mut Problems,
+) -> Option<(Capture, u64)> {
+    let capture = chosen(written, "capture", &settings.capture, &Capture::ALL);
+    let size_key = format!("tables.{}.journal_max", written.value);
+    let size = settings.journal_max.as_ref();
+    let size = size.map_or(Ok(JOURNAL_MAX), |text| value::size(&size_key, text));
+    let (capture, size) = (problems.take(capture), problems.take(size));
+    if capture? != Capture::None && settings.r#where.is_some() {
+        let table = &written.value;
+        let what = format!("table `{table}` has `capture` and `where`");
+        let hint = "triggers record the changes of every row: leave one of both out";
+        problems.add(Problem::at(&written.place, what).hint(hint));
+    }
+    Some((capture?, size?))
 }
 
 /// The days for which rows and rejected rows stay; `None` where one of both is wrong.

@@ -16,6 +16,8 @@ pub struct KafkaSinkSettings {
     /// `inlet-<pipeline>`: who holds it owns the pipeline.
     pub transactional_id: String,
     pub control_topic: String,
+    /// The group of the consumer that writes the lake; `None` without a lake.
+    pub lake_group: Option<String>,
     /// The topic of every table that may be resumed.
     pub topics: BTreeMap<TableName, String>,
     /// How the records of a table are written; a table without an entry has the defaults.
@@ -61,6 +63,7 @@ impl Default for KafkaSinkSettings {
             connection: Connection::default(),
             transactional_id: String::new(),
             control_topic: String::new(),
+            lake_group: None,
             topics: BTreeMap::new(),
             records: BTreeMap::new(),
             partitions: -1,

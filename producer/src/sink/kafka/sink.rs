@@ -11,7 +11,7 @@ use inlet_model::TableName;
 use inlet_model::change::ChangeBatch;
 use inlet_model::{Progress, ProgressDelta, Request};
 use inlet_service::error::Kind;
-use inlet_service::sink::{Checkpointed, Sink, SinkError};
+use inlet_service::sink::{Checkpointed, DurableEnd, Sink, SinkError};
 
 use super::fault;
 use super::settings::KafkaSinkSettings;
@@ -253,6 +253,16 @@ impl Sink for KafkaSink {
     async fn requests(&mut self) -> BTreeMap<TableName, Request> {
         // A thread that has ended fails the next call, which has an answer for errors.
         self.ask(Command::Requests).await.unwrap_or_default()
+    }
+
+    async fn durable_end(&mut self, table: &TableName) -> Option<DurableEnd> {
+        let ask = |answer| Command::DurableEnd(table.clone(), answer);
+        self.ask(ask).await.unwrap_or_default()
+    }
+
+    async fn is_in_lake(&mut self, table: &TableName, end: &DurableEnd) -> bool {
+        let ask = |answer| Command::IsInLake(table.clone(), end.clone(), answer);
+        self.ask(ask).await.unwrap_or_default()
     }
 
     async fn rollback(&mut self) -> Result<(), SinkError> {

@@ -16,8 +16,9 @@ use inlet_model::record::control::Owner;
 use inlet_model::{Progress, ProgressDelta, Request};
 use inlet_service::error::Kind;
 use inlet_service::retry::pause;
-use inlet_service::sink::{Checkpointed, SinkError};
+use inlet_service::sink::{Checkpointed, DurableEnd, SinkError};
 
+use super::arrived::Arrived;
 use super::fault;
 use super::publisher::{Publisher, check_owner};
 use super::settings::KafkaSinkSettings;
@@ -40,6 +41,8 @@ pub(super) enum Command {
     Write(ChangeBatch, Answer<()>),
     Checkpoint(BTreeMap<TableName, ProgressDelta>, Answer<Checkpointed>),
     Requests(Answer<BTreeMap<TableName, Request>>),
+    DurableEnd(TableName, Answer<Option<DurableEnd>>),
+    IsInLake(TableName, DurableEnd, Answer<bool>),
     Rollback(Answer<()>),
 }
 
@@ -48,6 +51,7 @@ pub(super) struct SinkThread {
     settings: KafkaSinkSettings,
     publisher: Option<Publisher>,
     held: Held,
+    lake: Arrived,
 }
 
 /// The last claim of this process to the pipeline, shared by the threads that follow each other.
@@ -59,6 +63,7 @@ impl SinkThread {
             settings,
             publisher: None,
             held,
+            lake: Arrived::default(),
         }
     }
 
@@ -96,6 +101,12 @@ impl SinkThread {
             Command::Requests(answer) => {
                 let requests = self.publisher.as_mut().map(Publisher::requests);
                 _ = answer.send(Ok(requests.unwrap_or_default()));
+            }
+            Command::DurableEnd(table, answer) => {
+                _ = answer.send(Ok(self.lake.durable_end(&self.settings, &table)));
+            }
+            Command::IsInLake(table, end, answer) => {
+                _ = answer.send(Ok(self.lake.has(&self.settings, &table, &end)));
             }
             Command::Rollback(answer) => {
                 self.roll_back();

@@ -1,0 +1,465 @@
+//! Changes that triggers record: what they record, that nothing stays of them, and that their journal
+//! reaches the lake and leaves PostgreSQL.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use inlet_harness::{Database, Inlet, duckdb, eventually, shared_database};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::orders::PATIENCE;
+use crate::tables::{Copy, WAYS};
+
+/// Everything of the database that is no table of the system.
+const CATALOG: &str = "
+    SELECT 'class', n.nspname, c.relname, c.relkind::text, coalesce(c.relacl::text, '')
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    UNION ALL SELECT 'schema', nspname, '', '', coalesce(nspacl::text, '')
+    FROM pg_namespace WHERE nspname !~ '^pg_'
+    UNION ALL SELECT 'function', n.nspname, p.proname, '', ''
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname, tgenabled::text, ''
+    FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT 'type', n.nspname, t.typname, '', ''
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    ORDER BY 1, 2, 3";
+
+async fn capture(copy: &Copy, arguments: &[&str]) -> String {
+    let (verb, rest) = arguments.split_first().unwrap();
+    let all = [&["capture", verb, "--config", &copy.config], rest].concat();
+    let finished = Inlet::run(crate::orders::INLET, &all, &[]).await.unwrap();
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    finished.stdout
+}
+
+/// What the journal of a table has, without times: the kind of each change, its key and values.
+async fn journal(database: &Database, table: &str) -> Vec<String> {
+    let sql = format!(
+        "SELECT op, coalesce(key::text, relation), before->>'v', after->>'v', changed::text
+         FROM inlet.{table}_changes ORDER BY change_id"
+    );
+    let rows = database.rows(&sql).await.unwrap();
+    let shown = |row: Vec<String>| row.join(" ").replace(" NULL", " -");
+    rows.into_iter().map(shown).collect()
+}
+
+const WITH_PARTITIONS: &str = "
+    CREATE TABLE items (id int, part int, v text, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
+    CREATE TABLE items_1 PARTITION OF items FOR VALUES IN (1);
+    CREATE TABLE items_2 PARTITION OF items FOR VALUES IN (2);
+    CREATE TABLE parents (id int PRIMARY KEY);
+    CREATE TABLE children (id int PRIMARY KEY, v text,
+        parent int REFERENCES parents ON DELETE CASCADE ON UPDATE CASCADE);
+    CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.v := NEW.v || '!'; RETURN NEW; END $$;
+    CREATE TRIGGER zz_stamp BEFORE INSERT OR UPDATE ON children FOR EACH ROW EXECUTE FUNCTION
+        stamp();";
+
+#[tokio::test]
+async fn every_kind_of_statement_is_recorded_once_and_nothing_stays_after_the_removal() {
+    let copy = Copy::of(
+        shared_database().await,
+        &["run"],
+        "tables: { items: { capture: audit }, children: { capture: audit }, parents: {} }\n",
+    )
+    .await;
+    let database = &copy.database;
+    database.sql(WITH_PARTITIONS).await.unwrap();
+    let before = (
+        database.rows(CATALOG).await.unwrap(),
+        database.dumped_schema().await.unwrap(),
+    );
+
+    let printed = capture(&copy, &["install"]).await;
+    assert!(printed.contains("CREATE TRIGGER"), "{printed}");
+    assert_eq!(
+        database.rows(CATALOG).await.unwrap(),
+        before.0,
+        "it was only printed"
+    );
+    let ran = capture(&copy, &["install", "--yes"]).await;
+    assert_eq!(ran, printed);
+    let installed = database.rows(CATALOG).await.unwrap();
+    let again = capture(&copy, &["install", "--yes"]).await;
+    assert!(!again.contains("CREATE"), "{again}");
+    assert_eq!(database.rows(CATALOG).await.unwrap(), installed);
+
+    for sql in [
+        "INSERT INTO items VALUES (1, 1, 'a'), (2, 2, 'b')",
+        "INSERT INTO items_1 VALUES (3, 1, 'c')",
+        "UPDATE items SET part = 2 WHERE id = 1",
+        "UPDATE items_2 SET v = 'x' WHERE id = 2",
+        "INSERT INTO items VALUES (2, 2, 'y'), (4, 1, 'd') ON CONFLICT (id, part) DO UPDATE SET v \
+         = excluded.v",
+        "UPDATE items SET id = id + 1 WHERE id IN (3, 4) AND part = 1",
+        "DELETE FROM items WHERE id = 2",
+        "UPDATE items SET v = 'none' WHERE false",
+        "TRUNCATE items_1",
+        "TRUNCATE items",
+    ] {
+        // Keys that move past each other are unique only at the end of some orders.
+        let result = database.sql(sql).await;
+        if sql.contains("id + 1") && result.is_err() {
+            let swapped = "UPDATE items SET id = 9 - id WHERE id IN (4, 5) AND part = 1";
+            assert!(database.sql(swapped).await.is_ok());
+        }
+    }
+    let found = journal(database, "items").await;
+    let expected = [
+        r#"insert {"id": 1, "part": 1} - a -"#,
+        r#"insert {"id": 2, "part": 2} - b -"#,
+        r#"insert {"id": 3, "part": 1} - c -"#,
+        r#"delete {"id": 1, "part": 1} a - -"#,
+        r#"insert {"id": 1, "part": 2} - a -"#,
+        r#"update {"id": 2, "part": 2} b x {v}"#,
+        r#"update {"id": 2, "part": 2} x y {v}"#,
+        r#"insert {"id": 4, "part": 1} - d -"#,
+    ];
+    for expected in expected {
+        assert!(
+            found.iter().any(|found| found == expected),
+            "{expected}\n{found:#?}"
+        );
+    }
+    let truncated = found.iter().filter(|change| change.starts_with("truncate"));
+    assert_eq!(truncated.count(), 4, "{found:#?}");
+
+    database
+        .sql(
+            "INSERT INTO parents VALUES (1), (2); INSERT INTO children VALUES (10, 'a', 1), (11, \
+             'b', 2); UPDATE parents SET id = 5 WHERE id = 1; DELETE FROM parents;",
+        )
+        .await
+        .unwrap();
+    let mut found = journal(database, "children").await;
+    found.sort();
+    let expected = [
+        r#"delete {"id": 10} a!! - -"#,
+        r#"delete {"id": 11} b! - -"#,
+        r#"insert {"id": 10} - a! -"#,
+        r#"insert {"id": 11} - b! -"#,
+        r#"update {"id": 10} a! a!! {v,parent}"#,
+    ];
+    assert_eq!(found, expected);
+
+    let removed = capture(&copy, &["remove", "--yes", "--discard"]).await;
+    assert!(removed.contains("DROP SCHEMA"), "{removed}");
+    let after = (
+        database.rows(CATALOG).await.unwrap(),
+        database.dumped_schema().await.unwrap(),
+    );
+    assert_eq!(after, before);
+    let again = capture(&copy, &["remove", "--yes"]).await;
+    assert!(!again.contains("DROP"), "{again}");
+}
+
+#[tokio::test]
+async fn who_made_a_change_is_recorded_and_columns_that_are_not_read_are_not() {
+    let copy = Copy::of(
+        shared_database().await,
+        &["run"],
+        "tables: { people: { capture: audit, exclude_columns: [secret] } }\n",
+    )
+    .await;
+    let database = &copy.database;
+    database
+        .sql("CREATE TABLE people (id int PRIMARY KEY, v text, secret text)")
+        .await
+        .unwrap();
+    capture(&copy, &["install", "--yes"]).await;
+    let writer = format!("writer_{}", database.name());
+    database
+        .sql(&format!(
+            "CREATE ROLE {writer}; GRANT INSERT, UPDATE, SELECT ON people TO {writer};
+             SET ROLE {writer}; SET application_name = 'till 7'; SET inlet.actor = 'asha';
+             INSERT INTO people VALUES (1, 'a', 'hidden')"
+        ))
+        .await
+        .unwrap();
+    let sql = "SELECT role, application_name, actor, after::text FROM inlet.people_changes";
+    let found = database.rows(sql).await.unwrap();
+    let expected = [writer.as_str(), "till 7", "asha", r#"{"id":1,"v":"a"}"#];
+    assert_eq!(found, [expected]);
+    // A key that is renamed must not stop the writers.
+    database
+        .sql("ALTER TABLE people RENAME id TO ident; UPDATE people SET v = 'b'")
+        .await
+        .unwrap();
+    let status = capture(&copy, &["status"]).await;
+    assert!(
+        status.contains("up to 1 statements were not recorded"),
+        "{status}"
+    );
+    capture(&copy, &["install", "--yes"]).await;
+    database.sql("UPDATE people SET v = 'c'").await.unwrap();
+    let sql =
+        "SELECT after::text, missed FROM inlet.people_changes ORDER BY change_id DESC LIMIT 1";
+    let found = database.rows(sql).await.unwrap();
+    assert_eq!(found, [[r#"{"ident":1,"v":"c"}"#, "1"]]);
+}
+
+/// The table, and a ledger of every change that is written in the same transaction.
+const WITH_LEDGER: &str = "
+    CREATE TABLE parents (id int PRIMARY KEY);
+    INSERT INTO parents SELECT generate_series(0, 9);
+    CREATE TABLE items (id int PRIMARY KEY, parent int REFERENCES parents ON DELETE CASCADE, v text,
+        updated_at timestamptz NOT NULL DEFAULT now());
+    CREATE INDEX ON items (updated_at);
+    CREATE TABLE ledger (seq bigserial PRIMARY KEY, key int, op text, v text);
+    CREATE FUNCTION note(k int, op text, v text) RETURNS void LANGUAGE sql AS
+        'INSERT INTO ledger (key, op, v) VALUES (k, op, v)';
+    CREATE FUNCTION act(what int, k int, val text) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE is_new boolean; r record;
+    BEGIN
+        CASE what
+        WHEN 0, 1, 2 THEN
+            INSERT INTO items VALUES (k, k % 10, val) ON CONFLICT (id) DO UPDATE SET v = excluded.v,
+                updated_at = now() RETURNING xmax = 0 INTO is_new;
+            PERFORM note(k, CASE WHEN is_new THEN 'insert' ELSE 'update' END, val);
+        WHEN 3, 4 THEN
+            UPDATE items SET v = val, updated_at = now() WHERE id = k;
+            IF FOUND THEN
+                PERFORM note(k, 'update', val);
+                UPDATE items SET v = val || '+', updated_at = now() WHERE id = k;
+                PERFORM note(k, 'update', val || '+');
+            END IF;
+        WHEN 5 THEN
+            DELETE FROM items WHERE id = k;
+            IF FOUND THEN PERFORM note(k, 'delete', NULL); END IF;
+        WHEN 6 THEN
+            UPDATE items SET id = id + 1000, v = val, updated_at = now()
+            WHERE id = k AND NOT EXISTS (SELECT FROM items WHERE id = k + 1000);
+            IF FOUND THEN
+                PERFORM note(k, 'delete', NULL);
+                PERFORM note(k + 1000, 'insert', val);
+            END IF;
+        WHEN 7 THEN
+            FOR r IN SELECT id FROM items WHERE id > 1000 ORDER BY id FOR UPDATE LOOP
+                DELETE FROM items WHERE id = r.id;
+                PERFORM note(r.id, 'delete', NULL);
+            END LOOP;
+        WHEN 8 THEN
+            PERFORM FROM parents WHERE id = k % 10 FOR UPDATE;
+            FOR r IN SELECT id FROM items WHERE parent = k % 10 ORDER BY id FOR UPDATE LOOP
+                PERFORM note(r.id, 'delete', NULL);
+            END LOOP;
+            DELETE FROM parents WHERE id = k % 10;
+            INSERT INTO parents VALUES (k % 10);
+        ELSE
+            TRUNCATE items;
+            PERFORM note(NULL, 'truncate', NULL);
+        END CASE;
+    END $$;";
+
+/// Changes of each key, with the truncations of the whole table, in their order.
+type Histories = BTreeMap<String, Vec<String>>;
+
+fn histories(rows: Vec<Vec<String>>) -> Histories {
+    let keys: Vec<_> = rows.iter().map(|row| row[0].clone()).collect();
+    let mut histories: Histories = keys
+        .into_iter()
+        .filter(|key| key != "NULL")
+        .map(|key| (key, Vec::new()))
+        .collect();
+    for row in rows {
+        let change = row[1..].join(" ");
+        match histories.get_mut(&row[0]) {
+            Some(history) => history.push(change),
+            None => histories
+                .values_mut()
+                .for_each(|all| all.push(change.clone())),
+        }
+    }
+    histories
+}
+
+/// Writers that change the same few keys at the same time, each change with its entry in the ledger.
+async fn write(database: &Database, seed: u64) -> Result<()> {
+    let mut connection = database.connect().await?;
+    let mut random = StdRng::seed_from_u64(seed);
+    for step in 0..150 {
+        let mut acts = String::new();
+        for _ in 0..random.random_range(1..4) {
+            let what = match random.random_range(0..200) {
+                0 => 9,
+                of => of % 9,
+            };
+            let key = random.random_range(1..40);
+            acts += &format!("SELECT act({what}, {key}, '{seed}-{step}');");
+        }
+        let end = if random.random_bool(0.1) {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        };
+        let sql = format!("BEGIN;{acts}{end}");
+        // Writers may wait for each other in a circle; the server ends one of them.
+        if sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await
+            .is_err()
+        {
+            sqlx::raw_sql("ROLLBACK").execute(&mut connection).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_history_of_every_key_is_the_ledgers_through_kills_and_leaves_postgresql() {
+    for verbs in WAYS {
+        let tables = "tables: { items: { capture: audit } , parents: {} }\n";
+        let copy = Copy::of(shared_database().await, verbs, tables).await;
+        let database = &copy.database;
+        database.sql(WITH_LEDGER).await.unwrap();
+        capture(&copy, &["install", "--yes"]).await;
+        let mut services = copy.start(verbs);
+        let seed: u64 = rand::rng().random_range(0..1_000_000);
+        println!("seed {seed}");
+        let writing = async {
+            tokio::try_join!(
+                write(database, seed),
+                write(database, seed + 1),
+                write(database, seed + 2)
+            )
+        };
+        let killing = async {
+            for round in 0..3 {
+                tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+                let at = round % services.len();
+                services[at].kill_9().unwrap();
+                services[at] = copy.start(&verbs[at..=at]).remove(0);
+            }
+        };
+        let (written, ()) = tokio::join!(writing, killing);
+        written.unwrap();
+        let count = "SELECT count(*) FROM ledger";
+        let entries: u64 = database.rows(count).await.unwrap()[0][0].parse().unwrap();
+        let files = copy.files("inlet.items_changes");
+        let folder = copy.folder.join("lake/inlet.items_changes");
+        let glob = format!("{}/**/*.parquet", folder.display());
+        eventually(PATIENCE, "every change is in the lake", async || {
+            Ok(duckdb::count_glob(&glob).await? >= entries)
+        })
+        .await;
+        let ledger = "SELECT key::text, op, v FROM ledger ORDER BY seq";
+        let ledger = histories(database.rows(ledger).await.unwrap());
+        let changes = format!(
+            "SELECT coalesce(key->>'$.id', 'NULL'), op, coalesce(after->>'$.v', 'NULL') FROM {files} \
+             ORDER BY change_id"
+        );
+        let found = histories(duckdb::read(&folder, &changes).await.unwrap());
+        assert_eq!(found, ledger);
+        let twice = format!("SELECT count(*) - count(DISTINCT change_id) FROM {files}");
+        assert_eq!(duckdb::read(&folder, &twice).await.unwrap()[0][0], "0");
+        eventually(PATIENCE, "the journal is trimmed", async || {
+            let left = database
+                .rows("SELECT count(*) FROM inlet.items_changes")
+                .await?;
+            Ok(left[0][0] == "0")
+        })
+        .await;
+        eventually(PATIENCE, "the latest state is PostgreSQL's", async || {
+            let finished = copy.run("verify").await;
+            ensure!(
+                finished.code == 0 || finished.code == 3,
+                "{}",
+                finished.stderr
+            );
+            Ok(finished.code == 0)
+        })
+        .await;
+        // The lake has everything, so the removal needs no `--discard`.
+        capture(&copy, &["remove", "--yes"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_journal_stops_no_writer_and_what_it_lacks_is_shown() {
+    let tables = "tables: { items: { capture: audit, journal_max: 1MiB } }\n";
+    let copy = Copy::of(shared_database().await, &["run"], tables).await;
+    let database = &copy.database;
+    database
+        .sql("CREATE TABLE items (id int PRIMARY KEY, v text)")
+        .await
+        .unwrap();
+    capture(&copy, &["install", "--yes"]).await;
+    let insert = "INSERT INTO items SELECT id, repeat('x', 500) FROM generate_series";
+    database
+        .sql(&format!("{insert}(1, 5000) AS id"))
+        .await
+        .unwrap();
+    database
+        .sql(&format!("{insert}(5001, 5002) AS id"))
+        .await
+        .unwrap();
+    let rows = database.rows("SELECT count(*) FROM items").await.unwrap();
+    assert_eq!(rows, [["5002"]], "the writers go on");
+    let status = capture(&copy, &["status"]).await;
+    assert!(status.contains("its journal is full"), "{status}");
+    let check = copy.run("check").await;
+    assert!(
+        check.stdout.contains("its journal is full"),
+        "{}",
+        check.stdout
+    );
+    let _services = copy.start(&["run"]);
+    eventually(PATIENCE, "the journal is trimmed", async || {
+        let left = database
+            .rows("SELECT count(*) FROM inlet.items_changes")
+            .await?;
+        Ok(left[0][0] == "0")
+    })
+    .await;
+    // The server does so by itself, a minute later.
+    database.sql("VACUUM inlet.items_changes").await.unwrap();
+    eventually(PATIENCE, "changes are recorded again", async || {
+        database.sql("VACUUM inlet.items_changes").await?;
+        database
+            .sql("UPDATE items SET v = v || 'y' WHERE id = 1")
+            .await?;
+        let glob = copy.folder.join("lake_changes/**/*.parquet");
+        Ok(duckdb::count_glob(glob.display()).await? > 5000)
+    })
+    .await;
+    // Beside the lake of a single table, where its pattern does not find it.
+    let folder = copy.folder.join("lake_changes");
+    let files = format!("read_parquet('{}/**/*.parquet')", folder.display());
+    let gap = format!("SELECT count(*) FROM {files} WHERE missed > 0");
+    assert_ne!(duckdb::read(&folder, &gap).await.unwrap()[0][0], "0");
+}
+
+#[tokio::test]
+async fn a_journal_that_is_not_installed_is_named_with_its_command() {
+    let tables = "tables: { items: { capture: audit } }\n";
+    let copy = Copy::of(shared_database().await, &["run"], tables).await;
+    copy.database
+        .sql("CREATE TABLE items (id int PRIMARY KEY, v text)")
+        .await
+        .unwrap();
+    for verb in ["run", "check"] {
+        let finished = copy.run(verb).await;
+        let said = finished.stdout + &finished.stderr;
+        assert_ne!(finished.code, 0, "{said}");
+        assert!(said.contains("inlet capture install items"), "{said}");
+    }
+    capture(&copy, &["install", "--yes"]).await;
+    let finished = copy.run("check").await;
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    copy.database
+        .sql("ALTER TABLE items DISABLE TRIGGER inlet_capture_delete")
+        .await
+        .unwrap();
+    let finished = copy.run("check").await;
+    assert!(
+        finished
+            .stdout
+            .contains("statements on items are not recorded"),
+        "{}",
+        finished.stdout
+    );
+}
