@@ -288,27 +288,14 @@ pub async fn look(config: &Config) -> Result<Looked, Failure> {
         Some(kafka) => Some(of_kafka(config, kafka.clone(), &heads).await),
         None => None,
     };
-    let name = |(table, head): (&TableConfig, &Result<Option<Head>, String>)| {
-        // Before the first commit only the catalog knows how the table's name is spelled.
-        let head = head.as_ref().ok().and_then(Option::as_ref);
-        head.map(|head| head.table.clone())
-            .or_else(|| postgres.as_ref()?.as_ref().ok()?.name(table))
-    };
-    let names: Vec<_> = config.tables.iter().zip(&heads).map(name).collect();
+    let names = names(config, &heads, &postgres);
     let (direct, lake) = (kafka.is_none(), is_written(&readers));
     let services = Services {
         direct,
         poll: if direct { lake } else { poll },
         lake,
     };
-    let mut postgres = postgres;
-    let mut journals = Vec::new();
-    for table in &config.tables {
-        journals.push(match &mut postgres {
-            Some(Ok(postgres)) => postgres.journal(config, table).await,
-            Some(Err(_)) | None => None,
-        });
-    }
+    let mut journals = journals(config, &mut postgres).await;
     let waiting = waiting(config, postgres, kafka.as_ref(), &heads, &names).await;
     let at = Utc::now();
     let mut known = Vec::new();
@@ -485,6 +472,35 @@ impl OfPostgres {
             }),
         }
     }
+}
+
+/// The tables' names as the catalog spells them, where they are known.
+fn names(
+    config: &Config,
+    heads: &[Result<Option<Head>, String>],
+    postgres: &Option<Result<OfPostgres, Error>>,
+) -> Vec<Option<TableName>> {
+    let name = |(table, head): (&TableConfig, &Result<Option<Head>, String>)| {
+        // Before the first commit only the catalog knows how the table's name is spelled.
+        let head = head.as_ref().ok().and_then(Option::as_ref);
+        head.map(|head| head.table.clone())
+            .or_else(|| postgres.as_ref()?.as_ref().ok()?.name(table))
+    };
+    config.tables.iter().zip(heads).map(name).collect()
+}
+
+async fn journals(
+    config: &Config,
+    postgres: &mut Option<Result<OfPostgres, Error>>,
+) -> Vec<Option<Journal>> {
+    let mut found = Vec::new();
+    for table in &config.tables {
+        found.push(match postgres {
+            Some(Ok(postgres)) => postgres.journal(config, table).await,
+            Some(Err(_)) | None => None,
+        });
+    }
+    found
 }
 
 async fn waiting(

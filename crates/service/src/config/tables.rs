@@ -218,11 +218,11 @@ impl TableConfig {
             format: self.format,
             ..Self::named(self.table.journal())
         }
-        .as_journal_of(self.table.clone())
+        .into_journal_of(self.table.clone())
     }
 
     /// What Inlet knows of a journal, where the user has not written something else.
-    fn as_journal_of(self, table: TableReference) -> Self {
+    fn into_journal_of(self, table: TableReference) -> Self {
         let or = |own: Option<String>, ours: &str| own.or_else(|| Some(ours.to_owned()));
         let or_list = |own: Vec<String>, ours: &str| match own.is_empty() {
             true => vec![ours.to_owned()],
@@ -259,7 +259,7 @@ pub(super) fn add_journals(tables: &mut Vec<TableConfig>) {
             .iter_mut()
             .find(|other| other.table.may_be(&journal.table));
         match named {
-            Some(named) => *named = named.clone().as_journal_of(table.table),
+            Some(named) => *named = named.clone().into_journal_of(table.table),
             None => tables.push(journal),
         }
     }
@@ -319,16 +319,7 @@ fn table(
     timezone: Tz,
     problems: &mut Problems,
 ) -> Option<TableConfig> {
-    let name = TableReference::parse(&written.value).map_err(|what| {
-        let problem = Problem::at(
-            &written.place,
-            format!("`{}` does not name a table: {what}", written.value),
-        );
-        problem.hint(
-            "write `orders` or `schema.orders`; a part that holds a dot goes in double \
-            quotes: 'sales.\"a.b\"'",
-        )
-    });
+    let name = name(written);
     let zone_key = format!("tables.{}.timezone", written.value);
     let timezone = settings
         .timezone
@@ -392,6 +383,19 @@ fn table(
         journal_max,
         journal_of: None,
         skip,
+    })
+}
+
+fn name(written: &Text) -> Result<TableReference, Problem> {
+    TableReference::parse(&written.value).map_err(|what| {
+        let problem = Problem::at(
+            &written.place,
+            format!("`{}` does not name a table: {what}", written.value),
+        );
+        problem.hint(
+            "write `orders` or `schema.orders`; a part that holds a dot goes in double \
+            quotes: 'sales.\"a.b\"'",
+        )
     })
 }
 
