@@ -8,8 +8,8 @@
 //! their [`detection`]. [`load`] is the first reading of a table, and another one beside its polls.
 //! [`control`] is what users ask of a table, and [`journal`] what leaves a table that holds the
 //! changes of another one. [`keys`] are the keys of the published rows, [`held`] is
-//! what a table remembers of them, and [`census`] finds the deleted ones among them. [`waiting`]
-//! counts what a poll would find, and [`unseen`] what only a
+//! what a table remembers of them, and [`census`] finds the deleted ones among them; `recorded` are
+//! those that a journal has. [`waiting`] counts what a poll would find, and [`unseen`] what only a
 //! deeper scan would find.
 
 pub mod activity;
@@ -30,6 +30,7 @@ pub mod phase;
 pub mod plan;
 pub mod poll;
 pub mod progress;
+mod recorded;
 pub mod resume;
 pub mod scan;
 pub mod statement;

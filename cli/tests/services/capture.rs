@@ -385,6 +385,70 @@ async fn the_history_of_every_key_is_the_ledgers_through_kills_and_leaves_postgr
     }
 }
 
+/// PostgreSQL's counters start the comparison of keys; a session that does not count leaves only the
+/// journal.
+const UNCOUNTED: &str = "SET track_counts = off;";
+
+#[tokio::test]
+async fn deletes_that_the_journal_has_arrive_without_a_pass_over_the_keys() {
+    for verbs in WAYS {
+        let tables = "tables: { items: { capture: keys }, named: { capture: keys } }\n";
+        let copy = Copy::of(shared_database().await, verbs, tables).await;
+        let database = &copy.database;
+        database
+            .sql(
+                "CREATE TABLE items (id int PRIMARY KEY, v text);
+                 CREATE TABLE named (name text, place uuid, PRIMARY KEY (place, name));
+                 INSERT INTO items SELECT id, 'a' FROM generate_series(1, 5) AS id;
+                 INSERT INTO named SELECT 'n\u{e9}\"' || id, gen_random_uuid()
+                 FROM generate_series(1, 5) AS id",
+            )
+            .await
+            .unwrap();
+        capture(&copy, &["install", "--yes"]).await;
+        let _services = copy.start(verbs);
+        copy.await_rows("items", 5).await;
+        copy.await_rows("named", 5).await;
+        // The first pass over the keys comes after the load, and would find them too.
+        eventually(PATIENCE, "the first passes have ended", async || {
+            let status = copy.run_with("status", &["--json"]).await.stdout;
+            let status: serde_json::Value = serde_json::from_str(&status)?;
+            let tables = status["tables"].as_array().cloned().unwrap_or_default();
+            let seen = |table: &&serde_json::Value| table["deletes"]["seen_until"].is_number();
+            Ok(tables.iter().filter(seen).count() == 2)
+        })
+        .await;
+        let gone = [
+            (
+                "items",
+                "DELETE FROM items WHERE id = 1; UPDATE items SET id = 20 WHERE id = 2",
+                2,
+            ),
+            (
+                "named",
+                "DELETE FROM named WHERE name LIKE '%1' OR name LIKE '%4'",
+                2,
+            ),
+        ];
+        for (table, sql, deletes) in gone {
+            database.sql(&format!("{UNCOUNTED}{sql}")).await.unwrap();
+            let files = copy.files(table);
+            let folder = copy.folder.join("lake").join(table);
+            let count = format!("SELECT count(*) FROM {files} WHERE _op = 'd'");
+            eventually(PATIENCE, &format!("deletes of {table}"), async || {
+                let found = duckdb::read(&folder, &count).await?;
+                Ok(found[0][0] == deletes.to_string())
+            })
+            .await;
+        }
+        copy.verified().await;
+        let recorded = "SELECT op, key->>'id', before::text FROM inlet.items_changes";
+        for row in database.rows(recorded).await.unwrap() {
+            assert_eq!(row[2], "NULL", "keys have no values: {row:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_full_journal_stops_no_writer_and_what_it_lacks_is_shown() {
     let tables = "tables: { items: { capture: audit, journal_max: 1MiB } }\n";

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use self::leaves::{Leaf, Leaves};
 use self::texts::Texts;
 use super::progress::Damaged;
+use super::recorded::Gone;
 
 const KEYS: &str = "keys";
 
@@ -266,6 +267,26 @@ impl PublishedKeys {
                 keys.extend(new.keys());
             }
             _ => {}
+        }
+    }
+
+    /// Those of the keys whose deletes a journal has recorded.
+    pub(super) fn recorded(&self, gone: &Gone) -> Chunk {
+        let columns: Vec<&str> = self
+            .about
+            .columns
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        match &self.set {
+            Set::Integers(set) => {
+                let keys = gone.integers(columns[0]).map(integers::ordered);
+                Chunk::Integers(keys.filter(|key| set.contains(key)).collect())
+            }
+            Set::Texts(set) => {
+                let keys = gone.texts(&columns).into_iter();
+                Chunk::Texts(keys.filter(|key| set.contains(key)).collect())
+            }
         }
     }
 

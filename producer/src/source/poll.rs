@@ -40,6 +40,7 @@ use super::notice;
 use super::out::Out;
 use super::phase::{Phase, Reload};
 use super::plan::Plan;
+use super::recorded::{Gone, Recorded};
 use super::resume::{PollSettings, accepts};
 use super::scan::Scanned;
 use super::table::PolledTable;
@@ -266,7 +267,7 @@ impl Poll {
         }
         self.quiet = None;
         // All scans succeed before the state of any table changes.
-        let scans = self.scan_all(&plans, out).await?;
+        let (scans, gone) = self.scan_all(&plans, out).await?;
         for ((at, plan), scan) in plans.into_iter().zip(scans) {
             let table = &mut self.tables[at];
             if scan.late > 0 {
@@ -278,7 +279,8 @@ impl Poll {
             step.deletes += scan.deletes;
             table.scanned(plan, scan);
         }
-        Ok(())
+        // The keys of this cycle's rows are among the published ones now.
+        self.look_for_recorded(gone, step, out).await
     }
 
     /// True when nothing can have become visible since the last cycle: one statement of 16 us.
@@ -426,7 +428,7 @@ impl Poll {
         &mut self,
         plans: &[(usize, Plan)],
         out: &mut impl Out,
-    ) -> Result<Vec<Scanned>, PollError> {
+    ) -> Result<(Vec<Scanned>, Vec<(usize, Gone)>), PollError> {
         self.postgres.catch_up().await?;
         let connection = self.postgres.reader();
         let captured: Vec<&Captured> = plans
@@ -435,13 +437,25 @@ impl Poll {
             .collect();
         let block = Block::begin(connection, &captured).await?;
         let mut scans = Vec::with_capacity(plans.len());
+        let mut recorded = Vec::new();
         for (at, plan) in plans {
-            scans.push(carry_out(connection, &block, &self.tables[*at], plan, out).await?);
+            let table = &self.tables[*at];
+            if !table.is_journal() {
+                scans.push(carry_out(connection, &block, table, plan, out).await?);
+                continue;
+            }
+            let mut gone = Gone::default();
+            let mut out = Recorded {
+                out,
+                gone: &mut gone,
+            };
+            scans.push(carry_out(connection, &block, table, plan, &mut out).await?);
+            recorded.push((*at, gone));
         }
         // A later position covers the earlier one, so the new gate may replace one that was not
         // passed yet.
         self.gate = Some(block.end(connection).await?);
-        Ok(scans)
+        Ok((scans, recorded))
     }
 }
 
