@@ -132,7 +132,13 @@ fn weigh_room(object: &str, free: u64, flush_bytes: u64) -> Finding {
 async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
     // The folder of a table depends on whether there is one table or several. Going from one to the
     // other would start an empty lake beside the full one.
-    if let [only] = config.tables.as_slice() {
+    let tables = config.tables.iter();
+    // A journal is no table of its own here: it is beside the lake of a single one.
+    let counted: Vec<_> = tables.filter(|table| table.journal_of.is_none()).collect();
+    if let [only] = counted.as_slice() {
+        if config.has_folders {
+            return None;
+        }
         let own = tables::own_folder(datalake, &only.table);
         let head = TableReader::new(&own).head().await.ok().flatten()?;
         let evidence = format!(
@@ -161,7 +167,7 @@ async fn moved(config: &Config, datalake: &DatalakeConfig) -> Option<Finding> {
         object,
         format!(
             "it holds table `{table}` itself, and the configuration has {} tables",
-            config.tables.len()
+            counted.len()
         ),
     );
     let means = "several tables have a folder each below it: this one would be loaded again, and \

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use inlet_harness::{Database, Inlet, duckdb, eventually, shared_database};
+use inlet_harness::{
+    Database, Inlet, duckdb, eventually, shared_database, shared_kafka, shared_postgres,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::orders::PATIENCE;
+use crate::orders::{INLET, Orders, PATIENCE};
 use crate::tables::{Copy, WAYS};
 
 /// Everything of the database that is no table of the system.
@@ -31,7 +33,7 @@ const CATALOG: &str = "
 async fn capture(copy: &Copy, arguments: &[&str]) -> String {
     let (verb, rest) = arguments.split_first().unwrap();
     let all = [&["capture", verb, "--config", &copy.config], rest].concat();
-    let finished = Inlet::run(crate::orders::INLET, &all, &[]).await.unwrap();
+    let finished = Inlet::run(INLET, &all, &[]).await.unwrap();
     assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
     finished.stdout
 }
@@ -382,6 +384,68 @@ async fn the_history_of_every_key_is_the_ledgers_through_kills_and_leaves_postgr
         .await;
         // The lake has everything, so the removal needs no `--discard`.
         capture(&copy, &["remove", "--yes"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_only_reads_carries_and_trims_what_the_owner_has_installed() {
+    let postgres = shared_postgres().await;
+    for with_broker in [false, true] {
+        let kafka = match with_broker {
+            true => Some(shared_kafka().await),
+            false => None,
+        };
+        let mut orders = Orders::new(postgres, kafka, false).await.unwrap();
+        orders
+            .configure("tables: { ROLL001_orders: { capture: audit } }\n")
+            .unwrap();
+        let install = orders.arguments("capture");
+        let install = [&install[..1], &["install".to_owned()], &install[1..]].concat();
+        let printed = Inlet::run(INLET, &install, &[]).await.unwrap();
+        assert_eq!(printed.code, 0, "{}", printed.stderr);
+        orders.database.psql(&printed.stdout).await.unwrap();
+        let again = Inlet::run(INLET, &install, &[]).await.unwrap();
+        assert!(!again.stdout.contains("GRANT"), "{}", again.stdout);
+
+        let _service = orders.start("run").unwrap();
+        orders.insert(&["1.00", "2.00"]).await.unwrap();
+        orders
+            .database
+            .sql("UPDATE ROLL001_orders SET amount = amount + 150, updated_at = now()")
+            .await
+            .unwrap();
+        // A lake of one table is in the folder itself, and what it changes beside it.
+        let folder = orders.lake().with_file_name("orders_changes");
+        let files = format!("{}/**/*.parquet", folder.display());
+        eventually(PATIENCE, "the changes are in the lake", async || {
+            Ok(duckdb::count_glob(&files).await? == 4)
+        })
+        .await;
+        let sql = format!(
+            "SELECT before->>'amount', after->>'amount', changed FROM read_parquet('{files}')
+             WHERE op = 'update' ORDER BY change_id, 1"
+        );
+        let mut found = duckdb::read(&folder, &sql).await.unwrap();
+        found.sort();
+        let expected = [["1.00", "151.00"], ["2.00", "152.00"]];
+        assert_eq!(
+            found.iter().map(|row| &row[..2]).collect::<Vec<_>>(),
+            expected
+        );
+        eventually(PATIENCE, "the journal is trimmed", async || {
+            let left = "SELECT count(*) FROM inlet.roll001_orders_changes";
+            Ok(orders.database.rows(left).await?[0][0] == "0")
+        })
+        .await;
+        let check = Inlet::run(INLET, &orders.arguments("check"), &[])
+            .await
+            .unwrap();
+        assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+        assert!(
+            check.stdout.contains("its changes are recorded: audit"),
+            "{}",
+            check.stdout
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! The function that writes the journal: one for each table, called by all of its triggers.
 
+use std::collections::BTreeSet;
+
 use inlet_model::{TableName, quote};
 use inlet_service::config::{Capture, TableConfig};
 
@@ -25,10 +27,12 @@ pub(super) fn source(captured: &Captured, config: &TableConfig) -> String {
     let columns = columns(captured);
     let key = key(captured);
     let row = row(captured, &columns);
-    let named: Vec<_> = match &columns {
-        None => key_columns(captured).map(literal).collect(),
-        Some(columns) => columns.iter().map(|name| literal(name)).collect(),
+    let named: BTreeSet<&str> = match &columns {
+        None if audit => key_columns(captured).chain(numerics(captured)).collect(),
+        None => key_columns(captured).collect(),
+        Some(columns) => columns.iter().map(String::as_str).collect(),
     };
+    let named: Vec<_> = named.into_iter().map(literal).collect();
     let (declared, recorded, written) = match audit {
         true => (
             WHO,
@@ -169,16 +173,42 @@ fn columns(captured: &Captured) -> Option<Vec<String>> {
     })
 }
 
-fn row(_captured: &Captured, columns: &Option<Vec<String>>) -> String {
+/// The row as an object. A `numeric` is text in it: readers of JSON round a number to a double.
+fn row(captured: &Captured, columns: &Option<Vec<String>>) -> String {
+    let numerics: Vec<_> = numerics(captured).collect();
     let Some(columns) = columns else {
-        return ROW.to_owned();
+        let pair = |name: &&str| {
+            let column = quote(name);
+            format!("{}, changed_row.{column}::text", literal(name))
+        };
+        let pairs: Vec<_> = numerics.iter().map(pair).collect();
+        // A column that is added later is in the object too.
+        return match pairs.is_empty() {
+            true => ROW.to_owned(),
+            false => format!(
+                "(to_jsonb(changed_row.*) || jsonb_build_object({}))::json",
+                pairs.join(", ")
+            ),
+        };
     };
-    let columns: Vec<_> = columns
-        .iter()
-        .map(|name| format!("changed_row.{}", quote(name)))
-        .collect();
+    let column = |name: &String| {
+        let column = quote(name);
+        match numerics.contains(&name.as_str()) {
+            true => format!("changed_row.{column}::text AS {column}"),
+            false => format!("changed_row.{column}"),
+        }
+    };
+    let columns: Vec<_> = columns.iter().map(column).collect();
     format!(
         "(SELECT row_to_json(chosen.*) FROM (SELECT {}) AS chosen)",
         columns.join(", ")
     )
+}
+
+fn numerics(captured: &Captured) -> impl Iterator<Item = &str> {
+    let columns = captured.schema.columns.iter();
+    let numerics = columns.filter(|column| column.postgres_type.starts_with("numeric"));
+    numerics
+        .filter(|column| !column.postgres_type.ends_with("[]"))
+        .map(|column| column.name.as_str())
 }

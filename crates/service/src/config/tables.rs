@@ -224,16 +224,17 @@ impl TableConfig {
     /// What Inlet knows of a journal, where the user has not written something else.
     fn into_journal_of(self, table: TableReference) -> Self {
         let or = |own: Option<String>, ours: &str| own.or_else(|| Some(ours.to_owned()));
-        let or_list = |own: Vec<String>, ours: &str| match own.is_empty() {
-            true => vec![ours.to_owned()],
+        let or_list = |own: Vec<String>, ours: &[&str]| match own.is_empty() {
+            true => ours.iter().map(ToString::to_string).collect(),
             false => own,
         };
         Self {
             cursor: or(self.cursor, "changed_at"),
-            key: or_list(self.key, "change_id"),
+            // The columns of the journal's index, in its order.
+            key: or_list(self.key, &["changed_at", "change_id"]),
             date_column: or(self.date_column, "transaction_at"),
             // The changes of one row stay in their order.
-            topic_key: or_list(self.topic_key, "key"),
+            topic_key: or_list(self.topic_key, &["key"]),
             // Only Inlet deletes from it, what the lake has.
             deletes: Deletes::Ignored,
             journal_of: Some(table),
