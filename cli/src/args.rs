@@ -60,6 +60,12 @@ pub enum Verb {
     /// Compare the tables in PostgreSQL with the lake; exit 3 when they differ
     #[command(after_help = "Example:\n  inlet verify --config configs/orders_stream.yml --json")]
     Verify(VerifyArguments),
+    /// Rebuild a table in PostgreSQL from the lake, as it is now or as it was known at a moment
+    #[command(
+        after_help = "Example:\n  inlet restore orders --config inlet.yml --as-of '2026-11-27 \
+            18:00' --to postgres://me@localhost/shop --as orders_before"
+    )]
+    Restore(RestoreArguments),
     /// Ask the lake in SQL; every table is a view of its latest state
     #[command(
         after_help = "Example:\n  inlet query --config configs/quickstart.yml 'SELECT count(*) \
@@ -148,6 +154,7 @@ impl Verb {
             Self::Consumer(arguments) | Self::Run(arguments) => Some(&arguments.service.files),
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
+            Self::Restore(arguments) => Some(&arguments.files),
             Self::Views(arguments) => Some(&arguments.of.files),
             Self::Compact(arguments) => Some(&arguments.of.files),
             Self::Lake(arguments) => Some(&arguments.verb.asked().of.files),
@@ -212,7 +219,38 @@ pub struct VerifyArguments {
     /// How long the lake may take to catch up with the snapshot
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub timeout: u64,
+    /// Let the service publish the rows that differ again, as PostgreSQL has them, and compare again
+    #[arg(long)]
+    pub repair: bool,
     /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The table of the lake, as the configuration names it
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// The database that gets the table, as postgres://user@host:5432/database; PGPASSWORD may have
+    /// the password
+    #[arg(long, value_name = "URL")]
+    pub to: String,
+    /// Its name there; the same name when absent
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub moment: Moment,
+    /// Replace the rows of a table that exists there
+    #[arg(long)]
+    pub truncate: bool,
+    /// Take columns as text whose types that database lacks, such as enums
+    #[arg(long)]
+    pub missing_types_as_text: bool,
+    /// One JSON object instead of words
     #[arg(long)]
     pub json: bool,
 }

@@ -6,35 +6,27 @@
 //! folder, and the poll answers in the progress. Leaves to others: the poll (`inlet_producer`), the
 //! stored format (`inlet_model::Request`).
 
+mod store;
 mod table;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use chrono::Utc;
-use inlet_lake::{TableReader, read_request, write_request};
-use inlet_model::{Progress, ReloadRequest, Request, TableName};
-use inlet_producer::settings;
-use inlet_producer::sink::kafka::{
-    KafkaSinkSettings, store_request, stored_progress, stored_requests,
-};
+use inlet_model::{ReloadRequest, Request};
 use inlet_producer::source::control::Control;
 use inlet_service::config::Config;
 use inlet_service::output;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::table::find_table;
-use self::table::{Asked, ControlError, find};
+pub use self::store::Store;
+use self::table::find;
+pub use self::table::{Asked, find_table};
 use crate::args::ControlArguments;
 use crate::failure::Outcome;
-use crate::tables;
 
 /// A service looks at its requests every second, and a commit may take a while longer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
-const ASK_INTERVAL: Duration = Duration::from_millis(250);
-/// A running broker answers sooner.
-const BROKER_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// What is asked of the table.
 #[derive(Debug, Clone)]
@@ -57,22 +49,34 @@ pub async fn run(
     let asked = find(&config, &arguments.table, &act).await?;
     let store = Store::of(&config, &asked)?;
     let before = store.request().await?;
-    // Two requests of one process are never a microsecond apart.
-    let id = format!("{}-{}", Utc::now().timestamp_micros(), std::process::id());
-    let request = next(before.unwrap_or_default(), &act, &id);
+    let request = next(before.unwrap_or_default(), &act, &new_id());
     store.write(&request).await?;
-    let followed = stop.run_until_cancelled(store.followed(&request, &act));
+    let is_followed = |control: &Control| is_followed(control, &request, &act);
+    let followed = stop.run_until_cancelled(store.followed(ANSWER_TIME_MAX, is_followed));
     let table = &asked.table;
     let answer = match followed.await {
-        Some(Ok(true)) => done(&act),
+        Some(Ok(Some(_))) => done(&act),
         Some(Err(error)) => return Err(error),
-        Some(Ok(false)) | None => {
+        Some(Ok(None)) | None => {
             "requested. No service has answered yet; the request is stored, and a service follows \
              it as soon as it polls the table"
         }
     };
     output::stdout(format!("{table}: {answer}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The name of a new request. Two requests of one process are never a microsecond apart.
+pub fn new_id() -> String {
+    format!("{}-{}", Utc::now().timestamp_micros(), std::process::id())
+}
+
+fn is_followed(control: &Control, request: &Request, act: &Act) -> bool {
+    match act {
+        Act::Pause | Act::Resume => control.paused == request.paused,
+        Act::Reload(_) => control.reload.as_ref() == Some(&request.id),
+        Act::Sweep => control.sweep.as_ref() == Some(&request.id),
+    }
 }
 
 /// The request after an act: what was asked before and is not changed by it stays.
@@ -118,104 +122,6 @@ fn done(act: &Act) -> &'static str {
              lake when it has ended"
         }
     }
-}
-
-/// Where requests and progress of a table are stored.
-enum Store {
-    /// Without a broker.
-    Lake(std::path::PathBuf),
-    Kafka(Box<KafkaSinkSettings>, TableName),
-}
-
-impl Store {
-    fn of(config: &Config, asked: &Asked) -> Result<Self, crate::failure::Failure> {
-        if let Some(kafka) = &config.kafka {
-            let settings = KafkaSinkSettings {
-                deadline: BROKER_TIME_MAX,
-                ..settings::kafka_sink(config, kafka, &[])
-            };
-            return Ok(Self::Kafka(Box::new(settings), asked.table.clone()));
-        }
-        let folder = tables::folder(config, config.require_datalake()?, &asked.config);
-        Ok(Self::Lake(folder))
-    }
-
-    async fn request(&self) -> Result<Option<Request>, crate::failure::Failure> {
-        match self {
-            Self::Lake(folder) => {
-                // Without a log the table was never loaded, and a file would be the first thing in
-                // its folder.
-                if TableReader::new(folder).head().await?.is_none() {
-                    return Err(ControlError::NeverLoaded(folder.clone()).into());
-                }
-                Ok(read_request(folder))
-            }
-            Self::Kafka(settings, table) => {
-                let requests = blocking(settings, stored_requests).await?;
-                Ok(requests.get(table).cloned())
-            }
-        }
-    }
-
-    async fn write(&self, request: &Request) -> Result<(), crate::failure::Failure> {
-        match self {
-            Self::Lake(folder) => Ok(write_request(folder, request)?),
-            Self::Kafka(settings, table) => {
-                let (table, request) = (table.clone(), request.clone());
-                blocking(settings, move |settings| {
-                    store_request(settings, &table, &request)
-                })
-                .await
-            }
-        }
-    }
-
-    async fn progress(&self) -> Result<Progress, crate::failure::Failure> {
-        match self {
-            Self::Lake(folder) => {
-                let head = TableReader::new(folder).head().await?;
-                Ok(head.map(|head| head.progress.clone()).unwrap_or_default())
-            }
-            Self::Kafka(settings, table) => {
-                let mut progress = blocking(settings, stored_progress).await?;
-                Ok(progress.remove(table).unwrap_or_default())
-            }
-        }
-    }
-
-    /// Waits until the service has followed the request; false when it has not in time.
-    async fn followed(
-        &self,
-        request: &Request,
-        act: &Act,
-    ) -> Result<bool, crate::failure::Failure> {
-        let end = Instant::now() + ANSWER_TIME_MAX;
-        loop {
-            let control = Control::decode(&self.progress().await?);
-            let is_followed = match act {
-                Act::Pause | Act::Resume => control.paused == request.paused,
-                Act::Reload(_) => control.reload.as_ref() == Some(&request.id),
-                Act::Sweep => control.sweep.as_ref() == Some(&request.id),
-            };
-            if is_followed {
-                return Ok(true);
-            }
-            if Instant::now() >= end {
-                return Ok(false);
-            }
-            tokio::time::sleep(ASK_INTERVAL).await;
-        }
-    }
-}
-
-/// Runs a question to the broker on a thread of its own, because librdkafka's calls block.
-async fn blocking<T: Send + 'static>(
-    settings: &KafkaSinkSettings,
-    ask: impl FnOnce(&KafkaSinkSettings) -> Result<T, inlet_service::sink::SinkError> + Send + 'static,
-) -> Result<T, crate::failure::Failure> {
-    let settings = settings.clone();
-    let asked = tokio::task::spawn_blocking(move || ask(&settings)).await;
-    Ok(asked.expect("the question to the broker does not panic")?)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use inlet_postgres::{Captured, CatalogError, Error, capture, connect, list_tables};
-use inlet_service::config::{Config, TableConfig};
+use inlet_service::config::{Config, PostgresAddress, TableConfig};
 use inlet_service::error::{Explain, Hint, Kind};
 use inlet_service::output;
 use sqlx::PgConnection;
@@ -131,9 +131,9 @@ fn ask() -> Result<String, SystemError> {
     Ok(line.trim().to_owned())
 }
 
-/// The tables asked for, or all.
-async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
-    // The address is parsed as a configuration, so that every message is that of other verbs.
+/// The address that an option gives. It is parsed as a configuration, so that every message is that
+/// of other verbs; a password is taken from the environment where the address has none.
+pub fn address(option: &str, url: &str) -> Result<PostgresAddress, Failure> {
     let text = format!(
         "postgres:\n  url: {}\n  password: ${{PGPASSWORD:-}}\n  table: any\n",
         text::quoted(url)
@@ -147,8 +147,13 @@ async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
         "PGPASSWORD".to_owned(),
         std::env::var("PGPASSWORD").unwrap_or_default(),
     )]);
-    let config = Config::from_texts(&[("--url", &text)], &environment)?;
-    let mut connection = connect(&config.require_postgres()?.primary).await?;
+    let config = Config::from_texts(&[(option, &text)], &environment)?;
+    Ok(config.require_postgres()?.primary.clone())
+}
+
+/// The tables asked for, or all.
+async fn look(url: &str, asked: &[String]) -> Result<Vec<Found>, Failure> {
+    let mut connection = connect(&address("--url", url)?).await?;
     let names: Vec<String> = if asked.is_empty() {
         list_tables(&mut connection)
             .await?

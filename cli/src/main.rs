@@ -22,6 +22,7 @@ mod locate;
 mod manual;
 mod producer;
 mod query;
+mod restore;
 mod run;
 mod service_start;
 mod status;
@@ -107,6 +108,9 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Run(arguments) => run::run(config, arguments.service.http, token).await,
         Verb::Query(arguments) => {
             query::run(arguments, tables::resolve_by_lake(config)?, token).await
+        }
+        Verb::Restore(arguments) => {
+            restore::run(arguments, tables::resolve_by_lake(config)?, token).await
         }
         Verb::Views(arguments) => {
             query::print_views(&arguments, tables::resolve_by_lake(config)?).await

@@ -12,7 +12,10 @@
 //! and no version is a duplicate; and the folder holds the committed files and no others. Memory is
 //! bounded whatever the table's size. Rows whose deletion the lake does not know yet are
 //! differences, and are reported as such. Read in this order: [`postgres`], [`lake`], [`fit`],
-//! [`hash`], [`compare`], [`examples`], [`canonical`], [`as_read`], [`report`].
+//! [`hash`], [`compare`], [`examples`], [`canonical`], [`as_read`], [`report`], [`repair`].
+//!
+//! With `--repair` the rows that differ become a request to the service ([`repair`]); what is
+//! reported last, and the exit code, are those of a second comparison.
 
 mod as_read;
 mod canonical;
@@ -24,6 +27,7 @@ mod hash;
 mod lake;
 mod loads;
 mod postgres;
+mod repair;
 mod report;
 
 use std::process::ExitCode;
@@ -40,9 +44,11 @@ use tokio_util::sync::CancellationToken;
 
 use self::as_read::OfTable;
 use self::compare::{Findings, Row, compare};
-use self::error::VerifyError;
-use self::hash::{Hasher, KeyRange};
-use self::lake::Lake;
+pub use self::compare::{Position, Version};
+pub use self::error::VerifyError;
+pub use self::fit::columns;
+pub use self::hash::{Hash, Hasher, KeyRange};
+pub use self::lake::{Lake, positions};
 use self::postgres::Snapshot;
 use self::report::Report;
 use crate::args::VerifyArguments;
@@ -94,9 +100,17 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
             table,
         };
         let found = found.take(table)?;
-        let report = verify_table(&mut connection, &of, found, deadline).await?;
+        let wanted = Wanted {
+            keys: arguments.repair,
+            repaired: false,
+        };
+        let mut report =
+            verify_table(&mut connection, &of, found.clone(), deadline, wanted).await?;
         if !arguments.json {
             output::stdout(report.to_string())?;
+        }
+        if arguments.repair && !report.is_equal() {
+            report = repair(arguments, &mut connection, &of, found, report).await?;
         }
         reports.push(report);
     }
@@ -105,11 +119,56 @@ async fn verify(arguments: &VerifyArguments, config: &Config) -> Result<Vec<Repo
     Ok(reports)
 }
 
+/// Lets the service publish what a comparison has found, and compares again once it has.
+async fn repair(
+    arguments: &VerifyArguments,
+    connection: &mut PgConnection,
+    of: &OfTable<'_>,
+    table: Table,
+    mut report: Report,
+) -> Result<Report, Failure> {
+    let time_max = Duration::from_secs(arguments.timeout);
+    let outcome = repair::ask(of, &mut report, time_max).await?;
+    if !arguments.json {
+        output::stdout(format!("  {outcome}\n"))?;
+    }
+    if outcome.is_made() {
+        let deadline = Instant::now() + time_max;
+        let wanted = Wanted {
+            keys: false,
+            repaired: true,
+        };
+        report = verify_table(connection, of, table, deadline, wanted).await?;
+        if !arguments.json {
+            output::stdout(report.to_string())?;
+        }
+    }
+    report.repair = Some(outcome);
+    Ok(report)
+}
+
+/// What a comparison is for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// Name the rows that differ.
+    keys: bool,
+    /// The rows of a repair are on their way: wait for its deletes too.
+    repaired: bool,
+}
+
+impl Wanted {
+    /// Whether later commits of the lake may make both sides equal.
+    fn waits_for(self, found: &Findings) -> bool {
+        found.may_be_late() || self.repaired && found.to_repair() > 0
+    }
+}
+
 async fn verify_table(
     connection: &mut PgConnection,
     of: &OfTable<'_>,
     table: Table,
     deadline: Instant,
+    wanted: Wanted,
 ) -> Result<Report, VerifyError> {
     let folder = tables::folder(of.config, of.datalake, of.table);
     // The views name files by their whole paths, and both comparisons leave out the same ones.
@@ -132,8 +191,16 @@ async fn verify_table(
     let mut findings = Findings::default();
     let mut range = KeyRange::ALL;
     loop {
-        let (found, compared) =
-            compare_range(of, &mut snapshot, &mut left, &mut lake, range, deadline).await?;
+        let (found, compared) = compare_range(
+            of,
+            &mut snapshot,
+            &mut left,
+            &mut lake,
+            range,
+            deadline,
+            wanted,
+        )
+        .await?;
         findings.add(found);
         match compared.after() {
             Some(next) => range = next,
@@ -141,16 +208,23 @@ async fn verify_table(
         }
     }
     let examples = examples::read(&mut snapshot, &lake, &findings).await?;
+    let keyed = !schema.key.is_empty();
+    let keys_to_repair = match wanted.keys && keyed {
+        true => examples::keys(&mut snapshot, &lake, &findings).await?,
+        false => Vec::new(),
+    };
     let as_read = as_read::compare(of, &mut snapshot, &lake, deadline).await?;
     snapshot.end().await?;
     Ok(Report {
         table: schema.table.clone(),
-        keyed: !schema.key.is_empty(),
+        keyed,
         keys: report::keys(&schema, lake.head.as_ref()),
         findings,
         examples,
         inspection,
         as_read,
+        keys_to_repair,
+        repair: None,
     })
 }
 
@@ -163,6 +237,7 @@ async fn compare_range(
     lake: &mut Lake,
     mut range: KeyRange,
     deadline: Instant,
+    wanted: Wanted,
 ) -> Result<(Findings, KeyRange), VerifyError> {
     let mut rows = read_rows(snapshot, left.as_mut(), &mut range).await?;
     let before = range;
@@ -191,13 +266,13 @@ async fn compare_range(
             loads = Some(loads::of_table(of.config, table, lake.head.as_ref()).await);
             continue;
         }
-        if found.may_be_late() && !std::mem::replace(&mut is_reported, true) {
+        if wanted.waits_for(&found) && !std::mem::replace(&mut is_reported, true) {
             let seconds = deadline.saturating_duration_since(Instant::now()).as_secs();
             let table = &snapshot.schema.table;
             tracing::info!(%table, seconds, "the lake is behind: waiting for it, at most this \
                 long");
         }
-        if !found.may_be_late() || !wait_for_more(lake, &mut range, deadline).await? {
+        if !wanted.waits_for(&found) || !wait_for_more(lake, &mut range, deadline).await? {
             return Ok((found, range));
         }
     }

@@ -123,6 +123,7 @@ impl Position {
 
 #[cfg(test)]
 mod tests {
+    use inlet_model::change::Origin;
     use inlet_model::record::encoding::Encoding;
     use inlet_model::record::header::Header;
     use inlet_model::{Fingerprint, Xid};
@@ -154,6 +155,7 @@ mod tests {
                 key: None,
                 value: None,
                 headed,
+                origin: Origin::Poll,
             });
         }
         slab

@@ -6,10 +6,11 @@
 //! deep, [`plan`] puts it together, and [`coverage`] decides what of it is new. `carry_out` carries
 //! a plan out: [`statement`] and [`scan`] read the rows and hand them to an [`out`], with the time of
 //! their [`detection`]. [`load`] is the first reading of a table, and another one beside its polls.
-//! [`control`] is what users ask of a table, and [`journal`] what leaves a table that holds the
-//! changes of another one. [`keys`] are the keys of the published rows, [`held`] is
-//! what a table remembers of them, and [`census`] finds the deleted ones among them; `recorded` are
-//! those that a journal has. [`waiting`] counts what a poll would find, and [`unseen`] what only a
+//! [`control`] is what users ask of a table, [`repair`] what one of these requests publishes, and
+//! [`journal`] what leaves a table that holds the changes of another one. [`keys`] are the keys of
+//! the published rows, [`held`] is what a table remembers of them, and [`census`] finds the deleted
+//! ones among them; `recorded` are those that a journal has. [`waiting`] counts what a poll would
+//! find, and [`unseen`] what only a
 //! deeper scan would find.
 
 pub mod activity;
@@ -31,6 +32,7 @@ pub mod plan;
 pub mod poll;
 pub mod progress;
 mod recorded;
+pub mod repair;
 pub mod resume;
 pub mod scan;
 pub mod statement;

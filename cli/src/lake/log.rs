@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use indicatif::HumanCount;
 use inlet_lake::LoggedEntry;
-use inlet_model::printable;
+use inlet_model::{KafkaPartition, OffsetRange, printable};
 use inlet_service::output;
 use serde_json::{Value, json};
 
@@ -95,6 +95,13 @@ fn acts(entry: &LoggedEntry) -> Vec<String> {
             partition.0
         ));
     }
+    for (partition, range) in &entry.repaired {
+        let (from, next) = (range.from.0, range.next.0);
+        acts.push(format!(
+            "a repair brought offsets {from}..{next} of kafka_partition {}",
+            partition.0
+        ));
+    }
     if entry.progress > 0 {
         acts.push("progress of the poll".to_owned());
     }
@@ -106,9 +113,10 @@ fn of_entry((table, seq, entry): &Line<'_>) -> Value {
         Ok(entry) => entry,
         Err(reason) => return json!({ "table": table.name, "seq": seq, "error": reason }),
     };
-    let offsets = entry.offsets.iter().map(|(partition, range)| {
-        json!({ "kafka_partition": partition.0, "from": range.from.0, "next": range.next.0 })
-    });
+    let ranges = |ranges: &[(KafkaPartition, OffsetRange)]| -> Vec<Value> {
+        let range = |(partition, range): &(KafkaPartition, OffsetRange)| json!({ "kafka_partition": partition.0, "from": range.from.0, "next": range.next.0 });
+        ranges.iter().map(range).collect()
+    };
     let acquired = entry
         .acquired
         .iter()
@@ -125,7 +133,8 @@ fn of_entry((table, seq, entry): &Line<'_>) -> Value {
         "expired": entry.expired.as_ref().map(|(date, files, rows)| {
             json!({ "date": date, "files": files, "rows": rows })
         }),
-        "offsets": offsets.collect::<Vec<_>>(),
+        "offsets": ranges(&entry.offsets),
+        "repaired": ranges(&entry.repaired),
         "acquired": acquired.collect::<Vec<_>>(),
         "new_schemas": entry.schemas,
         "progress_parts": entry.progress,

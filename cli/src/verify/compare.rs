@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use super::hash::Hash;
 
-/// The number of examples of each finding.
-const EXAMPLES_MAX: usize = 10;
+/// The rows of each finding that are remembered: those that one repair can name.
+pub const REMEMBERED_MAX: usize = 100_000;
 
 /// A row of the snapshot.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +128,7 @@ impl Sight {
     }
 }
 
-/// The number of rows of a finding, with the first of them.
+/// The number of rows of a finding, with the first of them ([`REMEMBERED_MAX`]).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finding {
     pub rows: u64,
@@ -139,14 +139,14 @@ pub struct Finding {
 impl Finding {
     fn add(&mut self, rows: u64, key: Hash, xid: u64) {
         self.rows += rows;
-        if rows > 0 && self.first.len() < EXAMPLES_MAX {
+        if rows > 0 && self.first.len() < REMEMBERED_MAX {
             self.first.push((key, xid));
         }
     }
 
     fn join(&mut self, other: Self) {
         self.rows += other.rows;
-        let room = EXAMPLES_MAX - self.first.len();
+        let room = REMEMBERED_MAX - self.first.len();
         self.first.extend(other.first.into_iter().take(room));
     }
 }
@@ -193,6 +193,11 @@ impl Findings {
     /// Whether later commits of the lake may make both sides equal.
     pub fn may_be_late(&self) -> bool {
         self.missing.rows + self.different.rows > 0
+    }
+
+    /// The rows that a repair can publish again.
+    pub fn to_repair(&self) -> u64 {
+        self.missing.rows + self.different.rows + self.only_in_lake.rows + self.earlier_key.rows
     }
 
     pub fn is_equal(&self) -> bool {

@@ -7,13 +7,15 @@ use arrow::array::RecordBatch;
 use inlet_model::TableSchema;
 use serde::Serialize;
 
-use super::compare::Findings;
+use super::compare::{Finding, Findings};
 use super::error::VerifyError;
 use super::fit::{Fitted, columns};
 use super::hash::{Hash, Hasher};
 use super::lake::{Lake, positions};
 use super::postgres::Snapshot;
 
+/// The number of examples of each finding.
+const EXAMPLES_MAX: usize = 10;
 /// Columns that an example shows.
 const COLUMNS_MAX: usize = 3;
 
@@ -75,7 +77,7 @@ pub async fn read(
     let wanted = |asked: &[Wrong]| -> HashSet<Hash> {
         let asked = kinds.iter().filter(|(wrong, _)| asked.contains(wrong));
         asked
-            .flat_map(|(_, finding)| finding.first.iter().map(|(key, _)| *key))
+            .flat_map(|(_, finding)| finding.first.iter().take(EXAMPLES_MAX).map(|(key, _)| *key))
             .collect()
     };
     let in_postgres = wanted(&[Wrong::Missing, Wrong::Different]);
@@ -113,7 +115,7 @@ pub async fn read(
     }
     let mut examples = Vec::new();
     for (wrong, finding) in kinds {
-        for (key, xid) in &finding.first {
+        for (key, xid) in finding.first.iter().take(EXAMPLES_MAX) {
             let (postgres, latest) = (postgres.get(key), latest.get(key));
             let columns = match (wrong, postgres, latest) {
                 (Wrong::Different, Some(postgres), Some(latest)) => {
@@ -131,6 +133,47 @@ pub async fn read(
         }
     }
     Ok(examples)
+}
+
+/// The keys of the rows that differ, each as the key of its record: those that a repair can name.
+pub async fn keys(
+    snapshot: &mut Snapshot<'_>,
+    lake: &Lake,
+    findings: &Findings,
+) -> Result<Vec<String>, VerifyError> {
+    let of = |findings: [&Finding; 2]| -> HashSet<Hash> {
+        let first = findings.into_iter().flat_map(|finding| &finding.first);
+        first.map(|(key, _)| *key).collect()
+    };
+    let mut in_postgres = of([&findings.missing, &findings.different]);
+    let mut in_lake = of([&findings.only_in_lake, &findings.earlier_key]);
+    let mut hasher = Hasher::new(snapshot.schema.clone());
+    let mut keys = Vec::new();
+    if !in_postgres.is_empty() {
+        let take = |rows: &RecordBatch| name(&mut keys, &mut in_postgres, &mut hasher, rows);
+        snapshot.read(take).await?;
+    }
+    if !in_lake.is_empty() {
+        let mut take = |rows: &RecordBatch| name(&mut keys, &mut in_lake, &mut hasher, rows);
+        tokio::task::block_in_place(|| lake.rows(&mut take))?;
+    }
+    keys.sort_unstable();
+    Ok(keys)
+}
+
+/// Adds the key of each wanted row once.
+fn name(
+    keys: &mut Vec<String>,
+    wanted: &mut HashSet<Hash>,
+    hasher: &mut Hasher,
+    rows: &RecordBatch,
+) {
+    let hashed = hasher.hash(rows);
+    for (row, key) in hashed.keys.iter().enumerate() {
+        if hashed.is_of_key.value(row) && wanted.remove(key) {
+            keys.extend(hasher.key_texts(&rows.slice(row, 1)));
+        }
+    }
 }
 
 /// Keeps the rows with a wanted key; of several versions the latest.

@@ -15,7 +15,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use inlet_model::TableSchema;
-use inlet_model::change::{ChangeBatch, DELETE, UPSERT, XID, polled_schema};
+use inlet_model::change::{ChangeBatch, DELETE, Origin, UPSERT, XID, polled_schema};
 use inlet_model::record::Rows;
 use inlet_model::record::json::{encode_keys, encode_values};
 use xxhash_rust::xxh3::xxh3_128;
@@ -191,7 +191,7 @@ impl Hasher {
             schema: self.schema.clone(),
             rows,
             detected_at: 0,
-            is_load: false,
+            origin: Origin::Poll,
         };
         encode_values(&batch, &mut self.values);
         encode_keys(&batch, &self.values, &mut self.keys);

@@ -24,6 +24,10 @@ pub struct Lake {
     schema: Arc<TableSchema>,
     /// Files that existed before the snapshot.
     settled: BTreeSet<PathBuf>,
+    /// The only files that are read, where others may be added meanwhile.
+    only: Option<BTreeSet<PathBuf>>,
+    /// Rows that were found later, in microseconds since 1970-01-01 UTC, are not read.
+    found_until: i64,
     /// Files that are not read: the log does not name them, or they are damaged.
     left_out: BTreeSet<PathBuf>,
     /// The schemas of data files, if the table has had another key.
@@ -50,6 +54,8 @@ impl Lake {
             head: None,
             schema: schema.clone(),
             settled,
+            only: None,
+            found_until: i64::MAX,
             left_out: found.foreign.iter().chain(unread).cloned().collect(),
             schemas: HashMap::new(),
             data_read: BTreeSet::new(),
@@ -57,6 +63,12 @@ impl Lake {
             versions: Vec::new(),
             quarantined: HashMap::new(),
         })
+    }
+
+    /// Reads these files alone, and of their rows those that were found by this time.
+    pub fn read_only(&mut self, files: BTreeSet<PathBuf>, found_until: Option<i64>) {
+        self.only = Some(files);
+        self.found_until = found_until.unwrap_or(i64::MAX);
     }
 
     /// Starts reading again, for another range.
@@ -115,7 +127,11 @@ impl Lake {
 
     /// The data files that the log names and that can be read.
     pub fn data_files(&self) -> Result<Vec<PathBuf>, VerifyError> {
-        let found = self.reader.data_files()?.into_iter();
+        let found = match &self.only {
+            Some(only) => only.clone(),
+            None => self.reader.data_files()?,
+        };
+        let found = found.into_iter();
         Ok(found.filter(|path| !self.left_out.contains(path)).collect())
     }
 
@@ -132,6 +148,7 @@ impl Lake {
             }
             let of_file = OfFile {
                 settled: self.settled.contains(&path),
+                found_until: self.found_until,
                 earlier_key: self.is_of_earlier_key(&path),
             };
             let versions = &mut self.versions;
@@ -204,6 +221,7 @@ impl Lake {
 /// What all rows of a file have in common.
 struct OfFile {
     settled: bool,
+    found_until: i64,
     earlier_key: bool,
 }
 
@@ -242,6 +260,7 @@ fn push(
         .iter()
         .enumerate()
         .filter(|(at, key)| range.holds(key) && hashed.is_of_key.value(*at))
+        .filter(|(at, _)| positions[*at].detected_at <= of_file.found_until)
     {
         let deleted = ops.value(at) == "d";
         versions.push(Version {

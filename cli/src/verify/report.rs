@@ -12,6 +12,7 @@ use super::as_read::{AsRead, Compared};
 use super::compare::Findings;
 use super::examples::{Difference, Example, Wrong};
 use super::lake::has_same_key;
+use super::repair::Outcome;
 use crate::duckdb::INSTALL;
 
 /// Longer values are cut where a person reads them.
@@ -30,6 +31,10 @@ pub struct Report {
     pub examples: Vec<Example>,
     pub inspection: Inspection,
     pub as_read: AsRead,
+    /// The keys of rows that differ, where they were asked for.
+    pub keys_to_repair: Vec<String>,
+    /// What became of the repair before this comparison, or of one that still waits.
+    pub repair: Option<Outcome>,
 }
 
 const ONLY_IN_LAKE: &str = "only in the lake (deleted in PostgreSQL, or given another key there, \
@@ -82,7 +87,7 @@ impl Report {
                 value
             }
         };
-        json!({
+        let mut table = json!({
             "table": self.table.to_string(),
             "equal": self.is_equal(),
             "rows": found.rows,
@@ -102,7 +107,11 @@ impl Report {
             "forbidden_files": paths(&mut self.inspection.forbidden.keys()),
             "unreadable_entries": paths(&mut self.inspection.unreadable.keys()),
             "as_duckdb_reads_it": as_read,
-        })
+        });
+        if let Some(repair) = &self.repair {
+            table["repair"] = json!(repair);
+        }
+        table
     }
 
     /// The counts of the comparison by files.
@@ -303,6 +312,8 @@ mod tests {
             examples,
             inspection: Inspection::default(),
             as_read: AsRead::Compared(Compared::default()),
+            keys_to_repair: Vec::new(),
+            repair: None,
         }
     }
 

@@ -13,7 +13,7 @@ use arrow::array::{
 };
 use inlet_harness::{Finished, Inlet, eventually};
 use inlet_lake::{Compactor, LakeOptions, Limits, Numbering, Rejected, TableReader, TableWriter};
-use inlet_model::change::{ChangeBatch, UPSERT, positioned_schema};
+use inlet_model::change::{ChangeBatch, Origin, UPSERT, positioned_schema};
 use inlet_model::{Column, KafkaPartition, Offset, OffsetRange, Scalar, TableName, TableSchema};
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ fn orders(schema: &Arc<TableSchema>, offsets: &[i64], id: impl Fn(i64) -> i64) -
         schema: schema.clone(),
         rows: RecordBatch::try_new(positioned_schema(schema), columns).unwrap(),
         detected_at: NOV_20,
-        is_load: false,
+        origin: Origin::Poll,
     }
 }
 

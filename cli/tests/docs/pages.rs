@@ -32,6 +32,7 @@ CREATE TABLE orders (order_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, c
                      created_at timestamptz NOT NULL DEFAULT now());
 CREATE INDEX ON orders (created_at);
 GRANT SELECT ON orders TO me;
+GRANT CREATE ON SCHEMA public TO me;
 INSERT INTO orders (customer, amount) VALUES ('Ada', 12.50), ('Grace', 8.00);";
 
 fn pages() -> Vec<String> {

@@ -24,6 +24,8 @@ mod observe;
 mod orders;
 mod output;
 mod patterns;
+mod repair;
+mod restore;
 mod start;
 mod tables;
 mod types;

@@ -81,7 +81,7 @@ const fn text(sql_type: &'static str, values: &'static [&'static str]) -> Case {
     case(sql_type, "VARCHAR", Shown::Output, values)
 }
 
-const TYPES: &str = "CREATE TYPE mood AS ENUM ('happy', 'so so', 'ä\"''');
+pub const TYPES: &str = "CREATE TYPE mood AS ENUM ('happy', 'so so', 'ä\"''');
     CREATE TYPE pair AS (a integer, b text);
     CREATE DOMAIN amount AS numeric(10,2);
     CREATE DOMAIN small_amount AS amount CHECK (VALUE < 10);
@@ -544,6 +544,25 @@ impl Scene {
     }
 }
 
+/// What makes the table `every` of the types that a server has, and the number of its rows.
+pub async fn every_type(server: &Database) -> (String, u64) {
+    let (sql, cases) = every(server).await;
+    (sql, most(&cases) as u64 + 1)
+}
+
+async fn every(server: &Database) -> (String, Vec<&'static Case>) {
+    let mut cases: Vec<&Case> = EXACT.iter().chain(AS_TEXT).collect();
+    let mut sql = String::new();
+    for (present, prepare, case) in PERHAPS {
+        let present = format!("SELECT EXISTS ({present})");
+        if server.rows(&present).await.unwrap() == [["t"]] {
+            write!(sql, "{prepare};").expect("a string takes all");
+            cases.push(case);
+        }
+    }
+    (format!("{sql}{}", table(&cases)), cases)
+}
+
 /// A table with one column a case; row `n` holds the n-th value of each, or null, and the last row
 /// nulls alone.
 fn table(cases: &[&Case]) -> String {
@@ -584,22 +603,8 @@ fn most(cases: &[&Case]) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_is_in_the_lake_what_it_is_in_postgresql_on_every_way() {
     let server = shared_database().await;
-    let mut cases: Vec<&Case> = EXACT.iter().chain(AS_TEXT).collect();
-    let mut sql = String::new();
-    for (present, prepare, case) in PERHAPS {
-        if !server
-            .rows(&format!("SELECT EXISTS ({present})"))
-            .await
-            .unwrap()[0][0]
-            .starts_with('f')
-        {
-            write!(sql, "{prepare};").expect("a string takes all");
-            cases.push(case);
-        }
-    }
-    let scene = Scene::new(&format!("{sql}{}", table(&cases)))
-        .await
-        .unwrap();
+    let (sql, cases) = every(&server).await;
+    let scene = Scene::new(&sql).await.unwrap();
     let rows = most(&cases) as u64 + 1;
     for way in WAYS {
         scene.fill(way, "", rows, 0).await.unwrap();

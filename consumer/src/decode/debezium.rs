@@ -1,6 +1,7 @@
 //! The messages of Debezium's connector: no header, the envelope tells everything.
 
 use inlet_model::TableName;
+use inlet_model::change::Origin;
 use inlet_model::record::debezium::{Declared, OpenError, Opened, Topic};
 use inlet_model::record::format::Changes;
 
@@ -66,7 +67,7 @@ impl DebeziumDecoders {
         if run.as_ref().is_none_or(|run| run.layout != reader) {
             self.end(run.take(), decoded);
         }
-        let run = run.get_or_insert_with(|| Run::new(reader));
+        let run = run.get_or_insert_with(|| Run::new(reader, Origin::Poll));
         self.0.reader(reader).read(op, row)?;
         let changes: &mut Changes = &mut run.changes;
         changes.push(op, xid);

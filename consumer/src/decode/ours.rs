@@ -83,9 +83,10 @@ impl OurDecoders {
                 header.rows
             ));
         }
-        // A run ends where the schema changes, so that a batch has one schema and the order of the
-        // messages is kept.
-        if run.as_ref().is_none_or(|run| run.layout != layout) {
+        // A run ends where the schema or the origin changes, so that a batch has one of each and the
+        // order of the messages is kept.
+        let is_of_run = |run: &Run<Layout>| run.layout == layout && run.origin == message.origin;
+        if !run.as_ref().is_some_and(is_of_run) {
             self.add_decoder(layout, schema)?;
             self.end(run.take(), decoded);
         }
@@ -93,7 +94,7 @@ impl OurDecoders {
             .by_layout
             .get_mut(&layout)
             .expect("its schema has a decoder");
-        let run = run.get_or_insert_with(|| Run::new(layout));
+        let run = run.get_or_insert_with(|| Run::new(layout, message.origin));
         let record = Record {
             op: header.op,
             xid: header.xid,

@@ -7,7 +7,7 @@ use arrow::array::{
     UInt64Array,
 };
 use inlet_model::TableSchema;
-use inlet_model::change::{ChangeBatch, positioned_schema};
+use inlet_model::change::{ChangeBatch, Origin, positioned_schema};
 use inlet_model::record::format::Changes;
 
 use super::DecodedBatch;
@@ -16,6 +16,7 @@ use crate::source::Message;
 /// The change and position columns of rows of one layout.
 pub(super) struct Run<Layout> {
     pub layout: Layout,
+    pub origin: Origin,
     messages: Vec<u32>,
     pub changes: Changes,
     kafka_partition: Int32Builder,
@@ -25,9 +26,10 @@ pub(super) struct Run<Layout> {
 }
 
 impl<Layout> Run<Layout> {
-    pub fn new(layout: Layout) -> Self {
+    pub fn new(layout: Layout, origin: Origin) -> Self {
         Self {
             layout,
+            origin,
             messages: Vec::new(),
             changes: Changes::default(),
             kafka_partition: Int32Builder::new(),
@@ -76,7 +78,7 @@ impl<Layout> Run<Layout> {
                 schema,
                 rows,
                 detected_at: self.newest,
-                is_load: false,
+                origin: self.origin,
             },
             messages: self.messages,
         }

@@ -4,7 +4,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, UInt8Type};
 use inlet_model::Column;
 use inlet_model::Xid;
-use inlet_model::change::{DELETE, OFFSET, OP, UPSERT};
+use inlet_model::change::{DELETE, OFFSET, OP, Origin, UPSERT};
 use inlet_model::record::encoding::Encoding;
 use inlet_model::record::header::{Header, HeaderError};
 use inlet_model::{ColumnType, Scalar};
@@ -59,6 +59,7 @@ fn decode(
             key,
             value,
             headed: *headed,
+            origin: Origin::Poll,
         });
     }
     let kept: Vec<u32> = (0..).take(messages.len()).collect();
@@ -295,6 +296,7 @@ proptest! {
                     key: key.as_deref().map(str::as_bytes),
                     value: value.as_deref().map(str::as_bytes),
                     headed,
+                    origin: Origin::Poll,
                 });
                 if !is_kept {
                     continue;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use inlet_model::record::header::{HEADER, Header, HeaderError};
+use inlet_model::change::Origin;
+use inlet_model::record::header::{HEADER, Header, HeaderError, REPAIR_HEADER};
 use inlet_model::{KafkaPartition, Offset};
 use rdkafka::message::{Headers, Message as _};
 use tokio::sync::OwnedSemaphorePermit;
@@ -47,6 +48,8 @@ pub struct Message<'a> {
     /// `None` is Kafka's null, a delete.
     pub value: Option<&'a [u8]>,
     pub headed: Headed,
+    /// Whether a poll or a repair has published it: a load looks like a poll here.
+    pub origin: Origin,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,7 @@ struct Entry {
     key: Option<Range<u32>>,
     value: Option<Range<u32>>,
     headed: Headed,
+    origin: Origin,
 }
 
 impl Slab {
@@ -100,6 +104,7 @@ impl Slab {
             key: part(&entry.key),
             value: part(&entry.value),
             headed: entry.headed,
+            origin: entry.origin,
         }
     }
 
@@ -112,6 +117,7 @@ impl Slab {
             key,
             value,
             headed: message.headed,
+            origin: message.origin,
         });
     }
 
@@ -142,6 +148,16 @@ pub(super) fn borrowed<'a>(message: &'a rdkafka::message::BorrowedMessage<'_>) -
         key: message.key(),
         value: message.payload(),
         headed: headed(message),
+        origin: origin(message),
+    }
+}
+
+fn origin(message: &rdkafka::message::BorrowedMessage<'_>) -> Origin {
+    let mut headers = message.headers().into_iter().flat_map(Headers::iter);
+    if headers.any(|header| header.key == REPAIR_HEADER) {
+        Origin::Repair
+    } else {
+        Origin::Poll
     }
 }
 
@@ -171,6 +187,7 @@ mod tests {
             key,
             value,
             headed: Headed::Missing,
+            origin: Origin::Poll,
         };
         slab.push(message(5, Some(&b"k"[..]), Some(&b"value"[..])));
         slab.push(message(7, None, Some(&b""[..])));

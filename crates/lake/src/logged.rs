@@ -26,6 +26,8 @@ pub struct LoggedEntry {
     pub expired: Option<(Option<String>, u64, u64)>,
     /// The offsets that it covers.
     pub offsets: Vec<(KafkaPartition, OffsetRange)>,
+    /// The offsets of rows that a repair brought.
+    pub repaired: Vec<(KafkaPartition, OffsetRange)>,
     /// The kafka_partitions that its writer took over, with their new epochs.
     pub acquired: Vec<(KafkaPartition, u64)>,
     /// Schemas that the log did not have.
@@ -56,6 +58,7 @@ impl LoggedEntry {
                 .iter()
                 .map(|(partition, covered)| (*partition, range(covered)))
                 .collect(),
+            repaired: entry.repaired.ranges().collect(),
             acquired: entry.acquired.into_iter().collect(),
             schemas: entry.schemas.len() as u64,
             renames: !entry.names.is_empty(),

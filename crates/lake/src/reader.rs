@@ -57,6 +57,11 @@ impl TableReader {
         }
     }
 
+    /// The table's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// True where the folder is in a bucket.
     pub fn is_in_bucket(&self) -> bool {
         in_bucket(&self.folder)

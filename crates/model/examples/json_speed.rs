@@ -12,7 +12,7 @@ use arrow::array::{
     ArrayRef, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
-use inlet_model::change::{ChangeBatch, UPSERT, polled_schema};
+use inlet_model::change::{ChangeBatch, Origin, UPSERT, polled_schema};
 use inlet_model::record::Rows;
 use inlet_model::record::json::{Decoder, encode_keys, encode_values};
 use inlet_model::{Column, TableName, TableSchema};
@@ -144,6 +144,6 @@ fn orders() -> ChangeBatch {
         schema,
         rows,
         detected_at: 0,
-        is_load: false,
+        origin: Origin::Poll,
     }
 }

@@ -56,9 +56,20 @@ pub struct ChangeBatch {
     pub rows: RecordBatch,
     /// Server time of the snapshot, microseconds since 1970-01-01 UTC.
     pub detected_at: i64,
-    /// True for rows of a load, which reads a whole table. Only a format that tells its readers
-    /// needs it; the lake does not store it.
-    pub is_load: bool,
+    /// Why the rows were read.
+    pub origin: Origin,
+}
+
+/// Why rows were read. Formats tell their readers; the lake stores it of repairs, in its log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A poll has found that they changed.
+    #[default]
+    Poll,
+    /// A load reads a whole table.
+    Load,
+    /// A comparison has found that they differ from the lake's.
+    Repair,
 }
 
 /// The Arrow schema of a polled batch: table columns, `_op`, `_xid`, `_unfit`.

@@ -34,7 +34,7 @@ pub use name::{
 };
 pub use offsets::{KafkaPartition, Offset, OffsetRange, Offsets};
 pub use progress::{Progress, ProgressDelta};
-pub use request::{ReloadRequest, Request};
+pub use request::{ReloadRequest, RepairRequest, Request};
 pub use schema::{Fingerprint, Identity, SchemaFields, TableSchema};
 pub use surrogate::has_lone_surrogate;
 pub use types::{CatalogType, ColumnType, Scalar};

@@ -2,7 +2,7 @@
 //!
 //! A request is a state and not a command: the last one counts, and reading it again changes
 //! nothing. It is JSON: `{"id":"..","paused":false,"reload":{"id":"..",
-//! "where":"id > 7"},"sweep":".."}`.
+//! "where":"id > 7"},"sweep":"..","repair":{"id":"..","keys":["{\"id\":7}"]}}`.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ pub struct Request {
     /// Names the last sweep that was asked for; the poll makes it once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<String>,
+    /// The last repair that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<RepairRequest>,
 }
 
 /// A load of a table beside its polls.
@@ -30,6 +33,15 @@ pub struct ReloadRequest {
     /// Only rows that fulfil this condition of SQL; `None` reads all.
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+}
+
+/// Rows that are published another time, because a comparison has found them different.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairRequest {
+    /// Names this repair; the poll makes it once.
+    pub id: String,
+    /// The rows by their keys, each as the key of its record: JSON.
+    pub keys: Vec<String>,
 }
 
 impl Request {
@@ -59,11 +71,15 @@ mod tests {
                 condition: Some("id > '7'".to_owned()),
             }),
             sweep: Some("5".to_owned()),
+            repair: Some(RepairRequest {
+                id: "4".to_owned(),
+                keys: vec![r#"{"id":7}"#.to_owned()],
+            }),
         };
         let text = request.encode();
         assert_eq!(
             text,
-            r#"{"id":"7","paused":true,"reload":{"id":"6","where":"id > '7'"},"sweep":"5"}"#
+            r#"{"id":"7","paused":true,"reload":{"id":"6","where":"id > '7'"},"sweep":"5","repair":{"id":"4","keys":["{\"id\":7}"]}}"#
         );
         assert_eq!(Request::decode(text.as_bytes()).unwrap(), request);
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, StringArray, UInt8Array, UInt64Array};
-use inlet_model::change::{ChangeBatch, UPSERT, polled_schema};
+use inlet_model::change::{ChangeBatch, Origin, UPSERT, polled_schema};
 use inlet_model::record::Rows;
 use inlet_model::record::json::{Decoder, encode_values};
 use inlet_model::{CatalogType, ColumnType, Scalar};
@@ -404,7 +404,7 @@ fn through_the_codec(column_type: ColumnType, json: &str) -> String {
             schema,
             rows,
             detected_at: 0,
-            is_load: false,
+            origin: Origin::Poll,
         },
         &mut values,
     );

@@ -15,7 +15,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, SchemaRef};
 use inlet_model::Xid;
-use inlet_model::change::{ChangeBatch, DELETE, polled_schema};
+use inlet_model::change::{ChangeBatch, DELETE, Origin, polled_schema};
 use inlet_model::{TableName, TableSchema, quote};
 use inlet_service::error::{Explain, Kind};
 use sqlx::postgres::PgRow;
@@ -264,7 +264,7 @@ impl RowDecoder {
             schema: Arc::clone(&self.schema),
             rows: batch,
             detected_at,
-            is_load: false,
+            origin: Origin::Poll,
         }
     }
 

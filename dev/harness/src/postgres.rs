@@ -44,6 +44,14 @@ impl Postgres {
         Self::start_with(&[]).await
     }
 
+    /// Starts a new server of the system's latest version, whichever version is tested.
+    pub async fn start_of_system() -> Result<Self> {
+        let mut server = Self::prepare(Vec::new())?;
+        server.bin = programs::system_postgres_bin()?;
+        server.init().await?;
+        Ok(server)
+    }
+
     /// Starts a new server with settings, as `("wal_level", "logical")`.
     pub async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         let settings = settings
@@ -51,9 +59,15 @@ impl Postgres {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let mut server = Self::prepare(settings)?;
-        let password = server.server.folder.join("password");
+        server.init().await?;
+        Ok(server)
+    }
+
+    /// Makes its data folder, and starts it.
+    async fn init(&mut self) -> Result<()> {
+        let password = self.server.folder.join("password");
         fs::write(&password, PASSWORD)?;
-        let initdb = server.launch("initdb").env("TZ", "UTC").args([
+        let initdb = self.launch("initdb").env("TZ", "UTC").args([
             "-U",
             USER,
             "-A",
@@ -67,8 +81,7 @@ impl Postgres {
             .args(["--no-sync", "--pwfile=password", "-D", "data"])
             .finish(DEADLINE)
             .await?;
-        server.serve().await?;
-        Ok(server)
+        self.serve().await
     }
 
     /// Starts a hot standby that follows this server.

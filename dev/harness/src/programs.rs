@@ -17,6 +17,11 @@ pub(crate) fn postgres_bin() -> Result<PathBuf> {
             bail!("INLET_TEST_PG_BIN={} has no `initdb`", given.display())
         };
     }
+    system_postgres_bin()
+}
+
+/// The folder with the server programs of the latest version of the system.
+pub(crate) fn system_postgres_bin() -> Result<PathBuf> {
     let installed = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt8Array, UInt64Array};
-use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
+use inlet_model::change::{ChangeBatch, DELETE, Origin, UPSERT, polled_schema};
 use inlet_model::{Column, Progress, ProgressDelta, TableName, TableSchema};
 use inlet_model::{ColumnType, Scalar};
 
@@ -110,7 +110,7 @@ fn batch(ids: impl IntoIterator<Item = i64>, note: Option<&str>) -> ChangeBatch 
         schema,
         rows,
         detected_at: 1_795_226_400_000_000,
-        is_load: false,
+        origin: Origin::Poll,
     }
 }
 

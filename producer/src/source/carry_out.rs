@@ -1,6 +1,7 @@
 //! One table's plan, carried out in the open snapshot: the scan of its tier, and what is read beside
 //! it.
 
+use inlet_model::change::Origin;
 use inlet_postgres::{Block, Floor};
 use sqlx::postgres::PgConnection;
 use tracing::info;
@@ -9,8 +10,9 @@ use super::coverage::Coverage;
 use super::error::PollError;
 use super::keys::KeysOf;
 use super::notice;
-use super::out::{Event, Out};
+use super::out::{Event, Out, Reading};
 use super::plan::Plan;
+use super::repair::republish;
 use super::scan::{Answer, BatchLimits, Scan, Scanned, Versions, scan};
 use super::statement::Condition;
 use super::table::PolledTable;
@@ -30,13 +32,7 @@ pub async fn carry_out(
         only: None,
     };
     let reading = notice::reading(plan);
-    if let Some(reading) = reading {
-        out.observe(Event::Starts {
-            reading,
-            table: table.name(),
-            expected: None,
-        });
-    }
+    starts(reading, table, out);
     let known = Scan {
         table: &table.table,
         attached: &table.attached,
@@ -46,7 +42,7 @@ pub async fn carry_out(
         condition: &condition,
         snapshot: table.detection.of(block.snapshot),
         late_below: plan.late_below(),
-        is_load: false,
+        origin: Origin::Poll,
         // Only what reads a whole table has an answer that is worth a new plan.
         answer: if reading.is_some() {
             Answer::Long
@@ -87,6 +83,10 @@ pub async fn carry_out(
         info!(table = %table.name(), rows = attached.rows, "rows of attached tables are read");
         scanned = scanned.and(attached);
     }
+    if let Some(repair) = table.repairs() {
+        // The other rows of these transactions were not returned.
+        scanned = scanned.beside(republish(connection, repair, bounds.xid, known, out).await?);
+    }
     if table.has_unseen_columns() && scanned.rows == 0 {
         scanned = scanned.beside(one_row(connection, known, out).await?);
     }
@@ -94,6 +94,17 @@ pub async fn carry_out(
         out.observe(Event::Ends(reading));
     }
     Ok(scanned)
+}
+
+/// Reports the start of a long reading.
+fn starts(reading: Option<Reading>, table: &PolledTable, out: &mut impl Out) {
+    if let Some(reading) = reading {
+        out.observe(Event::Starts {
+            reading,
+            table: table.name(),
+            expected: None,
+        });
+    }
 }
 
 /// Emits any row of a table another time: it brings altered columns to the readers.

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use inlet_model::change::ChangeBatch;
+use inlet_model::change::{ChangeBatch, Origin};
 use inlet_model::{Progress, quote};
 use inlet_postgres::{Block, Captured, Error, Floor, Gate, Postgres, ServerTime};
 use inlet_service::sink::SinkError;
@@ -21,11 +21,11 @@ use sqlx::{AssertSqlSafe, Row, raw_sql};
 
 use super::coverage::Coverage;
 use super::error::PollError;
-use super::keys::{Chunk, KeysOf, integers, values};
+use super::keys::{Chunk, KeysOf, integers};
 use super::load::end_of_part;
 use super::out::Out;
 use super::scan::{Answer, BatchLimits, Scan, Versions, scan};
-use super::statement::Condition;
+use super::statement::{BoundKeys, Condition, KEYS};
 use super::table::PolledTable;
 
 pub(super) const CENSUS: &str = "census";
@@ -326,31 +326,36 @@ async fn missing(
             }
             Ok(Chunk::Integers(missing))
         }
-        Chunk::Texts(keys) => {
+        Chunk::Texts(_) => {
             // The server compares: only it knows what equal means for every type.
             let index = "SET LOCAL enable_seqscan = off";
             raw_sql(index)
                 .execute(&mut *connection)
                 .await
                 .map_err(failed)?;
-            let columns = chunk.columns(&captured.schema);
-            let mut query = sqlx::query(AssertSqlSafe(absent(captured)));
-            for at in &captured.schema.key {
-                query = query.bind(values::texts(
-                    captured.schema.columns[*at].column_type,
-                    &columns[*at],
-                ));
-            }
-            let rows = query.fetch_all(connection).await.map_err(failed)?;
-            let mut missing = Vec::with_capacity(rows.len());
-            for row in rows {
-                let number: i64 = row.try_get(0).map_err(failed)?;
-                let at = usize::try_from(number - 1).expect("rows are counted from 1");
-                missing.push(keys[at].clone());
-            }
-            Ok(Chunk::Texts(missing))
+            looked_up(connection, captured, chunk).await
         }
     }
+}
+
+/// Those keys of a chunk that the open snapshot does not show; the server looks up each of them.
+pub(super) async fn looked_up(
+    connection: &mut PgConnection,
+    captured: &Captured,
+    chunk: &Chunk,
+) -> Result<Chunk, PollError> {
+    let failed = |error| Error::rows_of(captured, error);
+    let mut query = sqlx::query(AssertSqlSafe(absent(captured)));
+    for texts in chunk.texts(&captured.schema) {
+        query = query.bind(texts);
+    }
+    let rows = query.fetch_all(connection).await.map_err(failed)?;
+    let mut places = Vec::with_capacity(rows.len());
+    for row in rows {
+        let number: i64 = row.try_get(0).map_err(failed)?;
+        places.push(usize::try_from(number - 1).expect("rows are counted from 1"));
+    }
+    Ok(chunk.at(&places))
 }
 
 /// The statement that shows which integers of a range are keys: 64 in a word, which costs 95 ms of
@@ -365,29 +370,16 @@ fn words(captured: &Captured) -> String {
     )
 }
 
-/// The name of the bound keys in a statement that also has the table's own name.
-const KEYS: &str = "_inlet_keys";
-
 /// The statement that shows which of the bound keys no row has, by their numbers from 1 on.
 fn absent(captured: &Captured) -> String {
-    let places = 0..captured.schema.key.len();
-    // A condition of the configuration may name the table, so the table has no other name.
-    let table = quote(&captured.schema.table.name);
-    let (mut arrays, mut names, mut equal) = (Vec::new(), Vec::new(), Vec::new());
-    for place in places {
-        let column_type = captured.schema.columns[captured.schema.key[place]].column_type;
-        arrays.push(format!("${}::text[]", place + 1));
-        names.push(format!("v{place}"));
-        let value = |text: &str| values::value(column_type, text);
-        equal.push(captured.key_equals(place, &table, &format!("{KEYS}.v{place}"), value));
-    }
+    let places = 1..=captured.schema.key.len();
+    let arrays: Vec<_> = places.map(|place| format!("${place}::text[]")).collect();
+    let keys = BoundKeys::of(captured, &arrays);
     format!(
-        "SELECT {KEYS}.n FROM unnest({}) WITH ORDINALITY AS {KEYS}({}, n) WHERE NOT EXISTS (SELECT \
-         FROM {} WHERE {}{}) ORDER BY {KEYS}.n",
-        arrays.join(", "),
-        names.join(", "),
+        "SELECT {KEYS}.n FROM {} WHERE NOT EXISTS (SELECT FROM {} WHERE {}{}) ORDER BY {KEYS}.n",
+        keys.relation,
         captured.schema.table.quoted(),
-        equal.join(" AND "),
+        keys.equal,
         and_membership(captured)
     )
 }
@@ -430,7 +422,7 @@ async fn adopt(
             condition: &condition,
             snapshot: block.snapshot,
             late_below: Floor::MIN,
-            is_load: false,
+            origin: Origin::Poll,
             answer: Answer::Long,
             batch: BatchLimits::default(),
         },

@@ -3,7 +3,7 @@
 //! Pure. A request is a state that the sink shows again and again; what was followed is a part of
 //! the progress, so each load is started once, also through a restart.
 
-use inlet_model::{Progress, ReloadRequest, Request};
+use inlet_model::{Progress, ReloadRequest, RepairRequest, Request};
 use serde::{Deserialize, Serialize};
 
 /// The part of the progress.
@@ -22,6 +22,25 @@ pub struct Control {
     /// The last sweep that was asked for and was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<String>,
+    /// The last repair that was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repaired>,
+}
+
+/// What became of a repair.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repaired {
+    /// The request.
+    pub id: String,
+    /// Rows that were published another time.
+    pub rows: u64,
+    /// New versions that the sweep has found, which the repair begins with.
+    pub found: u64,
+    /// Keys without a row in the table, whose deletes were published.
+    pub deletes: u64,
+    /// True when its keys are none of the table as it is now.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 /// What a request changes.
@@ -33,6 +52,8 @@ pub enum Asked {
     Reload(ReloadRequest),
     /// Compare every row and every key now.
     Sweep(String),
+    /// Publish some rows another time.
+    Repair(RepairRequest),
 }
 
 impl Control {
@@ -62,6 +83,10 @@ impl Control {
             .clone()
             .filter(|_| request.sweep != self.sweep);
         asked.extend(sweep.map(Asked::Sweep));
+        let repair = request.repair.as_ref();
+        let made = self.repair.as_ref().map(|repaired| &repaired.id);
+        let new = repair.filter(|repair| made != Some(&repair.id));
+        asked.extend(new.cloned().map(Asked::Repair));
         asked
     }
 }
@@ -82,7 +107,27 @@ mod tests {
                 condition: condition.map(str::to_owned),
             }),
             sweep: None,
+            repair: None,
         }
+    }
+
+    #[test]
+    fn a_repair_is_made_once() {
+        let repair = RepairRequest {
+            id: "1".to_owned(),
+            keys: vec![r#"{"id":7}"#.to_owned()],
+        };
+        let request = Request {
+            repair: Some(repair.clone()),
+            ..Request::default()
+        };
+        let mut control = Control::default();
+        assert_eq!(control.asked(&request), [Asked::Repair(repair)]);
+        control.repair = Some(Repaired {
+            id: "1".to_owned(),
+            ..Repaired::default()
+        });
+        assert_eq!(control.asked(&request), []);
     }
 
     #[test]
@@ -123,6 +168,13 @@ mod tests {
             paused: true,
             reload: Some("6".to_owned()),
             sweep: Some("5".to_owned()),
+            repair: Some(Repaired {
+                id: "4".to_owned(),
+                rows: 3,
+                found: 1,
+                deletes: 2,
+                refused: false,
+            }),
         };
         let text = serde_json::to_string(&control).unwrap();
         let stored = |text: &str| Progress(BTreeMap::from([(CONTROL.to_owned(), text.to_owned())]));

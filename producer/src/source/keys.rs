@@ -24,7 +24,7 @@ use arrow::array::{
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type};
-use inlet_model::change::{ChangeBatch, DELETE, UNFIT, polled_schema};
+use inlet_model::change::{ChangeBatch, DELETE, Origin, UNFIT, polled_schema};
 use inlet_model::record::{Rows, json};
 use inlet_model::{ColumnType, Progress, ProgressDelta, Scalar, TableSchema, Xid};
 use roaring::RoaringTreemap;
@@ -385,6 +385,28 @@ impl Set {
 }
 
 impl Chunk {
+    /// Keys of a table, each as the key of a record; `None` when one of them is none of this table.
+    pub fn read(schema: &Arc<TableSchema>, keys: &[String]) -> Option<Self> {
+        let mut decoder = json::Decoder::new(Arc::clone(schema), keys.len());
+        for key in keys {
+            decoder.decode_delete(key.as_bytes()).ok()?;
+        }
+        let batch = deletes(schema, decoder.finish(), keys.len(), Xid(0), 0);
+        Some(match About::of(schema, true).form {
+            KeyForm::Integer => {
+                let keys = integer_keys(&batch).into_iter().map(integers::ordered);
+                Self::Integers(keys.collect())
+            }
+            // A key is compared by its bytes, so they have to be those that we would write.
+            KeyForm::Text => {
+                let mut texts = Rows::default();
+                json::encode_own_keys(&batch, &mut texts);
+                let text = |row| texts.get(row).expect("a key is never empty").to_vec();
+                Self::Texts((0..texts.len()).map(text).collect())
+            }
+        })
+    }
+
     pub fn len(&self) -> u64 {
         match self {
             Self::Integers(keys) => keys.len(),
@@ -402,17 +424,27 @@ impl Chunk {
     /// have deleted one has a smaller xid.
     pub fn deletes(&self, schema: &Arc<TableSchema>, xid: Xid, detected_at: i64) -> ChangeBatch {
         let rows = usize::try_from(self.len()).expect("a chunk fits into memory");
-        let mut columns = self.columns(schema);
-        columns.push(Arc::new(UInt8Array::from(vec![DELETE; rows])));
-        columns.push(Arc::new(UInt64Array::from(vec![xid.0; rows])));
-        columns.push(new_null_array(&DataType::Utf8, rows));
-        ChangeBatch {
-            schema: Arc::clone(schema),
-            rows: RecordBatch::try_new(polled_schema(schema), columns)
-                .expect("the columns are those of the schema"),
-            detected_at,
-            is_load: false,
+        deletes(schema, self.columns(schema), rows, xid, detected_at)
+    }
+
+    /// The keys at these places, in the order of [`Chunk::columns`]. The places grow.
+    pub fn at(&self, places: &[usize]) -> Self {
+        match self {
+            Self::Integers(keys) => {
+                let keys: Vec<u64> = keys.iter().collect();
+                Self::Integers(places.iter().map(|place| keys[*place]).collect())
+            }
+            Self::Texts(keys) => {
+                Self::Texts(places.iter().map(|place| keys[*place].clone()).collect())
+            }
         }
+    }
+
+    /// For each column of the schema's key the texts of its values, null for null.
+    pub fn texts(&self, schema: &Arc<TableSchema>) -> Vec<Vec<Option<String>>> {
+        let columns = self.columns(schema);
+        let texts = |at: &usize| values::texts(schema.columns[*at].column_type, &columns[*at]);
+        schema.key.iter().map(texts).collect()
     }
 
     /// The columns of the table, with nulls outside the key.
@@ -435,6 +467,25 @@ impl Chunk {
             Self::Texts(keys) => keys.iter().for_each(|key| add(key)),
         }
         decoder.finish()
+    }
+}
+
+fn deletes(
+    schema: &Arc<TableSchema>,
+    mut columns: Vec<ArrayRef>,
+    rows: usize,
+    xid: Xid,
+    detected_at: i64,
+) -> ChangeBatch {
+    columns.push(Arc::new(UInt8Array::from(vec![DELETE; rows])));
+    columns.push(Arc::new(UInt64Array::from(vec![xid.0; rows])));
+    columns.push(new_null_array(&DataType::Utf8, rows));
+    ChangeBatch {
+        schema: Arc::clone(schema),
+        rows: RecordBatch::try_new(polled_schema(schema), columns)
+            .expect("the columns are those of the schema"),
+        detected_at,
+        origin: Origin::Poll,
     }
 }
 

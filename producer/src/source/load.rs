@@ -13,6 +13,7 @@
 
 mod parts;
 
+use inlet_model::change::Origin;
 use inlet_postgres::{Block, Captured, Gate, Snapshot, heap_blocks};
 use inlet_postgres::{Error, Floor, Postgres, Table};
 use sqlx::postgres::PgConnection;
@@ -214,7 +215,7 @@ impl Common {
             condition,
             snapshot: self.snapshot,
             late_below: Floor::MIN,
-            is_load: true,
+            origin: Origin::Load,
             answer: Answer::Long,
             batch,
         };

@@ -74,6 +74,9 @@ pub(super) fn asked(captured: &Captured, asked: &Asked) {
         Asked::Pause => info!(%table, "a user pauses the table: its changes wait"),
         Asked::Resume => info!(%table, "a user resumes the table"),
         Asked::Sweep(_) => info!(%table, "a user asks for a sweep of the table"),
+        Asked::Repair(repair) => {
+            info!(%table, keys = repair.keys.len(), "a user repairs rows of the table");
+        }
         Asked::Reload(_) if !keyed => {
             warn!(%table, "a user asks to load the table again, which has no key: every row would \
                 only come another time, so it is not loaded");
@@ -83,6 +86,12 @@ pub(super) fn asked(captured: &Captured, asked: &Asked) {
                 new changes");
         }
     }
+}
+
+/// Warns that the keys of a repair are none of the table.
+pub(super) fn refused_repair(captured: &Captured) {
+    warn!(table = %captured.schema.table, "a repair names rows by another key than the table has, \
+        so it is not made; compare again: inlet verify --repair");
 }
 
 /// Logs that a table has another key than before, or none any more.

@@ -223,7 +223,7 @@ impl Poll {
             notice::asked(captured, &asked);
             let condition = match &asked {
                 Asked::Reload(reload) => reload.condition.as_deref(),
-                Asked::Pause | Asked::Resume | Asked::Sweep(_) => None,
+                Asked::Pause | Asked::Resume | Asked::Sweep(_) | Asked::Repair(_) => None,
             };
             // It was accepted when it was asked for, and the table may have been altered since.
             let accepted = accepts(&mut self.postgres, captured, condition).await?;

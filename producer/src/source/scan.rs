@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use inlet_model::Xid;
-use inlet_model::change::{ChangeBatch, UPSERT};
+use inlet_model::change::{ChangeBatch, Origin, UPSERT};
 use inlet_postgres::Snapshot;
 use inlet_postgres::{BinaryRow, CopyRows, RowDecoder, cursor_value, xmin};
 use inlet_postgres::{Error, Floor, Table};
@@ -21,6 +21,7 @@ use super::coverage::Coverage;
 use super::error::PollError;
 use super::keys::{Chunk, KeysOf, NewKeys};
 use super::out::{Event, Out};
+use super::repair::Republished;
 use super::statement::{Condition, statement, statement_of_copy};
 
 /// Rows of one batch at most.
@@ -49,8 +50,8 @@ pub struct Scan<'a> {
     pub snapshot: Snapshot,
     /// Rows with a timestamp below are counted as late.
     pub late_below: Floor,
-    /// True for a part of a load.
-    pub is_load: bool,
+    /// Why the rows are read.
+    pub origin: Origin,
     /// How many rows are likely to come.
     pub answer: Answer,
     pub batch: BatchLimits,
@@ -100,6 +101,8 @@ pub struct Scanned {
     /// New versions of rows outside the table's membership, which may have been handed on as
     /// deletes.
     pub outside: u64,
+    /// What a repair has handed on.
+    pub repaired: Republished,
     /// Versions that are new to the poll, in rows that were handed on or are outside: none of
     /// another load, of an attached table, or of altered columns.
     pub found: u64,
@@ -124,6 +127,7 @@ impl Scanned {
             rows: self.rows + other.rows,
             deletes: self.deletes + other.deletes,
             outside: self.outside + other.outside,
+            repaired: self.repaired.and(other.repaired),
             found: self.found,
             late: self.late + other.late,
             took: self.took + other.took,
@@ -356,7 +360,7 @@ impl<'a> Sieve<'a> {
     /// The rows so far as a batch, with a warning when values had to become null.
     fn finish(&mut self) -> ChangeBatch {
         let mut batch = self.decoder.finish(self.scan.snapshot.taken_at);
-        batch.is_load = self.scan.is_load;
+        batch.origin = self.scan.origin;
         if let Some(keys) = self.scan.keys {
             keys.collect(&batch, &mut self.scanned.keys);
         }

@@ -6,6 +6,8 @@ use inlet_postgres::Captured;
 use inlet_postgres::Floor;
 use inlet_postgres::{literal, text_of};
 
+use super::keys::values;
+
 /// Ages are compared modulo 2^32: a bound that is further back asks for every row.
 const AGE_MAX: u64 = 1 << 31;
 
@@ -45,6 +47,9 @@ pub enum Condition {
     /// Every row of the tables that were attached and not read yet; the other conditions exclude
     /// these.
     Attached,
+    /// Rows with these keys: for each column of the schema's key an array of texts, as PostgreSQL
+    /// writes one.
+    Keys { columns: Vec<String> },
     /// Any one row.
     One,
 }
@@ -55,7 +60,7 @@ impl Condition {
     pub fn reads_outside(&self) -> bool {
         match self {
             Self::Since { .. } | Self::Attached => true,
-            Self::Chunk { .. } | Self::Blocks { .. } | Self::One => false,
+            Self::Chunk { .. } | Self::Blocks { .. } | Self::Keys { .. } | Self::One => false,
         }
     }
 }
@@ -174,6 +179,7 @@ fn clauses(
             clauses.push(settled(*before, bind));
             clauses.extend(only.as_deref().map(bracketed));
         }
+        Condition::Keys { columns } => clauses.push(one_of(captured, columns, bind)),
         Condition::Attached | Condition::One => {}
     }
     clauses.extend(of_attached(condition, attached));
@@ -191,6 +197,68 @@ fn clauses(
     }
 }
 
+/// Keys that a statement gets as one array of texts for each column of the schema's key.
+pub struct BoundKeys {
+    /// What stands after FROM: a relation with a number `n` for each key, from 1 on.
+    pub relation: String,
+    /// True for a row of the table with such a key.
+    pub equal: String,
+}
+
+/// The name of the bound keys in a statement that also has the table's own name.
+pub const KEYS: &str = "_inlet_keys";
+
+impl BoundKeys {
+    /// `arrays` are the SQL of the arrays.
+    pub fn of(captured: &Captured, arrays: &[String]) -> Self {
+        // A condition of the configuration may name the table, so the table has no other name.
+        let table = quote(&captured.schema.table.name);
+        let (mut names, mut equal) = (Vec::new(), Vec::new());
+        for place in 0..arrays.len() {
+            let column_type = captured.schema.columns[captured.schema.key[place]].column_type;
+            let value = |text: &str| values::value(column_type, text);
+            names.push(format!("v{place}"));
+            equal.push(captured.key_equals(place, &table, &format!("{KEYS}.v{place}"), value));
+        }
+        Self {
+            relation: format!(
+                "unnest({}) WITH ORDINALITY AS {KEYS}({}, n)",
+                arrays.join(", "),
+                names.join(", ")
+            ),
+            equal: equal.join(" AND "),
+        }
+    }
+}
+
+/// An array of texts, as PostgreSQL writes one.
+pub fn array_text(values: &[Option<String>]) -> String {
+    let value = |value: &Option<String>| match value {
+        None => "NULL".to_owned(),
+        Some(text) => {
+            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("\"{escaped}\"")
+        }
+    };
+    let values: Vec<_> = values.iter().map(value).collect();
+    format!("{{{}}}", values.join(","))
+}
+
+/// The rows that have one of these keys.
+fn one_of(
+    captured: &Captured,
+    columns: &[String],
+    bind: &mut impl FnMut(String, &str) -> String,
+) -> String {
+    let columns = columns.iter().cloned();
+    let arrays: Vec<_> = columns.map(|array| bind(array, "text[]")).collect();
+    let keys = BoundKeys::of(captured, &arrays);
+    format!(
+        "EXISTS (SELECT FROM {} WHERE {})",
+        keys.relation, keys.equal
+    )
+}
+
 /// Which side of the attached tables a condition reads.
 fn of_attached(condition: &Condition, attached: &[u32]) -> Option<String> {
     let not = match condition {
@@ -198,6 +266,7 @@ fn of_attached(condition: &Condition, attached: &[u32]) -> Option<String> {
         Condition::Since { .. }
         | Condition::Chunk { .. }
         | Condition::Blocks { .. }
+        | Condition::Keys { .. }
         | Condition::One => "NOT ",
     };
     let oids: Vec<_> = attached.iter().map(u32::to_string).collect();
@@ -287,4 +356,18 @@ fn key_values(
         .map(|(text, column)| captured.input(*column).value(text, bind))
         .collect();
     format!("({})", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_keeps_null_apart_from_its_name_and_escapes_what_would_end_a_value() {
+        let value = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            array_text(&[value("a"), None, value("NULL"), value(r#"\","#), value("")]),
+            r#"{"a",NULL,"NULL","\\\",",""}"#
+        );
+    }
 }

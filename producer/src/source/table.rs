@@ -17,15 +17,17 @@ use inlet_postgres::{Floor, Reading, ServerTime, Table};
 use super::activity::Activity;
 use super::bounds::{ScanBounds, scan_bounds};
 use super::census::Census;
-use super::control::{Asked, Control};
+use super::control::{Asked, Control, Repaired};
 use super::coverage::Coverage;
 use super::detection::Detection;
 use super::held::HeldKeys;
 use super::journal::Swept;
 use super::keys::{Chunk, NewKeys, PublishedKeys};
+use super::notice;
 use super::phase::{Joined, Load, Phase, Position, Reload};
 use super::plan::{Bounds, Plan};
 use super::progress::{Parts, Relation, Stored};
+use super::repair::Repair;
 use super::scan::Scanned;
 use super::tiers::{Slack, Tier, Tiers};
 use super::unseen::{Deeper, Unseen};
@@ -90,6 +92,8 @@ pub struct PolledTable {
     control_stored: bool,
     /// What a sweep of a journal has read.
     pub(super) swept: Swept,
+    /// Rows that the next cycle publishes another time.
+    repair: Option<Repair>,
 }
 
 /// How often a table is scanned at which depth.
@@ -148,6 +152,7 @@ impl PolledTable {
             control: Control::default(),
             control_stored: true,
             swept: Swept::default(),
+            repair: None,
             table,
         };
         if again {
@@ -210,6 +215,7 @@ impl PolledTable {
             control: Control::default(),
             control_stored: true,
             swept: Swept::default(),
+            repair: None,
         }
     }
 
@@ -332,7 +338,16 @@ impl PolledTable {
 
     /// What a request asks beyond what was followed.
     pub fn asked(&self, request: &Request) -> Vec<Asked> {
-        self.control.asked(request)
+        let mut asked = self.control.asked(request);
+        // A load or a pause goes first: a repair reads beside a scan, which there is none of.
+        let waits = self.repair.is_some() || !self.is_tailing() || self.control.paused;
+        asked.retain(|asked| !waits || !matches!(asked, Asked::Repair(_)));
+        asked
+    }
+
+    /// The repair that the next cycle makes.
+    pub fn repairs(&self) -> Option<&Repair> {
+        self.repair.as_ref()
     }
 
     /// True while it is left out of the polls.
@@ -373,6 +388,25 @@ impl PolledTable {
                 self.tiers.sweep_now();
                 self.compare_at_once();
                 self.control.sweep = Some(id);
+            }
+            Asked::Repair(asked) => {
+                let schema = &self.table.captured.schema;
+                let keys = keyed.then(|| Chunk::read(schema, &asked.keys)).flatten();
+                match keys {
+                    Some(keys) => {
+                        self.repair = Some(Repair { id: asked.id, keys });
+                        // It brings versions that were published before.
+                        self.note_load(now);
+                    }
+                    None => {
+                        notice::refused_repair(&self.table.captured);
+                        self.control.repair = Some(Repaired {
+                            id: asked.id,
+                            refused: true,
+                            ..Repaired::default()
+                        });
+                    }
+                }
             }
         }
     }
@@ -527,8 +561,10 @@ impl PolledTable {
                 xid: activity.xid_bound().min(tiers.xid_bound()),
             });
         }
-        let is_deep =
-            !self.attached.is_empty() || self.opens().is_some() || self.next_cursor.is_some();
+        let is_deep = !self.attached.is_empty()
+            || self.opens().is_some()
+            || self.next_cursor.is_some()
+            || self.repair.is_some();
         if is_deep || self.columns_unseen {
             // A scan needs something to read.
             tiers.add(ScanBounds {
@@ -537,7 +573,8 @@ impl PolledTable {
             });
         }
         let depth = if is_deep {
-            // An attached table is read beside the deepest scan, and another load opens with one.
+            // An attached table is read beside the deepest scan, another load opens with one, and
+            // with one a repair knows what is left to it.
             tiers.deepest()
         } else if self.columns_unseen {
             tiers.due(now).unwrap_or(tiers.shallowest())
@@ -579,6 +616,16 @@ impl PolledTable {
             self.held.left(&left);
         }
         let scanned = &scanned;
+        if let Some(repair) = self.repair.take() {
+            self.control.repair = Some(Repaired {
+                id: repair.id,
+                rows: scanned.repaired.rows,
+                found: scanned.found,
+                deletes: scanned.repaired.deletes,
+                refused: false,
+            });
+            (self.control_stored, self.unsaved) = (false, true);
+        }
         self.count_found(&plan, scanned);
         // A scan without rows only moves the floor. A restart without it reads a little more and
         // emits the same rows.

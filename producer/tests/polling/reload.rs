@@ -262,6 +262,7 @@ fn request(id: &str, paused: bool, reload: Option<(&str, Option<&str>)>) -> Requ
         id: id.to_owned(),
         paused,
         sweep: None,
+        repair: None,
         reload: reload.map(|(id, condition)| ReloadRequest {
             id: id.to_owned(),
             condition: condition.map(str::to_owned),

@@ -228,11 +228,15 @@ fn rows_without_a_key_are_counted() {
 }
 
 #[test]
-fn ten_examples_are_kept() {
-    let rows: Vec<_> = (0..25).map(|key| row(key, 1, 11)).collect();
-    let mut found = compared(&rows, &[]);
-    found.add(compared(&rows, &[]));
-    assert_eq!((found.missing.rows, found.missing.first.len()), (50, 10));
+fn rows_are_remembered_up_to_a_bound_and_all_are_counted() {
+    let mut finding = Finding::default();
+    for key in 0..REMEMBERED_MAX as u64 {
+        finding.add(1, Hash::of(&key.to_be_bytes()), 0);
+    }
+    let mut both = finding.clone();
+    both.join(finding);
+    let max = REMEMBERED_MAX;
+    assert_eq!((both.rows, both.first.len()), (2 * max as u64, max));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::naming::ColumnNames;
 use super::numbering::Numbering;
+use super::repaired::Repaired;
 use crate::files::ColumnStatistics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,9 @@ pub(crate) struct Entry {
     /// The offsets that the rows and the rejected rows cover.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub offsets: BTreeMap<KafkaPartition, Covered>,
+    /// The offsets of rows that a repair brought.
+    #[serde(default, skip_serializing_if = "Repaired::is_empty")]
+    pub repaired: Repaired,
     /// The kafka_partitions that the writer takes over, with their new epochs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub acquired: BTreeMap<KafkaPartition, u64>,
@@ -162,6 +166,7 @@ impl Entry {
             replaced: Vec::new(),
             expired: None,
             offsets: BTreeMap::new(),
+            repaired: Repaired::default(),
             acquired: BTreeMap::new(),
             numbering: None,
             progress: ProgressDelta::default(),

@@ -137,6 +137,7 @@ fn entry_of(
     };
     entry.quarantine = encoded.quarantine.iter().map(rejected).collect();
     entry.offsets.clone_from(&staged.covered);
+    entry.repaired.clone_from(&staged.repaired);
     entry.progress = progress.cloned().unwrap_or_default();
     (entry.rows, entry.quarantined) = (staged.rows, staged.rejected);
     assert_eq!(

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use inlet_model::change::ChangeBatch;
+use inlet_model::change::{ChangeBatch, Origin};
 use inlet_model::{KafkaPartition, OffsetRange};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::encoder::{Encoded, Encoder, Layout, StagedFile};
 use super::quarantine::Rejected;
-use crate::commit::Covered;
+use crate::commit::{Covered, Repaired};
 use crate::error::LakeError;
 use crate::folder::Folder;
 
@@ -62,6 +62,7 @@ pub(crate) struct OpenBatch {
     encoder: Option<JoinHandle<Result<Option<Encoded>, LakeError>>>,
     encoded_bytes: Arc<AtomicU64>,
     covered: BTreeMap<KafkaPartition, Covered>,
+    repaired: Repaired,
     rows: u64,
     rejected: u64,
 }
@@ -74,6 +75,8 @@ pub(crate) struct Staged {
     pub began: Began,
     pub encoded: Encoded,
     pub covered: BTreeMap<KafkaPartition, Covered>,
+    /// The offsets of rows that a repair brought.
+    pub repaired: Repaired,
     /// The epochs under which the writer owned kafka_partitions when it closed the batch.
     pub owned: BTreeMap<KafkaPartition, u64>,
     pub rows: u64,
@@ -95,6 +98,7 @@ impl OpenBatch {
             encoder: Some(encoder),
             encoded_bytes,
             covered: BTreeMap::new(),
+            repaired: Repaired::default(),
             rows: 0,
             rejected: 0,
         }
@@ -104,6 +108,9 @@ impl OpenBatch {
     pub async fn append(&mut self, batch: ChangeBatch) -> Result<(), LakeError> {
         // Counted before the encoder has them: `check` compares this with the rows of the files.
         self.rows += batch.rows.num_rows() as u64;
+        if batch.origin == Origin::Repair {
+            self.repaired.add(&batch);
+        }
         self.send(Step::Rows(batch)).await
     }
 
@@ -193,6 +200,7 @@ impl OpenBatch {
             began: self.began,
             encoded,
             covered: self.covered,
+            repaired: self.repaired,
             owned,
             rows: self.rows,
             rejected: self.rejected,

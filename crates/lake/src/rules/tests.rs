@@ -6,7 +6,7 @@ use arrow::array::{
     Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
     RecordBatch, StringArray, TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
-use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
+use inlet_model::change::{ChangeBatch, DELETE, Origin, UPSERT, polled_schema};
 use inlet_model::{Column, TableName, TableSchema};
 use inlet_model::{ColumnType, Scalar};
 use inlet_service::error::{Explain, Kind};
@@ -191,7 +191,7 @@ fn split(rules: &[&str], unfit: Vec<(usize, String)>) -> (Vec<i64>, Vec<(usize, 
         schema: Arc::new(orders()),
         rows: rows(),
         detected_at: 0,
-        is_load: false,
+        origin: Origin::Poll,
     };
     let numbered: Vec<i64> = (0..4).collect();
     let ids = batch.rows.column(0).clone();

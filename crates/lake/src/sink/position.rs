@@ -56,7 +56,7 @@ pub(super) fn positioned(
         rows: RecordBatch::try_new(positioned_schema(&batch.schema), columns)
             .expect("a polled batch has the columns of its schema"),
         detected_at: batch.detected_at,
-        is_load: false,
+        origin: batch.origin,
     }
 }
 

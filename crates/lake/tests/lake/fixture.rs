@@ -14,7 +14,7 @@ use inlet_harness::duckdb;
 use inlet_lake::{
     Committed, LakeError, LakeOptions, Limits, Numbering, StagedBatch, TableReader, TableWriter,
 };
-use inlet_model::change::{ChangeBatch, UPSERT, positioned_schema};
+use inlet_model::change::{ChangeBatch, Origin, UPSERT, positioned_schema};
 use inlet_model::{
     Column, ColumnType, KafkaPartition, Offset, OffsetRange, Scalar, TableName, TableSchema,
 };
@@ -105,7 +105,7 @@ pub fn batch(
         schema: schema.clone(),
         rows,
         detected_at: NOV_20,
-        is_load: false,
+        origin: Origin::Poll,
     }
 }
 

@@ -7,6 +7,8 @@
 //! Layout 2, 39 bytes: the same with version 2, then | rows `u32` | encoding `u8`, see [`Encoding`].
 //! A record of one row in the format `json` has layout 1, which 0.1.0 reads; every other one has
 //! layout 2.
+//!
+//! A record of a repair has a second header, [`REPAIR_HEADER`].
 
 use std::ops::Deref;
 
@@ -16,6 +18,9 @@ use crate::Xid;
 
 /// The header's key in Kafka.
 pub const HEADER: &str = "inlet";
+/// The key of one more header, without a value, of the records of a repair. Readers that do not
+/// know it take the record for any other.
+pub const REPAIR_HEADER: &str = "inlet-repair";
 /// Bytes of a header of layout 1, with which a longer one begins.
 const BYTES: usize = 34;
 /// Bytes of a header of layout 2.

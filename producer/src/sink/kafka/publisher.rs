@@ -26,11 +26,11 @@ use std::time::Instant;
 use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use inlet_model::change::ChangeBatch;
+use inlet_model::change::{ChangeBatch, Origin};
 use inlet_model::record::codec::encoder;
 use inlet_model::record::control::{ControlRecord, Owner};
 use inlet_model::record::format::{EncodeError, Encoder, Messages};
-use inlet_model::record::header::{HEADER, Header};
+use inlet_model::record::header::{HEADER, Header, REPAIR_HEADER};
 use inlet_model::record::sequences::{PART, Sequences};
 use inlet_model::{Fingerprint, Offset, Progress, ProgressDelta, Request, TableName};
 use inlet_service::error::{Hint, Kind};
@@ -173,7 +173,7 @@ impl Publisher {
                 schema: Arc::clone(&batch.schema),
                 rows,
                 detected_at: batch.detected_at,
-                is_load: batch.is_load,
+                origin: batch.origin,
             };
             topic
                 .encoder
@@ -397,10 +397,16 @@ fn send_messages(
             rows: facts.rows,
             encoding: facts.encoding,
         };
-        let headers = OwnedHeaders::new_with_capacity(1).insert(KafkaHeader {
+        let mut headers = OwnedHeaders::new_with_capacity(2).insert(KafkaHeader {
             key: HEADER,
             value: Some(&*header.encode()),
         });
+        if batch.origin == Origin::Repair {
+            headers = headers.insert(KafkaHeader {
+                key: REPAIR_HEADER,
+                value: None::<&[u8]>,
+            });
+        }
         let mut record = BaseRecord::<[u8], [u8]>::to(&topic.name)
             .partition(kafka_partition.0)
             .headers(headers);

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use inlet_model::TableName;
-use inlet_model::change::ChangeBatch;
+use inlet_model::change::{ChangeBatch, Origin};
 use inlet_model::{Progress, ProgressDelta, Request};
 use inlet_service::error::Kind;
 use inlet_service::sink::{Checkpointed, DurableEnd, Sink, SinkError};
@@ -193,7 +193,7 @@ impl Sink for KafkaSink {
     async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError> {
         self.begin()?;
         self.await_write().await?;
-        self.is_loading |= batch.is_load;
+        self.is_loading |= batch.origin == Origin::Load;
         let write = |answer| Command::Write(batch, answer);
         // The answer is looked at before the next call: meanwhile the poll reads the next rows.
         self.writing = Some(self.hand_over(write).await?);

@@ -12,7 +12,7 @@ use arrow::compute::take;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, i256};
 use chrono::DateTime;
 use chrono_tz::Tz;
-use inlet_model::change::{DELETE, KAFKA_PARTITION, OFFSET, UPSERT, positioned_schema};
+use inlet_model::change::{DELETE, KAFKA_PARTITION, OFFSET, Origin, UPSERT, positioned_schema};
 use inlet_model::{Column, ColumnType, Scalar, TableName};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::collection::vec;
@@ -228,7 +228,7 @@ fn batch(schema: &Arc<TableSchema>, rows: &[Row]) -> ChangeBatch {
         schema: schema.clone(),
         rows: RecordBatch::try_new(positioned_schema(schema), columns).unwrap(),
         detected_at: 7,
-        is_load: false,
+        origin: Origin::Poll,
     }
 }
 
@@ -490,7 +490,7 @@ fn more_dates_than_open_files_lose_no_row_and_keep_the_order() {
                     schema: schema.clone(),
                     rows,
                     detected_at,
-                    is_load: false,
+                    origin: Origin::Poll,
                 })
                 .unwrap();
             assert!(encoder.open.len() <= OPEN_DATES_MAX);

@@ -8,7 +8,7 @@ use arrow::array::{
     StringArray, Time64MicrosecondArray, TimestampMicrosecondArray, UInt8Array, UInt64Array,
 };
 use chrono::{DateTime, Duration, FixedOffset, NaiveDate};
-use inlet_model::change::{ChangeBatch, DELETE, UPSERT, polled_schema};
+use inlet_model::change::{ChangeBatch, DELETE, Origin, UPSERT, polled_schema};
 use inlet_model::{Column, ColumnType, Scalar, TableName, TableSchema};
 use inlet_service::error::Explain;
 use proptest::collection::vec;
@@ -355,7 +355,7 @@ fn batch(rows: &[(bool, Vec<Option<Value>>)]) -> ChangeBatch {
         rows: RecordBatch::try_new(polled_schema(&schema), columns).expect("a batch of the table"),
         schema,
         detected_at: 0,
-        is_load: false,
+        origin: Origin::Poll,
     }
 }
 

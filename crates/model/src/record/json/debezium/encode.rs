@@ -13,7 +13,7 @@ use super::super::encode::{Source, UnfitTexts, Unfits, ops, write_integer, write
 use super::super::text::{write_hex, write_string};
 use super::super::wire::Wire;
 use super::schema;
-use crate::change::{ChangeBatch, DELETE};
+use crate::change::{ChangeBatch, DELETE, Origin};
 use crate::record::Rows;
 use crate::record::encoding::{DebeziumModes, Encoding};
 use crate::record::format::{self, EncodeError, Messages, Target};
@@ -70,7 +70,13 @@ impl Encoder {
         write_string(&mut out, &self.target.pipeline);
         out.extend_from_slice(b",\"ts_ms\":");
         write_integer(&mut out, batch.detected_at.div_euclid(1_000));
-        let snapshot: &[u8] = if batch.is_load { b"true" } else { b"false" };
+        // A repair is what Debezium calls an incremental snapshot: rows that somebody asked for,
+        // between the changes.
+        let snapshot: &[u8] = match batch.origin {
+            Origin::Poll => b"false",
+            Origin::Load => b"true",
+            Origin::Repair => b"incremental",
+        };
         out.extend_from_slice(b",\"snapshot\":\"");
         out.extend_from_slice(snapshot);
         out.extend_from_slice(b"\",\"db\":");
@@ -145,7 +151,7 @@ impl format::Encoder for Encoder {
             let unfit = unfit.of_row(at);
             let op = match *op {
                 DELETE => Op::Delete,
-                _ if batch.is_load => Op::Read,
+                _ if batch.origin != Origin::Poll => Op::Read,
                 _ => inserted.op(at),
             };
             row.clear();

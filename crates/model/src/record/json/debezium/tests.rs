@@ -9,7 +9,7 @@ use proptest::sample::select;
 
 use super::super::tests::batches::{batch, every_type, schema};
 use super::{Declared, Decoder, Encoder, OpenError, Opened, Topic};
-use crate::change::{ChangeBatch, DELETE, UPSERT};
+use crate::change::{ChangeBatch, DELETE, Origin, UPSERT};
 use crate::record::codec::encoder;
 use crate::record::encoding::{DebeziumModes, DecimalMode, Encoding, TimeMode};
 use crate::record::format::{
@@ -170,7 +170,7 @@ fn an_envelope_is_what_a_reader_of_debezium_expects() {
         Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![1_500])),
     ];
     let mut batch = batch(&orders(), columns, &[UPSERT], &[None]);
-    (batch.is_load, batch.detected_at) = (true, 1_795_000_000_000_001);
+    (batch.origin, batch.detected_at) = (Origin::Load, 1_795_000_000_000_001);
     let messages = encode(DebeziumModes::default(), &batch);
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
@@ -184,6 +184,10 @@ fn an_envelope_is_what_a_reader_of_debezium_expects() {
     let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
     assert_eq!(text(messages.values.get(0)), expected);
     assert_eq!(text(messages.keys.get(0)), "{\"id\":7}");
+    batch.origin = Origin::Repair;
+    let repaired = text(encode(DebeziumModes::default(), &batch).values.get(0));
+    let expected = expected.replace(r#""snapshot":"true""#, r#""snapshot":"incremental""#);
+    assert_eq!(repaired, expected);
 }
 
 #[test]

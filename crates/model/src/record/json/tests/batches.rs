@@ -16,7 +16,7 @@ use proptest::prelude::{BoxedStrategy, Just, Strategy, any};
 use proptest::prop_oneof;
 use proptest::sample::select;
 
-use crate::change::{ChangeBatch, polled_schema};
+use crate::change::{ChangeBatch, Origin, polled_schema};
 use crate::{Column, TableName, TableSchema};
 use crate::{ColumnType, Scalar};
 
@@ -53,7 +53,7 @@ pub fn batch(
         schema: schema.clone(),
         rows,
         detected_at: 0,
-        is_load: false,
+        origin: Origin::Poll,
     }
 }
 
