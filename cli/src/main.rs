@@ -40,6 +40,10 @@ use inlet_service::stop::Stop;
 use inlet_service::{log, output};
 use tokio_util::sync::CancellationToken;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 use args::{Arguments, Verb};
 use control::Act;
 use failure::{Failure, Outcome, SystemError};
