@@ -1,4 +1,4 @@
-.PHONY: setup demo test versions alters debezium check bench compare clean
+.PHONY: setup demo test versions alters debezium check bench compare growth clean
 # A test waits for its servers most of the time, and each broker takes half a gigabyte.
 export RUST_TEST_THREADS ?= 4
 TOOLS = $${INLET_CACHE:-$$HOME/.cache/inlet}
@@ -24,4 +24,5 @@ check:
 # Variables are the programs' options: `make compare ROWS=1000000 RECORD=1`, `make bench QUICK=1`.
 bench: ; @dev/benchmarks/bench.sh $(MAKEOVERRIDES)
 compare: ; @dev/benchmarks/compare.sh $(MAKEOVERRIDES)
+growth: ; @dev/benchmarks/growth.sh $(MAKEOVERRIDES)
 clean: ; cargo clean

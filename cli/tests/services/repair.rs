@@ -223,13 +223,13 @@ async fn a_repair_through_kills_while_others_write_brings_each_version_once() {
         };
         let repair = async {
             // A repair that meets a kill is asked for again, as a user would.
-            for _ in 0..6 {
+            for _ in 0..3 {
                 let (code, report) = copy.verify(&["orders", "--repair", "--timeout", "2"]).await;
                 assert!([0, 3].contains(&code), "{report}");
             }
         };
         let kill = async {
-            for _ in 0..4 {
+            for _ in 0..2 {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(500..3000))).await;
                 services[0].kill_9().unwrap();
                 services[0] = copy.start(&verbs[..1]).remove(0);
