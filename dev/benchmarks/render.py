@@ -2,7 +2,7 @@
 """Puts the recorded figures into the documents, between `<!-- figures: NAME -->` and `<!-- end of figures -->`.
 
 `dev/benchmarks/render.py` writes; with `--check` it only reports documents that disagree with the records, as
-`make check` does. The records are dev/benchmarks/results/{compare,bench}.json.
+`make check` does. The records are dev/benchmarks/results/{compare,bench,growth}.json.
 """
 
 import json
@@ -17,8 +17,9 @@ sys.dont_write_bytecode = True
 import budgets  # noqa: E402
 from compare import report as compare  # noqa: E402
 from copies import report as copies  # noqa: E402
+from growth import report as growth  # noqa: E402
 
-DOCUMENTS = ["README.md", "docs/comparison.md", "dev/benchmarks/README.md"]
+DOCUMENTS = ["README.md", "docs/comparison.md", "docs/scaling.md", "dev/benchmarks/README.md"]
 RECORDS = ROOT / "dev/benchmarks/results"
 BLOCK = re.compile(r"(<!-- figures: ([a-z -]+) -->\n).*?(<!-- end of figures -->)", re.S)
 # The pictures that `make compare` keeps beside its record.
@@ -67,6 +68,7 @@ FIGURES = {
     "copies of the orders": (["bench"], bench("orders")),
     "copies of the taxi trips": (["bench"], bench("taxi")),
     "budgets": (["bench", "compare"], budgets.table),
+    "growth": (["growth"], growth.lines),
 }
 
 

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use inlet_harness::{
-    Database, Folder, Inlet, PASSWORD, duckdb, eventually, shared_database, shared_kafka,
+    Database, Folder, Inlet, PASSWORD, Port, duckdb, eventually, shared_database, shared_kafka,
 };
 
+use crate::observe::get;
 use crate::orders::{INLET, PATIENCE};
 use crate::tables::{Copy, WAYS};
 
@@ -68,12 +69,41 @@ fn with_key(copy: &Copy) {
     fs::write(&copy.config, config).unwrap();
 }
 
-fn start(copy: &Copy, verbs: &[&str]) -> Vec<Inlet> {
-    let start = |verb| {
-        let arguments = [verb, "--config", copy.config.as_str()];
-        Inlet::start(INLET, &arguments, &[("INLET_LOG", "debug")]).unwrap()
-    };
-    verbs.iter().map(|verb| start(*verb)).collect()
+/// A service that logs all it can, and shows its metrics.
+struct Service {
+    inlet: Inlet,
+    http: Port,
+}
+
+impl Service {
+    fn start(copy: &Copy, verb: &str) -> Self {
+        let http = Port::claim().unwrap();
+        let address = format!("127.0.0.1:{}", http.number());
+        let arguments = [verb, "--config", &copy.config, "--http", &address];
+        let inlet = Inlet::start(INLET, &arguments, &[("INLET_LOG", "debug")]).unwrap();
+        Self { inlet, http }
+    }
+
+    fn assert_pages_are_clean(&self) {
+        let (_, metrics) = get(self.http.number(), "/metrics").unwrap();
+        assert!(metrics.contains("people"), "{metrics}");
+        is_clean("a page of metrics", metrics.as_bytes());
+        let (_, ready) = get(self.http.number(), "/readyz").unwrap();
+        is_clean("a page of readiness", ready.as_bytes());
+    }
+}
+
+/// The services, after a look at what they show.
+fn pages_are_clean(services: Vec<Service>) -> Vec<Inlet> {
+    for service in &services {
+        service.assert_pages_are_clean();
+    }
+    services.into_iter().map(|service| service.inlet).collect()
+}
+
+fn start(copy: &Copy, verbs: &[&str]) -> Vec<Service> {
+    let start = |verb: &&str| Service::start(copy, verb);
+    verbs.iter().map(start).collect()
 }
 
 /// The latest state of a column list as DuckDB reads it.
@@ -149,8 +179,9 @@ async fn assert_no_trace(copy: &Copy, mut services: Vec<Inlet>) {
         is_clean("a log", service.stderr().unwrap().as_bytes());
         is_clean("an output", service.stdout().unwrap().as_bytes());
     }
-    for verb in ["verify", "check", "status", "views"] {
-        let arguments = [verb, "--config", &copy.config];
+    for verb in ["verify", "check", "status", "status --json", "views"] {
+        let mut arguments: Vec<_> = verb.split(' ').collect();
+        arguments.extend(["--config", &copy.config]);
         let finished = Inlet::run(INLET, &arguments, &[("INLET_LOG", "debug")]);
         let finished = finished.await.unwrap();
         is_clean(verb, finished.stdout.as_bytes());
@@ -180,8 +211,8 @@ async fn columns_are_left_out_hashed_and_masked_with_rights_to_the_others_alone(
             .await
             .unwrap();
         copy.await_rows("", 7).await;
-        services[0].kill_9().unwrap();
-        is_clean("a log", services[0].stderr().unwrap().as_bytes());
+        services[0].inlet.kill_9().unwrap();
+        is_clean("a log", services[0].inlet.stderr().unwrap().as_bytes());
         services[0] = start(&copy, &verbs[..1]).remove(0);
         copy.database
             .sql("INSERT INTO people VALUES (7, 'last', 's3cr3t pass', 's3cr3t.1@example.org')")
@@ -207,7 +238,7 @@ async fn columns_are_left_out_hashed_and_masked_with_rights_to_the_others_alone(
         copy.verified().await;
         let check = copy.run("check").await;
         assert_eq!(check.code, 0, "{}", check.stdout);
-        assert_no_trace(&copy, services).await;
+        assert_no_trace(&copy, pages_are_clean(services)).await;
     }
 }
 
@@ -398,8 +429,8 @@ async fn a_condition_that_fails_for_a_row_tells_no_value() {
         .sql("INSERT INTO people (id, email) VALUES (9, 's3cr3t@example.org')")
         .await
         .unwrap();
-    services[0].logs("22P02", PATIENCE).await;
-    assert_no_trace(&copy, services).await;
+    services[0].inlet.logs("22P02", PATIENCE).await;
+    assert_no_trace(&copy, pages_are_clean(services)).await;
 }
 
 #[tokio::test]

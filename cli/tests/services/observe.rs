@@ -9,7 +9,7 @@ use inlet_harness::{Inlet, Kafka, Port, Postgres, eventually};
 use crate::orders::{INLET, Orders, PATIENCE};
 
 /// Status and body of a GET.
-fn get(port: u16, path: &str) -> Result<(u16, String)> {
+pub fn get(port: u16, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut answer = String::new();

@@ -19,6 +19,8 @@ DEFAULTS = {
     # Single-row updates a second, and for how many seconds.
     "RATE": 200,
     "SECONDS": 20,
+    # Keys of the table of `census`; a tenth of them is deleted.
+    "KEYS": 10_000_000,
     # Rows that wait while Inlet may use `LIMIT_MB` of memory.
     "BACKLOG": 20_000_000,
     "LIMIT_MB": 256,

@@ -9,7 +9,7 @@ import time
 import confluent_kafka
 from compare.lake import Watch
 from compare.load import CHANGE, COUNT, Load
-from compare.measure import Usage, now, quantiles, until
+from compare.measure import Memory, Usage, now, quantiles, until
 from compare.servers import BIN
 from compare.topic import ASK_SECONDS, client
 
@@ -20,6 +20,7 @@ REST_SECONDS = 10
 PARTITIONS = 4
 TOPIC_ROWS, TOPIC_SECONDS_MAX = 2_000_000, 300
 DATES_ROWS = 1_000_000
+DELETES_SECONDS_MAX = 900
 ROWS_OF_A_TABLE = 1_000
 STATEMENT_ROWS = 10_000_000
 # Without indexes while it is filled, which takes a fifth of the time.
@@ -201,16 +202,17 @@ def dates(world):
 
 
 def consumers(world):
-    """The same topic landed by one process and by several."""
-    rows, topic = [], "orders"
+    """As many rows of a topic landed by one process and by several."""
+    rows = []
     orders(world, "orders", TOPIC_ROWS)
-    config = world.config(world.fresh("producer"), "orders", topic, kafka=f"  partitions: {PARTITIONS}\n")
-    with world.running(config, "producer") as services:
-        held = Held(world, topic)
-        until(lambda: held.rows() >= TOPIC_ROWS, "all rows in the topic", TOPIC_SECONDS_MAX, LOOK_SECONDS, services.alive)
-        held.close()
     for many in map(int, world.wanted["CONSUMERS"].split(",")):
-        config = world.config(world.fresh("consumers"), "orders", topic, kafka=f"  partitions: {PARTITIONS}\n")
+        # A topic of its own for each, since consumers go on where those before them ended.
+        folder = world.fresh("consumers")
+        config = world.config(folder, "orders", folder.name, kafka=f"  partitions: {PARTITIONS}\n")
+        with world.running(config, "producer") as services:
+            held = Held(world, folder.name)
+            until(lambda: held.rows() >= TOPIC_ROWS, "all rows in the topic", TOPIC_SECONDS_MAX, LOOK_SECONDS, services.alive)
+            held.close()
         with world.running(config, *["consumer"] * many) as services:
             taken = services.arrived(TOPIC_ROWS)
             rows.append([str(many), f"{taken:.1f} s", f"{TOPIC_ROWS / taken / 1000:,.0f} k", f"{services.cpu_s():.1f} s", f"{services.peak_mb():.0f} MB"])
@@ -241,4 +243,36 @@ class Held:
         self.reader.close()
 
 
-ALL = {"size": size, "backlog": backlog, "tables": tables, "catalog": catalog, "dates": dates, "consumers": consumers}
+def census(world):
+    """Deletes of one statement, found by comparing keys."""
+    many, gone, rows = world.wanted["KEYS"], world.wanted["KEYS"] // 10, []
+    for percent_of_core in (2, 100):
+        table = f"orders_{percent_of_core}"
+        orders(world, table, many)
+        config = world.config(world.fresh(table), table)
+        config.write_text(f"{config.read_text()}  census_percent: {percent_of_core}\n")
+        with world.running(config, "run") as services:
+            services.arrived(many)
+            # The pass that a load starts is over, and what is measured is one after it.
+            at_rest(services)
+            usage, peak = services.usage(), Memory(services.roots)
+            world.servers.sql(f"DELETE FROM {table} WHERE order_id % 10 = 0;")
+            began = now()
+            until(lambda: services.lake.rows() >= many + gone, "all deletes in the lake", DELETES_SECONDS_MAX, LOOK_SECONDS, services.alive)
+            found = services.lake.readable_at(many + gone) - began
+            used = usage.since()
+            peak.stop()
+            rows.append([
+                f"{many:,}", f"{gone:,}", f"{percent_of_core} %", f"{found:.0f} s", f"{used['path_cpu_s']:.1f} s",
+                f"{used['postgres_cpu_s']:.1f} s", f"{peak.peak_mb():.0f} MB",
+            ])
+        world.say(f"census: {rows[-1]}")
+        drop(world, table)
+    return section(
+        "Deletes found by comparing keys", "One statement deletes every tenth row; `census_percent` is 2 % of a core by default. "
+        "PostgreSQL's CPU includes the statement itself.",
+        ["keys", "deleted", "`census_percent`", "COMMIT until all deletes are in the lake", "CPU", "PostgreSQL", "peak memory"], rows,
+    )
+
+
+ALL = {"size": size, "census": census, "backlog": backlog, "tables": tables, "catalog": catalog, "dates": dates, "consumers": consumers}

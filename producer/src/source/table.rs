@@ -2,33 +2,29 @@
 //!
 //! Pure. All of it follows from the last durable cycle: a restart is only a later next cycle.
 
+mod asked;
+mod due;
+mod keys;
+mod outcome;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use inlet_model::ProgressDelta;
-use inlet_model::Request;
-use inlet_model::TableName;
-use inlet_model::Xid;
-use inlet_postgres::Captured;
+use inlet_model::{ProgressDelta, TableName, Xid};
 use inlet_postgres::server::Identity;
-use inlet_postgres::{Floor, Reading, ServerTime, Table};
+use inlet_postgres::{Captured, Reading, ServerTime, Table};
 
 use super::activity::Activity;
-use super::bounds::{ScanBounds, scan_bounds};
-use super::census::Census;
-use super::control::{Asked, Control, Repaired};
+use super::bounds::ScanBounds;
+use super::control::Control;
 use super::coverage::Coverage;
 use super::detection::Detection;
 use super::held::HeldKeys;
 use super::journal::Swept;
-use super::keys::{Chunk, NewKeys, PublishedKeys};
-use super::notice;
-use super::phase::{Joined, Load, Phase, Position, Reload};
-use super::plan::{Bounds, Plan};
+use super::phase::{Load, Phase, Reload};
 use super::progress::{Parts, Relation, Stored};
 use super::repair::Repair;
-use super::scan::Scanned;
 use super::tiers::{Slack, Tier, Tiers};
 use super::unseen::{Deeper, Unseen};
 
@@ -241,48 +237,14 @@ impl PolledTable {
         self.control = control;
     }
 
-    /// Holds the keys of its rows from now on, to compare them with the table.
-    pub fn with_keys(&mut self, keys: PublishedKeys, census: Census, memory: usize) {
-        self.held = HeldKeys::new(self.name().clone(), keys, census, memory);
-    }
-
-    /// Holds no keys; those of the progress are removed.
-    pub fn without_keys(&mut self, removed: ProgressDelta) {
-        self.unsaved |= !removed.0.is_empty();
-        self.held = HeldKeys::none(self.name().clone(), removed);
-    }
-
     /// True when the progress describes the table as it is now.
     pub fn relation_is_stored(&self) -> bool {
         self.relation_stored
     }
 
-    /// Starts a pass over the keys as soon as one can be made.
-    pub fn compare_at_once(&mut self) {
-        self.unsaved |= self.held.compare_at_once();
-    }
-
     /// True once it is loaded and has joined the cycles.
     pub fn is_tailing(&self) -> bool {
         matches!(self.phase, Phase::Tailing(_))
-    }
-
-    /// True while the keys of its rows can be compared: a load brings rows in other snapshots'
-    /// order, so it ends first.
-    pub fn is_comparable(&self) -> bool {
-        self.held.keys.is_some() && self.is_tailing() && !self.control.paused
-    }
-
-    /// True while a chunk of its keys is due.
-    pub fn compares(&self) -> bool {
-        self.is_comparable() && self.held.has_due_chunk()
-    }
-
-    /// Looks at the deletes that the server has counted in it.
-    pub fn look_at_deletes(&mut self, counted: i64, now: ServerTime, interval: Duration) {
-        if self.is_comparable() {
-            self.held.look(counted, now, interval);
-        }
     }
 
     /// True while PostgreSQL's counters tell what its scans miss.
@@ -312,121 +274,6 @@ impl PolledTable {
             Some(Deeper::Sweep) => self.tiers.ask(self.tiers.deepest()),
         }
         true
-    }
-
-    /// Records keys of rows that were handed on.
-    pub fn published(&mut self, new: NewKeys) {
-        self.unsaved |= self.held.published(new);
-    }
-
-    /// Records keys of rows that were published before keys were held, read up to this key; `None`
-    /// after the last row.
-    pub fn adopted(&mut self, new: NewKeys, until: Option<Vec<String>>) {
-        self.held.adopt(new, until);
-        self.unsaved = true;
-    }
-
-    /// Records a chunk of the pass: how many keys it had, and the deletes that were handed on.
-    pub fn compared(&mut self, keys: u64, gone: &Chunk, until: Option<String>, detected_at: i64) {
-        if !gone.is_empty() {
-            self.detection.record(detected_at);
-        }
-        self.unsaved |= self
-            .held
-            .compared(keys, gone, until, ServerTime(detected_at));
-    }
-
-    /// What a request asks beyond what was followed.
-    pub fn asked(&self, request: &Request) -> Vec<Asked> {
-        let mut asked = self.control.asked(request);
-        // A load or a pause goes first: a repair reads beside a scan, which there is none of.
-        let waits = self.repair.is_some() || !self.is_tailing() || self.control.paused;
-        asked.retain(|asked| !waits || !matches!(asked, Asked::Repair(_)));
-        asked
-    }
-
-    /// The repair that the next cycle makes.
-    pub fn repairs(&self) -> Option<&Repair> {
-        self.repair.as_ref()
-    }
-
-    /// True while it is left out of the polls.
-    pub fn is_paused(&self) -> bool {
-        self.control.paused
-    }
-
-    /// Follows one thing that a request asks; a load is left out unless its condition is accepted.
-    /// All transactions below `begin` have ended at `now`.
-    pub fn follow(
-        &mut self,
-        request: &Request,
-        asked: Asked,
-        accepted: bool,
-        begin: Xid,
-        now: ServerTime,
-    ) {
-        let is_tailing = self.is_tailing();
-        let keyed = !self.table.captured.schema.key.is_empty();
-        self.control.request.clone_from(&request.id);
-        (self.control_stored, self.unsaved) = (false, true);
-        match asked {
-            Asked::Pause => self.control.paused = true,
-            Asked::Resume => self.control.paused = false,
-            Asked::Reload(asked) => {
-                // A table that is being loaded brings every row anyway, and one without a key would
-                // only get each row another time.
-                if is_tailing && keyed && accepted {
-                    let reload = Reload {
-                        condition: asked.condition,
-                        ..Reload::starting(begin)
-                    };
-                    self.load_again(reload, now);
-                }
-                self.control.reload = Some(asked.id);
-            }
-            Asked::Sweep(id) => {
-                self.tiers.sweep_now();
-                self.compare_at_once();
-                self.control.sweep = Some(id);
-            }
-            Asked::Repair(asked) => {
-                let schema = &self.table.captured.schema;
-                let keys = keyed.then(|| Chunk::read(schema, &asked.keys)).flatten();
-                match keys {
-                    Some(keys) => {
-                        self.repair = Some(Repair { id: asked.id, keys });
-                        // It brings versions that were published before.
-                        self.note_load(now);
-                    }
-                    None => {
-                        notice::refused_repair(&self.table.captured);
-                        self.control.repair = Some(Repaired {
-                            id: asked.id,
-                            refused: true,
-                            ..Repaired::default()
-                        });
-                    }
-                }
-            }
-        }
-    }
-
-    /// The table was set aside, and is polled again: the next checkpoint stores that.
-    pub fn was_set_aside(&mut self) {
-        (self.aside_stored, self.unsaved) = (true, true);
-    }
-
-    /// Loads the table again while its polls go on. All transactions below `begin` have ended, so
-    /// every version below it is visible: the chunks emit these, and scans leave them out.
-    ///
-    /// A load with a condition emits only some of them, so its opening sweep emits the others
-    /// before.
-    pub fn load_again(&mut self, reload: Reload, now: ServerTime) {
-        if reload.condition.is_none() {
-            self.loaded = self.loaded.max(reload.load.begin);
-        }
-        self.reload = Some(reload);
-        self.note_load(now);
     }
 
     /// True when readers who know the table as it was before see something else than it is.
@@ -519,238 +366,6 @@ impl PolledTable {
         }
     }
 
-    /// What this table needs after a reading; `None` when nothing can be new, or it is not due.
-    pub fn plan(&self, activity: &Arc<Activity>) -> Option<Plan> {
-        if self.control.paused {
-            return None;
-        }
-        match &self.phase {
-            Phase::Loading(_) => None,
-            Phase::Joining(joined) => Some(Plan::Join {
-                bounds: Bounds {
-                    floor: None,
-                    xid: joined.begin,
-                },
-                activity: Arc::clone(activity),
-            }),
-            Phase::Tailing(last) => self.plan_tier(last, activity),
-        }
-    }
-
-    fn plan_tier(&self, last: &Activity, activity: &Arc<Activity>) -> Option<Plan> {
-        let now = activity.read_at;
-        // The plan changes a copy: a cycle that fails leaves the table as it was.
-        let mut tiers = self.tiers.clone();
-        // Every reading that moved is added to all tiers, also to those that are not due: their
-        // bounds grow until they are scanned.
-        if moved(last, activity) {
-            tiers.add(scan_bounds(last, activity));
-        }
-        if self.swept.is_asked() {
-            // The sweep comes also where nothing was written since the last one.
-            tiers.add(ScanBounds {
-                floor: now,
-                xid: activity.xid_end,
-            });
-        }
-        if self.next_cursor.is_some() {
-            // Every xid that a later scan may ask for is read: the coverage of the others is in the
-            // unit of the present cursor.
-            tiers.add(ScanBounds {
-                floor: now,
-                xid: activity.xid_bound().min(tiers.xid_bound()),
-            });
-        }
-        let is_deep = !self.attached.is_empty()
-            || self.opens().is_some()
-            || self.next_cursor.is_some()
-            || self.repair.is_some();
-        if is_deep || self.columns_unseen {
-            // A scan needs something to read.
-            tiers.add(ScanBounds {
-                floor: now,
-                xid: activity.xid_end,
-            });
-        }
-        let depth = if is_deep {
-            // An attached table is read beside the deepest scan, another load opens with one, and
-            // with one a repair knows what is left to it.
-            tiers.deepest()
-        } else if self.columns_unseen {
-            tiers.due(now).unwrap_or(tiers.shallowest())
-        } else {
-            tiers.due(now)?
-        };
-        let (floor, xid) = tiers.bounds(depth);
-        // The load emitted what is older, or its chunks do: a scan would emit it another time, and
-        // without the order that one load keeps.
-        let xid = xid.max(self.loaded);
-        let late_below = if depth > tiers.shallowest() {
-            self.floor(tiers.bounds(tiers.shallowest()).0, now)
-        } else {
-            None
-        };
-        Some(Plan::Tier {
-            depth,
-            bounds: Bounds {
-                floor: self.floor(floor, now),
-                xid,
-            },
-            late_below: late_below.unwrap_or(Floor::MIN),
-            tiers,
-            activity: Arc::clone(activity),
-        })
-    }
-
-    /// A floor in the unit of the cursor.
-    fn floor(&self, floor: Option<ServerTime>, now: ServerTime) -> Option<Floor> {
-        let cursor = self.table.captured.cursor?;
-        Some(cursor.kind.floor(floor?, now, self.zone))
-    }
-
-    /// Records a cycle that carried out the plan.
-    pub fn scanned(&mut self, plan: Plan, mut scanned: Scanned) {
-        let bounds = plan.bounds();
-        self.published(std::mem::take(&mut scanned.keys));
-        for left in std::mem::take(&mut scanned.left) {
-            self.held.left(&left);
-        }
-        let scanned = &scanned;
-        if let Some(repair) = self.repair.take() {
-            self.control.repair = Some(Repaired {
-                id: repair.id,
-                rows: scanned.repaired.rows,
-                found: scanned.found,
-                deletes: scanned.repaired.deletes,
-                refused: false,
-            });
-            (self.control_stored, self.unsaved) = (false, true);
-        }
-        self.count_found(&plan, scanned);
-        // A scan without rows only moves the floor. A restart without it reads a little more and
-        // emits the same rows.
-        self.unsaved |= scanned.rows > 0;
-        self.detected(scanned);
-        let read = match plan.reads_attached() {
-            true => std::mem::take(&mut self.attached),
-            false => Vec::new(),
-        };
-        let unseen = std::mem::take(&mut self.columns_unseen);
-        if unseen || !read.is_empty() {
-            self.relation = relation(&self.table.captured, &self.attached);
-            (self.relation_stored, self.unsaved) = (false, true);
-        }
-        // All their rows were emitted just now, the old ones too.
-        if let Some(reload) = &mut self.reload {
-            reload.without.extend(read);
-        }
-        let activity = match plan {
-            Plan::Join { activity, bounds } => {
-                self.unsaved = true;
-                self.loaded = bounds.xid;
-                activity
-            }
-            Plan::Tier {
-                depth,
-                tiers,
-                activity,
-                ..
-            } => {
-                self.tiers = tiers;
-                // A sweep is stored also when it found nothing, so that a restart does not repeat
-                // it. Where every poll is a sweep, that would be a checkpoint for every poll.
-                self.unsaved |= depth > self.tiers.shallowest() && self.tiers.is_sweep(depth);
-                self.tiers.done(depth, activity.read_at, scanned.took);
-                activity
-            }
-        };
-        if bounds.floor.is_none()
-            && let Some(next) = self.next_cursor.take()
-        {
-            // What the sweep did not return is not visible, and never will be again.
-            self.coverage.forget();
-            self.swept_for = Some(next);
-            self.unsaved = true;
-        }
-        if bounds.floor.is_none() && self.is_journal() {
-            self.swept.done(activity.snapshot.clone());
-        }
-        self.coverage
-            .add(bounds.floor.unwrap_or(Floor::MIN), &scanned.returned);
-        // No later scan asks for xids below both bounds, so their coverage is not needed any more.
-        self.coverage
-            .prune(activity.xid_bound().min(self.tiers.xid_bound()));
-        self.phase = Phase::Tailing(activity);
-        if let Some(reload) = self.reload.as_mut().filter(|_| bounds.floor.is_none()) {
-            self.unsaved |= !reload.started;
-            reload.started = true;
-            self.loaded = self.loaded.max(reload.load.begin);
-        }
-    }
-
-    /// Records what a scan has found of the versions that the server counts.
-    fn count_found(&mut self, plan: &Plan, scanned: &Scanned) {
-        if !self.is_countable() {
-            return;
-        }
-        self.unseen_stored = false;
-        self.unseen.found(scanned.found);
-        if plan.reads_attached() {
-            self.unseen.swept(scanned.late);
-        }
-    }
-
-    /// Records when the rows of a scan were detected.
-    pub fn detected(&mut self, scanned: &Scanned) {
-        if scanned.rows > 0 {
-            self.detection.record(scanned.detected_at);
-        }
-    }
-
-    /// Records the next chunk of this load. It was read in a snapshot with this end, up to this
-    /// key; `None` when it was the last chunk.
-    pub fn loaded(&mut self, load: Load, xid_end: Xid, until: Option<Vec<String>>) {
-        self.unsaved = true;
-        let begin = load.begin;
-        let xid_end = load.xid_end.max(xid_end);
-        let next = until.map(|values| Load {
-            begin,
-            xid_end,
-            after: Some(Position {
-                key: Some(self.table.captured.ordered_key()),
-                values,
-            }),
-        });
-        match (next, &mut self.phase, &mut self.reload) {
-            (Some(load), Phase::Tailing(_), Some(reload)) => reload.load = load,
-            // Its cycles have read what was written meanwhile, so there is no joining scan.
-            (None, Phase::Tailing(_), _) => self.reload = None,
-            (Some(load), phase, _) => *phase = Phase::Loading(load),
-            (None, phase, _) => *phase = Phase::Joining(Joined { begin, xid_end }),
-        }
-    }
-
-    /// The load whose next chunk is due: the first one, or the one beside the polls.
-    pub fn due_load(&self) -> Option<&Load> {
-        if self.control.paused {
-            return None;
-        }
-        match &self.phase {
-            Phase::Loading(load) => Some(load),
-            Phase::Joining(_) => None,
-            Phase::Tailing(_) => {
-                let reload = self.reload.as_ref().filter(|reload| reload.started)?;
-                Some(&reload.load)
-            }
-        }
-    }
-
-    /// The tables below it whose rows a chunk leaves out.
-    pub fn left_out_of_chunks(&self) -> Vec<u32> {
-        let without = self.reload.iter().flat_map(|reload| &reload.without);
-        self.attached.iter().chain(without).copied().collect()
-    }
-
     /// True for a table that holds the changes of another one.
     pub fn is_journal(&self) -> bool {
         self.table.config.journal_of.is_some()
@@ -824,11 +439,6 @@ fn attached(captured: &Captured, stored: Option<&Relation>) -> Vec<u32> {
         .filter(|table| table.attached && !stored.descendants.contains(&table.oid))
         .map(|table| table.oid)
         .collect()
-}
-
-/// False when nothing new can be visible: the snapshot's text is the same and no holder has ended.
-fn moved(last: &Activity, now: &Activity) -> bool {
-    last.snapshot != now.snapshot || last.holders.keys().any(|id| !now.holders.contains_key(id))
 }
 
 /// The depths at which a table is scanned. Without an index on a cursor a scan reads the whole
