@@ -1,14 +1,16 @@
 //! The topic as a foreign client sees it: kcat, read_committed.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use inlet_harness::{eventually, shared_kafka, shared_postgres};
+use inlet_harness::{eventually, shared_database, shared_kafka, shared_postgres};
 use serde_json::Value;
 
 use crate::load::Load;
 use crate::orders::{Orders, PATIENCE};
+use crate::tables::Copy;
 
 #[tokio::test]
 async fn a_foreign_client_reads_each_version_once_and_in_commit_order_per_key() {
@@ -101,4 +103,31 @@ async fn latest_equals(orders: &Orders, kafka: &inlet_harness::Kafka) -> Result<
         })
         .collect();
     Ok(table == topic)
+}
+
+#[tokio::test]
+async fn a_consumer_of_another_pipeline_names_what_it_waits_for() {
+    let database = shared_database().await;
+    let notes =
+        "CREATE TABLE notes (id integer PRIMARY KEY, text text); INSERT INTO notes VALUES (1, 'a')";
+    database.sql(notes).await.unwrap();
+    let topic = format!("{}_notes", database.name());
+    let tables = format!("tables: {{ notes: {{ topic: {topic} }} }}\n");
+    let copy = Copy::of(database, &["producer", "consumer"], &tables).await;
+    let _producer = copy.start(&["producer"]);
+    eventually(PATIENCE, "the topic has the row", async || {
+        Ok(!shared_kafka().await.read(&topic).await?.is_empty())
+    })
+    .await;
+    let config = fs::read_to_string(&copy.config).unwrap();
+    let other = config.replace("pipeline: ", "pipeline: other_");
+    fs::write(&copy.config, other).unwrap();
+    let lost = copy.start(&["consumer"]);
+    let words = "producer and consumer need the same `pipeline`";
+    lost[0].logs(words, PATIENCE).await;
+    // With the name of the producer's pipeline, it goes on.
+    drop(lost);
+    fs::write(&copy.config, config).unwrap();
+    let _consumer = copy.start(&["consumer"]);
+    copy.await_rows("", 1).await;
 }

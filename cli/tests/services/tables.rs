@@ -186,9 +186,10 @@ async fn values_of_100_mb_arrive_without_a_broker_in_bounded_memory() {
     let services = copy.start(&["run"]);
     copy.await_rows("", 4).await;
     // A value is in the connection's buffer, in a column, and in a page that is being written;
-    // not one of each for each of the three rows.
+    // not one of each for each of the three rows. A buffer that grows moves, so that for a moment
+    // there are two of it.
     let peak = peak_mib(&services[0]);
-    assert!(peak < 1200, "{peak} MiB");
+    assert!(peak < 1600, "{peak} MiB");
     let sizes = format!(
         "SELECT id, length(t), octet_length(b), length(j) FROM {} ORDER BY id",
         copy.files("")

@@ -30,6 +30,7 @@ pub(super) struct Table {
     rules: Rules,
     copies: Option<PathBuf>,
     group: String,
+    control_topic: String,
     lake_may_be_new: bool,
     ready: Option<Ready>,
     /// True while kafka_partitions are assigned and the control topic has no schema of the table.
@@ -62,6 +63,7 @@ impl Table {
             rules,
             copies: consumer.checkpoint_location.clone(),
             group: consumer.group.clone(),
+            control_topic: consumer.control_topic.clone(),
             lake_may_be_new: consumer.lake_may_be_new,
             ready: None,
             is_waiting: false,
@@ -80,6 +82,7 @@ impl Table {
     ) -> Result<Option<BTreeMap<KafkaPartition, Offset>>, ConsumerError> {
         self.is_waiting = !self.make_ready(schemas).await?;
         let Some(ready) = self.ready.as_mut() else {
+            self.note_wait(marks);
             return Ok(None);
         };
         // Offsets are stored in the group after the commit to the lake that they belong to.
@@ -118,6 +121,26 @@ impl Table {
             "reading from where the lake's log ends"
         );
         Ok(Some(started))
+    }
+
+    fn note_wait(&self, marks: &BTreeMap<KafkaPartition, Marks>) {
+        let (topic, control_topic) = (&self.settings.topic, &self.control_topic);
+        if marks.values().any(|marks| marks.end > marks.low) {
+            // A producer writes the schema before the first message, so that this is not a matter of
+            // time.
+            tracing::warn!(
+                topic,
+                control_topic,
+                "the topic has messages, but the control topic has no schema of the table: producer \
+                 and consumer need the same `pipeline`"
+            );
+        } else {
+            tracing::info!(
+                topic,
+                control_topic,
+                "waiting for the first message of the producer"
+            );
+        }
     }
 
     /// True when the control topic now has a schema of a table that waits for one.
