@@ -47,7 +47,7 @@ use self::compare::{Findings, Row, compare};
 pub use self::compare::{Position, Version};
 pub use self::error::VerifyError;
 pub use self::fit::columns;
-pub use self::hash::{Hash, Hasher, KeyRange};
+pub use self::hash::{Hash, Hasher, KeyRange, row_converter};
 pub use self::lake::{Lake, positions};
 use self::postgres::Snapshot;
 use self::report::Report;

@@ -5,11 +5,11 @@
 //! text that COPY has read is on neither side, so what it changed becomes visible.
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::row::{RowConverter, SortField};
+use arrow::row::RowConverter;
 use inlet_model::TableSchema;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::verify::columns;
+use crate::verify::{columns, row_converter};
 
 pub struct Checksum {
     converter: RowConverter,
@@ -19,14 +19,8 @@ pub struct Checksum {
 
 impl Checksum {
     pub fn new(schema: &TableSchema) -> Self {
-        let fields = schema
-            .columns
-            .iter()
-            .map(|column| SortField::new(column.column_type.arrow()));
-        let converter =
-            RowConverter::new(fields.collect()).expect("every type of a column has a row format");
         Self {
-            converter,
+            converter: row_converter(schema),
             rows: 0,
             sum: 0,
         }

@@ -91,6 +91,15 @@ pub struct Hashed {
     pub is_of_key: BooleanArray,
 }
 
+/// Turns columns of a schema into rows that can be hashed: equal values have equal bytes.
+pub fn row_converter(schema: &TableSchema) -> RowConverter {
+    let fields = schema
+        .columns
+        .iter()
+        .map(|column| SortField::new(column.column_type.arrow()));
+    RowConverter::new(fields.collect()).expect("every type of a column has a row format")
+}
+
 /// Hashes rows of both sides by PostgreSQL's schema.
 pub struct Hasher {
     schema: Arc<TableSchema>,
@@ -101,12 +110,7 @@ pub struct Hasher {
 
 impl Hasher {
     pub fn new(schema: Arc<TableSchema>) -> Self {
-        let fields = schema
-            .columns
-            .iter()
-            .map(|column| SortField::new(column.column_type.arrow()));
-        let converter =
-            RowConverter::new(fields.collect()).expect("every type of a column has a row format");
+        let converter = row_converter(&schema);
         Self {
             schema,
             converter,

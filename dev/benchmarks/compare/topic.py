@@ -39,17 +39,19 @@ def client(kafka, name):
 class Watermark:
     """How many records of committed transactions a topic holds; the few markers of transactions count as records."""
 
-    def __init__(self, kafka, topic):
-        self.partition, self.last = confluent_kafka.TopicPartition(topic, 0), 0
+    def __init__(self, kafka, topic, partitions=1):
+        self.topic = topic
+        self.last = {confluent_kafka.TopicPartition(topic, number): 0 for number in range(partitions)}
         self.consumer = client(kafka, f"watermark-{topic}")
 
     def rows(self):
-        # A topic that does not exist yet, or a busy broker, lets the question run into its deadline.
-        try:
-            self.last = self.consumer.get_watermark_offsets(self.partition, timeout=ASK_SECONDS)[1]
-        except confluent_kafka.KafkaException:
-            pass
-        return self.last
+        for partition in self.last:
+            # A topic that does not exist yet, or a busy broker, lets the question run into its deadline.
+            try:
+                self.last[partition] = self.consumer.get_watermark_offsets(partition, timeout=ASK_SECONDS)[1]
+            except confluent_kafka.KafkaException:
+                pass
+        return sum(self.last.values())
 
     def close(self):
         self.consumer.close()
@@ -70,7 +72,7 @@ class Published(Watermark):
 
     def counted(self, end):
         """The last offsets of a transaction are those of a record and of a marker."""
-        start = confluent_kafka.TopicPartition(self.partition.topic, 0, max(0, end - LOOK_BACK))
+        start = confluent_kafka.TopicPartition(self.topic, 0, max(0, end - LOOK_BACK))
         self.consumer.assign([start])
         count = 0
         while message := self.consumer.poll(ASK_SECONDS):

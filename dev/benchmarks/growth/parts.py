@@ -6,12 +6,11 @@ A section is `title`, `headers`, `rows` (texts) and `note`, which tells what was
 import subprocess
 import time
 
-import confluent_kafka
 from compare.lake import Watch
 from compare.load import CHANGE, COUNT, Load
 from compare.measure import Memory, Usage, now, quantiles, until
 from compare.servers import BIN
-from compare.topic import ASK_SECONDS, client
+from compare.topic import Watermark
 
 from .cell import Cell
 from .world import LOOK_SECONDS
@@ -210,7 +209,7 @@ def consumers(world):
         folder = world.fresh("consumers")
         config = world.config(folder, "orders", folder.name, kafka=f"  partitions: {PARTITIONS}\n")
         with world.running(config, "producer") as services:
-            held = Held(world, folder.name)
+            held = Watermark(world.servers.kafka, folder.name, PARTITIONS)
             until(lambda: held.rows() >= TOPIC_ROWS, "all rows in the topic", TOPIC_SECONDS_MAX, LOOK_SECONDS, services.alive)
             held.close()
         with world.running(config, *["consumer"] * many) as services:
@@ -221,26 +220,6 @@ def consumers(world):
         f"Consumers over {PARTITIONS} partitions", f"{TOPIC_ROWS:,} rows wait in the topic; the processes start at the same moment.",
         ["consumers", "start until all rows are in the lake", "rows/s", "CPU", "peak memory, all"], rows,
     )
-
-
-class Held:
-    """How many records of committed transactions the partitions of a topic hold."""
-
-    def __init__(self, world, topic):
-        self.reader = client(world.servers.kafka, "growth")
-        self.last = {confluent_kafka.TopicPartition(topic, number): 0 for number in range(PARTITIONS)}
-
-    def rows(self):
-        for partition in self.last:
-            # A topic that does not exist yet, or a busy broker, lets the question run into its deadline.
-            try:
-                self.last[partition] = self.reader.get_watermark_offsets(partition, timeout=ASK_SECONDS)[1]
-            except confluent_kafka.KafkaException:
-                pass
-        return sum(self.last.values())
-
-    def close(self):
-        self.reader.close()
 
 
 def census(world):
