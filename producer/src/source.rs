@@ -9,9 +9,8 @@
 //! [`control`] is what users ask of a table, [`repair`] what one of these requests publishes, and
 //! [`journal`] what leaves a table that holds the changes of another one. [`keys`] are the keys of
 //! the published rows, [`held`] is what a table remembers of them, and [`census`] finds the deleted
-//! ones among them; `recorded` are those that a journal has. [`waiting`] counts what a poll would
-//! find, and [`unseen`] what only a
-//! deeper scan would find.
+//! ones among them; `recorded` are the rows that a journal names, and `look_up` reads them.
+//! [`waiting`] counts what a poll would find, and [`unseen`] what only a deeper scan would find.
 
 pub mod activity;
 pub mod bounds;
@@ -25,6 +24,7 @@ pub mod held;
 pub mod journal;
 pub mod keys;
 mod load;
+mod look_up;
 mod notice;
 pub mod out;
 pub mod phase;

@@ -230,67 +230,6 @@ pub async fn compare_next(
     }))
 }
 
-/// Compares keys whose deletes a journal has recorded.
-pub(super) async fn compare_recorded(
-    postgres: &mut Postgres,
-    table: &mut PolledTable,
-    chunk: &Chunk,
-    out: &mut impl Out,
-) -> Result<Compared, PollError> {
-    let started = Instant::now();
-    postgres.catch_up().await?;
-    let captured = &table.table.captured;
-    let connection = postgres.reader();
-    let block = Block::begin(connection, &[captured]).await?;
-    let snapshot = table.detection.of(block.snapshot);
-    let missing = match chunk {
-        // A few keys may be far apart: each is looked up, and nothing between them is read.
-        Chunk::Integers(keys) => {
-            Chunk::Integers(absent_integers(connection, captured, keys).await?)
-        }
-        Chunk::Texts(_) => missing(connection, captured, chunk).await?,
-    };
-    if !missing.is_empty() {
-        let batch = missing.deletes(&captured.schema, snapshot.xid_end, snapshot.taken_at);
-        out.write(batch).await?;
-    }
-    let gate = block.end(connection).await?;
-    if !missing.is_empty() {
-        table.detection.record(snapshot.taken_at);
-        table.held.left(&missing);
-        table.unsaved = true;
-    }
-    Ok(Compared {
-        deletes: missing.len(),
-        gate,
-        took: started.elapsed(),
-    })
-}
-
-async fn absent_integers(
-    connection: &mut PgConnection,
-    captured: &Captured,
-    keys: &RoaringTreemap,
-) -> Result<RoaringTreemap, PollError> {
-    let column = quote(&captured.schema.columns[captured.key[0]].name);
-    let sql = format!(
-        "SELECT {column}::bigint FROM {} WHERE {column} = ANY ($1){}",
-        captured.schema.table.quoted(),
-        and_membership(captured)
-    );
-    let asked: Vec<i64> = keys.iter().map(integers::integer).collect();
-    let present: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(sql))
-        .bind(asked)
-        .fetch_all(connection)
-        .await
-        .map_err(|error| Error::rows_of(captured, error))?;
-    let mut absent = keys.clone();
-    for key in present {
-        absent.remove(integers::ordered(key));
-    }
-    Ok(absent)
-}
-
 /// Those keys of a chunk that the open snapshot does not show.
 async fn missing(
     connection: &mut PgConnection,
@@ -385,7 +324,7 @@ fn absent(captured: &Captured) -> String {
 }
 
 /// A key of a row that does not exist for readers counts as missing.
-fn and_membership(captured: &Captured) -> String {
+pub(super) fn and_membership(captured: &Captured) -> String {
     let membership = captured.membership.as_deref();
     membership.map_or_else(String::new, |sql| format!(" AND {sql}"))
 }

@@ -3,8 +3,10 @@
 //! Pure. A version is new unless its xid is covered at or below its timestamp: after a scan with
 //! floor `L` every visible version of a returned xid with `cursor >= L` has been emitted, and a
 //! committed transaction shows no further ones later. Floors are whole seconds, so that one bitmap
-//! holds all xids of a second's scans, and one part of the progress is one bitmap. Source:
-//! docs/polling.md, "The map F".
+//! holds all xids of a second's scans, and one part of the progress is one bitmap. Single versions
+//! that were emitted beside the scans are in [`looked_up`]. Source: docs/polling.md, "The map F".
+
+pub mod looked_up;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +16,8 @@ use inlet_model::Xid;
 use inlet_model::{Progress, ProgressDelta};
 use inlet_postgres::Floor;
 use roaring::RoaringTreemap;
+
+use self::looked_up::LookedUp;
 
 /// The part of the progress that holds a floor's xids.
 const PART: &str = "covered/";
@@ -25,6 +29,8 @@ pub struct Coverage {
     all: RoaringTreemap,
     /// Floors whose xids differ from the durable ones.
     changed: BTreeSet<Floor>,
+    /// Versions that were emitted although no scan has returned them.
+    pub looked_up: LookedUp,
 }
 
 impl Coverage {
@@ -41,6 +47,10 @@ impl Coverage {
 
     /// After a scan with this floor that returned these xids.
     pub fn add(&mut self, floor: Floor, returned: &RoaringTreemap) {
+        // Each of the single versions was returned, or no scan shows it again.
+        if floor == Floor::MIN {
+            self.looked_up.forget();
+        }
         // Xids that are covered at this floor or a lower one gain nothing from this scan.
         let mut lowered = returned.clone();
         for (_, xids) in self.floors.range(..=floor) {
@@ -92,11 +102,13 @@ impl Coverage {
         self.changed.extend(self.floors.keys());
         self.floors.clear();
         self.all.clear();
+        self.looked_up.forget();
     }
 
     /// The xid after the greatest that was emitted.
     pub fn xid_end(&self) -> Xid {
-        Xid(self.all.max().map_or(0, |last| last + 1))
+        let last = self.all.max().max(self.looked_up.last_xid());
+        Xid(last.map_or(0, |last| last + 1))
     }
 
     /// The number of xids that it holds.
@@ -116,17 +128,22 @@ impl Coverage {
                     .map(encode),
             )
         };
-        ProgressDelta(
+        let mut delta = ProgressDelta(
             std::mem::take(&mut self.changed)
                 .into_iter()
                 .map(part)
                 .collect(),
-        )
+        );
+        self.looked_up.take_delta(&mut delta);
+        delta
     }
 
     /// Reads the coverage back; `None` when the progress is damaged.
     pub fn from_progress(progress: &Progress) -> Option<Self> {
-        let mut coverage = Self::default();
+        let mut coverage = Self {
+            looked_up: LookedUp::from_progress(progress)?,
+            ..Self::default()
+        };
         for (part, text) in progress.0.iter().filter(|(part, _)| part.starts_with(PART)) {
             let xids = decode(text)?;
             coverage.all |= &xids;

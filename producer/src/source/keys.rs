@@ -33,7 +33,6 @@ use serde::{Deserialize, Serialize};
 use self::leaves::{Leaf, Leaves};
 use self::texts::Texts;
 use super::progress::Damaged;
-use super::recorded::Gone;
 
 const KEYS: &str = "keys";
 
@@ -270,23 +269,17 @@ impl PublishedKeys {
         }
     }
 
-    /// Those of the keys whose deletes a journal has recorded.
-    pub(super) fn recorded(&self, gone: &Gone) -> Chunk {
-        let columns: Vec<&str> = self
-            .about
-            .columns
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect();
-        match &self.set {
-            Set::Integers(set) => {
-                let keys = gone.integers(columns[0]).map(integers::ordered);
-                Chunk::Integers(keys.filter(|key| set.contains(key)).collect())
+    /// Those of these keys that are published.
+    pub fn published(&self, keys: Chunk) -> Chunk {
+        match (&self.set, keys) {
+            (Set::Integers(set), Chunk::Integers(keys)) => {
+                Chunk::Integers(keys.iter().filter(|key| set.contains(key)).collect())
             }
-            Set::Texts(set) => {
-                let keys = gone.texts(&columns).into_iter();
-                Chunk::Texts(keys.filter(|key| set.contains(key)).collect())
+            (Set::Texts(set), Chunk::Texts(mut keys)) => {
+                keys.retain(|key| set.contains(key));
+                Chunk::Texts(keys)
             }
+            _ => unreachable!("both are held as the table's key asks"),
         }
     }
 
@@ -391,20 +384,33 @@ impl Chunk {
         for key in keys {
             decoder.decode_delete(key.as_bytes()).ok()?;
         }
-        let batch = deletes(schema, decoder.finish(), keys.len(), Xid(0), 0);
-        Some(match About::of(schema, true).form {
+        Some(Self::decoded(&mut decoder))
+    }
+
+    /// The keys that a decoder has taken.
+    pub fn decoded(decoder: &mut json::Decoder) -> Self {
+        let (schema, rows) = (Arc::clone(decoder.schema()), decoder.len());
+        Self::of(&deletes(&schema, decoder.finish(), rows, Xid(0), 0))
+    }
+
+    /// The keys of a batch's rows.
+    pub fn of(batch: &ChangeBatch) -> Self {
+        match About::of(&batch.schema, true).form {
             KeyForm::Integer => {
-                let keys = integer_keys(&batch).into_iter().map(integers::ordered);
+                let keys = integer_keys(batch).into_iter().map(integers::ordered);
                 Self::Integers(keys.collect())
             }
             // A key is compared by its bytes, so they have to be those that we would write.
-            KeyForm::Text => {
-                let mut texts = Rows::default();
-                json::encode_own_keys(&batch, &mut texts);
-                let text = |row| texts.get(row).expect("a key is never empty").to_vec();
-                Self::Texts((0..texts.len()).map(text).collect())
-            }
-        })
+            KeyForm::Text => Self::Texts(own_keys(batch)),
+        }
+    }
+
+    /// No keys of a table.
+    pub fn none(schema: &TableSchema) -> Self {
+        match About::of(schema, true).form {
+            KeyForm::Integer => Self::Integers(RoaringTreemap::new()),
+            KeyForm::Text => Self::Texts(Vec::new()),
+        }
     }
 
     pub fn len(&self) -> u64 {
@@ -416,6 +422,21 @@ impl Chunk {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The same keys in chunks of at most this many.
+    pub fn parts(&self, keys_max: usize) -> Vec<Self> {
+        match self {
+            Self::Integers(keys) => {
+                let keys: Vec<u64> = keys.iter().collect();
+                let part = |keys: &[u64]| Self::Integers(keys.iter().copied().collect());
+                keys.chunks(keys_max).map(part).collect()
+            }
+            Self::Texts(keys) => {
+                let part = |keys: &[Vec<u8>]| Self::Texts(keys.to_vec());
+                keys.chunks(keys_max).map(part).collect()
+            }
+        }
     }
 
     /// The deletes of these keys, as a poll hands them on: the key's columns, and nulls.
@@ -505,10 +526,7 @@ impl PublishedKeys {
                 (held, Chunk::Integers(keys.collect()))
             }
             Set::Texts(set) => {
-                let mut texts = Rows::default();
-                json::encode_own_keys(&batch, &mut texts);
-                let text = |row| texts.get(row).expect("a key is never empty").to_vec();
-                let keys: Vec<_> = (0..texts.len()).map(text).collect();
+                let keys = own_keys(&batch);
                 let held: Vec<bool> = keys.iter().map(|key| every || set.contains(key)).collect();
                 let keys = keys.into_iter().zip(&held);
                 let keys = keys.filter_map(|(key, held)| held.then_some(key));
@@ -520,6 +538,14 @@ impl PublishedKeys {
         let rows = rows.expect("there is an answer for each row");
         (ChangeBatch { rows, ..batch }, keys)
     }
+}
+
+/// The key of each row of a batch, as its record has it.
+pub fn own_keys(batch: &ChangeBatch) -> Vec<Vec<u8>> {
+    let mut texts = Rows::default();
+    json::encode_own_keys(batch, &mut texts);
+    let text = |row| texts.get(row).expect("a key is never empty").to_vec();
+    (0..texts.len()).map(text).collect()
 }
 
 /// True when no value of the lake's type can hold the key of a row.

@@ -25,6 +25,7 @@ use super::error::PollError;
 use super::keys::{KeyForm, KeysOf, PublishedKeys};
 use super::out::{Event, Out, Reading};
 use super::phase::{Load, Phase};
+use super::recorded::{Named, Recorded, recorded_by};
 use super::resume::PollSettings;
 use super::scan::{Answer, BatchLimits, Scan, Scanned, Versions, scan};
 use super::statement::{Condition, chunk_end};
@@ -37,6 +38,8 @@ pub struct Chunk {
     pub rows: u64,
     /// What must be flushed before they become durable.
     pub gate: Gate,
+    /// What the rows of a journal have named, with the place of their table.
+    pub(super) named: Option<(usize, Named)>,
 }
 
 /// What every part of a chunk has in common.
@@ -66,6 +69,14 @@ pub async fn load_chunk(
     let next = due.min_by_key(|(at, _, phase)| (!matches!(phase, Phase::Loading(_)), *at));
     let Some((at, load, _)) = next else {
         return Ok(None);
+    };
+    let mut named = recorded_by(tables, at).map(|of| {
+        let named = Named::of(&tables[of].table.captured.schema);
+        (of, named)
+    });
+    let out = &mut Recorded {
+        out,
+        named: named.as_mut().map(|(_, named)| named),
     };
     let table = &mut tables[at];
     // A standby may lag: rows that the sessions showed as ended must be replayed before they are
@@ -110,7 +121,7 @@ pub async fn load_chunk(
     table.detected(&scanned);
     table.published(scanned.keys);
     table.loaded(load, xid_end, until);
-    Ok(Some(Chunk { rows, gate }))
+    Ok(Some(Chunk { rows, gate, named }))
 }
 
 /// The rows of a chunk.

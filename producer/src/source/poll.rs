@@ -40,7 +40,7 @@ use super::notice;
 use super::out::Out;
 use super::phase::{Phase, Reload};
 use super::plan::Plan;
-use super::recorded::{Gone, Recorded};
+use super::recorded::{HandedOn, Named, Recorded, recorded_by};
 use super::resume::{PollSettings, accepts};
 use super::scan::Scanned;
 use super::table::PolledTable;
@@ -123,6 +123,8 @@ impl Poll {
             Some(chunk) => {
                 step.rows += chunk.rows;
                 self.gate = Some(chunk.gate);
+                let named = chunk.named.into_iter().collect();
+                self.look_for_recorded(named, &mut step, out).await?;
             }
             // Every table is loaded, so the connections are not needed again.
             None => self.postgres.close_helpers().await,
@@ -266,8 +268,11 @@ impl Poll {
             return Ok(());
         }
         self.quiet = None;
+        // Journals go first: of the rows that they name, those that the scan of the table hands on
+        // need no look.
+        plans.sort_by_key(|(at, _)| !self.tables[*at].is_journal());
         // All scans succeed before the state of any table changes.
-        let (scans, gone) = self.scan_all(&plans, out).await?;
+        let (scans, named) = self.scan_all(&plans, out).await?;
         for ((at, plan), scan) in plans.into_iter().zip(scans) {
             let table = &mut self.tables[at];
             if scan.late > 0 {
@@ -280,7 +285,7 @@ impl Poll {
             table.scanned(plan, scan);
         }
         // The keys of this cycle's rows are among the published ones now.
-        self.look_for_recorded(gone, step, out).await
+        self.look_for_recorded(named, step, out).await
     }
 
     /// True when nothing can have become visible since the last cycle: one statement of 16 us.
@@ -428,7 +433,7 @@ impl Poll {
         &mut self,
         plans: &[(usize, Plan)],
         out: &mut impl Out,
-    ) -> Result<(Vec<Scanned>, Vec<(usize, Gone)>), PollError> {
+    ) -> Result<(Vec<Scanned>, BTreeMap<usize, Named>), PollError> {
         self.postgres.catch_up().await?;
         let connection = self.postgres.reader();
         let captured: Vec<&Captured> = plans
@@ -437,25 +442,27 @@ impl Poll {
             .collect();
         let block = Block::begin(connection, &captured).await?;
         let mut scans = Vec::with_capacity(plans.len());
-        let mut recorded = Vec::new();
+        let mut named = BTreeMap::new();
         for (at, plan) in plans {
             let table = &self.tables[*at];
-            if !table.is_journal() {
-                scans.push(carry_out(connection, &block, table, plan, out).await?);
-                continue;
-            }
-            let mut gone = Gone::default();
-            let mut out = Recorded {
-                out,
-                gone: &mut gone,
+            let scanned = if let Some(of) = recorded_by(&self.tables, *at) {
+                let schema = &self.tables[of].table.captured.schema;
+                let named = named.entry(of).or_insert_with(|| Named::of(schema));
+                let named = Some(named);
+                let mut out = Recorded { out, named };
+                carry_out(connection, &block, table, plan, &mut out).await?
+            } else if let Some(named) = named.get_mut(at) {
+                let mut out = HandedOn { out, named };
+                carry_out(connection, &block, table, plan, &mut out).await?
+            } else {
+                carry_out(connection, &block, table, plan, out).await?
             };
-            scans.push(carry_out(connection, &block, table, plan, &mut out).await?);
-            recorded.push((*at, gone));
+            scans.push(scanned);
         }
         // A later position covers the earlier one, so the new gate may replace one that was not
         // passed yet.
         self.gate = Some(block.end(connection).await?);
-        Ok((scans, recorded))
+        Ok((scans, named))
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `census` | how far their comparison with the table is ([`super::census`]) |
 //! | `unseen` | versions that PostgreSQL has counted and no scan has found ([`super::unseen`]) |
 //! | `covered/<floor>` | which xids were emitted down to this floor ([`super::coverage`]) |
+//! | `looked_up/<number>` | single versions that were emitted beside the scans ([`super::coverage::looked_up`]) |
 //!
 //! `load` and `poll` exclude each other; where both are stored, `load` counts. `reload` counts only
 //! beside `poll`. A checkpoint writes only the parts that it changes.

@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::coverage::Coverage;
 use super::error::PollError;
-use super::keys::{Chunk, KeysOf, NewKeys};
+use super::keys::{Chunk, KeysOf, NewKeys, own_keys};
 use super::out::{Event, Out};
 use super::repair::Republished;
 use super::statement::{Condition, statement, statement_of_copy};
@@ -71,6 +71,9 @@ pub enum Answer {
 pub enum Versions {
     /// Those that were not emitted.
     New,
+    /// Those of them with this xid or a later one: the map forgets what is below the bound of every
+    /// later scan.
+    NewSince(Xid),
     /// Those that were emitted before a scan with this xid bound: another load brings them again.
     EmittedBefore(Xid),
 }
@@ -79,6 +82,7 @@ impl Versions {
     fn contain(self, xid: Xid, is_covered: bool) -> bool {
         match self {
             Self::New => !is_covered,
+            Self::NewSince(bound) => !is_covered && xid >= bound,
             // The coverage forgets what is below the bound of every later scan.
             Self::EmittedBefore(bound) => is_covered || xid < bound,
         }
@@ -247,6 +251,8 @@ struct Outside {
 struct Sieve<'a> {
     scan: Scan<'a>,
     decoder: RowDecoder,
+    /// Decodes one row for its key.
+    single: Option<RowDecoder>,
     /// Rows outside the membership, where the statement reads them.
     outside: Option<Outside>,
     scanned: Scanned,
@@ -263,6 +269,7 @@ impl<'a> Sieve<'a> {
         let decoder = || table.captured.decoder(1024);
         Self {
             decoder: decoder().impossible_as_null(as_null),
+            single: None,
             outside: scan.asks_membership().then(|| Outside {
                 decoder: decoder(),
                 column: 1 + table.captured.schema.columns.len(),
@@ -298,7 +305,10 @@ impl<'a> Sieve<'a> {
         let at = cursor
             .and_then(|cursor| cursor_value(row, cursor))
             .unwrap_or(Floor::MIN);
-        if !scan.wanted.contain(xid, scan.coverage.covers(xid, at)) {
+        let is_covered = scan.coverage.covers(xid, at)
+            || (scan.coverage.looked_up.has_xid(xid) && self.was_looked_up(row, xid)?);
+        let scan = &self.scan;
+        if !scan.wanted.contain(xid, is_covered) {
             return Ok(false);
         }
         let failed = |error| Error::decode(&captured.schema.table, error);
@@ -324,6 +334,19 @@ impl<'a> Sieve<'a> {
         // Rows may be narrow or wide, so a batch ends by whichever bound it reaches first.
         let BatchLimits { rows, bytes } = scan.batch;
         Ok(self.decoder.rows() >= rows || self.decoder.bytes() >= bytes)
+    }
+
+    /// True for a version that was handed on because a journal named its row.
+    #[cold]
+    fn was_looked_up(&mut self, row: &impl BinaryRow, xid: Xid) -> Result<bool, Error> {
+        let captured = &self.scan.table.captured;
+        let single = self.single.get_or_insert_with(|| captured.decoder(1));
+        single
+            .append_first(row, xid, UPSERT)
+            .map_err(|error| Error::decode(&captured.schema.table, error))?;
+        let keys = own_keys(&single.finish(self.scan.snapshot.taken_at));
+        let mut keys = keys.iter();
+        Ok(keys.any(|key| self.scan.coverage.looked_up.contains(xid, key)))
     }
 
     /// Hands on the rows so far.

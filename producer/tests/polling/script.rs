@@ -7,7 +7,8 @@ use arrow::datatypes::{Int32Type, Int64Type, UInt64Type};
 use inlet_harness::{Database, PASSWORD, Postgres, eventually, shared_database};
 use inlet_model::change::XID;
 use inlet_model::{Request, TableName};
-use inlet_postgres::{Known, ServerTime, grants};
+use inlet_postgres::capture::Recording;
+use inlet_postgres::{Known, ServerTime, Tables, grants};
 use inlet_producer::session::{Session as Polling, Source};
 use inlet_producer::source::census::CensusSettings;
 use inlet_producer::source::error::PollError;
@@ -174,7 +175,12 @@ pub async fn settings(database: &Database, tables: &[&str]) -> Settings {
 /// Creates the role of a database, or gives it the tables that it lacks; its configuration.
 async fn reader(database: &Database, tables: &[&str]) -> Config {
     let role = format!("reader_{}", database.name());
-    let tables: String = tables.iter().map(|table| format!("  {table}:\n")).collect();
+    // A table may have settings: `t: { capture: keys }`.
+    let line = |table: &&str| match table.contains(':') {
+        true => format!("  {table}\n"),
+        false => format!("  {table}:\n"),
+    };
+    let tables: String = tables.iter().map(line).collect();
     let mut config = Config::parse(&format!(
         "postgres: {{ url: \"{}\" }}\ntables:\n{tables}",
         database.url()
@@ -190,6 +196,26 @@ async fn reader(database: &Database, tables: &[&str]) -> Config {
         .unwrap();
     config.postgres.as_mut().unwrap().primary.user = role;
     config
+}
+
+/// Installs what records the changes of the tables with `capture`.
+pub async fn record(database: &Database, settings: &Settings) {
+    let mut connection = database.connect().await.unwrap();
+    let tables = Tables::find(&mut connection, &settings.config, &Known::new())
+        .await
+        .unwrap();
+    let role = &settings.config.require_postgres().unwrap().primary.user;
+    for config in &tables.config.tables {
+        let Some(Ok(captured)) = tables.of(config).filter(|_| config.journal_of.is_none()) else {
+            continue;
+        };
+        let (name, oids) = (&captured.schema.table, captured.oids());
+        let found = Recording::find(&mut connection, name, &oids, role)
+            .await
+            .unwrap();
+        let statements = found.install(captured, config, role);
+        database.sql(&statements.join(";\n")).await.unwrap();
+    }
 }
 
 /// A poll with its sink, and what the sink has published.
@@ -513,6 +539,10 @@ impl Poller {
         let old = self.published.len();
         let batches = self.store.batches();
         for batch in &batches[self.batches..] {
+            // A journal has other columns.
+            if batch.schema.table.schema == "inlet" {
+                continue;
+            }
             let rows = &batch.rows;
             let (ids, vers) = (
                 rows.column(0).as_primitive::<Int64Type>(),

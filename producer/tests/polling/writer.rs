@@ -12,6 +12,7 @@ use super::script::Session;
 /// The table that writers fill.
 pub const TABLE: &str = "\
 DROP TABLE IF EXISTS t;
+DROP SCHEMA IF EXISTS inlet CASCADE;
 CREATE TABLE t (id bigserial PRIMARY KEY, ver integer NOT NULL DEFAULT 0, updated_at timestamptz \
     DEFAULT now(), honest boolean NOT NULL DEFAULT true);
 CREATE INDEX ON t (updated_at);

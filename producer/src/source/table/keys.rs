@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use inlet_model::ProgressDelta;
+use inlet_model::{ProgressDelta, Xid};
 use inlet_postgres::ServerTime;
 
 use super::super::census::Census;
 use super::super::held::HeldKeys;
 use super::super::keys::{Chunk, NewKeys, PublishedKeys};
+use super::super::look_up::Version;
+use super::super::phase::Phase;
+use super::super::scan::Scanned;
 use super::PolledTable;
 
 impl PolledTable {
@@ -42,6 +45,71 @@ impl PolledTable {
     pub fn look_at_deletes(&mut self, counted: i64, now: ServerTime, interval: Duration) {
         if self.is_comparable() {
             self.held.look(counted, now, interval);
+        }
+    }
+
+    /// Those of the keys that a journal names as deleted which are published; none while keys cannot
+    /// be compared.
+    pub fn published_among(&self, keys: Chunk) -> Chunk {
+        match &self.held.keys {
+            Some(held) if self.is_comparable() => held.published(keys),
+            _ => Chunk::none(&self.table.captured.schema),
+        }
+    }
+
+    /// Those of the keys that a journal names as changed which can be looked up.
+    pub fn hidden_among(&mut self, keys: Chunk) -> Chunk {
+        let captured = &self.table.captured;
+        let none = Chunk::none(&captured.schema);
+        // A load reads every row, and a pause reads none. No index finds a key that may be null.
+        let key = captured.schema.key.iter();
+        let has_index = key
+            .map(|at| &captured.schema.columns[*at])
+            .all(|c| c.not_null);
+        if !self.is_tailing() || self.is_paused() || !has_index {
+            return none;
+        }
+        let room = self.coverage.looked_up.room() as u64;
+        if keys.len() > room / 2 {
+            // A sweep makes room, and finds what is not looked up now.
+            self.tiers.ask(self.tiers.deepest());
+        }
+        if keys.len() > room { none } else { keys }
+    }
+
+    /// Every version with a smaller xid was emitted, or is read by a load: a scan asks for none.
+    pub fn emitted_below(&self) -> Xid {
+        let pending = self.tiers.xid_bound();
+        let open = match &self.phase {
+            Phase::Tailing(activity) => activity.xid_bound(),
+            Phase::Loading(_) | Phase::Joining(_) => Xid::MAX,
+        };
+        pending.min(open).max(self.loaded)
+    }
+
+    /// Records what a look at keys has found: rows that were deleted, and versions that no scan has
+    /// emitted.
+    pub fn looked_up(
+        &mut self,
+        gone: &Chunk,
+        found: Option<Scanned>,
+        versions: Vec<Version>,
+        detected_at: i64,
+    ) {
+        if !gone.is_empty() || !versions.is_empty() {
+            self.detection.record(detected_at);
+            self.unsaved = true;
+        }
+        self.held.left(gone);
+        if let Some(found) = found {
+            self.published(found.keys);
+            if self.is_countable() {
+                self.unseen.found(found.rows);
+                self.unseen_stored = false;
+            }
+        }
+        for (xid, key) in versions {
+            self.coverage.looked_up.add(xid, &key);
         }
     }
 
