@@ -26,7 +26,7 @@ use crate::args::{Arguments, Moment, QueryArguments, QueryFormat, ViewsArguments
 use crate::duckdb::{self, DuckDbError, INSTALL};
 use crate::failure::{self, Failure, Outcome, SystemError};
 use crate::tables;
-use crate::views::{self, Asked, Reading, Statement, Statements, ViewNames};
+use crate::views::{self, Asked, Reading, Statement, Statements, ViewName, ViewNames};
 
 /// Read the statement from stdin.
 const STDIN: &str = "-";
@@ -191,9 +191,12 @@ impl<'a> Lake<'a> {
         let mut made = Statements::default();
         for (at, names) in named {
             let table = self.read(&self.config.tables[at], reading).await?;
-            made.add(&names, &table, in_public, |view| {
-                is_all || statement.has(&view.name)
-            });
+            let is_wanted = |view: &ViewName| is_all || statement.has(&view.name);
+            made.add(&names, &table, in_public, is_wanted);
+            if let Some(recorded) = self.recorded_by(at).filter(|_| is_wanted(&names.with_row)) {
+                let recorded = self.read(recorded, reading).await?;
+                made.add_with_row(&names, &table, &recorded);
+            }
         }
         Ok(views::secret(self.datalake) + &made.into_text())
     }
@@ -205,8 +208,18 @@ impl<'a> Lake<'a> {
         for at in tables::asked(asked, tables)? {
             let table = self.read(&tables[at], Reading::Matching).await?;
             made.add(&self.names[at], &table, true, |_| true);
+            if let Some(recorded) = self.recorded_by(at) {
+                let recorded = self.read(recorded, Reading::Matching).await?;
+                made.add_with_row(&self.names[at], &table, &recorded);
+            }
         }
         Ok(views::secret(self.datalake) + &made.into_text())
+    }
+
+    /// The table whose changes the table at this place holds, if it is a journal.
+    fn recorded_by(&self, at: usize) -> Option<&TableConfig> {
+        let of = self.config.tables[at].journal_of.as_ref()?;
+        self.config.tables.iter().find(|table| table.table == *of)
     }
 
     async fn read(&self, table: &TableConfig, reading: Reading) -> Result<views::Table, Failure> {

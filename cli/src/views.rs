@@ -1,11 +1,13 @@
 //! The views that DuckDB gets of a lake: `orders` is the latest state of a table,
-//! `orders_history` every version of its rows, `orders_quarantine` the rejected rows.
+//! `orders_history` every version of its rows, `orders_quarantine` the rejected rows. The view of a
+//! table's changes has a second one with the rows that they changed.
 //!
 //! `inlet query` makes them over the files that the log names, `inlet views` over patterns, so that
 //! they show what arrives later. Read in this order: [`names`], [`columns`], [`select`],
-//! [`statement`]; these are pure. This file reads the lake.
+//! [`changes`], [`statement`]; these are pure. This file reads the lake.
 
 mod bucket;
+mod changes;
 mod columns;
 mod names;
 mod select;
@@ -153,6 +155,11 @@ impl Statements {
                 self.create(&public, &format!("FROM main.{}", quote(&name.name)));
             }
         }
+    }
+
+    /// Adds the view of a journal's changes with the rows of the table that they changed.
+    pub fn add_with_row(&mut self, names: &ViewNames, changes: &Table, recorded: &Table) {
+        self.create(&names.with_row, &changes::with_row(changes, recorded));
     }
 
     fn create(&mut self, name: &ViewName, select: &str) {

@@ -7,7 +7,8 @@
 //! * Of names that differ in case only, the one in lower case keeps its name, else the first one.
 //!   Each other one gets `_1`, or the next number that is free.
 //! * A schema that DuckDB itself uses (`main`, `temp`, ..) gets `_1` in the same way.
-//! * `<table>_history` and `<table>_quarantine` give way to a table of that name, in the same way.
+//! * `<table>_history` and `<table>_quarantine`, and `<journal>_with_row`, give way to a table of that
+//!   name, in the same way.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -40,10 +41,12 @@ pub struct ViewNames {
     pub latest: ViewName,
     pub history: ViewName,
     pub quarantine: ViewName,
+    /// Of a journal: its changes with the rows that they changed.
+    pub with_row: ViewName,
 }
 
 impl ViewNames {
-    /// All three, the latest state first.
+    /// Those that every table has, the latest state first.
     pub fn all(&self) -> [&ViewName; 3] {
         [&self.latest, &self.history, &self.quarantine]
     }
@@ -90,6 +93,7 @@ pub fn of_tables(tables: &[TableName]) -> Vec<ViewNames> {
                 latest: named(latest.clone()),
                 history: named(taken.claim(&format!("{latest}_history"))),
                 quarantine: named(taken.claim(&format!("{latest}_quarantine"))),
+                with_row: named(taken.claim(&format!("{latest}_with_row"))),
             });
         }
     }

@@ -64,7 +64,9 @@ impl Statement {
                 None if is_meant(at) => names.latest.name.clone_from(&own.name),
                 _ => {}
             }
-            if names.all().into_iter().any(|view| self.has(&view.name)) {
+            let views = names.all().into_iter().chain([&names.with_row]);
+            let is_named = views.map(|view| &view.name).any(|name| self.has(name));
+            if is_named {
                 found.push((at, names));
             }
         }
