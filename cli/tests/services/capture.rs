@@ -1,14 +1,9 @@
 //! Changes that triggers record: what they record, that nothing stays of them, and that their journal
 //! reaches the lake and leaves PostgreSQL.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Result, ensure};
 use inlet_harness::{
-    Database, Inlet, duckdb, eventually, shared_database, shared_kafka, shared_postgres,
+    Database, Inlet, duckdb, eventually, judge, shared_database, shared_kafka, shared_postgres,
 };
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use crate::orders::{INLET, Orders, PATIENCE};
 use crate::tables::{Copy, WAYS};
@@ -30,7 +25,7 @@ const CATALOG: &str = "
     WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     ORDER BY 1, 2, 3";
 
-async fn capture(copy: &Copy, arguments: &[&str]) -> String {
+pub async fn capture(copy: &Copy, arguments: &[&str]) -> String {
     let (verb, rest) = arguments.split_first().unwrap();
     let all = [&["capture", verb, "--config", &copy.config], rest].concat();
     let finished = Inlet::run(INLET, &all, &[]).await.unwrap();
@@ -110,8 +105,26 @@ async fn every_kind_of_statement_is_recorded_once_and_nothing_stays_after_the_re
             assert!(database.sql(swapped).await.is_ok());
         }
     }
+    database
+        .psql("COPY items FROM STDIN;\n7\t1\tz\n\\.\n")
+        .await
+        .unwrap();
+    let version = database.rows("SHOW server_version_num").await.unwrap();
+    // Older servers have no MERGE.
+    let merge = match version[0][0].parse::<u32>().unwrap() {
+        150_000.. => {
+            "MERGE INTO items USING (VALUES (7, 1, 'm'), (8, 1, 'n')) AS s (id, part, v) ON items.id \
+             = s.id WHEN MATCHED THEN UPDATE SET v = s.v WHEN NOT MATCHED THEN INSERT VALUES (s.id, \
+             s.part, s.v)"
+        }
+        _ => "UPDATE items SET v = 'm' WHERE id = 7; INSERT INTO items VALUES (8, 1, 'n')",
+    };
+    database.sql(merge).await.unwrap();
     let found = journal(database, "items").await;
     let expected = [
+        r#"insert {"id": 7, "part": 1} - z -"#,
+        r#"update {"id": 7, "part": 1} z m {v}"#,
+        r#"insert {"id": 8, "part": 1} - n -"#,
         r#"insert {"id": 1, "part": 1} - a -"#,
         r#"insert {"id": 2, "part": 2} - b -"#,
         r#"insert {"id": 3, "part": 1} - c -"#,
@@ -204,189 +217,6 @@ async fn who_made_a_change_is_recorded_and_columns_that_are_not_read_are_not() {
     assert_eq!(found, [[r#"{"ident":1,"v":"c"}"#, "1"]]);
 }
 
-/// The table, and a ledger of every change that is written in the same transaction.
-const WITH_LEDGER: &str = "
-    CREATE TABLE parents (id int PRIMARY KEY);
-    INSERT INTO parents SELECT generate_series(0, 9);
-    CREATE TABLE items (id int PRIMARY KEY, parent int REFERENCES parents ON DELETE CASCADE, v text,
-        updated_at timestamptz NOT NULL DEFAULT now());
-    CREATE INDEX ON items (updated_at);
-    CREATE TABLE ledger (seq bigserial PRIMARY KEY, key int, op text, v text);
-    CREATE FUNCTION note(k int, op text, v text) RETURNS void LANGUAGE sql AS
-        'INSERT INTO ledger (key, op, v) VALUES (k, op, v)';
-    CREATE FUNCTION act(what int, k int, val text) RETURNS void LANGUAGE plpgsql AS $$
-    DECLARE is_new boolean; r record;
-    BEGIN
-        CASE what
-        WHEN 0, 1, 2 THEN
-            INSERT INTO items VALUES (k, k % 10, val) ON CONFLICT (id) DO UPDATE SET v = excluded.v,
-                updated_at = now() RETURNING xmax = 0 INTO is_new;
-            PERFORM note(k, CASE WHEN is_new THEN 'insert' ELSE 'update' END, val);
-        WHEN 3, 4 THEN
-            UPDATE items SET v = val, updated_at = now() WHERE id = k;
-            IF FOUND THEN
-                PERFORM note(k, 'update', val);
-                UPDATE items SET v = val || '+', updated_at = now() WHERE id = k;
-                PERFORM note(k, 'update', val || '+');
-            END IF;
-        WHEN 5 THEN
-            DELETE FROM items WHERE id = k;
-            IF FOUND THEN PERFORM note(k, 'delete', NULL); END IF;
-        WHEN 6 THEN
-            UPDATE items SET id = id + 1000, v = val, updated_at = now()
-            WHERE id = k AND NOT EXISTS (SELECT FROM items WHERE id = k + 1000);
-            IF FOUND THEN
-                PERFORM note(k, 'delete', NULL);
-                PERFORM note(k + 1000, 'insert', val);
-            END IF;
-        WHEN 7 THEN
-            FOR r IN SELECT id FROM items WHERE id > 1000 ORDER BY id FOR UPDATE LOOP
-                DELETE FROM items WHERE id = r.id;
-                PERFORM note(r.id, 'delete', NULL);
-            END LOOP;
-        WHEN 8 THEN
-            -- The ledger must list what the cascade will delete.
-            LOCK TABLE items IN EXCLUSIVE MODE;
-            FOR r IN SELECT id FROM items WHERE parent = k % 10 ORDER BY id LOOP
-                PERFORM note(r.id, 'delete', NULL);
-            END LOOP;
-            DELETE FROM parents WHERE id = k % 10;
-            INSERT INTO parents VALUES (k % 10);
-        ELSE
-            TRUNCATE items;
-            PERFORM note(NULL, 'truncate', NULL);
-        END CASE;
-    END $$;";
-
-/// Changes of each key, with the truncations of the whole table, in their order.
-type Histories = BTreeMap<String, Vec<String>>;
-
-fn histories(rows: Vec<Vec<String>>) -> Histories {
-    let keys: Vec<_> = rows.iter().map(|row| row[0].clone()).collect();
-    let mut histories: Histories = keys
-        .into_iter()
-        .filter(|key| key != "NULL")
-        .map(|key| (key, Vec::new()))
-        .collect();
-    for row in rows {
-        let change = row[1..].join(" ");
-        match histories.get_mut(&row[0]) {
-            Some(history) => history.push(change),
-            None => histories
-                .values_mut()
-                .for_each(|all| all.push(change.clone())),
-        }
-    }
-    histories
-}
-
-/// Writers that change the same few keys at the same time, each change with its entry in the ledger.
-async fn write(database: &Database, seed: u64) -> Result<()> {
-    let mut connection = database.connect().await?;
-    let mut random = StdRng::seed_from_u64(seed);
-    for step in 0..150 {
-        let mut acts = String::new();
-        for _ in 0..random.random_range(1..4) {
-            let what = match random.random_range(0..200) {
-                0 => 9,
-                of => of % 9,
-            };
-            let key = random.random_range(1..40);
-            acts += &format!("SELECT act({what}, {key}, '{seed}-{step}');");
-        }
-        let end = if random.random_bool(0.1) {
-            "ROLLBACK"
-        } else {
-            "COMMIT"
-        };
-        let sql = format!("BEGIN;{acts}{end}");
-        // Writers may wait for each other in a circle; the server ends one of them.
-        if sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-            .execute(&mut connection)
-            .await
-            .is_err()
-        {
-            sqlx::raw_sql("ROLLBACK").execute(&mut connection).await?;
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_history_of_every_key_is_the_ledgers_through_kills_and_leaves_postgresql() {
-    for verbs in WAYS {
-        let tables = "tables: { items: { capture: audit } , parents: {} }\n";
-        let copy = Copy::of(shared_database().await, verbs, tables).await;
-        let database = &copy.database;
-        database.sql(WITH_LEDGER).await.unwrap();
-        capture(&copy, &["install", "--yes"]).await;
-        let mut services = copy.start(verbs);
-        let seed: u64 = rand::rng().random_range(0..1_000_000);
-        println!("seed {seed}");
-        let writing = async {
-            tokio::try_join!(
-                write(database, seed),
-                write(database, seed + 1),
-                write(database, seed + 2)
-            )
-        };
-        let killing = async {
-            for round in 0..3 {
-                tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-                let at = round % services.len();
-                services[at].kill_9().unwrap();
-                services[at] = copy.start(&verbs[at..=at]).remove(0);
-            }
-        };
-        let (written, ()) = tokio::join!(writing, killing);
-        written.unwrap();
-        let count = "SELECT count(*) FROM ledger";
-        let entries: u64 = database.rows(count).await.unwrap()[0][0].parse().unwrap();
-        let files = copy.files("inlet.items_changes");
-        let folder = copy.folder.join("lake/inlet.items_changes");
-        let glob = format!("{}/**/*.parquet", folder.display());
-        eventually(PATIENCE, "every change is in the lake", async || {
-            Ok(duckdb::count_glob(&glob).await? >= entries)
-        })
-        .await;
-        let ledger = "SELECT key::text, op, v FROM ledger ORDER BY seq";
-        let ledger = histories(database.rows(ledger).await.unwrap());
-        let changes = format!(
-            "SELECT coalesce(key->>'$.id', 'NULL'), op, coalesce(after->>'$.v', 'NULL') FROM {files} \
-             ORDER BY change_id"
-        );
-        let found = histories(duckdb::read(&folder, &changes).await.unwrap());
-        assert_eq!(
-            found.keys().collect::<Vec<_>>(),
-            ledger.keys().collect::<Vec<_>>()
-        );
-        for (key, history) in &ledger {
-            assert_eq!(&found[key], history, "key {key}, seed {seed}");
-        }
-        let twice = format!("SELECT count(*) - count(DISTINCT change_id) FROM {files}");
-        assert_eq!(duckdb::read(&folder, &twice).await.unwrap()[0][0], "0");
-        eventually(PATIENCE, "the journal is trimmed", async || {
-            let left = database
-                .rows("SELECT count(*) FROM inlet.items_changes")
-                .await?;
-            Ok(left[0][0] == "0")
-        })
-        .await;
-        eventually(PATIENCE, "the latest state is PostgreSQL's", async || {
-            let finished = copy.run("verify").await;
-            ensure!(
-                finished.code == 0 || finished.code == 3,
-                "{}",
-                finished.stderr
-            );
-            Ok(finished.code == 0)
-        })
-        .await;
-        // The lake has everything, so the removal needs no `--discard`.
-        capture(&copy, &["remove", "--yes"]).await;
-    }
-}
-
 #[tokio::test]
 async fn a_role_that_only_reads_carries_and_trims_what_the_owner_has_installed() {
     let postgres = shared_postgres().await;
@@ -406,6 +236,14 @@ async fn a_role_that_only_reads_carries_and_trims_what_the_owner_has_installed()
         orders.database.psql(&printed.stdout).await.unwrap();
         let again = Inlet::run(INLET, &install, &[]).await.unwrap();
         assert!(!again.stdout.contains("GRANT"), "{}", again.stdout);
+        let needs = format!(
+            "SELECT current_setting('wal_level'), (SELECT count(*) FROM pg_replication_slots), \
+             relreplident, rolsuper, rolreplication FROM pg_class, pg_roles WHERE relname = \
+             'roll001_orders' AND rolname = 'reader_{}'",
+            orders.database.name()
+        );
+        let needs = orders.database.rows(&needs).await.unwrap();
+        assert_eq!(needs, [["replica", "0", "d", "f", "f"]]);
 
         let _service = orders.start("run").unwrap();
         orders.insert(&["1.00", "2.00"]).await.unwrap();
@@ -510,6 +348,55 @@ async fn deletes_that_the_journal_has_arrive_without_a_pass_over_the_keys() {
         for row in database.rows(recorded).await.unwrap() {
             assert_eq!(row[2], "NULL", "keys have no values: {row:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_leaves_the_cursor_unchanged_arrives_and_is_shown_beside_its_row() {
+    for verbs in WAYS {
+        let tables = "tables: { items: { capture: keys }, codes: { capture: audit } }\n";
+        let copy = Copy::of(shared_database().await, verbs, tables).await;
+        let database = &copy.database;
+        database
+            .sql(
+                "CREATE TABLE items (id int PRIMARY KEY, v text, updated_at timestamptz NOT NULL \
+                 DEFAULT now());
+                 CREATE INDEX ON items (updated_at);
+                 CREATE TABLE codes (code char(4), raw bytea, at timestamptz, n numeric(6, 2), \
+                 PRIMARY KEY (code, raw, at, n));
+                 INSERT INTO items SELECT id, 'a' FROM generate_series(1, 3) AS id",
+            )
+            .await
+            .unwrap();
+        capture(&copy, &["install", "--yes"]).await;
+        let _services = copy.start(verbs);
+        copy.await_rows("items", 3).await;
+        // Sessions that do not count leave only the journal to find these.
+        database
+            .sql(&format!(
+                "{UNCOUNTED}UPDATE items SET v = 'b' WHERE id = 1; DELETE FROM items WHERE id = 3;
+                 INSERT INTO codes VALUES ('ab', '\\x00ff', '2026-11-20 10:00+02', 7.50)"
+            ))
+            .await
+            .unwrap();
+        copy.await_rows("items", 5).await;
+        copy.await_rows("inlet.items_changes", 2).await;
+        copy.await_rows("inlet.codes_changes", 1).await;
+        judge::equal(INLET, &copy.config, database, "items").await;
+        let query = async |sql: &str| {
+            let sql = format!("{sql} ORDER BY change_id");
+            let answer = copy.run_with("query", &["--format", "csv", &sql]).await;
+            assert_eq!(answer.code, 0, "{}", answer.stderr);
+            answer.stdout
+        };
+        let items = "SELECT op, key->>'id' AS id, current_row.v AS v, current_row IS NULL AS missing \
+                     FROM inlet.items_changes_with_row";
+        let expected = "op,id,v,missing\nupdate,1,b,false\ndelete,3,,true\n";
+        assert_eq!(query(items).await.replace("NULL", ""), expected);
+        let codes = "SELECT op, current_row.n AS n FROM inlet.codes_changes_with_row";
+        assert_eq!(query(codes).await, "op,n\ninsert,7.50\n");
+        let views = copy.run("views").await.stdout;
+        assert!(views.contains("\"items_changes_with_row\""), "{views}");
     }
 }
 

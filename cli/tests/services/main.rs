@@ -6,6 +6,7 @@
 mod acceptance;
 mod addresses;
 mod aside;
+mod audit;
 mod bucket;
 mod capture;
 mod columns;
@@ -16,6 +17,7 @@ mod formats;
 mod generations;
 mod keys;
 mod kills;
+mod ledger;
 mod load;
 mod locate;
 mod mistakes;

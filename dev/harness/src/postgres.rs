@@ -224,6 +224,11 @@ impl Postgres {
         self.server.stop(DEADLINE).await
     }
 
+    /// Stops the server without a checkpoint ("immediate shutdown"): the next start recovers.
+    pub async fn stop_immediately(&mut self) -> Result<()> {
+        self.server.stop_by(Signal::QUIT, DEADLINE).await
+    }
+
     /// Starts the server again with its data, on the same port; stops it first when it runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;

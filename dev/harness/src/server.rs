@@ -51,8 +51,13 @@ impl Server {
 
     /// Stops it in order; does nothing when it does not run.
     pub(crate) async fn stop(&mut self, time_max: Duration) -> Result<()> {
+        self.stop_by(self.stop_signal, time_max).await
+    }
+
+    /// The same by another signal.
+    pub(crate) async fn stop_by(&mut self, signal: Signal, time_max: Duration) -> Result<()> {
         if let Some(mut process) = self.process.take() {
-            process.signal(self.stop_signal)?;
+            process.signal(signal)?;
             process.exit(time_max).await?;
         }
         Ok(())
