@@ -181,6 +181,46 @@ async fn the_comparison_holds() {
     holds("docs/comparison.md", &shop(true).await).await;
 }
 
+/// The text of every source below a folder.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &read(&path);
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_that_shows_a_promise_exists() {
+    let page = read(&root().join("docs/guarantees.md"));
+    let (_, section) = page
+        .split_once("## What is promised, and which test shows it\n")
+        .unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let folders = ["cli", "consumer", "crates", "dev/harness", "producer"];
+    let all: String = folders
+        .iter()
+        .map(|folder| sources(&root().join(folder)))
+        .collect();
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    let mut count = 0;
+    for tests in rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next()) {
+        for name in tests.split('`').skip(1).step_by(2) {
+            count += 1;
+            assert!(
+                all.contains(&format!("fn {name}(")),
+                "no test is called {name}"
+            );
+        }
+    }
+    assert!(count > 30, "{count} tests");
+}
+
 #[test]
 fn every_command_is_run_or_marked_as_not_run() {
     let mut used = BTreeSet::new();

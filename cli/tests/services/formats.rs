@@ -113,6 +113,36 @@ async fn plain_rows_with_keys_of_other_columns_keep_the_latest_state_right() {
 }
 
 #[tokio::test]
+async fn a_value_is_the_row_alone_in_the_order_of_its_columns() {
+    for (format, amount, utc) in [("plain", "12.50", "Z"), ("json", "\"12.50\"", "")] {
+        let (postgres, kafka) = (shared_postgres().await, shared_kafka().await);
+        let mut orders = Orders::new(postgres, Some(kafka), false).await.unwrap();
+        orders
+            .configure(&format!("kafka: {{ format: {format} }}"))
+            .unwrap();
+        orders
+            .database
+            .sql(
+                "INSERT INTO ROLL001_orders (customer_name, item, amount, order_status, created_at,
+                    updated_at)
+                 VALUES ('Asha', 'Dosa', 12.50, 'PLACED', '2026-11-20 10:00', '2026-11-20 10:00Z')",
+            )
+            .await
+            .unwrap();
+        let _services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
+        orders.await_lake_rows(1).await;
+        let records = kafka.read(orders.database.name()).await.unwrap();
+        let value = String::from_utf8(records[0].value.clone().unwrap()).unwrap();
+        let expected = format!(
+            "{{\"order_id\":1,\"customer_name\":\"Asha\",\"restaurant_name\":null,\"item\":\"Dosa\",\
+             \"amount\":{amount},\"order_status\":\"PLACED\",\"created_at\":\"2026-11-20T10:00:00.000000{utc}\",\
+             \"updated_at\":\"2026-11-20T10:00:00.000000Z\"}}"
+        );
+        assert_eq!(value, expected, "{format}");
+    }
+}
+
+#[tokio::test]
 async fn envelopes_are_read_back_and_tell_a_load_an_insert_and_an_update_apart() {
     let layer = "kafka: { format: debezium }\ndebezium: { decimals: string }";
     let orders = carried(layer, 22).await;
@@ -148,6 +178,9 @@ async fn a_format_that_changes_between_two_runs_needs_no_change_of_the_consumer(
     let mut orders = carried(layer, 23).await;
     let (_, first) = &values(shared_kafka().await, &orders).await[0];
     assert_eq!(first["schema"]["type"], "struct");
+    // What a program that is made for Debezium does with a message.
+    let amount = first["payload"]["after"]["amount"].as_str().unwrap();
+    assert!(amount.parse::<f64>().is_ok(), "{first}");
     orders.configure("kafka: { format: json }").unwrap();
     orders.insert(&["7.00"]).await.unwrap();
     let _services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
