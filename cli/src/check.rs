@@ -49,7 +49,7 @@ pub async fn run(arguments: CheckArguments, config: Config, stop: CancellationTo
         return Ok(ExitCode::FAILURE);
     };
     let findings = findings?;
-    let detail = arguments.detail();
+    let detail = arguments.detail;
     if arguments.json {
         output::stdout(format!("{}\n", report::json(&findings, detail)))?;
     } else {

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use inlet_postgres::{Captured, CatalogError, Error, capture, connect, list_tables};
 use inlet_service::config::{Config, PostgresAddress, TableConfig};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 use inlet_service::output;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,7 @@ impl Explain for InitError {
     fn hint(&self) -> Option<Hint> {
         Some(match self {
             Self::Exists { .. } | Self::NotWritten { .. } => {
-                Hint::text("name another file with `--output FILE`")
+                Hint::text("name another file with `--output FILE`").see(Section::FileExists)
             }
             Self::NoTable => Hint::text(
                 "check the database's name in `--url`, and the role's rights: it needs SELECT on \

@@ -15,7 +15,7 @@ use clap::error::ErrorKind;
 use inlet_lake::{Held, TableReader};
 use inlet_model::{PUBLIC, TableName};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 use inlet_service::output::{self, StdoutError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdout};
@@ -140,7 +140,7 @@ impl Explain for QueryError {
         Some(match self {
             Self::File { .. } => return None,
             Self::NoDuckDb { .. } | Self::NotInteractive => {
-                Hint::text(format!("get it with: {INSTALL}"))
+                Hint::text(format!("get it with: {INSTALL}")).see(Section::NoDuckDb)
             }
             Self::Ambiguous { names, .. } => {
                 Hint::text(format!("write them as {names}, which `inlet views` shows"))

@@ -8,7 +8,7 @@ use inlet_lake::{
 };
 use inlet_model::TableReference;
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 
 use crate::failure::Failure;
 
@@ -104,7 +104,7 @@ impl Explain for UnknownTable {
 
     fn hint(&self) -> Option<Hint> {
         let hint = "name the table as `tables:` does, or none for all of them";
-        Some(Hint::text(hint))
+        Some(Hint::text(hint).see(Section::TableNotConfigured))
     }
 }
 

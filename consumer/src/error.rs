@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use inlet_model::record::debezium::OpenError;
 use inlet_model::{KafkaPartition, Offset};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 
 use crate::source::SourceError;
 use inlet_lake::{Head, LakeError, RuleError};
@@ -112,7 +112,7 @@ impl Explain for ConsumerError {
                 "declare them with `tables.<name>.columns`, or let the connector send schemas: \
                  `value.converter.schemas.enable=true`",
             )),
-            Self::LakeMissing { lost } => Some(Hint::text(lost.fix())),
+            Self::LakeMissing { lost } => Some(Hint::text(lost.fix()).see(Section::LakeMissing)),
             Self::Hole { .. } => Some(Hint::text(
                 "records were removed from the topic (its `cleanup.policy` must be `delete`) or \
                  never arrived: let the producer publish into a new topic (`kafka.topic`) under a \

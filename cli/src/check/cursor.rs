@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use indicatif::{HumanBytes, HumanCount};
 use inlet_model::{Role, TableName, quote};
 use inlet_postgres::Meaning;
 use inlet_postgres::server;
@@ -77,7 +78,7 @@ pub async fn check(
 ) -> Result<(), sqlx::Error> {
     let table = &captured.schema.table;
     let Some(cursor) = captured.cursor else {
-        findings.push(no_cursor(captured));
+        findings.push(no_cursor(captured, facts));
         return Ok(());
     };
     let column = &captured.schema.columns[cursor.column];
@@ -102,7 +103,7 @@ pub async fn check(
     let sweep = config.streaming.sweep_interval;
     if let Some(index) = captured.missing_index() {
         // Every poll then reads the whole table, so the column's values cannot hide a row.
-        findings.push(no_index(&column, &index, connection).await?);
+        findings.push(no_index(&column, facts, &index, connection).await?);
         return Ok(());
     }
     findings.push(plan(&column, captured, facts, zone, connection).await?);
@@ -117,10 +118,23 @@ pub async fn check(
     Ok(())
 }
 
+/// What polls without an index cost, and what bounds it.
+fn whole_table(facts: &Facts) -> String {
+    let bytes = HumanBytes(facts.bytes.unsigned_abs());
+    // The planner knows no number before the first ANALYZE.
+    let rows = match facts.rows >= 0.0 {
+        true => format!("about {} rows in {bytes}", HumanCount(facts.rows as u64)),
+        false => bytes.to_string(),
+    };
+    format!(
+        "every poll reads the whole table, {rows}; a poll that took 1 s is repeated after 20 s, so          that polls take at most a twentieth of the time"
+    )
+}
+
 /// The table has no time column, or the poll would not choose one by itself.
-fn no_cursor(captured: &Captured) -> Finding {
+fn no_cursor(captured: &Captured, facts: &Facts) -> Finding {
     let table = &captured.schema.table;
-    let means = "every poll reads the whole table, at most a twentieth of the time";
+    let means = whole_table(facts);
     let Some(column) = captured
         .schema
         .columns
@@ -147,17 +161,18 @@ fn no_cursor(captured: &Captured) -> Finding {
 
 async fn no_index(
     column: &Column<'_>,
+    facts: &Facts,
     index: &str,
     connection: &mut PgConnection,
 ) -> Result<Finding, sqlx::Error> {
-    let means = "every poll reads the whole table, at most a twentieth of the time";
+    let means = whole_table(facts);
     let useless = sqlx::query(USELESS)
         .bind(column.oid)
         .bind(column.name)
         .fetch_optional(connection)
         .await?;
     let finding =
-        |evidence: String| Finding::warning(Hop::Table, &column.object, evidence).effect(means);
+        |evidence: String| Finding::warning(Hop::Table, &column.object, evidence).effect(&means);
     let Some(useless) = useless else {
         return Ok(
             finding("no index begins with the cursor column".to_owned()).fix(format!("{index};"))

@@ -4,26 +4,31 @@
 //! librdkafka's calls block: all of it runs on a thread that may block.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use inlet_kafka::{
     Connection, Consumer, Error, Isolation, Marks, Meaning, Right, group_offsets, meaning,
-    watermarks,
+    read_to_end, watermarks,
 };
 use inlet_model::Progress;
 use inlet_model::TableName;
+use inlet_model::record::header::HEADER;
 use inlet_model::{KafkaPartition, Offset};
 use inlet_producer::settings::kafka_sink;
 use inlet_producer::sink::kafka::{KafkaSinkSettings, stored_progress};
-use inlet_service::config::{Config, KafkaConfig, TableConfig};
+use inlet_service::config::{Config, KafkaConfig, TableConfig, Writer};
 use inlet_service::retry::pause;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message};
 
 use super::broker::{self, ANSWER_TIME_MAX, failed};
 use super::finding::{Finding, Hop};
 use super::topics;
 
+/// Messages at the end of each kafka_partition among which those of other programs are looked for.
+const LAST_MESSAGES: i64 = 20;
 /// The wait between two questions, and the least time that one has.
 const ATTEMPT_TIME: Duration = Duration::from_millis(100);
 
@@ -110,6 +115,9 @@ fn look(
         }
         marks.push(of_topic);
     }
+    if kafka.records.writer == Writer::Inlet {
+        findings.extend(foreign(&reader, topics, &marks));
+    }
     // Without the right to the group there is a finding of it already.
     let read = read_by_group(kafka, topics, &marks).unwrap_or_default();
     Some(Stored {
@@ -117,6 +125,47 @@ fn look(
         marks,
         read,
     })
+}
+
+/// Messages of other programs among the last ones of the topics. What cannot be read in time is left
+/// out: the other findings tell why.
+fn foreign(
+    reader: &Consumer,
+    topics: &[String],
+    marks: &[BTreeMap<KafkaPartition, Marks>],
+) -> Vec<Finding> {
+    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    let mut findings = Vec::new();
+    for (topic, marks) in topics.iter().zip(marks) {
+        let mut starts = BTreeMap::new();
+        for (partition, marks) in marks {
+            let start = marks.low.0.max(marks.end.0 - LAST_MESSAGES);
+            if start < marks.end.0 {
+                starts.insert(*partition, Offset(start));
+            }
+        }
+        if starts.is_empty() || Instant::now() >= deadline {
+            continue;
+        }
+        let (mut read, mut without) = (0_u64, 0_u64);
+        let looked = read_to_end(reader, topic, &starts, deadline, |message| {
+            let mut headers = message.headers().into_iter().flat_map(Headers::iter);
+            read += 1;
+            without += u64::from(!headers.any(|header| header.key == HEADER));
+            ControlFlow::Continue(())
+        });
+        if looked.is_ok() && without > 0 {
+            let evidence =
+                format!("{without} of the last {read} messages have no header `{HEADER}`");
+            let finding = Finding::warning(Hop::Kafka, format!("topic {topic}"), evidence);
+            let means = "another program publishes here, too: the consumer brings its messages to \
+                quarantine";
+            let fix =
+                "give the other program a topic of its own, or the table: `tables.<name>.topic`";
+            findings.push(finding.effect(means).fix(fix));
+        }
+    }
+    findings
 }
 
 /// Up to where the consumer's group has read each topic; this client does not join the group.

@@ -13,11 +13,12 @@ const INDENT: &str = "           ";
 const NAMED_MAX: usize = 5;
 
 /// How much of the findings is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Detail {
     /// Errors and warnings.
     Problems,
     /// All, with those of one kind together.
+    #[default]
     Grouped,
     /// Each for itself.
     Each,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use inlet_model::{TableName, TableReference, similar};
 use inlet_postgres::{CatalogError, Known, Names, Table, Tables, check_condition, connect};
 use inlet_service::config::{Config, TableConfig};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 use sqlx::PgConnection;
 
 use super::Act;
@@ -35,9 +35,10 @@ impl Explain for ControlError {
 
     fn hint(&self) -> Option<Hint> {
         match self {
-            Self::Unknown { .. } => Some(Hint::text(
-                "see the keys `tables` and `postgres.table` of the configuration",
-            )),
+            Self::Unknown { .. } => Some(
+                Hint::text("see the keys `tables` and `postgres.table` of the configuration")
+                    .see(Section::TableUnknown),
+            ),
             Self::NoKey(table) => Some(Hint::sql(format!(
                 "ALTER TABLE {} ADD PRIMARY KEY (..)",
                 table.quoted()

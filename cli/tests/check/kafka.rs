@@ -223,3 +223,18 @@ async fn a_topic_that_drops_records_by_size() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn messages_of_another_program_in_a_topic() {
+    let case = topic(&[]).await;
+    let kafka = shared_kafka().await;
+    let messages = [(0, Some(&b"1"[..]), Some(&b"{}"[..]))];
+    let topic = case.database.name();
+    kafka.produce(topic, &messages).await.unwrap();
+    case.check().await.names(
+        "a message of another program in the topic",
+        "warning",
+        "topic shop",
+        "a topic of its own",
+    );
+}

@@ -8,6 +8,8 @@ use inlet_harness::{
     Database, Finished, Folder, Inlet, Kafka, PASSWORD, Port, USER, eventually, shared_database,
 };
 
+use inlet_service::error::Section;
+
 use crate::page::{blocks, shows};
 use crate::schema::root;
 use crate::session::{PATIENCE, read};
@@ -143,15 +145,20 @@ impl Case {
     }
 
     /// Compares what was written with the page: the error, or what stood on stdout where there is
-    /// none.
+    /// none. Where the error leads to a section, that is this one.
     fn shows(&mut self, heading: &'static str, finished: &Finished, code: i32) {
         self.provoked.push(heading);
-        let error: String = finished
+        let (more, error): (Vec<_>, Vec<_>) = finished
             .stderr
             .lines()
             .skip_while(|line| !line.starts_with("error: "))
-            .map(|line| format!("{line}\n"))
-            .collect();
+            .partition(|line| line.starts_with("  more: "));
+        let has_section = |section: &&Section| section.heading() == heading;
+        let section = Section::ALL.iter().find(has_section);
+        if let Some(section) = section.filter(|_| !error.is_empty()) {
+            assert_eq!(more, [format!("  more: {section}")], "{heading}");
+        }
+        let error: String = error.iter().map(|line| format!("{line}\n")).collect();
         let written = if error.is_empty() {
             finished.stdout.clone()
         } else {
@@ -211,6 +218,17 @@ async fn every_message_of_the_page_is_printed() {
             case.provoked.contains(&heading) || listed.contains(&heading),
             "nothing keeps the section `{heading}` true"
         );
+    }
+}
+
+#[test]
+fn every_section_that_an_error_leads_to_is_in_the_page() {
+    let page = read(&root().join("docs/troubleshooting.md"));
+    for section in Section::ALL {
+        let heading = section.heading();
+        let is_heading = |line: &str| line.trim_start_matches('#').trim() == heading;
+        let found = page.lines().filter(|line| line.starts_with('#'));
+        assert!(found.clone().any(is_heading), "the page has no `{heading}`");
     }
 }
 

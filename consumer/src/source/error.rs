@@ -2,7 +2,7 @@
 
 use inlet_kafka::{Code, Error, Marks, Meaning, meaning};
 use inlet_model::{KafkaPartition, Offset};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 use rdkafka::error::KafkaError;
 
 const RECREATED: &str = "the topic was deleted and created again, or lost its end: let the \
@@ -72,14 +72,17 @@ impl Explain for SourceError {
             Self::Kafka(error) | Self::Unreached(error) => {
                 return error.hint().or_else(|| Some(Hint::key("kafka.brokers")));
             }
-            Self::Missing { marks, next, .. } if *next > marks.end => Hint::text(RECREATED),
-            Self::Recreated { .. } => Hint::text(RECREATED),
+            Self::Missing { marks, next, .. } if *next > marks.end => {
+                Hint::text(RECREATED).see(Section::TopicRecreated)
+            }
+            Self::Recreated { .. } => Hint::text(RECREATED).see(Section::TopicRecreated),
             Self::Missing { .. } => Hint::text(
                 "rows have left the topic before they reached the lake: raise the topic's \
                  `retention.ms`, then let the producer publish into a new topic (`kafka.topic`) \
                  under a new name (`pipeline`), which publishes every row again, and the consumer \
                  write a new lake folder (`datalake.path`)",
-            ),
+            )
+            .see(Section::RowsExpired),
             Self::Corrupt { .. } => Hint::text(
                 "check the broker's disk and its log; another replica of the kafka_partition may \
                  still be intact",

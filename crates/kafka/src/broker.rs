@@ -3,7 +3,7 @@
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use inlet_service::error::Hint;
+use inlet_service::error::{Hint, Section};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
@@ -65,6 +65,7 @@ pub fn silent(brokers: &str, context: &Context) -> Error {
         Hint::text(format!(
             "start the broker at `{brokers}`, or see the key `kafka.brokers`"
         ))
+        .see(Section::KafkaSilent)
     })
 }
 

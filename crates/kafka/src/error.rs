@@ -4,7 +4,7 @@
 
 use std::error::Error as StdError;
 
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 use inlet_service::sink::SinkError;
 use rdkafka::error::KafkaError;
 
@@ -310,7 +310,11 @@ fn hint(code: Code) -> Option<Hint> {
         }
         _ => return rights::missing(code),
     };
-    Some(Hint::text(text))
+    let hint = Hint::text(text);
+    Some(match code {
+        Code::BadMessage => hint.see(Section::KafkaForeign),
+        _ => hint,
+    })
 }
 
 /// Whether an error of a reader passes by itself.

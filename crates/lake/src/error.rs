@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use inlet_model::{KafkaPartition, Offset, OffsetRange, TableName};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 
 use crate::files::{BucketError, BucketFault};
 
@@ -259,7 +259,8 @@ impl Explain for LakeError {
         Some(match self {
             Self::NotWritable { owner, .. } | Self::NotReadable { owner, .. } => Hint::text(
                 format!("{owner}; change its owner, or the key `datalake.path`"),
-            ),
+            )
+            .see(Section::LakeNotWritable),
             Self::Bucket { source, .. } => return source.fault.hint(),
             Self::NoMergeInBucket { .. } => Hint::text(
                 "a plain pattern would show duplicates while they are merged; a longer \
@@ -267,17 +268,20 @@ impl Explain for LakeError {
             ),
             Self::NotFolder { .. } => {
                 Hint::text("give the path of a folder: see the key `datalake.path`")
+                    .see(Section::LakeNoFolder)
             }
             Self::Dangling { target, .. } => Hint::text(format!(
                 "mount the disk or create the folder `{}`, or change the key `datalake.path`",
                 target.display()
-            )),
+            ))
+            .see(Section::LakeDangling),
             Self::Unsupported { path, .. } if crate::files::in_bucket(path) => Hint::text(
                 "use a version of the server that has them, or another server: without them two \
                  writers could commit under one name",
             ),
             Self::Unsupported { .. } => {
                 Hint::text("put `datalake.path` on a local file system such as ext4 or XFS")
+                    .see(Section::FileSystem)
             }
             Self::NoSwap { .. } => Hint::text(
                 "put `datalake.path` on a local file system such as ext4, XFS or Btrfs, or set \
@@ -291,15 +295,18 @@ impl Explain for LakeError {
             }
             Self::OtherTable { .. } => {
                 Hint::text("give every table its own folder: see the key `datalake.path`")
+                    .see(Section::OtherTable)
             }
             Self::WrittenByConsumer { .. } => Hint::text(
                 "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that \
                  the lake was written with",
-            ),
+            )
+            .see(Section::WrittenByConsumer),
             Self::WrittenWithoutBroker { .. } => Hint::text(
                 "give the consumer a new `datalake.path`, which gets every row, or remove the \
                  `kafka:` section and continue with `inlet run`",
-            ),
+            )
+            .see(Section::WrittenWithoutBroker),
             Self::Column { .. } => {
                 Hint::text("see the key `tables.<name>.date_column`, or rename the column")
             }
@@ -308,17 +315,21 @@ impl Explain for LakeError {
             }
             Self::Full { .. } => {
                 Hint::text("free space on the lake's disk; writing then continues")
+                    .see(Section::DiskFull)
             }
             Self::Corrupt { entry, .. } => Hint::text(format!(
                 "restore `{entry}` from a copy; the entries after it depend on it"
-            )),
+            ))
+            .see(Section::LogDamaged),
             Self::Missing { path, .. } => Hint::text(format!(
                 "restore `{path}` from a copy, or delete the table's folder to load it again"
-            )),
+            ))
+            .see(Section::FileDamaged),
             Self::Damaged { .. } => Hint::text(
                 "restore the file from a copy; without one, move the table's folder away to load \
                  the table again",
-            ),
+            )
+            .see(Section::FileDamaged),
             Self::Io { .. } | Self::Doubtful { .. } | Self::Encode { .. } | Self::Batch { .. } => {
                 return None;
             }

@@ -20,7 +20,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt8Type;
 use inlet_model::change::{ChangeBatch, OP, UPSERT};
 use inlet_model::{Fingerprint, TableName, TableSchema};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 
 use bind::BoundRule;
 use parse::Rule;
@@ -84,7 +84,8 @@ impl Explain for RuleError {
                  `<column> [not] between <value> and <value>`, \
                  `<column> [not] in (<value>, ..)` or `<column> ~ '<pattern>'`; see the key \
                  `tables.<name>.rules`",
-            ),
+            )
+            .see(Section::Rule),
             Self::Literal { .. } => Hint::text(
                 "write a value that the column can hold exactly (text, dates and times in \
                  quotes); see the key `tables.<name>.rules`",

@@ -1,7 +1,7 @@
 //! A user's condition on the rows of a table: whether PostgreSQL accepts it.
 
 use inlet_model::TableName;
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Either, Executor, SqlSafeStr, Statement};
 
@@ -139,8 +139,8 @@ impl Explain for ConditionError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        sqlstate::hint(&self.source).or(Some(Hint::text(
-            "write it as after WHERE, with the names of columns as SQL writes them",
-        )))
+        let hint = "write it as after WHERE, with the names of columns as SQL writes them";
+        let hint = Hint::text(hint).see(Section::Condition);
+        sqlstate::hint(&self.source).or(Some(hint))
     }
 }

@@ -2,7 +2,7 @@
 
 use inlet_model::TableName;
 use inlet_service::config::ConfigError;
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 
 use crate::catalog::{Captured, CatalogError};
 use crate::decode::DecodeError;
@@ -213,9 +213,12 @@ impl Explain for Error {
             | Self::Locked { source, .. } => sqlstate::hint(source),
             Self::Catalog(error) => error.hint(),
             Self::Config(error) => error.hint(),
-            Self::Standby => Some(Hint::text(
-                "set `postgres.url` to the primary, and `postgres.read_url` to the standby",
-            )),
+            Self::Standby => Some(
+                Hint::text(
+                    "set `postgres.url` to the primary, and `postgres.read_url` to the standby",
+                )
+                .see(Section::Standby),
+            ),
             Self::StandbyPromoted | Self::StandbyForeign => Some(Hint::text(
                 "set `postgres.url` to the present primary, and `postgres.read_url` to a standby \
                  that follows it",

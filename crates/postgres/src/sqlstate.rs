@@ -3,7 +3,7 @@
 //! Source: PostgreSQL manual, "PostgreSQL Error Codes".
 
 use inlet_model::quote;
-use inlet_service::error::{Hint, Kind};
+use inlet_service::error::{Hint, Kind, Section};
 use sqlx::postgres::PgDatabaseError;
 
 /// How to connect past a pooler that shares sessions.
@@ -139,6 +139,16 @@ impl Meaning {
             _ => None,
         }
     }
+
+    fn section(self) -> Option<Section> {
+        match self {
+            Self::Login => Some(Section::Password),
+            Self::NoDatabase => Some(Section::Database),
+            Self::Unreachable => Some(Section::PostgresSilent),
+            Self::Foreign => Some(Section::PostgresForeign),
+            _ => None,
+        }
+    }
 }
 
 /// True for an error of the statement itself, false for one of the connection, the session or the
@@ -184,7 +194,11 @@ pub(crate) fn hint(error: &sqlx::Error) -> Option<Hint> {
                 .map(|detail| format!("PostgreSQL's detail: {detail}")),
         );
     }
-    (!parts.is_empty()).then(|| Hint::text(parts.join("; ")))
+    let hint = (!parts.is_empty()).then(|| Hint::text(parts.join("; ")))?;
+    Some(match Meaning::of(error).section() {
+        Some(section) => hint.see(section),
+        None => hint,
+    })
 }
 
 /// The fix for a login that was refused before the password was asked for. The server's routine

@@ -32,29 +32,116 @@ impl Kind {
     }
 }
 
+/// The page with a section for each error that a user can act on.
+const PAGE: &str = "docs/troubleshooting.md";
+
 /// One sentence about what to do: the key to change, the command or the SQL to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint(String);
+pub struct Hint {
+    text: String,
+    section: Option<Section>,
+}
 
 impl Hint {
     pub fn text(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self {
+            text: text.into(),
+            section: None,
+        }
     }
 
     /// A key of the configuration to look at.
     pub fn key(key: &str) -> Self {
-        Self(format!("see the key `{key}` of the configuration"))
+        Self::text(format!("see the key `{key}` of the configuration"))
     }
 
     /// A statement to run in PostgreSQL.
     pub fn sql(statement: impl fmt::Display) -> Self {
-        Self(format!("run in PostgreSQL: {statement};"))
+        Self::text(format!("run in PostgreSQL: {statement};"))
+    }
+
+    /// The same with the section that has more about it.
+    #[must_use]
+    pub fn see(self, section: Section) -> Self {
+        Self {
+            section: Some(section),
+            ..self
+        }
     }
 }
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.text.fmt(f)
+    }
+}
+
+macro_rules! sections {
+    ($($name:ident: $heading:literal,)*) => {
+        /// A section of docs/troubleshooting.md: what an error means, and what to do about it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Section {
+            $(#[doc = $heading] $name,)*
+        }
+
+        impl Section {
+            /// Every section; a test finds each heading in the page.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its heading in the page.
+            pub fn heading(self) -> &'static str {
+                match self {
+                    $(Self::$name => $heading,)*
+                }
+            }
+        }
+    };
+}
+
+sections! {
+    PostgresSilent: "PostgreSQL does not answer",
+    PostgresForeign: "Another program answers at PostgreSQL's address",
+    Password: "PostgreSQL refuses the password",
+    Database: "The database does not exist",
+    Table: "The table does not exist",
+    Rights: "The role may not read the table",
+    Cursor: "The cursor is no timestamp",
+    Rule: "A rule is not understood",
+    Standby: "The server is a hot standby",
+    Lineage: "The progress belongs to another database",
+    KafkaSilent: "Kafka does not answer",
+    KafkaForeign: "Another program answers at the broker's address",
+    TakenOver: "Another instance has taken over",
+    RowsExpired: "Rows left the topic before they reached the lake",
+    TopicRecreated: "The topic was deleted and created again",
+    HangingTransaction: "The broker did not end a transaction",
+    LakeNoFolder: "The lake's path is not a folder",
+    LakeDangling: "The lake's path leads nowhere",
+    LakeNotWritable: "The lake's folder is not writable",
+    LakeMissing: "The lake is missing",
+    OtherTable: "The folder holds another table",
+    WrittenWithoutBroker: "The lake was written without a broker",
+    WrittenByConsumer: "The lake was written by a consumer",
+    DiskFull: "No space is left",
+    FileSystem: "The file system has no hard links or no file locks",
+    LogDamaged: "The log of the lake is damaged",
+    FileDamaged: "A file of the lake is foreign, missing or damaged",
+    TableUnknown: "The table is not known",
+    Condition: "The condition is refused",
+    TableNotConfigured: "The table is not in the configuration",
+    HttpAddress: "The HTTP address is taken",
+    FileExists: "The file exists already",
+    NoDuckDb: "DuckDB is not installed",
+}
+
+impl fmt::Display for Section {
+    /// Where it is, with the anchor of its heading as code hosts make it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let lower = self.heading().to_lowercase();
+        let kept = lower.chars().filter(kept);
+        let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        write!(f, "{PAGE}#{anchor}")
     }
 }
 
@@ -84,6 +171,9 @@ pub fn report(error: &dyn Explain) -> String {
         .for_each(|cause| text.push_str(&format!("\n  because: {cause}")));
     if let Some(hint) = error.hint() {
         text.push_str(&format!("\n  hint: {hint}"));
+        if let Some(section) = hint.section {
+            text.push_str(&format!("\n  more: {section}"));
+        }
     }
     text
 }
@@ -133,6 +223,14 @@ mod tests {
         fn kind(&self) -> Kind {
             Kind::Unavailable
         }
+    }
+
+    #[test]
+    fn an_anchor_is_that_of_the_page() {
+        assert_eq!(
+            Section::PostgresForeign.to_string(),
+            "docs/troubleshooting.md#another-program-answers-at-postgresqls-address"
+        );
     }
 
     #[test]

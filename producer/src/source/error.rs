@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use inlet_model::TableName;
 use inlet_postgres::{CatalogError, Error};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 
 use super::progress::Damaged;
 use inlet_service::sink::SinkError;
@@ -101,7 +101,8 @@ impl Explain for PollError {
             Self::Foreign { .. } => Some(Hint::text(
                 "connect to the database the pipeline was started with, or give the new one its \
                  own `pipeline` name (and its own `datalake.path`)",
-            )),
+            )
+            .see(Section::Lineage)),
             Self::Sink(error) => error.hint(),
             Self::Silent(_) => Some(Hint::text(
                 "the server or the network between hangs; the poll connects again by itself",

@@ -1,10 +1,13 @@
 //! The sequences of a topic, stored as the part [`PART`] of the table's progress: a JSON object
-//! with the next sequence of every kafka_partition, `{"0":5,"1":0}`.
+//! with the next sequence of every kafka_partition, `{"0":5,"1":0}`. Beside it is the part
+//! [`TOPIC_PART`]: the name of this topic, as it is.
 
 use std::collections::BTreeMap;
 
 /// The part of a table's progress that belongs to the sink.
 pub const PART: &str = "sequences";
+/// The part of a table's progress with the topic that has its rows; 0.1.0 stored none.
+pub const TOPIC_PART: &str = "topic";
 
 /// The next sequence of each kafka_partition, from the first to the last.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use inlet_model::{TableName, quote};
-use inlet_service::error::{Explain, Hint, Kind};
+use inlet_service::error::{Explain, Hint, Kind, Section};
 
 use crate::sqlstate::{self, Meaning};
 
@@ -216,7 +216,8 @@ impl Explain for CatalogError {
             ),
             Self::NotFound { .. } => Hint::text(
                 "see the keys `tables` and `postgres.table`, and `postgres.db` for the database",
-            ),
+            )
+            .see(Section::Table),
             Self::NoJournal { table, .. } => {
                 Hint::text(format!("create it: inlet capture install {table}"))
             }
@@ -225,12 +226,14 @@ impl Explain for CatalogError {
                 "GRANT USAGE ON SCHEMA {} TO {}",
                 quote(&table.schema),
                 quote(role)
-            )),
+            ))
+            .see(Section::Rights),
             Self::NoSelect { table, role } => Hint::sql(format!(
                 "GRANT SELECT ON {} TO {}",
                 table.quoted(),
                 quote(role)
-            )),
+            ))
+            .see(Section::Rights),
             Self::RowSecurity { role, .. } => {
                 Hint::sql(format!("ALTER ROLE {} BYPASSRLS", quote(role)))
             }
@@ -245,8 +248,11 @@ impl Explain for CatalogError {
             Self::UnknownKey { table, .. } | Self::RepeatedKey { table, .. } => {
                 Hint::key(&format!("tables.{}.key", table.short()))
             }
-            Self::UnknownCursor { table, .. } | Self::CursorType { table, .. } => {
+            Self::UnknownCursor { table, .. } => {
                 Hint::key(&format!("tables.{}.cursor", table.short()))
+            }
+            Self::CursorType { table, .. } => {
+                Hint::key(&format!("tables.{}.cursor", table.short())).see(Section::Cursor)
             }
             Self::UnknownChoice { table, key, .. } | Self::Choice { table, key, .. } => {
                 Hint::key(&format!("tables.{}.{key}", table.short()))
@@ -263,6 +269,7 @@ impl Explain for CatalogError {
                     table.quoted(),
                     quote(role)
                 ))
+                .see(Section::Rights)
             }
             Self::Condition { source, .. } => return source.hint(),
             Self::Unstable { .. } => Hint::text(

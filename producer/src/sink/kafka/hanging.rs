@@ -29,7 +29,7 @@ use inlet_model::TableName;
 use inlet_model::record::header::{HEADER, Header};
 use inlet_model::record::sequences::PART;
 use inlet_model::{KafkaPartition, Offset};
-use inlet_service::error::Hint;
+use inlet_service::error::{Hint, Section};
 use inlet_service::retry::pause;
 use inlet_service::sink::SinkError;
 use rdkafka::message::{BorrowedMessage, Header as KafkaHeader, Headers, Message, OwnedHeaders};
@@ -127,7 +127,7 @@ pub(super) fn end_forgotten(
             let hint = "find it with `kafka-transactions.sh find-hanging`, and end it with `abort`";
             let error = Error::late(act, transactions.producer().context());
             return Err(SinkError {
-                hint: Some(Hint::text(hint)),
+                hint: Some(Hint::text(hint).see(Section::HangingTransaction)),
                 ..error.into()
             });
         }

@@ -31,9 +31,9 @@ use inlet_model::record::codec::encoder;
 use inlet_model::record::control::{ControlRecord, Owner};
 use inlet_model::record::format::{EncodeError, Encoder, Messages};
 use inlet_model::record::header::{HEADER, Header, REPAIR_HEADER};
-use inlet_model::record::sequences::{PART, Sequences};
+use inlet_model::record::sequences::{PART, Sequences, TOPIC_PART};
 use inlet_model::{Fingerprint, Offset, Progress, ProgressDelta, Request, TableName};
-use inlet_service::error::{Hint, Kind};
+use inlet_service::error::{Hint, Kind, Section};
 use inlet_service::sink::{Checkpointed, SinkError};
 
 use super::requests::Requests;
@@ -61,6 +61,8 @@ struct Topic {
     next: Vec<u64>,
     /// True when the open transaction holds rows of this topic.
     written: bool,
+    /// True when the progress has its name.
+    is_stored: bool,
 }
 
 impl Publisher {
@@ -195,10 +197,12 @@ impl Publisher {
         }
         self.transactions.begin()?;
         for (table, delta) in progress {
-            if delta.0.contains_key(PART) {
-                return Err(fault::bug(format!(
-                    "the part `{PART}` of the progress of table `{table}` belongs to the sink"
-                )));
+            for part in [PART, TOPIC_PART] {
+                if delta.0.contains_key(part) {
+                    return Err(fault::bug(format!(
+                        "the part `{part}` of the progress of table `{table}` belongs to the sink"
+                    )));
+                }
             }
             self.send_progress(&table, delta)?;
         }
@@ -211,15 +215,17 @@ impl Publisher {
             // The sequences are part of the same transaction as the rows that used them: an abort
             // takes both back.
             let text = Sequences(topic.next.clone()).encode();
-            self.send_progress(
-                table,
-                ProgressDelta(BTreeMap::from([(PART.to_owned(), Some(text))])),
-            )?;
+            let mut parts = BTreeMap::from([(PART.to_owned(), Some(text))]);
+            if !topic.is_stored {
+                parts.insert(TOPIC_PART.to_owned(), Some(topic.name.clone()));
+            }
+            self.send_progress(table, ProgressDelta(parts))?;
         }
         self.transactions.commit()?;
         // The flags change only after the commit: after an error the publisher is dropped with
         // them.
         for topic in self.topics.values_mut() {
+            topic.is_stored |= topic.written;
             topic.written = false;
         }
         Ok(Checkpointed::Durable {
@@ -273,7 +279,7 @@ pub(super) fn check_owner(
             );
             let hint = "run one producer for each pipeline, or give each its own `pipeline`";
             Err(SinkError {
-                hint: Some(Hint::text(hint)),
+                hint: Some(Hint::text(hint).see(Section::TakenOver)),
                 ..fault::of(Kind::Fenced, act)
             })
         }
@@ -307,9 +313,11 @@ fn open_topics(
 ) -> Result<BTreeMap<TableName, Topic>, SinkError> {
     let mut opened = BTreeMap::new();
     for (table, name) in topics {
-        let part = progress
-            .get_mut(&table)
-            .and_then(|progress| progress.0.remove(PART));
+        let mut part = |part: &str| progress.get_mut(&table)?.0.remove(part);
+        let (part, stored) = (part(PART), part(TOPIC_PART));
+        if let Some(former) = stored.as_ref().filter(|former| **former != name) {
+            return Err(another_topic(&table, former, &name));
+        }
         let next = sequences(settings, &name, partitions[&name], part.as_ref())?;
         let records = settings.records.get(&table).cloned().unwrap_or_default();
         let topic = Topic {
@@ -317,10 +325,25 @@ fn open_topics(
             name,
             next,
             written: false,
+            is_stored: stored.is_some(),
         };
         opened.insert(table, topic);
     }
     Ok(opened)
+}
+
+/// The rows of before are in another topic, so that the new one would have the later changes alone.
+fn another_topic(table: &TableName, former: &str, now: &str) -> SinkError {
+    let act = format!(
+        "table `{table}` was published into topic `{former}`, and the configuration names `{now}`: \
+         that would have its later changes alone"
+    );
+    let hint = format!(
+        "set its topic to `{former}` again; or, to publish every row into `{now}`, give the \
+         producer a new name (`pipeline`), and the consumer the same and a new lake folder \
+         (`datalake.path`)"
+    );
+    fault::config(act, hint)
 }
 
 fn send_control(
