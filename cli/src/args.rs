@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use inlet_service::config::parse_duration;
-use inlet_service::log::LogFormat;
+use inlet_service::log::{Level, LogFormat};
 
 use crate::check::report::Detail;
 #[cfg(feature = "demo")]
@@ -41,6 +41,42 @@ pub struct Arguments {
         env = "INLET_LOG_FORMAT"
     )]
     pub log_format: LogFormatName,
+    /// Only warnings and errors in the log; of `check`, only its errors and warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More of the log, as INLET_LOG=info,inlet=debug; of `check`, each finding for itself, also
+    /// where many tables have the same one
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+impl Arguments {
+    /// Which lines the log has, where the command line tells it.
+    pub fn level(&self) -> Option<Level> {
+        match (&self.verb, self.quiet, self.verbose) {
+            // There it chooses the findings, which are no log.
+            (Verb::Check(_), _, true) => None,
+            (_, true, _) => Some(Level::Quiet),
+            (_, _, true) => Some(Level::Verbose),
+            _ => None,
+        }
+    }
+
+    /// The verb, with what the options of every verb mean for it.
+    pub fn into_verb(self) -> Verb {
+        let detail = match (self.quiet, self.verbose) {
+            (true, _) => Detail::Problems,
+            (false, true) => Detail::Each,
+            (false, false) => Detail::Grouped,
+        };
+        match self.verb {
+            Verb::Check(arguments) => Verb::Check(CheckArguments {
+                detail,
+                ..arguments
+            }),
+            verb => verb,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +108,9 @@ pub enum Verb {
             FROM orders'"
     )]
     Query(QueryArguments),
+    /// Show the changes of a table as they become readable in the lake, until Ctrl-C
+    #[command(after_help = "Example:\n  inlet tail --config inlet.yml orders")]
+    Tail(TailArguments),
     /// Print the SQL of the lake's views, for DuckDB in any program
     #[command(
         after_help = "Example:\n  inlet views --config configs/quickstart.yml > views.sql && \
@@ -88,6 +127,9 @@ pub enum Verb {
     /// Show how far producer and consumer are, and how fresh the lake is
     #[command(after_help = "Example:\n  inlet status --config configs/orders_stream.yml --watch")]
     Status(StatusArguments),
+    /// Show the status on one screen, again each second, until q or Ctrl-C
+    #[command(after_help = "Example:\n  inlet top --config inlet.yml")]
+    Top(TopArguments),
     /// Leave a table out of the polls of the running service; its changes wait in PostgreSQL
     #[command(after_help = "Example:\n  inlet pause --config inlet.yml orders")]
     Pause(ControlArguments),
@@ -154,11 +196,13 @@ impl Verb {
             Self::Consumer(arguments) | Self::Run(arguments) => Some(&arguments.service.files),
             Self::Verify(arguments) => Some(&arguments.files),
             Self::Query(arguments) => Some(&arguments.files),
+            Self::Tail(arguments) => Some(&arguments.files),
             Self::Restore(arguments) => Some(&arguments.files),
             Self::Views(arguments) => Some(&arguments.of.files),
             Self::Compact(arguments) => Some(&arguments.of.files),
             Self::Lake(arguments) => Some(&arguments.verb.asked().of.files),
             Self::Status(arguments) => Some(&arguments.files),
+            Self::Top(arguments) => Some(&arguments.files),
             Self::Grants(arguments) => Some(&arguments.files),
             Self::Check(arguments) => Some(&arguments.files),
             Self::Pause(arguments) | Self::Resume(arguments) | Self::Sweep(arguments) => {
@@ -362,6 +406,35 @@ pub struct ConfiguredTables {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct TailArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// The table, as the configuration names it
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// Start with this many changes that are in the lake already
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
+    pub last: usize,
+    /// Start with the first change that the lake has
+    #[arg(long, conflicts_with = "last")]
+    pub from_start: bool,
+    /// Only the row whose key has this value; given once for each column of the key
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub key: Vec<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl TailArguments {
+    /// How many changes are shown before new ones; `None`: all of them.
+    pub fn last(&self) -> Option<usize> {
+        (!self.from_start).then_some(self.last)
+    }
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ViewsArguments {
     #[command(flatten)]
     pub of: ConfiguredTables,
@@ -487,6 +560,16 @@ pub struct StatusArguments {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct TopArguments {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub files: ConfigFiles,
+    /// Print one screen and end, as without a terminal
+    #[arg(long)]
+    pub once: bool,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ControlArguments {
     /// Where the configuration is.
     #[command(flatten)]
@@ -548,25 +631,12 @@ pub struct CheckArguments {
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
-    /// Only errors and warnings
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// Each finding for itself, also where many tables have the same one
-    #[arg(short, long, conflicts_with = "quiet")]
-    pub verbose: bool,
     /// End with exit code 1 for a warning, too
     #[arg(long)]
     pub strict: bool,
-}
-
-impl CheckArguments {
-    pub fn detail(&self) -> Detail {
-        match (self.quiet, self.verbose) {
-            (true, _) => Detail::Problems,
-            (false, true) => Detail::Each,
-            (false, false) => Detail::Grouped,
-        }
-    }
+    /// Set by the options of every verb
+    #[arg(skip)]
+    pub detail: Detail,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,6 +1,5 @@
 //! `inlet consumer`: carries the topics into the lake.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use inlet_consumer::{ConsumerSettings, Pipeline, TableSettings};
@@ -11,13 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::discover::{Needs, serve};
 use crate::failure::Outcome;
-use crate::service_start::observe;
 use crate::tables;
 
 /// Carries the topics into the lake until stopped.
-pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
-    let readiness = Readiness::default();
-    let _observer = observe(http, vec![readiness.clone()]).await?;
+pub async fn run(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
     // Without a pattern the tables' names are known, and PostgreSQL is not asked.
     if !config.has_patterns() {
         return carry(config, readiness, stop).await;

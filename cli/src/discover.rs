@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::failure::{Failure, Outcome};
+use crate::service_start::{Ended, run_until};
 
 /// What a service runs with.
 #[derive(Debug)]
@@ -69,23 +70,10 @@ pub async fn serve(
         return run(service, stop).await;
     }
     loop {
-        // Whichever of the two ends first stops the other: the service because it failed, or the
-        // watch because it found new tables.
-        let session = stop.child_token();
-        let running = async {
-            let outcome = run(service, session.clone()).await;
-            session.cancel();
-            outcome
-        };
-        let watching = async {
-            let next = session.run_until_cancelled(watch.wait()).await;
-            session.cancel();
-            next
-        };
-        let (outcome, next) = futures::join!(running, watching);
-        match (outcome?, next) {
-            (_, Some(next)) if !stop.is_cancelled() => service = next,
-            (code, _) => return Ok(code),
+        let carry = async |session| run(service, session).await;
+        match run_until(&stop, carry, watch.wait()).await? {
+            Ended::Replaced(next) => service = next,
+            Ended::Itself(code) => return Ok(code),
         }
     }
 }

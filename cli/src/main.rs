@@ -27,6 +27,7 @@ mod run;
 mod service_start;
 mod status;
 mod tables;
+mod tail;
 mod text_table;
 mod verify;
 mod views;
@@ -44,9 +45,10 @@ use tokio_util::sync::CancellationToken;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-use args::{Arguments, Verb};
+use args::{Arguments, CarryArguments, Verb};
 use control::Act;
 use failure::{Failure, Outcome, SystemError};
+use service_start::{Role, Start};
 
 /// How long calls that were given up may still take when the process ends.
 const LAST_CALLS_TIME: Duration = Duration::from_secs(1);
@@ -59,14 +61,14 @@ fn main() -> ExitCode {
         // Help and version are errors for the parser, too.
         Err(shown) => return failure::usage(&shown),
     };
-    let outcome = log::start(arguments.log_format.into())
+    let outcome = log::start(arguments.log_format.into(), arguments.level())
         .map_err(Failure::from)
         .and_then(|()| {
             let runtime = tokio::runtime::Runtime::new().map_err(|source| SystemError {
                 act: "start the threads",
                 source,
             })?;
-            let outcome = runtime.block_on(dispatch(arguments.verb));
+            let outcome = runtime.block_on(dispatch(arguments.into_verb()));
             // A blocking call that no task waits for any more, such as a reading of the control
             // topic, must not delay the end. All that is durable has been awaited.
             runtime.shutdown_timeout(LAST_CALLS_TIME);
@@ -76,7 +78,8 @@ fn main() -> ExitCode {
 }
 
 async fn dispatch(verb: Verb) -> Outcome {
-    let stop = Stop::on_signal().map_err(|source| SystemError {
+    let is_service = matches!(verb, Verb::Producer(_) | Verb::Consumer(_) | Verb::Run(_));
+    let stop = Stop::on_signal(is_service).map_err(|source| SystemError {
         act: "listen for signals",
         source,
     })?;
@@ -93,23 +96,34 @@ async fn dispatch(verb: Verb) -> Outcome {
     }
 }
 
+async fn start(
+    role: Role,
+    arguments: CarryArguments,
+    config: Config,
+    stop: CancellationToken,
+) -> Outcome {
+    Start::new(role, arguments).run(config, stop).await
+}
+
 /// The verbs that need a configuration. A pattern among its tables is replaced by what the catalog
 /// has, by the services again and again.
 async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
     let files = verb
         .files()
         .expect("`dispatch` runs the verbs without a configuration");
-    let mut config = Config::load(&files.config)?;
-    if let Some(datalake) = &mut config.datalake {
-        tables::use_bucket(datalake);
-        if let Verb::Consumer(arguments) | Verb::Run(arguments) = &verb {
-            datalake.may_be_new = arguments.new_lake;
-        }
-    }
+    let new_lake = match &verb {
+        Verb::Consumer(arguments) | Verb::Run(arguments) => arguments.new_lake,
+        _ => false,
+    };
+    let config = service_start::load(&files.config, new_lake)?;
     match verb {
-        Verb::Producer(arguments) => producer::run(config, arguments.http, token).await,
-        Verb::Consumer(arguments) => consumer::run(config, arguments.service.http, token).await,
-        Verb::Run(arguments) => run::run(config, arguments.service.http, token).await,
+        Verb::Producer(service) => {
+            let new_lake = false;
+            let arguments = CarryArguments { service, new_lake };
+            start(Role::Producer, arguments, config, token).await
+        }
+        Verb::Consumer(arguments) => start(Role::Consumer, arguments, config, token).await,
+        Verb::Run(arguments) => start(Role::Run, arguments, config, token).await,
         Verb::Query(arguments) => {
             query::run(arguments, tables::resolve_by_lake(config)?, token).await
         }
@@ -126,12 +140,16 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
             lake::run(arguments, tables::resolve_by_lake(config)?, token).await
         }
         Verb::Status(arguments) => status::run(arguments, config, token).await,
+        Verb::Top(arguments) => status::top::run(arguments, config, token).await,
         Verb::Check(arguments) => check::run(arguments, config, token).await,
         Verb::Verify(arguments) => verify::run(arguments, config, token).await,
         Verb::Pause(arguments) => control::run(Act::Pause, &arguments, config, token).await,
         Verb::Resume(arguments) => control::run(Act::Resume, &arguments, config, token).await,
         Verb::Capture(arguments) => capture::run(arguments, config).await,
         Verb::Where(arguments) => locate::run(&arguments, config, token).await,
+        Verb::Tail(arguments) => {
+            tail::run(arguments, tables::resolve_by_lake(config)?, token).await
+        }
         Verb::Sweep(arguments) => control::run(Act::Sweep, &arguments, config, token).await,
         Verb::Reload(arguments) => {
             let act = Act::Reload(arguments.condition);

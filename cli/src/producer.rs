@@ -1,6 +1,5 @@
 //! `inlet producer`: publishes every change of the tables to Kafka.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use inlet_producer::pipeline::Pipeline;
@@ -13,14 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::discover::{Needs, serve};
 use crate::failure::Outcome;
-use crate::service_start::observe;
 
 /// Publishes every change of the tables to Kafka until stopped.
-pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
-    config.require_kafka()?;
-    config.require_own_topics()?;
-    let readiness = Readiness::default();
-    let _observer = observe(http, vec![readiness.clone()]).await?;
+pub async fn run(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
     serve(config, Needs::Tables, stop, async |service, stop| {
         publish(service.source, readiness.clone(), stop).await
     })

@@ -3,7 +3,6 @@
 //! Without a `kafka:` section the poll writes into the lake itself. With one, the producer and the
 //! consumer run here as two tasks.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use inlet_lake::{LakeOptions, LakeSink, LakeSinkTable, Numbering, Rules};
@@ -16,31 +15,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::discover::{Needs, Service, serve};
 use crate::failure::{Failure, Outcome};
-use crate::service_start::observe;
 use crate::{consumer, producer, tables};
 
-/// Carries the tables into the lake in one process until stopped.
-pub async fn run(config: Config, http: Option<SocketAddr>, stop: CancellationToken) -> Outcome {
-    config.require_datalake()?;
-    config.require_own_topics()?;
-    // A rule that cannot be parsed stops the start before any server is asked.
-    for table in &config.tables {
-        Rules::parse(&table.rules)?;
-    }
-    let [first, second] = [Readiness::default(), Readiness::default()];
-    if config.kafka.is_some() {
-        let _observer = observe(http, vec![first.clone(), second.clone()]).await?;
-        serve(config, Needs::Tables, stop, async |service, stop| {
-            both(service, [first.clone(), second.clone()], stop).await
-        })
-        .await
-    } else {
-        let _observer = observe(http, vec![first.clone()]).await?;
-        serve(config, Needs::Tables, stop, async |service, stop| {
-            direct(service.source, first.clone(), stop).await
-        })
-        .await
-    }
+/// Carries the tables into the lake in one process until stopped; one part each of two services.
+pub async fn run(config: Config, parts: &[Readiness], stop: CancellationToken) -> Outcome {
+    serve(
+        config,
+        Needs::Tables,
+        stop,
+        async |service, stop| match parts {
+            [producer, consumer] => both(service, [producer.clone(), consumer.clone()], stop).await,
+            _ => direct(service.source, parts[0].clone(), stop).await,
+        },
+    )
+    .await
 }
 
 /// The services do not know of each other; when one ends, the other is stopped.

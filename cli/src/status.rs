@@ -3,11 +3,15 @@
 //!
 //! Promises: it only reads; it reports a server or folder that cannot be read, and shows the rest.
 //! Leaves to others: whether the rows are correct (`verify`). Read in this order: [`look`],
-//! [`show`].
+//! [`show`]; [`page`] and [`served`] bring the same to a browser, [`top`] to a terminal.
 
 pub mod lag;
 mod look;
+mod page;
+mod processes;
+mod served;
 mod show;
+pub mod top;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +21,7 @@ use inlet_service::output;
 use tokio_util::sync::CancellationToken;
 
 use self::look::{Looked, Status, look};
+pub use self::served::Served;
 use crate::args::StatusArguments;
 use crate::failure::Outcome;
 

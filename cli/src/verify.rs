@@ -22,7 +22,7 @@ mod canonical;
 mod compare;
 mod error;
 mod examples;
-mod fit;
+pub mod fit;
 mod hash;
 mod lake;
 mod loads;

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use inlet_lake::Rules;
 use inlet_model::Offset;
+use inlet_service::caught_up::CaughtUp;
 use inlet_service::error::{Explain, Kind, chain};
 use inlet_service::observe::Readiness;
 use inlet_service::retry::{Backoff, Reach};
@@ -47,6 +48,8 @@ const FINISH_DEADLINE: Duration = Duration::from_secs(10);
 const REVOKE_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the control topic is read while a table waits for its first schema.
 const SCHEMA_INTERVAL: Duration = Duration::from_secs(1);
+/// A topic without a new message for this long has been read to its end.
+const IDLE: Duration = Duration::from_secs(1);
 /// Consecutive times that another writer may be first, without one commit in between, before this
 /// consumer stops.
 const OVERTAKEN_MAX: u32 = 20;
@@ -75,6 +78,9 @@ struct Session<'a> {
     next_schema_read: Option<Instant>,
     committed: bool,
     readiness: Readiness,
+    caught_up: &'a mut CaughtUp,
+    /// When the topics count as read to their end; `None` while that is no news.
+    idle_at: Option<Instant>,
 }
 
 impl Pipeline {
@@ -106,8 +112,9 @@ impl Pipeline {
         let mut backoff = Backoff::new();
         let mut overtaken = 0;
         let reach = Reach::new();
+        let mut caught_up = CaughtUp::new(self.settings.limits.age, Instant::now());
         loop {
-            let mut session = self.join(&reach)?;
+            let mut session = self.join(&reach, &mut caught_up)?;
             let ended = session.run(&stop).await;
             session.readiness.set(false);
             // Only a commit proves progress: a session that merely joined keeps the longer waits.
@@ -154,7 +161,11 @@ impl Pipeline {
         }
     }
 
-    fn join(&mut self, reach: &Reach) -> Result<Session<'_>, ConsumerError> {
+    fn join<'a>(
+        &'a mut self,
+        reach: &Reach,
+        caught_up: &'a mut CaughtUp,
+    ) -> Result<Session<'a>, ConsumerError> {
         let source = Source::join(&self.settings, reach)?;
         let table =
             |(settings, rules): (&_, &Rules)| Table::new(&self.settings, settings, rules.clone());
@@ -174,6 +185,8 @@ impl Pipeline {
             next_schema_read: None,
             committed: false,
             readiness,
+            caught_up,
+            idle_at: None,
         })
     }
 }
@@ -183,6 +196,7 @@ impl Session<'_> {
         loop {
             let due = self.tables.values().filter_map(Table::due).min();
             let has_room = !self.tables.values().any(Table::is_blocked);
+            let is_idle = self.is_idle();
             tokio::select! {
                 biased;
                 // Stopping goes first: from then on no commit or read is started.
@@ -198,8 +212,16 @@ impl Session<'_> {
                         return Ok(Ended::Rejoin);
                     }
                 }
+                // A message that is ready resets the time; this one has not come.
+                () = until(self.idle_at), if is_idle => {
+                    self.idle_at = None;
+                    self.catch_up(Duration::ZERO);
+                }
                 event = self.source.next(), if has_room => match event? {
-                    Event::Messages(slab) => self.append(slab, stop).await?,
+                    Event::Messages(slab) => {
+                        self.await_idle();
+                        self.append(slab, stop).await?;
+                    }
                     Event::Assigned {
                         partitions,
                         read,
@@ -255,6 +277,9 @@ impl Session<'_> {
                 }
                 None => self.next_schema_read = Some(Instant::now() + SCHEMA_INTERVAL),
             }
+        }
+        if !started.is_empty() {
+            self.await_idle();
         }
         // If the source has failed in the meantime, its next event reports the error.
         let _ = reply.send(started);
@@ -334,12 +359,42 @@ impl Session<'_> {
             .get_mut(&commit.topic)
             .expect("a commit belongs to a table");
         let topic = commit.topic.clone();
-        let offsets = table.committed(commit)?;
+        let committed = table.committed(commit)?;
         self.committed = true;
         // The group learns the offsets only after the lake has them: a lag tool never shows a row
         // as consumed before it is readable.
-        self.source.commit(&topic, offsets);
+        self.source.commit(&topic, committed.offsets);
+        self.caught_up.add(committed.rows);
+        if let Some(freshness) = committed.freshness {
+            self.catch_up(freshness);
+        }
         Ok(())
+    }
+
+    /// True while everything that was read is committed.
+    fn is_idle(&self) -> bool {
+        self.commits.is_empty() && self.tables.values().all(|table| table.due().is_none())
+    }
+
+    /// Lets the time run after which the topics count as read to their end.
+    fn await_idle(&mut self) {
+        let is_news = self.caught_up.is_behind();
+        self.idle_at = is_news.then(|| Instant::now() + IDLE);
+    }
+
+    /// What was committed last was found by a poll this long ago: logs it where that is news.
+    fn catch_up(&mut self, lag: Duration) {
+        if let Some(carried) = self.caught_up.observe(lag, Instant::now()) {
+            let (seconds, rows_per_second) = (carried.time.as_secs(), carried.rows_per_second());
+            tracing::info!(
+                rows = carried.rows,
+                seconds,
+                rows_per_second,
+                "caught up: the lake has everything of the topics"
+            );
+        } else if self.idle_at.is_none() {
+            self.await_idle();
+        }
     }
 
     /// Commits the open batches.

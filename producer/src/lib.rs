@@ -7,6 +7,7 @@
 
 mod aside;
 pub mod export;
+mod loads;
 mod metrics;
 pub mod pipeline;
 mod progress_bar;

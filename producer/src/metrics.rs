@@ -45,6 +45,10 @@ pub(crate) fn describe() {
         LAST_CYCLE,
         "when PostgreSQL was last asked, successfully, whether anything is new"
     );
+    // A counter that exists from the start shows its first step as an increase.
+    for name in [ROWS, LATE_ROWS, CHECKPOINTS, FAILURES] {
+        counter!(name).increment(0);
+    }
 }
 
 /// A checkpoint is durable.

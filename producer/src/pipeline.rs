@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use inlet_model::TableName;
 use inlet_postgres::{Known, Tables, capture};
+use inlet_service::caught_up::CaughtUp;
 use inlet_service::config::{Config, PostgresAddress, StreamingConfig};
 use inlet_service::observe::{Readiness, timestamp_seconds};
 use tokio::time::Instant;
@@ -61,6 +62,9 @@ pub struct Pipeline<S> {
     none_left: bool,
     /// The tables that the sink was made for.
     carried: BTreeSet<TableName>,
+    caught_up: CaughtUp,
+    /// When everything that polls had found was durable for the last time.
+    last_durable: std::time::Instant,
 }
 
 /// Until when everything is durable that polls have found, in seconds since 1970-01-01 UTC.
@@ -117,7 +121,10 @@ impl<S: Sink> Pipeline<S> {
     /// A pipeline that makes the captured tables of a configuration durable in a sink.
     pub fn new(config: Config, sink: S) -> Self {
         let location = config.streaming.last_processed_timestamp_location.clone();
+        let now = std::time::Instant::now();
         Self {
+            caught_up: CaughtUp::new(config.streaming.poll_interval, now),
+            last_durable: now,
             settings: settings::poll(&config),
             export: Export::new(location),
             config,
@@ -140,6 +147,9 @@ impl<S: Sink> Pipeline<S> {
     pub async fn run(mut self, source: Source, stop: CancellationToken) -> Result<(), PollError> {
         metrics::describe();
         self.carried = source.tables.names().into_iter().collect();
+        for table in &self.carried {
+            metrics::set_aside(table, false);
+        }
         let mut retry = Retry::new();
         let mut source = Some(source);
         loop {
@@ -208,7 +218,8 @@ impl<S: Sink> Pipeline<S> {
             self.record(&session, &stepped);
             // What a load has read so far is only a part of the table.
             if session.tables().iter().all(PolledTable::is_tailing) {
-                durable.polled(polled_at, self.sink.due().is_none());
+                let is_durable = durable.polled(polled_at, self.sink.due().is_none());
+                self.catch_up(is_durable);
             }
             pace.stepped(due, &stepped);
             self.look_after(&mut session, due, &stepped).await?;
@@ -225,8 +236,11 @@ impl<S: Sink> Pipeline<S> {
                 biased;
                 // A due flush before the next poll: freshness is what we promise.
                 () = until(self.sink.due()) => {
-                    metrics::checkpointed(self.sink.start_flush().await?);
-                    durable.flushed();
+                    let rows = self.sink.start_flush().await?;
+                    metrics::checkpointed(rows);
+                    self.caught_up.add(rows);
+                    let is_durable = durable.flushed();
+                    self.catch_up(is_durable);
                 }
                 // Stopping ends the wait; the loop's head does the rest.
                 () = stop.cancelled() => {}
@@ -330,12 +344,35 @@ impl<S: Sink> Pipeline<S> {
         Ok(())
     }
 
+    /// Everything that polls had found until a moment ago is durable: logs it where that is news.
+    fn catch_up(&mut self, is_durable: bool) {
+        if !is_durable {
+            return;
+        }
+        let now = std::time::Instant::now();
+        // The time in which no poll became durable is how far it was behind.
+        let lag = now.saturating_duration_since(self.last_durable);
+        self.last_durable = now;
+        let carried = self.caught_up.observe(lag, now);
+        // After a noticeable delay it was behind until now.
+        if let Some(carried) = carried.or_else(|| self.caught_up.observe(Duration::ZERO, now)) {
+            let (seconds, rows_per_second) = (carried.time.as_secs(), carried.rows_per_second());
+            info!(
+                rows = carried.rows,
+                seconds,
+                rows_per_second,
+                "caught up: everything that PostgreSQL has committed is durable"
+            );
+        }
+    }
+
     fn record(&mut self, session: &Session, stepped: &Stepped) {
         if stepped.step.cycled {
             metrics::polled(stepped.step.late);
         }
         if stepped.checkpointed || stepped.step.joined {
             metrics::checkpointed(stepped.durable_rows);
+            self.caught_up.add(stepped.durable_rows);
         }
         if stepped.checkpointed {
             for table in session.tables() {
@@ -347,20 +384,24 @@ impl<S: Sink> Pipeline<S> {
 }
 
 impl Durable {
-    /// A poll has started at this time, and its rows are in the sink.
-    fn polled(&mut self, at: f64, is_durable: bool) {
+    /// A poll has started at this time, and its rows are in the sink. True where they are durable.
+    fn polled(&mut self, at: f64, is_durable: bool) -> bool {
         self.polled_at = Some(at);
         if is_durable {
             metrics::durable(at);
         }
+        is_durable
     }
 
-    /// A commit has started with everything that was found, which waited for the one before.
-    fn flushed(&mut self) {
-        if let Some(at) = self.committing.take() {
+    /// A commit has started with everything that was found, which waited for the one before. True
+    /// where that one had rows of a poll.
+    fn flushed(&mut self) -> bool {
+        let committed = self.committing.take();
+        if let Some(at) = committed {
             metrics::durable(at);
         }
         self.committing = self.polled_at;
+        committed.is_some()
     }
 }
 

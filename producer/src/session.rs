@@ -9,6 +9,7 @@ use inlet_service::config::Config;
 use sqlx::PgConnection;
 use tracing::debug;
 
+use crate::loads::Loads;
 use crate::progress_bar::ProgressBar;
 use crate::source::error::PollError;
 use crate::source::out::{Event, Out};
@@ -54,6 +55,7 @@ impl Source {
 pub struct Session {
     poll: Poll,
     bar: ProgressBar,
+    loads: Loads,
     trims: Trims,
 }
 
@@ -80,6 +82,7 @@ impl Session {
         Ok(Self {
             poll,
             bar: ProgressBar::default(),
+            loads: Loads::default(),
             trims: Trims::default(),
         })
     }
@@ -94,9 +97,11 @@ impl Session {
         let mut out = Output {
             sink,
             bar: &mut self.bar,
+            loads: &mut self.loads,
         };
         let was_loading = self.poll.is_loading();
         let mut step = self.poll.step(due, &mut out).await?;
+        self.loads.observe(self.poll.tables());
         let mut stepped = Stepped::default();
         // The rows of this progress are already in the sink: `poll.step` writes them before it
         // returns.
@@ -187,10 +192,12 @@ pub struct Stepped {
 struct Output<'a, S> {
     sink: &'a mut S,
     bar: &'a mut ProgressBar,
+    loads: &'a mut Loads,
 }
 
 impl<S: Sink> Out for Output<'_, S> {
     async fn write(&mut self, batch: ChangeBatch) -> Result<(), SinkError> {
+        self.loads.add(&batch);
         self.sink.write(batch).await
     }
 

@@ -23,6 +23,7 @@ use inlet_service::config::{Capture, Config, KafkaConfig, PostgresAddress, Table
 use inlet_service::error::{Explain, chain};
 
 use super::lag;
+use super::processes::{self, Process};
 use crate::capture::{lost, words};
 use crate::status::lag::Lag;
 use crate::{failure::Failure, tables};
@@ -35,6 +36,8 @@ const RATE_SPAN: TimeDelta = TimeDelta::seconds(10);
 /// What one look has shown.
 pub struct Looked {
     pub services: Services,
+    /// The processes on this machine that write the lake.
+    pub processes: Vec<Process>,
     pub tables: Vec<Status>,
 }
 
@@ -324,6 +327,7 @@ pub async fn look(config: &Config) -> Result<Looked, Failure> {
     }
     Ok(Looked {
         services,
+        processes: processes::writing(&readers),
         tables: known,
     })
 }

@@ -11,9 +11,10 @@ use inlet_producer::source::waiting::Hidden;
 use serde_json::{Map, Value, json};
 
 use super::look::{Behind, Hop, Journal, Looked, NoLag, Services, Status};
+use super::processes::Process;
 use crate::text_table::{span, text_table};
 
-const HEADINGS: [&str; 10] = [
+pub const HEADINGS: [&str; 10] = [
     "TABLE",
     "FRESHNESS",
     "WAITING",
@@ -25,7 +26,7 @@ const HEADINGS: [&str; 10] = [
     "SWEEP",
     "LAST COMMIT",
 ];
-const NUMBERS: [usize; 5] = [3, 4, 5, 6, 7];
+pub const NUMBERS: [usize; 5] = [3, 4, 5, 6, 7];
 
 /// Prints the pipeline in a sentence, its services, a line for each table, and the hops that could
 /// not be read.
@@ -37,29 +38,37 @@ pub fn text(looked: &Looked) -> String {
         running(looked.services),
         text_table(&HEADINGS, &NUMBERS, &rows, 2)
     );
-    for table in &looked.tables {
-        let name = printable(&table.name);
-        let mut line = |what: String| {
-            writeln!(text, "{name}: {}", printable(&what)).expect("a text takes every line");
-        };
-        for remark in remarks(table) {
-            line(remark);
-        }
+    for note in notes(looked) {
+        writeln!(text, "{note}").expect("a text takes every line");
+    }
+    text
+}
+
+/// What is to be known beside the numbers, a line each: what was done with a table, and the hops
+/// that could not be read.
+pub fn notes(looked: &Looked) -> Vec<String> {
+    let of_table = |table: &Status| {
+        let name = printable(&table.name).into_owned();
+        let mut notes = remarks(table);
         if let Some(Err(error)) = &table.waiting {
-            line(format!("PostgreSQL cannot be read: {error}"));
+            notes.push(format!("PostgreSQL cannot be read: {error}"));
         }
         match &table.lag {
-            Some(Err(NoLag::Unread(error))) => line(format!("Kafka cannot be read: {error}")),
-            Some(Err(NoLag::Lost { reason, advice })) => line(format!(
+            Some(Err(NoLag::Unread(error))) => {
+                notes.push(format!("Kafka cannot be read: {error}"));
+            }
+            Some(Err(NoLag::Lost { reason, advice })) => notes.push(format!(
                 "the lake lacks rows that its topic does not have: {reason}; {advice}"
             )),
             Some(Ok(_)) | None => {}
         }
         if let Err(error) = &table.head {
-            line(format!("the lake cannot be read: {error}"));
+            notes.push(format!("the lake cannot be read: {error}"));
         }
-    }
-    text
+        let line = move |note: String| format!("{name}: {}", printable(&note));
+        notes.into_iter().map(line).collect::<Vec<_>>()
+    };
+    looked.tables.iter().flat_map(of_table).collect()
 }
 
 /// The same for programs: seconds are numbers, unknown values are null.
@@ -75,6 +84,7 @@ pub fn json(looked: &Looked) -> Value {
         "freshness_is_bound": worst.map(|behind| !behind.exact),
         "bottleneck": bottleneck(looked),
         "services": services,
+        "processes": looked.processes.iter().map(of_process).collect::<Vec<_>>(),
         "tables": looked.tables.iter().map(of_table).collect::<Vec<_>>(),
     })
 }
@@ -117,6 +127,14 @@ fn of_table(table: &Status) -> Value {
         "postgres_error": table.waiting.as_ref().and_then(|waiting| waiting.as_ref().err()),
         "kafka_error": table.lag.as_ref().and_then(|lag| lag.as_ref().err()).map(NoLag::reason),
         "lake_error": table.head.as_ref().err(),
+    })
+}
+
+fn of_process(process: &Process) -> Value {
+    json!({
+        "id": process.id,
+        "memory_bytes": process.memory_bytes,
+        "cpu_seconds": process.cpu.as_secs_f64(),
     })
 }
 
@@ -243,7 +261,8 @@ fn seconds(time: Duration) -> String {
     span(time.as_secs_f64())
 }
 
-fn cells(table: &Status) -> Vec<String> {
+/// The cells of a table's line, one for each heading.
+pub fn cells(table: &Status) -> Vec<String> {
     let head = table.head();
     let number = |value: Option<u64>| {
         value.map_or_else(|| "-".to_owned(), |value| HumanCount(value).to_string())
@@ -334,7 +353,7 @@ fn bottleneck(looked: &Looked) -> Option<&'static str> {
 }
 
 /// The services of the pipeline, each running or not.
-fn running(services: Services) -> String {
+pub fn running(services: Services) -> String {
     let of = |service: &str, runs: Option<bool>| {
         let runs = match runs {
             Some(true) => "is running",
@@ -353,7 +372,8 @@ fn running(services: Services) -> String {
     }
 }
 
-fn summary(looked: &Looked) -> String {
+/// How far the pipeline is behind, and why, in a sentence.
+pub fn summary(looked: &Looked) -> String {
     let tables = &looked.tables;
     // While a table loads, its freshness means nothing, and the summary reports the load instead.
     let loading = tables

@@ -4,13 +4,15 @@
 //! any other one does not fit: it is a difference, and is shown as the file holds it.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, UInt8Array,
+    UInt64Array, new_null_array,
 };
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{cast, is_not_null, nullif};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
+use inlet_model::change::{ChangeBatch, Origin, polled_schema};
 use inlet_model::{Column, TableSchema};
 use std::sync::Arc;
 
@@ -34,6 +36,31 @@ pub fn columns(schema: &TableSchema, rows: &RecordBatch) -> Vec<Fitted> {
         }
     };
     schema.columns.iter().map(column).collect()
+}
+
+/// The columns as changes of these operations, for the encoders of records; `unfit` are the values
+/// that no column holds, if there are any.
+pub fn changes(
+    schema: &Arc<TableSchema>,
+    columns: Vec<Fitted>,
+    ops: UInt8Array,
+    unfit: Option<&ArrayRef>,
+) -> ChangeBatch {
+    let count = ops.len();
+    let mut columns: Vec<ArrayRef> = columns.into_iter().map(|column| column.values).collect();
+    columns.push(Arc::new(ops));
+    columns.push(Arc::new(UInt64Array::from_value(0, count)));
+    let no_unfit = || new_null_array(&DataType::Utf8, count);
+    columns.push(unfit.cloned().unwrap_or_else(no_unfit));
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    let rows = RecordBatch::try_new_with_options(polled_schema(schema), columns, &options)
+        .expect("the columns are of the polled schema");
+    ChangeBatch {
+        schema: schema.clone(),
+        rows,
+        detected_at: 0,
+        origin: Origin::Poll,
+    }
 }
 
 impl Fitted {

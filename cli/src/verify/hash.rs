@@ -8,19 +8,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt8Array,
-    new_null_array,
-};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use inlet_model::TableSchema;
-use inlet_model::change::{ChangeBatch, DELETE, Origin, UPSERT, XID, polled_schema};
+use inlet_model::change::{DELETE, UNFIT, UPSERT, XID};
 use inlet_model::record::Rows;
 use inlet_model::record::json::{encode_keys, encode_values};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::fit::{Fitted, all_valid, columns};
+use super::fit::{Fitted, all_valid, changes, columns};
 
 /// 128 bits; an array, because `u128` would align a row's record to 16 bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,28 +172,14 @@ impl Hasher {
     }
 
     fn encode_keys(&mut self, rows: &RecordBatch, columns: Vec<Fitted>) {
-        let mut columns: Vec<ArrayRef> = columns.into_iter().map(|column| column.values).collect();
-        let count = rows.num_rows();
-        let polled = polled_schema(&self.schema);
         // The values of deletes are not encoded: a key does not need them.
         let op = if self.schema.key.is_empty() {
             UPSERT
         } else {
             DELETE
         };
-        columns.push(Arc::new(UInt8Array::from_value(op, count)));
-        columns.push(Arc::new(arrow::array::UInt64Array::from_value(0, count)));
-        let unfit = rows.column_by_name(inlet_model::change::UNFIT).cloned();
-        columns.push(unfit.unwrap_or_else(|| new_null_array(&DataType::Utf8, count)));
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
-        let rows = RecordBatch::try_new_with_options(polled, columns, &options)
-            .expect("the columns are of the polled schema");
-        let batch = ChangeBatch {
-            schema: self.schema.clone(),
-            rows,
-            detected_at: 0,
-            origin: Origin::Poll,
-        };
+        let ops = UInt8Array::from_value(op, rows.num_rows());
+        let batch = changes(&self.schema, columns, ops, rows.column_by_name(UNFIT));
         encode_values(&batch, &mut self.values);
         encode_keys(&batch, &self.values, &mut self.keys);
     }

@@ -22,6 +22,11 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("install ", "it writes to the machine's own folders"),
     ("useradd ", "it makes a user of the machine"),
     ("systemctl ", "no machine of the checks is run by systemd"),
+    ("kill -HUP ", "cli/tests/services/reload.rs sends it"),
+    (
+        "inlet tail ",
+        "it ends with Ctrl-C: cli/tests/services/tail.rs runs it",
+    ),
 ];
 
 /// The table of the pages that create none.

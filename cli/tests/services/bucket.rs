@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use inlet_harness::{Finished, Folder, Inlet, Kafka, Postgres, S3, duckdb, eventually};
+use inlet_harness::{
+    Finished, Folder, Inlet, Kafka, Postgres, S3, duckdb, eventually, shared_postgres,
+};
 
 use crate::orders::{INLET, PATIENCE};
 
@@ -235,5 +237,23 @@ async fn check_names_what_is_wrong_with_a_bucket_and_its_fix() {
             found.code != 0 && has(evidence) && has(fix),
             "{evidence}: {found:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn changes_are_shown_as_they_become_readable_in_the_bucket() {
+    let shop = Shop::new(shared_postgres().await, None).await.unwrap();
+    shop.insert(0, 50).await.unwrap();
+    let _service = shop.start("run").unwrap();
+    shop.expect(50).await;
+    let arguments = shop.arguments(&["tail", "orders", "--from-start", "--json"]);
+    let tail = Inlet::start(INLET, &arguments, &S3::environment()).unwrap();
+    for (first, rows, all) in [(50, 5, 55), (55, 1, 56)] {
+        shop.insert(first, rows).await.unwrap();
+        eventually(PATIENCE, "every change is shown", async || {
+            Ok(tail.stdout()?.lines().count() >= all)
+        })
+        .await;
+        assert_eq!(tail.stdout().unwrap().lines().count(), all, "each once");
     }
 }

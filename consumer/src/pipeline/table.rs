@@ -11,7 +11,7 @@ use std::time::Instant;
 use inlet_lake::{
     Committed, LakeError, LakeOptions, Limits, Numbering, PartitionHead, Rules, TableWriter,
 };
-use inlet_model::{Fingerprint, KafkaPartition, Offset, Offsets, TableName, TableSchema};
+use inlet_model::{Fingerprint, KafkaPartition, Offset, TableName, TableSchema};
 use tokio::task::JoinSet;
 
 use super::copy;
@@ -235,14 +235,14 @@ impl Table {
         });
     }
 
-    /// Ends a commit; returns the next offset to read of every kafka_partition that it covers.
-    pub fn committed(&mut self, commit: Commit) -> Result<Offsets, LakeError> {
+    /// Ends a commit; returns what it did.
+    pub fn committed(&mut self, commit: Commit) -> Result<Committed, LakeError> {
         let committed = commit.result?;
         self.is_committing = false;
         if let Some(ready) = &self.ready {
             metrics::duplicates(&ready.name.to_string(), commit.duplicates);
         }
-        Ok(committed.offsets)
+        Ok(committed)
     }
 
     /// Discards the open batch and gives the kafka_partitions up.

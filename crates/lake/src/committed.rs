@@ -1,5 +1,7 @@
 //! What a commit did: for the log line, the metrics and the group's offsets.
 
+use std::time::Duration;
+
 use inlet_model::Offsets;
 
 use crate::commit::Entry;
@@ -19,6 +21,8 @@ pub struct Committed {
     pub bytes: u64,
     /// The next offset to read of every covered kafka_partition.
     pub offsets: Offsets,
+    /// The time from the poll that found its newest row to the commit; `None` without rows.
+    pub freshness: Option<Duration>,
 }
 
 impl Committed {
@@ -31,6 +35,7 @@ impl Committed {
             files: 0,
             bytes: 0,
             offsets: Offsets::new(),
+            freshness: None,
         }
     }
 
@@ -46,6 +51,7 @@ impl Committed {
             files: entry.files.len() as u64,
             bytes: entry.files.iter().map(|file| file.bytes).sum(),
             offsets: next.collect(),
+            freshness: None,
         }
     }
 }

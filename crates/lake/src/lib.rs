@@ -50,12 +50,13 @@
 //! `commit/retire.rs` explain how that works. Read the crate in this order: `commit/entry`,
 //! `commit/head`, `commit/naming`, `commit/protocol`, `commit/recover`, `commit/retire`,
 //! `commit/replace`, `files/stage`, `files/encoder`, `files/footer`, `writer`, `compaction`, `reader`,
-//! `inspection`, `audit`, `sink`.
+//! `changes`, `inspection`, `audit`, `sink`.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod audit;
 mod batch;
+mod changes;
 mod commit;
 mod committed;
 mod compaction;
@@ -75,6 +76,7 @@ mod writer;
 
 pub use audit::{Audit, ContentFlaw, Left, Origin, Read};
 pub use batch::{Limits, Size};
+pub use changes::{Commit, CommittedRows};
 pub use commit::{Derived, Head, LakeFile, LogFlaw, NameInFiles, Numbering, PartitionHead, Writer};
 pub use committed::Committed;
 pub use compaction::{Compacted, CompactionOptions, Compactor, Expired, Retention};

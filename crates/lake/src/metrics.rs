@@ -34,15 +34,18 @@ pub fn describe() {
     );
 }
 
-pub(crate) fn committed(table: &str, committed: &Committed, freshness_ms: Option<i64>) {
+pub(crate) fn committed(table: &str, committed: &Committed) {
     let table = [("table", table.to_owned())];
     counter!(ROWS, &table).increment(committed.rows);
     counter!(QUARANTINED, &table).increment(committed.quarantined);
     counter!(FILES, &table).increment(committed.files);
     counter!(COMMITS, &table).increment(1);
+    // They exist from the first commit, so that their first step shows as an increase.
+    counter!(EXPIRED, &table).increment(0);
+    counter!(MERGED, &table).increment(0);
     gauge!(LAST_COMMIT, &table).set(timestamp_seconds());
-    if let Some(ms) = freshness_ms {
-        gauge!(FRESHNESS, &table).set(ms as f64 / 1_000.0);
+    if let Some(freshness) = committed.freshness {
+        gauge!(FRESHNESS, &table).set(freshness.as_secs_f64());
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use inlet_model::ProgressDelta;
 use inlet_model::change::ChangeBatch;
@@ -300,8 +300,11 @@ impl StagedBatch {
                 |entry| Committed::of(&entry),
             ))
         };
-        let committed = lake.with_log(act).await?;
-        lake.report(&committed, newest);
+        let committed = Committed {
+            freshness: newest.map(age),
+            ..lake.with_log(act).await?
+        };
+        lake.report(&committed);
         Ok(committed)
     }
 }
@@ -349,12 +352,12 @@ impl Lake {
         .await
     }
 
-    fn report(&self, committed: &Committed, newest: Option<i64>) {
+    fn report(&self, committed: &Committed) {
         let table = &self.folder.options.table;
-        // The snapshot's time is of PostgreSQL's clock, which may be ahead of this one.
-        let now = chrono::Utc::now().timestamp_micros();
-        let freshness_ms = newest.map(|newest| (now - newest).max(0) / 1_000);
-        metrics::committed(&table.to_string(), committed, freshness_ms);
+        metrics::committed(&table.to_string(), committed);
+        let freshness_ms = committed
+            .freshness
+            .map(|freshness| freshness.as_millis() as u64);
         if committed.rows + committed.quarantined > 0 {
             tracing::info!(
                 %table,
@@ -367,6 +370,12 @@ impl Lake {
             );
         }
     }
+}
+
+/// The time since a moment of PostgreSQL's clock, which may be ahead of this one.
+fn age(micros: i64) -> Duration {
+    let age = chrono::Utc::now().timestamp_micros() - micros;
+    Duration::from_micros(u64::try_from(age).unwrap_or(0))
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(

@@ -1,4 +1,5 @@
-//! The log of a process: on stderr, as text or JSON, filtered by `INLET_LOG` (default `info`).
+//! The log of a process: on stderr, as text or JSON, filtered by the command line or `INLET_LOG`
+//! (default `info`).
 
 use std::env::VarError;
 
@@ -10,6 +11,25 @@ use crate::output::{self, LogWriter};
 
 /// The environment variable with the filter: a level, or `target=level` with commas.
 pub const VARIABLE: &str = "INLET_LOG";
+
+/// Which lines there are, where the command line tells it. It wins over the variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Errors and warnings.
+    Quiet,
+    /// Debug messages of this program, and the information of its libraries.
+    Verbose,
+}
+
+impl Level {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Quiet => "warn",
+            // The crates are `inlet` and `inlet_..`.
+            Self::Verbose => "info,inlet=debug",
+        }
+    }
+}
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,16 +69,17 @@ impl Explain for LogError {
 }
 
 /// Starts logging for the whole process.
-pub fn start(format: LogFormat) -> Result<(), LogError> {
-    let words = match std::env::var(VARIABLE) {
-        Ok(words) if !words.trim().is_empty() => words,
-        Ok(_) | Err(VarError::NotPresent) => "info".to_owned(),
-        Err(VarError::NotUnicode(words)) => {
+pub fn start(format: LogFormat, level: Option<Level>) -> Result<(), LogError> {
+    let words = match (level, std::env::var(VARIABLE)) {
+        (Some(level), _) => level.words().to_owned(),
+        (None, Ok(words)) if !words.trim().is_empty() => words,
+        (None, Ok(_) | Err(VarError::NotPresent)) => "info".to_owned(),
+        (None, Err(VarError::NotUnicode(words))) => {
             return Err(LogError::Filter(words.to_string_lossy().into_owned()));
         }
     };
     let filter = EnvFilter::try_new(&words).map_err(|_| LogError::Filter(words))?;
-    let colors = output::is_stderr_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colors = output::has_colors(output::is_stderr_terminal());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(LogWriter::default)

@@ -1,4 +1,5 @@
-//! `/livez`, `/readyz` and `/metrics` of a running service over HTTP, if the user asks for them.
+//! `/livez`, `/readyz` and `/metrics` of a running service over HTTP, if the user asks for them,
+//! and what the binary adds to them.
 //!
 //! Promises: a number moves only when what it counts is durable; a request changes nothing; a
 //! server
@@ -18,8 +19,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::error::{Explain, Hint, Kind};
-use crate::output;
+use crate::error::{Explain, Hint, Kind, Section};
+use crate::{output, process};
 
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The time between two clean-ups of the recorder's buckets.
@@ -74,7 +75,10 @@ impl Explain for ObserveError {
 
     fn hint(&self) -> Option<Hint> {
         match self {
-            Self::Listen { .. } => Some(Hint::text("give `--http` a free address of this machine")),
+            Self::Listen { .. } => {
+                let hint = Hint::text("give `--http` a free address of this machine");
+                Some(hint.see(Section::HttpAddress))
+            }
             Self::Recorder => None,
         }
     }
@@ -88,9 +92,13 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Records the process's metrics from here on, and serves them. It is ready while all of
-    /// `parts` are.
-    pub async fn start(address: SocketAddr, parts: Vec<Readiness>) -> Result<Self, ObserveError> {
+    /// Records the process's metrics from here on, and serves them, and more. It is ready while all
+    /// of `parts` are.
+    pub async fn start(
+        address: SocketAddr,
+        parts: Vec<Readiness>,
+        more: Router,
+    ) -> Result<Self, ObserveError> {
         let failed = |source| ObserveError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -98,10 +106,11 @@ impl Observer {
             .install_recorder()
             .map_err(|_| ObserveError::Recorder)?;
         output::describe_metrics();
-        tracing::info!(%address, "serving /livez, /readyz and /metrics");
+        process::describe_metrics();
+        tracing::info!(%address, "serving /, /status.json, /livez, /readyz and /metrics");
         let server = async move {
             let upkeep = metrics.clone();
-            let served = axum::serve(listener, routes(metrics, parts)).into_future();
+            let served = axum::serve(listener, routes(metrics, parts).merge(more)).into_future();
             tokio::select! {
                 ended = served => tracing::warn!(reason = ?ended.err(), "the HTTP server ended"),
                 () = keep_up(upkeep) => {}
@@ -146,5 +155,6 @@ async fn keep_up(metrics: PrometheusHandle) {
     loop {
         clock.tick().await;
         metrics.run_upkeep();
+        process::measure();
     }
 }

@@ -17,6 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, describe_counter};
+use rustix::event::{self, PollFd, PollFlags, Timespec};
+use rustix::termios::tcgetwinsize;
 
 use crate::bar;
 use crate::error::{Explain, Hint, Kind};
@@ -96,6 +98,33 @@ pub fn is_stderr_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// Columns and lines of the terminal, if stdout is one.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+pub fn stdout_size() -> Option<(usize, usize)> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    Some((size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Whether colors are shown there: only on a terminal, and not where a user does without them
+/// (<https://no-color.org>).
+pub fn has_colors(is_terminal: bool) -> bool {
+    let no_color = std::env::var_os("NO_COLOR");
+    is_terminal && no_color.is_none_or(|value| value.is_empty())
+}
+
+/// Fails once the reader of a pipe has ended, also while there is nothing to write.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+pub fn check_stdout() -> Result<(), StdoutError> {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    // What cannot be asked shows itself with the next line.
+    let _ = event::poll(&mut polled, Some(&Timespec::default()));
+    match polled[0].revents().contains(PollFlags::ERR) {
+        true => Err(StdoutError::Closed),
+        false => Ok(()),
+    }
+}
+
 /// The thread that writes to stderr. Its end waits for the lines that were logged before.
 #[derive(Debug)]
 #[must_use = "the last lines are written when it is dropped"]
@@ -132,6 +161,8 @@ pub fn flush(time_max: Duration) {
 /// Describes the metric of lines that were dropped.
 pub(crate) fn describe_metrics() {
     describe_counter!(DROPPED, "lines of the log that standard error did not take");
+    // A counter that exists from the start shows its first step as an increase.
+    counter!(DROPPED).increment(0);
 }
 
 /// Where the log writes its lines, each with one call.

@@ -83,6 +83,11 @@ impl Inlet {
         self.process.signal(Signal::TERM)
     }
 
+    /// Asks it to read its configuration again (SIGHUP).
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.process.signal(Signal::HUP)
+    }
+
     /// Suspends it (SIGSTOP), as a long pause of its machine would.
     pub fn pause(&mut self) -> Result<()> {
         self.process.signal(Signal::STOP)

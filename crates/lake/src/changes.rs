@@ -1,0 +1,158 @@
+//! What commits have brought, for readers that follow the log.
+//!
+//! The rows of a commit are those of its offsets. A merge moves rows to another file and keeps their
+//! offsets, so they are looked for in the files that readers see now: in its own files as long as
+//! these exist, in a merged one afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int32Type, Int64Type};
+use chrono::{DateTime, Utc};
+use inlet_model::change::{KAFKA_PARTITION, OFFSET};
+use inlet_model::{KafkaPartition, Offset, OffsetRange, TableSchema};
+
+use crate::commit::{Found, Head, LakeFile};
+use crate::error::LakeError;
+use crate::files::{ColumnStatistics, Store, names};
+use crate::reader::TableReader;
+
+/// An entry of the log, as far as a reader of its rows needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The number of the entry.
+    pub seq: u64,
+    /// The time of the commit by the writer's clock.
+    pub committed_at: DateTime<Utc>,
+    /// Rows that became visible; 0 for an entry that merges or removes files.
+    pub rows: u64,
+    offsets: BTreeMap<KafkaPartition, OffsetRange>,
+}
+
+/// Rows of commits from one data file.
+#[derive(Debug)]
+pub struct CommittedRows {
+    /// The table as it was when they were read.
+    pub schema: Arc<TableSchema>,
+    /// Its columns and the change columns.
+    pub rows: RecordBatch,
+    /// The commit of each row, as its position among those that were asked for.
+    pub commits: Vec<usize>,
+}
+
+impl Commit {
+    fn holds(&self, partition: KafkaPartition, offset: Offset) -> bool {
+        let range = self.offsets.get(&partition);
+        range.is_some_and(|range| (range.from..range.next).contains(&offset))
+    }
+}
+
+impl TableReader {
+    /// True when the log has an entry of this number. Asks for one name.
+    pub fn has_entry(&self, seq: u64) -> Result<bool, LakeError> {
+        let store = Store::existing(self.folder())?;
+        Ok(store.size(&names::entry(seq))?.is_some())
+    }
+
+    /// An entry of the log, which must exist.
+    pub fn commit(&self, seq: u64) -> Result<Commit, LakeError> {
+        let found = Found::read(&Store::existing(self.folder())?, seq)?;
+        let corrupt = |reason| LakeError::Corrupt {
+            entry: names::entry(seq),
+            reason,
+        };
+        let entry = found.entry().map_err(corrupt)?;
+        let range = |(partition, covered): (&KafkaPartition, &crate::commit::Covered)| {
+            let range = OffsetRange {
+                from: covered.from,
+                next: covered.next,
+            };
+            (*partition, range)
+        };
+        Ok(Commit {
+            seq,
+            committed_at: entry.committed_at,
+            rows: entry.rows,
+            offsets: entry.offsets.iter().map(range).collect(),
+        })
+    }
+
+    /// Reads the rows of commits, which follow each other in the log up to the head at most. Rows
+    /// that have left because of their age are left out. Fails where a file of the last commit is
+    /// not visible yet, as it is within milliseconds.
+    pub fn rows_of(
+        &self,
+        head: &Head,
+        commits: &[Commit],
+        mut take: impl FnMut(CommittedRows),
+    ) -> Result<(), LakeError> {
+        let Some(first) = commits.iter().find(|commit| commit.rows > 0) else {
+            return Ok(());
+        };
+        // A merge would remove the files between their listing and their opening.
+        let _held = self.hold();
+        let latest = self.latest_schema(head).map(Arc::new);
+        for file in self.files(head)? {
+            if file.seq < first.seq || !may_hold(&file, commits) {
+                continue;
+            }
+            let own = file.schema.and_then(|schema| head.schemas.get(&schema));
+            let Some(schema) = own.cloned().map(Arc::new).or_else(|| latest.clone()) else {
+                continue;
+            };
+            Self::rows_as(&file.path, Some(head), &schema, |rows| {
+                if let Some((rows, commits)) = of_commits(rows, commits) {
+                    take(CommittedRows {
+                        schema: schema.clone(),
+                        rows,
+                        commits,
+                    });
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// False when the statistics of a file show that it has no row of these commits.
+fn may_hold(file: &LakeFile, commits: &[Commit]) -> bool {
+    let bound = |text: &Option<String>| text.as_ref()?.parse::<i64>().ok();
+    let bounds = file.columns.get(OFFSET);
+    let bounds = bounds.and_then(|ColumnStatistics { min, max, .. }| bound(min).zip(bound(max)));
+    // 0.1.0 stored no statistics.
+    let Some((min, max)) = bounds else {
+        return true;
+    };
+    let mut ranges = commits.iter().flat_map(|commit| commit.offsets.values());
+    ranges.any(|range| min < range.next.0 && range.from.0 <= max)
+}
+
+/// The rows of a batch that these commits have brought; `None` without one.
+fn of_commits(rows: &RecordBatch, commits: &[Commit]) -> Option<(RecordBatch, Vec<usize>)> {
+    let column = |name| {
+        rows.column_by_name(name)
+            .expect("a data file has the change columns")
+    };
+    let partitions = column(KAFKA_PARTITION).as_primitive::<Int32Type>().values();
+    let offsets = column(OFFSET).as_primitive::<Int64Type>().values();
+    let mut last = 0;
+    let found = partitions.iter().zip(offsets).map(|(partition, offset)| {
+        let (partition, offset) = (KafkaPartition(*partition), Offset(*offset));
+        // Rows of one commit are beside each other in most files.
+        if !commits[last].holds(partition, offset) {
+            let holds = |commit: &Commit| commit.holds(partition, offset);
+            last = commits.iter().position(holds)?;
+        }
+        Some(last)
+    });
+    // A row of no commit must not end the search for the others.
+    let found: Vec<Option<usize>> = found.collect();
+    let mask: BooleanArray = found.iter().map(|at| Some(at.is_some())).collect();
+    if mask.true_count() == 0 {
+        return None;
+    }
+    let kept = filter_record_batch(rows, &mask).expect("the mask has the length of the rows");
+    Some((kept, found.into_iter().flatten().collect()))
+}
