@@ -103,7 +103,7 @@ fn keys() -> mpsc::Receiver<u8> {
     let (sender, keys) = mpsc::channel(16);
     if std::io::stdin().is_terminal() {
         std::thread::spawn(move || {
-            for byte in std::io::stdin().bytes().map_while(Result::ok) {
+            for byte in std::io::stdin().lock().bytes().map_while(Result::ok) {
                 if sender.blocking_send(byte).is_err() {
                     return;
                 }

@@ -221,6 +221,94 @@ impl LakeError {
             reason: reason.into(),
         }
     }
+
+    /// What to do about it.
+    fn advice(&self) -> Option<Hint> {
+        Some(match self {
+            Self::NotWritable { owner, .. } | Self::NotReadable { owner, .. } => Hint::text(
+                format!("{owner}; change its owner, or the key `datalake.path`"),
+            ),
+            Self::Bucket { source, .. } => return source.fault.hint(),
+            Self::NoMergeInBucket { .. } => Hint::text(
+                "a plain pattern would show duplicates while they are merged; a longer \
+                 `streaming.flush_interval` makes larger files",
+            ),
+            Self::NotFolder { .. } => {
+                Hint::text("give the path of a folder: see the key `datalake.path`")
+            }
+            Self::Dangling { target, .. } => Hint::text(format!(
+                "mount the disk or create the folder `{}`, or change the key `datalake.path`",
+                target.display()
+            )),
+            Self::Unsupported { path, .. } if crate::files::in_bucket(path) => Hint::text(
+                "use a version of the server that has them, or another server: without them two \
+                 writers could commit under one name",
+            ),
+            Self::Unsupported { .. } => {
+                Hint::text("put `datalake.path` on a local file system such as ext4 or XFS")
+            }
+            Self::NoSwap { .. } => Hint::text(
+                "put `datalake.path` on a local file system such as ext4, XFS or Btrfs, or set \
+                 `datalake.compaction_interval: 0`",
+            ),
+            Self::Compacting { .. } => {
+                Hint::text("the service that writes the table does it by itself; try again later")
+            }
+            Self::Undated { .. } => {
+                Hint::text("remove `keep` of the table; `keep_quarantine` needs no date")
+            }
+            Self::OtherTable { .. } => {
+                Hint::text("give every table its own folder: see the key `datalake.path`")
+            }
+            Self::WrittenByConsumer { .. } => Hint::text(
+                "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that \
+                 the lake was written with",
+            ),
+            Self::WrittenWithoutBroker { .. } => Hint::text(
+                "give the consumer a new `datalake.path`, which gets every row, or remove the \
+                 `kafka:` section and continue with `inlet run`",
+            ),
+            Self::Column { .. } => {
+                Hint::text("see the key `tables.<name>.date_column`, or rename the column")
+            }
+            Self::Conflict { .. } | Self::Fenced { .. } => {
+                Hint::text("another instance writes this table: stop one of the two")
+            }
+            Self::Full { .. } => {
+                Hint::text("free space on the lake's disk; writing then continues")
+            }
+            Self::Corrupt { entry, .. } => Hint::text(format!(
+                "restore `{entry}` from a copy; the entries after it depend on it"
+            )),
+            Self::Missing { path, .. } => Hint::text(format!(
+                "restore `{path}` from a copy, or delete the table's folder to load it again"
+            )),
+            Self::Damaged { .. } => Hint::text(
+                "restore the file from a copy; without one, move the table's folder away to load \
+                 the table again",
+            ),
+            Self::Io { .. } | Self::Doubtful { .. } | Self::Encode { .. } | Self::Batch { .. } => {
+                return None;
+            }
+        })
+    }
+
+    /// The section of docs/troubleshooting.md about it.
+    fn section(&self) -> Option<Section> {
+        Some(match self {
+            Self::NotWritable { .. } | Self::NotReadable { .. } => Section::LakeNotWritable,
+            Self::NotFolder { .. } => Section::LakeNoFolder,
+            Self::Dangling { .. } => Section::LakeDangling,
+            Self::Unsupported { path, .. } if !crate::files::in_bucket(path) => Section::FileSystem,
+            Self::OtherTable { .. } => Section::OtherTable,
+            Self::WrittenByConsumer { .. } => Section::WrittenByConsumer,
+            Self::WrittenWithoutBroker { .. } => Section::WrittenWithoutBroker,
+            Self::Full { .. } => Section::DiskFull,
+            Self::Corrupt { .. } => Section::LogDamaged,
+            Self::Missing { .. } | Self::Damaged { .. } => Section::FileDamaged,
+            _ => return None,
+        })
+    }
 }
 
 impl Explain for LakeError {
@@ -256,83 +344,10 @@ impl Explain for LakeError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some(match self {
-            Self::NotWritable { owner, .. } | Self::NotReadable { owner, .. } => Hint::text(
-                format!("{owner}; change its owner, or the key `datalake.path`"),
-            )
-            .see(Section::LakeNotWritable),
-            Self::Bucket { source, .. } => return source.fault.hint(),
-            Self::NoMergeInBucket { .. } => Hint::text(
-                "a plain pattern would show duplicates while they are merged; a longer \
-                 `streaming.flush_interval` makes larger files",
-            ),
-            Self::NotFolder { .. } => {
-                Hint::text("give the path of a folder: see the key `datalake.path`")
-                    .see(Section::LakeNoFolder)
-            }
-            Self::Dangling { target, .. } => Hint::text(format!(
-                "mount the disk or create the folder `{}`, or change the key `datalake.path`",
-                target.display()
-            ))
-            .see(Section::LakeDangling),
-            Self::Unsupported { path, .. } if crate::files::in_bucket(path) => Hint::text(
-                "use a version of the server that has them, or another server: without them two \
-                 writers could commit under one name",
-            ),
-            Self::Unsupported { .. } => {
-                Hint::text("put `datalake.path` on a local file system such as ext4 or XFS")
-                    .see(Section::FileSystem)
-            }
-            Self::NoSwap { .. } => Hint::text(
-                "put `datalake.path` on a local file system such as ext4, XFS or Btrfs, or set \
-                 `datalake.compaction_interval: 0`",
-            ),
-            Self::Compacting { .. } => {
-                Hint::text("the service that writes the table does it by itself; try again later")
-            }
-            Self::Undated { .. } => {
-                Hint::text("remove `keep` of the table; `keep_quarantine` needs no date")
-            }
-            Self::OtherTable { .. } => {
-                Hint::text("give every table its own folder: see the key `datalake.path`")
-                    .see(Section::OtherTable)
-            }
-            Self::WrittenByConsumer { .. } => Hint::text(
-                "give `inlet run` a `datalake.path` of its own, or add the `kafka:` section that \
-                 the lake was written with",
-            )
-            .see(Section::WrittenByConsumer),
-            Self::WrittenWithoutBroker { .. } => Hint::text(
-                "give the consumer a new `datalake.path`, which gets every row, or remove the \
-                 `kafka:` section and continue with `inlet run`",
-            )
-            .see(Section::WrittenWithoutBroker),
-            Self::Column { .. } => {
-                Hint::text("see the key `tables.<name>.date_column`, or rename the column")
-            }
-            Self::Conflict { .. } | Self::Fenced { .. } => {
-                Hint::text("another instance writes this table: stop one of the two")
-            }
-            Self::Full { .. } => {
-                Hint::text("free space on the lake's disk; writing then continues")
-                    .see(Section::DiskFull)
-            }
-            Self::Corrupt { entry, .. } => Hint::text(format!(
-                "restore `{entry}` from a copy; the entries after it depend on it"
-            ))
-            .see(Section::LogDamaged),
-            Self::Missing { path, .. } => Hint::text(format!(
-                "restore `{path}` from a copy, or delete the table's folder to load it again"
-            ))
-            .see(Section::FileDamaged),
-            Self::Damaged { .. } => Hint::text(
-                "restore the file from a copy; without one, move the table's folder away to load \
-                 the table again",
-            )
-            .see(Section::FileDamaged),
-            Self::Io { .. } | Self::Doubtful { .. } | Self::Encode { .. } | Self::Batch { .. } => {
-                return None;
-            }
+        let hint = self.advice()?;
+        Some(match self.section() {
+            Some(section) => hint.see(section),
+            None => hint,
         })
     }
 }
