@@ -31,7 +31,11 @@ FILL = """INSERT INTO {table} SELECT i, 'Customer ' || i % 9000, 'Restaurant ' |
 FINISH = "ALTER TABLE {table} ADD PRIMARY KEY (order_id); CREATE INDEX ON {table} (updated_at); VACUUM ANALYZE {table}; CHECKPOINT;"
 
 
-def orders(world, table, rows, moment="now()"):
+# Rows of yesterday, in their order: of rows that were just stamped, every tenth second reads those of five minutes again.
+YESTERDAY = "date_trunc('day', now()) - interval '1 day' + i * interval '0.5 ms'"
+
+
+def orders(world, table, rows, moment=YESTERDAY):
     world.servers.sql(CREATE.format(table=table))
     for first in range(1, rows + 1, STATEMENT_ROWS):
         last = min(rows, first + STATEMENT_ROWS - 1)
