@@ -1,4 +1,4 @@
-//! The proof that no record is missing and none is a duplicate.
+//! Checks that no record is missing, and leaves out duplicates.
 //!
 //! The producer numbers the rows of each kafka_partition without a gap; a record has the number of
 //! its first row. A record with a number that arrived before is a duplicate and is left out. A
@@ -41,7 +41,9 @@ pub struct Checked {
 pub struct Hole {
     pub partition: KafkaPartition,
     pub offset: Offset,
+    /// The sequence that the record at the offset had to carry.
     pub expected: u64,
+    /// The sequence that it carries.
     pub got: u64,
 }
 
@@ -112,7 +114,7 @@ impl Position {
                 got,
             });
         }
-        // A lower sequence is a duplicate and leaves the expectation as it is. The rows of a record
+        // A lower sequence is a duplicate and does not change what is expected. The rows of a record
         // arrive together, so no record is a duplicate in part.
         if got == expected {
             self.sequence = Some(expected + u64::from(header.rows));

@@ -45,7 +45,7 @@ const SHARE_BYTES_MIN: usize = 32 << 10;
 const WAITING_OFFSETS_MAX: usize = 256;
 /// How long leaving the group may take. A longer time loses nothing: everything durable is in the
 /// lake.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+const CLOSE_DEADLINE: Duration = Duration::from_secs(6);
 
 /// Kafka_partitions by topic, each with a value.
 pub type Partitions<T> = BTreeMap<String, BTreeMap<KafkaPartition, T>>;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
-use inlet_kafka::{Consumer, Error, GROUP_INSTANCE, ensure_answers};
+use inlet_kafka::{Consumer, Error, GROUP_INSTANCE, ensure_answers, give_up_partitions};
 use inlet_model::{KafkaPartition, Offset, Offsets};
 use inlet_service::retry::Reach;
 use rdkafka::consumer::{CommitMode, Consumer as _};
@@ -39,10 +39,11 @@ const PAUSE_AFTER: Duration = Duration::from_secs(2);
 /// A running broker answers sooner.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the reader waits until it has left the group. The session ends by itself in any case.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
-/// How long one question about that may take. When it is not answered, librdkafka's threads get
-/// this long to leave.
-const LEAVE_TIME: Duration = Duration::from_millis(200);
+const LEAVE_DEADLINE: Duration = Duration::from_secs(4);
+/// How long one question about that may take.
+const LEAVE_ANSWER_TIME: Duration = Duration::from_millis(500);
+/// How long the broker may take to remove a member that leaves, before the reader joins again.
+const LEAVE_TIME: Duration = Duration::from_millis(500);
 
 /// The consumer and what it reads into.
 pub(super) struct Reader {
@@ -161,21 +162,46 @@ impl Reader {
     }
 
     /// Leaves the group.
+    ///
+    /// A member with a lasting name that only closes keeps its kafka_partitions until its session
+    /// ends. It leaves by unsubscribing:
+    /// 1. `close` answers every rebalance from now on, and `give_up_partitions` the one that still
+    ///    waits: the group and librdkafka do nothing before that.
+    /// 2. `unsubscribe` sends the member's id. A member whose first join is not answered yet has
+    ///    none, and sends nothing.
+    /// 3. The group is asked whether it still has the member. If so, the member joins again, which
+    ///    gives it the id, and unsubscribes once more.
     pub fn leave(&mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            consumer.context().close();
-            // A member with a lasting name that only closes keeps its kafka_partitions until its
-            // session ends. It leaves by unsubscribing.
-            consumer.unsubscribe();
-            let since = Instant::now();
-            while since.elapsed() < LEAVE_DEADLINE
-                && self
-                    .is_member(&consumer)
-                    .unwrap_or(since.elapsed() < LEAVE_TIME)
-            {
-                consumer.poll(Duration::from_millis(10));
+        let Some(consumer) = self.consumer.take() else {
+            return;
+        };
+        consumer.context().close();
+        give_up_partitions(&consumer);
+        consumer.unsubscribe();
+        let (since, mut unsubscribed) = (Instant::now(), Instant::now());
+        while since.elapsed() < LEAVE_DEADLINE {
+            consumer.poll(Duration::from_millis(10));
+            // A broker that is busy or restarts answers the next time.
+            match self.is_member(&consumer) {
+                Some(false) => break,
+                Some(true) if unsubscribed.elapsed() > LEAVE_TIME => {
+                    self.join_again(&consumer, since + LEAVE_DEADLINE);
+                    consumer.unsubscribe();
+                    unsubscribed = Instant::now();
+                }
+                _ => {}
             }
-            drop(consumer);
+        }
+    }
+
+    /// Joins, so that the member has the id that it needs to leave.
+    fn join_again(&self, consumer: &Consumer, deadline: Instant) {
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let answered = consumer.context().answered();
+        // An error leaves the member until its session ends.
+        let _ = consumer.subscribe(&topics);
+        while consumer.context().answered() == answered && Instant::now() < deadline {
+            consumer.poll(Duration::from_millis(10));
         }
     }
 
@@ -186,18 +212,19 @@ impl Reader {
             return Some(false);
         };
         let groups = consumer
-            .fetch_group_list(Some(&self.group), LEAVE_TIME)
+            .fetch_group_list(Some(&self.group), LEAVE_ANSWER_TIME)
             .ok()?;
         let group = groups
             .groups()
             .iter()
             .find(|group| group.name() == self.group)?;
         // The broker derives a member's id from its name.
+        let ours = format!("{instance}-");
         Some(
             group
                 .members()
                 .iter()
-                .any(|member| member.id().starts_with(&format!("{instance}-"))),
+                .any(|member| member.id().starts_with(&ours)),
         )
     }
 

@@ -307,6 +307,47 @@ async fn a_member_that_leaves_is_replaced_before_its_session_ends() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_leaves_before_its_join_is_answered_is_replaced() -> Result<()> {
+    let mut fixture = Fixture::new("unanswered", 2).await?;
+    fixture.set_property("session.timeout.ms", LONG_SESSION_MS)?;
+    let group = fixture.settings.group.clone();
+    let mut config = fixture.kafka.client();
+    config
+        .set("group.id", &group)
+        .set("session.timeout.ms", LONG_SESSION_MS)
+        .set("partition.assignment.strategy", "range");
+    let other: BaseConsumer = config.create()?;
+    other.subscribe(&[&fixture.topic])?;
+    let holds_both = async || {
+        tokio::task::block_in_place(|| other.poll(Duration::from_millis(10)));
+        Ok(other
+            .assignment()
+            .is_ok_and(|assignment| assignment.count() == 2))
+    };
+    eventually(DEADLINE, "a member with all kafka_partitions", holds_both).await;
+    // The group answers the join of the second member when the first one polls.
+    let consumer = fixture.start();
+    let probe: BaseConsumer = fixture.kafka.client().create()?;
+    let listed = || {
+        let groups = tokio::task::block_in_place(|| {
+            probe.fetch_group_list(Some(&group), Duration::from_secs(5))
+        })?;
+        let members = groups.groups().iter().map(|group| group.members().len());
+        anyhow::Ok(members.sum::<usize>())
+    };
+    eventually(DEADLINE, "two members", async || Ok(listed()? == 2)).await;
+    let mut stop = tokio::spawn(consumer.stop());
+    // It unsubscribes without the id that it needs to leave, and waits for the answer.
+    let waits = tokio::time::timeout(Duration::from_secs(1), &mut stop).await;
+    assert!(waits.is_err(), "the member has not left, and does not wait");
+    eventually(DEADLINE, "the only member has all", async || {
+        Ok(holds_both().await? && listed()? == 1)
+    })
+    .await;
+    Ok(stop.await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_member_is_replaced_before_its_session_ends() -> Result<()> {
     let mut fixture = Fixture::new("died", 2).await?;
     fixture.set_property("session.timeout.ms", LONG_SESSION_MS)?;

@@ -23,6 +23,7 @@ pub struct Context {
     last_error: Mutex<Option<Reported>>,
     outages: AtomicU64,
     closing: AtomicBool,
+    answered: AtomicU64,
     /// The group starts no rebalance of this member before the last one was applied, so few wait.
     rebalances: Mutex<VecDeque<Rebalance>>,
 }
@@ -73,6 +74,11 @@ impl Context {
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
     }
+
+    /// How many rebalances were accepted since `close`.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
+    }
 }
 
 impl ClientContext for Context {
@@ -121,6 +127,14 @@ impl ProducerContext for Context {
     }
 }
 
+/// Answers whatever rebalance waits for the owner of the consumer, with no kafka_partitions.
+pub fn give_up_partitions(consumer: &BaseConsumer<Context>) {
+    // librdkafka takes `assign` alone as the answer to an assignment, and `unassign` alone as the
+    // answer to a revocation. An error changes nothing: the group releases the member in the end.
+    let _ = consumer.assign(&TopicPartitionList::new());
+    let _ = consumer.unassign();
+}
+
 impl ConsumerContext for Context {
     fn rebalance(
         &self,
@@ -129,8 +143,8 @@ impl ConsumerContext for Context {
         partitions: &mut TopicPartitionList,
     ) {
         if self.closing.load(Ordering::Acquire) {
-            // An error here changes nothing: closing continues until the group releases the member.
-            let _ = consumer.unassign();
+            give_up_partitions(consumer);
+            self.answered.fetch_add(1, Ordering::Release);
             return;
         }
         let name = |element: &TopicPartitionListElem<'_>| {

@@ -27,7 +27,7 @@ pub use admin::{Admin, Created, NewTopic, TopicSettings};
 pub use broker::{advertised, ensure_answers, is_reachable, silent};
 pub use client::{Connection, Consumer, GROUP_INSTANCE, Isolation, MESSAGE_BYTES_MAX, Producer};
 pub use closing::{Client, Close};
-pub use context::{Context, Rebalance, Reported};
+pub use context::{Context, Rebalance, Reported, give_up_partitions};
 pub use control::{ControlFault, ControlFollower, ControlTopic, OpenTransactions, control_faults};
 pub use error::{Code, Error, Meaning, meaning};
 pub use read::read_to_end;
