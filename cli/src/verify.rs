@@ -26,6 +26,7 @@ pub mod fit;
 mod hash;
 mod lake;
 mod loads;
+mod outcome;
 mod postgres;
 mod repair;
 mod report;

@@ -15,6 +15,9 @@ use crate::{duckdb, tables, views};
 /// With less free space than this the disk is full within minutes at the pace of a busy table.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
+/// The first release of DuckDB that the tests read a lake with.
+const DUCKDB_MIN: (u32, u32) = (1, 5);
+
 /// How many files of one kind are named.
 const NAMED_MAX: usize = 5;
 /// What to do about a committed file that is missing or damaged.
@@ -375,11 +378,7 @@ fn view_names(config: &Config, datalake: &DatalakeConfig) -> Vec<Finding> {
 /// Checks the program that reads the lake.
 async fn reader() -> Finding {
     match duckdb::installed().await {
-        Some((path, version)) => Finding::ok(
-            Hop::Lake,
-            "duckdb",
-            format!("{version} ({})", path.display()),
-        ),
+        Some((path, version)) => of_duckdb(&format!("{version} ({})", path.display())),
         None => {
             let finding = Finding::warning(Hop::Lake, "duckdb", "neither on PATH nor in the cache");
             finding
@@ -387,6 +386,26 @@ async fn reader() -> Finding {
                 .fix(duckdb::INSTALL)
         }
     }
+}
+
+fn of_duckdb(shown: &str) -> Finding {
+    let (major, minor) = DUCKDB_MIN;
+    if release(shown).is_some_and(|found| found < DUCKDB_MIN) {
+        let finding = Finding::warning(Hop::Lake, "duckdb", shown);
+        return finding
+            .effect(format!(
+                "older than {major}.{minor}, the first one that our tests run on: views may fail"
+            ))
+            .fix(format!("{} --upgrade", duckdb::INSTALL));
+    }
+    Finding::ok(Hop::Lake, "duckdb", shown)
+}
+
+/// The first two numbers of `v1.5.6 (name) commit`.
+fn release(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.strip_prefix('v')?.split('.');
+    let mut next = || numbers.next()?.parse().ok();
+    Some((next()?, next()?))
 }
 
 #[cfg(test)]

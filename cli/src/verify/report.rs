@@ -12,7 +12,7 @@ use super::as_read::{AsRead, Compared};
 use super::compare::Findings;
 use super::examples::{Difference, Example, Wrong};
 use super::lake::has_same_key;
-use super::repair::Outcome;
+use super::outcome::Outcome;
 use crate::duckdb::INSTALL;
 
 /// Longer values are cut where a person reads them.

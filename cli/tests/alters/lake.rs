@@ -19,8 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Direct,
-    /// Through topics of five kafka_partitions.
-    Kafka,
+    /// Through topics of five kafka_partitions, a row in each message.
+    Json,
+    /// The same, with many rows in each message.
+    Arrow,
+}
+
+impl Way {
+    pub const ALL: [Self; 3] = [Self::Direct, Self::Json, Self::Arrow];
 }
 
 /// Every table of the schema `public`, captured by running services.
@@ -46,11 +52,12 @@ impl Captured {
         );
         let verbs: &[&str] = match way {
             Way::Direct => &["run"],
-            Way::Kafka => {
+            Way::Json | Way::Arrow => {
                 let broker = shared_kafka().await.bootstrap();
+                let format = if way == Way::Json { "json" } else { "arrow" };
                 writeln!(
                     text,
-                    "pipeline: {}\nkafka: {{ brokers: \"{broker}\", partitions: 5 }}",
+                    "pipeline: {}\nkafka: {{ brokers: \"{broker}\", partitions: 5, format: {format} }}",
                     database.name()
                 )
                 .unwrap();

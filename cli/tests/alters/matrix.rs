@@ -314,5 +314,10 @@ async fn a_column_of_any_type_becomes_one_of_any_other_type() {
 
 #[tokio::test]
 async fn a_column_of_any_type_becomes_one_of_any_other_type_through_kafka() {
-    every_pair(Way::Kafka).await;
+    every_pair(Way::Json).await;
+}
+
+#[tokio::test]
+async fn a_column_of_any_type_becomes_one_of_any_other_type_through_batches() {
+    every_pair(Way::Arrow).await;
 }

@@ -277,11 +277,17 @@ async fn readers_see_the_rows_of_altered_tables() {
 
 #[tokio::test]
 async fn readers_see_the_rows_of_altered_tables_through_kafka() {
-    every_script(Way::Kafka, false).await;
+    every_script(Way::Json, false).await;
+}
+
+#[tokio::test]
+async fn readers_see_the_rows_of_altered_tables_through_batches() {
+    every_script(Way::Arrow, false).await;
 }
 
 #[tokio::test]
 async fn readers_see_the_rows_of_altered_tables_after_kills() {
-    every_script(Way::Direct, true).await;
-    every_script(Way::Kafka, true).await;
+    for way in Way::ALL {
+        every_script(way, true).await;
+    }
 }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,6 +118,26 @@ async fn a_machine_without_duckdb() {
         "warning",
         "duckdb",
         "pip install duckdb-cli",
+    );
+}
+
+#[tokio::test]
+async fn a_duckdb_that_is_too_old() {
+    let case = Case::new().await;
+    let program = case.folder.join("duckdb");
+    fs::write(
+        &program,
+        "#!/bin/sh\necho 'v1.1.3 (Eisenbahn) 19864453f7'\n",
+    )
+    .unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let named = program.display().to_string();
+    let checked = case.check_with(&[], &[("INLET_DUCKDB", &named)]).await;
+    checked.names(
+        "DuckDB 1.1",
+        "warning",
+        "duckdb",
+        "pip install duckdb-cli --upgrade",
     );
 }
 

@@ -1,3 +1,8 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use inlet_harness::PASSWORD;
+
 use crate::case::Case;
 
 #[tokio::test]
@@ -58,6 +63,26 @@ async fn a_flush_that_is_rarer_than_the_sweep() {
         |case| {
             case.replace_rest("sweep_interval: 50ms", "sweep_interval: 1s");
         },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_password_in_a_file_that_everyone_may_read() {
+    let mut case = Case::new().await;
+    let secret = case.folder.join("password");
+    fs::write(&secret, PASSWORD).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    case.replace(&format!(":{PASSWORD}@"), "@");
+    case.replace(
+        "  url:",
+        &format!("  password_file: {}\n  url:", secret.display()),
+    );
+    case.fixed(
+        "a `password_file` with mode 0644",
+        "warning",
+        "files",
+        "chmod o-r /data/password",
     )
     .await;
 }

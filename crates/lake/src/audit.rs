@@ -15,9 +15,8 @@ use parquet::file::metadata::ParquetMetaDataReader;
 use crate::commit::{self, DataFile, LogFlaw, Walk};
 use crate::error::{LakeError, READING};
 use crate::files::names::{self, HIDDEN, STAGING, is_data, writer_of};
-use crate::files::{Opened, Store, read_quarantine, statistics_of};
+use crate::files::{Opened, Store, read_quarantine, read_rows, statistics_of};
 use crate::inspection::{self, CREATED_BY, Committed, Inspection};
-use crate::reader::TableReader;
 use positions::{Positions, Rows};
 
 /// What is wrong with a table's folder. Paths are those of the reader's folder.
@@ -195,7 +194,7 @@ impl Contents<'_> {
         file: &DataFile,
     ) -> Result<Option<ContentFlaw>, LakeError> {
         let (mut found, mut rows, mut has_messages) = (Positions::default(), 0, false);
-        let read = TableReader::rows(path, |batch| {
+        let read = read_rows(path, |batch| {
             rows += batch.num_rows() as u64;
             has_messages |= found.add(batch);
         });

@@ -14,9 +14,9 @@ use chrono::{DateTime, Utc};
 use inlet_model::change::{KAFKA_PARTITION, OFFSET};
 use inlet_model::{KafkaPartition, Offset, OffsetRange, TableSchema};
 
-use crate::commit::{Found, Head, LakeFile};
+use crate::commit::{Entries, Head, LakeFile};
 use crate::error::LakeError;
-use crate::files::{ColumnStatistics, Store, names};
+use crate::files::{ColumnStatistics, Store};
 use crate::reader::TableReader;
 
 /// An entry of the log, as far as a reader of its rows needs it.
@@ -53,17 +53,13 @@ impl TableReader {
     /// True when the log has an entry of this number. Asks for one name.
     pub fn has_entry(&self, seq: u64) -> Result<bool, LakeError> {
         let store = Store::existing(self.folder())?;
-        Ok(store.size(&names::entry(seq))?.is_some())
+        Entries::latest(&store).has(seq)
     }
 
     /// An entry of the log, which must exist.
     pub fn commit(&self, seq: u64) -> Result<Commit, LakeError> {
-        let found = Found::read(&Store::existing(self.folder())?, seq)?;
-        let corrupt = |reason| LakeError::Corrupt {
-            entry: names::entry(seq),
-            reason,
-        };
-        let entry = found.entry().map_err(corrupt)?;
+        let store = Store::existing(self.folder())?;
+        let entry = Entries::latest(&store).expect(seq)?;
         let range = |(partition, covered): (&KafkaPartition, &crate::commit::Covered)| {
             let range = OffsetRange {
                 from: covered.from,

@@ -115,9 +115,9 @@ impl Compactor {
     }
 
     /// Starts to merge what is due beside a writer, again and again.
-    pub(crate) fn beside(lake: Arc<Lake>, options: CompactionOptions) -> Background {
+    pub(crate) fn in_background(lake: Arc<Lake>, options: CompactionOptions) -> Background {
         let pause = options.pause;
-        Self { lake, pause }.in_background(options)
+        Self { lake, pause }.run(options)
     }
 
     /// Merges all small files of each date_partition, as fast as it can, until `stop` is true.
@@ -171,7 +171,7 @@ impl Compactor {
         .await
     }
 
-    fn in_background(self, options: CompactionOptions) -> Background {
+    fn run(self, options: CompactionOptions) -> Background {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
@@ -494,7 +494,7 @@ fn report(entry: &Entry, replaced: u64) -> Compacted {
         rows: files.clone().map(|file| file.rows).sum(),
         bytes: files.map(|file| file.bytes).sum(),
     };
-    metrics::compacted(&entry.table.to_string(), &compacted);
+    metrics::merged(&entry.table.to_string(), compacted.replaced);
     let (seq, rows) = (entry.seq, compacted.rows);
     tracing::debug!(table = %entry.table, seq, replaced, rows, "files merged");
     compacted

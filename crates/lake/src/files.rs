@@ -2,6 +2,7 @@
 
 mod bucket;
 mod columns;
+mod contents;
 mod dates;
 mod encoder;
 pub(crate) mod footer;
@@ -20,6 +21,7 @@ pub(crate) use bucket::{Bucket, BucketFault, local_file};
 pub use bucket::{BucketError, BucketOptions, in_bucket, use_bucket, use_client};
 pub use columns::CHANGE_COLUMNS;
 pub(crate) use columns::in_file;
+pub(crate) use contents::read_rows;
 pub(crate) use dates::{Calendar, Day};
 pub(crate) use encoder::{Layout, StagedFile};
 pub(crate) use merge::{MergedFile, Pace, merge_data, merge_rejected};

@@ -20,6 +20,8 @@
 //!   _checkpoint.json                      the log in sum, derived from it        commit/checkpoint
 //!   <seq>.json.<time>.torn                an entry that a power cut tore         commit/recover
 //!   _files/<first>-<last>.json            the list of files, derived from it     commit/segments
+//!   _entries/<first>-<last>.jsonl.zst     old commits, many in one file          commit/packs
+//!   _packed.json                          the number of the last one in them     commit/packs
 //! _staging/                               invisible files
 //!   <writer>.lock                         locked while the writer lives          commit/claim
 //!   <writer>.<n>.staged                   a file before its commit               files/encoder

@@ -4,7 +4,6 @@ use inlet_service::observe::timestamp_seconds;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::committed::Committed;
-use crate::compaction::Compacted;
 
 const ROWS: &str = "inlet_lake_rows_total";
 const QUARANTINED: &str = "inlet_lake_quarantined_rows_total";
@@ -53,6 +52,6 @@ pub(crate) fn expired(table: &str, rows: u64) {
     counter!(EXPIRED, "table" => table.to_owned()).increment(rows);
 }
 
-pub(crate) fn compacted(table: &str, compacted: &Compacted) {
-    counter!(MERGED, "table" => table.to_owned()).increment(compacted.replaced);
+pub(crate) fn merged(table: &str, files: u64) {
+    counter!(MERGED, "table" => table.to_owned()).increment(files);
 }

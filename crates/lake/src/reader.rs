@@ -7,25 +7,20 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
-use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
-use inlet_model::change::{DETECTED_AT, KAFKA_PARTITION, OFFSET, OP, XID};
 use inlet_model::{TableName, TableSchema};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
 
 use crate::audit::{self, Audit};
-use crate::commit::{self, Entry, Found, Head, LakeFile, Log, Writer};
-use crate::error::{LakeError, READING};
+use crate::commit::{self, Entries, Head, LakeFile, Log, Writer};
+use crate::error::LakeError;
 use crate::files::names::{self, QUARANTINE};
-use crate::files::{self, Opened, Rejected, Store, in_bucket, joined};
+use crate::files::{self, Rejected, Store, in_bucket, joined};
 use crate::inspection::{self, Inspection};
 use crate::logged::LoggedEntry;
 
 /// Entries that [`TableReader::rows_since`] reads at most: a table commits less often than this in
 /// any span that people look at.
 const ENTRIES_MAX: usize = 1_000;
-const BATCH_ROWS: usize = 8192;
 
 /// A table's folder, which may be empty or missing.
 #[derive(Debug, Clone)]
@@ -127,16 +122,18 @@ impl TableReader {
     /// read has the reason in its place.
     pub fn log(&self, head: &Head, count: usize) -> Vec<(u64, Result<LoggedEntry, String>)> {
         let store = self.store();
+        let store = store.as_ref().map_err(ToString::to_string);
+        let mut entries =
+            store.and_then(|store| Entries::find(store).map_err(|error| error.to_string()));
         let numbers = (1..=head.seq).rev().take(count);
-        numbers
-            .map(|seq| {
-                let store = store.as_ref().map_err(ToString::to_string);
-                let found = store
-                    .and_then(|store| Found::read(store, seq).map_err(|error| error.to_string()));
-                let entry = found.and_then(Found::entry);
-                (seq, entry.map(LoggedEntry::of))
-            })
-            .collect()
+        let read = |seq| {
+            let entries = entries.as_mut().map_err(|reason| reason.clone())?;
+            let found = entries.read(seq).map_err(|error| error.to_string())?;
+            found.entry().map(LoggedEntry::of)
+        };
+        let numbers: Vec<u64> = numbers.collect();
+        let read = numbers.iter().copied().map(read);
+        numbers.iter().copied().zip(read).collect()
     }
 
     /// The committed files that are missing, with the number of their rows. Reads the list of files,
@@ -153,20 +150,26 @@ impl TableReader {
         }
         // A lake of 0.1.0 with several schemas: its entries name each schema with its first rows
         // only. The next commit states the latest one, so this walk is taken once at most.
+        let store = self.store().ok()?;
+        let mut entries = Entries::find(&store).ok()?;
         let latest = (1..=head.seq)
             .rev()
-            .filter_map(|seq| self.entry(seq))
+            .filter_map(|seq| entries.expect(seq).ok())
             .find_map(|entry| entry.schemas.into_values().next());
         latest.or_else(|| head.schemas.values().next().cloned())
     }
 
     /// Rows that became visible at this time or later. Only the latest 1000 entries are read.
     pub fn rows_since(&self, head: &Head, since: DateTime<Utc>) -> u64 {
+        let Ok(store) = self.store() else {
+            return 0;
+        };
+        let mut entries = Entries::latest(&store);
         (1..=head.seq)
             .rev()
             .take(ENTRIES_MAX)
             // The numbers have no gap, so the first unreadable entry ends the walk.
-            .map_while(|seq| self.entry(seq))
+            .map_while(|seq| entries.expect(seq).ok())
             .take_while(|entry| entry.committed_at >= since)
             .map(|entry| entry.rows)
             .sum()
@@ -216,33 +219,8 @@ impl TableReader {
     }
 
     /// Reads the rows of a data file, with their change columns.
-    pub fn rows(path: &Path, mut take: impl FnMut(&RecordBatch)) -> Result<(), LakeError> {
-        let damaged = |source: ParquetError| LakeError::Damaged {
-            path: path.to_owned(),
-            source: in_words(source),
-        };
-        let file = Opened::open(path).map_err(|source| LakeError::io(READING, path, source))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
-        for rows in reader.map_err(damaged)? {
-            let rows = rows.map_err(|error| match error {
-                ArrowError::ParquetError(reason) => {
-                    let reason = reason.trim_start_matches("Parquet error: ").to_owned();
-                    damaged(ParquetError::General(reason))
-                }
-                error => damaged(error.into()),
-            })?;
-            // A file from another program may lie in the folder; without these columns it cannot be
-            // compared.
-            for name in [OFFSET, OP, XID, KAFKA_PARTITION, DETECTED_AT] {
-                if rows.column_by_name(name).is_none() {
-                    let reason = format!("it has no column `{name}`");
-                    return Err(damaged(ParquetError::General(reason)));
-                }
-            }
-            take(&rows);
-        }
-        Ok(())
+    pub fn rows(path: &Path, take: impl FnMut(&RecordBatch)) -> Result<(), LakeError> {
+        files::read_rows(path, take)
     }
 
     /// Reads the rows of a data file as [`Self::rows`] does, with the columns of `schema` under their
@@ -294,17 +272,4 @@ impl TableReader {
     fn store(&self) -> Result<Store, LakeError> {
         Store::existing(&self.folder)
     }
-
-    fn entry(&self, seq: u64) -> Option<Entry> {
-        Found::read(&self.store().ok()?, seq).ok()?.entry().ok()
-    }
-}
-
-/// The decoder of a file that is compressed in another way names the feature of this program that
-/// it lacks. Every file of Inlet is compressed with Zstd, so the file is what is wrong.
-fn in_words(error: ParquetError) -> ParquetError {
-    if !error.to_string().contains("feature at compile time") {
-        return error;
-    }
-    ParquetError::General("it is not compressed with Zstd: another program wrote it".to_owned())
 }

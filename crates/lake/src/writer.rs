@@ -75,7 +75,7 @@ struct Open {
 impl TableWriter {
     /// Opens a table's folder: creates what is missing, reads the log, publishes what an
     /// interrupted commit left, and removes what dead writers left. Refuses a lake whose rows are
-    /// numbered otherwise than ours.
+    /// numbered by someone else: by a topic instead of by the lake, or the reverse.
     pub async fn open(
         path: &Path,
         options: LakeOptions,
@@ -99,9 +99,9 @@ impl TableWriter {
     /// Starts to merge files beside the commits, where the options ask for it.
     fn with_compaction(self) -> Self {
         let options = self.lake.folder.options.compaction;
-        let beside = |options| Compactor::beside(self.lake.clone(), options);
+        let start = |options| Compactor::in_background(self.lake.clone(), options);
         Self {
-            _compaction: options.map(beside),
+            _compaction: options.map(start),
             ..self
         }
     }
@@ -166,7 +166,7 @@ impl TableWriter {
         range: OffsetRange,
         sequence: u64,
     ) -> Result<(), LakeError> {
-        // The epoch is bound to the batch here: a later take-over must not lend it a newer one.
+        // The epoch is bound to the batch here: a later take-over must not give it a newer one.
         let epoch = self.owned.get(&partition).copied();
         self.batch().batch.cover(partition, range, epoch, sequence)
     }

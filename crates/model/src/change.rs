@@ -1,4 +1,4 @@
-//! The change batch: the currency between all stages.
+//! The change batch, which all stages exchange.
 //!
 //! An Arrow [`RecordBatch`] of one table: the table's columns in table order, then the change
 //! columns. On the way to the sink these are [`OP`], [`XID`] and [`UNFIT`]; after the topic (or
@@ -60,7 +60,8 @@ pub struct ChangeBatch {
     pub origin: Origin,
 }
 
-/// Why rows were read. Formats tell their readers; the lake stores it of repairs, in its log.
+/// Why rows were read. A format may write it into its records; the lake's log stores it for repairs
+/// only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Origin {
     /// A poll has found that they changed.

@@ -4,8 +4,8 @@
 //! Promises: pure functions over values; no I/O, no clock, no runtime. Leaves to others: reading
 //! PostgreSQL (`inlet-postgres`), writing the lake (`inlet-lake`).
 //!
-//! Read in this order: `name`, `types`, `generation`, `column`, `schema`; then [`change`], the currency between
-//! the stages; then [`record`], what the topics hold; then `progress`, `offsets`, `xid`.
+//! Read in this order: `name`, `types`, `generation`, `column`, `schema`; then [`change`], what the
+//! stages exchange; then [`record`], what the topics hold; then `progress`, `offsets`, `xid`.
 
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]

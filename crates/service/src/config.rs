@@ -21,6 +21,7 @@ mod refused;
 mod streaming;
 mod tables;
 mod value;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,8 @@ DEFAULTS = {
     "CATALOG": 10_000,
     "DATES": 1_000,
     "CONSUMERS": "1,2,4",
+    # Commits of `years`; a day has 17,280.
+    "COMMITS": "17280,100000",
     # 1: keep the results as the recorded run of the repository.
     "RECORD": 0,
 }

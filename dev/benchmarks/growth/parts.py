@@ -15,6 +15,7 @@ from compare.topic import Watermark
 
 from .cell import Cell
 from .world import LOOK_SECONDS
+from .years import years
 
 REST_SECONDS = 10
 PARTITIONS = 4
@@ -275,4 +276,5 @@ def census(world):
     )
 
 
-ALL = {"size": size, "census": census, "backlog": backlog, "tables": tables, "catalog": catalog, "dates": dates, "consumers": consumers}
+ALL = {"size": size, "census": census, "backlog": backlog, "tables": tables, "catalog": catalog, "dates": dates, "consumers": consumers,
+       "years": years}

@@ -8,11 +8,11 @@ use inlet_model::{Fingerprint, TableSchema};
 use super::entry::{DataFile, Entry};
 use super::head::Head;
 use super::live::{Listed, Live};
-use super::log::Found;
+use super::packs::Entries;
 use super::segments::Segments;
 use crate::error::LakeError;
 use crate::files::footer::{Footer, TAIL};
-use crate::files::names::{self, is_data};
+use crate::files::names::is_data;
 use crate::files::{CHANGE_COLUMNS, ColumnStatistics, Store, in_file};
 
 /// A data file that the log names. A file of the last entries may not be visible yet, and one that
@@ -70,6 +70,7 @@ pub(crate) fn live(
     mut unreadable: impl FnMut(String, String) -> Result<(), LakeError>,
 ) -> Result<Live, LakeError> {
     let segments = Segments::find(store)?;
+    let mut entries = Entries::find(store)?;
     let mut live = Live::default();
     let mut next = 1;
     while next <= last {
@@ -78,12 +79,12 @@ pub(crate) fn live(
             next = end + 1;
             continue;
         }
-        match Found::read(store, next)?.entry() {
+        match entries.read(next)?.entry() {
             // A crash left it in the log before its files took the place of the others: readers
             // still see those.
             Ok(entry) if is_replacement_pending(store, &entry)? => {}
             Ok(entry) => live.apply(entry),
-            Err(reason) => unreadable(names::entry(next), reason)?,
+            Err(reason) => unreadable(entries.path(next), reason)?,
         }
         next += 1;
     }

@@ -13,6 +13,7 @@ use super::checkpoint;
 use super::claim::Claim;
 use super::entry::{DataFile, Entry};
 use super::head::Head;
+use super::packs::{self, Entries};
 use crate::error::LakeError;
 use crate::files::names;
 use crate::files::{Put, Store};
@@ -120,9 +121,16 @@ impl Log {
     /// of an unreadable last entry is returned beside the log before it: a power cut can leave one
     /// on a disk that reports a sync too early.
     pub fn read(store: Arc<Store>, table: &TableName) -> Result<(Self, Option<u64>), LakeError> {
+        let checkpoint = checkpoint::read(&store)?;
+        let reading = store.clone();
+        // Packs hold entries before the checkpoint, unless it was written since it was read.
+        let mut entries = match checkpoint {
+            Some(_) => Entries::latest(&reading),
+            None => Entries::find(&reading)?,
+        };
         // The checkpoint may be of another table: the check below reports that, also without
         // entries.
-        let head = checkpoint::read(&store)?.unwrap_or_else(|| Head::empty(table));
+        let head = checkpoint.unwrap_or_else(|| Head::empty(table));
         let mut log = Self {
             store,
             checkpoint: head.seq,
@@ -133,14 +141,14 @@ impl Log {
         };
         loop {
             let seq = log.head.seq + 1;
-            match log.find(seq)? {
+            match entries.read(seq)? {
                 Found::Missing if log.store.size(&names::entry(seq + 1))?.is_none() => break,
                 // Both may be there by now: another writer appends one after the other.
                 Found::Missing if log.store.size(&names::entry(seq))?.is_some() => {}
                 Found::Missing => {
                     // Filling the gap would commit offsets that the later entries cover.
                     return Err(LakeError::Corrupt {
-                        entry: names::entry(seq),
+                        entry: entries.path(seq),
                         reason: "it is missing, and a later entry exists".to_owned(),
                     });
                 }
@@ -150,9 +158,9 @@ impl Log {
                 }
                 Found::Unreadable(reason) => {
                     // Entries are synced one after the other, so only the last one can be torn.
-                    if !matches!(log.find(seq + 1)?, Found::Missing) {
+                    if !matches!(entries.read(seq + 1)?, Found::Missing) {
                         return Err(LakeError::Corrupt {
-                            entry: names::entry(seq),
+                            entry: entries.path(seq),
                             reason,
                         });
                     }
@@ -208,9 +216,20 @@ impl Log {
     /// Reads the entries that other writers have appended since.
     pub fn catch_up(&mut self) -> Result<(), LakeError> {
         while let Found::Entry(entry) = self.find(self.head.seq + 1)? {
+            self.check_unpacked(entry.seq)?;
             self.apply(*entry)?;
         }
         Ok(())
+    }
+
+    /// Fails, as does everything after it, when the number belongs to an entry that is in a pack:
+    /// this writer slept while others went on, and its head is old (`commit/packs`).
+    fn check_unpacked(&mut self, seq: u64) -> Result<(), LakeError> {
+        if packs::packed(&self.store)? < seq {
+            return Ok(());
+        }
+        self.is_doubtful = true;
+        self.check_trusted()
     }
 
     /// Looks for an entry.
@@ -239,7 +258,20 @@ impl Log {
             &claim.staging_name("entry"),
             &entry.encode(),
         );
-        let outcome = match put.map_err(AppendError::Refused)? {
+        let put = put.map_err(AppendError::Refused)?;
+        if matches!(put, Put::Created | Put::Exists)
+            && let Err(error) = self.check_unpacked(entry.seq)
+        {
+            if self.is_doubtful {
+                // The number was given before: what has its name now is void.
+                self.store.remove_unused(&names::entry(entry.seq));
+                return Err(AppendError::Refused(error));
+            }
+            // Whether the number was free is unknown.
+            self.is_doubtful = true;
+            return Err(AppendError::Doubtful(error));
+        }
+        let outcome = match put {
             Put::Created => self.apply(entry.clone()).map(|()| Some(entry)),
             Put::Exists => self.read_back(&entry),
             Put::Doubtful(error) => Err(error),
@@ -344,7 +376,10 @@ pub(crate) fn table_of(store: &Store) -> Result<Option<TableName>, LakeError> {
         return Ok(Some(table));
     }
     let Some(bytes) = store.read(&names::entry(1))? else {
-        return Ok(None);
+        return match Entries::find(store)?.read(1)? {
+            Found::Entry(entry) => Ok(Some(entry.table)),
+            Found::Missing | Found::Unreadable(_) => Ok(None),
+        };
     };
     let table = Entry::decode_table(&bytes);
     // Only a last entry can be torn: with a second one the first was committed, and the log is not

@@ -37,7 +37,7 @@ pub struct NameInFiles {
 
 /// A column of a schema.
 #[derive(Debug, Clone, Copy)]
-struct Of<'a> {
+struct ColumnOf<'a> {
     schema: &'a TableSchema,
     at: usize,
 }
@@ -46,7 +46,7 @@ struct Of<'a> {
 #[derive(Debug, Default)]
 struct Groups<'a> {
     by_name: BTreeMap<String, Group<'a>>,
-    /// The names in files of columns that are called alike, in lower case: a wide table has
+    /// The names in files of columns with one name, in lower case: a wide table has
     /// thousands of names, and a column may share one of a few.
     by_column: BTreeMap<String, BTreeSet<String>>,
 }
@@ -55,7 +55,7 @@ struct Groups<'a> {
 #[derive(Debug)]
 struct Group<'a> {
     name: String,
-    members: Vec<Of<'a>>,
+    members: Vec<ColumnOf<'a>>,
 }
 
 impl ColumnNames {
@@ -134,14 +134,14 @@ pub(super) fn names_of(
         names,
         reserved: &[],
     };
-    let ours = Of { schema, at };
+    let ours = ColumnOf { schema, at };
     let mut found = vec![NameInFiles {
         name: names.of(schema)[at].to_owned(),
         types: vec![ours.column().column_type],
     }];
     for group in naming.before.by_name.values() {
         for member in &group.members {
-            let is_ours = match naming.is_numbered_alike(*member, ours) {
+            let is_ours = match naming.have_same_number(*member, ours) {
                 Some(alike) => alike,
                 None => member.name() == ours.name(),
             };
@@ -213,7 +213,12 @@ impl<'a> Naming<'a> {
         ColumnNames(names)
     }
 
-    fn name_in_latest(&self, groups: &Groups<'_>, column: Of<'_>, latest: &TableSchema) -> String {
+    fn name_in_latest(
+        &self,
+        groups: &Groups<'_>,
+        column: ColumnOf<'_>,
+        latest: &TableSchema,
+    ) -> String {
         let is_free = |name: &str| groups.get(name).is_none() && !self.is_reserved(name);
         if is_free(column.name()) {
             return column.name().to_owned();
@@ -226,7 +231,7 @@ impl<'a> Naming<'a> {
                 .iter()
                 .any(|c| c.name.eq_ignore_ascii_case(name))
         };
-        let kept = self.before.called(column.name()).find(|group| {
+        let kept = self.before.groups_of(column.name()).find(|group| {
             is_free(&group.name)
                 && !own(&group.name)
                 && group
@@ -243,7 +248,7 @@ impl<'a> Naming<'a> {
     fn name_of(
         &self,
         groups: &Groups<'_>,
-        column: Of<'_>,
+        column: ColumnOf<'_>,
         known: Option<&str>,
         latest: &TableSchema,
     ) -> String {
@@ -254,7 +259,7 @@ impl<'a> Naming<'a> {
             members.any(|member| member.schema.fingerprint() == latest.fingerprint())
         };
         // The name of the latest schema first: the same generation shows under one name.
-        if let Some(group) = groups.called(own).filter(is_latest).find(fits) {
+        if let Some(group) = groups.groups_of(own).filter(is_latest).find(fits) {
             return group.name.clone();
         }
         for name in known.into_iter().chain([own]) {
@@ -266,7 +271,7 @@ impl<'a> Naming<'a> {
                 return name.to_owned();
             }
         }
-        match groups.called(own).find(fits) {
+        match groups.groups_of(own).find(fits) {
             Some(group) => group.name.clone(),
             None => self.free(groups, own, "__", latest),
         }
@@ -295,7 +300,7 @@ impl<'a> Naming<'a> {
     }
 
     /// True when a column may have the name of these columns.
-    fn fits(&self, group: &Group<'_>, column: Of<'_>) -> bool {
+    fn fits(&self, group: &Group<'_>, column: ColumnOf<'_>) -> bool {
         group.members.iter().all(|member| {
             member.schema.fingerprint() != column.schema.fingerprint()
                 && member.name().eq_ignore_ascii_case(column.name())
@@ -305,14 +310,14 @@ impl<'a> Naming<'a> {
     }
 
     /// True when both are the same column of PostgreSQL.
-    fn is_same(&self, one: Of<'_>, two: Of<'_>) -> bool {
-        let by_number = self.is_numbered_alike(one, two);
+    fn is_same(&self, one: ColumnOf<'_>, two: ColumnOf<'_>) -> bool {
+        let by_number = self.have_same_number(one, two);
         by_number.unwrap_or_else(|| one.name().eq_ignore_ascii_case(two.name()))
     }
 
     /// Compares the numbers of two columns; `None` where they cannot be compared: 0.1.0 stored
     /// none, and those of another relation mean other columns.
-    fn is_numbered_alike(&self, one: Of<'_>, two: Of<'_>) -> Option<bool> {
+    fn have_same_number(&self, one: ColumnOf<'_>, two: ColumnOf<'_>) -> Option<bool> {
         let in_relation = |relation| {
             let one = self.number_in(one, relation)?;
             Some(one == self.number_in(two, relation)?)
@@ -321,7 +326,7 @@ impl<'a> Naming<'a> {
     }
 
     /// The column's number in a relation: its own, or that of the columns whose name it shares.
-    fn number_in(&self, column: Of<'_>, relation: Option<u32>) -> Option<i16> {
+    fn number_in(&self, column: ColumnOf<'_>, relation: Option<u32>) -> Option<i16> {
         if column.schema.relation == relation
             && let Some(number) = column.column().number
         {
@@ -333,7 +338,7 @@ impl<'a> Naming<'a> {
             .iter()
             .any(|member| member.schema.fingerprint() == column.schema.fingerprint());
         // A schema without files shares no name with others yet.
-        let of_relation = |member: &&Of<'_>| is_known && member.schema.relation == relation;
+        let of_relation = |member: &&ColumnOf<'_>| is_known && member.schema.relation == relation;
         members
             .iter()
             .filter(of_relation)
@@ -351,13 +356,13 @@ impl<'a> Groups<'a> {
         self.by_name.get(&key(name))
     }
 
-    /// The groups of columns that are called so.
-    fn called(&self, column: &str) -> impl Iterator<Item = &Group<'a>> {
+    /// The groups of columns with this name.
+    fn groups_of(&self, column: &str) -> impl Iterator<Item = &Group<'a>> {
         let names = self.by_column.get(&key(column)).into_iter().flatten();
         names.filter_map(|name| self.by_name.get(name))
     }
 
-    fn insert(&mut self, name: String, column: Of<'a>) {
+    fn insert(&mut self, name: String, column: ColumnOf<'a>) {
         let of_column = self.by_column.entry(key(column.name())).or_default();
         of_column.insert(key(&name));
         let group = self.by_name.entry(key(&name)).or_insert_with(|| Group {
@@ -368,7 +373,7 @@ impl<'a> Groups<'a> {
     }
 }
 
-impl<'a> Of<'a> {
+impl<'a> ColumnOf<'a> {
     fn column(self) -> &'a Column {
         &self.schema.columns[self.at]
     }
@@ -388,11 +393,11 @@ fn groups<'a>(schemas: impl Iterator<Item = &'a TableSchema>, names: &ColumnName
     groups
 }
 
-fn columns(schema: &TableSchema) -> impl Iterator<Item = Of<'_>> {
-    (0..schema.columns.len()).map(move |at| Of { schema, at })
+fn columns(schema: &TableSchema) -> impl Iterator<Item = ColumnOf<'_>> {
+    (0..schema.columns.len()).map(move |at| ColumnOf { schema, at })
 }
 
-fn is_common(one: Of<'_>, two: Of<'_>) -> bool {
+fn is_common(one: ColumnOf<'_>, two: ColumnOf<'_>) -> bool {
     union(one.column().column_type, two.column().column_type) != Union::NewGeneration
 }
 

@@ -34,15 +34,15 @@ use super::head::Head;
 use super::log::{AppendError, Log};
 use super::naming::{self, ColumnNames};
 use super::publish::publish_pending;
-use super::segments;
+use super::{packs, segments};
 use crate::error::LakeError;
 use crate::files::names::FileName;
 use crate::files::{CHANGE_COLUMNS, Staged, StagedFile};
 use crate::folder::Folder;
 
-/// A commit with this many files is worth a warning ..
+/// A commit with at least this many files is warned of where they are small.
 const MANY_FILES: u64 = 500;
-/// .. when it has fewer rows than this in each, on average.
+/// Files are small with fewer rows than this in each, on average.
 const FEW_ROWS: u64 = 20;
 
 /// Commits a staged batch with the progress that it brings; returns the entry, or `None` when the
@@ -237,5 +237,9 @@ fn write_checkpoint(folder: &Folder, log: &mut Log) {
     if let Err(error) = segments::write_missing(&log.store, claim, log.head.seq) {
         let table = &folder.options.table;
         tracing::warn!(%table, %error, "the list of files was not written");
+    }
+    if let Err(error) = packs::write_due(&log.store, claim, log.head.seq) {
+        let table = &folder.options.table;
+        tracing::warn!(%table, %error, "old entries of the log were not packed");
     }
 }

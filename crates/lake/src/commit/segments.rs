@@ -12,12 +12,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Claim;
-use super::entry::Entry;
 use super::live::{Listed, Live};
-use super::log::Found;
+use super::packs::Entries;
 use crate::error::LakeError;
 use crate::files::Store;
-use crate::files::names::{self, FILE_LIST, segment, segment_range};
+use crate::files::names::{FILE_LIST, segment, segment_range};
 
 /// Entries of the smallest segment.
 const LEAF_ENTRIES: u64 = 64;
@@ -150,6 +149,7 @@ impl<'a> Segments<'a> {
 pub(super) fn write_missing(store: &Store, claim: &Claim, last: u64) -> Result<(), LakeError> {
     store.create_folder(FILE_LIST)?;
     let mut segments = Segments::find(store)?;
+    let mut entries = Entries::find(store)?;
     for _ in 0..WRITTEN_MAX {
         let first = segments.end();
         let end = first + LEAF_ENTRIES - 1;
@@ -158,21 +158,12 @@ pub(super) fn write_missing(store: &Store, claim: &Claim, last: u64) -> Result<(
         }
         let mut live = Live::default();
         for seq in first..=end {
-            live.apply(entry(store, seq)?);
+            live.apply(entries.expect(seq)?);
         }
         segments.write(claim, (first, end), &live)?;
         segments.merge(claim, end)?;
     }
     Ok(())
-}
-
-/// Reads an entry that the log must have.
-pub(super) fn entry(store: &Store, seq: u64) -> Result<Entry, LakeError> {
-    let found = Found::read(store, seq)?.entry();
-    found.map_err(|reason| LakeError::Corrupt {
-        entry: names::entry(seq),
-        reason,
-    })
 }
 
 #[cfg(test)]
@@ -182,9 +173,10 @@ mod tests {
 
     use inlet_model::TableName;
 
-    use super::super::entry::{DataFile, ReplacedFile};
+    use super::super::entry::{DataFile, Entry, ReplacedFile};
     use super::super::list::live;
     use super::*;
+    use crate::files::names;
     use crate::folder::in_memory;
 
     /// A log in which every tenth entry merges the files of the nine before it.

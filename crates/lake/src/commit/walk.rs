@@ -12,6 +12,7 @@ use super::head::Head;
 use super::list::is_replacement_pending;
 use super::live::{Listed, Live};
 use super::log::Found;
+use super::packs::Entries;
 use super::segments::Segments;
 use crate::error::LakeError;
 use crate::files::Store;
@@ -99,11 +100,14 @@ pub(crate) fn walk(store: &Store) -> Result<Option<Walk>, LakeError> {
     let stored: Vec<_> = segments.ranges().collect();
     let names = store.list(LOG)?;
     let numbers: BTreeSet<u64> = names.iter().filter_map(|name| names::seq(name)).collect();
-    let Some(last) = numbers.last().copied() else {
+    let entries = Entries::find(store)?;
+    let last = numbers.last().copied().unwrap_or(0).max(entries.packed());
+    if last == 0 {
         return Ok(None);
-    };
+    }
     let mut walking = Walking {
         store,
+        log: entries,
         table: None,
         head: None,
         at_checkpoint: None,
@@ -149,6 +153,7 @@ pub(crate) fn walk(store: &Store) -> Result<Option<Walk>, LakeError> {
 
 struct Walking<'a> {
     store: &'a Store,
+    log: Entries<'a>,
     table: Option<TableName>,
     head: Option<Head>,
     /// The number of the checkpoint's last entry, and the head after that entry.
@@ -168,13 +173,17 @@ struct Walking<'a> {
 
 impl Walking<'_> {
     fn read(&mut self, seq: u64, last: u64) -> Result<(), LakeError> {
-        let flaw = match Found::read(self.store, seq)? {
+        let flaw = match self.log.read(seq)? {
             Found::Entry(entry) => return self.take(seq, *entry),
             Found::Missing => LogFlaw::Missing,
             Found::Unreadable(_) if seq == last => LogFlaw::Torn,
             Found::Unreadable(reason) => LogFlaw::Unreadable(reason),
         };
-        self.flaws.push((names::entry(seq), flaw));
+        // A pack that cannot be read is one flaw.
+        let path = self.log.path(seq);
+        if self.flaws.last().is_none_or(|(last, _)| *last != path) {
+            self.flaws.push((path, flaw));
+        }
         self.unsure = Some(BTreeSet::new());
         // A part of the list that was derived from the entry cannot be compared with it.
         self.ranges

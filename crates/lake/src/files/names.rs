@@ -16,6 +16,10 @@ pub(crate) const QUARANTINE: &str = "_quarantine";
 /// What a user asks of the poll of the table.
 pub(crate) const REQUEST: &str = "_request.json";
 pub(crate) const CHECKPOINT: &str = "_log/_checkpoint.json";
+/// The folder of old entries, many in one file.
+pub(crate) const PACKS: &str = "_log/_entries";
+/// The number of the last entry in them.
+pub(crate) const PACKED: &str = "_log/_packed.json";
 /// The folder of the list of files in segments.
 pub(crate) const FILE_LIST: &str = "_log/_files";
 /// Locked by the writer that sets a torn entry aside.
@@ -34,6 +38,7 @@ pub(crate) const NO_DATE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 const DATA: &str = ".parquet";
 const REJECTED: &str = ".jsonl";
+const PACK: &str = ".jsonl.zst";
 const LOCK: &str = ".lock";
 /// The ending of a folder that no path of a reader reaches.
 pub(crate) const HIDDEN: &str = ".hidden";
@@ -107,7 +112,21 @@ pub(crate) fn segment(first: u64, last: u64) -> String {
 
 /// The first and the last entry of a segment, given without its folder.
 pub(crate) fn segment_range(name: &str) -> Option<(u64, u64)> {
-    let (first, last) = name.strip_suffix(".json")?.split_once('-')?;
+    range(name.strip_suffix(".json")?)
+}
+
+/// The path of a pack of entries.
+pub(crate) fn pack(first: u64, last: u64) -> String {
+    format!("{PACKS}/{first:020}-{last:020}{PACK}")
+}
+
+/// The first and the last entry of a pack, given without its folder.
+pub(crate) fn pack_range(name: &str) -> Option<(u64, u64)> {
+    range(name.strip_suffix(PACK)?)
+}
+
+fn range(stem: &str) -> Option<(u64, u64)> {
+    let (first, last) = stem.split_once('-')?;
     Some((first.parse().ok()?, last.parse().ok()?))
 }
 

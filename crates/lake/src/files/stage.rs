@@ -31,12 +31,12 @@ enum Step {
 
 /// When the first row of a batch arrived.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Began {
+pub(crate) struct BatchStart {
     at: Instant,
     by_clock: SystemTime,
 }
 
-impl Began {
+impl BatchStart {
     fn now() -> Self {
         Self {
             at: Instant::now(),
@@ -56,7 +56,7 @@ impl Began {
 #[derive(Debug)]
 pub(crate) struct OpenBatch {
     folder: Arc<Folder>,
-    began: Began,
+    began: BatchStart,
     steps: mpsc::Sender<Step>,
     /// `None` once its result was awaited.
     encoder: Option<JoinHandle<Result<Option<Encoded>, LakeError>>>,
@@ -72,7 +72,7 @@ pub(crate) struct OpenBatch {
 #[derive(Debug)]
 pub(crate) struct Staged {
     pub commit_id: String,
-    pub began: Began,
+    pub began: BatchStart,
     pub encoded: Encoded,
     pub covered: BTreeMap<KafkaPartition, Covered>,
     /// The offsets of rows that a repair brought.
@@ -93,7 +93,7 @@ impl OpenBatch {
         let encoder = tokio::task::spawn_blocking(move || encode(encoder, received, &bytes));
         Self {
             folder,
-            began: Began::now(),
+            began: BatchStart::now(),
             steps,
             encoder: Some(encoder),
             encoded_bytes,

@@ -1,4 +1,4 @@
-//! The seam between the formats of a topic's records and everything else.
+//! The interface between the formats of a topic's records and everything else.
 //!
 //! A format defines how rows become keys and values. The rest is the same for every format: the
 //! header, the sequences, the transactions, the schemas in the control topic. So delivery is exactly
@@ -219,7 +219,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Adds those of one row.
+    /// Appends the operation and the xid of one row.
     pub fn push(&mut self, op: u8, xid: Xid) {
         self.ops.push(op);
         self.xids.push(xid.0);

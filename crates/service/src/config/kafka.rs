@@ -11,7 +11,7 @@ use super::raw::{RawDebezium, RawKafka};
 use super::records::{self, RecordConfig, RecordDefaults};
 use super::refused::IN_A_FILE;
 use super::tables::TableConfig;
-use super::value;
+use super::{value, words};
 
 /// Kafka's limit for the name of a topic.
 const TOPIC_CHARS_MAX: usize = 249;
@@ -141,7 +141,7 @@ pub(super) fn check(
 }
 
 fn cleanup(raw: &RawKafka, problems: &mut Problems) -> Option<Option<String>> {
-    let all: Vec<_> = records::CLEANUP.iter().map(|word| (*word, *word)).collect();
+    let all: Vec<_> = words::CLEANUP.iter().map(|word| (*word, *word)).collect();
     let word = records::word("kafka.cleanup_policy", raw.cleanup_policy.as_ref(), &all);
     problems.take(word).map(|word| word.map(str::to_owned))
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::file::{Form, Key, Layer, Section, Text, Texts, Word, section};
-use super::records::{CLEANUP, DECIMALS, FORMATS, TIMES, WRITERS};
 use super::refused::refused_names;
+use super::words::{CLEANUP, DECIMALS, FORMATS, TIMES, WRITERS};
 
 section! {
     /// The keys of the whole file.

@@ -7,14 +7,6 @@ use super::file::{Problem, Problems, Text, Texts, Word};
 use super::raw::{RawDebezium, RawKafka};
 use super::value;
 
-/// The words of the key `format`.
-pub(super) const FORMATS: &[&str] = &["json", "arrow", "plain", "debezium"];
-pub(super) const DECIMALS: &[&str] = &["precise", "string", "double"];
-pub(super) const TIMES: &[&str] = &["adaptive", "adaptive_time_microseconds", "connect"];
-pub(super) const WRITERS: &[&str] = &["inlet", "debezium"];
-
-pub(super) const CLEANUP: &[&str] = &["delete", "compact", "compact,delete"];
-
 /// The format of records, without its settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RecordFormat {

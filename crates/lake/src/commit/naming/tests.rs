@@ -161,7 +161,7 @@ impl Lake {
     }
 
     fn check(&self, latest: &TableSchema) -> Result<(), TestCaseError> {
-        let mut by_name: BTreeMap<String, Vec<(Of<'_>, u32)>> = BTreeMap::new();
+        let mut by_name: BTreeMap<String, Vec<(ColumnOf<'_>, u32)>> = BTreeMap::new();
         for schema in self.schemas.values() {
             let names = self.names.of(schema);
             let mut own: Vec<String> = names.iter().map(|name| key(name)).collect();
