@@ -169,7 +169,8 @@ async fn envelopes_are_read_back_and_tell_a_load_an_insert_and_an_update_apart()
     let (_, first) = &values[0];
     assert_eq!(first["op"], "r", "the first rows are those of the load");
     assert_eq!(first["source"]["db"], orders.database.name());
-    assert!(first["after"]["amount"].is_string(), "{first}");
+    let amount = first["after"]["amount"].as_str().unwrap();
+    assert!(amount.parse::<f64>().is_ok(), "{first}");
 }
 
 #[tokio::test]
@@ -178,9 +179,8 @@ async fn a_format_that_changes_between_two_runs_needs_no_change_of_the_consumer(
     let mut orders = carried(layer, 23).await;
     let (_, first) = &values(shared_kafka().await, &orders).await[0];
     assert_eq!(first["schema"]["type"], "struct");
-    // What a program that is made for Debezium does with a message.
-    let amount = first["payload"]["after"]["amount"].as_str().unwrap();
-    assert!(amount.parse::<f64>().is_ok(), "{first}");
+    // Where a program that is made for Debezium looks for the row.
+    assert!(first["payload"]["after"]["amount"].is_string(), "{first}");
     orders.configure("kafka: { format: json }").unwrap();
     orders.insert(&["7.00"]).await.unwrap();
     let _services = ["producer", "consumer"].map(|verb| orders.start(verb).unwrap());
