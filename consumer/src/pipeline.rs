@@ -385,7 +385,7 @@ impl Session<'_> {
     /// What was committed last was found by a poll this long ago: logs it where that is news.
     fn catch_up(&mut self, lag: Duration) {
         if let Some(carried) = self.caught_up.observe(lag, Instant::now()) {
-            let (seconds, rows_per_second) = (carried.time.as_secs(), carried.rows_per_second());
+            let (seconds, rows_per_second) = (carried.seconds(), carried.rows_per_second());
             tracing::info!(
                 rows = carried.rows,
                 seconds,

@@ -356,7 +356,7 @@ impl<S: Sink> Pipeline<S> {
         let carried = self.caught_up.observe(lag, now);
         // After a noticeable delay it was behind until now.
         if let Some(carried) = carried.or_else(|| self.caught_up.observe(Duration::ZERO, now)) {
-            let (seconds, rows_per_second) = (carried.time.as_secs(), carried.rows_per_second());
+            let (seconds, rows_per_second) = (carried.seconds(), carried.rows_per_second());
             info!(
                 rows = carried.rows,
                 seconds,

@@ -14,11 +14,11 @@ pub const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884}\
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem}\
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem}\
 h1{font-size:1.35rem;margin:0 0 .3rem}p{margin:.3rem 0}\
 .box{overflow-x:auto;margin:1.2rem 0}\
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
-th,td{padding:.35rem .7rem;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line)}\
+th,td{padding:.35rem .55rem;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line)}\
 th{font-size:.75rem;opacity:.7}td.n,th.n{text-align:right}\
 tr.late td:nth-child(2){color:#c40;font-weight:600}tr.unknown td:nth-child(2){opacity:.6}\
 li{overflow-wrap:anywhere}footer{opacity:.7;font-size:.85rem}";
@@ -37,7 +37,7 @@ pub fn page(looked: &Looked) -> String {
     row(&mut head, "th", HEADINGS.into_iter());
     let notes: Vec<_> = notes(looked)
         .iter()
-        .map(|note| format!("<li>{}</li>", escaped(note)))
+        .map(|note| format!("<li>{}</li>", sentence(note)))
         .collect();
     let notes = match notes.is_empty() {
         true => String::new(),
@@ -46,8 +46,8 @@ pub fn page(looked: &Looked) -> String {
     document(&format!(
         "<h1>{}</h1><p>{}</p><div class=\"box\"><table><thead>{head}</thead><tbody>{rows}</tbody>\
          </table></div>{notes}",
-        escaped(&summary(looked)),
-        escaped(&running(looked.services))
+        sentence(&summary(looked)),
+        sentence(&running(looked.services))
     ))
 }
 
@@ -89,6 +89,21 @@ fn row<'a>(text: &mut String, tag: &str, cells: impl Iterator<Item = &'a str>) {
     text.push_str("</tr>");
 }
 
+/// A sentence as HTML shows it: what is between backticks is code.
+fn sentence(text: &str) -> String {
+    let parts = escaped(text);
+    let parts: Vec<_> = parts.split('`').collect();
+    // A backtick without its second one stays what it is.
+    if parts.len().is_multiple_of(2) {
+        return parts.join("`");
+    }
+    let part = |(at, part): (usize, &&str)| match at.is_multiple_of(2) {
+        true => (*part).to_owned(),
+        false => format!("<code>{part}</code>"),
+    };
+    parts.iter().enumerate().map(part).collect()
+}
+
 /// A text as HTML shows it.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -115,6 +130,11 @@ mod tests {
             escaped("<img src=x onerror='a&\"'>"),
             "&lt;img src=x onerror=&#39;a&amp;&quot;&#39;&gt;"
         );
+        assert_eq!(
+            sentence("`inlet run` & <b>"),
+            "<code>inlet run</code> &amp; &lt;b&gt;"
+        );
+        assert_eq!(sentence("a ` b"), "a ` b");
         assert!(reason("<script>").contains("&lt;script&gt;"));
     }
 

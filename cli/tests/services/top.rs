@@ -1,6 +1,8 @@
 //! `inlet top`, the status page, and what the log states about a service's way.
 
-use std::process::Command;
+use std::fs::File;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use inlet_harness::{Inlet, Port, eventually, shared_database};
 use serde_json::Value;
@@ -116,15 +118,24 @@ async fn a_screen_ends_with_its_key_and_restores_the_terminal() {
         copy.folder.join("").display(),
         copy.config
     );
-    let keys = "sleep 3; printf q; sleep 1";
-    let shown = Command::new("sh")
-        .args([
-            "-c",
-            &format!("({keys}) | script -qec '{script}' /dev/null"),
-        ])
-        .output()
+    let screen = copy.folder.join("screen");
+    let mut terminal = Command::new("script")
+        .args(["-qefc", &script, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(File::create(&screen).unwrap())
+        .spawn()
         .unwrap();
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let shown = || String::from_utf8_lossy(&std::fs::read(&screen).unwrap()).into_owned();
+    eventually(PATIENCE, "the screen has the table", async || {
+        shown().contains("public.orders")
+    })
+    .await;
+    terminal.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+    eventually(PATIENCE, "it has ended", async || {
+        Ok(terminal.try_wait()?.is_some())
+    })
+    .await;
+    let shown = shown();
     let read = |name: &str| std::fs::read_to_string(copy.folder.join(name)).unwrap();
     assert_eq!(read("code"), "code 0\n", "{shown}");
     assert_eq!(read("before"), read("after"));

@@ -19,6 +19,11 @@ pub struct Carried {
 }
 
 impl Carried {
+    /// The time in seconds, with tenths.
+    pub fn seconds(&self) -> f64 {
+        (self.time.as_secs_f64() * 10.0).round() / 10.0
+    }
+
     pub fn rows_per_second(&self) -> u64 {
         let seconds = self.time.as_secs_f64().max(0.001);
         (self.rows as f64 / seconds).round() as u64
