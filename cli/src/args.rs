@@ -121,6 +121,10 @@ pub enum Verb {
     /// than `keep`; the services do it by themselves
     #[command(after_help = "Example:\n  inlet compact --config inlet.yml orders")]
     Compact(CompactArguments),
+    /// Describe the tables of the lake for readers of DuckLake or Delta now; the services do it by
+    /// themselves
+    #[command(after_help = "Example:\n  inlet export --config inlet.yml orders")]
+    Export(ExportArguments),
     /// Look at the files and the log of the lake, and find what is wrong with them; changes nothing
     #[command(after_help = "Example:\n  inlet lake fsck --config inlet.yml orders")]
     Lake(LakeArguments),
@@ -200,6 +204,7 @@ impl Verb {
             Self::Restore(arguments) => Some(&arguments.files),
             Self::Views(arguments) => Some(&arguments.of.files),
             Self::Compact(arguments) => Some(&arguments.of.files),
+            Self::Export(arguments) => Some(&arguments.of.files),
             Self::Lake(arguments) => Some(&arguments.verb.asked().of.files),
             Self::Status(arguments) => Some(&arguments.files),
             Self::Top(arguments) => Some(&arguments.files),
@@ -444,6 +449,15 @@ pub struct ViewsArguments {
 
 #[derive(Debug, Clone, Args)]
 pub struct CompactArguments {
+    #[command(flatten)]
+    pub of: ConfiguredTables,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ExportArguments {
     #[command(flatten)]
     pub of: ConfiguredTables,
     /// One JSON object instead of a table

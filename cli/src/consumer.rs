@@ -9,6 +9,7 @@ use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
 use crate::discover::{Needs, serve};
+use crate::export::Exports;
 use crate::failure::Outcome;
 use crate::tables;
 
@@ -29,10 +30,11 @@ pub async fn run(config: Config, readiness: Readiness, stop: CancellationToken) 
 
 /// Runs the service, alone or beside the producer in one process.
 pub async fn carry(config: Config, readiness: Readiness, stop: CancellationToken) -> Outcome {
-    Pipeline::new(settings(&config)?)?
-        .observed(readiness)
-        .run(stop)
-        .await?;
+    let pipeline = Pipeline::new(settings(&config)?)?.observed(readiness);
+    let exports = Exports::beside(&config);
+    let ended = pipeline.run(stop).await;
+    Exports::finish(exports).await;
+    ended?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,18 +12,20 @@ mod show;
 use std::path::PathBuf;
 
 use inlet_lake::{Head, TableReader};
-use inlet_service::config::Config;
+use inlet_service::config::{Config, Export};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{LakeArguments, LakeVerb};
 use crate::failure::{Failure, Outcome};
-use crate::tables;
+use crate::{export, tables};
 
 /// A table of the configuration, and its folder.
 struct Table {
     /// As the configuration writes it.
     name: String,
     folder: PathBuf,
+    /// Its exports, and the last entry that each has.
+    exports: Vec<(Export, Option<u64>)>,
 }
 
 impl Table {
@@ -46,6 +48,7 @@ pub async fn run(arguments: LakeArguments, config: Config, stop: CancellationTok
         .map(|at| Table {
             name: config.tables[at].written(),
             folder: tables::folder(&config, datalake, &config.tables[at]),
+            exports: export::entries(&config, datalake, at),
         })
         .collect();
     match &arguments.verb {

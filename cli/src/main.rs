@@ -14,6 +14,7 @@ mod control;
 mod demo;
 mod discover;
 mod duckdb;
+mod export;
 mod failure;
 mod grants;
 mod init;
@@ -136,6 +137,7 @@ async fn of_pipeline(verb: Verb, token: CancellationToken) -> Outcome {
         Verb::Compact(arguments) => {
             compact::run(&arguments, tables::resolve_by_lake(config)?, token).await
         }
+        Verb::Export(arguments) => export::run(&arguments, tables::resolve_by_lake(config)?).await,
         Verb::Lake(arguments) => {
             lake::run(arguments, tables::resolve_by_lake(config)?, token).await
         }

@@ -53,6 +53,7 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
             "a terminal cannot show Parquet: write it into a file, as with `> answer.parquet`",
         ));
     }
+    load_extensions(lake.datalake).await?;
     let views = lake.views(&statement, Reading::Committed).await?;
     // DuckDB opens a file of Parquet by its name, and the opening of a pipe without a reader waits
     // for one. A pipe of ours has a reader.
@@ -86,6 +87,32 @@ pub async fn run(arguments: QueryArguments, config: Config, stop: CancellationTo
     }
 }
 
+/// Makes sure that DuckDB has the extensions that the lake needs: installs them where they are
+/// missing. DuckDB itself would fail at the first view, in words that name no way out.
+async fn load_extensions(datalake: &DatalakeConfig) -> Result<(), Failure> {
+    let names = views::extensions(datalake);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let each = |verb: &str| -> String {
+        let statements = names.iter().map(|name| format!("{verb} {name};\n"));
+        statements.collect()
+    };
+    let load = each("LOAD");
+    // What is there is loaded without the network.
+    if duckdb::answer(&load).await.is_ok() {
+        return Ok(());
+    }
+    match duckdb::answer(&(each("INSTALL") + &load)).await {
+        Err(DuckDbError::Refused { reason }) => Err(QueryError::NoExtensions {
+            names: names.join(" and "),
+            reason,
+        }
+        .into()),
+        answered => Ok(answered.map(drop)?),
+    }
+}
+
 /// Writes to our stdout what DuckDB writes into a pipe, if there is one.
 async fn relay(pipe: Option<ChildStdout>) -> Result<(), StdoutError> {
     let Some(mut pipe) = pipe else {
@@ -115,6 +142,8 @@ enum QueryError {
     NoDuckDb { line: String },
     #[error("`duckdb` is not installed, and there is no statement")]
     NotInteractive,
+    #[error("DuckDB cannot load what it reads a bucket with, {names}: {reason}")]
+    NoExtensions { names: String, reason: String },
     #[error("the statement cannot be read from `{path}`")]
     File {
         path: String,
@@ -142,6 +171,10 @@ impl Explain for QueryError {
             Self::NoDuckDb { .. } | Self::NotInteractive => {
                 Hint::text(format!("get it with: {INSTALL}")).see(Section::NoDuckDb)
             }
+            Self::NoExtensions { .. } => Hint::text(
+                "DuckDB installs extensions from the network, into `~/.duckdb/extensions`. Without \
+                 it, put the files there yourself: docs/buckets.md shows how",
+            ),
             Self::Ambiguous { names, .. } => {
                 Hint::text(format!("write them as {names}, which `inlet views` shows"))
             }
@@ -198,7 +231,15 @@ impl<'a> Lake<'a> {
                 made.add_with_row(&names, &table, &recorded);
             }
         }
-        Ok(views::secret(self.datalake) + &made.into_text())
+        let secret = views::secret(self.datalake);
+        // DuckDB answers a secret with a row, which is no row of the statement.
+        let secret = match reading {
+            Reading::Committed if !secret.is_empty() => {
+                format!(".output /dev/null\n{secret}.output\n")
+            }
+            _ => secret,
+        };
+        Ok(secret + &made.into_text())
     }
 
     /// The views of these tables, or of all, over patterns: they also show what arrives later.
@@ -248,6 +289,7 @@ impl<'a> Lake<'a> {
 
 /// Becomes DuckDB, with the views of every table.
 async fn interactive(lake: &Lake<'_>) -> Outcome {
+    load_extensions(lake.datalake).await?;
     let views = lake.every_view(&[]).await?;
     let failed = |source| SystemError {
         act: "hand the views to DuckDB",

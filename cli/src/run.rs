@@ -14,6 +14,7 @@ use inlet_service::observe::Readiness;
 use tokio_util::sync::CancellationToken;
 
 use crate::discover::{Needs, Service, serve};
+use crate::export::{self, Exports};
 use crate::failure::{Failure, Outcome};
 use crate::{consumer, producer, tables};
 
@@ -44,6 +45,7 @@ async fn both(
         outcome
     };
     let Service { source, carried } = service;
+    export::refuse(&source.tables)?;
     let producer = async { ends(producer::publish(source, first, stop.clone()).await) };
     let consumer = async { ends(consumer::carry(carried, second, stop.clone()).await) };
     let (producer, consumer) = tokio::join!(producer, consumer);
@@ -52,6 +54,7 @@ async fn both(
 
 async fn direct(source: Source, readiness: Readiness, stop: CancellationToken) -> Outcome {
     inlet_lake::describe_metrics();
+    export::refuse(&source.tables)?;
     let config = source.tables.captured_config();
     let datalake = config.require_datalake()?;
     let rules = config
@@ -66,11 +69,13 @@ async fn direct(source: Source, readiness: Readiness, stop: CancellationToken) -
         .zip(rules)
         .map(|((name, table), rules)| sink_table(&config, datalake, name, table, rules));
     let sink = LakeSink::new(sinks.collect(), tables::limits(&config));
-    Pipeline::new(config, sink)
+    let exports = Exports::beside(&config);
+    let ended = Pipeline::new(config, sink)
         .observed(readiness)
         .run(source, stop)
-        .await
-        .map_err(Failure::from)?;
+        .await;
+    Exports::finish(exports).await;
+    ended.map_err(Failure::from)?;
     Ok(ExitCode::SUCCESS)
 }
 

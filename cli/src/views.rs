@@ -20,14 +20,12 @@ use inlet_lake::{Head, LakeError, TableReader};
 use inlet_model::{PUBLIC, TableName, quote};
 use inlet_service::config::{Config, DatalakeConfig, TableConfig};
 
-use self::columns::Columns;
-use self::select::Files;
 use crate::tables;
 
-pub use self::bucket::secret;
-pub use self::columns::names_in_files;
-pub use self::names::{ViewName, ViewNames, of_tables};
-pub use self::select::Table;
+pub use self::bucket::{extensions, secret};
+pub use self::columns::{Columns, Present, names_in_files, names_under};
+pub use self::names::{ViewName, ViewNames, distinct, is_same, of_tables};
+pub use self::select::{Files, Table};
 pub use self::statement::{Asked, Statement};
 
 /// The pattern of a table's data files, in its folder.

@@ -23,6 +23,13 @@ duckdb_version=1.5.6
 # The next major version, which users of the Python package have. It has no command line of its own, so
 # dev/scripts/duckdb2.py runs statements with it.
 duckdb2_version=2.0.1
+# The last version whose extensions are on PyPI. They are where DuckDB looks for them below a home, so a program with
+# that home loads them without the network.
+extended_version=1.5.5
+extensions="httpfs aws ducklake sqlite-scanner delta"
+# Readers of Delta tables in Python, beside pyarrow.
+deltalake_version=1.6.6
+polars_version=2.1.0
 checker_version=0.39.0
 # The version of dev/scripts/peers/copy.txt.
 pyarrow_version=26.0.1
@@ -73,6 +80,9 @@ has_duckdb() { [ -x "$cache/duckdb-$duckdb_version/duckdb" ]; }
 # A runner that has changed since is installed again.
 has_duckdb2() { cmp -s "$here/duckdb2.py" "$cache/duckdb2-$duckdb2_version/duckdb2"; }
 
+has_extended() { [ -x "$cache/duckdb-extended-$extended_version/duckdb" ]; }
+has_deltalake() { [ -e "$cache/deltalake-$deltalake_version/polars/__init__.py" ]; }
+
 has_shear() { [ -x "$cache/cargo-shear-$shear_version/bin/cargo-shear" ]; }
 has_deny() { [ -x "$cache/cargo-deny-$deny_version/bin/cargo-deny" ]; }
 
@@ -103,7 +113,7 @@ missing_packages() {
   [ "$(java_version)" -ge 17 ] || echo java
   { has_kafka && [ -z "$all_postgres" ] && { [ -z "$debezium" ] || has_debezium; }; } || has mvn || echo maven
   [ -z "$all_postgres" ] || has xz || echo xz-utils
-  { has_duckdb && has_duckdb2 && has_checker && has_pyarrow; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+  { has_duckdb && has_duckdb2 && has_extended && has_deltalake && has_checker && has_pyarrow; } || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 
 # Runs a command as root. It closes the lock's descriptor: a service that a package starts would hold it forever.
@@ -181,6 +191,27 @@ fill_duckdb2() {
   PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-deps --target "$1/package" "duckdb==$duckdb2_version" >&2
   install -m 755 "$here/duckdb2.py" "$1/duckdb2"
   echo "SELECT version()" | "$1/duckdb2" >/dev/null
+}
+
+fill_extended() {
+  local packages=("duckdb-cli==$extended_version") name home
+  for name in $extensions; do packages+=("duckdb-extension-$name==$extended_version"); done
+  say "installing DuckDB $extended_version with extensions with pip into $cache (350 MB)"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-deps --target "$1/package" "${packages[@]}" >&2
+  mv "$1/package/duckdb_cli/duckdb" "$1/duckdb"
+  chmod 755 "$1/duckdb"
+  home=$1/home/.duckdb/extensions/v$extended_version/$("$1/duckdb" -csv -noheader -c 'PRAGMA platform')
+  mkdir -p "$home"
+  mv "$1"/package/duckdb_extension_*/extensions/v"$extended_version"/*.duckdb_extension "$home"
+  rm -rf "$1/package"
+  HOME=$1/home "$1/duckdb" -c 'LOAD ducklake; LOAD delta; LOAD httpfs' >/dev/null
+}
+
+fill_deltalake() {
+  say "installing deltalake $deltalake_version and polars $polars_version with pip into $cache (300 MB)"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --disable-pip-version-check --no-deps --target "$1" \
+    "deltalake==$deltalake_version" arro3-core==0.9.1 deprecated==1.3.1 wrapt==2.5.2 typing_extensions==4.16.0 \
+    "polars==$polars_version" "polars-runtime-32==$polars_version" >&2
 }
 
 fill_checker() {
@@ -270,6 +301,8 @@ fi
 has_kafka || install_folder "kafka-$kafka_version" fill_kafka
 has_duckdb || install_folder "duckdb-$duckdb_version" fill_duckdb
 has_duckdb2 || install_folder "duckdb2-$duckdb2_version" fill_duckdb2
+has_extended || install_folder "duckdb-extended-$extended_version" fill_extended
+has_deltalake || install_folder "deltalake-$deltalake_version" fill_deltalake
 has_versitygw || install_folder "versitygw-$versitygw_version" fill_versitygw
 has_checker || install_folder "check-jsonschema-$checker_version" fill_checker
 has_pyarrow || install_folder "pyarrow-$pyarrow_version" fill_pyarrow
@@ -282,6 +315,8 @@ fi
 point kafka "$kafka_version"
 point duckdb "$duckdb_version"
 point duckdb2 "$duckdb2_version"
+point duckdb-extended "$extended_version"
+point deltalake "$deltalake_version"
 point versitygw "$versitygw_version"
 point check-jsonschema "$checker_version"
 point pyarrow "$pyarrow_version"

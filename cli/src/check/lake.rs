@@ -7,10 +7,10 @@ use indicatif::HumanBytes;
 use inlet_lake::{Head, Inspection, LakeError, Numbering, TableReader, Writer};
 use inlet_model::{PUBLIC, TableName};
 use inlet_postgres::Captured;
-use inlet_service::config::{Config, DatalakeConfig, TableConfig};
+use inlet_service::config::{Config, DatalakeConfig, Export, TableConfig};
 
 use super::finding::{Finding, Hop};
-use crate::{duckdb, tables, views};
+use crate::{duckdb, export, tables, views};
 
 /// With less free space than this the disk is full within minutes at the pace of a busy table.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -42,9 +42,31 @@ pub async fn check(
         let ours = Expected::of(config, captured.as_ref());
         heads.push(of_table(table, ours, &path, findings).await);
     }
+    findings.extend(exports(config, captured));
     findings.extend(view_names(config, datalake));
     findings.push(reader().await);
     heads
+}
+
+/// Tables with columns that a format of their `exports` has no type for.
+fn exports(config: &Config, captured: &[Option<Captured>]) -> Vec<Finding> {
+    let tables = config.tables.iter().zip(captured);
+    let refused = tables.filter_map(|(table, captured)| {
+        let refused = export::refuse_table(table, &captured.as_ref()?.schema).err()?;
+        let others = table
+            .exports
+            .iter()
+            .filter(|other| **other != Export::Delta);
+        let others: Vec<_> = others.map(|other| other.name()).collect();
+        let others = if others.is_empty() {
+            "none".to_owned()
+        } else {
+            others.join(", ")
+        };
+        let fix = format!("tables.{}.exports: {others}", table.written());
+        Some(Finding::error(Hop::Lake, table.written(), refused.to_string()).fix(fix))
+    });
+    refused.collect()
 }
 
 /// Checks the folder, or the nearest existing one above it, in which it would be created.

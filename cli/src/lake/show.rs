@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use indicatif::{HumanBytes, HumanCount};
 use inlet_lake::{Head, LakeFile, Numbering};
 use inlet_model::printable;
+use inlet_service::config::Export;
 use inlet_service::output;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +22,7 @@ struct Shown {
     head: Option<Head>,
     files: Vec<LakeFile>,
     columns: Option<usize>,
+    exports: Vec<(Export, Option<u64>)>,
 }
 
 pub async fn run(tables: &[Table], is_json: bool) -> Outcome {
@@ -52,6 +54,7 @@ async fn read(table: &Table) -> Result<Shown, Failure> {
         head,
         files,
         columns: latest.map(|schema| schema.columns.len()),
+        exports: table.exports.clone(),
     })
 }
 
@@ -124,6 +127,13 @@ fn text(shown: &Shown) -> String {
         .map(|at| at.format(", the last rows %Y-%m-%d %H:%M:%S UTC"));
     let last = last.map(|last| last.to_string()).unwrap_or_default();
     line("log", format!("{} entries{last}", count(head.seq)));
+    for (export, entry) in &shown.exports {
+        let has = match entry {
+            Some(entry) => format!("up to entry {}", count(*entry)),
+            None => "not exported yet".to_owned(),
+        };
+        line("export", format!("{}: {has}", export.title()));
+    }
     text
 }
 
@@ -163,6 +173,8 @@ fn of_table(shown: &Shown) -> Value {
             json!({ "next": next, "epoch": at.epoch }),
         )
     });
+    let exports = shown.exports.iter();
+    let exports = exports.map(|(export, entry)| (export.name().to_owned(), json!(entry)));
     json!({
         "table": shown.table,
         "folder": shown.folder,
@@ -181,6 +193,7 @@ fn of_table(shown: &Shown) -> Value {
         "schemas": head.schemas.keys().map(ToString::to_string).collect::<Vec<_>>(),
         "progress_parts": head.progress.0.len(),
         "entries": head.seq,
+        "exports": exports.collect::<Map<String, Value>>(),
         "committed_at": head.committed_at,
     })
 }

@@ -6,9 +6,30 @@ use inlet_service::config::DatalakeConfig;
 
 use crate::duckdb::literal;
 
+/// The region of a bucket where the configuration and the environment name none.
+const REGION: &str = "us-east-1";
+
+/// The extensions with which DuckDB reads the lake; empty for a folder.
+pub fn extensions(datalake: &DatalakeConfig) -> &'static [&'static str] {
+    if datalake.bucket.is_none() {
+        return &[];
+    }
+    match datalake.path.to_string_lossy().split("://").next() {
+        Some("gs") => &["httpfs"],
+        Some("az") => &["azure"],
+        // The second one looks for the credentials.
+        _ => &["httpfs", "aws"],
+    }
+}
+
 /// The statement before the views of a lake in a bucket; empty for a folder. It holds no credential:
 /// DuckDB looks for them where Inlet does.
 pub fn secret(datalake: &DatalakeConfig) -> String {
+    secret_with(datalake, std::env::var("AWS_REGION").ok())
+}
+
+/// The same with the region of the environment.
+fn secret_with(datalake: &DatalakeConfig, region: Option<String>) -> String {
     let Some(bucket) = &datalake.bucket else {
         return String::new();
     };
@@ -24,8 +45,11 @@ pub fn secret(datalake: &DatalakeConfig) -> String {
         _ => ("s3", "credential_chain"),
     };
     let mut text = format!("CREATE OR REPLACE SECRET inlet_lake (TYPE {kind}, PROVIDER {provider}");
-    if let Some(region) = &bucket.region {
-        let _ = write!(text, ", REGION {}", literal(region));
+    if kind == "s3" {
+        // DuckDB signs with an empty region otherwise, which servers refuse.
+        let region = bucket.region.clone().or(region);
+        let region = region.unwrap_or_else(|| REGION.to_owned());
+        let _ = write!(text, ", REGION {}", literal(&region));
     }
     if let Some(endpoint) = bucket.endpoint.as_ref().filter(|_| kind == "s3") {
         let (scheme, host) = endpoint.split_once("://").unwrap_or(("https", endpoint));
@@ -48,7 +72,8 @@ mod tests {
 
     fn of(datalake: &str) -> String {
         let text = format!("datalake: {datalake}\ntables: {{ orders: }}\n");
-        secret(Config::parse(&text).unwrap().require_datalake().unwrap())
+        let config = Config::parse(&text).unwrap();
+        secret_with(config.require_datalake().unwrap(), None)
     }
 
     #[test]
@@ -56,7 +81,8 @@ mod tests {
         assert_eq!(of("{ path: ./lake }"), "");
         assert_eq!(
             of("{ path: \"s3://lake/shop\" }"),
-            "CREATE OR REPLACE SECRET inlet_lake (TYPE s3, PROVIDER credential_chain);\n"
+            "CREATE OR REPLACE SECRET inlet_lake (TYPE s3, PROVIDER credential_chain, REGION \
+             'us-east-1');\n"
         );
         assert_eq!(
             of(

@@ -57,7 +57,7 @@ impl Columns {
             .values()
             .filter(|schema| *schema != latest)
             .collect();
-        let in_files = |schema| distinct_without_case(head.names_in_files(schema).into_iter());
+        let in_files = |schema| names_under(head, schema);
         let in_latest = in_files(latest);
         let in_others: Vec<Vec<String>> = others.iter().map(|schema| in_files(schema)).collect();
         let types_of = |own: &str| {
@@ -126,6 +126,11 @@ impl Columns {
 /// earlier one equals without case gets `_1`, or the next number that is free so far.
 pub fn names_in_files(schema: &TableSchema) -> Vec<String> {
     distinct_without_case(schema.columns.iter().map(|column| column.name.as_str()))
+}
+
+/// The names under which DuckDB knows the columns of this schema in the files that the log has now.
+pub fn names_under(head: &Head, schema: &TableSchema) -> Vec<String> {
+    distinct_without_case(head.names_in_files(schema).into_iter())
 }
 
 /// Names of one file as DuckDB tells them apart. The files of 0.1.0 have names that differ in case

@@ -34,6 +34,8 @@ pub enum Files {
     Matching(PathBuf, &'static str),
     /// These.
     Named(Vec<PathBuf>),
+    /// Those of a table of another format, by the SQL that names it.
+    Exported(String),
 }
 
 /// A table of the lake, as its views need it.
@@ -131,7 +133,8 @@ impl Table {
         };
         let newest = match data {
             Files::Matching(..) => self.newest_by_rank(columns, &known),
-            Files::Named(_) => self.newest_by_join(columns, &rows, &known),
+            // A table of another format shows one list of files to a statement.
+            Files::Named(_) | Files::Exported(_) => self.newest_by_join(columns, &rows, &known),
         };
         format!(
             "SELECT {}\nFROM (\n  SELECT {}, {FILES}.{OP}\n  FROM {rows}{newest}\n)\nWHERE {OP} \
@@ -265,6 +268,9 @@ impl Table {
 
     /// The versions of all files, with every name that a view asks for.
     fn rows(&self, columns: &Columns, data: &Files) -> String {
+        if let Files::Exported(table) = data {
+            return format!("{table} AS {FILES}");
+        }
         let dates = if data.is_below_a_partition() {
             // The folders above the lake would become columns too, and hide those of the table.
             format!("hive_partitioning = false, filename = '{PATH}'")
@@ -366,6 +372,7 @@ impl Files {
                 let files: Vec<_> = files.iter().map(|file| literal(&escaped(file))).collect();
                 format!("[{}]", files.join(", "))
             }
+            Self::Exported(table) => table.clone(),
         }
     }
 
@@ -375,6 +382,7 @@ impl Files {
             Self::Matching(folder, _) => Some(folder.as_path()),
             // A data file is in the folder of its date, and that one in the table's.
             Self::Named(files) => files.first().and_then(|file| file.parent()?.parent()),
+            Self::Exported(_) => None,
         };
         folder.is_some_and(|folder| folder.to_string_lossy().contains('='))
     }

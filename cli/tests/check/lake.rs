@@ -301,3 +301,18 @@ async fn an_entry_that_a_power_cut_tore() {
         "",
     );
 }
+
+#[tokio::test]
+async fn a_column_that_delta_has_no_type_for() {
+    let mut case = Case::new().await;
+    let sql = "ALTER TABLE orders ADD COLUMN token uuid";
+    case.database.sql(sql).await.unwrap();
+    case.add("tables:\n  orders:\n    exports: delta\n");
+    case.fixed(
+        "a column of type uuid, and `exports: delta`",
+        "error",
+        "orders",
+        "tables.orders.exports: none",
+    )
+    .await;
+}

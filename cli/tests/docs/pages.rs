@@ -126,6 +126,7 @@ const RUN: &[&str] = &[
     "docs/retention.md",
     "docs/comparison.md",
     "docs/formats.md",
+    "docs/exports.md",
     "dev/scenarios/orders/README.md",
 ];
 
@@ -163,22 +164,36 @@ async fn the_scenario_holds() {
     holds("dev/scenarios/orders/README.md", &world).await;
 }
 
-#[tokio::test]
-async fn the_formats_hold() {
-    const FILL: &str = "inlet run --config inlet.yml &
+/// Starts a service, and waits for its first commit.
+const FILL: &str = "inlet run --config inlet.yml &
 until find datalake -name '*.parquet' | grep -q .; do sleep 0.2; done
 ";
+
+#[tokio::test]
+async fn the_exports_hold() {
+    let world = shop(false).await;
+    let config = format!("{INLET_YML}  exports: [ducklake, delta]\n");
+    world.put("inlet.yml", &world.here(&config));
+    world.run(&[&fill()]).await;
+    holds("docs/exports.md", &world).await;
+}
+
+#[tokio::test]
+async fn the_formats_hold() {
     let world = shop(true).await;
     let page = blocks(&read(&root().join("docs/formats.md")));
     let config = page.iter().find(|block| block.language == "yaml").unwrap();
     world.put("inlet.yml", &world.here(&config.text));
-    let fill = Block {
+    world.run(&[&fill()]).await;
+    holds("docs/formats.md", &world).await;
+}
+
+fn fill() -> Block {
+    Block {
         language: "sh".to_owned(),
         line: 0,
         text: FILL.to_owned(),
-    };
-    world.run(&[&fill]).await;
-    holds("docs/formats.md", &world).await;
+    }
 }
 
 #[tokio::test]

@@ -156,12 +156,59 @@ async fn a_bucket_is_written_without_a_broker_through_kills() {
             assert!(!shown.contains(word) && !finished.stderr.contains(word));
         }
     }
+    through_duckdb(&shop).await;
     let refused = shop.run(&["compact"]).await.unwrap();
     assert!(refused.code != 0, "{refused:?}");
     assert!(
         refused
             .stderr
             .contains("are not merged, because they are in a bucket"),
+        "{refused:?}"
+    );
+}
+
+/// Reads the bucket as a user does: with `inlet query`, and with the views in DuckDB itself.
+async fn through_duckdb(shop: &Shop) {
+    let (program, home) = duckdb::extended().unwrap();
+    let [program, home] = [program, home].map(|path| path.display().to_string());
+    let with_home = |home: &str| {
+        let ours = [("INLET_DUCKDB", program.as_str()), ("HOME", home)];
+        let environment: Vec<_> = S3::environment().into_iter().collect();
+        let all = environment.into_iter().chain(ours);
+        all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let asked = async |home: &str, program: &str, arguments: &[String]| {
+        let environment = with_home(home);
+        let environment: Vec<_> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        Inlet::run(program, arguments, &environment).await.unwrap()
+    };
+    let sum = "SELECT count(*) AS n, max(order_id) AS most FROM orders";
+    let query = shop.arguments(&["query", "--format", "csv", sum]);
+    let answer = asked(&home, INLET, &query).await;
+    assert_eq!(
+        (answer.code, answer.stdout.as_str()),
+        (0, "n,most\n1800,1799\n"),
+        "{answer:?}"
+    );
+    // The printed views, in a DuckDB of the user's own.
+    let config = shop.arguments(&[])[1].clone();
+    let script = format!(
+        "\"$0\" views --config \"$1\" > \"$1.sql\" && \"$INLET_DUCKDB\" -csv -init \"$1.sql\" -c '{sum}'"
+    );
+    let arguments = ["-c", &script, INLET, &config].map(str::to_owned);
+    let answer = asked(&home, "/bin/sh", &arguments).await;
+    assert!(
+        answer.code == 0 && answer.stdout.ends_with("1800,1799\n"),
+        "{answer:?}"
+    );
+    // Without extensions, and without a place to install them.
+    let refused = asked("/dev/null", INLET, &query).await;
+    assert!(
+        refused.code == 1 && refused.stderr.contains("docs/buckets.md"),
         "{refused:?}"
     );
 }

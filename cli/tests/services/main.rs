@@ -13,6 +13,7 @@ mod columns;
 mod control;
 mod cost;
 mod deletes;
+mod exports;
 mod foreign;
 mod formats;
 mod generations;

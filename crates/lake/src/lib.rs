@@ -29,6 +29,8 @@
 //!   <writer>.<n>.hidden/                  a date_partition before its swap       files/hidden
 //!   repair                                locked while a torn entry is set aside commit/recover
 //!   retire                                locked while columns get other names   commit/retire
+//! _delta_log/                             the table for readers of Delta         (inlet export)
+//! _ducklake.sqlite                        the table for readers of DuckLake      (inlet export)
 //! _members/<n>.lock                       a place in the consumer's group        (the consumer)
 //! _request.json                           what a user asks of the poll           request
 //! ```
@@ -51,8 +53,8 @@
 //! A name of a column in the files has one meaning. `commit/protocol.rs`, `commit/take_over.rs` and
 //! `commit/retire.rs` explain how that works. Read the crate in this order: `commit/entry`,
 //! `commit/head`, `commit/naming`, `commit/protocol`, `commit/recover`, `commit/retire`,
-//! `commit/replace`, `files/stage`, `files/encoder`, `files/footer`, `writer`, `compaction`, `reader`,
-//! `changes`, `inspection`, `audit`, `sink`.
+//! `commit/replace`, `commit/published`, `files/stage`, `files/encoder`, `files/footer`, `writer`,
+//! `compaction`, `reader`, `changes`, `inspection`, `audit`, `sink`.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
@@ -79,7 +81,10 @@ mod writer;
 pub use audit::{Audit, ContentFlaw, Left, Origin, Read};
 pub use batch::{Limits, Size};
 pub use changes::{Commit, CommittedRows};
-pub use commit::{Derived, Head, LakeFile, LogFlaw, NameInFiles, Numbering, PartitionHead, Writer};
+pub use commit::{
+    Act, Changes, Derived, Extent, Head, LakeFile, LogFlaw, NameInFiles, Numbering, PartitionHead,
+    Published, Writer,
+};
 pub use committed::Committed;
 pub use compaction::{Compacted, CompactionOptions, Compactor, Expired, Retention};
 pub use error::LakeError;

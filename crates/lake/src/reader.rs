@@ -11,10 +11,10 @@ use chrono::{DateTime, Utc};
 use inlet_model::{TableName, TableSchema};
 
 use crate::audit::{self, Audit};
-use crate::commit::{self, Entries, Head, LakeFile, Log, Writer};
+use crate::commit::{self, Entries, Head, LakeFile, Log, Published, Writer};
 use crate::error::LakeError;
 use crate::files::names::{self, QUARANTINE};
-use crate::files::{self, Rejected, Store, in_bucket, joined};
+use crate::files::{self, Put, Rejected, Store, in_bucket, joined};
 use crate::inspection::{self, Inspection};
 use crate::logged::LoggedEntry;
 
@@ -181,6 +181,45 @@ impl TableReader {
         commit::list(&self.store()?, head)
     }
 
+    /// The log up to the last entry all of whose files are in their places. Blocks. `None` without a
+    /// commit, and while columns of files get other names.
+    pub fn published(&self) -> Result<Option<Published>, LakeError> {
+        Published::read(self.store()?.into())
+    }
+
+    /// Creates a file below the table's folder, whole and durable, unless one has the name; false
+    /// where one has. Blocks.
+    pub fn create(&self, relative: &str, bytes: &[u8]) -> Result<bool, LakeError> {
+        match self
+            .store()?
+            .put_if_absent(relative, &temporary(relative), bytes)?
+        {
+            Put::Created => Ok(true),
+            Put::Exists => Ok(false),
+            Put::Doubtful(error) => Err(error),
+        }
+    }
+
+    /// Creates a folder below the table's folder. Blocks.
+    pub fn create_folder(&self, relative: &str) -> Result<(), LakeError> {
+        self.store()?.create_folder(relative)
+    }
+
+    /// True when a file exists below the table's folder. Blocks.
+    pub fn has(&self, relative: &str) -> Result<bool, LakeError> {
+        Ok(self.store()?.size(relative)?.is_some())
+    }
+
+    /// The names in a folder below the table's; empty when it is missing. Blocks.
+    pub fn list(&self, relative: &str) -> Result<Vec<String>, LakeError> {
+        self.store()?.list(relative)
+    }
+
+    /// Reads a file below the table's folder; `None` when it is missing. Blocks.
+    pub fn read(&self, relative: &str) -> Result<Option<Vec<u8>>, LakeError> {
+        self.store()?.read(relative)
+    }
+
     /// The published data files.
     pub fn data_files(&self) -> Result<BTreeSet<PathBuf>, LakeError> {
         let store = self.store()?;
@@ -272,4 +311,9 @@ impl TableReader {
     fn store(&self) -> Result<Store, LakeError> {
         Store::existing(&self.folder)
     }
+}
+
+/// The name of a file until it is whole, beside its own: no reader looks for it.
+fn temporary(relative: &str) -> String {
+    format!("{relative}.{}.new", uuid::Uuid::new_v4().simple())
 }

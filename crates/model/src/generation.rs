@@ -72,6 +72,51 @@ fn scalars(old: Scalar, new: Scalar) -> Union {
     }
 }
 
+/// The type in which a reader finds the values of both, where [`union`] has one.
+pub fn common(one: ColumnType, two: ColumnType) -> Option<ColumnType> {
+    if one == two {
+        return Some(one);
+    }
+    match (union(one, two), one, two) {
+        (Union::NewGeneration, ..) => None,
+        // The same for a reader: 64 bits with a sign, or a text.
+        (Union::Same, ColumnType::List(element), ColumnType::List(_)) => {
+            Some(ColumnType::List(as_read(element)))
+        }
+        (Union::Same, ..) => Some(as_read(one.scalar()).into()),
+        (Union::Common, ColumnType::List(one), ColumnType::List(two)) => {
+            Some(ColumnType::List(wider(one, two)))
+        }
+        (Union::Common, ..) => Some(wider(one.scalar(), two.scalar()).into()),
+    }
+}
+
+fn as_read(scalar: Scalar) -> Scalar {
+    match scalar {
+        Scalar::Int64 | Scalar::Oid => Scalar::Int64,
+        _ => Scalar::Text,
+    }
+}
+
+/// The type that holds the values of two types with a common one.
+fn wider(one: Scalar, two: Scalar) -> Scalar {
+    use Scalar::{Decimal, Float32, Float64, Int16, Int32, Int64, Oid, Timestamp};
+    if let (Some(one), Some(two)) = (digits(one), digits(two)) {
+        let (whole, scale) = (one.0.max(two.0), one.1.max(two.1));
+        return Decimal {
+            precision: whole + scale,
+            scale: i8::try_from(scale).expect("a scale is 38 at most"),
+        };
+    }
+    let either = |is: fn(&Scalar) -> bool| [one, two].into_iter().find(is);
+    let decimal = either(|scalar| matches!(scalar, Decimal { .. }));
+    let by_rank = |rank: &[Scalar]| rank.iter().copied().find(|of| *of == one || *of == two);
+    let widest = by_rank(&[Float64, Float32, Timestamp, Int64, Oid, Int32, Int16]);
+    decimal
+        .or(widest)
+        .map_or(one, |of| if of == Oid { Int64 } else { of })
+}
+
 /// Digits before and after the point of a decimal that is a number in the lake.
 fn digits(scalar: Scalar) -> Option<(u8, u8)> {
     let Scalar::Decimal { precision, scale } = scalar else {
@@ -97,6 +142,28 @@ mod tests {
 
     fn decimal(precision: u8, scale: i8) -> Scalar {
         Scalar::Decimal { precision, scale }
+    }
+
+    #[test]
+    fn the_common_type_holds_both() {
+        use Scalar::{Bool, Date, Float32, Float64, Int16, Int32, Int64, Oid, Text, Timestamp};
+        for (one, two, expected) in [
+            (Int16, Int64, Some(Int64)),
+            (Int32, Oid, Some(Int64)),
+            (Int64, Oid, Some(Int64)),
+            (Int16, Float32, Some(Float32)),
+            (Int32, Float64, Some(Float64)),
+            (Float32, Float64, Some(Float64)),
+            (Date, Timestamp, Some(Timestamp)),
+            (decimal(10, 2), decimal(12, 6), Some(decimal(14, 6))),
+            (Int32, decimal(12, 2), Some(decimal(12, 2))),
+            (decimal(60, 3), Text, Some(Text)),
+            (Bool, Int16, None),
+        ] {
+            let expected = expected.map(ColumnType::Scalar);
+            assert_eq!(common(one.into(), two.into()), expected, "{one:?} {two:?}");
+            assert_eq!(common(two.into(), one.into()), expected, "{two:?} {one:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod xid;
 
 pub use column::{Column, Role, is_blank_padded};
 pub use declared::DeclaredError;
-pub use generation::{Union, union};
+pub use generation::{Union, common, union};
 pub use name::{
     Identifier, JOURNALS, NameError, PUBLIC, TableName, TableReference, nearest, printable, quote,
     resolve_column, similar, topic_safe, written_part,

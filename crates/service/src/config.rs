@@ -10,6 +10,7 @@
 //! declared keys) -> one file per section, which checks it.
 
 mod datalake;
+mod exports;
 mod file;
 mod kafka;
 mod pattern;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use datalake::{BucketConfig, DatalakeConfig, Format};
+pub use exports::Export;
 pub use file::{Absent, ConfigError, Form, Key, Place, Problem};
 pub use kafka::KafkaConfig;
 pub use pattern::sort_by_precedence;
@@ -227,7 +229,12 @@ fn check(raw: &RawConfig, problems: &mut Problems) -> Option<Config> {
     let timezone = datalake
         .as_ref()
         .map_or(chrono_tz::UTC, |lake| lake.timezone);
-    let mut tables = tables::check(raw, timezone, problems);
+    let exports = datalake.as_ref().map(|lake| lake.exports.clone());
+    let exports = exports.unwrap_or_default();
+    let mut tables = tables::check(raw, timezone, &exports, problems);
+    if datalake.as_ref().is_some_and(|lake| lake.bucket.is_some()) {
+        tables::refuse_catalog_in_bucket(&tables, problems);
+    }
     // A journal is no reason for folders: the lake of its table stays where it was.
     let has_folders = tables.len() > 1;
     tables::add_journals(&mut tables);

@@ -20,6 +20,8 @@ pub enum Version {
     V1,
     /// The next major version, as users of the Python package have it.
     V2,
+    /// The command line of a version whose extensions can be had without the network.
+    Extended,
 }
 
 impl Version {
@@ -28,10 +30,11 @@ impl Version {
 
     fn command(self) -> Result<Command> {
         match self {
-            Self::V1 => {
-                let mut command = Command::new(programs::duckdb()?);
-                command.args(["-no-init", "-batch", "-bail", "-csv", "-noheader"]);
-                command.args(["-nullvalue", "NULL"]);
+            Self::V1 => Ok(command_line(programs::duckdb()?)),
+            Self::Extended => {
+                let (program, home) = extended()?;
+                let mut command = command_line(program);
+                command.env("HOME", home);
                 Ok(command)
             }
             Self::V2 => Ok(Command::new(programs::duckdb2()?)),
@@ -42,10 +45,24 @@ impl Version {
     /// refuses an empty statement.
     fn end(self) -> &'static str {
         match self {
-            Self::V1 => ";\n",
+            Self::V1 | Self::Extended => ";\n",
             Self::V2 => "",
         }
     }
+}
+
+/// A command that answers with rows of text.
+fn command_line(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    command.args(["-no-init", "-batch", "-bail", "-csv", "-noheader"]);
+    command.args(["-nullvalue", "NULL"]);
+    command
+}
+
+/// The program of [`Version::Extended`], and the home below which it finds its extensions.
+pub fn extended() -> Result<(PathBuf, PathBuf)> {
+    let folder = programs::duckdb_extended()?;
+    Ok((folder.join("duckdb"), folder.join("home")))
 }
 
 /// The path of the program, for tests that run what a user types.

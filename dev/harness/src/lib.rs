@@ -12,6 +12,7 @@
 //! * [`judge`] compares a table with its view in every version of DuckDB.
 //! * [`duckdb`] reads the lake, `psql` ([`Database::rows`]) the source, `kcat` ([`Kafka::read`])
 //!   the topic, and pyarrow ([`arrow`]) a message of many rows.
+//! * [`delta`] reads Delta tables with the libraries of Python's users.
 //! * [`eventually`] waits for a condition; [`Folder`] is a temporary folder.
 //!
 //! Promises: every process and file is removed. Dropping a value ends its processes and deletes its
@@ -25,6 +26,7 @@ pub mod arrow;
 mod connect;
 mod csv;
 mod database;
+pub mod delta;
 pub mod duckdb;
 mod eventually;
 mod folder;

@@ -82,6 +82,16 @@ pub(crate) fn duckdb2() -> Result<PathBuf> {
     cached("duckdb2/duckdb2")
 }
 
+/// The folder of a DuckDB with extensions: the program, and a home below which it finds them.
+pub(crate) fn duckdb_extended() -> Result<PathBuf> {
+    cached("duckdb-extended")
+}
+
+/// The folder of Python packages with readers of Delta tables.
+pub(crate) fn deltalake() -> Result<PathBuf> {
+    cached("deltalake")
+}
+
 /// The folder of Python packages with pyarrow.
 pub(crate) fn pyarrow() -> Result<PathBuf> {
     cached("pyarrow")

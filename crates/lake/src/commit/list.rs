@@ -46,20 +46,26 @@ pub(crate) fn list(store: &Store, head: &Head) -> Result<Vec<LakeFile>, LakeErro
         Err(LakeError::Corrupt { entry, reason })
     })?;
     let data = live.into_files().filter(|of| is_data(&of.file.path));
-    data.map(|Listed { seq, file }| {
-        Ok(LakeFile {
-            path: store.path(&file.path),
-            schema: schema_of(store, head, &file)?,
-            data_bytes: data_bytes(&file),
-            date: file.date,
-            rows: file.rows,
-            bytes: file.bytes,
-            columns: file.columns,
-            level: file.level,
-            seq,
-        })
+    data.map(|listed| lake_file(store, head, listed)).collect()
+}
+
+/// A listed data file, with the schema of its rows.
+pub(super) fn lake_file(
+    store: &Store,
+    head: &Head,
+    Listed { seq, file }: Listed,
+) -> Result<LakeFile, LakeError> {
+    Ok(LakeFile {
+        path: store.path(&file.path),
+        schema: schema_of(store, head, &file)?,
+        data_bytes: data_bytes(&file),
+        date: file.date,
+        rows: file.rows,
+        bytes: file.bytes,
+        columns: file.columns,
+        level: file.level,
+        seq,
     })
-    .collect()
 }
 
 /// The files after entry `last`, rejected rows included. `unreadable` gets the name of each entry

@@ -23,6 +23,7 @@ use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
 use super::bucket::in_bucket;
 use super::opened::Opened;
+use crate::commit::Extent;
 use crate::error::{LakeError, READING};
 
 /// The key of a file's metadata under which its schema's fingerprint is stored, so that a file is
@@ -98,6 +99,13 @@ impl Footer {
     /// Bytes before the footer, which stay the same whatever the columns are called.
     pub fn data_bytes(&self) -> u64 {
         self.size - TAIL - u64::from(self.length)
+    }
+
+    pub fn extent(&self) -> Extent {
+        Extent {
+            bytes: self.size,
+            footer: self.length,
+        }
     }
 
     pub fn rows(&self) -> u64 {

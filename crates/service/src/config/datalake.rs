@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use super::exports::{self, Export};
 use super::file::{Problem, Problems, Text};
 use super::raw::RawDatalake;
 use super::value;
@@ -30,6 +31,8 @@ pub struct DatalakeConfig {
     pub compaction_interval: Duration,
     /// Bytes that merging reads a second, at most.
     pub compaction_rate: u64,
+    /// The formats under which its tables are exported; a table may have its own.
+    pub exports: Vec<Export>,
     /// True when a new lake may be filled where an earlier one is missing; the command line sets it.
     pub may_be_new: bool,
 }
@@ -115,6 +118,10 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
         .map_or(Ok(COMPACTION_RATE), |text| {
             value::size("datalake.compaction_rate", text)
         });
+    let exports = raw.exports.as_ref();
+    let exports = exports.map_or(Ok(Vec::new()), |texts| {
+        exports::check("datalake.exports", texts)
+    });
     let is_address = path.as_ref().is_ok_and(|path| is_address(path));
     let bucket = bucket(raw, is_address);
     let (path, bucket, format, timezone) = (
@@ -123,9 +130,10 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
         problems.take(format),
         problems.take(timezone),
     );
-    let (compaction_interval, compaction_rate) = (
+    let (compaction_interval, compaction_rate, exports) = (
         problems.take(compaction_interval),
         problems.take(compaction_rate),
+        problems.take(exports),
     );
     Some(DatalakeConfig {
         path: path?,
@@ -134,6 +142,7 @@ pub(super) fn check(raw: &RawDatalake, problems: &mut Problems) -> Option<Datala
         timezone: timezone?,
         compaction_interval: compaction_interval?,
         compaction_rate: compaction_rate?,
+        exports: exports?,
         may_be_new: false,
     })
 }

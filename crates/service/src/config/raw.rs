@@ -166,6 +166,9 @@ section! {
         compaction_interval: Text = Key::of(Form::DurationOrNever).default("60s").example("10m"),
         /// Bytes of small files that merging reads a second, at most.
         compaction_rate: Text = Key::of(Form::Size).default("8MiB").example("1MiB"),
+        /// The formats under which other programs open the tables, without a copy of a row:
+        /// `ducklake` and `delta`. See docs/exports.md.
+        exports: Texts = Key::of(Form::Texts).else_("none").example("[ducklake, delta]"),
     }
 }
 
@@ -293,6 +296,8 @@ section! {
         keep_quarantine: Text = Key::of(Form::Duration)
             .else_("rejected rows stay for ever")
             .example("90d"),
+        /// The formats under which other programs open this table; `none` leaves it out.
+        exports: Texts = Key::of(Form::Texts).else_("`datalake.exports`").example("[ducklake]"),
         /// Excludes a table, or the tables of a pattern, that another pattern matches.
         skip: Text = Key::of(Form::Boolean).default("false").example("true"),
     }

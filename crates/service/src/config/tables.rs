@@ -4,6 +4,7 @@ use chrono_tz::Tz;
 use inlet_model::{Column, TableReference};
 use secrecy::SecretString;
 
+use super::exports::{self, Export};
 use super::file::{Problem, Problems, Text, Texts, Word, value_from_file};
 use super::raw::{RawConfig, RawTable};
 use super::records::{self, RecordFormat};
@@ -57,6 +58,8 @@ pub struct TableConfig {
     pub keep: Option<u32>,
     /// The days before today whose rejected rows stay; `None`: all do.
     pub keep_quarantine: Option<u32>,
+    /// The formats under which it is exported.
+    pub exports: Vec<Export>,
     /// True for a table, or a pattern, that no other pattern captures.
     pub skip: bool,
 }
@@ -206,6 +209,7 @@ impl TableConfig {
             journal_of: None,
             keep: None,
             keep_quarantine: None,
+            exports: Vec::new(),
             skip: false,
         }
     }
@@ -214,6 +218,7 @@ impl TableConfig {
     fn journal(&self) -> Self {
         Self {
             timezone: self.timezone,
+            exports: self.exports.clone(),
             topic: self.topic.as_ref().map(|topic| format!("{topic}_changes")),
             format: self.format,
             ..Self::named(self.table.journal())
@@ -267,12 +272,17 @@ pub(super) fn add_journals(tables: &mut Vec<TableConfig>) {
 }
 
 /// All tables of `tables:`, and the one of `postgres.table` unless it is among them.
-pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> Vec<TableConfig> {
+pub(super) fn check(
+    raw: &RawConfig,
+    timezone: Tz,
+    exports: &[Export],
+    problems: &mut Problems,
+) -> Vec<TableConfig> {
     let mut tables: Vec<TableConfig> = Vec::new();
     let hash_key = hash_key(raw, problems);
     for (name, settings) in raw.tables.iter().flatten() {
         let settings = settings.clone().unwrap_or_default();
-        tables.extend(table(name, &settings, timezone, problems));
+        tables.extend(table(name, &settings, (timezone, exports), problems));
     }
     if let Some(text) = raw
         .postgres
@@ -281,7 +291,12 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
     {
         match TableReference::parse(&text.value) {
             Ok(named) if tables.iter().any(|table| table.table.may_be(&named)) => {}
-            _ => tables.extend(table(text, &RawTable::default(), timezone, problems)),
+            _ => tables.extend(table(
+                text,
+                &RawTable::default(),
+                (timezone, exports),
+                problems,
+            )),
         }
     }
     for table in &mut tables {
@@ -297,6 +312,20 @@ pub(super) fn check(raw: &RawConfig, timezone: Tz, problems: &mut Problems) -> V
         problems.add(Problem::new("no table is named").hint(hint));
     }
     tables
+}
+
+/// Refuses DuckLake over a bucket: its catalog is a file that a database program changes in place.
+pub(super) fn refuse_catalog_in_bucket(tables: &[TableConfig], problems: &mut Problems) {
+    let exported = |table: &&TableConfig| table.exports.contains(&Export::DuckLake);
+    if let Some(table) = tables.iter().find(exported) {
+        let what = format!(
+            "table `{}` is exported as DuckLake, and `datalake.path` is in a bucket",
+            table.written()
+        );
+        let hint = "the catalog of DuckLake needs a disk: write `exports: delta`, which a bucket \
+            can hold";
+        problems.add(Problem::new(what).hint(hint));
+    }
 }
 
 /// The secret of the hashes. Only the process that reads the tables needs it, so its absence shows
@@ -317,7 +346,7 @@ fn hash_key(raw: &RawConfig, problems: &mut Problems) -> Option<SecretString> {
 fn table(
     written: &Text,
     settings: &RawTable,
-    timezone: Tz,
+    (timezone, exports): (Tz, &[Export]),
     problems: &mut Problems,
 ) -> Option<TableConfig> {
     let name = name(written);
@@ -341,17 +370,19 @@ fn table(
     let choice = choice(written, settings, problems);
     let recorded = recorded(written, settings, problems);
     let kept = kept(written, settings, problems);
+    let exports = exported(written, settings, exports);
     let skip_key = format!("tables.{}.skip", written.value);
     let skip = settings
         .skip
         .as_ref()
         .map_or(Ok(false), |text| value::boolean(&skip_key, text));
-    let (name, timezone, impossible, deletes, format, skip) = (
+    let (name, timezone, impossible, deletes, format, exports, skip) = (
         problems.take(name),
         problems.take(timezone),
         problems.take(impossible),
         problems.take(deletes),
         problems.take(format),
+        problems.take(exports),
         problems.take(skip),
     );
     let (table, timezone, impossible_values) = (name?, timezone?, impossible?);
@@ -383,8 +414,20 @@ fn table(
         capture,
         journal_max,
         journal_of: None,
+        exports: exports?,
         skip,
     })
+}
+
+/// The formats of a table: its own, else those of the lake.
+fn exported(
+    written: &Text,
+    settings: &RawTable,
+    of_lake: &[Export],
+) -> Result<Vec<Export>, Problem> {
+    let key = format!("tables.{}.exports", written.value);
+    let own = settings.exports.as_ref();
+    own.map_or(Ok(of_lake.to_vec()), |texts| exports::check(&key, texts))
 }
 
 fn name(written: &Text) -> Result<TableReference, Problem> {

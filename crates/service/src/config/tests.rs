@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use inlet_model::Identifier;
 
-use super::{Config, ConfigError, ImpossibleValues, REFUSED_PROPERTIES};
+use super::{Config, ConfigError, Export, ImpossibleValues, REFUSED_PROPERTIES};
 use crate::error::{Explain, Kind, report};
 
 mod keys;
@@ -734,4 +734,31 @@ fn a_compacted_topic_is_refused_for_messages_without_keys() {
         shown.contains("`kafka.cleanup_policy` is `compact`, and the messages of table `orders`"),
         "{shown}"
     );
+}
+
+#[test]
+fn exports_are_those_of_the_lake_unless_a_table_has_its_own() {
+    let text = "postgres: { url: 'postgresql://me@localhost/shop' }\ndatalake: { path: /lake, \
+        exports: [delta, ducklake, delta] }\ntables: { a: , b: { exports: none }, c: { exports: \
+        delta } }\n";
+    let config = with(&[], text).unwrap();
+    let exports: Vec<_> = config
+        .tables
+        .iter()
+        .map(|table| &table.exports[..])
+        .collect();
+    assert_eq!(
+        exports,
+        [
+            &[Export::DuckLake, Export::Delta][..],
+            &[],
+            &[Export::Delta]
+        ]
+    );
+    let unknown = refused(&text.replace("exports: delta", "exports: ducklak"));
+    assert!(unknown.contains("did you mean `ducklake`?"), "{unknown}");
+    let both = refused(&text.replace("exports: delta", "exports: [none, delta]"));
+    assert!(both.contains("names `none` beside a format"), "{both}");
+    let bucket = refused(&text.replace("/lake", "s3://bucket/lake"));
+    assert!(bucket.contains("is exported as DuckLake"), "{bucket}");
 }
