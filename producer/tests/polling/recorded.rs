@@ -140,6 +140,29 @@ async fn without_an_index_on_a_cursor_changed_rows_do_not_wait_for_the_next_swee
 }
 
 #[tokio::test]
+async fn without_an_index_on_the_key_changed_rows_wait_for_a_sweep() {
+    let database = shared_database().await;
+    database
+        .sql(&format!(
+            "{TABLE}; {OLD}; ALTER TABLE t DROP CONSTRAINT t_pkey"
+        ))
+        .await
+        .unwrap();
+    let settings = settings(&database, &["t: { capture: keys, key: [id] }"]).await;
+    record(&database, &settings).await;
+    let mut poller = Poller::tailing(settings).await;
+    poller.news();
+    let mut session = Session::of(&database).await;
+    session.run("UPDATE t SET ver = 1 WHERE id = 3").await;
+    assert_eq!(poller.cycle().await, NONE);
+    assert_eq!(poller.sweep().await, [3]);
+    session.run("ALTER TABLE t ADD PRIMARY KEY (id)").await;
+    poller.load_again().await;
+    session.run("UPDATE t SET ver = 2 WHERE id = 3").await;
+    assert_eq!(poller.cycle().await, [3]);
+}
+
+#[tokio::test]
 async fn a_statement_with_more_rows_than_are_looked_up_waits_for_a_sweep_and_loses_none() {
     const ROWS: i64 = 40_000;
     let (_database, mut poller, mut session) = recorded(&format!(

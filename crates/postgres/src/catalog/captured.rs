@@ -52,6 +52,8 @@ pub struct Captured {
     pub numbers: Vec<i16>,
     /// The column by which new rows are found; without one only sweeps find rows.
     pub cursor: Option<Cursor>,
+    /// True when an index begins with a column of the key, so that it finds a single row.
+    pub finds_rows: bool,
     /// What shows later that the table was altered.
     pub structure: Structure,
     /// The types of users that its columns are made of, however deep.
@@ -95,12 +97,8 @@ impl Captured {
     fn new(entry: Arc<Entry>, config: &TableConfig) -> Result<Self, CatalogError> {
         let table = entry.table.clone();
         let key = key::choose(&table, &entry.columns, &entry.indexes, key::asked(config))?;
-        let cursor = cursor::choose(
-            &table,
-            &entry.columns,
-            &key::leading_columns(&entry.indexes),
-            config.cursor.as_deref(),
-        )?;
+        let leading = key::leading_columns(&entry.indexes);
+        let cursor = cursor::choose(&table, &entry.columns, &leading, config.cursor.as_deref())?;
         let mut fields = SchemaFields {
             table,
             columns: entry.columns.clone(),
@@ -132,6 +130,7 @@ impl Captured {
             oid: entry.oid,
             schema: Arc::new(TableSchema::from_fields(fields)),
             identities: forms.collect(),
+            finds_rows: leading.iter().any(|column| key.contains(column)),
             key,
             numbers,
             cursor,

@@ -61,11 +61,11 @@ impl PolledTable {
     pub fn hidden_among(&mut self, keys: Chunk) -> Chunk {
         let captured = &self.table.captured;
         let none = Chunk::none(&captured.schema);
-        // A load reads every row, and a pause reads none. No index finds a key that may be null.
-        let key = captured.schema.key.iter();
-        let has_index = key
-            .map(|at| &captured.schema.columns[*at])
-            .all(|c| c.not_null);
+        // A load reads every row, and a pause reads none. Without an index on the key, or for a key
+        // that may be null, each look would read the whole table.
+        let mut key = captured.schema.key.iter();
+        let never_null = key.all(|at| captured.schema.columns[*at].not_null);
+        let has_index = captured.finds_rows && never_null;
         if !self.is_tailing() || self.is_paused() || !has_index {
             return none;
         }
