@@ -139,7 +139,10 @@ impl Follow {
         // Without a key the number of rows tells where to start; with one, its changes may be
         // anywhere.
         self.next = match self.arguments.key.is_empty() {
-            true => self.start_of_last(head, count)?,
+            true => {
+                let start = || self.reader.start_of_last(head, count as u64);
+                tokio::task::block_in_place(start)?
+            }
             false => 1,
         };
         let mut last = VecDeque::with_capacity(count.min(1_000));
@@ -167,27 +170,12 @@ impl Follow {
         Ok(())
     }
 
-    /// The entry at which the last changes start.
-    fn start_of_last(&self, head: &Head, count: usize) -> Result<u64, LakeError> {
-        let (mut first, mut rows) = (head.seq + 1, 0);
-        while first > 1 && rows < count as u64 {
-            first -= 1;
-            rows += tokio::task::block_in_place(|| self.reader.commit(first))?.rows;
-        }
-        Ok(first)
-    }
-
     /// The next commits, as many as are read at once.
     fn commits(&mut self, head: &Head) -> Result<Vec<Commit>, LakeError> {
-        let (mut commits, mut rows) = (Vec::new(), 0);
-        while self.next <= head.seq && rows < ROWS_AT_ONCE {
-            let commit = tokio::task::block_in_place(|| self.reader.commit(self.next))?;
-            self.next += 1;
-            if commit.rows > 0 {
-                rows += commit.rows;
-                commits.push(commit);
-            }
-        }
+        let entries = self.next..=head.seq;
+        let read = || self.reader.commits(entries, ROWS_AT_ONCE);
+        let (commits, next) = tokio::task::block_in_place(read)?;
+        self.next = next;
         Ok(commits)
     }
 

@@ -5,6 +5,7 @@
 //! these exist, in a merged one afterwards.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -14,7 +15,7 @@ use chrono::{DateTime, Utc};
 use inlet_model::change::{KAFKA_PARTITION, OFFSET};
 use inlet_model::{KafkaPartition, Offset, OffsetRange, TableSchema};
 
-use crate::commit::{Entries, Head, LakeFile};
+use crate::commit::{Covered, Entries, Entry, Head, LakeFile};
 use crate::error::LakeError;
 use crate::files::{ColumnStatistics, Store};
 use crate::reader::TableReader;
@@ -43,6 +44,22 @@ pub struct CommittedRows {
 }
 
 impl Commit {
+    fn of(entry: &Entry) -> Self {
+        let range = |(partition, covered): (&KafkaPartition, &Covered)| {
+            let range = OffsetRange {
+                from: covered.from,
+                next: covered.next,
+            };
+            (*partition, range)
+        };
+        Self {
+            seq: entry.seq,
+            committed_at: entry.committed_at,
+            rows: entry.rows,
+            offsets: entry.offsets.iter().map(range).collect(),
+        }
+    }
+
     fn holds(&self, partition: KafkaPartition, offset: Offset) -> bool {
         let range = self.offsets.get(&partition);
         range.is_some_and(|range| (range.from..range.next).contains(&offset))
@@ -56,23 +73,38 @@ impl TableReader {
         Entries::latest(&store).has(seq)
     }
 
-    /// An entry of the log, which must exist.
-    pub fn commit(&self, seq: u64) -> Result<Commit, LakeError> {
+    /// The commits with rows from one entry to another one, which the log must have; no more of them
+    /// once they have this many rows. Returns the entry after the last one that was read as well.
+    pub fn commits(
+        &self,
+        entries: RangeInclusive<u64>,
+        rows_max: u64,
+    ) -> Result<(Vec<Commit>, u64), LakeError> {
         let store = Store::existing(self.folder())?;
-        let entry = Entries::latest(&store).expect(seq)?;
-        let range = |(partition, covered): (&KafkaPartition, &crate::commit::Covered)| {
-            let range = OffsetRange {
-                from: covered.from,
-                next: covered.next,
-            };
-            (*partition, range)
-        };
-        Ok(Commit {
-            seq,
-            committed_at: entry.committed_at,
-            rows: entry.rows,
-            offsets: entry.offsets.iter().map(range).collect(),
-        })
+        // One reader for all of them: a pack of old entries is then read once.
+        let mut found = Entries::latest(&store);
+        let (mut commits, mut rows, mut next) = (Vec::new(), 0, *entries.start());
+        while next <= *entries.end() && rows < rows_max {
+            let commit = Commit::of(&found.expect(next)?);
+            next += 1;
+            if commit.rows > 0 {
+                rows += commit.rows;
+                commits.push(commit);
+            }
+        }
+        Ok((commits, next))
+    }
+
+    /// The entry with which the last rows of the log start, this many of them or a few more.
+    pub fn start_of_last(&self, head: &Head, rows: u64) -> Result<u64, LakeError> {
+        let store = Store::existing(self.folder())?;
+        let mut found = Entries::latest(&store);
+        let (mut first, mut counted) = (head.seq + 1, 0);
+        while first > 1 && counted < rows {
+            first -= 1;
+            counted += found.expect(first)?.rows;
+        }
+        Ok(first)
     }
 
     /// Reads the rows of commits, which follow each other in the log up to the head at most. Rows
