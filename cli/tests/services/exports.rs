@@ -49,61 +49,77 @@ fn catalog(copy: &Copy) -> String {
     )
 }
 
-/// Fails unless two tables have the same rows: `columns` of both as text, each as often.
-async fn same(setup: &str, columns: &str, one: &str, other: &str) -> Result<()> {
-    let texts = format!("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (SELECT {columns} FROM");
-    let sql = format!(
-        "{setup}\nSELECT (SELECT count(*) FROM ({texts} {one}) EXCEPT ALL {texts} {other}))), \
-         (SELECT count(*) FROM ({texts} {other}) EXCEPT ALL {texts} {one}))), (SELECT count(*) FROM \
-         {one})"
-    );
-    let found = query_by(Version::Extended, &sql).await?;
-    let row = found.last().map(|row| row.join(" ")).unwrap_or_default();
-    ensure!(row.starts_with("0 0 "), "{one} against {other}: {row}");
-    Ok(())
+/// Two tables, and the columns in which they must have the same rows.
+struct Pair<'a> {
+    columns: &'a str,
+    one: String,
+    other: String,
 }
 
-/// Compares the catalog of DuckLake with the views of a table.
-async fn ducklake_agrees(copy: &Copy, table: &str) -> Result<()> {
-    let views = copy.run("views").await.stdout;
-    let setup = format!("{views}\n{}", catalog(copy));
-    let (latest, history) = (table.to_owned(), format!("{table}_history"));
-    for name in [&latest, &history] {
-        same(
-            &setup,
-            "*",
-            &format!("memory.{name}"),
-            &format!("lake.{name}"),
+/// Fails unless the tables of each pair have the same rows: every column as text, each row as often.
+async fn same(setup: &str, pairs: &[Pair<'_>]) -> Result<()> {
+    let counts = pairs.iter().map(|pair| {
+        let Pair {
+            columns,
+            one,
+            other,
+        } = pair;
+        let texts = format!("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (SELECT {columns} FROM");
+        format!(
+            "SELECT (SELECT count(*) FROM ({texts} {one}) EXCEPT ALL {texts} {other}))), (SELECT \
+             count(*) FROM ({texts} {other}) EXCEPT ALL {texts} {one}))), (SELECT count(*) FROM \
+             {one})"
         )
-        .await?;
-        let columns = format!(
-            "{setup}\nSELECT count(*) FROM ((SELECT column_name, column_type FROM (DESCRIBE \
-             memory.{name})) EXCEPT ALL (SELECT column_name, column_type FROM (DESCRIBE \
-             lake.{name})))"
-        );
-        let found = query_by(Version::Extended, &columns).await?;
+    });
+    let sql = format!("{setup}\n{}", counts.collect::<Vec<_>>().join(";\n"));
+    let found = query_by(Version::Extended, &sql).await?;
+    ensure!(found.len() == pairs.len(), "{found:?}");
+    for (pair, row) in pairs.iter().zip(&found) {
+        let Pair { one, other, .. } = pair;
         ensure!(
-            found.last() == Some(&vec!["0".to_owned()]),
-            "columns of {name}"
+            row[..2] == ["0", "0"],
+            "{one} against {other}: {}",
+            row.join(" ")
         );
     }
     Ok(())
 }
 
-/// Compares the Delta table, as each reader has it, with the history of a table.
-async fn delta_agrees(copy: &Copy, table: &str, columns: &str) -> Result<()> {
-    let views = copy.run("views").await.stdout;
+/// The views of a table and their columns, each beside what the catalog of DuckLake has.
+fn in_ducklake(table: &str) -> Vec<Pair<'static>> {
+    let names = [table.to_owned(), format!("{table}_history")];
+    let pairs = names.map(|name| {
+        let pair = |columns, [one, other]: [String; 2]| Pair {
+            columns,
+            one,
+            other,
+        };
+        let tables = ["memory", "lake"].map(|database| format!("{database}.{name}"));
+        let described = tables.clone().map(|table| format!("(DESCRIBE {table})"));
+        [
+            pair("*", tables),
+            pair("column_name, column_type", described),
+        ]
+    });
+    pairs.into_iter().flatten().collect()
+}
+
+/// The history of a table beside its Delta table, as each reader has it.
+async fn in_delta(copy: &Copy, table: &str, answers: &Path) -> Result<Vec<Pair<'static>>> {
     let folder = lake(copy).join(table);
-    let history = format!("memory.{table}_history");
-    let scan = format!("delta_scan('{}')", folder.display());
-    same(&views, columns, &history, &scan).await?;
-    let answers = Folder::new("answers")?;
     // Polars has no reader of JSON in Parquet: it is asked about another table.
     let answer = answers.join("answer.parquet");
     delta::copy(delta::Reader::Deltalake, &folder, &answer).await?;
-    let read = format!("'{}'", answer.display());
-    same(&views, columns, &history, &read).await?;
-    Ok(())
+    let readings = [
+        format!("delta_scan('{}')", folder.display()),
+        format!("'{}'", answer.display()),
+    ];
+    let pairs = readings.map(|other| Pair {
+        columns: COLUMNS,
+        one: format!("memory.{table}_history"),
+        other,
+    });
+    Ok(pairs.into())
 }
 
 /// The columns of the table that all steps have, and those of a version.
@@ -115,9 +131,12 @@ async fn both_agree(copy: &Copy, what: &str) {
         // Beside a service Delta is a minute late.
         let once = copy.run("export").await;
         ensure!(once.code == 0, "{once:?}");
-        ducklake_agrees(copy, "t").await?;
-        ducklake_agrees(copy, "odd").await?;
-        delta_agrees(copy, "t", COLUMNS).await?;
+        let setup = format!("{}\n{}", copy.run("views").await.stdout, catalog(copy));
+        let answers = Folder::new("answers")?;
+        let mut pairs = in_ducklake("t");
+        pairs.extend(in_ducklake("odd"));
+        pairs.extend(in_delta(copy, "t", &answers).await?);
+        same(&setup, &pairs).await?;
         anyhow::Ok(true)
     };
     eventually(PATIENCE, what, agree).await;
