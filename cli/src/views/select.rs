@@ -137,14 +137,47 @@ impl Table {
             Files::Named(_) | Files::Exported(_) => self.newest_by_join(columns, &rows, &known),
         };
         format!(
-            "SELECT {}\nFROM (\n  SELECT {}, {FILES}.{OP}\n  FROM {rows}{newest}\n)\nWHERE {OP} \
+            "SELECT {}\nFROM (\n  SELECT {}, {FILES}.{OP}\n  FROM {rows}{}{newest}\n)\nWHERE {OP} \
              <> '{}'",
             shown
                 .chain(change.iter().map(|name| quote(name)))
                 .collect::<Vec<_>>()
                 .join(", "),
             selected.join(", "),
+            self.without_rejected(&columns.key),
             char::from(DELETE),
+        )
+    }
+
+    /// Leaves out the versions before one that was rejected: PostgreSQL has replaced them, and the
+    /// row that it has now is in quarantine.
+    fn without_rejected(&self, key: &[Present]) -> String {
+        // A rejected row has no time at which it was found.
+        let Some(_) = self.rejected.as_ref().filter(|_| self.as_of.is_none()) else {
+            return String::new();
+        };
+        let of_record = |(at, column): (usize, &Present)| {
+            let names = column.in_files.iter();
+            let values: Vec<_> = names.map(|name| in_record_key(name)).collect();
+            let value = format!("coalesce({})", values.join(", "));
+            let sql_type = column.column_type.duckdb();
+            let value = column.identity_of(format!("TRY_CAST({value} AS {sql_type})"));
+            format!("{value} AS k{at}")
+        };
+        let same_key = |(at, column): (usize, &Present)| {
+            format!("{} IS NOT DISTINCT FROM rejected.k{at}", column.identity())
+        };
+        let keys: Vec<_> = key.iter().enumerate().map(of_record).collect();
+        let same: Vec<_> = key.iter().enumerate().map(same_key).collect();
+        format!(
+            "\n  ANTI JOIN (\n    SELECT {}, kafka_partition, max(\"offset\") AS place\n    FROM ({})\n    \
+             WHERE json_valid(key) GROUP BY ALL\n  ) AS rejected ON {} AND {} = \
+             rejected.kafka_partition AND {} < rejected.place",
+            keys.join(", "),
+            self.quarantine(),
+            same.join(" AND "),
+            in_files(KAFKA_PARTITION),
+            in_files(OFFSET),
         )
     }
 
@@ -347,7 +380,11 @@ impl Present {
 
     /// What equal keys have in common.
     fn identity(&self) -> String {
-        let value = self.value();
+        self.identity_of(self.value())
+    }
+
+    /// What equal keys have in common, of a value of the column's type.
+    fn identity_of(&self, value: String) -> String {
         match self.column_type {
             ColumnType::Scalar(Scalar::Text) if is_blank_padded(&self.postgres_type) => {
                 format!("rtrim({value}, ' ')")
@@ -401,12 +438,18 @@ pub fn escaped(path: &Path) -> String {
     escaped
 }
 
+/// The text of a column in the key of a rejected record, which may be no JSON.
+fn in_record_key(name: &str) -> String {
+    let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    let pointer = literal(&pointer);
+    format!("CASE WHEN json_valid(key) THEN json_extract_string(key, {pointer}) END")
+}
+
 /// A column of the files.
 fn in_files(name: &str) -> String {
     format!("{FILES}.{}", quote(name))
 }
 
-/// A literal of SQL.
 /// A view without rows: DuckDB's readers refuse a pattern that matches no file.
 fn empty(columns: &[Present], more: impl Iterator<Item = (String, String)>) -> String {
     let own = columns
@@ -632,6 +675,26 @@ mod tests {
         let until = "WHERE _detected_at <= TIMESTAMPTZ '2023-11-14T22:13:20.000000Z')";
         assert_eq!(table.latest().matches(until).count(), 2);
         assert_eq!(table.history().matches(until).count(), 1);
+    }
+
+    #[test]
+    fn versions_before_a_rejected_one_are_left_out_of_the_latest_state_alone() {
+        let orders = orders(vec![0]);
+        let mut table = table(&orders, &[&orders], Some("/lake"));
+        assert!(!table.latest().contains("ANTI JOIN"));
+        table.rejected = Some(Files::Matching("/lake".into(), "_quarantine/*.jsonl"));
+        for part in [
+            "json_extract_string(key, '/Order\"s')",
+            "files.\"Order\"\"s\" IS NOT DISTINCT FROM rejected.k0",
+            "files.\"_kafka_partition\" = rejected.kafka_partition AND files.\"_offset\" < \
+             rejected.place",
+        ] {
+            let sql = table.latest();
+            assert!(sql.contains(part), "`{part}` is missing in {sql}");
+        }
+        assert!(!table.history().contains("ANTI JOIN"));
+        table.as_of = Some(DateTime::UNIX_EPOCH);
+        assert!(!table.latest().contains("ANTI JOIN"));
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod observe;
 mod orders;
 mod output;
 mod patterns;
+mod rejected;
 mod reload;
 mod repair;
 mod restore;
