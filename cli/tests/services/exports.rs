@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use inlet_harness::duckdb::{Version, query_by};
-use inlet_harness::{Folder, delta, eventually, shared_database};
+use inlet_harness::{Folder, Inlet, delta, eventually, shared_database};
 
-use crate::orders::PATIENCE;
+use crate::orders::{INLET, PATIENCE};
 use crate::tables::{Copy, WAYS};
 
 /// Types that every format has.
@@ -287,6 +287,11 @@ async fn a_lake_that_is_exported_later_and_dates_that_leave() {
     let exported = copy.run("export").await;
     assert_eq!(exported.code, 0, "{exported:?}");
     both_agree(&copy, "a lake of before is the same").await;
+    let arguments = ["lake", "show", "--config", &copy.config];
+    let shown = Inlet::run(INLET, &arguments, &[]).await.unwrap().stdout;
+    for export in ["DuckLake: up to entry", "Delta: up to entry"] {
+        assert!(shown.contains(export), "{shown}");
+    }
     // Every date of `created_at` is older than a day.
     let config = config.replace(
         "date_column: created_at",
