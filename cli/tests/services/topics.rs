@@ -15,7 +15,8 @@ async fn another_topic_is_refused_with_both_ways_out() {
     const VERBS: [&str; 2] = ["producer", "consumer"];
     let database = shared_database().await;
     database.sql(TABLE).await.unwrap();
-    let topics = [1, 2].map(|number| format!("{}_{number}", database.name()));
+    // The pipeline is called `<database>_<number>`, which must stay what it is.
+    let topics = ["first", "second"].map(|word| format!("{word}_{}", database.name()));
     let tables = format!("tables: {{ orders: {{ topic: {} }} }}\n", topics[0]);
     let copy = Copy::of(database, &VERBS, &tables).await;
     let services = copy.start(&VERBS);
