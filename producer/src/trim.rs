@@ -2,7 +2,7 @@
 //!
 //! For each journal, again and again: a sweep reads what it holds; the progress that covers the
 //! sweep becomes durable; the lake gets what was durable then; and the rows that the sweep saw are
-//! removed, some at a time. A restart begins with another sweep. Leaves to others: which rows a
+//! removed, some at a time. A restart begins with another sweep. Removing to others: which rows a
 //! sweep has read ([`crate::source::journal`]), and what the lake has ([`Sink::is_in_lake`]).
 
 use std::collections::BTreeMap;
@@ -29,15 +29,15 @@ pub struct Trims(BTreeMap<TableName, Stage>);
 #[derive(Debug, Clone)]
 enum Stage {
     /// The next look is at this time.
-    Rests(Instant),
+    Waiting(Instant),
     /// A sweep was asked for.
-    Sweeps,
+    SweepAsked,
     /// A sweep is in the progress, which may not be durable yet.
-    Swept(String),
+    SweepDone(String),
     /// Everything of the sweep is durable up to this end, and the lake may not have it yet.
-    Arrives(String, DurableEnd),
+    WaitingForLake(String, DurableEnd),
     /// The lake has what was visible in this snapshot.
-    Leaves(String),
+    Removing(String),
     /// The role may not remove rows.
     Refused,
 }
@@ -47,7 +47,7 @@ impl Trims {
     pub async fn step(&mut self, poll: &mut Poll, sink: &mut impl Sink) -> Result<(), PollError> {
         for journal in poll.journals() {
             let now = Instant::now();
-            let stage = self.0.remove(&journal).unwrap_or(Stage::Rests(now));
+            let stage = self.0.remove(&journal).unwrap_or(Stage::Waiting(now));
             let next = next(stage, &journal, poll, sink).await?;
             self.0.insert(journal, next);
         }
@@ -61,36 +61,36 @@ async fn next(
     poll: &mut Poll,
     sink: &mut impl Sink,
 ) -> Result<Stage, PollError> {
-    let rested = || Stage::Rests(Instant::now() + PAUSE);
+    let rested = || Stage::Waiting(Instant::now() + PAUSE);
     Ok(match stage {
-        Stage::Rests(until) if Instant::now() < until => stage,
-        Stage::Rests(_) => match poll.sweep_journal(journal).await? {
-            true => Stage::Sweeps,
+        Stage::Waiting(until) if Instant::now() < until => stage,
+        Stage::Waiting(_) => match poll.sweep_journal(journal).await? {
+            true => Stage::SweepAsked,
             false => rested(),
         },
-        Stage::Sweeps => match poll.swept(journal) {
-            Some(snapshot) => Stage::Swept(snapshot),
+        Stage::SweepAsked => match poll.swept(journal) {
+            Some(snapshot) => Stage::SweepDone(snapshot),
             None => stage,
         },
-        Stage::Swept(snapshot) => match sink.flush().await? {
-            Checkpointed::Pending => Stage::Swept(snapshot),
+        Stage::SweepDone(snapshot) => match sink.flush().await? {
+            Checkpointed::Pending => Stage::SweepDone(snapshot),
             Checkpointed::Durable { .. } => match sink.durable_end(journal).await {
-                Some(end) => Stage::Arrives(snapshot, end),
+                Some(end) => Stage::WaitingForLake(snapshot, end),
                 None => rested(),
             },
         },
-        Stage::Arrives(snapshot, end) => match sink.is_in_lake(journal, &end).await {
-            true => Stage::Leaves(snapshot),
-            false => Stage::Arrives(snapshot, end),
+        Stage::WaitingForLake(snapshot, end) => match sink.is_in_lake(journal, &end).await {
+            true => Stage::Removing(snapshot),
+            false => Stage::WaitingForLake(snapshot, end),
         },
-        Stage::Leaves(snapshot) => {
+        Stage::Removing(snapshot) => {
             let limit = i64::try_from(ROWS_MAX).expect("it is a small number");
             match poll.trim(journal, &snapshot, limit).await {
                 Ok(rows) => {
                     debug!(%journal, rows, "rows that the lake has left the journal");
                     match rows < ROWS_MAX {
                         true => rested(),
-                        false => Stage::Leaves(snapshot),
+                        false => Stage::Removing(snapshot),
                     }
                 }
                 Err(source) if Meaning::of(&source) == Meaning::Refused => {

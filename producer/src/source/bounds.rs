@@ -39,8 +39,8 @@ impl ScanBounds {
 /// Bounds of the scan that follows a reading: everything that became visible since the scan after
 /// `last` lies within them.
 ///
-/// It was written by a holder of `last` that has ended, or by a transaction that started after
-/// `last` was read. When the server's clock was moved back, the floor is lowered by the jump.
+/// Such a row was written by a transaction that was open at `last` and has ended, or by one that
+/// started after `last` was read. When the server's clock was moved back, the floor is lowered by the jump.
 pub fn scan_bounds(last: &Activity, now: &Activity) -> ScanBounds {
     let ended = last
         .holders

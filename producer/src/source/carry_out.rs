@@ -13,7 +13,7 @@ use super::notice;
 use super::out::{Event, Out, Reading};
 use super::plan::Plan;
 use super::repair::republish;
-use super::scan::{Answer, BatchLimits, Scan, Scanned, Versions, scan};
+use super::scan::{BatchLimits, ReadBy, Scan, Scanned, Versions, scan};
 use super::statement::Condition;
 use super::table::PolledTable;
 
@@ -44,10 +44,10 @@ pub async fn carry_out(
         late_below: plan.late_below(),
         origin: Origin::Poll,
         // Only what reads a whole table has an answer that is worth a new plan.
-        answer: if reading.is_some() {
-            Answer::Long
+        read_by: if reading.is_some() {
+            ReadBy::Long
         } else {
-            Answer::Short
+            ReadBy::Short
         },
         batch: BatchLimits::default(),
     };
@@ -64,7 +64,7 @@ pub async fn carry_out(
                 only: reload.condition.clone(),
             },
             late_below: Floor::MIN,
-            answer: Answer::Long,
+            read_by: ReadBy::Long,
             ..known
         };
         scanned = scanned.and(scan(connection, again, out).await?);
@@ -76,7 +76,7 @@ pub async fn carry_out(
             coverage: &Coverage::default(),
             condition: &Condition::Attached,
             late_below: Floor::MIN,
-            answer: Answer::Long,
+            read_by: ReadBy::Long,
             ..known
         };
         let attached = scan(connection, attached, out).await?;
@@ -85,10 +85,11 @@ pub async fn carry_out(
     }
     if let Some(repair) = table.repairs() {
         // The other rows of these transactions were not returned.
-        scanned = scanned.beside(republish(connection, repair, bounds.xid, known, out).await?);
+        scanned =
+            scanned.and_without_xids(republish(connection, repair, bounds.xid, known, out).await?);
     }
     if table.has_unseen_columns() && scanned.rows == 0 {
-        scanned = scanned.beside(one_row(connection, known, out).await?);
+        scanned = scanned.and_without_xids(one_row(connection, known, out).await?);
     }
     if let Some(reading) = reading {
         out.observe(Event::Ends(reading));

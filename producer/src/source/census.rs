@@ -24,7 +24,7 @@ use super::error::PollError;
 use super::keys::{Chunk, KeysOf, integers};
 use super::load::end_of_part;
 use super::out::Out;
-use super::scan::{Answer, BatchLimits, Scan, Versions, scan};
+use super::scan::{BatchLimits, ReadBy, Scan, Versions, scan};
 use super::statement::{BoundKeys, Condition, KEYS};
 use super::table::PolledTable;
 
@@ -93,7 +93,7 @@ pub struct LastPass {
 /// What comparing a chunk brought.
 #[derive(Debug)]
 pub struct Compared {
-    /// Deletes that were handed on.
+    /// Deletes that were emitted.
     pub deletes: u64,
     /// What must be flushed before they become durable.
     pub gate: Gate,
@@ -362,7 +362,7 @@ async fn adopt(
             snapshot: block.snapshot,
             late_below: Floor::MIN,
             origin: Origin::Poll,
-            answer: Answer::Long,
+            read_by: ReadBy::Long,
             batch: BatchLimits::default(),
         },
         &mut Discard,

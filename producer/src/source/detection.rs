@@ -23,7 +23,7 @@ impl Detection {
         }
     }
 
-    /// Records that rows of a snapshot were handed on.
+    /// Records that rows of a snapshot were emitted.
     pub fn record(&mut self, detected_at: i64) {
         assert!(
             self.0.is_none_or(|last| last < detected_at),

@@ -86,7 +86,7 @@ impl HeldKeys {
         }
     }
 
-    /// Takes in keys of rows that were handed on; true when they do not fit any more, which has to
+    /// Takes in keys of rows that were emitted; true when they do not fit any more, which has to
     /// be stored.
     pub fn published(&mut self, new: NewKeys) -> bool {
         let Some(keys) = &mut self.keys else {
@@ -119,7 +119,7 @@ impl HeldKeys {
         self.adopted = until;
     }
 
-    /// Records a chunk of the pass: how many keys it had, and the deletes that were handed on. True
+    /// Records a chunk of the pass: how many keys it had, and the deletes that were emitted. True
     /// when that has to be stored.
     pub fn compared(
         &mut self,
@@ -140,7 +140,7 @@ impl HeldKeys {
         !gone.is_empty() || ended
     }
 
-    /// Takes out keys of rows that were handed on as deletes because they have left the table's
+    /// Takes out keys of rows that were emitted as deletes because they have left the table's
     /// membership.
     pub fn left(&mut self, gone: &Chunk) {
         let Some(keys) = self.keys.as_mut().filter(|_| !gone.is_empty()) else {

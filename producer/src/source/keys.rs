@@ -1,7 +1,7 @@
 //! Which keys of a table are published: the rows that topic and lake hold as existing. The
 //! [`super::census`] compares them with the keys in the table.
 //!
-//! Pure. A key enters when a row with it is handed on, and leaves when its delete is; both become
+//! Pure. A key enters when a row with it is emitted, and leaves when its delete is; both become
 //! durable with the rows, in the same checkpoint, as parts of the table's progress ([`leaves`]). So
 //! the set is exact after every crash, wherever the rows went, and nothing else has to be read to
 //! know it.
@@ -71,7 +71,7 @@ enum Set {
     Texts(Leaves<Texts>),
 }
 
-/// Which keys of the rows that a scan hands on it collects.
+/// Which keys of the rows that a scan emits it collects.
 #[derive(Debug, Clone, Copy)]
 pub enum KeysOf<'a> {
     /// Those of every row.
@@ -80,7 +80,7 @@ pub enum KeysOf<'a> {
     Missing(&'a PublishedKeys),
 }
 
-/// Keys of rows that were handed on.
+/// Keys of rows that were emitted.
 #[derive(Debug, Default)]
 pub enum NewKeys {
     /// No keys are held for the table.
@@ -256,7 +256,7 @@ impl PublishedKeys {
         self.about.form
     }
 
-    /// Takes in the keys of rows that were handed on.
+    /// Takes in the keys of rows that were emitted.
     pub fn add(&mut self, new: NewKeys) {
         match (&mut self.set, new) {
             (Set::Integers(keys), NewKeys::Integers(new)) => {
@@ -283,7 +283,7 @@ impl PublishedKeys {
         }
     }
 
-    /// Takes out keys whose deletes were handed on.
+    /// Takes out keys whose deletes were emitted.
     pub fn remove(&mut self, gone: &Chunk) {
         match (&mut self.set, gone) {
             (Set::Integers(keys), Chunk::Integers(gone)) => {

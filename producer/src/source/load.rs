@@ -27,14 +27,14 @@ use super::out::{Event, Out, Reading};
 use super::phase::{Load, Phase};
 use super::recorded::{Named, Recorded, recorded_by};
 use super::resume::PollSettings;
-use super::scan::{Answer, BatchLimits, Scan, Scanned, Versions, scan};
+use super::scan::{BatchLimits, ReadBy, Scan, Scanned, Versions, scan};
 use super::statement::{Condition, chunk_end};
 use super::table::PolledTable;
 
 /// What reading a chunk produced.
 #[derive(Debug)]
 pub struct Chunk {
-    /// Rows that were handed on.
+    /// Rows that were emitted.
     pub rows: u64,
     /// What must be flushed before they become durable.
     pub gate: Gate,
@@ -227,7 +227,7 @@ impl Common {
             snapshot: self.snapshot,
             late_below: Floor::MIN,
             origin: Origin::Load,
-            answer: Answer::Long,
+            read_by: ReadBy::Long,
             batch,
         };
         scan(connection, part, out).await

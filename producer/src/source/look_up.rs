@@ -20,7 +20,7 @@ use super::census::{and_membership, looked_up};
 use super::error::PollError;
 use super::keys::{Chunk, KeysOf, integers, own_keys};
 use super::out::{Event, Out};
-use super::scan::{Answer, BatchLimits, Scan, Scanned, Versions, scan};
+use super::scan::{BatchLimits, ReadBy, Scan, Scanned, Versions, scan};
 use super::statement::{Condition, array_text};
 use super::table::PolledTable;
 
@@ -40,7 +40,7 @@ pub(super) struct Asked {
     pub(super) changed: Chunk,
 }
 
-/// What a look has handed on.
+/// What a look has emitted.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) deletes: u64,
@@ -49,10 +49,10 @@ pub(super) struct Found {
     pub(super) gate: Gate,
 }
 
-/// A version that was handed on: its xid, and the key of its record.
+/// A version that was emitted: its xid, and the key of its record.
 pub type Version = (Xid, Vec<u8>);
 
-/// Looks for rows, and hands on what was deleted and what is new.
+/// Looks for rows, and emits what was deleted and what is new.
 pub(super) async fn look_up(
     postgres: &mut Postgres,
     table: &mut PolledTable,
@@ -116,7 +116,7 @@ async fn unseen(
         snapshot,
         late_below: Floor::MIN,
         origin: Origin::Poll,
-        answer: Answer::Short,
+        read_by: ReadBy::Short,
         batch: BatchLimits::default(),
     };
     scan(connection, by_key, out).await

@@ -86,18 +86,18 @@ pub struct Due {
 pub struct Step {
     /// True when a cycle ran.
     pub cycled: bool,
-    /// Changes that were handed on.
+    /// Changes that were emitted.
     pub rows: u64,
     /// Those of a cycle whose timestamp was below the floor of the fast scan: backdated, rounded,
     /// or from another zone.
     pub late: u64,
-    /// Deletes that were handed on.
+    /// Deletes that were emitted.
     pub deletes: u64,
     /// How long a chunk of keys took to compare.
     pub compared: Option<Duration>,
     /// True when the last table has joined the cycles in this step.
     pub joined: bool,
-    /// The progress that covers everything handed on so far. The gate was passed for it.
+    /// The progress that covers everything emitted so far. The gate was passed for it.
     pub progress: BTreeMap<TableName, ProgressDelta>,
 }
 
@@ -140,8 +140,8 @@ impl Poll {
         Ok(step)
     }
 
-    /// A table whose progress belongs to another cursor than it is polled by: once that is durable, a
-    /// new session has to go on.
+    /// A table whose cursor column changed. When its progress is durable, a new session polls by the
+    /// new column.
     pub fn with_next_cursor(&self) -> Option<&TableName> {
         let table = self.tables.iter().find(|table| table.has_next_cursor());
         table.map(PolledTable::name)
@@ -268,7 +268,7 @@ impl Poll {
             return Ok(());
         }
         self.quiet = None;
-        // Journals go first: of the rows that they name, those that the scan of the table hands on
+        // Journals go first: of the rows that they name, those that the scan of the table emits
         // need no look.
         plans.sort_by_key(|(at, _)| !self.tables[*at].is_journal());
         // All scans succeed before the state of any table changes.

@@ -3,7 +3,7 @@
 //! A record is only a hint. What a look at the table shows decides: a row that was deleted, by the
 //! proof of the census, and a version that no scan has emitted, such as that of an update which left
 //! the cursor as it was. So a gap in a journal costs the table nothing but time. Rows that a scan of
-//! this cycle has handed on need no look. Source: docs/polling.md, "Journals".
+//! this cycle has emitted need no look. Source: docs/polling.md, "Journals".
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
 //! A repair: rows that a comparison has found different in the lake are published another time, as
 //! the table has them now.
 //!
-//! It is carried out beside a sweep, in the same snapshot. What the sweep finds new it has handed on
-//! already; the repair hands on those of the asked rows that were handed on before, and deletes of
+//! It is carried out beside a sweep, in the same snapshot. What the sweep finds new it has emitted
+//! already; the repair emits those of the asked rows that were emitted before, and deletes of
 //! the asked keys that have no row. So each version comes once with the repair, whatever was written
 //! since the comparison, and after everything that earlier snapshots have shown: the order of a
 //! key's versions is that of the snapshots. The key of the repair becomes durable with its rows, so
@@ -18,7 +18,7 @@ use super::census::looked_up;
 use super::error::PollError;
 use super::keys::Chunk;
 use super::out::Out;
-use super::scan::{Answer, Scan, Scanned, Versions, scan};
+use super::scan::{ReadBy, Scan, Scanned, Versions, scan};
 use super::statement::{Condition, array_text};
 
 /// The rows that a user wants published another time.
@@ -29,7 +29,7 @@ pub struct Repair {
     pub keys: Chunk,
 }
 
-/// What a repair has handed on.
+/// What a repair has emitted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Republished {
     pub rows: u64,
@@ -63,7 +63,7 @@ pub async fn republish(
             columns: columns.iter().map(|texts| array_text(texts)).collect(),
         },
         late_below: Floor::MIN,
-        answer: Answer::Short,
+        read_by: ReadBy::Short,
         origin: Origin::Repair,
         ..sweep
     };
@@ -76,7 +76,7 @@ pub async fn republish(
         let mut batch = missing.deletes(&captured.schema, xid_end, taken_at);
         batch.origin = Origin::Repair;
         out.write(batch).await?;
-        scanned.left.push(missing);
+        scanned.deleted_keys.push(missing);
     }
     scanned.rows += deletes;
     scanned.deletes += deletes;

@@ -43,7 +43,7 @@ pub struct Scan<'a> {
     pub coverage: &'a Coverage,
     /// The keys of its rows that were emitted, if they are held.
     pub keys: Option<KeysOf<'a>>,
-    /// Which of the versions are handed on.
+    /// Which of the versions are emitted.
     pub wanted: Versions,
     pub condition: &'a Condition,
     /// The snapshot that is open, with the time that its rows are detected at.
@@ -53,20 +53,20 @@ pub struct Scan<'a> {
     /// Why the rows are read.
     pub origin: Origin,
     /// How many rows are likely to come.
-    pub answer: Answer,
+    pub read_by: ReadBy,
     pub batch: BatchLimits,
 }
 
-/// How the rows come. The values are the same.
+/// How the server sends the rows. The values are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum ReadBy {
     /// By a prepared statement, whose plan the server keeps: the answer is a few rows most times.
     Short,
     /// By COPY, which is planned each time and costs half as much a row on this side.
     Long,
 }
 
-/// Which versions a scan hands on.
+/// Which versions a scan emits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Versions {
     /// Those that were not emitted.
@@ -94,25 +94,24 @@ impl Versions {
 pub struct Scanned {
     /// The xids of all returned rows.
     pub returned: RoaringTreemap,
-    /// Keys of rows that were handed on, and are not held yet.
+    /// Keys of rows that were emitted, and are not held yet.
     pub keys: NewKeys,
-    /// Keys of rows that were handed on as deletes, and are held.
-    pub left: Vec<Chunk>,
-    /// Rows that were handed on.
+    /// Published keys whose deletes were emitted.
+    pub deleted_keys: Vec<Chunk>,
+    /// Rows that were emitted.
     pub rows: u64,
     /// Those of them that are deletes.
     pub deletes: u64,
-    /// New versions of rows outside the table's membership, which may have been handed on as
+    /// New versions of rows outside the table's membership, which may have been emitted as
     /// deletes.
     pub outside: u64,
-    /// What a repair has handed on.
+    /// What a repair has emitted.
     pub repaired: Republished,
-    /// Versions that are new to the poll, in rows that were handed on or are outside: none of
+    /// Versions that are new to the poll, in rows that were emitted or are outside: none of
     /// another load, of an attached table, or of altered columns.
     pub found: u64,
     /// Those of them with a timestamp below `late_below`.
     pub late: u64,
-    /// How long the scan took.
     pub took: Duration,
     /// The time that the rows were detected at.
     pub detected_at: i64,
@@ -123,11 +122,11 @@ impl Scanned {
     pub fn and(mut self, other: Self) -> Self {
         self.returned |= other.returned;
         self.keys.extend(other.keys);
-        self.left.extend(other.left);
+        self.deleted_keys.extend(other.deleted_keys);
         Self {
             returned: self.returned,
             keys: self.keys,
-            left: self.left,
+            deleted_keys: self.deleted_keys,
             rows: self.rows + other.rows,
             deletes: self.deletes + other.deletes,
             outside: self.outside + other.outside,
@@ -139,9 +138,9 @@ impl Scanned {
         }
     }
 
-    /// Adds rows that were handed on although no scan asked for them: the other rows of their
+    /// Adds rows that were emitted although no scan asked for them: the other rows of their
     /// transactions may be missing, so their xids do not count as returned.
-    pub fn beside(self, other: Self) -> Self {
+    pub fn and_without_xids(self, other: Self) -> Self {
         self.and(Self {
             returned: RoaringTreemap::new(),
             ..other
@@ -176,19 +175,19 @@ impl Default for BatchLimits {
     }
 }
 
-/// Reads the rows of a condition and hands on those that are wanted.
+/// Reads the rows of a condition and emits those that are wanted.
 pub async fn scan(
     connection: &mut PgConnection,
     scan: Scan<'_>,
     out: &mut impl Out,
 ) -> Result<Scanned, PollError> {
     let started = Instant::now();
-    let mut sieve = Sieve::new(scan);
+    let mut wanted = WantedRows::new(scan);
     if !scan.is_empty() {
         let captured = &scan.table.captured;
         let failed = |error| Error::rows_of(captured, error);
-        match scan.answer {
-            Answer::Short => {
+        match scan.read_by {
+            ReadBy::Short => {
                 let (sql, values) = scan.statement();
                 let mut query = sqlx::query(AssertSqlSafe(sql));
                 for value in values {
@@ -196,26 +195,26 @@ pub async fn scan(
                 }
                 let mut rows = query.fetch(connection);
                 while let Some(row) = rows.try_next().await.map_err(failed)? {
-                    if sieve.take(&row, out)? {
-                        sieve.hand_on(out).await?;
+                    if wanted.take(&row, out)? {
+                        wanted.emit(out).await?;
                     }
                 }
             }
-            Answer::Long => {
+            ReadBy::Long => {
                 let copied = CopyRows::start(connection, &scan.statement_of_copy()).await;
                 let mut rows = copied.map_err(failed)?;
                 while let Some(row) = rows.try_next().await.map_err(failed)? {
-                    if sieve.take(&row, out)? {
-                        sieve.hand_on(out).await?;
+                    if wanted.take(&row, out)? {
+                        wanted.emit(out).await?;
                     }
                 }
             }
         }
     }
-    sieve.hand_on(out).await?;
-    out.observe(Event::Read(sieve.read % EVENT_ROWS));
-    sieve.scanned.took = started.elapsed();
-    Ok(sieve.scanned)
+    wanted.emit(out).await?;
+    out.observe(Event::Read(wanted.read % EVENT_ROWS));
+    wanted.scanned.took = started.elapsed();
+    Ok(wanted.scanned)
 }
 
 impl Scan<'_> {
@@ -248,7 +247,7 @@ struct Outside {
 }
 
 /// Keeps the rows that are wanted, and gathers them into batches.
-struct Sieve<'a> {
+struct WantedRows<'a> {
     scan: Scan<'a>,
     decoder: RowDecoder,
     /// Decodes one row for its key.
@@ -262,7 +261,7 @@ struct Sieve<'a> {
     read: u64,
 }
 
-impl<'a> Sieve<'a> {
+impl<'a> WantedRows<'a> {
     fn new(scan: Scan<'a>) -> Self {
         let table = scan.table;
         let as_null = table.config.impossible_values == ImpossibleValues::Null;
@@ -336,7 +335,7 @@ impl<'a> Sieve<'a> {
         Ok(self.decoder.rows() >= rows || self.decoder.bytes() >= bytes)
     }
 
-    /// True for a version that was handed on because a journal named its row.
+    /// True for a version that was emitted because a journal named its row.
     #[cold]
     fn was_looked_up(&mut self, row: &impl BinaryRow, xid: Xid) -> Result<bool, Error> {
         let captured = &self.scan.table.captured;
@@ -350,7 +349,7 @@ impl<'a> Sieve<'a> {
     }
 
     /// Hands on the rows so far.
-    async fn hand_on(&mut self, out: &mut impl Out) -> Result<(), PollError> {
+    async fn emit(&mut self, out: &mut impl Out) -> Result<(), PollError> {
         if self.decoder.rows() > 0 {
             out.write(self.finish()).await?;
         }
@@ -372,7 +371,7 @@ impl<'a> Sieve<'a> {
         if let Some(KeysOf::Missing(keys)) = self.scan.keys {
             let (published, left) = keys.published_of(batch);
             batch = published;
-            self.scanned.left.push(left);
+            self.scanned.deleted_keys.push(left);
         }
         let rows = batch.rows.num_rows() as u64;
         self.scanned.rows += rows;

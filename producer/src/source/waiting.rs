@@ -257,7 +257,7 @@ impl Look {
         Ok(hidden)
     }
 
-    /// The versions that the next scan would hand on, and the age of the oldest.
+    /// The versions that the next scan would emit, and the age of the oldest.
     async fn count(
         &mut self,
         table: &PolledTable,

@@ -113,7 +113,7 @@ impl PolledTable {
         }
     }
 
-    /// Records keys of rows that were handed on.
+    /// Records keys of rows that were emitted.
     pub fn published(&mut self, new: NewKeys) {
         self.unsaved |= self.held.published(new);
     }
@@ -125,7 +125,7 @@ impl PolledTable {
         self.unsaved = true;
     }
 
-    /// Records a chunk of the pass: how many keys it had, and the deletes that were handed on.
+    /// Records a chunk of the pass: how many keys it had, and the deletes that were emitted.
     pub fn compared(&mut self, keys: u64, gone: &Chunk, until: Option<String>, detected_at: i64) {
         if !gone.is_empty() {
             self.detection.record(detected_at);

@@ -14,7 +14,7 @@ impl PolledTable {
     pub fn scanned(&mut self, plan: Plan, mut scanned: Scanned) {
         let bounds = plan.bounds();
         self.published(std::mem::take(&mut scanned.keys));
-        for left in std::mem::take(&mut scanned.left) {
+        for left in std::mem::take(&mut scanned.deleted_keys) {
             self.held.left(&left);
         }
         let scanned = &scanned;
