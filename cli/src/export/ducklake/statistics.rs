@@ -4,7 +4,8 @@ use inlet_lake::{ColumnStatistics, LakeFile};
 use inlet_model::{ColumnType, Scalar};
 use rusqlite::{Connection, params};
 
-use super::{ColumnId, Sql};
+use super::Sql;
+use super::writing::ColumnId;
 use crate::export::shape::{Field, InFile, Shape};
 
 /// The bytes from which on a bound of a text may be cut.
