@@ -9,23 +9,28 @@
 //! exists from one after it, it leaves `#1` files without an owner, and its rename syncs two
 //! folders for every file.
 
+#[cfg(test)]
+pub(crate) mod contract;
+mod side_by_side;
+#[cfg(test)]
+pub(crate) mod steps;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use inlet_service::file::{persist, sync_folder, write_temporary};
 use tempfile::TempPath;
 
+pub(crate) use self::side_by_side::side_by_side;
 use super::bucket::{Bucket, Listed, local_file};
 use super::hidden;
 use super::names::{HIDDEN, LOG, QUARANTINE, STAGING};
 use crate::error::{LISTING, LakeError, READING};
-
-/// Syncs that run at once; more bring nothing on any disk that we measured.
-const SYNCS_AT_ONCE_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -504,76 +509,12 @@ impl Store {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod steps {
-    //! What a test does at each step.
-
-    use std::fmt;
-    use std::path::Path;
-    use std::sync::{Mutex, PoisonError};
-
-    type Act = Box<dyn FnMut(&Path) + Send>;
-
-    #[derive(Default)]
-    pub struct Steps(Mutex<Option<Act>>);
-
-    impl Steps {
-        pub fn watch(&self, act: impl FnMut(&Path) + Send + 'static) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
-        }
-
-        pub fn take(&self, root: &Path) {
-            if let Some(act) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-                act(root);
-            }
-        }
-    }
-
-    impl fmt::Debug for Steps {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("Steps")
-        }
-    }
-}
-
 /// Makes files durable, given with their names.
 fn sync_files(files: &[(&str, File)]) -> Result<(), LakeError> {
     side_by_side(files, |(name, file)| {
         file.sync_all()
             .map_err(|source| LakeError::io("sync", *name, source))
     })
-}
-
-/// Does the same with each item, on several threads. The first failure is returned; items that have
-/// not started by then are skipped.
-pub(crate) fn side_by_side<T: Sync>(
-    items: &[T],
-    act: impl Fn(&T) -> Result<(), LakeError> + Sync,
-) -> Result<(), LakeError> {
-    // The usual commit has one file, which is not worth a thread.
-    if let [item] = items {
-        return act(item);
-    }
-    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-    let work = || {
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(error) = act(item) {
-                // No thread starts another item: the commit fails anyway.
-                next.store(items.len(), Ordering::Relaxed);
-                failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(error);
-            }
-        }
-    };
-    std::thread::scope(|threads| {
-        (0..items.len().min(SYNCS_AT_ONCE_MAX)).for_each(|_| _ = threads.spawn(work));
-    });
-    failure
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .map_or(Ok(()), Err)
 }
 
 /// The error of a lock: a file system that has no locks refuses each of them, so trying again is of
@@ -619,93 +560,4 @@ fn create_folder(path: &Path) -> Result<(), LakeError> {
 
 fn sync(folder: &Path) -> Result<(), LakeError> {
     sync_folder(folder).map_err(|source| LakeError::io("sync", folder, source))
-}
-
-#[cfg(test)]
-pub(crate) mod contract;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::create(&folder.path().join("deep/er/lake")).unwrap();
-        (folder, store)
-    }
-
-    #[test]
-    fn a_name_is_given_once_and_leaves_no_temporary_file() {
-        let (_folder, store) = store();
-        assert!(matches!(
-            store.put_if_absent("_log/1.json", "_staging/a", b"first"),
-            Ok(Put::Created)
-        ));
-        assert!(matches!(
-            store.put_if_absent("_log/1.json", "_staging/b", b"second"),
-            Ok(Put::Exists)
-        ));
-        assert_eq!(
-            store.read("_log/1.json").unwrap().as_deref(),
-            Some(b"first".as_slice())
-        );
-        assert_eq!(store.list(STAGING).unwrap(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_file_system_without_locks_is_named_and_keeps_no_file_of_an_attempt() {
-        let (_folder, store) = store();
-        let attempt = |error| store.create_locked_by("_staging/w.lock", |_| Err(error));
-        for number in [37, 38, 95, 22] {
-            let error = attempt(TryLockError::Error(io::Error::from_raw_os_error(number)));
-            assert!(
-                matches!(
-                    error,
-                    Err(LakeError::Unsupported {
-                        lacks: "file locks",
-                        ..
-                    })
-                ),
-                "{error:?}"
-            );
-        }
-        let broken = attempt(TryLockError::Error(io::Error::from_raw_os_error(5)));
-        assert!(matches!(broken, Err(LakeError::Io { .. })), "{broken:?}");
-        assert!(matches!(attempt(TryLockError::WouldBlock), Ok(None)));
-        assert_eq!(store.list(STAGING).unwrap(), Vec::<String>::new());
-        store.probe().unwrap();
-        assert_eq!(store.list("").unwrap().len(), 3, "the lake's own folders");
-    }
-
-    #[test]
-    fn a_folder_below_a_file_cannot_be_a_lake() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("file"), b"x").unwrap();
-        assert!(matches!(
-            Store::create(&folder.path().join("file/lake")),
-            Err(LakeError::NotFolder { .. })
-        ));
-        assert!(matches!(
-            Store::create(&folder.path().join("file")),
-            Err(LakeError::NotFolder { .. })
-        ));
-    }
-
-    #[test]
-    fn a_lake_behind_a_link_that_leads_nowhere_is_neither_created_nor_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink(folder.path().join("unmounted"), &link).unwrap();
-        for path in [link.clone(), link.join("lake")] {
-            let created = Store::create(&path);
-            assert!(
-                matches!(created, Err(LakeError::Dangling { .. })),
-                "{created:?}"
-            );
-            let existing = Store::existing(&path).unwrap();
-            assert!(existing.list("").is_err() && existing.read("_log/1.json").is_err());
-        }
-        fs::create_dir(folder.path().join("unmounted")).unwrap();
-        assert!(Store::create(&link).is_ok());
-    }
 }
