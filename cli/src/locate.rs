@@ -94,12 +94,13 @@ pub async fn run(arguments: &WhereArguments, config: Config, stop: CancellationT
     check_key(captured, &arguments.key)?;
     let found = async {
         let row = read_row(&mut connection, captured, &arguments.key).await?;
+        let key = texts_in_lake(&mut connection, captured, &arguments.key).await?;
         let datalake = config.require_datalake()?;
         // What a merge replaces stays in its place until DuckDB has answered.
         let _held = TableReader::new(tables::folder(&config, datalake, &table.config)).hold();
         let lake = views::read(&config, datalake, &table.config, Reading::Committed).await?;
-        let versions = read_lake(&lake, captured, &arguments.key).await?;
-        let rejected = read_quarantine(&lake, captured, &arguments.key).await?;
+        let versions = read_lake(&lake, captured, &key).await?;
+        let rejected = read_quarantine(&lake, captured, &key).await?;
         Ok::<_, Failure>((row, versions, rejected))
     };
     let Some(found) = stop.run_until_cancelled(found).await else {
@@ -120,7 +121,7 @@ fn check_key(captured: &Captured, key: &[String]) -> Result<(), LocateError> {
     if schema.key.len() == key.len() {
         return Ok(());
     }
-    let names: Vec<_> = key_names(captured);
+    let names: Vec<_> = own_names(captured).collect();
     Err(LocateError::Values {
         table: schema.table.clone(),
         columns: names.len(),
@@ -129,6 +130,12 @@ fn check_key(captured: &Captured, key: &[String]) -> Result<(), LocateError> {
     })
 }
 
+/// The columns of the key, as a user knows them.
+fn own_names(captured: &Captured) -> impl Iterator<Item = &str> {
+    captured.key_columns().map(|column| column.name.as_str())
+}
+
+/// The columns of the key in the lake, where some have a column that identifies their values.
 fn key_names(captured: &Captured) -> Vec<&str> {
     let schema = &captured.schema;
     let column = |at: &usize| schema.columns[*at].name.as_str();
@@ -137,7 +144,7 @@ fn key_names(captured: &Captured) -> Vec<&str> {
 
 /// `id = 7, line = 2`.
 fn named_key(captured: &Captured, key: &[String]) -> String {
-    let pairs = key_names(captured).into_iter().zip(key);
+    let pairs = own_names(captured).zip(key);
     let pairs: Vec<_> = pairs
         .map(|(name, value)| format!("{name} = {value}"))
         .collect();
@@ -153,8 +160,7 @@ async fn read_row(
     let cursor = captured.cursor_name();
     let cursor = cursor.map_or_else(|| "NULL".to_owned(), quote);
     let member = captured.membership.as_deref().unwrap_or("true");
-    let conditions = schema.key.iter().enumerate().map(|(at, column)| {
-        let column = &schema.columns[*column];
+    let conditions = captured.key_columns().enumerate().map(|(at, column)| {
         // The value has the column's type, so that the index of the key finds the row.
         let (name, of) = (quote(&column.name), &column.postgres_type);
         format!("{name} = CAST(${}::text AS {of})", at + 1)
@@ -179,6 +185,28 @@ async fn read_row(
         cursor: row.try_get(1).map_err(failed)?,
         is_for_readers: row.try_get(2).map_err(failed)?,
     }))
+}
+
+/// The values of the key as the lake compares them: `Bob` and `BOB` of a `citext` are one there.
+async fn texts_in_lake(
+    connection: &mut PgConnection,
+    captured: &Captured,
+    key: &[String],
+) -> Result<Vec<String>, Error> {
+    let columns = captured.key_columns().enumerate();
+    let texts = columns.map(|(place, column)| {
+        let given = format!("${}::text", place + 1);
+        let value = format!("CAST({given} AS {})", column.postgres_type);
+        captured.identifying_sql(place, &value).unwrap_or(given)
+    });
+    let texts: Vec<_> = texts.collect();
+    let sql = format!("SELECT ARRAY[{}]::text[]", texts.join(", "));
+    let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
+    for value in key {
+        query = query.bind(value);
+    }
+    let failed = |error| Error::rows_of(captured, error);
+    query.fetch_one(connection).await.map_err(failed)
 }
 
 /// Every version of the row, the newest first.

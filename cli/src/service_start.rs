@@ -183,6 +183,7 @@ impl Start {
 impl Role {
     /// Refuses a configuration that the service cannot start with, before any server is asked.
     fn check(self, config: &Config) -> Result<(), Failure> {
+        tables::check_folders(config)?;
         match self {
             Self::Producer => {
                 config.require_kafka()?;

@@ -1,5 +1,6 @@
 //! The tables of a configuration as the lake knows them, and where they are in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,6 +88,46 @@ pub fn own_folder(datalake: &DatalakeConfig, table: &TableReference) -> PathBuf 
         found.is_some_and(|found| table.may_mean(&found)) && !folder.exists()
     };
     former.filter(is_its_own).unwrap_or(folder)
+}
+
+/// Two tables of a configuration that would use one folder, and its log.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "tables `{first}` and `{second}` would both be written to the folder `{folder}` of the lake"
+)]
+pub struct SharedFolder {
+    first: String,
+    second: String,
+    folder: String,
+}
+
+impl Explain for SharedFolder {
+    fn kind(&self) -> Kind {
+        Kind::Config
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(Hint::text(
+            "remove one of them if they are one table; else give one a configuration of its own, with \
+             another `datalake.path`",
+        ))
+    }
+}
+
+/// Refuses tables that would use one folder.
+pub fn check_folders(config: &Config) -> Result<(), SharedFolder> {
+    let mut known = BTreeMap::<String, String>::new();
+    for table in &config.tables {
+        let (folder, second) = (table.table.folder(), table.written());
+        if let Some(first) = known.insert(folder.clone(), second.clone()) {
+            return Err(SharedFolder {
+                first,
+                second,
+                folder,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A table that a command line names and the configuration does not.

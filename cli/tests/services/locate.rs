@@ -76,6 +76,30 @@ async fn a_row_is_found_wherever_it_is() {
 }
 
 #[tokio::test]
+async fn a_row_is_found_by_a_key_that_has_several_texts() {
+    let database = shared_database().await;
+    let sql = "CREATE EXTENSION citext;
+               CREATE TABLE ports (code citext, depth numeric, name text, at timestamptz DEFAULT \
+               now(), PRIMARY KEY (code, depth)); CREATE INDEX ON ports (at);
+               INSERT INTO ports VALUES ('Ham', 1.50, 'Hamburg'), ('RTM', 2, 'Rotterdam')";
+    database.sql(sql).await.unwrap();
+    let copy = Copy::of(database, &["run"], "tables: { ports: }\n").await;
+    let _services = copy.start(&["run"]);
+    copy.await_rows("", 2).await;
+    for key in [["Ham", "1.50"], ["HAM", "1.5"], ["rtm", "2.000"]] {
+        let found = copy
+            .run_with("where", &[&["ports"], &key[..]].concat())
+            .await;
+        let shown = &found.stdout;
+        assert!(
+            shown.contains("1 version") && shown.contains("as PostgreSQL has it"),
+            "{found:?}"
+        );
+        assert!(shown.contains(&format!("code = {}", key[0])), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_row_that_cannot_be_named_is_refused_in_words() {
     let database = shared_database().await;
     database.sql(LINES).await.unwrap();

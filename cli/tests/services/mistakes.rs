@@ -130,6 +130,40 @@ async fn a_typo_in_the_table_names_the_similar_one() {
 }
 
 #[tokio::test]
+async fn a_lake_that_is_removed_while_a_service_writes_it_is_named() {
+    let case = Case::new().await;
+    let config = case.config(&case.right(), &case.lake()).unwrap();
+    let mut service = Inlet::start(INLET, &["run", "--config", &config], &[]).unwrap();
+    let glob = format!("{}/**/*.parquet", case.folder.join("lake").display());
+    eventually(PATIENCE, "the rows are in the lake", async || {
+        Ok(duckdb::count_glob(&glob).await? == 2)
+    })
+    .await;
+    fs::remove_dir_all(case.folder.join("lake")).unwrap();
+    let insert = "INSERT INTO orders (amount) VALUES (3)";
+    case.database.sql(insert).await.unwrap();
+    let code = service.wait_exit(PATIENCE).await.unwrap().code();
+    let log = service.stderr().unwrap();
+    assert!(
+        code == Some(78) && log.contains("was removed, replaced or unmounted"),
+        "{code:?} {log}"
+    );
+}
+
+#[tokio::test]
+async fn two_names_of_one_table_are_refused_before_a_row_is_read() {
+    let case = Case::new().await;
+    let both = case.right().replace("  table: orders\n", "");
+    let lake = case.lake() + "tables:\n  orders: {}\n  public.orders: {}\n";
+    says(
+        &case.run("run", &both, &lake).await,
+        78,
+        &["`orders`", "`public.orders`", "remove one of them"],
+    );
+    assert!(!case.folder.join("lake").exists());
+}
+
+#[tokio::test]
 async fn a_typo_in_a_key_names_the_nearest_one_and_its_line() {
     let case = Case::new().await;
     let wrong = case.lake().replace("flush_interval", "flush_intervall");

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use inlet_harness::shared_database;
+use inlet_harness::{Inlet, shared_database};
 
+use crate::orders::INLET;
 use crate::tables::Copy;
 
 const TABLE: &str = "
@@ -21,12 +22,14 @@ async fn another_topic_is_refused_with_both_ways_out() {
     let copy = Copy::of(database, &VERBS, &tables).await;
     let services = copy.start(&VERBS);
     copy.await_rows("", 2).await;
-    drop(services);
 
+    // The producer that runs is not disturbed.
     let former = fs::read_to_string(&copy.config).unwrap();
     let other = former.replace(&topics[0], &topics[1]);
-    fs::write(&copy.config, &other).unwrap();
-    let refused = copy.run("producer").await;
+    let mistaken = copy.folder.join("other.yml").display().to_string();
+    fs::write(&mistaken, &other).unwrap();
+    let refused = Inlet::run(INLET, &["producer", "--config", &mistaken], &[]).await;
+    let refused = refused.unwrap();
     assert_eq!(refused.code, 78, "{}", refused.stderr);
     for words in [
         &*topics[0],
@@ -41,9 +44,6 @@ async fn another_topic_is_refused_with_both_ways_out() {
         );
     }
 
-    // The former topic again: everything goes on.
-    fs::write(&copy.config, &former).unwrap();
-    let services = copy.start(&VERBS);
     copy.database
         .sql("INSERT INTO orders VALUES (3)")
         .await

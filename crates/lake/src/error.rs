@@ -116,6 +116,11 @@ pub enum LakeError {
         epoch: u64,
         owner: u64,
     },
+    /// The log lacks what this process has written to it.
+    #[error(
+        "the lake of table `{table}` lost its log, or got another one, while this process wrote it"
+    )]
+    LogReplaced { table: TableName },
     /// The disk is full.
     #[error("no space is left for `{}`", path.display())]
     Full { path: PathBuf, source: io::Error },
@@ -274,6 +279,10 @@ impl LakeError {
             Self::Conflict { .. } | Self::Fenced { .. } => {
                 Hint::text("another instance writes this table: stop one of the two")
             }
+            Self::LogReplaced { .. } => Hint::text(
+                "the table's folder was removed, replaced or unmounted: put it back before the next \
+                 start, which begins an empty lake otherwise",
+            ),
             Self::Full { .. } => {
                 Hint::text("free space on the lake's disk; writing then continues")
             }
@@ -332,6 +341,7 @@ impl Explain for LakeError {
             | Self::Undated { .. }
             | Self::WrittenByConsumer { .. }
             | Self::WrittenWithoutBroker { .. }
+            | Self::LogReplaced { .. }
             | Self::Column { .. } => Kind::Config,
             Self::Conflict { .. } | Self::Fenced { .. } => Kind::Fenced,
             Self::Full { .. }

@@ -9,6 +9,8 @@ use crate::bar;
 use crate::error::{Explain, Hint, Kind};
 use crate::output::{self, LogWriter};
 
+/// What logs that a queue was not closed.
+const CLOSED_QUEUE: &str = "rdkafka::consumer::base_consumer";
 /// The environment variable with the filter: a level, or `target=level` with commas.
 pub const VARIABLE: &str = "INLET_LOG";
 
@@ -78,7 +80,12 @@ pub fn start(format: LogFormat, level: Option<Level>) -> Result<(), LogError> {
             return Err(LogError::Filter(words.to_string_lossy().into_owned()));
         }
     };
-    let filter = EnvFilter::try_new(&words).map_err(|_| LogError::Filter(words))?;
+    // The crate logs as an error that a client which is being ended cannot close its queue any more.
+    let all = match words.contains(CLOSED_QUEUE) {
+        true => words.clone(),
+        false => format!("{words},{CLOSED_QUEUE}=off"),
+    };
+    let filter = EnvFilter::try_new(all).map_err(|_| LogError::Filter(words))?;
     let colors = output::has_colors(output::is_stderr_terminal());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -204,6 +204,12 @@ impl Head {
         if owner == epoch {
             return Ok(());
         }
+        // Epochs only grow, so a log with a smaller one is not the log that was written.
+        if owner < epoch {
+            return Err(LakeError::LogReplaced {
+                table: self.table.clone(),
+            });
+        }
         Err(LakeError::Fenced {
             table: self.table.clone(),
             partition,

@@ -173,6 +173,21 @@ impl Captured {
             .collect()
     }
 
+    /// The columns of the key as PostgreSQL has them, in the key's order.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().map(|at| &self.schema.columns[*at])
+    }
+
+    /// The SQL of the text that identifies a value of the key's column at `place`, given as SQL;
+    /// `None` where the value's own text does.
+    pub fn identifying_sql(&self, place: usize, value: &str) -> Option<String> {
+        let column = *self.key.get(place)?;
+        let mut forms = self.entry.forms(&self.key);
+        forms
+            .find(|(of, _)| *of == column)
+            .map(|(_, form)| form.sql(value))
+    }
+
     /// What a SELECT that feeds a [`crate::RowDecoder`] reads: the row's `xmin`, then the schema's
     /// columns, those without a mapping as their text.
     pub fn select_list(&self) -> String {

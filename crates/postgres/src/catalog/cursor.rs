@@ -60,10 +60,14 @@ pub(super) fn choose(
     let Some(asked) = asked else {
         return Ok(guess(columns, &candidates));
     };
+    // The first one is proposed to the user.
     let names = || {
+        let best = guess(columns, &candidates);
+        let mut ordered = candidates.clone();
+        ordered.sort_by_key(|cursor| (Some(*cursor) != best, !cursor.indexed, cursor.kind as u8));
+        let names = ordered.iter();
         Names(
-            candidates
-                .iter()
+            names
                 .map(|cursor| columns[cursor.column].name.clone())
                 .collect(),
         )
@@ -133,6 +137,25 @@ pub(super) fn touch_statements(table: &TableName, column: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_of_the_proposed_columns_is_the_one_that_would_be_chosen() {
+        let day = ColumnType::Scalar(Scalar::Date);
+        let moment = ColumnType::Scalar(Scalar::TimestampTz);
+        let number = ColumnType::Scalar(Scalar::Int64);
+        let columns = columns(&[
+            ("imo", number),
+            ("built", day),
+            ("seen", moment),
+            ("updated_at", moment),
+        ]);
+        let table = TableName::new("public", "vessels");
+        let refused = choose(&table, &columns, &[], Some("imo")).unwrap_err();
+        let CatalogError::CursorType { candidates, .. } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!(candidates.0, ["updated_at", "seen", "built"]);
+    }
 
     fn columns(columns: &[(&str, ColumnType)]) -> Vec<Column> {
         let column = |(name, column_type): &(&str, ColumnType)| Column {

@@ -3,8 +3,9 @@
 //!
 //! A process takes a pipeline over in these steps, each of which relies on the one before:
 //! 1. Check the broker and create missing topics, so that a transaction has a place to go to.
-//! 2. If this process has owned the pipeline before, read the control topic: when another process
-//!    is named there as the later owner, this one stops as fenced instead of fencing it in turn.
+//! 2. Read the control topic: refuse a table that was published into another topic, before a
+//!    producer that is right is fenced. If this process has owned the pipeline before and another
+//!    one is named there as the later owner, stop as fenced instead of fencing it in turn.
 //! 3. `init_transactions`: the broker fences every earlier owner and ends its transaction. It
 //!    returns when the end is marked in every kafka_partition, so the next step sees all of it.
 //! 4. Read the control topic: progress, sequences, schemas and the generation of the last owner.
@@ -86,8 +87,11 @@ impl Publisher {
             partitions,
             created,
         } = topics::prepare(settings, transactions.producer(), &names, deadline)?;
+        // What is wrong here must not end a producer that is right, as `init` does.
+        let before = Stored::read(settings, deadline)?;
+        check_topics(&topics, &before.progress)?;
         if let Some(held) = held {
-            check_owner(settings, held, Stored::read(settings, deadline)?.owner)?;
+            check_owner(settings, held, before.owner)?;
         }
         transactions.init(deadline)?;
         // This reads before the first write. `init` waits until the broker has marked every earlier
@@ -104,6 +108,7 @@ impl Publisher {
         )? {
             stored = Stored::read(settings, deadline)?;
         }
+        check_topics(&topics, &stored.progress)?;
         log_created(&created, &topics, &stored.progress);
         let generation = stored.owner.map_or(0, |owner| owner.generation) + 1;
         // The claim is held before it is published: when the outcome of this transaction is
@@ -315,9 +320,6 @@ fn open_topics(
     for (table, name) in topics {
         let mut part = |part: &str| progress.get_mut(&table)?.0.remove(part);
         let (part, stored) = (part(PART), part(TOPIC_PART));
-        if let Some(former) = stored.as_ref().filter(|former| **former != name) {
-            return Err(another_topic(&table, former, &name));
-        }
         let next = sequences(settings, &name, partitions[&name], part.as_ref())?;
         let records = settings.records.get(&table).cloned().unwrap_or_default();
         let topic = Topic {
@@ -330,6 +332,20 @@ fn open_topics(
         opened.insert(table, topic);
     }
     Ok(opened)
+}
+
+/// Refuses tables that were published into another topic.
+fn check_topics(
+    topics: &BTreeMap<TableName, String>,
+    progress: &BTreeMap<TableName, Progress>,
+) -> Result<(), SinkError> {
+    for (table, name) in topics {
+        let stored = progress.get(table).and_then(|of| of.0.get(TOPIC_PART));
+        if let Some(former) = stored.filter(|former| *former != name) {
+            return Err(another_topic(table, former, name));
+        }
+    }
+    Ok(())
 }
 
 /// The rows of before are in another topic, so that the new one would have the later changes alone.
