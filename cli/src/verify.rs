@@ -272,6 +272,13 @@ async fn compare_range(
             let table = &snapshot.schema.table;
             tracing::info!(%table, seconds, "the lake is behind: waiting for it, at most this \
                 long");
+            if lake.has_no_writer() {
+                tracing::warn!(
+                    %table,
+                    "no service of this machine writes the lake: what is behind arrives when one \
+                     runs"
+                );
+            }
         }
         if !wanted.waits_for(&found) || !wait_for_more(lake, &mut range, deadline).await? {
             return Ok((found, range));

@@ -39,6 +39,12 @@ pub struct Lake {
 }
 
 impl Lake {
+    /// True when no process of this machine writes the lake; of a bucket it is not known.
+    pub fn has_no_writer(&self) -> bool {
+        let writers = self.reader.writers().unwrap_or_default();
+        !self.reader.is_in_bucket() && !writers.iter().any(|writer| writer.alive)
+    }
+
     /// A table's lake with the files that existed before the snapshot. Refuses a folder that holds
     /// another table.
     pub async fn open(

@@ -13,6 +13,10 @@ use crate::files::{BucketError, BucketFault};
 pub(crate) const READING: &str = "reading";
 pub(crate) const LISTING: &str = "listing";
 
+/// What to do about a folder that is not the one that was written.
+const PUT_BACK: &str = "the table's folder was removed, replaced or unmounted: put it back before \
+    the next start, which begins an empty lake otherwise";
+
 /// Why an operation on the lake failed.
 #[allow(missing_docs)] // Each message names its fields.
 #[derive(Debug, thiserror::Error)]
@@ -279,10 +283,7 @@ impl LakeError {
             Self::Conflict { .. } | Self::Fenced { .. } => {
                 Hint::text("another instance writes this table: stop one of the two")
             }
-            Self::LogReplaced { .. } => Hint::text(
-                "the table's folder was removed, replaced or unmounted: put it back before the next \
-                 start, which begins an empty lake otherwise",
-            ),
+            Self::LogReplaced { .. } => Hint::text(PUT_BACK),
             Self::Full { .. } => {
                 Hint::text("free space on the lake's disk; writing then continues")
             }
