@@ -13,6 +13,9 @@ use crate::files::{BucketError, BucketFault};
 pub(crate) const READING: &str = "reading";
 pub(crate) const LISTING: &str = "listing";
 
+/// What to do about a file system that is mounted for reading only.
+const MOUNT: &str = "its file system is mounted for reading only: mount it for writing, or see the \
+    key `datalake.path`";
 /// What to do about a folder that is not the one that was written.
 const PUT_BACK: &str = "the table's folder was removed, replaced or unmounted: put it back before \
     the next start, which begins an empty lake otherwise";
@@ -234,6 +237,7 @@ impl LakeError {
     /// What to do about it.
     fn advice(&self) -> Option<Hint> {
         Some(match self {
+            Self::NotWritable { source, .. } if is_read_only(source) => Hint::text(MOUNT),
             Self::NotWritable { owner, .. } | Self::NotReadable { owner, .. } => Hint::text(
                 format!("{owner}; change its owner, or the key `datalake.path`"),
             ),
@@ -321,6 +325,10 @@ impl LakeError {
     }
 }
 
+fn is_read_only(source: &io::Error) -> bool {
+    source.kind() == io::ErrorKind::ReadOnlyFilesystem
+}
+
 impl Explain for LakeError {
     fn kind(&self) -> Kind {
         match self {
@@ -366,6 +374,15 @@ impl Explain for LakeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_for_reading_only_has_to_be_mounted_for_writing() {
+        let source = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        let error = LakeError::io("creation", "/data/lake", source);
+        let hint = error.hint().unwrap().to_string();
+        assert!(hint.contains("mount it for writing"), "{hint}");
+        assert!(!hint.contains("owner"), "{hint}");
+    }
 
     #[test]
     fn a_folder_without_permission_is_an_error_of_the_configuration() {
