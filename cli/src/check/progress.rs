@@ -6,7 +6,7 @@ use inlet_consumer::{LostLake, SourceError, start};
 use inlet_kafka::Marks;
 use inlet_lake::Head;
 use inlet_model::Progress;
-use inlet_model::record::sequences::{PART, Sequences};
+use inlet_model::record::sequences::{PART, Sequences, TOPIC_PART};
 use inlet_model::{KafkaPartition, Offset};
 use inlet_postgres::Captured;
 use inlet_producer::source::phase::Phase;
@@ -51,6 +51,13 @@ pub fn check(
         if let (Some(kafka), Some(marks)) = (&config.kafka, marks) {
             let topic = kafka.topic_for(table);
             let read = stored.and_then(|stored| stored.read.get(at));
+            // What follows compares the table's own topic with what it had.
+            if let Some(another) = progress.and_then(|of| another_topic(table, &topic, of)) {
+                let of_topic = format!("topic {topic}");
+                findings.retain(|finding| finding.object != of_topic);
+                findings.push(another);
+                continue;
+            }
             findings.extend(read.and_then(|read| missing_lake(config, kafka, table, read)));
             findings.extend(progress.and_then(|progress| sequences(&topic, progress, marks)));
             findings.extend(
@@ -189,6 +196,23 @@ fn timeline_changed(object: String, phase: &Phase) -> Finding {
                 duplicated, each as a new version"
         }
     })
+}
+
+/// The rows of before are in another topic.
+fn another_topic(table: &TableConfig, topic: &str, progress: &Progress) -> Option<Finding> {
+    let former = progress.0.get(TOPIC_PART)?;
+    if former == topic {
+        return None;
+    }
+    let evidence = format!("published into topic `{former}` so far, and now `{topic}` is given");
+    let finding = Finding::error(Hop::Progress, table.written(), evidence);
+    let fix = format!(
+        "tables.{}.topic: {former}\nor a new `pipeline` name and a new `datalake.path`, to publish \
+         every row into `{topic}`",
+        table.written()
+    );
+    let means = "the new topic would have the later changes alone: the producer refuses to start";
+    Some(finding.effect(means).fix(fix))
 }
 
 /// With another number of partitions keys would move to other kafka_partitions, and lose the order

@@ -86,6 +86,22 @@ async fn partitions_that_were_added() {
 }
 
 #[tokio::test]
+async fn another_topic_than_before() {
+    let kafka = shared_kafka().await;
+    let (mut case, topic) = with_broker(kafka).await;
+    case.service("run", "rows are committed", async |inlet| committed(inlet))
+        .await;
+    case.add(&format!("tables:\n  orders:\n    topic: {topic}_2\n"));
+    case.fixed(
+        "a table whose topic was changed",
+        "error",
+        "orders",
+        "tables.orders.topic: shop",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_topic_that_was_recreated() {
     let kafka = shared_kafka().await;
     let (case, topic) = with_broker(kafka).await;
