@@ -127,7 +127,7 @@ fn whole_table(facts: &Facts) -> String {
         false => bytes.to_string(),
     };
     format!(
-        "every poll reads the whole table, {rows}; a poll that took 1 s is repeated after 20 s, so          that polls take at most a twentieth of the time"
+        "every poll reads the whole table, {rows}; a poll that took 1 s is repeated after 20 s, so that polls take at most a twentieth of the time"
     )
 }
 

@@ -1,8 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics` of a running service over HTTP, if the user asks for them,
 //! and what the binary adds to them.
 //!
-//! Promises: a number moves only when what it counts is durable; a request changes nothing; a
-//! server
+//! Promises: a number moves only when what it counts is durable; a request changes nothing; a server
 //! that cannot be opened is an error at the start. Leaves to others: which numbers there are
 //! (`metrics.rs` of each service).
 
@@ -10,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -25,6 +24,9 @@ use crate::{output, process};
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The time between two clean-ups of the recorder's buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// How long an address may be in use at the start.
+const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(2);
+const ADDRESS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Whether a service works: it has reached its servers, and its last step succeeded.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +102,7 @@ impl Observer {
         more: Router,
     ) -> Result<Self, ObserveError> {
         let failed = |source| ObserveError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let metrics = PrometheusBuilder::new()
             .install_recorder()
@@ -131,6 +133,19 @@ impl Observer {
 impl Drop for Observer {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Listens, for which a process that was killed a moment ago may still hold the address.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + ADDRESS_WAIT_MAX;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(ADDRESS_INTERVAL).await;
+            }
+            bound => return bound,
+        }
     }
 }
 
