@@ -130,8 +130,8 @@ pub enum Verb {
             duckdb -init views.sql"
     )]
     Views(ViewsArguments),
-    /// Merge the small files of each date into few large ones now, and let rows leave that are older
-    /// than `keep`; the services do it by themselves
+    /// Merge the small files of each date into few large ones now, and let rows leave that are
+    /// older than `keep`; the services do it by themselves
     #[command(after_help = "Example:\n  inlet compact --config inlet.yml orders")]
     Compact(CompactArguments),
     /// Describe the tables of the lake for readers of DuckLake or Delta now; the services do it by

@@ -1,9 +1,9 @@
 //! `inlet capture`: the triggers that record the changes of tables.
 //!
-//! Promises: every statement is printed before it runs, and runs only with `--yes`; a second run has
-//! nothing to do; `remove` leaves the schema as it was, and keeps a journal that holds what the lake
-//! lacks. Leaves to others: the statements (`inlet_postgres::capture`), reading and trimming the
-//! journal (the services).
+//! Promises: every statement is printed before it runs, and runs only with `--yes`; a second run
+//! has nothing to do; `remove` leaves the schema as it was, and keeps a journal that holds what the
+//! lake lacks. Leaves to others: the statements (`inlet_postgres::capture`), reading and trimming
+//! the journal (the services).
 
 mod show;
 

@@ -1,9 +1,9 @@
 //! Exports: the lake's tables described for readers of other formats, over the same files.
 //!
-//! A format gets what the log has and it lacks, step by step; each step stores the last entry in the
-//! format itself ([`step`]). The log is read as any reader reads it, so a commit neither waits for an
-//! export nor fails with it. [`Exports`] follows the log beside a service; `inlet export` does the
-//! same once.
+//! A format gets what the log has and it lacks, step by step; each step stores the last entry in
+//! the format itself ([`step`]). The log is read as any reader reads it, so a commit neither waits
+//! for an export nor fails with it. [`Exports`] follows the log beside a service; `inlet export`
+//! does the same once.
 //!
 //! Read in this order: [`shape`], [`step`], [`ducklake`], [`delta`].
 

@@ -1,10 +1,10 @@
 //! `inlet restore`: a table of PostgreSQL, rebuilt from the lake.
 //!
-//! The latest state of the table, now or as it was known at a moment, is loaded by COPY into another
-//! database, or under another name. Everything happens in one transaction: the table is made, filled,
-//! read back and compared with the lake, and only then committed. Read in this order: [`latest`]
-//! chooses the rows, [`text`] writes them as COPY reads them, [`target`] makes the table, and
-//! [`checksum`] compares.
+//! The latest state of the table, now or as it was known at a moment, is loaded by COPY into
+//! another database, or under another name. Everything happens in one transaction: the table is
+//! made, filled, read back and compared with the lake, and only then committed. Read in this order:
+//! [`latest`] chooses the rows, [`text`] writes them as COPY reads them, [`target`] makes the
+//! table, and [`checksum`] compares.
 
 mod checksum;
 mod error;

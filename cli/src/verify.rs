@@ -1,16 +1,16 @@
 //! `inlet verify`: every value of the tables in PostgreSQL against the lake, in two ways.
 //!
-//! * *The files*: a table is read in one snapshot and hashed by key. The lake's files are hashed the
-//!   same way, all versions of all keys. The lake lags the snapshot by design: `verify` waits for
-//!   rows that are missing, and recognizes by its xid what was committed after the snapshot.
+//! * *The files*: a table is read in one snapshot and hashed by key. The lake's files are hashed
+//!   the same way, all versions of all keys. The lake lags the snapshot by design: `verify` waits
+//!   for rows that are missing, and recognizes by its xid what was committed after the snapshot.
 //! * *As DuckDB reads it*: the latest state as a reader gets it, compared with the same snapshot by
 //!   hashes that both servers make. Without DuckDB only the files are compared, and the report
 //!   states it.
 //!
 //! Exit code 0 means, for each way that the report names: every row of the snapshot is in the
-//! lake's latest state with equal values, or in quarantine, or was changed again after the snapshot,
-//! and no version is a duplicate; and the folder holds the committed files and no others. Memory is
-//! bounded whatever the table's size. Rows whose deletion the lake does not know yet are
+//! lake's latest state with equal values, or in quarantine, or was changed again after the
+//! snapshot, and no version is a duplicate; and the folder holds the committed files and no others.
+//! Memory is bounded whatever the table's size. Rows whose deletion the lake does not know yet are
 //! differences, and are reported as such. Read in this order: [`postgres`], [`lake`], [`fit`],
 //! [`hash`], [`compare`], [`examples`], [`canonical`], [`as_read`], [`report`], [`repair`].
 //!

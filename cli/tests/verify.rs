@@ -1114,8 +1114,8 @@ async fn status_counts_a_topic_that_the_lake_has_not_begun_and_passes_over_an_em
     assert_eq!(empty["freshness_seconds"], 0.0, "{status}");
 }
 
-/// Dates that are older than `keep` leave while a service runs: `verify` knows them, and still finds
-/// what is missing without that reason.
+/// Dates that are older than `keep` leave while a service runs: `verify` knows them, and still
+/// finds what is missing without that reason.
 #[tokio::test]
 async fn rows_of_dates_that_left_are_known_and_others_are_still_missed() {
     let create = "CREATE TABLE visits (visit_id int PRIMARY KEY, place text, created_at \

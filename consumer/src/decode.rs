@@ -2,9 +2,9 @@
 //! reason.
 //!
 //! Every message becomes its rows or is rejected, whole and in order. A message is rejected when it
-//! lacks Inlet's header, names an unknown schema or another table, or has a value that does not read
-//! back exactly. What a value means is the format's part (`inlet_model::record::format`). Budget:
-//! that of the format and 30 ns; no allocation per row.
+//! lacks Inlet's header, names an unknown schema or another table, or has a value that does not
+//! read back exactly. What a value means is the format's part (`inlet_model::record::format`).
+//! Budget: that of the format and 30 ns; no allocation per row.
 
 mod debezium;
 mod ours;
@@ -91,8 +91,9 @@ pub fn rejected(slab: &Slab, message: &Message<'_>, reason: String) -> Rejected 
     }
 }
 
-/// Rows of messages that hold several, for quarantine: each with the key and the value that a message
-/// of its own would have in the format `json`. `broken` are rows of the batch, with the reason.
+/// Rows of messages that hold several, for quarantine: each with the key and the value that a
+/// message of its own would have in the format `json`. `broken` are rows of the batch, with the
+/// reason.
 pub fn rejected_rows(
     slab: &Slab,
     batch: &DecodedBatch,

@@ -73,7 +73,8 @@ pub(crate) fn unfounded(head: &Head, read: &BTreeMap<KafkaPartition, Offset>) ->
 }
 
 impl ConsumerError {
-    /// True when no broker has answered since the start: who supervises the service starts it again.
+    /// True when no broker has answered since the start: who supervises the service starts it
+    /// again.
     pub(crate) fn is_unreached(&self) -> bool {
         matches!(self, Self::Source(SourceError::Unreached(_)))
     }

@@ -114,8 +114,8 @@ impl Position {
                 got,
             });
         }
-        // A lower sequence is a duplicate and does not change what is expected. The rows of a record
-        // arrive together, so no record is a duplicate in part.
+        // A lower sequence is a duplicate and does not change what is expected. The rows of a
+        // record arrive together, so no record is a duplicate in part.
         if got == expected {
             self.sequence = Some(expected + u64::from(header.rows));
         }

@@ -1,10 +1,10 @@
 //! PostgreSQL -> batches: what is new in the captured tables, each version once, none lost.
 //!
-//! Read in this order: [`poll`] is the cycle, step by step; [`resume`] is how it starts;
-//! [`table`] is what is remembered between cycles, [`phase`] how far a table is, and [`progress`]
-//! how both are stored. [`activity`] and [`bounds`] decide what a cycle has to read, [`tiers`] how
-//! deep, [`plan`] puts it together, and [`coverage`] decides what of it is new. `carry_out` carries
-//! a plan out: [`statement`] and [`scan`] read the rows and hand them to an [`out`], with the time of
+//! Read in this order: [`poll`] is the cycle, step by step; [`resume`] is how it starts; [`table`]
+//! is what is remembered between cycles, [`phase`] how far a table is, and [`progress`] how both
+//! are stored. [`activity`] and [`bounds`] decide what a cycle has to read, [`tiers`] how deep,
+//! [`plan`] puts it together, and [`coverage`] decides what of it is new. `carry_out` carries a
+//! plan out: [`statement`] and [`scan`] read the rows and hand them to an [`out`], with the time of
 //! their [`detection`]. [`load`] is the first reading of a table, and another one beside its polls.
 //! [`control`] is what users ask of a table, [`repair`] what one of these requests publishes, and
 //! [`journal`] what leaves a table that holds the changes of another one. [`keys`] are the keys of

@@ -15,7 +15,8 @@ pub struct VerifyArguments {
     /// How long the lake may take to catch up with the snapshot
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub timeout: u64,
-    /// Let the service publish the rows that differ again, as PostgreSQL has them, and compare again
+    /// Let the service publish the rows that differ again, as PostgreSQL has them, and compare
+    /// again
     #[arg(long)]
     pub repair: bool,
     /// One JSON object instead of a table

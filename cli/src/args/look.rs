@@ -1,4 +1,5 @@
-//! The arguments of verbs that look at a pipeline, or ask it for something: status, top, where, pause and its like.
+//! The arguments of verbs that look at a pipeline, or ask it for something: status, top, where,
+//! pause and its like.
 
 use std::time::Duration;
 

@@ -127,8 +127,8 @@ fn look(
     })
 }
 
-/// Messages of other programs among the last ones of the topics. What cannot be read in time is left
-/// out: the other findings tell why.
+/// Messages of other programs among the last ones of the topics. What cannot be read in time is
+/// left out: the other findings tell why.
 fn foreign(
     reader: &Consumer,
     topics: &[String],

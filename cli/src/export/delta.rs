@@ -93,8 +93,8 @@ impl Format for Delta {
         }
         // Merged files hold rows that a reader of the changes has had already.
         let has_changed = step.act != Act::Merge;
-        // A version has one action for a path: a merged file has the name of one that it replaces, and
-        // its addition takes the place of that one.
+        // A version has one action for a path: a merged file has the name of one that it replaces,
+        // and its addition takes the place of that one.
         let added: BTreeSet<&str> = step.added.iter().map(|file| file.path.as_str()).collect();
         for path in step
             .removed

@@ -1,8 +1,8 @@
 //! The columns of an exported table, and where each file has them. Pure.
 //!
-//! An exported table is the history: every version of every row. It has the columns that the view of
-//! the history has, under the same names: those of the table, those that were dropped, the change
-//! columns, and the date of the folder.
+//! An exported table is the history: every version of every row. It has the columns that the view
+//! of the history has, under the same names: those of the table, those that were dropped, the
+//! change columns, and the date of the folder.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! What a format has to write next, from what it has and what the log has. Each format stores the
-//! last entry that it has in the same atomic step as the files, so a step happens once: after a crash
-//! at any point the next one starts where the format is.
+//! last entry that it has in the same atomic step as the files, so a step happens once: after a
+//! crash at any point the next one starts where the format is.
 
 use std::collections::BTreeSet;
 

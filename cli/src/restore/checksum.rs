@@ -1,8 +1,8 @@
 //! The number and the sum of rows, whatever their order: equal tables have the same.
 //!
-//! Both sides are hashed in Arrow's row format, in the types of the lake's latest schema: the lake's
-//! rows as they were read from the files, the restored ones as PostgreSQL sends them in binary. The
-//! text that COPY has read is on neither side, so what it changed becomes visible.
+//! Both sides are hashed in Arrow's row format, in the types of the lake's latest schema: the
+//! lake's rows as they were read from the files, the restored ones as PostgreSQL sends them in
+//! binary. The text that COPY has read is on neither side, so what it changed becomes visible.
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::row::RowConverter;

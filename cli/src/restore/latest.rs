@@ -1,8 +1,8 @@
 //! The rows of a table's latest state, read from its files in two readings: the first one finds
 //! which version of each key is the latest, the second one hands these on.
 //!
-//! Memory is bounded whatever the table's size: by ranges of keys, as `inlet verify` reads them. The
-//! files are those that were committed when the reading started, so all ranges show one moment.
+//! Memory is bounded whatever the table's size: by ranges of keys, as `inlet verify` reads them.
+//! The files are those that were committed when the reading started, so all ranges show one moment.
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -32,8 +32,8 @@ pub struct Latest {
 }
 
 impl Latest {
-    /// The latest state as it was known at a moment, and the schema of its rows. Refuses a lake that
-    /// lacks files.
+    /// The latest state as it was known at a moment, and the schema of its rows. Refuses a lake
+    /// that lacks files.
     pub async fn open(
         reader: TableReader,
         as_of: Option<DateTime<Utc>>,
@@ -160,8 +160,8 @@ fn own_columns(schema: &TableSchema) -> TableSchema {
     })
 }
 
-/// The latest version of each key, unless it is a delete, sorted by key. Without a key every version
-/// counts. `versions` are sorted by key, and by their order within a key.
+/// The latest version of each key, unless it is a delete, sorted by key. Without a key every
+/// version counts. `versions` are sorted by key, and by their order within a key.
 fn latest_of(keyed: bool, versions: &[Version]) -> Vec<(Hash, Position)> {
     let named = |version: &Version| (version.key, version.position);
     if !keyed {

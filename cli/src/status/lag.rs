@@ -39,8 +39,8 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// Counts the rows by the sequences, where the producer's next ones are known: a record may have
-    /// many rows.
+    /// Counts the rows by the sequences, where the producer's next ones are known: a record may
+    /// have many rows.
     pub fn count_rows(&mut self, next: &Sequences) {
         let rows = self.first.iter().map(|(partition, first)| {
             let next = next.0.get(usize::try_from(partition.0).ok()?)?;

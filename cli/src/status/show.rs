@@ -149,8 +149,8 @@ fn of_journal(journal: &Journal) -> Value {
     })
 }
 
-/// How far deletes are found: `seen_until` is the time, in microseconds since 1970-01-01 UTC, before
-/// which every committed delete is published.
+/// How far deletes are found: `seen_until` is the time, in microseconds since 1970-01-01 UTC,
+/// before which every committed delete is published.
 fn of_census(census: &Census) -> Value {
     let last = census.last.as_ref();
     json!({

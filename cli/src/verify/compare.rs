@@ -1,8 +1,8 @@
 //! Compares the hashes of both sides: equal, different, missing and duplicate rows.
 //!
-//! Pure functions. Both sides are sorted by key. The latest version of a key is the last
-//! one by [`Position::order`]. If the snapshot cannot have seen it, an earlier version of the key must equal
-//! the snapshot's row, unless the poller found the newer version first.
+//! Pure functions. Both sides are sorted by key. The latest version of a key is the last one by
+//! [`Position::order`]. If the snapshot cannot have seen it, an earlier version of the key must
+//! equal the snapshot's row, unless the poller found the newer version first.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -100,8 +100,8 @@ impl Lake {
         range: &mut KeyRange,
         held_max: usize,
     ) -> Result<bool, VerifyError> {
-        // The log is read before the files: it knows the schema of every file that is read, and what
-        // its columns are called.
+        // The log is read before the files: it knows the schema of every file that is read, and
+        // what its columns are called.
         self.head = self.reader.head().await?;
         tokio::task::block_in_place(|| {
             // Quarantine is read after the data, because a commit publishes them in this order: a

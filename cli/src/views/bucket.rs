@@ -22,8 +22,8 @@ pub fn extensions(datalake: &DatalakeConfig) -> &'static [&'static str] {
     }
 }
 
-/// The statement before the views of a lake in a bucket; empty for a folder. It holds no credential:
-/// DuckDB looks for them where Inlet does.
+/// The statement before the views of a lake in a bucket; empty for a folder. It holds no
+/// credential: DuckDB looks for them where Inlet does.
 pub fn secret(datalake: &DatalakeConfig) -> String {
     secret_with(datalake, std::env::var("AWS_REGION").ok())
 }

@@ -7,8 +7,8 @@
 //! * Of names that differ in case only, the one in lower case keeps its name, else the first one.
 //!   Each other one gets `_1`, or the next number that is free.
 //! * A schema that DuckDB itself uses (`main`, `temp`, ..) gets `_1` in the same way.
-//! * `<table>_history` and `<table>_quarantine`, and `<journal>_with_row`, give way to a table of that
-//!   name, in the same way.
+//! * `<table>_history` and `<table>_quarantine`, and `<journal>_with_row`, give way to a table of
+//!   that name, in the same way.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;

@@ -190,8 +190,8 @@ fn setup() -> String {
     for from in TYPES {
         let mut columns = String::new();
         for to in TYPES {
-            // An explicit cast where PostgreSQL has one, else by the text. Decimals in the lake have
-            // no NaN: a row with one would go to the quarantine, with its other columns.
+            // An explicit cast where PostgreSQL has one, else by the text. Decimals in the lake
+            // have no NaN: a row with one would go to the quarantine, with its other columns.
             let mut cast = format!("CAST(v AS {})", to.sql);
             if to.sql.starts_with("numeric(") && !to.sql.ends_with("[]") {
                 cast = format!("NULLIF({cast}, 'NaN')");

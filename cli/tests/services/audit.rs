@@ -10,8 +10,8 @@ use crate::capture::capture;
 use crate::orders::{INLET, PATIENCE};
 use crate::tables::{Copy, WAYS};
 
-/// A key of text, a name in mixed case, a name that is a type, a number without a precision, and the
-/// columns of a trigger that notes the last change in the row itself.
+/// A key of text, a name in mixed case, a name that is a type, a number without a precision, and
+/// the columns of a trigger that notes the last change in the row itself.
 const TRANSACTIONS: &str = r#"
     CREATE TABLE transactions (transaction_id varchar(255) PRIMARY KEY, user_id varchar(255),
         timestamp timestamp, amount numeric, voucher_code varchar(255), "affiliateId" varchar(255),

@@ -1,5 +1,5 @@
-//! Changes that triggers record: what they record, that nothing stays of them, and that their journal
-//! reaches the lake and leaves PostgreSQL.
+//! Changes that triggers record: what they record, that nothing stays of them, and that their
+//! journal reaches the lake and leaves PostgreSQL.
 
 use inlet_harness::{
     Database, Inlet, duckdb, eventually, judge, shared_database, shared_kafka, shared_postgres,
@@ -287,8 +287,8 @@ async fn a_role_that_only_reads_carries_and_trims_what_the_owner_has_installed()
     }
 }
 
-/// PostgreSQL's counters start the comparison of keys; a session that does not count leaves only the
-/// journal.
+/// PostgreSQL's counters start the comparison of keys; a session that does not count leaves only
+/// the journal.
 const UNCOUNTED: &str = "SET track_counts = off;";
 
 #[tokio::test]

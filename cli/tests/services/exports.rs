@@ -56,7 +56,8 @@ struct Pair<'a> {
     other: String,
 }
 
-/// Fails unless the tables of each pair have the same rows: every column as text, each row as often.
+/// Fails unless the tables of each pair have the same rows: every column as text, each row as
+/// often.
 async fn same(setup: &str, pairs: &[Pair<'_>]) -> Result<()> {
     let counts = pairs.iter().map(|pair| {
         let Pair {
@@ -233,7 +234,8 @@ async fn kills_at_any_moment_leave_no_file_out_and_none_twice() {
     versions_have_each_file_once(&lake(&copy).join("t"));
 }
 
-/// Reads the log of a Delta table: a file is added while it is missing, and leaves while the table has it.
+/// Reads the log of a Delta table: a file is added while it is missing, and leaves while the table
+/// has it.
 fn versions_have_each_file_once(table: &Path) {
     let mut files = std::collections::BTreeSet::new();
     let mut seq = 0;

@@ -29,8 +29,8 @@ const BETWEEN: u64 = 60;
 /// The schemas of the tables, each with its level of capture.
 const LEVELS: [(&str, &str); 3] = [("plain", "none"), ("keyed", "keys"), ("audited", "audit")];
 
-/// A table, and a ledger of every change that is written in the same transaction. With a journal the
-/// cursor of some updates stays as it was.
+/// A table, and a ledger of every change that is written in the same transaction. With a journal
+/// the cursor of some updates stays as it was.
 const WITH_LEDGER: &str = "
     CREATE SCHEMA level;
     SET search_path = level;
@@ -111,8 +111,8 @@ fn histories(rows: Vec<Vec<String>>) -> Histories {
     histories
 }
 
-/// Writers that change the same few keys at the same time, each change with its entry in the ledger;
-/// a server that ends is connected to again.
+/// Writers that change the same few keys at the same time, each change with its entry in the
+/// ledger; a server that ends is connected to again.
 struct Writers {
     stop: Arc<AtomicBool>,
     committed: Arc<AtomicU64>,

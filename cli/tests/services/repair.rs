@@ -42,8 +42,8 @@ fn data_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Writes a data file again, with other rows: 5 is missing, 99 is too many, and 6 has another value.
-/// As many rows as were committed, so nothing but their values shows it.
+/// Writes a data file again, with other rows: 5 is missing, 99 is too many, and 6 has another
+/// value. As many rows as were committed, so nothing but their values shows it.
 fn damage(path: &Path) {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
     let schema = reader.schema().clone();

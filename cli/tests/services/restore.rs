@@ -24,8 +24,8 @@ impl Copy {
     }
 }
 
-/// The rows of two tables of one database are the same: compared as PostgreSQL's text of whole rows,
-/// because some types have no equality.
+/// The rows of two tables of one database are the same: compared as PostgreSQL's text of whole
+/// rows, because some types have no equality.
 async fn same(database: &Database, one: &str, other: &str) {
     for (one, other) in [(one, other), (other, one)] {
         let sql =

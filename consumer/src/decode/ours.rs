@@ -83,8 +83,8 @@ impl OurDecoders {
                 header.rows
             ));
         }
-        // A run ends where the schema or the origin changes, so that a batch has one of each and the
-        // order of the messages is kept.
+        // A run ends where the schema or the origin changes, so that a batch has one of each and
+        // the order of the messages is kept.
         let is_of_run = |run: &Run<Layout>| run.layout == layout && run.origin == message.origin;
         if !run.as_ref().is_some_and(is_of_run) {
             self.add_decoder(layout, schema)?;

@@ -126,8 +126,8 @@ impl Table {
     fn note_wait(&self, marks: &BTreeMap<KafkaPartition, Marks>) {
         let (topic, control_topic) = (&self.settings.topic, &self.control_topic);
         if marks.values().any(|marks| marks.end > marks.low) {
-            // A producer writes the schema before the first message, so that this is not a matter of
-            // time.
+            // A producer writes the schema before the first message, so that this is not a matter
+            // of time.
             tracing::warn!(
                 topic,
                 control_topic,

@@ -16,8 +16,9 @@
 //! 5. The thread calls `unassign`: the group may give the kafka_partitions away.
 //!
 //! Assigned, step by step:
-//! 1. The thread asks the broker for the offsets of each kafka_partition, and of the group. While the broker does not
-//!    answer, the assignment stays pending, and a later rebalance may replace it.
+//! 1. The thread asks the broker for the offsets of each kafka_partition, and of the group. While
+//!    the broker does not answer, the assignment stays pending, and a later rebalance may replace
+//!    it.
 //! 2. The thread sends [`Event::Assigned`] with these offsets, and waits for the reply.
 //! 3. The pipeline reads the lake's log and replies where each kafka_partition starts. It fails
 //!    when the topic does not hold the offset that the lake waits for.

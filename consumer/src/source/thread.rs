@@ -1,13 +1,13 @@
-//! The thread that owns the consumer: it polls, copies messages into slabs, stores the group's offsets, and
-//! applies rebalances (`rebalance`).
+//! The thread that owns the consumer: it polls, copies messages into slabs, stores the group's
+//! offsets, and applies rebalances (`rebalance`).
 //!
 //! One step of its loop:
-//! 1. Get a share of the memory budget for the next slab. While there is none, the group's
-//!    offsets are still stored; after two seconds fetching is paused and polls continue, because a group expels a
-//!    member that does not poll.
+//! 1. Get a share of the memory budget for the next slab. While there is none, the group's offsets
+//!    are still stored; after two seconds fetching is paused and polls continue, because a group
+//!    expels a member that does not poll.
 //! 2. Poll without waiting, and copy the message into the slab. A full slab goes to the pipeline.
-//! 3. When no message is ready: store the group's offsets, apply a rebalance, and send a slab that has waited
-//!    for 10 ms.
+//! 3. When no message is ready: store the group's offsets, apply a rebalance, and send a slab that
+//!    has waited for 10 ms.
 
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;

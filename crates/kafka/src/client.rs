@@ -124,7 +124,8 @@ impl Connection {
     }
 
     /// How long a fetch at the end of a topic waits; a record that arrives ends the wait. A reader
-    /// wants to hear of the end soon; who stays open would ask a hundred times a second for nothing.
+    /// wants to hear of the end soon; who stays open would ask a hundred times a second for
+    /// nothing.
     fn wait_at_the_end(&self, config: &mut ClientConfig, milliseconds: &str) {
         let wait = self.property(FETCH_WAIT).unwrap_or(milliseconds);
         config.set(FETCH_WAIT, wait);

@@ -297,7 +297,8 @@ fn hint(code: Code) -> Option<Hint> {
             "raise `max.message.bytes` of the topic, and `message.max.bytes` under the key \
              `kafka.properties`"
         }
-        // Bytes of another protocol are read as the size of a response, which is then far too large.
+        // Bytes of another protocol are read as the size of a response, which is then far too
+        // large.
         Code::BadMessage => {
             "what answers at `kafka.brokers` is no broker, or one that expects TLS: see the key \
              `kafka.brokers`, and `security.protocol` under the key `kafka.properties`"

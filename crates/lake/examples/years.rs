@@ -1,5 +1,5 @@
-//! A lake that grows for years in minutes: a commit of five rows for every five seconds, one of them
-//! a new version of an older row, and each minute the merging that a service does.
+//! A lake that grows for years in minutes: a commit of five rows for every five seconds, one of
+//! them a new version of an older row, and each minute the merging that a service does.
 //!
 //! `years FOLDER COMMITS..`: after each of these numbers of commits it prints a line of JSON, and
 //! goes on after a line on its standard input. `make growth PARTS=years` runs it.

@@ -156,8 +156,8 @@ pub(crate) fn audit(store: &Store) -> Result<Audit, LakeError> {
 /// Reads the rows of files, and remembers their positions.
 ///
 /// A position is in one file: it is that of a row, or of a message whose rows have one date. The
-/// rows of a message with several dates are in a file for each, so the rows of positions that are in
-/// several files are compared, in a second reading.
+/// rows of a message with several dates are in a file for each, so the rows of positions that are
+/// in several files are compared, in a second reading.
 struct Contents<'a> {
     store: &'a Store,
     walk: &'a Walk,

@@ -1,8 +1,8 @@
 //! What commits have brought, for readers that follow the log.
 //!
-//! The rows of a commit are those of its offsets. A merge moves rows to another file and keeps their
-//! offsets, so they are looked for in the files that readers see now: in its own files as long as
-//! these exist, in a merged one afterwards.
+//! The rows of a commit are those of its offsets. A merge moves rows to another file and keeps
+//! their offsets, so they are looked for in the files that readers see now: in its own files as
+//! long as these exist, in a merged one afterwards.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -73,8 +73,9 @@ impl TableReader {
         Entries::latest(&store).has(seq)
     }
 
-    /// The commits with rows from one entry to another one, which the log must have; no more of them
-    /// once they have this many rows. Returns the entry after the last one that was read as well.
+    /// The commits with rows from one entry to another one, which the log must have; no more of
+    /// them once they have this many rows. Returns the entry after the last one that was read as
+    /// well.
     pub fn commits(
         &self,
         entries: RangeInclusive<u64>,

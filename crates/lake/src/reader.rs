@@ -111,15 +111,15 @@ impl TableReader {
         joined(tokio::task::spawn_blocking(move || inspection::inspect(store.into())).await)
     }
 
-    /// Reads everything in the folder, to the last row of each file, and reports what is wrong: with
-    /// the log, with the files that it names, and what crashes and other programs left.
+    /// Reads everything in the folder, to the last row of each file, and reports what is wrong:
+    /// with the log, with the files that it names, and what crashes and other programs left.
     pub async fn audit(&self) -> Result<Audit, LakeError> {
         let store = self.store()?;
         joined(tokio::task::spawn_blocking(move || audit::audit(&store)).await)
     }
 
-    /// The last entries of the log, at most this many, the latest one first. An entry that cannot be
-    /// read has the reason in its place.
+    /// The last entries of the log, at most this many, the latest one first. An entry that cannot
+    /// be read has the reason in its place.
     pub fn log(&self, head: &Head, count: usize) -> Vec<(u64, Result<LoggedEntry, String>)> {
         let store = self.store();
         let store = store.as_ref().map_err(ToString::to_string);
@@ -136,8 +136,8 @@ impl TableReader {
         numbers.iter().copied().zip(read).collect()
     }
 
-    /// The committed files that are missing, with the number of their rows. Reads the list of files,
-    /// and none of them.
+    /// The committed files that are missing, with the number of their rows. Reads the list of
+    /// files, and none of them.
     pub async fn missing(&self) -> Result<BTreeMap<PathBuf, u64>, LakeError> {
         let store = self.store()?;
         joined(tokio::task::spawn_blocking(move || inspection::missing(store.into())).await)
@@ -181,8 +181,8 @@ impl TableReader {
         commit::list(&self.store()?, head)
     }
 
-    /// The log up to the last entry all of whose files are in their places. Blocks. `None` without a
-    /// commit, and while columns of files get other names.
+    /// The log up to the last entry all of whose files are in their places. Blocks. `None` without
+    /// a commit, and while columns of files get other names.
     pub fn published(&self) -> Result<Option<Published>, LakeError> {
         Published::read(self.store()?.into())
     }
@@ -262,8 +262,8 @@ impl TableReader {
         files::read_rows(path, take)
     }
 
-    /// Reads the rows of a data file as [`Self::rows`] does, with the columns of `schema` under their
-    /// own names, whatever they are called in the file.
+    /// Reads the rows of a data file as [`Self::rows`] does, with the columns of `schema` under
+    /// their own names, whatever they are called in the file.
     pub fn rows_as(
         path: &Path,
         head: Option<&Head>,

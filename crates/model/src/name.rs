@@ -242,7 +242,8 @@ impl TableReference {
         &self.name
     }
 
-    /// Returns the reference to the journal of the table that this means: see [`TableName::journal`].
+    /// Returns the reference to the journal of the table that this means: see
+    /// [`TableName::journal`].
     pub fn journal(&self) -> Self {
         let is_quoted = |part: &Identifier| part.is_quoted;
         let schema = self.schema.as_ref().filter(|part| part.folded() != PUBLIC);

@@ -1,4 +1,5 @@
-//! What a user asks of the poll of one table: stored beside the table's progress, and answered in it.
+//! What a user asks of the poll of one table: stored beside the table's progress, and answered in
+//! it.
 //!
 //! A request is a state and not a command: the last one counts, and reading it again changes
 //! nothing. It is JSON: `{"id":"..","paused":false,"reload":{"id":"..",

@@ -138,8 +138,8 @@ impl SchemaFields {
 
     /// Returns the column whose date a row belongs to, where the configuration names none:
     /// `created_at` and its like, else the first timestamp, else the first date. A time of the last
-    /// change is the last choice among timestamps, because a change would move its row to another date; a plain date
-    /// comes after every timestamp.
+    /// change is the last choice among timestamps, because a change would move its row to another
+    /// date; a plain date comes after every timestamp.
     pub fn event_time(&self) -> Option<usize> {
         let rank = |column: &Column| {
             let kind = match column.column_type {

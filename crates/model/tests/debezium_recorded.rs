@@ -1,5 +1,5 @@
-//! What Debezium's connector has written, recorded by dev/fixtures/record-debezium: every mode gives
-//! the rows that PostgreSQL had.
+//! What Debezium's connector has written, recorded by dev/fixtures/record-debezium: every mode
+//! gives the rows that PostgreSQL had.
 
 #![allow(clippy::unwrap_used)] // In helpers, too: a failure ends the test.
 

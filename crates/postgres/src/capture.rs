@@ -93,7 +93,8 @@ pub struct Recording {
     /// Objects of the schema that belong to other tables.
     others: i64,
     relations: Vec<Relation>,
-    /// What the polling role lacks, where both exist: usage of the schema, the journal, the counter.
+    /// What the polling role lacks, where both exist: usage of the schema, the journal, the
+    /// counter.
     lacking: (bool, bool, bool),
 }
 
@@ -173,8 +174,8 @@ impl Recording {
             .bind(statements::SCHEMA_COMMENT)
             .fetch_one(&mut *connection)
             .await?;
-        // A partition that was detached keeps its triggers, and belongs to the recording until it is
-        // removed.
+        // A partition that was detached keeps its triggers, and belongs to the recording until it
+        // is removed.
         let callers: Vec<(Oid,)> = sqlx::query_as(CALLERS)
             .bind(&journal.name)
             .fetch_all(&mut *connection)

@@ -188,8 +188,8 @@ impl RowDecoder {
         std::mem::take(&mut self.nulled)
     }
 
-    /// Appends a row that was read with [`crate::Captured::select_list`]. After an error the decoder holds half a
-    /// row: it must be thrown away.
+    /// Appends a row that was read with [`crate::Captured::select_list`]. After an error the
+    /// decoder holds half a row: it must be thrown away.
     #[inline]
     pub fn append(&mut self, row: &impl BinaryRow, xid: Xid, op: u8) -> Result<(), DecodeError> {
         if row.columns() != FIRST_COLUMN + self.columns.len() {
@@ -216,8 +216,8 @@ impl RowDecoder {
         self.append_values(|column| row.value(FIRST_COLUMN + column), xid, op)
     }
 
-    /// Appends the delete of a row that was read with [`crate::Captured::select_list`], and may have
-    /// more columns after these: the columns of the key, and nulls.
+    /// Appends the delete of a row that was read with [`crate::Captured::select_list`], and may
+    /// have more columns after these: the columns of the key, and nulls.
     pub fn append_delete(&mut self, row: &impl BinaryRow, xid: Xid) -> Result<(), DecodeError> {
         let schema = Arc::clone(&self.schema);
         let value = |column: usize| {

@@ -3,9 +3,9 @@
 //!
 //! Read in this order: `connect` and `session` (how a connection is made, and what its session must
 //! be), [`server`] (identity, activity, log positions), `tables` and `catalog` (what the tables of
-//! a configuration are), `block` (the transaction that rows are read in), `copy` and `decode` (rows),
-//! [`capture`] (triggers that record changes), [`grants`] (the role that may do all this). `sqlstate` is the one table from an error of
-//! PostgreSQL to its meaning.
+//! a configuration are), `block` (the transaction that rows are read in), `copy` and `decode`
+//! (rows), [`capture`] (triggers that record changes), [`grants`] (the role that may do all this).
+//! `sqlstate` is the one table from an error of PostgreSQL to its meaning.
 #![warn(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 

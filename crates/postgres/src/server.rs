@@ -139,9 +139,9 @@ pub struct Counted {
     pub deleted: i64,
 }
 
-/// The counters of each table, and the server's time. A counter is late by seconds, also counts what
-/// aborted transactions did, and starts again after a crash: another number means that something may
-/// have been written. Source: PostgreSQL manual, "The Cumulative Statistics System".
+/// The counters of each table, and the server's time. A counter is late by seconds, also counts
+/// what aborted transactions did, and starts again after a crash: another number means that
+/// something may have been written. Source: PostgreSQL manual, "The Cumulative Statistics System".
 pub async fn counters(
     connection: &mut PgConnection,
     tables: &[Vec<u32>],

@@ -115,10 +115,10 @@ impl Tables {
         Ok(())
     }
 
-    /// Refuses what a service cannot start with: a name in the configuration that means no table, or
-    /// no table that can be captured. A table that exists and cannot be captured may be left out,
-    /// because anybody who alters or creates a table could otherwise keep the service from its next
-    /// start.
+    /// Refuses what a service cannot start with: a name in the configuration that means no table,
+    /// or no table that can be captured. A table that exists and cannot be captured may be left
+    /// out, because anybody who alters or creates a table could otherwise keep the service from its
+    /// next start.
     pub fn strict(mut self) -> Result<Self, CatalogError> {
         let nothing = self.captured.is_empty() && self.dropped.is_empty();
         let is_unknown = |table: &LeftOut| table.named && table.reason.own_table().is_none();

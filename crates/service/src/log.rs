@@ -80,7 +80,8 @@ pub fn start(format: LogFormat, level: Option<Level>) -> Result<(), LogError> {
             return Err(LogError::Filter(words.to_string_lossy().into_owned()));
         }
     };
-    // The crate logs as an error that a client which is being ended cannot close its queue any more.
+    // The crate logs as an error that a client which is being ended cannot close its queue any
+    // more.
     let all = match words.contains(CLOSED_QUEUE) {
         true => words.clone(),
         false => format!("{words},{CLOSED_QUEUE}=off"),

@@ -1,8 +1,8 @@
 //! `/livez`, `/readyz` and `/metrics` of a running service over HTTP, if the user asks for them,
 //! and what the binary adds to them.
 //!
-//! Promises: a number moves only when what it counts is durable; a request changes nothing; a server
-//! that cannot be opened is an error at the start. Leaves to others: which numbers there are
+//! Promises: a number moves only when what it counts is durable; a request changes nothing; a
+//! server that cannot be opened is an error at the start. Leaves to others: which numbers there are
 //! (`metrics.rs` of each service).
 
 use std::io;

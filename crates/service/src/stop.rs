@@ -2,8 +2,8 @@
 //!
 //! The first SIGINT or SIGTERM cancels a token: the pipeline stops its intake, commits and ends.
 //! The second ends the process at once, which is safe as well: only a commit makes anything
-//! visible. SIGHUP asks a service to read its configuration again, unless it means that the terminal
-//! was closed on which the service runs.
+//! visible. SIGHUP asks a service to read its configuration again, unless it means that the
+//! terminal was closed on which the service runs.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;

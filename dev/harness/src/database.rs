@@ -75,7 +75,8 @@ impl Database {
         Ok(())
     }
 
-    /// The schema as `pg_dump` writes it; `None` where the server is newer than the system's program.
+    /// The schema as `pg_dump` writes it; `None` where the server is newer than the system's
+    /// program.
     pub async fn dumped_schema(&self) -> Result<Option<String>> {
         let mut dump = Command::new(programs::system("pg_dump")?);
         dump.args(["--schema-only", "-d", &self.url])

@@ -209,7 +209,8 @@ impl Postgres {
         self.server.kill_9()
     }
 
-    /// Suspends every process of the server (SIGSTOP): its connections stay open and answer nothing.
+    /// Suspends every process of the server (SIGSTOP): its connections stay open and answer
+    /// nothing.
     pub fn pause(&mut self) -> Result<()> {
         self.server.signal_all(Signal::STOP)
     }

@@ -40,7 +40,8 @@ impl ScanBounds {
 /// `last` lies within them.
 ///
 /// Such a row was written by a transaction that was open at `last` and has ended, or by one that
-/// started after `last` was read. When the server's clock was moved back, the floor is lowered by the jump.
+/// started after `last` was read. When the server's clock was moved back, the floor is lowered by
+/// the jump.
 pub fn scan_bounds(last: &Activity, now: &Activity) -> ScanBounds {
     let ended = last
         .holders

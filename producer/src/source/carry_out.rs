@@ -1,5 +1,5 @@
-//! One table's plan, carried out in the open snapshot: the scan of its tier, and what is read beside
-//! it.
+//! One table's plan, carried out in the open snapshot: the scan of its tier, and what is read
+//! beside it.
 
 use inlet_model::change::Origin;
 use inlet_postgres::{Block, Floor};

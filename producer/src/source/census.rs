@@ -2,9 +2,9 @@
 //! table.
 //!
 //! A pass compares every published key once, in chunks. A chunk has a snapshot of its own, taken
-//! after every earlier scan of the table: a published key was visible in one of those, so a key that
-//! this snapshot does not show was deleted. What is inserted later is found by a later scan, and
-//! published after the delete. Source: docs/polling.md, "Deletes".
+//! after every earlier scan of the table: a published key was visible in one of those, so a key
+//! that this snapshot does not show was deleted. What is inserted later is found by a later scan,
+//! and published after the delete. Source: docs/polling.md, "Deletes".
 //!
 //! What is decided here is pure ([`Census`]); [`compare_next`] carries it out.
 
@@ -56,7 +56,8 @@ pub struct Census {
     /// truncated, lost a partition, or was restored.
     #[serde(default)]
     pub due: bool,
-    /// The bytes of the table's keys, where these were more than they may be: deletes are not found.
+    /// The bytes of the table's keys, where these were more than they may be: deletes are not
+    /// found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub too_large: Option<u64>,
     /// Deletes that were published, of all passes.

@@ -3,8 +3,8 @@
 //! A row is removed only if a sweep has read it: a sweep asks for no timestamp, so a clock that was
 //! set to another time hides nothing from it. Every row that was visible in the snapshot before the
 //! sweep has been emitted once the sweep is in the progress. That snapshot is the primary's, and
-//! the row's own `xid` is that of its whole transaction, so the server's comparison of both is exact.
-//! Source: docs/polling.md, "Journals".
+//! the row's own `xid` is that of its whole transaction, so the server's comparison of both is
+//! exact. Source: docs/polling.md, "Journals".
 
 use inlet_model::TableName;
 use inlet_postgres::Error;

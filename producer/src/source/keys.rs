@@ -294,8 +294,8 @@ impl PublishedKeys {
         }
     }
 
-    /// The keys from a bound on, at most this many integers or other keys, and the bound of the next
-    /// chunk; `None` after the last one. A bound of another kind of keys means the beginning.
+    /// The keys from a bound on, at most this many integers or other keys, and the bound of the
+    /// next chunk; `None` after the last one. A bound of another kind of keys means the beginning.
     pub fn chunk(&self, from: &str, keys_max: (usize, usize)) -> (Chunk, Option<String>) {
         match &self.set {
             Set::Integers(keys) => {

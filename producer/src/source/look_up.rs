@@ -1,8 +1,8 @@
 //! A look at single rows of a table, by their keys, in a snapshot of its own.
 //!
 //! The snapshot is younger than those of all scans so far, and its rows are published after theirs,
-//! so a key's versions keep their order. A row that a scan has emitted is left out, and one that the
-//! look emits is remembered ([`super::coverage::looked_up`]), so each version is emitted once.
+//! so a key's versions keep their order. A row that a scan has emitted is left out, and one that
+//! the look emits is remembered ([`super::coverage::looked_up`]), so each version is emitted once.
 
 use inlet_model::Xid;
 use inlet_model::change::{ChangeBatch, Origin, XID};
@@ -27,8 +27,8 @@ use super::table::PolledTable;
 /// Keys of one statement at most.
 const KEYS_MAX: usize = 4096;
 
-/// Few rows are read, far apart: an index finds each. A plan that has to read the table all the same
-/// has a cost that would make the server compile it.
+/// Few rows are read, far apart: an index finds each. A plan that has to read the table all the
+/// same has a cost that would make the server compile it.
 const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL jit = off; \
                         SET LOCAL max_parallel_workers_per_gather = 0";
 

@@ -30,8 +30,8 @@ pub struct Load {
 }
 
 /// Another load of a table that is tailing: its chunks read the rows with `xmin < begin`, while the
-/// cycles go on and read what was written since. It opens with a sweep that reads the rows that were
-/// written since and emitted before.
+/// cycles go on and read what was written since. It opens with a sweep that reads the rows that
+/// were written since and emitted before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reload {
     pub load: Load,

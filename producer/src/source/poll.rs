@@ -140,8 +140,8 @@ impl Poll {
         Ok(step)
     }
 
-    /// A table whose cursor column changed. When its progress is durable, a new session polls by the
-    /// new column.
+    /// A table whose cursor column changed. When its progress is durable, a new session polls by
+    /// the new column.
     pub fn with_next_cursor(&self) -> Option<&TableName> {
         let table = self.tables.iter().find(|table| table.has_next_cursor());
         table.map(PolledTable::name)
@@ -334,9 +334,9 @@ impl Poll {
         Ok(counted.map(|(at, counted)| (at, counted, now)).collect())
     }
 
-    /// Looks at what PostgreSQL has counted: starts a pass over the keys of tables with deletes that
-    /// no pass has seen, and asks for a deeper scan where versions were written that no scan has
-    /// found.
+    /// Looks at what PostgreSQL has counted: starts a pass over the keys of tables with deletes
+    /// that no pass has seen, and asks for a deeper scan where versions were written that no scan
+    /// has found.
     async fn look_at_counters(&mut self) -> Result<(), PollError> {
         let census = self.settings.census;
         let wanted = |table: &PolledTable| table.is_comparable() || table.is_countable();

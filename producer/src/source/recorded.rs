@@ -1,9 +1,9 @@
 //! The rows that journals name: they are looked up in their table in the same cycle.
 //!
 //! A record is only a hint. What a look at the table shows decides: a row that was deleted, by the
-//! proof of the census, and a version that no scan has emitted, such as that of an update which left
-//! the cursor as it was. So a gap in a journal costs the table nothing but time. Rows that a scan of
-//! this cycle has emitted need no look. Source: docs/polling.md, "Journals".
+//! proof of the census, and a version that no scan has emitted, such as that of an update which
+//! left the cursor as it was. So a gap in a journal costs the table nothing but time. Rows that a
+//! scan of this cycle has emitted need no look. Source: docs/polling.md, "Journals".
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

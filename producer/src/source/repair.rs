@@ -2,8 +2,8 @@
 //! the table has them now.
 //!
 //! It is carried out beside a sweep, in the same snapshot. What the sweep finds new it has emitted
-//! already; the repair emits those of the asked rows that were emitted before, and deletes of
-//! the asked keys that have no row. So each version comes once with the repair, whatever was written
+//! already; the repair emits those of the asked rows that were emitted before, and deletes of the
+//! asked keys that have no row. So each version comes once with the repair, whatever was written
 //! since the comparison, and after everything that earlier snapshots have shown: the order of a
 //! key's versions is that of the snapshots. The key of the repair becomes durable with its rows, so
 //! it is made once. Source: docs/decisions/0022.
@@ -46,8 +46,8 @@ impl Republished {
     }
 }
 
-/// Hands on the rows of a repair. `sweep` is the scan that was carried out in this snapshot, down to
-/// the xid `bound`.
+/// Hands on the rows of a repair. `sweep` is the scan that was carried out in this snapshot, down
+/// to the xid `bound`.
 pub async fn republish(
     connection: &mut PgConnection,
     repair: &Repair,

@@ -118,7 +118,8 @@ pub fn filter(
     (filter, values)
 }
 
-/// What follows the table's name; `bind` takes a value and the type that it is cast to, and gives its SQL.
+/// What follows the table's name; `bind` takes a value and the type that it is cast to, and gives
+/// its SQL.
 fn clauses(
     captured: &Captured,
     condition: &Condition,

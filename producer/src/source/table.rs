@@ -215,8 +215,8 @@ impl PolledTable {
         }
     }
 
-    /// The next sweep is the last scan by its present cursor: what it returns is emitted whatever the
-    /// next cursor contains.
+    /// The next sweep is the last scan by its present cursor: what it returns is emitted whatever
+    /// the next cursor contains.
     pub fn poll_by(&mut self, next: String, now: ServerTime) {
         if self.table.captured.cursor_name() == Some(next.as_str()) {
             // The former cursor does not exist any more, so which versions were emitted by it is

@@ -86,8 +86,8 @@ impl Unseen {
         now: ServerTime,
         percent: u8,
     ) -> Option<Deeper> {
-        // The versions that were counted now may have been committed after the last cycle. So a look
-        // decides by those that had been counted at the look before.
+        // The versions that were counted now may have been committed after the last cycle. So a
+        // look decides by those that had been counted at the look before.
         let deeper = self.decide(sweep, now, percent);
         match self.counted {
             // What was counted before is unknown here.
@@ -153,8 +153,8 @@ impl Unseen {
         self.widened = false;
     }
 
-    /// The versions that are missing if the server has counted this many, and whether earlier sweeps
-    /// have found about as many harmless.
+    /// The versions that are missing if the server has counted this many, and whether earlier
+    /// sweeps have found about as many harmless.
     pub fn missing(&self, counted: i64) -> (u64, bool) {
         let since = match self.counted {
             Some(before) => counted.saturating_sub(before).max(0),

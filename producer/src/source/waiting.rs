@@ -224,8 +224,8 @@ impl Look {
         Ok(waiting)
     }
 
-    /// What the counters show beyond a stored progress, before the rows are subtracted that the next
-    /// poll would find.
+    /// What the counters show beyond a stored progress, before the rows are subtracted that the
+    /// next poll would find.
     async fn hidden(
         &mut self,
         table: &Table,

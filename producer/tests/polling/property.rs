@@ -1,5 +1,5 @@
-//! Random interleavings: whatever the writers do, whenever the poller dies, and whenever the table is
-//! loaded again, every row comes, in its final version, each version once and once more for each
+//! Random interleavings: whatever the writers do, whenever the poller dies, and whenever the table
+//! is loaded again, every row comes, in its final version, each version once and once more for each
 //! load, and never after a later one.
 //!
 //! One thread interleaves writers and poller step by step, so a seed is the same run again but for

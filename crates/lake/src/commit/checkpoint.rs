@@ -30,7 +30,8 @@ pub(super) fn read(store: &Store) -> Result<Option<Head>, LakeError> {
     }
 }
 
-/// Reads the checkpoint to compare it: `None` when it is missing, `Some(None)` when it is unreadable.
+/// Reads the checkpoint to compare it: `None` when it is missing, `Some(None)` when it is
+/// unreadable.
 pub(super) fn inspect(store: &Store) -> Result<Option<Option<Head>>, LakeError> {
     let bytes = store.read(CHECKPOINT)?;
     Ok(bytes.map(|bytes| decode(&bytes).ok()))

@@ -5,8 +5,8 @@
 //! ends, however it ends; so another writer knows without a clock which files are left over.
 //!
 //! A bucket has no locks. There the staged objects of any writer are removed once they are older
-//! than [`STALE_AGE`] by the clock of the server alone, and a writer refuses to commit what it began
-//! to stage longer ago than [`STAGED_AGE_MAX`].
+//! than [`STALE_AGE`] by the clock of the server alone, and a writer refuses to commit what it
+//! began to stage longer ago than [`STAGED_AGE_MAX`].
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -156,8 +156,8 @@ impl DeadWriters {
     }
 }
 
-/// The objects below `_staging` that no writer will commit any more: those that are older than `age`
-/// at the time at which this writer's own object was stored.
+/// The objects below `_staging` that no writer will commit any more: those that are older than
+/// `age` at the time at which this writer's own object was stored.
 pub(super) fn stale_objects(
     store: &Store,
     ours: &str,

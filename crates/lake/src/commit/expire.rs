@@ -13,8 +13,8 @@
 //!
 //! In a bucket steps 2 and 4 are others, because an object store has no swap: the objects are
 //! removed one by one, in the order of their offsets. A reader meanwhile may find a part of the
-//! date, and of each key its latest version as long as any. There is no lock either: step 3 reads the
-//! entries of others since the files were listed, and refuses what one of them lets leave.
+//! date, and of each key its latest version as long as any. There is no lock either: step 3 reads
+//! the entries of others since the files were listed, and refuses what one of them lets leave.
 //!
 //! A reader that has listed the folder before, and opens a file of it after step 4, gets an error
 //! and no wrong answer: all files that it has listed are missing.

@@ -153,9 +153,9 @@ impl Head {
         }
     }
 
-    /// The name of each column of a schema in the files of that schema. It is the column's own name,
-    /// except where a later column of another meaning or type has that name now, and where two
-    /// names differ in case only.
+    /// The name of each column of a schema in the files of that schema. It is the column's own
+    /// name, except where a later column of another meaning or type has that name now, and where
+    /// two names differ in case only.
     pub fn names_in_files<'a>(&'a self, schema: &'a TableSchema) -> Vec<&'a str> {
         self.names.of(schema)
     }

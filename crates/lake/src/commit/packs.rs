@@ -1,8 +1,8 @@
 //! Old entries of the log, many in one file: a commit every five seconds makes six million entries
 //! a year, and each file takes a block of the disk.
 //!
-//! Stored as `_log/_entries/<first>-<last>.jsonl.zst`: the entries of this range as they were, one a
-//! line, compressed with Zstandard. `_log/_packed.json` has the number of the last one.
+//! Stored as `_log/_entries/<first>-<last>.jsonl.zst`: the entries of this range as they were, one
+//! a line, compressed with Zstandard. `_log/_packed.json` has the number of the last one.
 //!
 //! Packing takes these steps after a checkpoint. Each may be repeated, by any number of writers:
 //! 1. Write the pack. From now on it counts, and no file of its entries.

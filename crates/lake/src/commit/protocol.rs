@@ -1,7 +1,8 @@
 //! The commit of a batch, step by step.
 //!
 //! 1. *Stage* (`files/stage`): rows are written to files below `_staging`, without the ending of a
-//!    data file, by which readers find them, and synced. Each file starts with the name of its writer.
+//!    data file, by which readers find them, and synced. Each file starts with the name of its
+//!    writer.
 //! 2. *Publish what is pending*: files that an earlier commit of this writer could not rename. So a
 //!    writer's latest entry is the only one of it whose files may still be staged.
 //! 3. *Decide* ([`entry_of`]): the batch must start at the offset where the log ends, under the

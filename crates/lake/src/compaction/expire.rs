@@ -2,9 +2,9 @@
 //!
 //! The latest state is the latest version of each key that the lake has. A date_partition may leave
 //! once that does not bring back what was before: as long as the latest version of a key is in the
-//! date, and an older one is in a file that stays, the date waits for the other one. Where rows have
-//! the date of an event, such as `created_at`, all versions of a key are in one date, and no date
-//! waits.
+//! date, and an older one is in a file that stays, the date waits for the other one. Where rows
+//! have the date of an event, such as `created_at`, all versions of a key are in one date, and no
+//! date waits.
 
 use std::collections::BTreeMap;
 

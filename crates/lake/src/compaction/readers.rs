@@ -72,8 +72,8 @@ impl Readers {
         }
     }
 
-    /// How often the folder was listed, and its files were opened, since the last call; openings at one moment
-    /// count once.
+    /// How often the folder was listed, and its files were opened, since the last call; openings at
+    /// one moment count once.
     pub fn opened(&self) -> Opened {
         let mut opened = Opened::default();
         let Some(events) = &self.events else {

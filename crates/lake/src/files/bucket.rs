@@ -6,9 +6,9 @@
 //! object_store looks for them: the environment, a web identity, the role of the machine.
 //!
 //! A name leads to a whole object or to none, as after a rename. A name that is created if absent
-//! is asked for with `If-None-Match: *`. Whatever the answer to that is, also a lost one or one that
-//! a repeated request got for the first one's success, what is stored under the name afterwards
-//! decides ([`Bucket::put_if_absent`]).
+//! is asked for with `If-None-Match: *`. Whatever the answer to that is, also a lost one or one
+//! that a repeated request got for the first one's success, what is stored under the name
+//! afterwards decides ([`Bucket::put_if_absent`]).
 //!
 //! object_store is asynchronous, and the lake is not: requests run on threads of their own, and the
 //! caller waits for them.
@@ -246,8 +246,8 @@ impl Bucket {
         })
     }
 
-    /// Gives an object another name; false when the old name is missing. Both names lead to it for a
-    /// moment.
+    /// Gives an object another name; false when the old name is missing. Both names lead to it for
+    /// a moment.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<bool> {
         let client = self.client.clone();
         let (from, to) = (self.key(from)?, self.key(to)?);

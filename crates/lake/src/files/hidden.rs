@@ -1,9 +1,9 @@
 //! A folder that readers cannot reach, to put together in it what takes the place of a visible one.
 //!
 //! A pattern such as `<table>/**/*.parquet` enters every folder below the table's, whatever it is
-//! called. The folder here is below a chain of others, so that its path is longer than the kernel takes
-//! (4,096 bytes), so that a reader, which names files by their paths, finds an empty branch. This
-//! program walks along open folders and needs no path.
+//! called. The folder here is below a chain of others, so that its path is longer than the kernel
+//! takes (4,096 bytes), so that a reader, which names files by their paths, finds an empty branch.
+//! This program walks along open folders and needs no path.
 
 use std::ffi::CString;
 use std::io;

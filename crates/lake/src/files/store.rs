@@ -230,8 +230,8 @@ impl Store {
         Ok((file, StagedPath { local, object }))
     }
 
-    /// Makes files durable, given with the names under which they are staged. A disk does many syncs
-    /// in the time of one when they arrive together, and a server many requests.
+    /// Makes files durable, given with the names under which they are staged. A disk does many
+    /// syncs in the time of one when they arrive together, and a server many requests.
     pub fn make_durable(&self, files: &[(&str, File)]) -> Result<(), LakeError> {
         let Some(bucket) = &self.bucket else {
             return sync_files(files);

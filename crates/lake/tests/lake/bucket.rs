@@ -232,7 +232,8 @@ async fn an_entry_in_doubt_is_settled_when_the_lake_is_opened_again() {
     }
 }
 
-/// Each request of a commit, and of the opening after it, fails in each way: rows are committed once.
+/// Each request of a commit, and of the opening after it, fails in each way: rows are committed
+/// once.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_of_a_commit_may_fail() {
     let lake = InBucket::start().await;

@@ -1,9 +1,9 @@
 //! The interface between the formats of a topic's records and everything else.
 //!
 //! A format defines how rows become keys and values. The rest is the same for every format: the
-//! header, the sequences, the transactions, the schemas in the control topic. So delivery is exactly
-//! once whatever the format, and a format is code without I/O: an [`Encoder`] for the producer and a
-//! [`Decoder`] for the consumer.
+//! header, the sequences, the transactions, the schemas in the control topic. So delivery is
+//! exactly once whatever the format, and a format is code without I/O: an [`Encoder`] for the
+//! producer and a [`Decoder`] for the consumer.
 //!
 //! # The contract
 //!
@@ -11,15 +11,15 @@
 //!    the header names, and no key of the configuration. So a topic may hold records of several
 //!    formats, and a producer may change the format between two runs.
 //! 2. A message holds one row or several. The header counts them, and its sequence is that of the
-//!    first row: a message of `n` rows uses `n` sequences. A message is new as a whole or a duplicate
-//!    as a whole.
+//!    first row: a message of `n` rows uses `n` sequences. A message is new as a whole or a
+//!    duplicate as a whole.
 //! 3. All rows of a message are of one kafka_partition, and have its offset. Offsets order the
 //!    versions of a key, so a message holds at most one row of each key.
 //! 4. Operation and xid in the header are those of the first row. A format with several rows a
 //!    message stores both for each row in the value.
-//! 5. The kafka_partition of a row follows from a key by [`partition_of`]: the row's own key, or the
-//!    columns of the [`TopicKey`]. A delete has the values of its own key only, so its own key always
-//!    chooses.
+//! 5. The kafka_partition of a row follows from a key by [`partition_of`]: the row's own key, or
+//!    the columns of the [`TopicKey`]. A delete has the values of its own key only, so its own key
+//!    always chooses.
 //! 6. [`Decoder::decode`] appends all rows of a message or none. For each row it adds one entry to
 //!    [`Changes`], in the order of the rows.
 //! 7. What an encoder writes, its decoder reads back to the same Arrow arrays. An unfit value

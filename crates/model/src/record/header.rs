@@ -4,9 +4,9 @@
 //! `u64` | sequence `u64` | schema fingerprint `u64` | detected at, microseconds since 1970-01-01
 //! UTC, `i64`.
 //!
-//! Layout 2, 39 bytes: the same with version 2, then | rows `u32` | encoding `u8`, see [`Encoding`].
-//! A record of one row in the format `json` has layout 1, which 0.1.0 reads; every other one has
-//! layout 2.
+//! Layout 2, 39 bytes: the same with version 2, then | rows `u32` | encoding `u8`, see
+//! [`Encoding`]. A record of one row in the format `json` has layout 1, which 0.1.0 reads; every
+//! other one has layout 2.
 //!
 //! A record of a repair has a second header, [`REPAIR_HEADER`].
 

@@ -2,15 +2,15 @@
 //! format's definition.
 //!
 //! A **value** is a stream of the Arrow IPC format (schema, one record batch, end of stream; no
-//! dictionaries, no compression of its own: Kafka compresses messages). Its columns are those of the
-//! table in table order, with the types that they have in the lake ([`crate::types`]), then `_op`
-//! (Utf8, `u` or `d`) and `_xid` (Int64). A delete has the values of its key, and nulls. A message
-//! has **no key**: its rows have one each.
+//! dictionaries, no compression of its own: Kafka compresses messages). Its columns are those of
+//! the table in table order, with the types that they have in the lake ([`crate::types`]), then
+//! `_op` (Utf8, `u` or `d`) and `_xid` (Int64). A delete has the values of its key, and nulls. A
+//! message has **no key**: its rows have one each.
 //!
-//! A message has at most [`ROWS_MAX`] rows and about [`BYTES_MAX`] bytes; a larger row has a message
-//! of its own. All rows of a message are of one kafka_partition, which the text of each row's key
-//! chooses as in [`super::json`], so that a key stays where it is when a topic changes its format.
-//! No two rows of a message have one key: offsets order the versions of a key.
+//! A message has at most [`ROWS_MAX`] rows and about [`BYTES_MAX`] bytes; a larger row has a
+//! message of its own. All rows of a message are of one kafka_partition, which the text of each
+//! row's key chooses as in [`super::json`], so that a key stays where it is when a topic changes
+//! its format. No two rows of a message have one key: offsets order the versions of a key.
 //!
 //! A row with a value that no column can hold ([`crate::change::UNFIT`]) is a message of its own in
 //! the format [`super::json`], in its place among the others.

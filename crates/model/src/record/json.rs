@@ -33,8 +33,8 @@
 //! (text, json, bytea), it is `{"unfit":"<text>"}`.
 //!
 //! The style `plain` ([`Style::Plain`]) differs in two types, as programs expect them that know no
-//! schema: numeric is a number (`220.00`), and a timestamp without zone ends in `Z` as if it were of
-//! UTC (`"2026-11-20T12:34:56.000001Z"`). A numeric that JSON has no number for stays an unfit
+//! schema: numeric is a number (`220.00`), and a timestamp without zone ends in `Z` as if it were
+//! of UTC (`"2026-11-20T12:34:56.000001Z"`). A numeric that JSON has no number for stays an unfit
 //! string. Keys are the same in both styles.
 //!
 //! Refused of every producer: a text in a column of json that is no JSON (RFC 8259, with whole

@@ -14,13 +14,13 @@ const ROW: &str = "row_to_json(changed_row.*)";
 
 /// The function's source. What the catalog stores is compared with it.
 ///
-/// * A user's write must not fail because of the journal. A statement is counted instead of recorded
-///   while the journal is full or missing, and while a column that the statements below name has
-///   another name.
+/// * A user's write must not fail because of the journal. A statement is counted instead of
+///   recorded while the journal is full or missing, and while a column that the statements below
+///   name has another name.
 /// * The old and the new rows of an UPDATE are matched by the key, so each key has one record a
-///   statement: a changed key is a delete of one key and an insert of another. A full join is a hash
-///   or a merge join whatever the planner expects, so a plan that was made for one row serves a
-///   million.
+///   statement: a changed key is a delete of one key and an insert of another. A full join is a
+///   hash or a merge join whatever the planner expects, so a plan that was made for one row serves
+///   a million.
 pub(super) fn source(captured: &Captured, config: &TableConfig) -> String {
     let journal = captured.schema.table.journal();
     let audit = config.capture == Capture::Audit;
@@ -161,8 +161,8 @@ fn key_columns(captured: &Captured) -> impl Iterator<Item = &str> {
     columns.map(|at| captured.schema.columns[*at].name.as_str())
 }
 
-/// The columns that are recorded, where these are not all: those that are read, without what readers
-/// see as a hash or a mask only.
+/// The columns that are recorded, where these are not all: those that are read, without what
+/// readers see as a hash or a mask only.
 fn columns(captured: &Captured) -> Option<Vec<String>> {
     captured.has_protected_columns().then(|| {
         let columns = captured.schema.columns.iter().enumerate();

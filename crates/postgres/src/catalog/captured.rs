@@ -200,7 +200,8 @@ impl Captured {
         select_list(&self.schema, masked, &identities)
     }
 
-    /// The same, and after the columns whether the row exists for readers, where that is a question.
+    /// The same, and after the columns whether the row exists for readers, where that is a
+    /// question.
     pub fn select_list_with_membership(&self) -> String {
         let list = self.select_list();
         match &self.membership {
@@ -253,8 +254,8 @@ impl Captured {
         &self.entry.inputs[column]
     }
 
-    /// The SQL that compares a column of the schema's key with a value, of which `text` is the SQL of
-    /// a text; both may be NULL. `alias` names the table in the statement.
+    /// The SQL that compares a column of the schema's key with a value, of which `text` is the SQL
+    /// of a text; both may be NULL. `alias` names the table in the statement.
     ///
     /// `value` gives the SQL of a value whose text is not PostgreSQL's own, by the type that it has
     /// in Arrow.
@@ -315,8 +316,8 @@ impl Captured {
         ))
     }
 
-    /// The statements after which every update moves the cursor: a trigger that sets it; where it is
-    /// not a time of changes, a new column and a trigger that sets this one.
+    /// The statements after which every update moves the cursor: a trigger that sets it; where it
+    /// is not a time of changes, a new column and a trigger that sets this one.
     pub fn touch_statements(&self) -> Option<String> {
         let cursor = &self.schema.columns[self.cursor?.column];
         let table = &self.schema.table;
@@ -327,8 +328,8 @@ impl Captured {
     }
 
     /// The statements that give the table a column with the time of its last change, which becomes
-    /// the cursor of a table that is polled for the first time: the column, its index, and a trigger
-    /// that sets it.
+    /// the cursor of a table that is polled for the first time: the column, its index, and a
+    /// trigger that sets it.
     pub fn change_time_statements(&self) -> String {
         let table = &self.schema.table;
         let exists = |name: &&str| {

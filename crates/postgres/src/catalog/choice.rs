@@ -1,7 +1,7 @@
 //! Which columns of a table are read, and which of them only as a hash or a mask. Pure.
 //!
-//! A column that is not read is in no statement, so a role without the right to read it is enough. A
-//! mask is made in the server: the value does not leave it. A hash is made when a row is decoded.
+//! A column that is not read is in no statement, so a role without the right to read it is enough.
+//! A mask is made in the server: the value does not leave it. A hash is made when a row is decoded.
 
 use inlet_model::{Column, ColumnType, Scalar, TableName, resolve_column, similar};
 use inlet_service::config::{ColumnChoice, TableConfig};
@@ -152,7 +152,8 @@ pub(super) fn left_out_by(choice: &ColumnChoice) -> &'static str {
 pub(super) const KEY: &str = "it is a column of the key, by whose values rows are found again; \
     `tables.<name>.key` can name other columns that identify a row";
 
-/// The columns that the configuration names for a purpose that needs their values, with the purpose.
+/// The columns that the configuration names for a purpose that needs their values, with the
+/// purpose.
 fn needed(config: &TableConfig) -> impl Iterator<Item = (&str, &'static str)> {
     let key = config.key.iter().map(|name| (name.as_str(), KEY));
     let cursor = config.cursor.iter();

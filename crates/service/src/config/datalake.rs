@@ -33,7 +33,8 @@ pub struct DatalakeConfig {
     pub compaction_rate: u64,
     /// The formats under which its tables are exported; a table may have its own.
     pub exports: Vec<Export>,
-    /// True when a new lake may be filled where an earlier one is missing; the command line sets it.
+    /// True when a new lake may be filled where an earlier one is missing; the command line sets
+    /// it.
     pub may_be_new: bool,
 }
 

@@ -91,8 +91,8 @@ impl Config {
         sort_by_precedence(&mut patterns);
         for found in known {
             let table = TableReference::exact(found);
-            // A table that is named itself has its own settings, whatever a pattern states. Journals
-            // follow from their tables.
+            // A table that is named itself has its own settings, whatever a pattern states.
+            // Journals follow from their tables.
             if named.iter().any(|named| named.table.may_mean(found)) {
                 continue;
             }

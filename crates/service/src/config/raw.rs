@@ -247,15 +247,15 @@ section! {
         columns: Texts = Key::of(Form::Texts)
             .else_("those of the messages' schemas")
             .example("[order_id bigint not null, \"amount numeric(10,2)\"]"),
-        /// The only columns that Inlet reads. The columns of the key belong to them, and the cursor.
-        /// See docs/columns-and-rows.md.
+        /// The only columns that Inlet reads. The columns of the key belong to them, and the
+        /// cursor. See docs/columns-and-rows.md.
         include_columns: Texts = Key::of(Form::Texts)
             .else_("every column")
             .example("[order_id, amount]"),
         /// Columns that Inlet does not read.
         exclude_columns: Texts = Key::of(Form::Texts).else_("every column is read").example("[password]"),
-        /// Columns of which only a keyed hash (HMAC-SHA-256) leaves the process that reads the table;
-        /// `postgres.hash_key` is its secret. Equal values have equal hashes.
+        /// Columns of which only a keyed hash (HMAC-SHA-256) leaves the process that reads the
+        /// table; `postgres.hash_key` is its secret. Equal values have equal hashes.
         hash_columns: Texts = Key::of(Form::Texts).else_("values stay as they are").example("[email]"),
         /// Columns of which readers see `****` instead of a value. Null stays null.
         mask_columns: Texts = Key::of(Form::Texts).else_("values stay as they are").example("[phone]"),

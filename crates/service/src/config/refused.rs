@@ -21,8 +21,8 @@ const ORDER: &str = "the order of a key's versions depends on it";
 const EAGER: &str = "Inlet applies each rebalance as a whole";
 const INTERNAL: &str = "Inlet depends on the reports that it changes";
 
-/// The properties of librdkafka that the promises depend on. [`super::Properties`] refuses them, and
-/// the configuration and every client hold their properties as such.
+/// The properties of librdkafka that the promises depend on. [`super::Properties`] refuses them,
+/// and the configuration and every client hold their properties as such.
 pub const REFUSED_PROPERTIES: &[RefusedProperty] = &[
     refused("bootstrap.servers", ADDRESS, Some("kafka.brokers")),
     refused("metadata.broker.list", ADDRESS, Some("kafka.brokers")),

@@ -106,8 +106,8 @@ impl Membership {
             .chain(deleted.map(|sql| ("deleted_when", sql)))
     }
 
-    /// The SQL that is true for a row that exists, and false for every other one; `None` where every
-    /// row exists.
+    /// The SQL that is true for a row that exists, and false for every other one; `None` where
+    /// every row exists.
     ///
     /// Each condition is in brackets, and ends with its line: a comment at its end takes nothing
     /// away.

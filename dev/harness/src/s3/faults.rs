@@ -111,8 +111,8 @@ impl Faults {
         locked(&self.script).rules.clear();
     }
 
-    /// Answers that an object was created also where it existed, as a server does that does not know
-    /// `If-None-Match`.
+    /// Answers that an object was created also where it existed, as a server does that does not
+    /// know `If-None-Match`.
     pub fn ignore_conditions(&self) {
         locked(&self.script).ignores_conditions = true;
     }

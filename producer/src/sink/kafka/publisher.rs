@@ -17,8 +17,8 @@
 //! Afterwards each checkpoint is one transaction: rows, their schemas, the progress that covers
 //! them and the sequences become visible together.
 //!
-//! Budget: 1 us a message beside the encoding: one copy of key and value into librdkafka, three small
-//! allocations for its header.
+//! Budget: 1 us a message beside the encoding: one copy of key and value into librdkafka, three
+//! small allocations for its header.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;

@@ -4,15 +4,15 @@
 //! A transaction, step by step:
 //! 1. `init` (once for a producer): the broker ends the transactions of earlier owners of the
 //!    transactional id and fences them. It returns when all of them are marked as ended.
-//! 2. `begin`: local, the broker hears of it with the first record. If every broker was unreachable since
-//!    `init`, the producer is not used any more: a broker that restarts may leave the end of the
-//!    last transaction out (see `hanging`), and only a take-over finds that.
+//! 2. `begin`: local, the broker hears of it with the first record. If every broker was unreachable
+//!    since `init`, the producer is not used any more: a broker that restarts may leave the end of
+//!    the last transaction out (see `hanging`), and only a take-over finds that.
 //! 3. `send`: a record goes into librdkafka's queue. `send` waits only while the queue is full.
 //! 4. `check`: has any record failed? Called after each batch, so that a failure ends the
 //!    transaction early.
 //! 5. `commit`: waits until every record is acknowledged, checks again, then asks the broker to
-//!    commit. An error here, or every broker unreachable meanwhile, leaves the outcome unknown: the next owner reads it from the control
-//!    topic.
+//!    commit. An error here, or every broker unreachable meanwhile, leaves the outcome unknown: the
+//!    next owner reads it from the control topic.
 //! 6. `abort`: removes what is queued, waits for what is in flight, then asks the broker to abort.
 //!    A failed abort is harmless, because the next `init` ends the transaction in any case.
 //!

@@ -2,9 +2,9 @@
 //!
 //! Pure. A leaf is a range of keys; the name of its part is the lower bound of the range. Most
 //! checkpoints add a few keys, and to write their whole leaves at each would cost a hundred times
-//! their size. So a checkpoint writes the keys that it adds as one small part of a journal. When the
-//! journal has grown, or when keys were removed, the leaves that differ from their parts are written
-//! and the journal is removed, in the same checkpoint.
+//! their size. So a checkpoint writes the keys that it adds as one small part of a journal. When
+//! the journal has grown, or when keys were removed, the leaves that differ from their parts are
+//! written and the journal is removed, in the same checkpoint.
 //!
 //! | part | content |
 //! |---|---|

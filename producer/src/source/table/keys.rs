@@ -48,8 +48,8 @@ impl PolledTable {
         }
     }
 
-    /// Those of the keys that a journal names as deleted which are published; none while keys cannot
-    /// be compared.
+    /// Those of the keys that a journal names as deleted which are published; none while keys
+    /// cannot be compared.
     pub fn published_among(&self, keys: Chunk) -> Chunk {
         match &self.held.keys {
             Some(held) if self.is_comparable() => held.published(keys),

@@ -2,9 +2,9 @@
 //! `JsonConverter`.
 //!
 //! A **value** is `{"before":..,"after":..,"source":{..},"op":"..","ts_ms":..}`. With schemas it is
-//! `{"schema":{..},"payload":<the same>}`, and a key likewise. `op` is `r` (read by a snapshot), `c`
-//! (insert), `u` (update), `d` (delete) or `t` (truncate). After a delete follows a message with the
-//! same key and no value, the tombstone, for the broker's compaction. Source: Debezium's
+//! `{"schema":{..},"payload":<the same>}`, and a key likewise. `op` is `r` (read by a snapshot),
+//! `c` (insert), `u` (update), `d` (delete) or `t` (truncate). After a delete follows a message
+//! with the same key and no value, the tombstone, for the broker's compaction. Source: Debezium's
 //! documentation, "Debezium connector for PostgreSQL", and Kafka Connect's `JsonConverter`.
 //!
 //! | PostgreSQL | JSON | by the setting |
