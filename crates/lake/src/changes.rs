@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use inlet_model::change::{KAFKA_PARTITION, OFFSET};
 use inlet_model::{KafkaPartition, Offset, OffsetRange, TableSchema};
 
-use crate::commit::{Covered, Entries, Entry, Head, LakeFile};
+use crate::commit::{Covered, Entries, Entry, Head, LakeFile, has_entry};
 use crate::error::LakeError;
 use crate::files::{ColumnStatistics, Store};
 use crate::reader::TableReader;
@@ -70,7 +70,7 @@ impl TableReader {
     /// True when the log has an entry of this number. Asks for one name.
     pub fn has_entry(&self, seq: u64) -> Result<bool, LakeError> {
         let store = Store::existing(self.folder())?;
-        Entries::latest(&store).has(seq)
+        has_entry(&store, seq)
     }
 
     /// The commits with rows from one entry to another one, which the log must have; no more of
@@ -83,7 +83,7 @@ impl TableReader {
     ) -> Result<(Vec<Commit>, u64), LakeError> {
         let store = Store::existing(self.folder())?;
         // One reader for all of them: a pack of old entries is then read once.
-        let mut found = Entries::latest(&store);
+        let mut found = Entries::find(&store)?;
         let (mut commits, mut rows, mut next) = (Vec::new(), 0, *entries.start());
         while next <= *entries.end() && rows < rows_max {
             let commit = Commit::of(&found.expect(next)?);
@@ -99,7 +99,7 @@ impl TableReader {
     /// The entry with which the last rows of the log start, this many of them or a few more.
     pub fn start_of_last(&self, head: &Head, rows: u64) -> Result<u64, LakeError> {
         let store = Store::existing(self.folder())?;
-        let mut found = Entries::latest(&store);
+        let mut found = Entries::find(&store)?;
         let (mut first, mut counted) = (head.seq + 1, 0);
         while first > 1 && counted < rows {
             first -= 1;

@@ -34,7 +34,7 @@ pub(crate) use log::{Log, table_of};
 pub(crate) use naming::ColumnNames;
 pub use naming::NameInFiles;
 pub use numbering::Numbering;
-pub(crate) use packs::Entries;
+pub(crate) use packs::{Entries, has_entry};
 pub(crate) use protocol::commit;
 pub(crate) use publish::{folder_of, publish_pending};
 pub use published::{Act, Changes, Extent, Published};

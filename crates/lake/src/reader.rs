@@ -164,7 +164,9 @@ impl TableReader {
         let Ok(store) = self.store() else {
             return 0;
         };
-        let mut entries = Entries::latest(&store);
+        let Ok(mut entries) = Entries::find(&store) else {
+            return 0;
+        };
         (1..=head.seq)
             .rev()
             .take(ENTRIES_MAX)

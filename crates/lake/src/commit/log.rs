@@ -121,16 +121,11 @@ impl Log {
     /// of an unreadable last entry is returned beside the log before it: a power cut can leave one
     /// on a disk that reports a sync too early.
     pub fn read(store: Arc<Store>, table: &TableName) -> Result<(Self, Option<u64>), LakeError> {
-        let checkpoint = checkpoint::read(&store)?;
-        let reading = store.clone();
-        // Packs hold entries before the checkpoint, unless it was written since it was read.
-        let mut entries = match checkpoint {
-            Some(_) => Entries::latest(&reading),
-            None => Entries::find(&reading)?,
-        };
         // The checkpoint may be of another table: the check below reports that, also without
         // entries.
-        let head = checkpoint.unwrap_or_else(|| Head::empty(table));
+        let head = checkpoint::read(&store)?.unwrap_or_else(|| Head::empty(table));
+        let reading = store.clone();
+        let mut entries = Entries::find(&reading)?;
         let mut log = Self {
             store,
             checkpoint: head.seq,

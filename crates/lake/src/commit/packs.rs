@@ -54,20 +54,14 @@ pub(crate) struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// Of the whole log.
     pub fn find(store: &'a Store) -> Result<Self, LakeError> {
-        let mut entries = Self::latest(store);
-        entries.look()?;
-        Ok(entries)
-    }
-
-    /// Of the entries after a checkpoint: packs are looked for when the file of one is missing.
-    pub fn latest(store: &'a Store) -> Self {
-        Self {
+        let mut entries = Self {
             store,
             ranges: BTreeMap::new(),
             open: None,
-        }
+        };
+        entries.look()?;
+        Ok(entries)
     }
 
     /// Reads the entry with this number.
@@ -76,17 +70,13 @@ impl<'a> Entries<'a> {
             return Ok(found);
         }
         match Found::read(self.store, seq)? {
-            Found::Missing if !self.store.is_bucket() => {
+            // Another process may have packed it since.
+            Found::Missing => {
                 self.look()?;
                 Ok(self.of_pack(seq)?.unwrap_or(Found::Missing))
             }
             found => Ok(found),
         }
-    }
-
-    /// True when the log has the entry. Asks for one name, and for another one where it is missing.
-    pub fn has(&self, seq: u64) -> Result<bool, LakeError> {
-        Ok(self.store.size(&names::entry(seq))?.is_some() || packed(self.store)? >= seq)
     }
 
     /// Reads an entry that the log must have.
@@ -116,6 +106,10 @@ impl<'a> Entries<'a> {
     }
 
     fn look(&mut self) -> Result<(), LakeError> {
+        // A bucket has no packs, and each look would be a request.
+        if self.store.is_bucket() {
+            return Ok(());
+        }
         self.ranges.clear();
         for name in self.store.list(PACKS)? {
             if let Some((first, last)) = names::pack_range(&name) {
@@ -163,6 +157,11 @@ impl<'a> Entries<'a> {
         }
         Ok(Ok(lines.into_iter().map(<[u8]>::to_vec).collect()))
     }
+}
+
+/// True when the log has the entry. Asks for one name, and for another one where it is missing.
+pub(crate) fn has_entry(store: &Store, seq: u64) -> Result<bool, LakeError> {
+    Ok(store.size(&names::entry(seq))?.is_some() || packed(store)? >= seq)
 }
 
 /// The last entry that is in a pack, and whose number is free again; 0 without packs.

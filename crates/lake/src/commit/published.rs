@@ -97,7 +97,7 @@ impl Published {
 
     /// Identifies this log: another one in the same folder has another first entry.
     pub fn id(&self) -> Result<String, LakeError> {
-        Ok(Entries::latest(&self.store).expect(1)?.commit_id)
+        Ok(Entries::find(&self.store)?.expect(1)?.commit_id)
     }
 
     /// The data files that readers saw after an entry, in the order of the log.
@@ -112,7 +112,7 @@ impl Published {
     /// thing. `None` without a later entry.
     pub fn changes(&self, since: u64) -> Result<Option<Changes>, LakeError> {
         let mut live = Live::default();
-        let mut entries = Entries::latest(&self.store);
+        let mut entries = Entries::find(&self.store)?;
         let mut last = since;
         let mut act = None;
         while last < self.seq {
@@ -145,7 +145,7 @@ impl Published {
         if self.head.names.is_empty() {
             return Ok(false);
         }
-        let mut entries = Entries::latest(&self.store);
+        let mut entries = Entries::find(&self.store)?;
         for seq in since + 1..=self.seq {
             if !entries.expect(seq)?.names.is_empty() {
                 return Ok(true);
