@@ -242,12 +242,7 @@ async fn read_quarantine(
 
     let conditions = key_names(captured).into_iter().zip(key);
     let conditions: Vec<_> = conditions
-        .map(|(name, value)| {
-            // A JSON pointer names every key exactly; other paths have characters of their own.
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-            let (pointer, value) = (literal(&pointer), literal(value));
-            format!("json_extract_string(key, {pointer}) = {value}")
-        })
+        .map(|(name, value)| format!("{} = {}", views::in_record_key(name), literal(value)))
         .collect();
     let select = format!(
         "SELECT DISTINCT reason FROM ({}) WHERE {} ORDER BY reason",

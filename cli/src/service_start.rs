@@ -183,7 +183,9 @@ impl Start {
 impl Role {
     /// Refuses a configuration that the service cannot start with, before any server is asked.
     fn check(self, config: &Config) -> Result<(), Failure> {
-        tables::check_folders(config)?;
+        if let Some(shared) = tables::shared_folders(config).next() {
+            return Err(shared.into());
+        }
         match self {
             Self::Producer => {
                 config.require_kafka()?;

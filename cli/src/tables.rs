@@ -96,9 +96,11 @@ pub fn own_folder(datalake: &DatalakeConfig, table: &TableReference) -> PathBuf 
     "tables `{first}` and `{second}` would both be written to the folder `{folder}` of the lake"
 )]
 pub struct SharedFolder {
-    first: String,
-    second: String,
-    folder: String,
+    /// The names of both, as they are written.
+    pub first: String,
+    pub second: String,
+    /// The folder below the lake's.
+    pub folder: String,
 }
 
 impl Explain for SharedFolder {
@@ -114,20 +116,18 @@ impl Explain for SharedFolder {
     }
 }
 
-/// Refuses tables that would use one folder.
-pub fn check_folders(config: &Config) -> Result<(), SharedFolder> {
+/// Tables that would use one folder.
+pub fn shared_folders(config: &Config) -> impl Iterator<Item = SharedFolder> {
     let mut known = BTreeMap::<String, String>::new();
-    for table in &config.tables {
+    config.tables.iter().filter_map(move |table| {
         let (folder, second) = (table.table.folder(), table.written());
-        if let Some(first) = known.insert(folder.clone(), second.clone()) {
-            return Err(SharedFolder {
-                first,
-                second,
-                folder,
-            });
-        }
-    }
-    Ok(())
+        let first = known.insert(folder.clone(), second.clone())?;
+        Some(SharedFolder {
+            first,
+            second,
+            folder,
+        })
+    })
 }
 
 /// A table that a command line names and the configuration does not.

@@ -25,7 +25,7 @@ use crate::tables;
 pub use self::bucket::{extensions, secret};
 pub use self::columns::{Columns, Present, names_in_files, names_under};
 pub use self::names::{ViewName, ViewNames, distinct, is_same, of_tables};
-pub use self::select::{Files, Table};
+pub use self::select::{Files, Table, in_record_key};
 pub use self::statement::{Asked, Statement};
 
 /// The pattern of a table's data files, in its folder.

@@ -6,7 +6,7 @@ use inlet_consumer::{LostLake, SourceError, start};
 use inlet_kafka::Marks;
 use inlet_lake::Head;
 use inlet_model::Progress;
-use inlet_model::record::sequences::{PART, Sequences, TOPIC_PART};
+use inlet_model::record::sequences::{PART, Sequences, former_topic};
 use inlet_model::{KafkaPartition, Offset};
 use inlet_postgres::Captured;
 use inlet_producer::source::phase::Phase;
@@ -200,10 +200,7 @@ fn timeline_changed(object: String, phase: &Phase) -> Finding {
 
 /// The rows of before are in another topic.
 fn another_topic(table: &TableConfig, topic: &str, progress: &Progress) -> Option<Finding> {
-    let former = progress.0.get(TOPIC_PART)?;
-    if former == topic {
-        return None;
-    }
+    let former = former_topic(progress, topic)?;
     let evidence = format!("published into topic `{former}` so far, and now `{topic}` is given");
     let finding = Finding::error(Hop::Progress, table.written(), evidence);
     let fix = format!(

@@ -1,13 +1,10 @@
 //! Checks of the configuration files that need no server; the loader makes the others.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use inlet_lake::Rules;
 use inlet_service::config::Config;
 
 use super::finding::{Finding, Hop};
-use crate::tables;
+use crate::tables::{self, SharedFolder};
 
 pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![sections(config)];
@@ -86,21 +83,16 @@ fn shared_folders(config: &Config) -> Vec<Finding> {
     let Some(datalake) = &config.datalake else {
         return Vec::new();
     };
-    let mut folders = BTreeMap::<PathBuf, String>::new();
-    let mut findings = Vec::new();
-    for table in &config.tables {
-        let folder = tables::folder(config, datalake, table);
-        let shown = folder.display().to_string();
-        if let Some(other) = folders.insert(folder, table.written()) {
-            let evidence = format!(
-                "tables `{other}` and `{}` would both be written there",
-                table.written()
-            );
-            let finding = Finding::error(Hop::Configuration, shown, evidence);
-            findings.push(finding.fix(
-                "give one of the tables a configuration of its own, with another `datalake.path`",
-            ));
-        }
-    }
-    findings
+    let finding = |shared: SharedFolder| {
+        let SharedFolder {
+            first,
+            second,
+            folder,
+        } = shared;
+        let evidence = format!("tables `{first}` and `{second}` would both be written there");
+        let object = datalake.path.join(folder).display().to_string();
+        Finding::error(Hop::Configuration, object, evidence)
+            .fix("give one of the tables a configuration of its own, with another `datalake.path`")
+    };
+    tables::shared_folders(config).map(finding).collect()
 }

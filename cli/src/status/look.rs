@@ -337,8 +337,7 @@ pub async fn look(config: &Config) -> Result<Looked, Failure> {
 fn is_written(readers: &[TableReader]) -> Option<bool> {
     let mut written = false;
     for reader in readers {
-        let writers = reader.writers().ok()?;
-        written |= writers.iter().any(|writer| writer.alive);
+        written |= reader.is_written()?;
     }
     Some(written)
 }

@@ -41,8 +41,7 @@ pub struct Lake {
 impl Lake {
     /// True when no process of this machine writes the lake; of a bucket it is not known.
     pub fn has_no_writer(&self) -> bool {
-        let writers = self.reader.writers().unwrap_or_default();
-        !self.reader.is_in_bucket() && !writers.iter().any(|writer| writer.alive)
+        !self.reader.is_in_bucket() && self.reader.is_written() == Some(false)
     }
 
     /// A table's lake with the files that existed before the snapshot. Refuses a folder that holds

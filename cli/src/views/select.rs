@@ -439,7 +439,8 @@ pub fn escaped(path: &Path) -> String {
 }
 
 /// The text of a column in the key of a rejected record, which may be no JSON.
-fn in_record_key(name: &str) -> String {
+pub fn in_record_key(name: &str) -> String {
+    // A JSON pointer names every key exactly; other paths have characters of their own.
     let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
     let pointer = literal(&pointer);
     format!("CASE WHEN json_valid(key) THEN json_extract_string(key, {pointer}) END")

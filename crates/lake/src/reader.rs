@@ -304,6 +304,12 @@ impl TableReader {
         commit::writers(&self.folder)
     }
 
+    /// True while a process holds the lock of a writer; `None` where that cannot be seen.
+    pub fn is_written(&self) -> Option<bool> {
+        let writers = self.writers().ok()?;
+        Some(writers.iter().any(|writer| writer.alive))
+    }
+
     /// Tries in the folder, which must exist, what a commit needs of its file system.
     pub async fn probe(&self) -> Result<(), LakeError> {
         let store = self.store()?;

@@ -95,7 +95,7 @@ pub(super) async fn look_up(
     })
 }
 
-/// Hands on those rows with these keys whose versions no scan has emitted.
+/// Emits those rows with these keys whose versions no scan has emitted.
 async fn unseen(
     connection: &mut PgConnection,
     table: &PolledTable,
@@ -163,7 +163,7 @@ async fn absent_integers(
     Ok(absent)
 }
 
-/// Hands rows on, and remembers which versions these are.
+/// Emits rows, and remembers which versions these are.
 struct Noted<'a, O> {
     out: &'a mut O,
     versions: &'a mut Vec<Version>,

@@ -48,13 +48,13 @@ enum Keys {
     Texts(BTreeSet<Vec<u8>>),
 }
 
-/// Hands rows on, and remembers which rows they name if they are those of a journal.
+/// Emits rows, and remembers which rows they name if they are those of a journal.
 pub(super) struct Recorded<'a, O> {
     pub(super) out: &'a mut O,
     pub(super) named: Option<&'a mut Named>,
 }
 
-/// Hands rows of a table on: these need no look.
+/// Emits rows of a table: these need no look.
 pub(super) struct HandedOn<'a, O> {
     pub(super) out: &'a mut O,
     pub(super) named: &'a mut Named,

@@ -46,7 +46,7 @@ impl Republished {
     }
 }
 
-/// Hands on the rows of a repair. `sweep` is the scan that was carried out in this snapshot, down
+/// Emits the rows of a repair. `sweep` is the scan that was carried out in this snapshot, down
 /// to the xid `bound`.
 pub async fn republish(
     connection: &mut PgConnection,

@@ -348,7 +348,7 @@ impl<'a> WantedRows<'a> {
         Ok(keys.any(|key| self.scan.coverage.looked_up.contains(xid, key)))
     }
 
-    /// Hands on the rows so far.
+    /// Emits the rows so far.
     async fn emit(&mut self, out: &mut impl Out) -> Result<(), PollError> {
         if self.decoder.rows() > 0 {
             out.write(self.finish()).await?;

@@ -4,10 +4,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::Progress;
+
 /// The part of a table's progress that belongs to the sink.
 pub const PART: &str = "sequences";
 /// The part of a table's progress with the topic that has its rows; 0.1.0 stored none.
 pub const TOPIC_PART: &str = "topic";
+
+/// The topic that the rows of a table were published into, where it is another one than `topic`.
+pub fn former_topic<'a>(progress: &'a Progress, topic: &str) -> Option<&'a str> {
+    let stored = progress.0.get(TOPIC_PART)?;
+    (stored != topic).then_some(stored)
+}
 
 /// The next sequence of each kafka_partition, from the first to the last.
 #[derive(Debug, Clone, PartialEq, Eq)]

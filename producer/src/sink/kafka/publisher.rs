@@ -32,7 +32,7 @@ use inlet_model::record::codec::encoder;
 use inlet_model::record::control::{ControlRecord, Owner};
 use inlet_model::record::format::{EncodeError, Encoder, Messages};
 use inlet_model::record::header::{HEADER, Header, REPAIR_HEADER};
-use inlet_model::record::sequences::{PART, Sequences, TOPIC_PART};
+use inlet_model::record::sequences::{PART, Sequences, TOPIC_PART, former_topic};
 use inlet_model::{Fingerprint, Offset, Progress, ProgressDelta, Request, TableName};
 use inlet_service::error::{Hint, Kind, Section};
 use inlet_service::sink::{Checkpointed, SinkError};
@@ -88,16 +88,16 @@ impl Publisher {
             created,
         } = topics::prepare(settings, transactions.producer(), &names, deadline)?;
         // What is wrong here must not end a producer that is right, as `init` does.
-        let before = Stored::read(settings, deadline)?;
-        check_topics(&topics, &before.progress)?;
+        let mut stored = Stored::read(settings, deadline)?;
+        check_topics(&topics, &stored.progress)?;
         if let Some(held) = held {
-            check_owner(settings, held, before.owner)?;
+            check_owner(settings, held, stored.owner.clone())?;
         }
         transactions.init(deadline)?;
         // This reads before the first write. `init` waits until the broker has marked every earlier
         // transaction as ended, but a commit returns before its mark, and a reader does not see a
         // record without the mark.
-        let mut stored = Stored::read(settings, deadline)?;
+        stored = stored.read_on(settings, deadline)?;
         if hanging::end_forgotten(
             settings,
             &mut transactions,
@@ -106,7 +106,7 @@ impl Publisher {
             &stored.progress,
             deadline,
         )? {
-            stored = Stored::read(settings, deadline)?;
+            stored = stored.read_on(settings, deadline)?;
         }
         check_topics(&topics, &stored.progress)?;
         log_created(&created, &topics, &stored.progress);
@@ -340,8 +340,8 @@ fn check_topics(
     progress: &BTreeMap<TableName, Progress>,
 ) -> Result<(), SinkError> {
     for (table, name) in topics {
-        let stored = progress.get(table).and_then(|of| of.0.get(TOPIC_PART));
-        if let Some(former) = stored.filter(|former| *former != name) {
+        let former = progress.get(table).and_then(|of| former_topic(of, name));
+        if let Some(former) = former {
             return Err(another_topic(table, former, name));
         }
     }

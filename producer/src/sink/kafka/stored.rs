@@ -41,14 +41,20 @@ impl Stored {
     /// Reads all committed records; see [`inlet_kafka::ControlTopic::read`] for what may be
     /// missing.
     pub fn read(settings: &KafkaSinkSettings, deadline: Instant) -> Result<Self, SinkError> {
-        let mut stored = Self::default();
-        let control = settings.control();
-        let skip = OpenTransactions::Skip;
-        let end = control.read(Offset::ZERO, skip, deadline, |record| stored.apply(record))?;
-        Ok(Self {
-            end: Some(end),
-            ..stored
-        })
+        Self::default().read_on(settings, deadline)
+    }
+
+    /// Reads what was committed since, so that a progress of many megabytes is read once.
+    pub fn read_on(
+        mut self,
+        settings: &KafkaSinkSettings,
+        deadline: Instant,
+    ) -> Result<Self, SinkError> {
+        let (control, skip) = (settings.control(), OpenTransactions::Skip);
+        let from = self.end.unwrap_or(Offset::ZERO);
+        let end = control.read(from, skip, deadline, |record| self.apply(record))?;
+        self.end = Some(end);
+        Ok(self)
     }
 
     fn apply(&mut self, record: ControlRecord) {
